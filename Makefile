@@ -1,0 +1,243 @@
+# Gantry. `make help` lists the targets.
+#	SAN=address,undefined | thread	sanitizer variant, in its own tree
+#	O=DIR				another build tree
+#	V=1				show the commands
+SHELL := /bin/bash
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG ?= clang
+FUZZ_SECONDS ?= 20
+PREFIX ?= /usr/local
+VERSION := 0.1.0
+
+comma := ,
+NPROC := $(shell nproc 2>/dev/null || echo 2)
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(NPROC)
+endif
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
+
+# One tree per variant. The plain tree puts its results where people look for them: build/.
+PLAIN := build/plain
+O ?= $(if $(FUZZ),build/fuzz,build/$(if $(SAN),$(subst $(comma),-,$(SAN)),plain))
+OUT := $(if $(filter $(PLAIN),$(O)),build,$(O))
+BIN := $(if $(filter $(PLAIN),$(O)),build,$(O)/bin)
+RESULTS := $(OUT)/results
+
+# ---- flags --------------------------------------------------------------------------------
+PKGS := libmicrohttpd jansson libcurl libseccomp sqlite3 libcrypto
+# Asked for once, and only when something is compiled: `make deps` must work without pkg-config.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+CPPFLAGS += -D_GNU_SOURCE -DGT_VERSION='"$(VERSION)"' -Iinclude
+CFLAGS ?= -O2 -g
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+FORTIFY := $(if $(SAN)$(FUZZ),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+ifdef FUZZ
+SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+endif
+BASE_FLAGS := $(CPPFLAGS) -std=gnu11 $(CFLAGS) $(WARN) $(FORTIFY) -fstack-protector-strong -fPIE \
+	$(SAN_FLAGS)
+FLAGS = $(BASE_FLAGS) $(PKG_CFLAGS)
+LINK = $(CC) $(CFLAGS) $(SAN_FLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+LIBS = $(PKG_LIBS) -lpthread -lm
+INIT_FLAGS := $(CPPFLAGS) -DGT_INIT -std=gnu11 -Os -g $(WARN) -fstack-protector-strong \
+	-ffunction-sections -fdata-sections
+
+# ---- sources: the tree says what there is ----------------------------------------------------
+MAINS := src/daemon/main.c src/cli/main.c
+SRCS := $(filter-out $(MAINS),$(wildcard src/*/*.c))
+INIT_SRCS := $(wildcard src/runtime/init/*.c)
+ASMS := $(if $(INIT_SRCS),$(wildcard src/runtime/*.S))
+ROOMS := $(sort $(foreach f,$(SRCS),$(word 2,$(subst /, ,$(f)))))
+OBJS := $(SRCS:%.c=$(O)/%.o) $(ASMS:%.S=$(O)/%.o)
+room_objs = $(filter $(O)/src/$(1)/%,$(OBJS))
+LIB := $(O)/libgantry.a
+PROGRAMS := $(if $(wildcard src/daemon/main.c),$(BIN)/gantryd) \
+	$(if $(wildcard src/cli/main.c),$(BIN)/gantry)
+
+# A room with all rooms below it, out of scripts/layers.txt: a unit test links nothing else, so a
+# room that is broken or above stops no test of this one.
+CLOSURES := $(shell awk '{ sub(/\#.*/, "") } /^[a-z]/ { sub(/:/, ""); delete s; n = "";\
+	for (i = 2; i <= NF; i++) { s[$$i]; k = split(c[$$i], t, ","); for (j = 1; j <= k; j++) s[t[j]] }\
+	for (r in s) if (r != "") n = n "," r; c[$$1] = n; print $$1 ":" $$1 n }' scripts/layers.txt)
+closure = $(filter $(ROOMS),$(subst $(comma), ,$(patsubst $(1):%,%,$(filter $(1):%,$(CLOSURES)))))
+
+TESTS := $(wildcard tests/unit/*/test_*.c)
+TEST_ROOMS := $(sort $(foreach f,$(TESTS),$(word 3,$(subst /, ,$(f)))))
+TEST_HELPERS := $(filter-out $(TESTS),$(wildcard tests/unit/*/*.c))
+SIMS := $(wildcard tests/sim/test_*.c)
+SIM_HELPERS := $(filter-out $(SIMS),$(wildcard tests/sim/*.c))
+FUZZERS := $(wildcard tests/fuzz/fuzz_*.c)
+TEST_PROGS := $(TESTS:%.c=$(O)/%)
+SIM_PROGS := $(SIMS:%.c=$(O)/%)
+FUZZ_PROGS := $(FUZZERS:%.c=$(O)/%)
+ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(TESTS) \
+	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e check check-stages \
+	asan tsan valgrind bench report demo examples install uninstall clean help opts FORCE
+
+all: $(PROGRAMS) $(LIB)	## build gantryd and gantry (into build/)
+lib: $(LIB)		## only build/plain/libgantry.a
+
+# ---- compile and link ------------------------------------------------------------------------
+$(O)/.flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(CC) $(FLAGS) / $(LINK))' | cmp -s - $@ || \
+		printf '%s\n' '$(subst ','\'',$(CC) $(FLAGS) / $(LINK))' > $@
+
+$(O)/src/%.o: src/%.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/tests/unit/%.o: tests/unit/%.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(FLAGS) -Isrc/$(word 3,$(subst /, ,$<)) -MMD -MP -c -o $@ $<
+
+$(O)/tests/%.o: tests/%.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(OBJS)
+	@mkdir -p $(@D)
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
+
+$(BIN)/gantryd: $(O)/src/daemon/main.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
+
+$(BIN)/gantry: $(O)/src/cli/main.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
+
+# The program that is process 1 of a container: static, small, and embedded in the library.
+$(O)/gantry-init: $(INIT_SRCS) $(wildcard src/runtime/init/*.h include/gantry/*/*.h) Makefile
+	@mkdir -p $(@D)
+	$(call say,INIT,$@)gcc $(INIT_FLAGS) -static -Wl,--gc-sections,-s -o $@ $(INIT_SRCS)
+
+$(O)/src/runtime/%.o: src/runtime/%.S $(O)/gantry-init
+	@mkdir -p $(@D)
+	$(call say,AS,$<)gcc -DGT_INIT_PATH='"$(O)/gantry-init"' -c -o $@ $<
+
+# ---- tests -----------------------------------------------------------------------------------
+define room_rules
+$(O)/room-$(1).a: $(call room_objs,$(1))
+	@rm -f $$@ && ar rcs $$@ $$^
+endef
+$(foreach r,$(ROOMS),$(eval $(call room_rules,$(r))))
+
+define unit_rules
+$(filter $(O)/tests/unit/$(1)/%,$(TEST_PROGS)): %: %.o \
+		$(patsubst %.c,$(O)/%.o,$(filter tests/unit/$(1)/%,$(TEST_HELPERS))) \
+		$(foreach r,$(call closure,$(1)),$(O)/room-$(r).a)
+	$$(call say,LD,$$@)$$(LINK) -o $$@ $$(filter %.o,$$^) -Wl,--start-group \
+		$$(filter %.a,$$^) -Wl,--end-group -lcmocka $$(LIBS)
+.PHONY: unit-$(1)
+unit-$(1): $(filter $(O)/tests/unit/$(1)/%,$(TEST_PROGS))
+	@scripts/run-tests.sh $(RESULTS)/unit-$(1).part $$^
+endef
+$(foreach r,$(TEST_ROOMS),$(eval $(call unit_rules,$(r))))
+
+$(SIM_PROGS): %: %.o $(SIM_HELPERS:%.c=$(O)/%.o) $(LIB)
+	$(call say,LD,$@)$(LINK) -o $@ $^ -lcmocka $(LIBS)
+
+ifdef FUZZ
+$(FUZZ_PROGS): %: %.o $(LIB)
+	$(call say,LD,$@)$(CC) $(SAN_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+else
+$(FUZZ_PROGS): %: %.o $(O)/tests/fuzz/replay.o $(LIB)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
+endif
+
+unit: $(TEST_PROGS)	## unit tests; `make unit-<room>` for one room alone
+	@scripts/run-tests.sh $(RESULTS)/unit.txt $^
+
+sim: $(SIM_PROGS)	## simulations of a whole fleet on a fake clock
+	@scripts/run-tests.sh $(RESULTS)/sim.txt $^
+
+fuzz-replay: $(FUZZ_PROGS)	## every input in tests/fuzz/corpus through its fuzz target
+	@scripts/run-fuzz.sh replay $(RESULTS)/fuzz.txt $^
+
+fuzz-programs: $(FUZZ_PROGS)
+
+ifeq ($(shell command -v $(CLANG)),)
+fuzz: fuzz-replay
+else
+fuzz:			## fuzz each target for FUZZ_SECONDS (20); replays only when clang is absent
+	+@$(MAKE) --no-print-directory FUZZ=1 CC=$(CLANG) fuzz-programs
+	@scripts/run-fuzz.sh $(FUZZ_SECONDS) $(RESULTS)/fuzz-live.txt $(FUZZERS:%.c=build/fuzz/%)
+endif
+
+lint:			## layers, size ratchets, headers alone, format
+	@CPPFLAGS='$(subst ','\'',$(CPPFLAGS))' CC='$(CC)' scripts/lint.sh $(RESULTS)/lint.txt
+
+e2e: all examples	## the real binaries against a real kernel
+	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
+
+STAGES := lint unit sim fuzz-replay e2e
+check: deps		## everything a change must pass; ends in `N passed, N failed`
+	+@$(MAKE) --no-print-directory check-stages
+
+check-stages:
+	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	+@for s in $(STAGES); do echo "== $$s"; \
+		$(MAKE) --no-print-directory $$s || echo "$$s" >> $(RESULTS)/stages.failed; done
+	@scripts/summary.sh $(RESULTS)
+
+asan:			## unit tests and simulations under address and undefined sanitizers
+	+@$(MAKE) --no-print-directory SAN=address,undefined unit sim fuzz-replay
+tsan:			## unit tests under the thread sanitizer
+	+@$(MAKE) --no-print-directory SAN=thread unit
+
+valgrind: $(TEST_PROGS)	## unit tests under valgrind
+	@RUNNER='valgrind -q --error-exitcode=9 --leak-check=full --child-silent-after-fork=yes' \
+		scripts/run-tests.sh $(RESULTS)/valgrind.txt $^
+
+# ---- the rest --------------------------------------------------------------------------------
+deps:			## install the Debian packages that build and tests need
+	@scripts/deps.sh build test
+
+doctor: all		## can this machine run containers? says what to fix
+	@$(BIN)/gantry doctor
+
+bench: all examples	## measure; writes build/bench
+	@scripts/bench.sh
+report:			## measured figures against the goals
+	@scripts/report.py
+demo: deps		## a call served from a cold container, from nothing
+	+@$(MAKE) --no-print-directory all examples
+	@scripts/demo.sh
+
+ECHO := $(OUT)/examples/echo/rootfs/echo
+examples: $(if $(wildcard examples/echo/echo.c),$(ECHO))	## the example images
+$(ECHO): examples/echo/echo.c Makefile
+	@mkdir -p $(@D)
+	$(call say,STATIC,$@)gcc -std=gnu11 -D_GNU_SOURCE -Os -g $(WARN) -static -s -o $@ $<
+
+install: all		## into $(DESTDIR)$(PREFIX)
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantryd $(BIN)/gantry
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gantry README.md docs/openapi.yaml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service
+
+uninstall:		## what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/gantry
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/gantryd.service
+
+clean:			## remove build/
+	rm -rf build
+
+opts:			## the flags in use
+	@printf '%s\n' 'CC     $(CC)' 'FLAGS  $(subst ','\'',$(FLAGS))' 'LIBS   $(LIBS)' 'O      $(O)'
+
+help:			## this list
+	@awk -F ':.*## |##' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+-include $(ALL_OBJS:.o=.d)
