@@ -1,0 +1,117 @@
+/* model/msg.h - what the roles tell each other over the link.
+ *
+ *	control -> agent    struct gt_order   what should run on the node (desired)
+ *	agent   -> control  struct gt_report  what does run there (observed)
+ *	control -> gateway  struct gt_route   where calls of a function may go
+ *	gateway -> control  struct gt_demand  who waits and who is being served
+ *
+ * Downward a watch: one snapshot, then changes, each with a growing `seq`; upward posts, the first
+ * after a (re)connect with full = true. Losing any of them costs time only. `epoch` grows with each
+ * start of control; a message of a lower epoch is ignored.
+ * Strings are owned by the struct that holds them; *_fini frees what a struct holds. */
+#ifndef GANTRY_MODEL_MSG_H
+#define GANTRY_MODEL_MSG_H
+
+#include <gantry/model/replica.h>
+#include <gantry/model/spec.h>
+
+#define GT_REPLICA_ID_SIZE (GT_ULID_LEN + 1)
+#define GT_TOKEN_HASH_HEX  65 /* SHA-256 in hex and NUL */
+
+enum gt_want { GT_WANT_RUN, GT_WANT_STOP, GT_WANT_N };
+
+/* One replica that a node should run, or stop. An order that disappears from the desired set means:
+ * forget it; if it still runs, stop it. */
+struct gt_order {
+	char replica[GT_REPLICA_ID_SIZE];
+	char function[GT_NAME_MAX + 1];
+	uint32_t revision;
+	enum gt_want want;
+	uint64_t grace_ms; /* for STOP: TERM, wait this long, KILL; 0 = KILL at once */
+	char *spec_json;   /* canonical spec text; the agent parses it with gt_spec_read */
+};
+
+/* Why and how a replica ended or could not start. */
+struct gt_end {
+	char cause[40];	  /* slug of problem.tbl: exited_early, out_of_memory, image_missing ...; "" = none */
+	char text[600];	  /* for people */
+	int exit_code;	  /* -1 when it did not exit by itself */
+	int signal;	  /* 0 when none */
+	char *log_tail;	  /* last GT_FAIL_LOG_LINES lines, '\n' between; NULL = none */
+};
+
+struct gt_observed {
+	char replica[GT_REPLICA_ID_SIZE];
+	char function[GT_NAME_MAX + 1];
+	uint32_t revision;
+	enum gt_replica_state state; /* PULLING, STARTING, READY, DRAINING (being stopped), STOPPED, FAILED */
+	int64_t pid;		     /* of the container's init, 0 = none */
+	uint64_t created_ms;	     /* wall clock */
+	struct gt_phases phases;
+	struct gt_end end;
+};
+
+struct gt_report {
+	char node[GT_NAME_MAX + 1];
+	bool full;	 /* replicas[] is everything on the node; what is not listed does not exist */
+	uint64_t epoch;	 /* of the watch this answers to */
+	uint64_t cpu_milli, memory_bytes; /* the node's size */
+	struct gt_observed *replicas;
+	size_t n_replicas;
+};
+
+struct gt_route_replica {
+	char id[GT_REPLICA_ID_SIZE];
+	bool draining; /* no new calls; when the last in-flight one ended, list it in gt_demand.drained */
+};
+
+struct gt_route {
+	char function[GT_NAME_MAX + 1];
+	uint32_t revision;
+	enum gt_access access;
+	uint16_t port;
+	uint32_t concurrency; /* slots a replica */
+	uint32_t queue;
+	uint64_t wait_ms, first_byte_ms, run_ms, body_bytes;
+	uint32_t max_replicas;
+	uint64_t start_ms; /* how long a start is expected to take: for Retry-After */
+	char **models;
+	size_t n_models;
+	struct gt_route_replica *replicas; /* ready and draining ones */
+	size_t n_replicas;
+	/* Set while starts fail: waiters are refused at once with this, until retry_ms have passed
+	 * since the message was received. A growing fail_seq marks a new failure. */
+	uint64_t fail_seq; /* 0 = not failing */
+	uint64_t retry_ms;
+	struct gt_end fail;
+};
+
+struct gt_demand_function {
+	char function[GT_NAME_MAX + 1];
+	uint32_t queued, in_flight;
+	uint64_t oldest_wait_ms;
+	/* since the gateway started */
+	uint64_t calls, refused, responses[6]; /* responses[n]: status class n00; [0] = cut off */
+	uint64_t bytes_in, bytes_out, busy_us, wait_us, cold;
+};
+
+struct gt_demand {
+	char gateway[GT_NAME_MAX + 1];
+	bool full; /* functions[] is everything with a waiting or running call */
+	uint64_t epoch;
+	struct gt_demand_function *functions;
+	size_t n_functions;
+	char (*drained)[GT_REPLICA_ID_SIZE]; /* draining replicas without a call in flight here */
+	size_t n_drained;
+	uint64_t connections; /* open client connections */
+};
+
+void gt_order_fini(struct gt_order *o);
+void gt_end_fini(struct gt_end *e);
+void gt_end_copy(struct gt_end *dst, const struct gt_end *src); /* dst must be zeroed or fini'd */
+void gt_observed_fini(struct gt_observed *o);
+void gt_report_fini(struct gt_report *r);
+void gt_route_fini(struct gt_route *r);
+void gt_demand_fini(struct gt_demand *d);
+
+#endif
