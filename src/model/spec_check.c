@@ -1,0 +1,310 @@
+/* spec_check.c - what no single member of a specification can tell. Sizes, counts and number ranges
+ * are the reader's (wire); here stands what members mean and how they fit together. */
+#include <gantry/model/spec.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLUG "invalid_spec"
+
+/* Shows at most 100 bytes of what the user wrote. */
+#define QUOTED "\"%.100s\""
+
+/* The text begins with the path, so that it stands alone in a terminal or a log. */
+GT_PRINTF(3, 4)
+static int refused(struct gt_err *err, const char *path, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	gt_err_set(err, EINVAL, SLUG, "%s: %s", path, text);
+	gt_err_path(err, "%s", path);
+	return -EINVAL;
+}
+
+static bool has_control_char(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			return true;
+	return false;
+}
+
+static bool has_dotdot(const char *path)
+{
+	for (const char *p = path; (p = strstr(p, "..")); p += 2)
+		if ((p == path || p[-1] == '/') && (p[2] == '/' || p[2] == '\0'))
+			return true;
+	return false;
+}
+
+/* Without doubled, trailing and "." parts; allocated. `path` is absolute and has no "..". */
+static char *path_normalised(const char *path)
+{
+	char *out = gt_alloc(strlen(path) + 2), *end = out;
+
+	while (*path) {
+		size_t len = strcspn(path, "/");
+
+		if (len > 0 && !(len == 1 && path[0] == '.')) {
+			*end++ = '/';
+			memcpy(end, path, len);
+			end += len;
+		}
+		path += len + (path[len] == '/');
+	}
+	if (end == out)
+		*end = '/';
+	return out;
+}
+
+/* Absolute, of one reading, and printable. */
+static int path_sane(const char *path, const char *where, struct gt_err *err)
+{
+	if (path[0] != '/')
+		return refused(err, where, QUOTED " is no absolute path; begin it with /", path);
+	if (has_dotdot(path))
+		return refused(err, where, QUOTED " contains \"..\"; write the path it means",
+			       path);
+	if (has_control_char(path))
+		return refused(err, where, "%s", "the path contains a control character");
+	return 0;
+}
+
+static int path_exact(const char *path, const char *where, struct gt_err *err)
+{
+	int r = path_sane(path, where, err);
+
+	if (r < 0)
+		return r;
+	gt_auto(free) char *normal = path_normalised(path);
+
+	if (strcmp(normal, path) != 0)
+		return refused(err, where, QUOTED " is not in its shortest form; write " QUOTED,
+			       path, normal);
+	return 0;
+}
+
+static int check_image(struct gt_spec *spec, struct gt_err *err)
+{
+	if (!spec->image)
+		return refused(err, "image", "%s", "missing; write \"dir:/path\" or \"host:\"");
+	free(spec->image_path);
+	spec->image_path = NULL;
+	if (strcmp(spec->image, "host:") == 0) {
+		spec->image_kind = GT_IMAGE_HOST;
+		return 0;
+	}
+	if (!gt_starts_with(spec->image, "dir:"))
+		return refused(err, "image",
+			       QUOTED " is of no supported form; write \"dir:/path\" (a root file"
+				      " system on the node) or \"host:\" (the node's own root)",
+			       spec->image);
+	const char *path = spec->image + strlen("dir:");
+	int r = path_sane(path, "image", err);
+
+	if (r < 0)
+		return r;
+	gt_auto(free) char *normal = path_normalised(path);
+
+	if (strcmp(normal, "/") == 0)
+		return refused(err, "image", "%s",
+			       "\"dir:/\" is the node's own root; write \"host:\"");
+	spec->image_path = gt_steal(&normal);
+	spec->image_kind = GT_IMAGE_DIR;
+	return 0;
+}
+
+static int check_process(const struct gt_spec *spec, struct gt_err *err)
+{
+	if (spec->n_command == 0)
+		return refused(err, "command", "%s", "missing; write for example [\"/server\"]");
+	if (spec->command[0][0] == '\0')
+		return refused(err, "command[0]", "%s", "empty; name the program to run");
+	if (spec->port == 0)
+		return refused(err, "port", "%s",
+			       "missing; write the TCP port that the process listens on");
+	const char *target = spec->ready.path;
+
+	if (!target)
+		return path_exact(spec->workdir, "workdir", err);
+	if (target[0] != '/')
+		return refused(err, "ready.path", QUOTED " must begin with /", target);
+	for (const char *p = target; *p; p++)
+		if (*p <= ' ' || *p >= 0x7f || *p == '#')
+			return refused(err, "ready.path",
+				       QUOTED " may hold printable ASCII without blanks and #; "
+					      "escape others as %%XX",
+				       target);
+	return path_exact(spec->workdir, "workdir", err);
+}
+
+static bool env_name_ok(const char *name)
+{
+	size_t len = strspn(name,
+			    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789");
+
+	return len > 0 && name[len] == '\0' && !(name[0] >= '0' && name[0] <= '9');
+}
+
+static int env_compare(const void *a, const void *b)
+{
+	return strcmp(((const struct gt_env *)a)->name, ((const struct gt_env *)b)->name);
+}
+
+/* Sorts too: the order of variables means nothing, and equal specs must have equal text. */
+static int check_env(struct gt_spec *spec, struct gt_err *err)
+{
+	char where[sizeof(err->path)];
+
+	for (size_t i = 0; i < spec->n_env; i++) {
+		const char *name = spec->env[i].name;
+
+		snprintf(where, sizeof(where), "env.%s", name);
+		if (!env_name_ok(name))
+			return refused(
+				err, where, "%s",
+				"a variable's name has letters, digits and _, and begins with no"
+				" digit");
+		if (gt_starts_with(name, "GANTRY_"))
+			return refused(
+				err, where, "%s",
+				"names that begin with GANTRY_ are reserved; choose another");
+	}
+	if (spec->n_env > 1)
+		qsort(spec->env, spec->n_env, sizeof(*spec->env), env_compare);
+	for (size_t i = 1; i < spec->n_env; i++) {
+		if (strcmp(spec->env[i - 1].name, spec->env[i].name) != 0)
+			continue;
+		snprintf(where, sizeof(where), "env.%s", spec->env[i].name);
+		return refused(err, where, "%s", "given twice; keep one");
+	}
+	return 0;
+}
+
+static bool path_within(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+static int check_mount_path(const char *path, bool tmpfs, const char *where, struct gt_err *err)
+{
+	static const char *const kept[] = { "/proc", "/sys", "/dev" };
+	int r = path_exact(path, where, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(path, "/") == 0)
+		return refused(err, where, "%s",
+			       "\"/\" is the image's place; choose a path below it");
+	if (tmpfs && strcmp(path, "/dev/shm") == 0)
+		return 0;
+	for (size_t i = 0; i < GT_LEN(kept); i++)
+		if (path_within(path, kept[i]))
+			return refused(err, where,
+				       QUOTED
+				       " is in %s, which belongs to the runtime; choose a path"
+				       " elsewhere",
+				       path, kept[i]);
+	return 0;
+}
+
+static const char *mount_path(const struct gt_spec *spec, size_t i, char *where, size_t size)
+{
+	bool volume = i < spec->n_volumes;
+	size_t at = volume ? i : i - spec->n_volumes;
+
+	snprintf(where, size, "%s[%zu].path", volume ? "volumes" : "tmpfs", at);
+	return volume ? spec->volumes[at].path : spec->tmpfs[at].path;
+}
+
+static int check_mounts(const struct gt_spec *spec, struct gt_err *err)
+{
+	char where[64], other[64];
+
+	for (size_t i = 0; i < spec->n_volumes; i++) {
+		snprintf(where, sizeof(where), "volumes[%zu].host", i);
+		int r = path_exact(spec->volumes[i].host, where, err);
+
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < spec->n_volumes + spec->n_tmpfs; i++) {
+		const char *path = mount_path(spec, i, where, sizeof(where));
+		int r = check_mount_path(path, i >= spec->n_volumes, where, err);
+
+		if (r < 0)
+			return r;
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(path, mount_path(spec, k, other, sizeof(other))) == 0)
+				return refused(err, where, QUOTED " is already %s; choose another",
+					       path, other);
+	}
+	return 0;
+}
+
+static int check_scale(const struct gt_spec *spec, struct gt_err *err)
+{
+	if (spec->scale.max == 0)
+		return refused(err, "scale.max", "%s", "0 is below 1");
+	if (spec->scale.max > GT_REPLICAS_MAX)
+		return refused(err, "scale.max", "%u is above %d", spec->scale.max,
+			       GT_REPLICAS_MAX);
+	if (spec->scale.min > spec->scale.max)
+		return refused(err, "scale.min", "%u is above scale.max, which is %u",
+			       spec->scale.min, spec->scale.max);
+	if (spec->scale.target == 0 || spec->scale.concurrency == 0)
+		return refused(err, "scale.concurrency", "%s", "0 is below 1");
+	if (spec->scale.target > spec->scale.concurrency)
+		return refused(err, "scale.concurrency.target",
+			       "%u is above scale.concurrency.max, which is %u", spec->scale.target,
+			       spec->scale.concurrency);
+	return 0;
+}
+
+static int check_models(const struct gt_spec *spec, struct gt_err *err)
+{
+	char where[64];
+
+	for (size_t i = 0; i < spec->n_models; i++) {
+		const char *name = spec->models[i];
+
+		snprintf(where, sizeof(where), "serves.openai[%zu]", i);
+		if (!*name)
+			return refused(err, where, "%s", "empty; write the model's name");
+		for (const char *p = name; *p; p++)
+			if (*p <= ' ' || *p >= 0x7f)
+				return refused(err, where,
+					       QUOTED " may hold printable ASCII without blanks",
+					       name);
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(name, spec->models[k]) == 0)
+				return refused(err, where, QUOTED " is given twice; keep one",
+					       name);
+	}
+	return 0;
+}
+
+int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
+{
+	int r = check_image(spec, err);
+
+	if (r == 0)
+		r = check_process(spec, err);
+	if (r == 0)
+		r = check_env(spec, err);
+	if (r == 0)
+		r = check_mounts(spec, err);
+	if (r == 0)
+		r = check_scale(spec, err);
+	if (r == 0)
+		r = check_models(spec, err);
+	return r;
+}

@@ -1,0 +1,211 @@
+/* test_model.c - state moves, names, the problem table, checks of a specification. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <gantry/model/msg.h>
+#include <gantry/model/problem.h>
+
+/* Rows: from; columns: to, in the order of the enum. */
+static const char *const moves[GT_REPLICA_N] = {
+	[GT_REPLICA_PENDING] = "1111111",  [GT_REPLICA_PULLING] = "0111111",
+	[GT_REPLICA_STARTING] = "0011111", [GT_REPLICA_READY] = "0001111",
+	[GT_REPLICA_DRAINING] = "0000111", [GT_REPLICA_STOPPED] = "0000010",
+	[GT_REPLICA_FAILED] = "0000001",
+};
+
+static void replica_moves_follow_the_table(void **state)
+{
+	(void)state;
+	for (unsigned from = 0; from < GT_REPLICA_N; from++)
+		for (unsigned to = 0; to < GT_REPLICA_N; to++)
+			assert_int_equal(gt_replica_state_may(from, to), moves[from][to] == '1');
+	assert_false(gt_replica_state_may(GT_REPLICA_N, GT_REPLICA_READY));
+	assert_false(gt_replica_state_may(GT_REPLICA_READY, GT_REPLICA_N));
+
+	enum gt_replica_state s = GT_REPLICA_PENDING;
+
+	gt_replica_state_move(&s, GT_REPLICA_READY);
+	assert_int_equal(s, GT_REPLICA_READY);
+}
+
+static void an_illegal_move_aborts(void **state)
+{
+	(void)state;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		enum gt_replica_state s = GT_REPLICA_STOPPED;
+
+		signal(SIGABRT, SIG_DFL);
+		close(STDERR_FILENO);
+		gt_replica_state_move(&s, GT_REPLICA_READY);
+		_exit(0);
+	}
+	int status = 0;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+static void state_names_round_trip(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < GT_REPLICA_N; i++) {
+		enum gt_replica_state s = GT_REPLICA_N;
+
+		assert_int_equal(gt_replica_state_parse(gt_replica_state_name(i), &s), 0);
+		assert_int_equal(s, i);
+		assert_int_equal(gt_replica_state_ended(i),
+				 i == GT_REPLICA_STOPPED || i == GT_REPLICA_FAILED);
+	}
+	enum gt_replica_state s = GT_REPLICA_READY;
+
+	assert_int_equal(gt_replica_state_parse("Ready", &s), -EINVAL);
+	assert_int_equal(gt_replica_state_parse(NULL, &s), -EINVAL);
+	assert_int_equal(s, GT_REPLICA_READY);
+}
+
+static void names_have_one_alphabet(void **state)
+{
+	(void)state;
+	char longest[GT_NAME_MAX + 2];
+
+	memset(longest, 'a', sizeof(longest));
+	longest[GT_NAME_MAX] = '\0';
+	assert_true(gt_name_ok(longest));
+	longest[GT_NAME_MAX] = 'a';
+	longest[GT_NAME_MAX + 1] = '\0';
+	assert_false(gt_name_ok(longest));
+	static const char *const good[] = { "a", "7", "echo", "my-fn-2", "a--b" };
+	static const char *const bad[] = { "",    "-a",  "a-",  "A",        "a_b",
+					   "a.b", "a/b", "a b", "\xc3\xa9", "a\n" };
+
+	for (size_t i = 0; i < GT_LEN(good); i++)
+		assert_true(gt_name_ok(good[i]));
+	for (size_t i = 0; i < GT_LEN(bad); i++)
+		assert_false(gt_name_ok(bad[i]));
+	assert_false(gt_name_ok(NULL));
+}
+
+static void every_problem_is_found_and_fits_an_error(void **state)
+{
+	(void)state;
+	struct gt_err err = { 0 };
+
+	assert_true(gt_problem_kinds_n > 30);
+	for (size_t i = 0; i < gt_problem_kinds_n; i++) {
+		const struct gt_problem_kind *k = &gt_problem_kinds[i];
+
+		assert_ptr_equal(gt_problem_kind(k->slug), k); /* and so none stands twice */
+		assert_true(strlen(k->slug) < sizeof(err.slug));
+		assert_in_range(k->status, 400, 599);
+		assert_true(k->title[0]);
+	}
+	assert_null(gt_problem_kind("no_such_slug"));
+	assert_null(gt_problem_kind(NULL));
+	gt_err_set(&err, EBUSY, "queue_full", "full");
+	assert_string_equal(gt_problem_of(&err)->slug, "queue_full");
+	gt_err_errno(&err, EIO, "read");
+	assert_string_equal(gt_problem_of(&err)->slug, "internal");
+	assert_string_equal(gt_problem_of(NULL)->slug, "internal");
+}
+
+static struct gt_spec *small_spec(const char *image)
+{
+	struct gt_spec *spec = gt_spec_new();
+
+	spec->image = gt_strdup(image);
+	spec->command = gt_alloc_array(2, sizeof(*spec->command));
+	spec->command[0] = gt_strdup("/echo");
+	spec->n_command = 1;
+	spec->port = 8000;
+	return spec;
+}
+
+static void images_are_read_and_normalised(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *image;
+		enum gt_image_kind kind;
+		const char *path;
+	} good[] = {
+		{ "dir:/srv/app", GT_IMAGE_DIR, "/srv/app" },
+		{ "dir://srv/./app//", GT_IMAGE_DIR, "/srv/app" },
+		{ "dir:/srv/..app", GT_IMAGE_DIR, "/srv/..app" },
+		{ "host:", GT_IMAGE_HOST, NULL },
+	};
+
+	for (size_t i = 0; i < GT_LEN(good); i++) {
+		gt_auto(spec) struct gt_spec *spec = small_spec(good[i].image);
+		struct gt_err err = { 0 };
+
+		assert_int_equal(gt_spec_check(spec, &err), 0);
+		assert_int_equal(gt_spec_check(spec, &err), 0); /* again: nothing leaks */
+		assert_int_equal(spec->image_kind, good[i].kind);
+		assert_true(gt_streq(spec->image_path, good[i].path));
+	}
+	static const char *const bad[] = { "dir:srv", "dir:/", "dir:/.", "dir:/a/../b", "host:/",
+					   "nginx:1", "",      "dir:",   "dir:/a\nb" };
+
+	for (size_t i = 0; i < GT_LEN(bad); i++) {
+		gt_auto(spec) struct gt_spec *spec = small_spec(bad[i]);
+		struct gt_err err = { 0 };
+
+		assert_int_equal(gt_spec_check(spec, &err), -EINVAL);
+		assert_string_equal(err.slug, "invalid_spec");
+		assert_string_equal(err.path, "image");
+		assert_non_null(strstr(err.text, "image: "));
+	}
+}
+
+static void an_empty_spec_misses_its_image_first(void **state)
+{
+	(void)state;
+	gt_auto(spec) struct gt_spec *spec = gt_spec_new();
+	struct gt_err err = { 0 };
+
+	assert_int_equal(gt_spec_check(spec, &err), -EINVAL);
+	assert_string_equal(err.path, "image");
+	assert_int_equal(gt_spec_check(spec, NULL), -EINVAL);
+}
+
+static void an_end_is_copied_deep(void **state)
+{
+	(void)state;
+	struct gt_end a = { .cause = "exited", .exit_code = 3, .log_tail = gt_strdup("x\ny") };
+	struct gt_end b = { 0 };
+
+	gt_end_copy(&b, &a);
+	gt_end_fini(&a);
+	gt_end_fini(&a);
+	assert_string_equal(b.log_tail, "x\ny");
+	assert_int_equal(b.exit_code, 3);
+	gt_end_fini(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(replica_moves_follow_the_table),
+		cmocka_unit_test(an_illegal_move_aborts),
+		cmocka_unit_test(state_names_round_trip),
+		cmocka_unit_test(names_have_one_alphabet),
+		cmocka_unit_test(every_problem_is_found_and_fits_an_error),
+		cmocka_unit_test(images_are_read_and_normalised),
+		cmocka_unit_test(an_empty_spec_misses_its_image_first),
+		cmocka_unit_test(an_end_is_copied_deep),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
