@@ -1,0 +1,238 @@
+/* loop.c - rounds of the event loop over epoll: descriptors, then timers, then deferred calls. */
+#include "loop_impl.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <gantry/base/cleanup.h>
+#include <utlist.h>
+
+#define EVENTS_MAX 256 /* descriptors a round; the rest are ready again in the next one */
+
+int gt_loop_new(struct gt_loop **ret, struct gt_err *err)
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (fd < 0)
+		return gt_err_errno(err, errno, "epoll_create1");
+	struct gt_loop *l = gt_alloc(sizeof(*l));
+
+	l->epoll_fd = fd;
+	l->signals.fd = -EBADF;
+	l->now_ns = gt_mono_ns(&gt_clock_system);
+	*ret = l;
+	return 0;
+}
+
+static void free_closed(struct gt_loop *l)
+{
+	struct gt_watch *w, *next;
+
+	DL_FOREACH_SAFE (l->closed, w, next) {
+		DL_DELETE(l->closed, w);
+		free(w);
+	}
+}
+
+void gt_loop_free(struct gt_loop *l)
+{
+	struct gt_watch *w, *next;
+
+	if (!l)
+		return;
+	gt_signals_fini(l);
+	DL_FOREACH_SAFE (l->watches, w, next)
+		gt_watch_close(w);
+	free_closed(l);
+	gt_timers_fini(l);
+	free(l->deferred);
+	gt_close(l->epoll_fd);
+	free(l);
+}
+
+uint64_t gt_loop_now_ns(const struct gt_loop *l)
+{
+	return l->now_ns;
+}
+
+uint64_t gt_loop_clock_ns(struct gt_loop *l)
+{
+	(void)l;
+	return gt_mono_ns(&gt_clock_system);
+}
+
+void gt_loop_stop(struct gt_loop *l)
+{
+	l->stopping = true;
+}
+
+int gt_loop_run(struct gt_loop *l, struct gt_err *err)
+{
+	int r = 0;
+
+	while (r == 0 && !l->stopping)
+		r = gt_loop_step(l, -1, err);
+	l->stopping = false;
+	return r;
+}
+
+/* ---- watches ---- */
+
+static uint32_t to_epoll(unsigned events)
+{
+	return (events & GT_EV_READ ? EPOLLIN : 0) | (events & GT_EV_WRITE ? EPOLLOUT : 0) |
+	       (events & GT_EV_HANGUP ? EPOLLRDHUP : 0) | (events & GT_EV_EDGE ? EPOLLET : 0);
+}
+
+/* A failed descriptor is told as readable and writable too, so that a callback that only knows
+ * these meets the error in its own read or write instead of being called for ever. */
+static unsigned from_epoll(uint32_t got, unsigned wanted)
+{
+	unsigned events = 0;
+
+	if (got & EPOLLIN)
+		events |= GT_EV_READ;
+	if (got & EPOLLOUT)
+		events |= GT_EV_WRITE;
+	if (got & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		events |= GT_EV_HANGUP;
+	if (got & (EPOLLHUP | EPOLLERR))
+		events |= GT_EV_READ | GT_EV_WRITE;
+	return events & (wanted | GT_EV_HANGUP);
+}
+
+static int watch_apply(struct gt_watch *w, unsigned events, struct gt_err *err)
+{
+	struct epoll_event ev = { .events = to_epoll(events), .data.ptr = w };
+	int op = EPOLL_CTL_MOD;
+
+	/* epoll reports errors even to those who asked for nothing: a paused watch leaves it. */
+	if (!w->events && !events)
+		return 0;
+	if (!w->events)
+		op = EPOLL_CTL_ADD;
+	else if (!events)
+		op = EPOLL_CTL_DEL;
+	if (epoll_ctl(w->loop->epoll_fd, op, w->fd, &ev) < 0)
+		return gt_err_errno(err, errno, "watch descriptor %d", w->fd);
+	w->events = events;
+	return 0;
+}
+
+int gt_loop_watch(struct gt_loop *l, int fd, unsigned events, gt_watch_fn *fn, void *arg,
+		  struct gt_watch **ret, struct gt_err *err)
+{
+	struct gt_watch *w = gt_alloc(sizeof(*w));
+
+	*w = (struct gt_watch){ .loop = l, .fd = fd, .fn = fn, .arg = arg };
+	int r = watch_apply(w, events, err);
+
+	if (r < 0) {
+		free(w);
+		return r;
+	}
+	DL_APPEND(l->watches, w);
+	*ret = w;
+	return 0;
+}
+
+int gt_watch_set(struct gt_watch *w, unsigned events, struct gt_err *err)
+{
+	/* An edge-triggered watch is armed again by each set, so that equal events count too. */
+	if (w->events == events && !(events & GT_EV_EDGE))
+		return 0;
+	return watch_apply(w, events, err);
+}
+
+int gt_watch_fd(const struct gt_watch *w)
+{
+	return w->fd;
+}
+
+void gt_watch_close(struct gt_watch *w)
+{
+	if (!w || w->closed)
+		return;
+	struct gt_loop *l = w->loop;
+
+	if (w->events)
+		epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+	DL_DELETE(l->watches, w);
+	if (!l->dispatching) {
+		free(w);
+		return;
+	}
+	w->closed = true;
+	DL_APPEND(l->closed, w);
+}
+
+/* ---- rounds ---- */
+
+void gt_loop_defer(struct gt_loop *l, gt_timer_fn *fn, void *arg)
+{
+	if (l->n_deferred == l->cap_deferred) {
+		l->cap_deferred = l->cap_deferred ? l->cap_deferred * 2 : 16;
+		l->deferred = gt_grow(l->deferred, l->cap_deferred, sizeof(*l->deferred));
+	}
+	l->deferred[l->n_deferred++] = (struct gt_deferred){ .fn = fn, .arg = arg };
+}
+
+/* Runs what was deferred up to now; what these calls defer themselves waits for the next round,
+ * so that descriptors get their turn. */
+static void run_deferred(struct gt_loop *l)
+{
+	size_t n = l->n_deferred;
+
+	for (size_t i = 0; i < n; i++) {
+		struct gt_deferred d = l->deferred[i]; /* the array may move during the call */
+
+		d.fn(d.arg);
+	}
+	for (size_t i = n; i < l->n_deferred; i++)
+		l->deferred[i - n] = l->deferred[i];
+	l->n_deferred -= n;
+}
+
+static int round_wait_ms(const struct gt_loop *l, int max_wait_ms)
+{
+	uint64_t due_ns, now_ns = gt_mono_ns(&gt_clock_system);
+
+	if (l->n_deferred)
+		return 0;
+	if (!gt_timers_next(l, &due_ns))
+		return max_wait_ms;
+	if (due_ns <= now_ns)
+		return 0;
+	/* Rounded up: waking early would only mean another round. */
+	uint64_t wait_ms = (due_ns - now_ns - 1) / GT_NS_PER_MS + 1;
+	uint64_t limit_ms = max_wait_ms < 0 ? INT_MAX : (uint64_t)max_wait_ms;
+
+	return (int)GT_MIN(wait_ms, limit_ms);
+}
+
+int gt_loop_step(struct gt_loop *l, int max_wait_ms, struct gt_err *err)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, round_wait_ms(l, max_wait_ms));
+
+	if (n < 0 && errno != EINTR)
+		return gt_err_errno(err, errno, "epoll_wait");
+	l->now_ns = gt_mono_ns(&gt_clock_system);
+	l->dispatching = true;
+	for (int i = 0; i < n; i++) {
+		struct gt_watch *w = events[i].data.ptr;
+		/* The watch may have been closed, or asked for less, since the wait. */
+		unsigned got = w->closed || !w->events ? 0
+						       : from_epoll(events[i].events, w->events);
+
+		if (got)
+			w->fn(w, got, w->arg);
+	}
+	gt_timers_run(l);
+	run_deferred(l);
+	l->dispatching = false;
+	free_closed(l);
+	return 0;
+}
