@@ -1,0 +1,45 @@
+#!/bin/bash
+# Runs tests/e2e against the real binaries: as root, or by itself through sudo.
+# usage: [BIN=build] scripts/e2e.sh [pytest arguments]
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root" || exit 1
+bin=${BIN:-build}
+results=${GT_RESULTS:-$root/build/results/e2e.txt}
+
+scripts/venv.sh || exit 1
+run=()
+if [ "$(id -u)" -ne 0 ]; then
+	if ! command -v sudo > /dev/null || ! sudo -v; then
+		echo "e2e: containers need root, and there is no sudo; as root, run: make e2e" >&2
+		exit 1
+	fi
+	run=(sudo)
+fi
+mkdir -p "$(dirname "$results")"
+xml=$(mktemp)
+trap 'rm -f "$xml"' EXIT
+"${run[@]}" env BIN="$bin" PYTHONDONTWRITEBYTECODE=1 \
+	build/venv/bin/python -m pytest -c tests/e2e/pytest.ini --rootdir tests/e2e \
+	--junit-xml "$xml" "${@:-tests/e2e}"
+rc=$?
+# What went wrong before a test began (an import, a fixture) counts as failed, too.
+build/venv/bin/python - "$xml" >> "$results" <<'PY'
+import sys
+import xml.etree.ElementTree as tree
+failed = passed = skipped = 0
+try:
+    for suite in tree.parse(sys.argv[1]).iter("testsuite"):
+        n = {k: int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")}
+        bad = n["failures"] + n["errors"]
+        failed += bad
+        skipped += n["skipped"]
+        passed += max(0, n["tests"] - bad - n["skipped"])
+except (tree.ParseError, OSError):
+    failed = 1
+if failed + passed + skipped == 0:
+    failed = 1
+print(f"e2e: {passed} passed, {failed} failed")
+PY
+tail -n 1 "$results"
+exit $rc

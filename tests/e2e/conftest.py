@@ -1,0 +1,65 @@
+import itertools
+import os
+import signal
+
+import pytest
+
+from harness import Daemon
+
+running = []
+
+
+@pytest.fixture(scope="module")
+def gantry():
+    """The daemon of this module."""
+    daemon = Daemon()
+    running.append(daemon)
+    daemon.start()
+    yield daemon
+    running.remove(daemon)
+    daemon.stop()
+
+
+@pytest.fixture
+def own():
+    """Makes daemons for one test: own(), own(config=FILE), own(state=DIR). Started, and ended after it."""
+    made = []
+
+    def make(**more):
+        daemon = Daemon(**more)
+        made.append(daemon)
+        running.append(daemon)
+        return daemon.start()
+
+    yield make
+    for daemon in made:
+        running.remove(daemon)
+    for daemon in made:
+        daemon.stop()
+
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture
+def name(gantry):
+    """A function name of this test's own; the function is deleted afterwards."""
+    unique = f"f{next(numbers)}"
+    yield unique
+    gantry.client.request("DELETE", f"/v1/functions/{unique}?force=1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed:
+        for daemon in running:
+            report.sections.append(("gantryd", daemon.log()[-6000:]))
+    return report
+
+
+def pytest_sessionstart(session):
+    if os.geteuid() != 0:
+        pytest.exit("these tests make containers: run scripts/e2e.sh as root or through sudo", 2)
+    # A cut-off run must still end its daemons.
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))

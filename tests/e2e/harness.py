@@ -1,0 +1,424 @@
+"""A gantryd of its own per test module, and a client that shows every byte it wants to see."""
+import collections
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("BIN", "build"))
+BIN = BIN if BIN.is_absolute() else ROOT / BIN
+OUT = BIN.parent if BIN.name == "bin" else BIN
+ECHO_ROOT = OUT / "examples/echo/rootfs"
+FUNCTIONS = ROOT / "tests/e2e/functions"
+SLOW = 5 if "asan" in str(OUT) or "address" in str(OUT) else 1
+ROLES = ("control", "gateway", "agent")
+
+
+def until(condition, what, timeout=10.0):
+    """Asks again and again; returns what `condition` gave as soon as it is true."""
+    end = time.monotonic() + timeout * SLOW
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.005)
+
+
+def processes():
+    """pid -> (parent, state, argv) of everything that runs."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
+                rest = stat[stat.rindex(")") + 2:].split()
+                argv = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")[:-1]
+                found[int(entry)] = (int(rest[1]), rest[0], [a.decode("latin-1") for a in argv])
+    return found
+
+
+def alive(pid):
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat[stat.rindex(")") + 2] not in "ZX"
+
+
+def proc_status(pid, field):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return line.split(":", 1)[1].split()
+    raise KeyError(field)
+
+
+def cgroup_dirs(name):
+    """The control groups, in all hierarchies, that carry `name`."""
+    return [d for d, _, _ in os.walk("/sys/fs/cgroup") if name in d]
+
+
+class Reply:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def text(self):
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def slug(self):
+        """The last part of a problem's type: what the documentation names it."""
+        return self.json()["type"].rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+    def __repr__(self):
+        return f"<{self.status} {dict(self.headers)} {self.text[:2000]}>"
+
+
+class Client:
+    """One call, one connection: no test depends on what an earlier one left behind."""
+
+    def __init__(self, address, token):
+        self.address, self.token = address, token
+
+    def open(self, method, path, body=None, headers=None, timeout=30, token=True):
+        """Sends a request; returns the connection, whose .getresponse() has not been called."""
+        conn = http.client.HTTPConnection(*self.address, timeout=timeout * SLOW)
+        head = dict(headers or {})
+        if token is True:
+            token = self.token
+        if token:
+            head.setdefault("Authorization", f"Bearer {token}")
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body)
+        if body is not None and path.startswith("/v1/"):
+            head.setdefault("Content-Type", "application/json")
+        conn.request(method, path, body, head)
+        return conn
+
+    def request(self, method, path, body=None, headers=None, **more):
+        conn = self.open(method, path, body, headers, **more)
+        try:
+            answer = conn.getresponse()
+            return Reply(answer.status, answer.headers, answer.read())
+        finally:
+            conn.close()
+
+    def get(self, path, **more):
+        return self.request("GET", path, **more)
+
+    @contextlib.contextmanager
+    def stream(self, method, path, body=None, headers=None, **more):
+        """The answer with its body still to be read."""
+        conn = self.open(method, path, body, headers, **more)
+        answer = None
+        try:
+            answer = conn.getresponse()
+            yield answer
+        finally:
+            # http.client leaves a half-read answer's socket to the garbage collector.
+            if answer is not None:
+                answer.close()
+            conn.close()
+
+    def background(self, method, path, body=None, headers=None, **more):
+        """The same as request(), in a thread; .result() waits for it."""
+        return Background(lambda: self.request(method, path, body, headers, **more))
+
+
+class Background:
+    def __init__(self, work):
+        self.value = self.error = None
+
+        def run():
+            try:
+                self.value = work()
+            except Exception as e:  # shown by result()
+                self.error = e
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+
+    def result(self, timeout=30):
+        self.thread.join(timeout * SLOW)
+        assert not self.thread.is_alive(), f"no answer within {timeout} s"
+        if self.error:
+            raise self.error
+        return self.value
+
+
+class Raw:
+    """A TCP connection that sends exactly what it is told."""
+
+    def __init__(self, address, timeout=10):
+        self.sock = socket.create_connection(address, timeout * SLOW)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def read_all(self):
+        """Everything until the peer closes, resets, or says nothing for the time-out."""
+        data = b""
+        with contextlib.suppress(OSError):
+            while chunk := self.sock.recv(65536):
+                data += chunk
+        return data
+
+    def read_some(self):
+        return self.sock.recv(65536)
+
+    def closed(self):
+        """True when the peer has closed (after what is still unread)."""
+        try:
+            while self.sock.recv(65536):
+                pass
+            return True
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+
+    def close(self):
+        self.sock.close()
+
+    def reset(self):
+        """Closes so that the peer sees a reset, as when a client machine dies."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Daemon:
+    """`gantryd run` on a free port with a state directory of its own."""
+
+    def __init__(self, state=None, config=None):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-e2e-", dir="/tmp"))
+        self.state = pathlib.Path(state) if state else self.dir / "state"
+        self.config = config
+        self.proc = None
+        self.log_path = self.dir / "gantryd.log"
+        self.groups = set()
+        self.netns = set()
+
+    # ---- life -----------------------------------------------------------------------------
+    def command(self):
+        words = [str(BIN / "gantryd"), "run", "--state", str(self.state), "--listen", "127.0.0.1:0"]
+        return words + (["--config", str(self.config)] if self.config else [])
+
+    def start(self, timeout=10):
+        with open(self.log_path, "ab") as log:
+            self.proc = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=log,
+                                         stdin=subprocess.DEVNULL, cwd=self.dir)
+        begin = time.monotonic()
+        line = Background(self.proc.stdout.readline).result(timeout).decode()
+        self.ready_ms = (time.monotonic() - begin) * 1000
+        assert line.startswith("listening on "), f"first line {line!r}; {self.log()[-2000:]}"
+        self.url = line.split()[2]
+        host, port = self.url.removeprefix("http://").split(":")
+        self.address = (host, int(port))
+        self.token = (self.state / "admin.token").read_text().strip()
+        self.client = Client(self.address, self.token)
+        return self
+
+    def remember_traces(self):
+        """Notes what this daemon's processes own, so that the end can be held against it."""
+        for pid in [self.proc.pid, *self.descendants()]:
+            with contextlib.suppress(OSError):
+                self.groups |= set(re.findall(r"gantry-[0-9a-z]+",
+                                              pathlib.Path(f"/proc/{pid}/cgroup").read_text()))
+                ns = os.readlink(f"/proc/{pid}/ns/net")
+                if ns != os.readlink("/proc/self/ns/net"):
+                    self.netns.add(ns)
+
+    def signal(self, number, timeout=30):
+        """Sends a signal that ends the daemon; returns its exit status."""
+        self.remember_traces()
+        self.proc.send_signal(number)
+        try:
+            return self.proc.wait(timeout * SLOW)
+        finally:
+            if self.proc.poll() is None:
+                self.proc.kill()
+                self.proc.wait()
+
+    def kill_everything(self):
+        """What a crash of the whole machine's user space would do to the roles, and only to them."""
+        self.remember_traces()
+        victims = [self.proc.pid, *self.roles().values()]
+        self.proc.send_signal(signal.SIGSTOP)  # so that it restarts nothing in between
+        for pid in reversed(victims):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.proc.wait()
+        until(lambda: not any(alive(p) for p in victims), "the roles are dead")
+
+    def stop(self):
+        """Ends the daemon with its replicas, and proves that nothing of it is left."""
+        try:
+            if self.proc and self.proc.poll() is None:
+                status = self.signal(signal.SIGINT)
+                assert status == 0, f"exit status {status}"
+            self.assert_nothing_left()
+        finally:
+            subprocess.run([str(BIN / "gantryd"), "cleanup", "--state", str(self.state)],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def leftovers(self):
+        left = []
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            with contextlib.suppress(OSError):
+                cwd = os.readlink(f"/proc/{pid}/cwd")
+                groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+                ns = os.readlink(f"/proc/{pid}/ns/net")
+                if (cwd.startswith(str(self.state)) or ns in self.netns
+                        or any(g in groups for g in self.groups)):
+                    left.append(f"process {pid}: {processes().get(pid)}")
+        for name in self.groups:
+            left += [f"cgroup {d}" for d in cgroup_dirs(name)]
+        for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+            if str(self.dir) in line and f" {self.state} " not in line:
+                left.append(f"mount {line}")
+        return left
+
+    def assert_nothing_left(self):
+        left = self.leftovers()
+        end = time.monotonic() + 5 * SLOW
+        while left and time.monotonic() < end:
+            time.sleep(0.02)
+            left = self.leftovers()
+        assert not left, "\n".join(left)
+
+    def log(self):
+        with contextlib.suppress(OSError):
+            return self.log_path.read_text(errors="replace")
+        return ""
+
+    # ---- its processes --------------------------------------------------------------------
+    def roles(self):
+        """role -> pid, of the supervisor's direct children."""
+        found = {}
+        for pid, (parent, state, argv) in processes().items():
+            if parent == self.proc.pid and state not in "ZX":
+                found.update({role: pid for role in ROLES if role in argv[1:2]})
+        return found
+
+    def descendants(self):
+        tree = collections.defaultdict(list)
+        for pid, (parent, _, _) in processes().items():
+            tree[parent].append(pid)
+        todo, found = [self.proc.pid], []
+        while todo:
+            children = tree[todo.pop()]
+            found += children
+            todo += children
+        return found
+
+    # ---- what most tests say --------------------------------------------------------------
+    def put(self, name, spec, **more):
+        reply = self.client.request("PUT", f"/v1/functions/{name}", spec, **more)
+        assert reply.status in (200, 201), reply
+        return reply
+
+    def echo(self, name, **more):
+        """Deploys examples/echo with some members of the spec changed."""
+        return self.put(name, echo_spec(**more))
+
+    def probe(self, name, **more):
+        """Deploys the prober (Python on the host's root)."""
+        return self.put(name, probe_spec(**more))
+
+    def shell(self, name, script, **more):
+        """Deploys a shell script."""
+        return self.put(name, {"image": "host:", "command": ["/bin/sh", "-c", script], "port": 8000, **more})
+
+    def call(self, name, path="/", method="GET", body=None, **more):
+        return self.client.request(method, f"/f/{name}{path}", body, **more)
+
+    def ask(self, name, path="/"):
+        """Calls the prober; returns its JSON answer."""
+        reply = self.call(name, path)
+        assert reply.status == 200, reply
+        return reply.json()
+
+    def attempt(self, name, op, arg=""):
+        return self.ask(name, f"/try?op={op}&arg={arg}")
+
+    def replicas(self, name, *states):
+        items = self.client.get(f"/v1/functions/{name}/replicas").json()["items"]
+        return [r for r in items if not states or r["state"] in states]
+
+    def running(self, name):
+        return self.replicas(name, "pending", "pulling", "starting", "ready", "draining")
+
+    def wait_replicas(self, name, count, state="ready", timeout=15):
+        """Waits until exactly `count` replicas are in `state`; returns them."""
+        got = []
+
+        def reached():
+            got[:] = self.replicas(name, state)
+            return len(got) == count
+
+        until(reached, f"{count} replicas of {name} {state}, not {got}", timeout)
+        return got
+
+    def wait_zero(self, name, timeout=15):
+        until(lambda: not self.running(name), f"{name} is at zero", timeout)
+
+    def delete(self, name):
+        reply = self.client.request("DELETE", f"/v1/functions/{name}")
+        assert reply.status in (200, 202, 404), reply
+        until(lambda: self.client.get(f"/v1/functions/{name}").status == 404, f"{name} is gone", 40)
+
+    def events(self, **query):
+        text = "&".join(f"{k}={v}" for k, v in {"limit": 1000, **query}.items())
+        return self.client.get(f"/v1/events?{text}").json()["items"]
+
+    def metrics(self):
+        """name{labels} -> value"""
+        found = {}
+        for line in self.client.get("/metrics").text.splitlines():
+            if line and not line.startswith("#"):
+                key, value = line.rsplit(" ", 1)
+                found[key] = float(value)
+        return found
+
+
+def merged(spec, more):
+    """One level deep, so that scale={"max": 1} keeps the other members of scale."""
+    out = dict(spec)
+    for key, value in more.items():
+        out[key] = {**out[key], **value} if isinstance(value, dict) and isinstance(out.get(key), dict) else value
+    return out
+
+
+def echo_spec(**more):
+    return merged({"image": f"dir:{ECHO_ROOT}", "command": ["/echo"], "port": 8000,
+                   "resources": {"memory": "32MiB"}, "scale": {"idle": "60s"}}, more)
+
+
+def probe_spec(**more):
+    spec = merged({"image": "host:", "command": ["/usr/bin/python3", "/app/probe.py"], "port": 8000,
+                   "volumes": [], "resources": {"memory": "128MiB"}, "scale": {"idle": "60s"}}, more)
+    spec["volumes"] = [{"host": str(FUNCTIONS), "path": "/app"}, *spec["volumes"]]
+    return spec
