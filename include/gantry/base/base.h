@@ -9,6 +9,7 @@
 
 #define GT_LEN(a)	     (sizeof(a) / sizeof((a)[0]))
 #define GT_MUST_USE	     __attribute__((warn_unused_result))
+#define GT_UNUSED	     __attribute__((unused))
 #define GT_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define GT_TAKES	     /* the callee becomes the owner of this argument */
 #define GT_MIN(a, b)	     ((a) < (b) ? (a) : (b))

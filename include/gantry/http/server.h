@@ -61,7 +61,9 @@ GT_MUST_USE int gt_http_server_new(struct gt_loop *loop, const struct gt_http_co
 				   struct gt_http_server **ret, struct gt_err *err);
 void gt_http_server_quiesce(struct gt_http_server *s); /* accept no more; answers say close */
 size_t gt_http_server_active(const struct gt_http_server *s); /* requests and streams in hand */
-void gt_http_server_free(struct gt_http_server *s); /* ends open streams; NULL is fine */
+/* Ends open streams; calls on_gone of unanswered requests, which must then be forgotten without an
+ * answer. Not from a handler. NULL is fine. */
+void gt_http_server_free(struct gt_http_server *s);
 
 /* Borrowed strings are valid until the request was answered. NULL = absent. */
 const char *gt_request_param(const struct gt_request *req, const char *name);  /* of the pattern */
@@ -94,6 +96,8 @@ void gt_stream_on_close(struct gt_stream *s, void (*fn)(void *arg), void *arg);
  * end the stream then. */
 int gt_stream_write(struct gt_stream *s, const char *data, size_t len);
 size_t gt_stream_queued(const struct gt_stream *s);
+#define GT_STREAM_QUEUED_DEFAULT (8 * GT_MIB)
+void gt_stream_limit(struct gt_stream *s, size_t max_queued); /* before the first write */
 void gt_stream_end(struct gt_stream *s);
 
 #endif

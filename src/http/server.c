@@ -1,0 +1,219 @@
+/* http/server.c - libmicrohttpd driven by our loop: its epoll descriptor is one watch of ours, its
+ * time-out one timer. No thread of its own. */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#include <gantry/base/cleanup.h>
+#include <gantry/base/log.h>
+
+#include "server_priv.h"
+
+#define CONNECTIONS_DEFAULT    1000
+#define IDLE_TIMEOUT_S_DEFAULT 60
+
+static void on_log(void *arg GT_UNUSED, const char *fmt, va_list args)
+{
+	char line[256];
+
+	vsnprintf(line, sizeof(line), fmt, args);
+	gt_debug("microhttpd: %s", line);
+}
+
+static void server_run(struct gt_http_server *s);
+
+static void on_timer(void *arg)
+{
+	server_run(arg);
+}
+
+static void on_watch(struct gt_watch *w GT_UNUSED, unsigned events GT_UNUSED, void *arg)
+{
+	server_run(arg);
+}
+
+static void server_run(struct gt_http_server *s)
+{
+	MHD_UNSIGNED_LONG_LONG wait_ms;
+
+	MHD_run(s->daemon);
+	if (MHD_get_timeout(s->daemon, &wait_ms) == MHD_YES)
+		gt_timer_set(s->loop, &s->timer, wait_ms, on_timer, s);
+	else
+		gt_timer_clear(s->loop, &s->timer);
+}
+
+void gt_http_server_kick(struct gt_http_server *s)
+{
+	gt_timer_set(s->loop, &s->timer, 0, on_timer, s);
+}
+
+static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+	return gt_request_new(arg, uri, connection);
+}
+
+/* Hands the answer to MHD, or puts the connection to sleep until there is one. */
+static enum MHD_Result request_settle(struct gt_request *req)
+{
+	enum MHD_Result r;
+
+	if (!req->answer) {
+		gt_request_suspend(req);
+		return MHD_YES;
+	}
+	r = MHD_queue_response(req->connection, (unsigned)req->status, req->answer);
+	MHD_destroy_response(req->answer);
+	req->answer = NULL;
+	return r;
+}
+
+/* A refused body is read and dropped up to this size, so that the client gets to see the answer
+ * instead of a reset; beyond it, or when the client waits for our word, we answer at once. */
+#define DISCARD_MAX GT_MIB
+
+static enum MHD_Result body_take(struct gt_request *req, const char *data, size_t len)
+{
+	if (req->refusal.code == 0 && gt_buf_add(&req->body, data, len) < 0)
+		gt_err_set(&req->refusal, EMSGSIZE, "body_too_large",
+			   "the body is larger than the %zu bytes that this resource takes",
+			   req->route->body_max);
+	if (req->refusal.code == 0)
+		return MHD_YES;
+	req->discarded += len;
+	return req->discarded <= DISCARD_MAX ? MHD_YES : MHD_NO;
+}
+
+static bool refuse_early(const struct gt_request *req)
+{
+	const char *length = gt_request_header(req, "Content-Length");
+
+	return req->refusal.code != 0 && (gt_request_header(req, "Expect") ||
+					  (length && strtoull(length, NULL, 10) > DISCARD_MAX));
+}
+
+static enum MHD_Result on_access(void *arg GT_UNUSED, struct MHD_Connection *connection GT_UNUSED,
+				 const char *url GT_UNUSED, const char *method,
+				 const char *version GT_UNUSED, const char *data, size_t *len,
+				 void **context)
+{
+	struct gt_request *req = *context;
+
+	if (!req->begun) {
+		req->begun = true;
+		gt_request_begin(req, method);
+		if (!refuse_early(req))
+			return MHD_YES;
+	} else if (*len > 0) {
+		size_t n = *len;
+
+		*len = 0;
+		return body_take(req, data, n);
+	}
+	if (!req->handed) {
+		req->handed = true;
+		if (req->refusal.code)
+			gt_request_refuse(req);
+		else
+			req->route->handler(req, req->server->config.app);
+	}
+	return request_settle(req);
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection GT_UNUSED, void **context,
+			 enum MHD_RequestTerminationCode why GT_UNUSED)
+{
+	struct gt_http_server *s = arg;
+	struct gt_request *req = *context;
+	uint64_t took_us;
+
+	if (!req)
+		return;
+	*context = NULL;
+	took_us = (gt_loop_clock_ns(s->loop) - req->started_ns) / GT_NS_PER_US;
+	if (req->stream)
+		gt_stream_hung_up(req->stream);
+	else if (req->on_gone)
+		req->on_gone(req->on_gone_arg);
+	if (s->config.hooks.done)
+		s->config.hooks.done(req, req->status, took_us, s->config.app);
+	gt_request_free(req);
+}
+
+static int daemon_start(struct gt_http_server *s, struct gt_err *err)
+{
+	const struct gt_http_config *c = &s->config;
+	gt_auto(fd) int fd = fcntl(c->listen_fd, F_DUPFD_CLOEXEC,
+				   0); /* MHD closes the one it has */
+
+	if (fd < 0)
+		return gt_err_errno(err, errno, "listening descriptor %d", c->listen_fd);
+	s->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+		on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+		fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, s, MHD_OPTION_CONNECTION_LIMIT,
+		c->connections_max ? c->connections_max : CONNECTIONS_DEFAULT,
+		MHD_OPTION_CONNECTION_TIMEOUT,
+		c->idle_timeout_s ? c->idle_timeout_s : IDLE_TIMEOUT_S_DEFAULT,
+		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+	if (!s->daemon)
+		return gt_err_set(err, EIO, "system_error", "the HTTP server did not start");
+	gt_steal_fd(&fd);
+	return 0;
+}
+
+int gt_http_server_new(struct gt_loop *loop, const struct gt_http_config *config,
+		       struct gt_http_server **ret, struct gt_err *err)
+{
+	struct gt_http_server *s = gt_alloc(sizeof(*s));
+	const union MHD_DaemonInfo *info;
+	int r;
+
+	s->loop = loop;
+	s->config = *config;
+	r = daemon_start(s, err);
+	if (r == 0) {
+		info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+		r = gt_loop_watch(loop, info->epoll_fd, GT_EV_READ, on_watch, s, &s->watch, err);
+	}
+	if (r < 0) {
+		gt_http_server_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void gt_http_server_quiesce(struct gt_http_server *s)
+{
+	if (s->quiesced)
+		return;
+	s->quiesced = true;
+	gt_close(MHD_quiesce_daemon(s->daemon));
+	gt_http_server_kick(s);
+}
+
+size_t gt_http_server_active(const struct gt_http_server *s)
+{
+	return s->n_requests;
+}
+
+void gt_http_server_free(struct gt_http_server *s)
+{
+	struct gt_request *req;
+
+	if (!s)
+		return;
+	gt_watch_close(s->watch);
+	DL_FOREACH (s->requests, req) {
+		if (req->stream)
+			gt_stream_hung_up(req->stream);
+		gt_request_resume(req); /* MHD does not stop with a connection asleep */
+	}
+	if (s->daemon)
+		MHD_stop_daemon(s->daemon);
+	gt_timer_clear(s->loop, &s->timer);
+	free(s);
+}
