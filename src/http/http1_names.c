@@ -1,0 +1,95 @@
+/* http1_names.c - the tables of the HTTP/1.1 codec: characters, header names, reasons. */
+#include "http1_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define T (H1_TCHAR | H1_TEXT)
+#define X (H1_TCHAR | H1_TEXT | H1_HEX)
+#define V H1_TEXT
+const uint8_t gt_h1_class[256] = {
+	['\t'] = V,         [' '] = V,         ['!'] = T,           ['"'] = V,
+	['#' ... '\''] = T, ['(' ... ')'] = V, ['*' ... '+'] = T,   [','] = V,
+	['-' ... '.'] = T,  ['/'] = V,         ['0' ... '9'] = X,   [':' ... '@'] = V,
+	['A' ... 'F'] = X,  ['G' ... 'Z'] = T, ['[' ... ']'] = V,   ['^' ... '`'] = T,
+	['a' ... 'f'] = X,  ['g' ... 'z'] = T, ['{'] = V,           ['|'] = T,
+	['}'] = V,          ['~'] = T,         [0x80 ... 0xff] = V,
+};
+
+#define K(text, flags)                        \
+	{                                     \
+		text, sizeof(text) - 1, flags \
+	}
+const struct gt_h1_known gt_h1_known[GT_H1_NAME_N] = {
+	[GT_H1_OTHER] = { "", 0, 0 },
+	[GT_H1_AUTHORIZATION] = K("Authorization", 0),
+	[GT_H1_CONNECTION] = K("Connection", H1_HOP),
+	[GT_H1_CONTENT_LENGTH] = K("Content-Length", H1_HOP),
+	[GT_H1_EXPECT] = K("Expect", H1_HOP),
+	[GT_H1_FORWARDED] = K("Forwarded", H1_FORWARDED),
+	[GT_H1_GANTRY_DEADLINE] = K("Gantry-Deadline", 0),
+	[GT_H1_GANTRY_REPLICA] = K("Gantry-Replica", H1_OURS),
+	[GT_H1_GANTRY_REVISION] = K("Gantry-Revision", H1_OURS),
+	[GT_H1_HOST] = K("Host", 0),
+	[GT_H1_KEEP_ALIVE] = K("Keep-Alive", H1_HOP),
+	[GT_H1_PROXY_AUTHENTICATE] = K("Proxy-Authenticate", H1_HOP),
+	[GT_H1_PROXY_AUTHORIZATION] = K("Proxy-Authorization", H1_HOP),
+	[GT_H1_PROXY_CONNECTION] = K("Proxy-Connection", H1_HOP),
+	[GT_H1_TE] = K("TE", H1_HOP),
+	[GT_H1_TRAILER] = K("Trailer", H1_HOP),
+	[GT_H1_TRANSFER_ENCODING] = K("Transfer-Encoding", H1_HOP),
+	[GT_H1_UPGRADE] = K("Upgrade", H1_HOP),
+	[GT_H1_X_FORWARDED_FOR] = K("X-Forwarded-For", H1_FORWARDED),
+	[GT_H1_X_FORWARDED_HOST] = K("X-Forwarded-Host", H1_FORWARDED),
+	[GT_H1_X_FORWARDED_PREFIX] = K("X-Forwarded-Prefix", H1_FORWARDED),
+	[GT_H1_X_FORWARDED_PROTO] = K("X-Forwarded-Proto", H1_FORWARDED),
+	[GT_H1_X_REQUEST_ID] = K("X-Request-Id", H1_FORWARDED | H1_OURS),
+};
+
+enum gt_h1_name gt_h1_name_find(const char *name, size_t len)
+{
+	for (unsigned i = 1; i < GT_H1_NAME_N; i++)
+		if (gt_h1_known[i].len == len && !strncasecmp(gt_h1_known[i].name, name, len))
+			return (enum gt_h1_name)i;
+	return GT_H1_OTHER;
+}
+
+const char *gt_h1_reason(int status)
+{
+	static const struct {
+		int status;
+		const char *reason;
+	} reasons[] = {
+		{ 100, "Continue" },
+		{ 200, "OK" },
+		{ 204, "No Content" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 413, "Content Too Large" },
+		{ 414, "URI Too Long" },
+		{ 417, "Expectation Failed" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+		{ 505, "HTTP Version Not Supported" },
+	};
+
+	for (size_t i = 0; i < GT_LEN(reasons); i++)
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	return "";
+}
+
+size_t gt_h1_chunk_head(size_t len, char out[GT_H1_CHUNK_HEAD])
+{
+	return (size_t)snprintf(out, GT_H1_CHUNK_HEAD, "%zx\r\n", len);
+}
