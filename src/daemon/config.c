@@ -1,0 +1,238 @@
+#include "config.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <gantry/base/cleanup.h>
+#include <gantry/base/suggest.h>
+#include <gantry/base/units.h>
+
+enum key_type { KEY_TEXT, KEY_BOOL, KEY_DURATION, KEY_NUMBER, KEY_LEVEL };
+
+struct key {
+	const char *section, *name;
+	enum key_type type;
+	size_t offset;
+	uint64_t max; /* of a number or duration; size of a text */
+};
+
+#define FIELD(f) offsetof(struct gt_config, f)
+#define TEXT(f)  KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
+#define DAY_MS   86400000ULL
+
+static const struct key keys[] = {
+	{ "daemon", "state", TEXT(state) },
+	{ "daemon", "listen", TEXT(listen) },
+	{ "daemon", "user", TEXT(user) },
+	{ "daemon", "log_level", KEY_LEVEL, FIELD(log_level), 0 },
+	{ "gateway", "max_connections", KEY_NUMBER, FIELD(max_connections), 1000000 },
+	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "agent", "node", TEXT(node) },
+	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
+	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },
+	{ "agent", "pool", KEY_NUMBER, FIELD(pool), 64 },
+	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), 4000000000ULL },
+	{ "agent", "subid_count", KEY_NUMBER, FIELD(subid_count), 65536 },
+};
+
+void gt_config_defaults(struct gt_config *c)
+{
+	memset(c, 0, sizeof(*c));
+	gt_strcopy(c->listen, sizeof(c->listen), "127.0.0.1:8080");
+	gt_strcopy(c->state, sizeof(c->state), "/var/lib/gantry");
+	gt_strcopy(c->allow_host_paths, sizeof(c->allow_host_paths), "/");
+	c->log_level = GT_INFO;
+	c->max_connections = 10000;
+	c->drain_ms = 30000;
+	c->allow_host_image = true;
+	c->pool = 2;
+	c->subid_base = 1879048192; /* 0x70000000: above what useradd and systemd hand out */
+	c->subid_count = 65536;
+}
+
+static const struct key *find_key(const char *section, const char *name)
+{
+	for (size_t i = 0; i < GT_LEN(keys); i++)
+		if (gt_streq(keys[i].section, section) && gt_streq(keys[i].name, name))
+			return &keys[i];
+	return NULL;
+}
+
+static int unknown_key(const char *section, const char *name, struct gt_err *err)
+{
+	const char *words[GT_LEN(keys) + 1];
+	size_t n = 0;
+
+	for (size_t i = 0; i < GT_LEN(keys); i++)
+		if (gt_streq(keys[i].section, section))
+			words[n++] = keys[i].name;
+	if (n == 0)
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "there is no section [%s]; sections are daemon, gateway, agent",
+				  section);
+	const char *near = gt_suggest(name, words, n);
+	return gt_err_set(err, EINVAL, "bad_config", "unknown key \"%s\" in [%s]%s%s%s", name,
+			  section, near ? "; did you mean \"" : "", near ? near : "",
+			  near ? "\"?" : "");
+}
+
+static int parse_bool(const char *value, bool *ret)
+{
+	static const char *const yes[] = { "yes", "true", "on", "1" };
+	static const char *const no[] = { "no", "false", "off", "0" };
+
+	for (size_t i = 0; i < GT_LEN(yes); i++) {
+		if (gt_streq(value, yes[i]) || gt_streq(value, no[i])) {
+			*ret = gt_streq(value, yes[i]);
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int set_key(struct gt_config *c, const struct key *k, const char *value, struct gt_err *err)
+{
+	char *at = (char *)c + k->offset;
+	uint64_t n = 0;
+
+	switch (k->type) {
+	case KEY_TEXT:
+		if (!gt_strcopy(at, k->max, value))
+			return gt_err_set(err, EINVAL, "bad_config",
+					  "%s: longer than %zu characters", k->name,
+					  (size_t)k->max - 1);
+		return 0;
+	case KEY_BOOL:
+		if (parse_bool(value, (bool *)at) < 0)
+			return gt_err_set(err, EINVAL, "bad_config",
+					  "%s: \"%s\" is neither yes nor no", k->name, value);
+		return 0;
+	case KEY_LEVEL:
+		if (gt_log_level_parse(value, (enum gt_level *)at) < 0)
+			return gt_err_set(err, EINVAL, "bad_config",
+					  "%s: \"%s\" is none of debug, info, warn, error", k->name,
+					  value);
+		return 0;
+	case KEY_DURATION:
+		if (gt_parse_duration_ms(value, &n) < 0 || n > k->max)
+			return gt_err_set(err, EINVAL, "bad_config",
+					  "%s: \"%s\" is no duration like 500ms, 30s or 10m",
+					  k->name, value);
+		break;
+	case KEY_NUMBER:
+		if (gt_parse_u64(value, k->max, &n) < 0)
+			return gt_err_set(err, EINVAL, "bad_config",
+					  "%s: \"%s\" is no number from 0 to %llu", k->name, value,
+					  (unsigned long long)k->max);
+		break;
+	}
+	*(uint64_t *)(void *)at = n;
+	return 0;
+}
+
+static char *trim(char *s)
+{
+	while (isspace((unsigned char)*s))
+		s++;
+	size_t n = strlen(s);
+	while (n > 0 && isspace((unsigned char)s[n - 1]))
+		s[--n] = '\0';
+	return s;
+}
+
+/* One line of the file; `section` remembers the last [section]. */
+static int read_line(struct gt_config *c, char *line, char section[32], struct gt_err *err)
+{
+	char *s = trim(line);
+
+	if (*s == '\0' || *s == '#' || *s == ';')
+		return 0;
+	if (*s == '[') {
+		char *end = strchr(s, ']');
+		if (!end || end[1] != '\0')
+			return gt_err_set(err, EINVAL, "bad_config", "\"%s\" is no [section]", s);
+		*end = '\0';
+		if (!gt_strcopy(section, 32, trim(s + 1)))
+			return gt_err_set(err, EINVAL, "bad_config", "there is no such section");
+		return 0;
+	}
+	char *eq = strchr(s, '=');
+	if (!eq)
+		return gt_err_set(err, EINVAL, "bad_config", "\"%s\" is no key = value", s);
+	*eq = '\0';
+	char *name = trim(s), *value = trim(eq + 1);
+	const struct key *k = find_key(section, name);
+	return k ? set_key(c, k, value, err) : unknown_key(section, name, err);
+}
+
+int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err)
+{
+	gt_auto(file) FILE *f = fopen(file, "re");
+	struct gt_config next = *c;
+	char section[32] = "", line[2048];
+
+	if (!f)
+		return gt_err_errno(err, errno, "%s", file);
+	gt_strcopy(next.file, sizeof(next.file), file);
+	for (int n = 1; fgets(line, sizeof(line), f); n++) {
+		if (!strchr(line, '\n') && !feof(f))
+			return gt_err_set(err, EINVAL, "bad_config", "%s:%d: the line is too long",
+					  file, n);
+		if (read_line(&next, line, section, err) < 0)
+			return gt_err_wrap(err, "%s:%d", file, n);
+	}
+	*c = next;
+	return 0;
+}
+
+int gt_config_pack(const struct gt_config *c, char *out, size_t size, struct gt_err *err)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < GT_LEN(keys); i++) {
+		const struct key *k = &keys[i];
+		const char *at = (const char *)c + k->offset;
+		static const char *const levels[] = { "debug", "info", "warn", "error" };
+		char value[GT_CONFIG_TEXT];
+
+		if (k->type == KEY_TEXT)
+			gt_strcopy(value, sizeof(value), at);
+		else if (k->type == KEY_BOOL)
+			gt_strcopy(value, sizeof(value), *(const bool *)at ? "yes" : "no");
+		else if (k->type == KEY_LEVEL)
+			gt_strcopy(value, sizeof(value),
+				   levels[*(const enum gt_level *)(const void *)at]);
+		else
+			snprintf(value, sizeof(value), "%llu%s",
+				 *(const unsigned long long *)(const void *)at,
+				 k->type == KEY_DURATION ? "ms" : "");
+		if (strchr(value, '\n'))
+			return gt_err_set(err, EINVAL, "bad_config", "%s: contains a line break",
+					  k->name);
+		len += (size_t)snprintf(out + len, size - len, "[%s]\n%s=%s\n", k->section, k->name,
+					value);
+		if (len >= size)
+			return gt_err_set(err, E2BIG, "bad_config",
+					  "the configuration is too long");
+	}
+	return 0;
+}
+
+int gt_config_unpack(struct gt_config *c, const char *text, struct gt_err *err)
+{
+	char section[32] = "", line[2048];
+
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+		if (n >= sizeof(line))
+			return gt_err_set(err, EINVAL, "bad_config", "a line is too long");
+		memcpy(line, text, n);
+		line[n] = '\0';
+		if (read_line(c, line, section, err) < 0)
+			return -err->code;
+		text += n + (text[n] == '\n');
+	}
+	return 0;
+}

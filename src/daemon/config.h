@@ -1,0 +1,37 @@
+/* daemon/config.h - what the operator sets: an INI file, then flags. Unknown keys are errors. */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include <gantry/base/err.h>
+#include <gantry/base/log.h>
+
+#define GT_CONFIG_TEXT 1024
+#define GT_CONFIG_FILE "/etc/gantry/gantryd.conf"
+
+struct gt_config {
+	char state[GT_CONFIG_TEXT]; /* state directory; absolute after gt_state_open */
+	char listen[GT_CONFIG_TEXT];
+	char file[GT_CONFIG_TEXT]; /* the configuration file itself; "" = none */
+	/* [daemon] */
+	char user[64]; /* of control and gateway; "" = the fixed unprivileged ids */
+	enum gt_level log_level;
+	/* [gateway] */
+	uint64_t max_connections;
+	uint64_t drain_ms;
+	/* [agent] */
+	char node[64];                         /* "" = host name */
+	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
+	bool allow_host_image;
+	uint64_t pool; /* prepared sandboxes */
+	uint64_t subid_base, subid_count;
+};
+
+void gt_config_defaults(struct gt_config *c);
+/* Applies the file over *c; *c is unchanged on failure. err names file and line. */
+GT_MUST_USE int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err);
+/* What a role needs to know is handed over as one environment variable of key=value lines. */
+GT_MUST_USE int gt_config_pack(const struct gt_config *c, char *out, size_t size,
+			       struct gt_err *err);
+GT_MUST_USE int gt_config_unpack(struct gt_config *c, const char *text, struct gt_err *err);
+
+#endif

@@ -1,0 +1,485 @@
+#include "supervisor.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <gantry/base/cleanup.h>
+#include <gantry/http/digest.h>
+#include <gantry/loop/loop.h>
+
+#include "listen.h"
+#include "notify.h"
+#include "spawn.h"
+#include "state_dir.h"
+
+#define RETRY_FIRST_MS 20
+#define RETRY_MAX_MS   800 /* a crashed role is back within a second */
+#define STEADY_MS      5000
+#define STOP_SLACK_MS  10000 /* on top of the drain time, then KILL */
+#define CHILDREN_MAX   16    /* three roles, and gateways that still drain after a reload */
+
+struct supervisor;
+
+struct child {
+	struct supervisor *sup;
+	enum gt_role_id id;
+	pid_t pid; /* 0 = free place */
+	int pidfd;
+	struct gt_watch *watch;
+	bool retiring; /* replaced: its end is expected */
+};
+
+struct role {
+	struct supervisor *sup;
+	enum gt_role_id id;
+	struct child *child; /* the current one, or NULL */
+	int ready_fd;        /* read end; the write end is inherited by the child */
+	struct gt_watch *ready_watch;
+	bool ready, ever_ready;
+	bool respawn; /* a reload waits for the old one to end */
+	uint64_t started_ns, retry_ms;
+	struct gt_timer retry;
+};
+
+enum stage {
+	STAGE_STARTING,
+	STAGE_RUNNING,
+	STAGE_DRAINING,
+	STAGE_AGENT,
+	STAGE_CONTROL,
+	STAGE_DONE
+};
+
+struct supervisor {
+	struct gt_loop *loop;
+	struct gt_config config;
+	gt_config_load_fn *load;
+	void *load_arg;
+	char token_sha256[GT_SHA256_HEX_SIZE];
+	char url[128];
+	uid_t uid;
+	gid_t gid;
+	int fds[GT_FD_N]; /* listeners and the lock */
+	struct role roles[GT_PROC_N];
+	struct child children[CHILDREN_MAX];
+	enum stage stage;
+	bool stop_replicas;
+	struct gt_timer deadline;
+	int status; /* of gt_supervise: 0, or the -errno in failure */
+	struct gt_err failure;
+};
+
+/* Which inherited descriptors a role gets. */
+static const unsigned role_fds[GT_PROC_N] = {
+	[GT_PROC_CONTROL] = 1U << GT_FD_LINK | 1U << GT_FD_API | 1U << GT_FD_LOCK,
+	[GT_PROC_AGENT] = 1U << GT_FD_AGENT | 1U << GT_FD_DIAL | 1U << GT_FD_LOCK,
+	[GT_PROC_GATEWAY] = 1U << GT_FD_LISTEN | 1U << GT_FD_LOCK,
+};
+
+static void role_start(struct role *role);
+static void stop_next(struct supervisor *sup);
+
+static void fail(struct supervisor *sup, const struct gt_err *why)
+{
+	if (sup->status == 0) {
+		sup->failure = *why;
+		sup->status = -why->code;
+	}
+	sup->stage = STAGE_DRAINING;
+	stop_next(sup);
+}
+
+static void check_all_ready(struct supervisor *sup)
+{
+	char text[256];
+
+	for (int i = 0; i < GT_PROC_N; i++)
+		if (!sup->roles[i].ready)
+			return;
+	if (sup->stage != STAGE_STARTING)
+		return;
+	sup->stage = STAGE_RUNNING;
+	gt_state_announce(sup->config.state, sup->url);
+	printf("listening on %s\n", sup->url);
+	fflush(stdout);
+	snprintf(text, sizeof(text), "READY=1\nSTATUS=listening on %s", sup->url);
+	gt_notify(text);
+}
+
+static void on_ready(struct gt_watch *w, unsigned events, void *arg)
+{
+	struct role *role = arg;
+	char text[16];
+
+	(void)events;
+	ssize_t n = read(role->ready_fd, text, sizeof(text));
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0) {
+		gt_debug("%s is ready after %llu ms", gt_role_names[role->id],
+			 (unsigned long long)((gt_loop_now_ns(role->sup->loop) - role->started_ns) /
+					      GT_NS_PER_MS));
+		role->ready = role->ever_ready = true;
+		check_all_ready(role->sup);
+	}
+	gt_watch_close(w);
+	role->ready_watch = NULL;
+	role->ready_fd = gt_close(role->ready_fd);
+}
+
+static void child_describe(int status, char *out, size_t size)
+{
+	if (WIFSIGNALED(status))
+		snprintf(out, size, "was killed by signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else
+		snprintf(out, size, "ended with status %d", WEXITSTATUS(status));
+}
+
+static void role_retry(void *arg)
+{
+	role_start(arg);
+}
+
+/* The current process of a role ended by itself. */
+static void role_lost(struct role *role, int status)
+{
+	struct supervisor *sup = role->sup;
+	uint64_t lived_ms = (gt_loop_now_ns(sup->loop) - role->started_ns) / GT_NS_PER_MS;
+	struct gt_err err = { 0 };
+	char how[128];
+
+	role->child = NULL;
+	role->ready = false;
+	if (sup->stage > STAGE_RUNNING) {
+		stop_next(sup);
+		return;
+	}
+	if (role->respawn) {
+		role->respawn = false;
+		role_start(role);
+		return;
+	}
+	child_describe(status, how, sizeof(how));
+	if (!role->ever_ready) {
+		gt_err_set(&err, ECHILD, "role_failed", "the %s could not start (it %s)",
+			   gt_role_names[role->id], how);
+		fail(sup, &err);
+		return;
+	}
+	role->retry_ms = lived_ms > STEADY_MS || role->retry_ms == 0
+				 ? RETRY_FIRST_MS
+				 : GT_MIN(role->retry_ms * 2, (uint64_t)RETRY_MAX_MS);
+	gt_warn("the %s %s; starting it again in %llu ms", gt_role_names[role->id], how,
+		(unsigned long long)role->retry_ms);
+	gt_timer_set(sup->loop, &role->retry, role->retry_ms, role_retry, role);
+}
+
+static void on_child_end(struct gt_watch *w, unsigned events, void *arg)
+{
+	struct child *child = arg;
+	struct supervisor *sup = child->sup;
+	struct role *role = &sup->roles[child->id];
+	int status = 0;
+
+	(void)events;
+	if (waitpid(child->pid, &status, WNOHANG) != child->pid)
+		return;
+	gt_watch_close(w);
+	gt_close(child->pidfd);
+	bool current = role->child == child;
+	*child = (struct child){ 0 };
+	if (current)
+		role_lost(role, status);
+	else if (sup->stage > STAGE_RUNNING)
+		stop_next(sup);
+}
+
+static struct child *free_child(struct supervisor *sup)
+{
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (sup->children[i].pid == 0)
+			return &sup->children[i];
+	return NULL;
+}
+
+static int role_spawn(struct role *role, struct gt_err *err)
+{
+	struct supervisor *sup = role->sup;
+	struct child *child = free_child(sup);
+	int ready[2];
+	struct gt_spawn spawn = { .id = role->id,
+				  .config = &sup->config,
+				  .token_sha256 = sup->token_sha256,
+				  .uid = sup->uid,
+				  .gid = sup->gid };
+
+	if (!child)
+		return gt_err_set(err, EAGAIN, "internal", "too many processes still end");
+	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK) < 0)
+		return gt_err_errno(err, errno, "pipe");
+	for (int i = 0; i < GT_FD_N; i++)
+		spawn.fds[i] = role_fds[role->id] & 1U << i ? sup->fds[i] : -EBADF;
+	spawn.fds[GT_FD_READY] = ready[1];
+	int r = gt_spawn_role(&spawn, &child->pid, &child->pidfd, err);
+	gt_close(ready[1]);
+	if (r < 0) {
+		gt_close(ready[0]);
+		return r;
+	}
+	child->sup = sup;
+	child->id = role->id;
+	role->child = child;
+	role->started_ns = gt_loop_clock_ns(sup->loop);
+	if (role->ready_watch)
+		gt_watch_close(role->ready_watch);
+	gt_close(role->ready_fd);
+	role->ready_fd = ready[0];
+	role->ready = false;
+	if (gt_loop_watch(sup->loop, ready[0], GT_EV_READ, on_ready, role, &role->ready_watch,
+			  err) < 0)
+		return -err->code;
+	return gt_loop_watch(sup->loop, child->pidfd, GT_EV_READ, on_child_end, child,
+			     &child->watch, err);
+}
+
+static void role_start(struct role *role)
+{
+	struct gt_err err = { 0 };
+
+	if (role_spawn(role, &err) == 0)
+		return;
+	gt_error("%s: %s", gt_role_names[role->id], err.text);
+	if (!role->ever_ready)
+		fail(role->sup, &err);
+	else
+		gt_timer_set(role->sup->loop, &role->retry, RETRY_MAX_MS, role_retry, role);
+}
+
+/* ---- stopping ---- */
+
+static bool alive(const struct supervisor *sup, enum gt_role_id id)
+{
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (sup->children[i].pid && sup->children[i].id == id)
+			return true;
+	return false;
+}
+
+static void signal_role(struct supervisor *sup, enum gt_role_id id, int signo)
+{
+	gt_timer_clear(sup->loop, &sup->roles[id].retry);
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (sup->children[i].pid && sup->children[i].id == id)
+			kill(sup->children[i].pid, signo);
+}
+
+static void stop_late(void *arg)
+{
+	struct supervisor *sup = arg;
+
+	gt_warn("some roles did not end in time; killing them");
+	for (int i = 0; i < GT_PROC_N; i++)
+		signal_role(sup, (enum gt_role_id)i, SIGKILL);
+}
+
+/* Moves the stop one step on when the processes of the present stage are gone: first the gateway
+ * (calls finish while agent and control still work), then the agent, then control. */
+static void stop_next(struct supervisor *sup)
+{
+	if (sup->stage == STAGE_DRAINING && !alive(sup, GT_PROC_GATEWAY)) {
+		sup->stage = STAGE_AGENT;
+		signal_role(sup, GT_PROC_AGENT, sup->stop_replicas ? SIGINT : SIGTERM);
+	}
+	if (sup->stage == STAGE_AGENT && !alive(sup, GT_PROC_AGENT)) {
+		sup->stage = STAGE_CONTROL;
+		signal_role(sup, GT_PROC_CONTROL, SIGTERM);
+	}
+	if (sup->stage == STAGE_CONTROL && !alive(sup, GT_PROC_CONTROL)) {
+		sup->stage = STAGE_DONE;
+		gt_loop_stop(sup->loop);
+	}
+}
+
+static void stop(struct supervisor *sup, bool replicas_too)
+{
+	sup->stop_replicas |= replicas_too;
+	if (sup->stage > STAGE_RUNNING) { /* asked again: no more patience with calls in flight */
+		signal_role(sup, GT_PROC_GATEWAY, SIGKILL);
+		return;
+	}
+	gt_info("stopping: calls in flight may finish within %llu s, replicas %s",
+		(unsigned long long)sup->config.drain_ms / 1000,
+		replicas_too ? "are stopped" : "keep running");
+	gt_notify("STOPPING=1\nSTATUS=draining");
+	sup->stage = STAGE_DRAINING;
+	signal_role(sup, GT_PROC_GATEWAY, SIGTERM);
+	gt_timer_set(sup->loop, &sup->deadline, sup->config.drain_ms + STOP_SLACK_MS, stop_late,
+		     sup);
+	stop_next(sup);
+}
+
+/* ---- reload ---- */
+
+static void role_replace(struct role *role)
+{
+	struct child *old = role->child;
+
+	if (!old) { /* between two lives: the next one reads the new configuration anyway */
+		return;
+	}
+	if (role->id == GT_PROC_GATEWAY) { /* both accept while the old one drains */
+		old->retiring = true;
+		role->child = NULL;
+		role_start(role);
+	} else {
+		role->respawn = true;
+	}
+	kill(old->pid, SIGTERM);
+}
+
+static void reload(struct supervisor *sup)
+{
+	struct gt_config next;
+	struct gt_err err = { 0 };
+	char token[GT_SHA256_HEX_SIZE], was[8192], now[8192];
+
+	gt_config_defaults(&next);
+	if (sup->load(&next, sup->load_arg, &err) < 0 ||
+	    gt_state_token(token, sizeof(token), &err) < 0) {
+		gt_error("reload: %s; the old configuration stays in force", err.text);
+		return;
+	}
+	memcpy(next.state, sup->config.state, sizeof(next.state));
+	if (!gt_streq(next.listen, sup->config.listen))
+		gt_warn("reload: a new listen address needs a restart");
+	memcpy(next.listen, sup->config.listen, sizeof(next.listen));
+	if (gt_config_pack(&sup->config, was, sizeof(was), &err) < 0 ||
+	    gt_config_pack(&next, now, sizeof(now), &err) < 0) {
+		gt_error("reload: %s", err.text);
+		return;
+	}
+	if (gt_streq(was, now) && gt_streq(token, sup->token_sha256)) {
+		gt_info("reload: nothing changed");
+		return;
+	}
+	sup->config = next;
+	memcpy(sup->token_sha256, token, sizeof(token));
+	gt_info("reload: replacing the roles");
+	for (int i = 0; i < GT_PROC_N; i++)
+		role_replace(&sup->roles[i]);
+}
+
+static void on_signal(int signo, void *arg)
+{
+	struct supervisor *sup = arg;
+
+	if (signo == SIGHUP && sup->stage == STAGE_RUNNING)
+		reload(sup);
+	else if (signo != SIGHUP)
+		stop(sup, signo == SIGINT);
+}
+
+/* ---- set-up ---- */
+
+static int find_ids(struct supervisor *sup, struct gt_err *err)
+{
+	const char *user = sup->config.user;
+
+	sup->uid = sup->gid = GT_DEFAULT_ID;
+	if (!user[0])
+		return 0;
+	const struct passwd *pw = getpwnam(user);
+	if (!pw || pw->pw_uid == 0)
+		return gt_err_set(err, ENOENT, "bad_config",
+				  "user \"%s\" %s; control and gateway need an unprivileged one",
+				  user, pw ? "is root" : "does not exist");
+	sup->uid = pw->pw_uid;
+	sup->gid = pw->pw_gid;
+	return 0;
+}
+
+static int open_listeners(struct supervisor *sup, struct gt_err *err)
+{
+	static const struct {
+		enum gt_role_fd fd;
+		const char *path;
+		int type;
+	} sockets[] = {
+		{ GT_FD_LINK, "run/link.sock", SOCK_STREAM },
+		{ GT_FD_API, "run/api.sock", SOCK_STREAM },
+		{ GT_FD_AGENT, "run/agent.sock", SOCK_STREAM },
+		{ GT_FD_DIAL, "run/dial.sock", SOCK_SEQPACKET },
+	};
+
+	for (size_t i = 0; i < GT_LEN(sockets); i++)
+		if (gt_listen_unix(sockets[i].path, sockets[i].type, sup->gid,
+				   &sup->fds[sockets[i].fd], err) < 0)
+			return -err->code;
+	return gt_listen_tcp(sup->config.listen, sup->url, sizeof(sup->url),
+			     &sup->fds[GT_FD_LISTEN], err);
+}
+
+static int set_up(struct supervisor *sup, struct gt_err *err)
+{
+	sigset_t mask;
+
+	if (geteuid() != 0)
+		return gt_err_set(
+			err, EPERM, "not_root",
+			"gantryd run starts containers and needs root; try: sudo gantryd run ... "
+			"(control and gateway give root up at once)");
+	if (sup->load(&sup->config, sup->load_arg, err) < 0)
+		return -err->code;
+	gt_log_init("supervisor", sup->config.log_level);
+	umask(022);
+	if (find_ids(sup, err) < 0 ||
+	    gt_state_open(sup->config.state, sizeof(sup->config.state), sup->uid, sup->gid,
+			  &sup->fds[GT_FD_LOCK], err) < 0 ||
+	    gt_state_token(sup->token_sha256, sizeof(sup->token_sha256), err) < 0 ||
+	    open_listeners(sup, err) < 0 || gt_loop_new(&sup->loop, err) < 0)
+		return -err->code;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	return gt_loop_signals(sup->loop, &mask, on_signal, sup, err);
+}
+
+int gt_supervise(gt_config_load_fn *load, void *arg, struct gt_err *err)
+{
+	struct supervisor sup = { .load = load, .load_arg = arg };
+
+	gt_config_defaults(&sup.config);
+	for (int i = 0; i < GT_FD_N; i++)
+		sup.fds[i] = -EBADF;
+	int r = set_up(&sup, err);
+	if (r == 0) {
+		for (int i = 0; i < GT_PROC_N; i++) {
+			sup.roles[i] = (struct role){ .sup = &sup,
+						      .id = (enum gt_role_id)i,
+						      .ready_fd = -EBADF };
+			role_start(&sup.roles[i]);
+		}
+		r = gt_loop_run(sup.loop, err);
+		gt_state_withdraw(sup.config.state);
+	}
+	if (r == 0 && sup.status < 0) {
+		*err = sup.failure;
+		r = sup.status;
+	}
+	for (int i = 0; i < GT_FD_N; i++)
+		gt_close(sup.fds[i]);
+	gt_loop_free(sup.loop);
+	return r;
+}

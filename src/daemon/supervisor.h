@@ -1,0 +1,18 @@
+/* daemon/supervisor.h - `gantryd run`: starts the three roles, restarts what dies, forwards
+ * signals.
+ *
+ * TERM: the gateway drains, agent and control end, replicas go on and are adopted by the next
+ * start. INT (Ctrl-C): the same, and replicas are stopped too. A second one of either ends the
+ * drain. HUP: reads the configuration and the token again; when they changed, each role is replaced
+ * without a refused call. */
+#ifndef DAEMON_SUPERVISOR_H
+#define DAEMON_SUPERVISOR_H
+
+#include "config.h"
+
+/* `flags` holds what the command line set over the file, applied again at each reload. */
+typedef int gt_config_load_fn(struct gt_config *c, void *arg, struct gt_err *err);
+
+GT_MUST_USE int gt_supervise(gt_config_load_fn *load, void *arg, struct gt_err *err);
+
+#endif

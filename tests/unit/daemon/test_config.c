@@ -1,0 +1,115 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "config.h"
+
+static char path[] = "/tmp/gantry-config-XXXXXX";
+
+static int make_file(void **state)
+{
+	(void)state;
+	int fd = mkstemp(path);
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int remove_file(void **state)
+{
+	(void)state;
+	return unlink(path);
+}
+
+static int read_text(struct gt_config *c, const char *text, struct gt_err *err)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	gt_config_defaults(c);
+	return gt_config_read(c, path, err);
+}
+
+static void a_file_sets_what_it_names(void **state)
+{
+	struct gt_config c;
+	struct gt_err err = { 0 };
+
+	(void)state;
+	assert_int_equal(read_text(&c,
+				   "# a comment\n\n[gateway]\ndrain = 5s\n[agent]\n"
+				   "  allow_host_image = no \nnode=gpu-1\n[daemon]\nlog_level=warn\n",
+				   &err),
+			 0);
+	assert_int_equal(c.drain_ms, 5000);
+	assert_false(c.allow_host_image);
+	assert_string_equal(c.node, "gpu-1");
+	assert_int_equal(c.log_level, GT_WARN);
+	assert_int_equal(c.max_connections, 10000);
+}
+
+static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
+		{ "[gateway]\ndrian = 5s\n", "2: unknown key \"drian\" in [gateway]; did you mean \"drain\"?" },
+		{ "[gatway]\ndrain = 5s\n", "no section [gatway]" },
+		{ "[gateway]\ndrain = 5\n", "is no duration" },
+		{ "[agent]\nallow_host_image = maybe\n", "neither yes nor no" },
+		{ "[agent]\npool = 9999\n", "from 0 to 64" },
+		{ "[daemon]\nlog_level = loud\n", "none of debug" },
+		{ "[daemon\n", "no [section]" },
+		{ "[daemon]\nlisten\n", "no key = value" },
+		{ "drain = 5s\n", "no section []" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(cases); i++) {
+		struct gt_config c, fresh;
+		struct gt_err err = { 0 };
+
+		assert_int_equal(read_text(&c, cases[i].text, &err), -EINVAL);
+		if (!strstr(err.text, cases[i].says))
+			fail_msg("\"%s\" does not say \"%s\"", err.text, cases[i].says);
+		gt_config_defaults(&fresh);
+		assert_memory_equal(&c, &fresh, sizeof(c));
+	}
+}
+
+static void what_is_packed_for_a_role_is_what_it_unpacks(void **state)
+{
+	struct gt_config c, back;
+	struct gt_err err = { 0 };
+	char text[8192];
+
+	(void)state;
+	gt_config_defaults(&c);
+	c.drain_ms = 1234;
+	c.allow_host_image = false;
+	c.log_level = GT_ERROR;
+	gt_strcopy(c.allow_host_paths, sizeof(c.allow_host_paths), "/srv:/opt/models");
+	gt_strcopy(c.user, sizeof(c.user), "nobody");
+	assert_int_equal(gt_config_pack(&c, text, sizeof(text), &err), 0);
+	gt_config_defaults(&back);
+	assert_int_equal(gt_config_unpack(&back, text, &err), 0);
+	assert_memory_equal(&c, &back, sizeof(c));
+	assert_int_equal(gt_config_pack(&c, text, 20, &err), -E2BIG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_file_sets_what_it_names),
+		cmocka_unit_test(a_mistake_is_named_with_its_line_and_changes_nothing),
+		cmocka_unit_test(what_is_packed_for_a_role_is_what_it_unpacks),
+	};
+	return cmocka_run_group_tests(tests, make_file, remove_file);
+}
