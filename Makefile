@@ -45,7 +45,7 @@ BASE_FLAGS := $(CPPFLAGS) -std=gnu11 $(CFLAGS) $(WARN) $(FORTIFY) -fstack-protec
 FLAGS = $(BASE_FLAGS) $(PKG_CFLAGS)
 LINK = $(CC) $(CFLAGS) $(SAN_FLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 LIBS = $(PKG_LIBS) -lpthread -lm
-INIT_FLAGS := $(CPPFLAGS) -DGT_INIT -std=gnu11 -Os -g $(WARN) -fstack-protector-strong \
+INIT_FLAGS := $(CPPFLAGS) -DGT_INIT -std=gnu11 -Os $(WARN) -fstack-protector-strong \
 	-ffunction-sections -fdata-sections
 
 # ---- sources: the tree says what there is ----------------------------------------------------
@@ -82,7 +82,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e check check-stages \
-	asan tsan valgrind bench report demo examples install uninstall clean help opts FORCE
+	asan tsan valgrind bench report demo examples install uninstall format clean help opts FORCE
 
 all: $(PROGRAMS) $(LIB)	## build gantryd and gantry (into build/)
 lib: $(LIB)		## only build/plain/libgantry.a
@@ -174,6 +174,9 @@ fuzz:			## fuzz each target for FUZZ_SECONDS (20); replays only when clang is ab
 	+@$(MAKE) --no-print-directory FUZZ=1 CC=$(CLANG) fuzz-programs
 	@scripts/run-fuzz.sh $(FUZZ_SECONDS) $(RESULTS)/fuzz-live.txt $(FUZZERS:%.c=build/fuzz/%)
 endif
+
+format:			## write the source as the format check wants it
+	@find src include tests examples -name '*.[ch]' -print0 | xargs -0 -r clang-format -i
 
 lint:			## layers, size ratchets, headers alone, format
 	@CPPFLAGS='$(subst ','\'',$(CPPFLAGS))' CC='$(CC)' scripts/lint.sh $(RESULTS)/lint.txt

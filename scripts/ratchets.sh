@@ -40,7 +40,7 @@ awk 'FNR == 1 { comment = 0 } {
 	}
 }' "${files[@]}" >> "$found"
 
-awk 'NR == FNR { allow[$1] = $2; next }
+awk 'FILENAME == ARGV[1] { allow[$1] = $2; next }
 	$1 in allow { seen[$1]; if ($2 <= allow[$1] || $0 ~ /banned/) next }
 	{ print; bad = 1 }
 	END {
