@@ -24,9 +24,9 @@ int gt_buf_addf(struct gt_buf *b, const char *fmt, ...) GT_PRINTF(2, 3);
 /* Room for `len` more bytes to write in place; NULL past the cap. Commit by adding to b->len. */
 char *gt_buf_reserve(struct gt_buf *b, size_t len);
 void gt_buf_consume(struct gt_buf *b, size_t len); /* drops bytes from the front */
-void gt_buf_reset(struct gt_buf *b);		   /* len = 0, keeps the memory */
-char *gt_buf_str(struct gt_buf *b);		   /* "" when empty; owned by the buffer */
-char *gt_buf_steal(struct gt_buf *b);		   /* the caller frees; "" (allocated) when empty */
+void gt_buf_reset(struct gt_buf *b);               /* len = 0, keeps the memory */
+char *gt_buf_str(struct gt_buf *b);                /* "" when empty; owned by the buffer */
+char *gt_buf_steal(struct gt_buf *b);              /* the caller frees; "" (allocated) when empty */
 
 static inline void gt_cleanup_buf(struct gt_buf *b)
 {

@@ -9,19 +9,19 @@
 #include <gantry/base/base.h>
 
 /* GT_CLEANUP_TYPE(image, struct gt_image *, gt_image_unref) makes gt_auto(image) work. */
-#define GT_CLEANUP_TYPE(name, type, release)             \
-	static inline void gt_cleanup_##name(type *p)    \
-	{                                                \
-		release(*p);                             \
+#define GT_CLEANUP_TYPE(name, type, release)          \
+	static inline void gt_cleanup_##name(type *p) \
+	{                                             \
+		release(*p);                          \
 	}
 #define gt_auto(name) __attribute__((cleanup(gt_cleanup_##name), unused))
 
 /* Takes the pointer out of *pp and leaves NULL. */
-#define gt_steal(pp)                            \
-	({                                      \
+#define gt_steal(pp)                               \
+	({                                         \
 		__typeof__(*(pp)) stolen_ = *(pp); \
-		*(pp) = NULL;                   \
-		stolen_;                        \
+		*(pp) = NULL;                      \
+		stolen_;                           \
 	})
 
 int gt_close(int fd); /* closes when >= 0, keeps errno, returns -EBADF for `fd = gt_close(fd)` */

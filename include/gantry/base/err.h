@@ -9,9 +9,9 @@
 #include <gantry/base/base.h>
 
 struct gt_err {
-	int code;	  /* positive errno; 0 = no error */
-	char slug[40];	  /* names a row of model/problem.tbl where the API shows it */
-	char path[160];	  /* JSON path of the mistake, "" when it is not about a document */
+	int code;       /* positive errno; 0 = no error */
+	char slug[40];  /* names a row of model/problem.tbl where the API shows it */
+	char path[160]; /* JSON path of the mistake, "" when it is not about a document */
 	char text[600];
 };
 

@@ -19,7 +19,7 @@ struct gt_undo {
 
 void gt_undo_push(struct gt_undo *undo, gt_undo_fn *fn, void *arg);
 void gt_undo_disarm(struct gt_undo *undo); /* success: forget the steps */
-void gt_undo_run(struct gt_undo *undo);	   /* run them now, newest first */
+void gt_undo_run(struct gt_undo *undo);    /* run them now, newest first */
 
 static inline void gt_cleanup_undo(struct gt_undo *undo)
 {

@@ -27,13 +27,14 @@ typedef void gt_timer_fn(void *arg);
 typedef void gt_signal_fn(int signo, void *arg);
 
 GT_MUST_USE int gt_loop_new(struct gt_loop **ret, struct gt_err *err);
-void gt_loop_free(struct gt_loop *l); /* NULL is fine; watches left in it are freed, fds are not closed */
+/* NULL is fine; watches left in it are freed, their descriptors are not closed. */
+void gt_loop_free(struct gt_loop *l);
 GT_MUST_USE int gt_loop_run(struct gt_loop *l, struct gt_err *err); /* until gt_loop_stop */
 void gt_loop_stop(struct gt_loop *l);
 /* One round: waits at most max_wait_ms (-1 = as long as needed), dispatches, returns. For tests. */
 GT_MUST_USE int gt_loop_step(struct gt_loop *l, int max_wait_ms, struct gt_err *err);
 uint64_t gt_loop_now_ns(const struct gt_loop *l); /* monotonic time read once a round */
-uint64_t gt_loop_clock_ns(struct gt_loop *l);	  /* the same clock, read now */
+uint64_t gt_loop_clock_ns(struct gt_loop *l);     /* the same clock, read now */
 
 /* Watches fd until gt_watch_close. The fd stays the caller's; close the watch before the fd. */
 GT_MUST_USE int gt_loop_watch(struct gt_loop *l, int fd, unsigned events, gt_watch_fn *fn,
@@ -42,7 +43,8 @@ GT_MUST_USE int gt_watch_set(struct gt_watch *w, unsigned events, struct gt_err 
 int gt_watch_fd(const struct gt_watch *w);
 void gt_watch_close(struct gt_watch *w); /* NULL is fine */
 
-/* A timer lives inside its owner. Zeroed memory is an unset timer. Fires once; set again to repeat. */
+/* A timer lives inside its owner; zeroed memory is an unset timer. It fires once: set it again to
+ * repeat. */
 struct gt_timer {
 	uint64_t due_ns;
 	size_t slot; /* place in the heap + 1; 0 = not set */
