@@ -1,0 +1,64 @@
+/* store/store.h - what must survive a crash: functions, their revisions, tokens, the epoch. SQLite.
+ *
+ * Writes are queued to one writer thread that commits everything waiting in one transaction: the
+ * fsync is the batching window. Completions are handed out by gt_store_poll on the caller's thread;
+ * `notify` says that there are some. The path may be relative and then stays so: control may run as
+ * a user that can not traverse the parents of its working directory. */
+#ifndef GANTRY_STORE_STORE_H
+#define GANTRY_STORE_STORE_H
+
+#include <gantry/base/cleanup.h>
+#include <gantry/base/err.h>
+#include <gantry/model/row.h>
+
+struct gt_store;
+
+struct gt_store_config {
+	const char *path; /* of the database: "control/gantry.db"; its directory must exist */
+	void (*notify)(void *arg); /* writer thread: gt_store_poll has something to do */
+	void *notify_arg;
+	uint32_t pages_max; /* most database pages of 4 KiB; 0 = as many as the disk takes */
+};
+
+/* Opens, migrates, and counts the epoch up, durably. Fails with slug storage_full when the disk is
+ * full, else with the file and what is wrong with it (a newer schema names both numbers). */
+GT_MUST_USE int gt_store_open(const struct gt_store_config *config, struct gt_store **ret,
+			      struct gt_err *err);
+/* Finishes what is queued; completions that were not polled are dropped. NULL is fine. */
+void gt_store_close(struct gt_store *s);
+uint64_t gt_store_epoch(const struct gt_store *s);
+
+/* Calls fn for the current revision of every function, in name order; the row is borrowed. Blocks.
+ */
+typedef void gt_store_row_fn(const struct gt_function_row *row, void *arg);
+GT_MUST_USE int gt_store_load(struct gt_store *s, gt_store_row_fn *fn, void *arg,
+			      struct gt_err *err);
+
+/* Tokens are known by their SHA-256 only. Setting an id again replaces it. Both block. */
+struct gt_token_row {
+	char id[GT_NAME_MAX + 1];
+	char sha256_hex[65];
+	char role[16];
+	uint64_t created_ms;
+};
+GT_MUST_USE int gt_store_token_set(struct gt_store *s, const struct gt_token_row *row,
+				   struct gt_err *err);
+GT_MUST_USE int gt_store_tokens(struct gt_store *s,
+				void (*fn)(const struct gt_token_row *row, void *arg), void *arg,
+				struct gt_err *err);
+
+/* The store port of control (control/ports.h): ctx is the struct gt_store. Rows are copied; done is
+ * called by gt_store_poll, in the order of the calls; err is NULL on success. */
+void gt_store_put(void *ctx, const struct gt_function_row *row,
+		  void (*done)(const struct gt_err *err, void *arg), void *arg);
+void gt_store_drop(void *ctx, const char *function,
+		   void (*done)(const struct gt_err *err, void *arg), void *arg);
+void gt_store_revisions(void *ctx, const char *function,
+			void (*done)(const struct gt_err *err, const struct gt_function_row *rows,
+				     size_t n, void *arg),
+			void *arg);
+void gt_store_poll(struct gt_store *s);
+
+GT_CLEANUP_TYPE(store, struct gt_store *, gt_store_close)
+
+#endif

@@ -1,0 +1,366 @@
+/* store/store.c - the front door and the writer thread with its group commit.
+ *
+ * Two locks: `lock` guards the queues and is held for moments; `db_lock` is held while the one
+ * connection is used, over a whole transaction. */
+#include <pthread.h>
+#include <signal.h>
+#include <utlist.h>
+
+#include <gantry/base/log.h>
+#include <gantry/store/store.h>
+
+#include "job.h"
+
+#define BATCH_MAX 256   /* jobs a transaction */
+#define QUEUE_MAX 16384 /* jobs; more are refused */
+
+struct gt_store {
+	struct gt_store_config config;
+	char *path;
+	uint64_t epoch;
+	pthread_mutex_t db_lock;
+	sqlite3 *db;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct gt_job *queue, *finished;
+	size_t n_queued;
+	bool stopping;
+	bool has_thread;
+	pthread_t thread;
+};
+
+/* ---- the writer thread ---------------------------------------------------------------------- */
+
+/* One job inside its own savepoint, so that its failure takes nothing else along. False when SQLite
+ * gave up the whole transaction (a full disk may do that). */
+static bool job_run(sqlite3 *db, struct gt_job *job)
+{
+	gt_err_clear(&job->err);
+	if (gt_db_exec(db, "SAVEPOINT job", &job->err) < 0)
+		return false;
+	if (job->run(job, db, &job->err) < 0)
+		sqlite3_exec(db, "ROLLBACK TO job", NULL, NULL, NULL);
+	if (sqlite3_get_autocommit(db))
+		return false;
+	return sqlite3_exec(db, "RELEASE job", NULL, NULL, NULL) == SQLITE_OK;
+}
+
+/* 0 when each job of the batch has its own outcome; else nothing of it is in the database. */
+static int transaction_run(sqlite3 *db, struct gt_job *batch, struct gt_err *err)
+{
+	struct gt_job *job;
+	int r = gt_db_exec(db, "BEGIN IMMEDIATE", err);
+
+	if (r < 0)
+		return r;
+	DL_FOREACH (batch, job) {
+		if (!job_run(db, job)) {
+			r = job->err.code ? -job->err.code : gt_db_error(db, &job->err, "write");
+			*err = job->err;
+			break;
+		}
+	}
+	if (r == 0)
+		r = gt_db_exec(db, "COMMIT", err);
+	if (r < 0 && !sqlite3_get_autocommit(db))
+		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	return r;
+}
+
+static void rows_forget(struct gt_job *job)
+{
+	for (size_t i = 0; i < job->n_rows; i++)
+		free(job->rows[i].spec_json);
+	job->n_rows = 0;
+}
+
+/* All in one transaction; when that fails as a whole, one by one, so that only those fail that
+ * must. */
+static void batch_run(struct gt_store *s, struct gt_job **batch)
+{
+	struct gt_err err = { 0 };
+	struct gt_job *job, *tmp, *done = NULL;
+
+	pthread_mutex_lock(&s->db_lock);
+	if (transaction_run(s->db, *batch, &err) < 0) {
+		DL_FOREACH_SAFE (*batch, job, tmp) {
+			DL_DELETE(*batch, job);
+			job->prev = job;
+			job->next = NULL;
+			rows_forget(job);
+			gt_err_clear(&err);
+			if (transaction_run(s->db, job, &err) < 0)
+				job->err = err;
+			DL_APPEND(done, job);
+		}
+		*batch = done;
+	}
+	pthread_mutex_unlock(&s->db_lock);
+}
+
+static struct gt_job *batch_take(struct gt_store *s)
+{
+	struct gt_job *batch = NULL;
+
+	pthread_mutex_lock(&s->lock);
+	while (!s->queue && !s->stopping)
+		pthread_cond_wait(&s->wake, &s->lock);
+	for (int n = 0; s->queue && n < BATCH_MAX; n++) {
+		struct gt_job *job = s->queue;
+
+		DL_DELETE(s->queue, job);
+		s->n_queued--;
+		DL_APPEND(batch, job);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return batch;
+}
+
+static void *writer_main(void *arg)
+{
+	struct gt_store *s = arg;
+	struct gt_job *batch;
+
+	while ((batch = batch_take(s))) {
+		batch_run(s, &batch);
+		pthread_mutex_lock(&s->lock);
+		DL_CONCAT(s->finished, batch);
+		pthread_mutex_unlock(&s->lock);
+		s->config.notify(s->config.notify_arg);
+	}
+	return NULL;
+}
+
+static int writer_start(struct gt_store *s, struct gt_err *err)
+{
+	sigset_t all, before;
+	int r;
+
+	sigfillset(&all); /* signals belong to the loop's thread */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&s->thread, NULL, writer_main, s);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r)
+		return gt_err_errno(err, r, "start the store's writer thread");
+	pthread_setname_np(s->thread, "store");
+	s->has_thread = true;
+	return 0;
+}
+
+/* ---- open and close ------------------------------------------------------------------------- */
+
+static int epoch_advance(struct gt_store *s, struct gt_err *err)
+{
+	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+		s->db, err, "UPDATE meta SET value = value + 1 WHERE key = 'epoch' RETURNING value",
+		"");
+	int r = q ? gt_db_step(q, err) : -EIO;
+
+	if (r < 0)
+		return r;
+	s->epoch = (uint64_t)sqlite3_column_int64(q, 0);
+	return gt_db_step(q, err); /* the row comes before the commit */
+}
+
+static int store_prepare(struct gt_store *s, struct gt_err *err)
+{
+	int r = gt_db_open(s->path, s->config.pages_max, &s->db, err);
+
+	if (r == 0)
+		r = gt_db_migrate(s->db, s->path, err);
+	if (r == 0)
+		r = epoch_advance(s, err);
+	if (r == 0)
+		r = writer_start(s, err);
+	return r;
+}
+
+int gt_store_open(const struct gt_store_config *config, struct gt_store **ret, struct gt_err *err)
+{
+	gt_auto(store) struct gt_store *s = gt_alloc(sizeof(*s));
+	int r;
+
+	s->config = *config;
+	s->path = gt_strdup(config->path);
+	pthread_mutex_init(&s->db_lock, NULL);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->wake, NULL);
+	r = store_prepare(s, err);
+	if (r < 0)
+		return r;
+	*ret = gt_steal(&s);
+	return 0;
+}
+
+void gt_store_close(struct gt_store *s)
+{
+	struct gt_job *job, *tmp;
+
+	if (!s)
+		return;
+	if (s->has_thread) {
+		pthread_mutex_lock(&s->lock);
+		s->stopping = true;
+		pthread_cond_signal(&s->wake);
+		pthread_mutex_unlock(&s->lock);
+		pthread_join(s->thread, NULL);
+	}
+	DL_FOREACH_SAFE (s->finished, job, tmp)
+		gt_job_free(job);
+	sqlite3_close_v2(s->db);
+	pthread_cond_destroy(&s->wake);
+	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->db_lock);
+	free(s->path);
+	free(s);
+}
+
+uint64_t gt_store_epoch(const struct gt_store *s)
+{
+	return s->epoch;
+}
+
+/* ---- what blocks ---------------------------------------------------------------------------- */
+
+static int load_locked(struct gt_store *s, gt_store_row_fn *fn, void *arg, struct gt_err *err)
+{
+	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+		s->db, err,
+		"SELECT f.name, f.revision, r.etag, r.spec, f.created_ms, f.updated_ms"
+		" FROM functions f JOIN revisions r"
+		" ON r.function = f.name AND r.revision = f.revision ORDER BY f.name",
+		"");
+	int r = q ? 0 : -EIO;
+
+	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
+		gt_auto(free) char *spec = gt_strdup(gt_db_text(q, 3));
+		struct gt_function_row row = {
+			.revision = (uint32_t)sqlite3_column_int64(q, 1),
+			.spec_json = spec,
+			.created_ms = (uint64_t)sqlite3_column_int64(q, 4),
+			.updated_ms = (uint64_t)sqlite3_column_int64(q, 5),
+		};
+
+		gt_strcopy(row.name, sizeof(row.name), gt_db_text(q, 0));
+		gt_strcopy(row.etag, sizeof(row.etag), gt_db_text(q, 2));
+		fn(&row, arg);
+	}
+	return r;
+}
+
+int gt_store_load(struct gt_store *s, gt_store_row_fn *fn, void *arg, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = load_locked(s, fn, arg, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+int gt_store_token_set(struct gt_store *s, const struct gt_token_row *row, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_db_finish(gt_db_query(s->db, err,
+				     "INSERT OR REPLACE INTO tokens VALUES(?1, ?2, ?3, ?4)", "ttti",
+				     row->id, row->sha256_hex, row->role, (int64_t)row->created_ms),
+			 err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+static int tokens_locked(struct gt_store *s, void (*fn)(const struct gt_token_row *row, void *arg),
+			 void *arg, struct gt_err *err)
+{
+	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+		s->db, err, "SELECT id, sha256_hex, role, created_ms FROM tokens ORDER BY id", "");
+	int r = q ? 0 : -EIO;
+
+	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
+		struct gt_token_row row = { .created_ms = (uint64_t)sqlite3_column_int64(q, 3) };
+
+		gt_strcopy(row.id, sizeof(row.id), gt_db_text(q, 0));
+		gt_strcopy(row.sha256_hex, sizeof(row.sha256_hex), gt_db_text(q, 1));
+		gt_strcopy(row.role, sizeof(row.role), gt_db_text(q, 2));
+		fn(&row, arg);
+	}
+	return r;
+}
+
+int gt_store_tokens(struct gt_store *s, void (*fn)(const struct gt_token_row *row, void *arg),
+		    void *arg, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = tokens_locked(s, fn, arg, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+/* ---- what is queued ------------------------------------------------------------------------- */
+
+static void job_queue(struct gt_store *s, struct gt_job *job)
+{
+	bool full;
+
+	pthread_mutex_lock(&s->lock);
+	full = s->n_queued >= QUEUE_MAX;
+	if (full) {
+		gt_err_set(&job->err, EAGAIN, "unavailable", "%d writes wait already", QUEUE_MAX);
+		DL_APPEND(s->finished, job);
+	} else {
+		DL_APPEND(s->queue, job);
+		s->n_queued++;
+		pthread_cond_signal(&s->wake);
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (full)
+		s->config.notify(s->config.notify_arg);
+}
+
+void gt_store_put(void *ctx, const struct gt_function_row *row,
+		  void (*done)(const struct gt_err *err, void *arg), void *arg)
+{
+	struct gt_job *job = gt_job_put(row);
+
+	job->done = done;
+	job->arg = arg;
+	job_queue(ctx, job);
+}
+
+void gt_store_drop(void *ctx, const char *function,
+		   void (*done)(const struct gt_err *err, void *arg), void *arg)
+{
+	struct gt_job *job = gt_job_drop(function);
+
+	job->done = done;
+	job->arg = arg;
+	job_queue(ctx, job);
+}
+
+void gt_store_revisions(void *ctx, const char *function,
+			void (*done)(const struct gt_err *err, const struct gt_function_row *rows,
+				     size_t n, void *arg),
+			void *arg)
+{
+	struct gt_job *job = gt_job_revisions(function);
+
+	job->done_rows = done;
+	job->arg = arg;
+	job_queue(ctx, job);
+}
+
+void gt_store_poll(struct gt_store *s)
+{
+	struct gt_job *finished, *job, *tmp;
+
+	pthread_mutex_lock(&s->lock);
+	finished = s->finished;
+	s->finished = NULL;
+	pthread_mutex_unlock(&s->lock);
+	DL_FOREACH_SAFE (finished, job, tmp)
+		gt_job_complete(job);
+}

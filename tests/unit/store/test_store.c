@@ -1,0 +1,479 @@
+/* The store against real files: what was acknowledged is there after any end of the process. */
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include <gantry/store/store.h>
+
+struct world {
+	char dir[64];
+	int event; /* rung by notify */
+	struct gt_store *store;
+};
+
+static void ring(void *arg)
+{
+	struct world *w = arg;
+	uint64_t one = 1;
+
+	if (write(w->event, &one, sizeof(one)) < 0)
+		abort();
+}
+
+static int try_open(struct world *w, uint32_t pages_max, struct gt_err *err)
+{
+	struct gt_store_config config = {
+		.path = "control/gantry.db", .notify = ring, .notify_arg = w, .pages_max = pages_max
+	};
+
+	return gt_store_open(&config, &w->store, err);
+}
+
+static void reopen(struct world *w, uint32_t pages_max)
+{
+	struct gt_err err = { 0 };
+
+	gt_store_close(w->store);
+	w->store = NULL;
+	if (try_open(w, pages_max, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static int setup(void **state)
+{
+	struct world *w = gt_alloc(sizeof(*w));
+
+	snprintf(w->dir, sizeof(w->dir), "/tmp/gt-store-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	assert_int_equal(chdir(w->dir), 0);
+	assert_int_equal(mkdir("control", 0700), 0);
+	w->event = eventfd(0, EFD_CLOEXEC);
+	reopen(w, 0);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	gt_store_close(w->store);
+	close(w->event);
+	unlink("control/gantry.db");
+	unlink("control/gantry.db-wal");
+	unlink("control/gantry.db-shm");
+	rmdir("control");
+	assert_int_equal(chdir("/"), 0);
+	rmdir(w->dir);
+	free(w);
+	return 0;
+}
+
+struct outcome {
+	unsigned done, failed;
+	struct gt_err err;
+};
+
+static void on_done(const struct gt_err *err, void *arg)
+{
+	struct outcome *o = arg;
+
+	o->done++;
+	if (err) {
+		o->failed++;
+		o->err = *err;
+	}
+}
+
+static void wait_for(struct world *w, const unsigned *n, unsigned want)
+{
+	while (*n < want) {
+		struct pollfd p = { .fd = w->event, .events = POLLIN };
+		uint64_t count;
+
+		assert_int_equal(poll(&p, 1, 10000), 1);
+		assert_int_equal(read(w->event, &count, sizeof(count)), sizeof(count));
+		gt_store_poll(w->store);
+	}
+}
+
+static void put(struct world *w, const char *name, uint32_t revision, const char *spec,
+		struct outcome *o)
+{
+	struct gt_function_row row = { .revision = revision,
+				       .spec_json = (char *)spec,
+				       .created_ms = 1000,
+				       .updated_ms = 1000 + revision };
+
+	gt_strcopy(row.name, sizeof(row.name), name);
+	snprintf(row.etag, sizeof(row.etag), "etag-%u", revision);
+	gt_store_put(w->store, &row, on_done, o);
+}
+
+struct seen {
+	unsigned n;
+	struct gt_function_row last;
+	char spec[64], names[256];
+};
+
+static void on_row(const struct gt_function_row *row, void *arg)
+{
+	struct seen *s = arg;
+	size_t used = strlen(s->names);
+
+	s->n++;
+	s->last = *row;
+	snprintf(s->spec, sizeof(s->spec), "%s", row->spec_json);
+	snprintf(s->names + used, sizeof(s->names) - used, "%s ", row->name);
+}
+
+static struct seen load(struct world *w)
+{
+	struct seen s = { 0 };
+
+	assert_int_equal(gt_store_load(w->store, on_row, &s, NULL), 0);
+	return s;
+}
+
+static void counts_the_epoch_up(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(gt_store_epoch(w->store), 1);
+	reopen(w, 0);
+	assert_int_equal(gt_store_epoch(w->store), 2);
+}
+
+static void keeps_functions_over_a_restart(void **state)
+{
+	struct world *w = *state;
+	struct outcome o = { 0 };
+	struct seen s;
+
+	put(w, "b", 1, "{\"v\":1}", &o);
+	put(w, "a", 1, "{\"v\":1}", &o);
+	put(w, "b", 2, "{\"v\":2}", &o);
+	assert_int_equal(o.done, 0); /* never before the call returned */
+	wait_for(w, &o.done, 3);
+	assert_int_equal(o.failed, 0);
+	reopen(w, 0);
+	s = load(w);
+	assert_string_equal(s.names, "a b ");
+	assert_int_equal(s.last.revision, 2);
+	assert_string_equal(s.spec, "{\"v\":2}");
+	assert_string_equal(s.last.etag, "etag-2");
+	assert_int_equal(s.last.created_ms, 1000);
+	assert_int_equal(s.last.updated_ms, 1002);
+}
+
+static void drops_a_function_with_its_revisions(void **state)
+{
+	struct world *w = *state;
+	struct outcome o = { 0 };
+
+	put(w, "a", 1, "{}", &o);
+	gt_store_drop(w->store, "a", on_done, &o);
+	put(w, "a", 1, "{\"again\":1}", &o);
+	wait_for(w, &o.done, 3);
+	assert_int_equal(o.failed, 0);
+	assert_string_equal(load(w).spec, "{\"again\":1}");
+}
+
+struct history {
+	unsigned done;
+	size_t n;
+	uint32_t first, last;
+};
+
+static void on_revisions(const struct gt_err *err, const struct gt_function_row *rows, size_t n,
+			 void *arg)
+{
+	struct history *h = arg;
+
+	assert_null(err);
+	h->done++;
+	h->n = n;
+	if (n) {
+		h->first = rows[0].revision;
+		h->last = rows[n - 1].revision;
+	}
+}
+
+static void keeps_the_last_revisions_only(void **state)
+{
+	struct world *w = *state;
+	struct outcome o = { 0 };
+	struct history h = { 0 };
+
+	for (uint32_t i = 1; i <= GT_REVISIONS_KEPT + 5; i++)
+		put(w, "a", i, "{}", &o);
+	gt_store_revisions(w->store, "a", on_revisions, &h);
+	wait_for(w, &h.done, 1);
+	assert_int_equal(o.done, GT_REVISIONS_KEPT + 5);
+	assert_int_equal(h.n, GT_REVISIONS_KEPT);
+	assert_int_equal(h.first, GT_REVISIONS_KEPT + 5);
+	assert_int_equal(h.last, 6);
+	gt_store_revisions(w->store, "nobody", on_revisions, &h);
+	wait_for(w, &h.done, 2);
+	assert_int_equal(h.n, 0);
+}
+
+static void one_failing_job_takes_no_other_along(void **state)
+{
+	struct world *w = *state;
+	struct outcome good = { 0 }, bad = { 0 };
+
+	put(w, "a", 1, "{}", &good);
+	put(w, "a", 1, "{}", &bad); /* a revision number twice */
+	put(w, "b", 1, "{}", &good);
+	wait_for(w, &good.done, 2);
+	assert_int_equal(bad.done, 1);
+	assert_int_equal(bad.failed, 1);
+	assert_int_equal(good.failed, 0);
+	assert_string_equal(load(w).names, "a b ");
+}
+
+static void says_that_the_disk_is_full(void **state)
+{
+	struct world *w = *state;
+	gt_auto(free) char *big = gt_alloc(100000);
+	struct outcome small = { 0 }, fat = { 0 };
+
+	reopen(w, 40);
+	memset(big, 'x', 99999);
+	put(w, "a", 1, "{}", &small);
+	wait_for(w, &small.done, 1);
+	for (int i = 0; i < 3; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "f%d", i);
+		put(w, name, 1, big, &fat);
+	}
+	put(w, "b", 1, "{}", &small);
+	wait_for(w, &small.done, 2);
+	assert_int_equal(fat.done, 3);
+	assert_int_equal(fat.failed, 2);
+	assert_int_equal(fat.err.code, ENOSPC);
+	assert_string_equal(fat.err.slug, "storage_full");
+	assert_int_equal(small.failed, 0);
+	reopen(w, 0);
+	assert_string_equal(load(w).names, "a b f0 ");
+}
+
+/* The real thing, where the machine lets us: a file system without a byte left. */
+static void survives_a_full_file_system(void **state)
+{
+	struct world *w = *state;
+	gt_auto(free) char *big = gt_alloc(60000);
+	struct outcome o = { 0 };
+	unsigned held;
+
+	gt_store_close(w->store);
+	w->store = NULL;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", "control", "tmpfs", 0, "size=1m") < 0)
+		skip();
+	reopen(w, 0);
+	memset(big, 'x', 59999);
+	for (unsigned i = 1; i <= 40; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		put(w, name, 1, big, &o);
+		wait_for(w, &o.done, i);
+	}
+	held = o.done - o.failed;
+	assert_true(o.failed > 0 && held > 0);
+	assert_string_equal(o.err.slug, "storage_full");
+	assert_int_equal(load(w).n, held);
+	assert_int_equal(mount("tmpfs", "control", "tmpfs", MS_REMOUNT, "size=8m"), 0);
+	reopen(w, 0);
+	assert_int_equal(load(w).n, held);
+	put(w, "after", 1, big, &o);
+	wait_for(w, &o.done, 41);
+	assert_int_equal(load(w).n, held + 1);
+	gt_store_close(w->store);
+	w->store = NULL;
+	assert_int_equal(umount2("control", MNT_DETACH), 0);
+}
+
+/* A child writes and says on a pipe what was acknowledged, until it is killed in the middle. */
+static void writer_child(struct world *w, int out)
+{
+	uint32_t acked = 0;
+
+	reopen(w, 0);
+	for (;;) {
+		struct outcome o = { 0 };
+
+		for (uint32_t i = 1; i <= 8; i++) {
+			char name[16];
+
+			snprintf(name, sizeof(name), "f%u", acked + i);
+			put(w, name, 1, "{\"kept\":true}", &o);
+		}
+		wait_for(w, &o.done, 8);
+		acked += 8;
+		if (write(out, &acked, sizeof(acked)) < 0)
+			_exit(1);
+	}
+}
+
+static void kill_loses_nothing_acknowledged(void **state)
+{
+	struct world *w = *state;
+
+	gt_store_close(w->store);
+	w->store = NULL;
+	for (int round = 0; round < 5; round++) {
+		uint32_t acked = 0, next;
+		int pipe_fd[2];
+		pid_t pid;
+
+		unlink("control/gantry.db");
+		unlink("control/gantry.db-wal");
+		unlink("control/gantry.db-shm");
+		assert_int_equal(pipe(pipe_fd), 0);
+		pid = fork();
+		if (pid == 0) {
+			close(pipe_fd[0]);
+			writer_child(w, pipe_fd[1]);
+		}
+		close(pipe_fd[1]);
+		while (acked < 400u + 56u * (unsigned)round &&
+		       read(pipe_fd[0], &next, sizeof(next)) == sizeof(next))
+			acked = next;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		while (read(pipe_fd[0], &next, sizeof(next)) == sizeof(next))
+			acked = next;
+		close(pipe_fd[0]);
+		reopen(w, 0);
+		assert_true(acked >= 400);
+		assert_true(load(w).n >= acked);
+		gt_store_close(w->store);
+		w->store = NULL;
+	}
+}
+
+static void refuses_a_database_of_a_newer_program(void **state)
+{
+	struct world *w = *state;
+	struct gt_err err = { 0 };
+	sqlite3 *db;
+
+	gt_store_close(w->store);
+	w->store = NULL;
+	assert_int_equal(sqlite3_open("control/gantry.db", &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=77", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_equal(try_open(w, 0, &err), -EPROTO);
+	assert_non_null(strstr(err.text, "schema 77"));
+	assert_non_null(strstr(err.text, "up to 1"));
+}
+
+static void names_a_file_that_is_no_database(void **state)
+{
+	struct world *w = *state;
+	struct gt_err err = { 0 };
+	FILE *f;
+
+	gt_store_close(w->store);
+	w->store = NULL;
+	f = fopen("control/gantry.db", "w");
+	for (int i = 0; i < 1000; i++)
+		fputs("not a database\n", f);
+	fclose(f);
+	assert_int_equal(try_open(w, 0, &err), -EIO);
+	assert_non_null(strstr(err.text, "control/gantry.db"));
+}
+
+static void on_token(const struct gt_token_row *row, void *arg)
+{
+	struct gt_token_row *out = arg;
+
+	*out = *row;
+}
+
+static void keeps_tokens_by_id(void **state)
+{
+	struct world *w = *state;
+	struct gt_token_row t = { .id = "admin", .sha256_hex = "aa", .role = "admin" }, got = { 0 };
+
+	assert_int_equal(gt_store_token_set(w->store, &t, NULL), 0);
+	gt_strcopy(t.sha256_hex, sizeof(t.sha256_hex), "bb");
+	t.created_ms = 7;
+	assert_int_equal(gt_store_token_set(w->store, &t, NULL), 0);
+	reopen(w, 0);
+	assert_int_equal(gt_store_tokens(w->store, on_token, &got, NULL), 0);
+	assert_string_equal(got.sha256_hex, "bb");
+	assert_int_equal(got.created_ms, 7);
+}
+
+/* As root we can take a user's right to search the parents away; the path is relative to survive
+ * it. */
+static void opens_below_parents_it_may_not_search(void **state)
+{
+	struct world *w = *state;
+	char outer[80], inner[80];
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		skip();
+	gt_store_close(w->store);
+	w->store = NULL;
+	/* The world's directory moves into one that only root may enter. */
+	assert_int_equal(chown("control", 65534, 65534), 0);
+	assert_int_equal(chown("control/gantry.db", 65534, 65534), 0);
+	snprintf(outer, sizeof(outer), "%s-shut", w->dir);
+	snprintf(inner, sizeof(inner), "%s-shut/in", w->dir);
+	assert_int_equal(mkdir(outer, 0700), 0);
+	assert_int_equal(rename(w->dir, inner), 0);
+	assert_int_equal(chmod(inner, 0711), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (setgid(65534) < 0 || setuid(65534) < 0)
+			_exit(4);
+		_exit(try_open(w, 0, NULL) == 0 ? 0 : 1);
+	}
+	waitpid(pid, &status, 0);
+	assert_int_equal(rename(inner, w->dir), 0);
+	rmdir(outer);
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+#define t(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		t(counts_the_epoch_up),
+		t(keeps_functions_over_a_restart),
+		t(drops_a_function_with_its_revisions),
+		t(keeps_the_last_revisions_only),
+		t(one_failing_job_takes_no_other_along),
+		t(says_that_the_disk_is_full),
+		t(survives_a_full_file_system),
+		t(kill_loses_nothing_acknowledged),
+		t(refuses_a_database_of_a_newer_program),
+		t(names_a_file_that_is_no_database),
+		t(keeps_tokens_by_id),
+		t(opens_below_parents_it_may_not_search),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
