@@ -1,0 +1,421 @@
+"""Direct calls: cold, warm, streamed, refused, cut, and what each side sees of the other's end."""
+import http.client
+import os
+import re
+import signal
+import socket
+import time
+
+import pytest
+
+from harness import Background, Raw, echo_spec, until
+
+
+def phases(reply):
+    """Server-Timing as a dict of milliseconds."""
+    return {m[1]: float(m[2]) for m in re.finditer(r"(\w+);dur=([\d.]+)", reply.headers["Server-Timing"])}
+
+
+def problem(reply, status, slug):
+    assert reply.status == status, reply
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.slug == slug, reply
+    return reply.json()
+
+
+def status_of(gantry, name):
+    return gantry.client.get(f"/v1/functions/{name}").json()
+
+
+def wait_in_flight(gantry, name, count):
+    until(lambda: status_of(gantry, name)["in_flight"] == count, f"{count} calls of {name} in flight")
+
+
+def wait_queued(gantry, name, count):
+    until(lambda: status_of(gantry, name)["queued"] == count, f"{count} calls of {name} queued")
+
+
+# ---- cold and warm --------------------------------------------------------------------------
+def test_cold_call_is_held_until_the_function_runs(gantry, name):
+    gantry.echo(name)
+    assert not gantry.running(name)
+    reply = gantry.call(name, "/hello?x=1")
+    assert reply.status == 200 and "/hello?x=1" in reply.text
+    timing = phases(reply)
+    assert set(timing) == {"queue", "start", "run"} and timing["start"] > 0
+    assert reply.headers["Gantry-Revision"] == "1"
+    assert reply.headers["Gantry-Replica"] == gantry.replicas(name, "ready")[0]["id"]
+    assert reply.headers["X-Request-Id"]
+
+
+def test_warm_call_starts_nothing(gantry, name):
+    gantry.echo(name)
+    first = gantry.call(name)
+    second = gantry.call(name)
+    assert second.headers["Gantry-Replica"] == first.headers["Gantry-Replica"]
+    assert phases(second)["start"] == 0
+    assert len(gantry.replicas(name)) == 1
+
+
+def test_many_cold_callers_share_one_start(gantry, name):
+    gantry.echo(name)
+    calls = [gantry.client.background("GET", f"/f/{name}/") for _ in range(10)]
+    assert [c.result().status for c in calls] == [200] * 10
+    assert len(gantry.replicas(name)) == 1
+
+
+def test_path_query_method_and_body_arrive(gantry, name):
+    gantry.echo(name)
+    reply = gantry.call(name, "/a/b%20c?d=e%26f", "POST", b"body text")
+    assert "POST" in reply.text and "/a/b%20c?d=e%26f" in reply.text and "body text" in reply.text
+    assert gantry.call(name, "").status == 200
+    assert gantry.call(name, "/", "DELETE").status == 200
+
+
+def test_gateway_headers(gantry, name):
+    gantry.probe(name)
+    reply = gantry.call(name, "/headers", headers={
+        "X-Forwarded-For": "6.6.6.6", "Connection": "X-Drop", "X-Drop": "1", "X-Keep": "2",
+        "X-Request-Id": "abc-123"})
+    got = {k.lower(): v for k, v in reply.json()}
+    assert got["x-keep"] == "2" and "x-drop" not in got
+    assert "6.6.6.6" not in got.get("x-forwarded-for", "")
+    assert got["x-forwarded-prefix"] == f"/f/{name}"
+    assert "authorization" not in got, "the token is not the function's business"
+    assert reply.headers["X-Request-Id"] == "abc-123"
+
+
+def test_public_function_needs_no_token(gantry, name):
+    gantry.echo(name, access="public")
+    assert gantry.call(name, token=None).status == 200
+    gantry.echo(name, access="token")
+    until(lambda: gantry.call(name, token=None).status == 401, "access is closed again")
+
+
+# ---- streams --------------------------------------------------------------------------------
+def test_answer_is_streamed_as_it_is_made(gantry, name):
+    gantry.echo(name)
+    gantry.call(name)
+    with gantry.client.stream("GET", f"/f/{name}/stream?n=5&ms=200") as answer:
+        begin = time.monotonic()
+        first = answer.read1(100)
+        assert first and time.monotonic() - begin < 0.6, "the first piece came at once"
+        rest = answer.read()
+        assert time.monotonic() - begin > 0.5, "the rest took its time"
+    assert (first + rest).count(b"\n") >= 5
+
+
+def test_request_is_streamed_both_ways(gantry, name):
+    """A chunked request of unknown length, larger than any buffer of the gateway."""
+    gantry.echo(name)
+    size = 3 << 20
+
+    def pieces():
+        for _ in range(size >> 16):
+            yield b"z" * 65536
+
+    conn = http.client.HTTPConnection(*gantry.address, timeout=30)
+    conn.request("POST", f"/f/{name}/", pieces(), {"Authorization": f"Bearer {gantry.token}"},
+                 encode_chunked=True)
+    answer = conn.getresponse()
+    body = answer.read()
+    conn.close()
+    assert answer.status == 200 and body.count(b"z") == size
+
+
+def test_large_answer_arrives_whole(gantry, name):
+    gantry.echo(name)
+    reply = gantry.call(name, "/bytes?n=20000000")
+    assert reply.status == 200 and len(reply.body) == 20000000
+
+
+def test_head_has_no_body(gantry, name):
+    gantry.probe(name)
+    with Raw(gantry.address, 3) as raw:
+        raw.send(f"HEAD /f/{name}/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gantry.token}\r\n"
+                 "Connection: close\r\n\r\n".encode())
+        data = raw.read_all()
+    assert data.endswith(b"\r\n\r\n") and data.count(b"HTTP/1.1") == 1
+
+
+def test_expect_continue(gantry, name):
+    gantry.echo(name)
+    gantry.call(name)
+    with Raw(gantry.address) as raw:
+        raw.send(f"POST /f/{name}/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gantry.token}\r\n"
+                 "Expect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n".encode())
+        assert raw.read_some().startswith(b"HTTP/1.1 100 ")
+        raw.send(b"xyz")
+        assert b"xyz" in raw.read_all()
+
+
+def test_slow_reader_costs_the_gateway_no_memory(gantry, name):
+    gantry.echo(name)
+    gantry.call(name)
+    gateway = gantry.roles()["gateway"]
+
+    def rss():
+        with open(f"/proc/{gateway}/statm") as f:
+            return int(f.read().split()[1]) * 4096
+
+    before = rss()
+    readers = []
+    for _ in range(8):
+        raw = Raw(gantry.address)
+        raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.send(f"GET /f/{name}/bytes?n=30000000 HTTP/1.1\r\nHost: a\r\n"
+                 f"Authorization: Bearer {gantry.token}\r\nConnection: close\r\n\r\n".encode())
+        assert raw.read_some()
+        readers.append(raw)
+    assert gantry.call(name).status == 200, "others are served meanwhile"
+    assert rss() - before < 16 << 20
+    total = len(readers[0].read_all())
+    assert total > 29000000, "and the slow one gets everything"
+    for raw in readers:
+        raw.close()
+
+
+# ---- refusals -------------------------------------------------------------------------------
+def test_full_queue_is_a_429_with_a_computed_retry_after(gantry, name):
+    gantry.echo(name, scale={"max": 1, "concurrency": 1}, limits={"queue": 2})
+    gantry.call(name)
+    busy = gantry.client.background("GET", f"/f/{name}/sleep?ms=1500")
+    wait_in_flight(gantry, name, 1)
+    waiting = [gantry.client.background("GET", f"/f/{name}/") for _ in range(2)]
+    wait_queued(gantry, name, 2)
+    reply = gantry.call(name)
+    problem(reply, 429, "queue_full")
+    assert 1 <= int(reply.headers["Retry-After"]) <= 300
+    assert [c.result().status for c in (busy, *waiting)] == [200] * 3, "those in the queue were served"
+
+
+def test_wait_limit_is_a_504(gantry, name):
+    gantry.echo(name, scale={"max": 1, "concurrency": 1}, limits={"wait": "300ms"})
+    gantry.call(name)
+    busy = gantry.client.background("GET", f"/f/{name}/sleep?ms=1500")
+    wait_in_flight(gantry, name, 1)
+    begin = time.monotonic()
+    reply = gantry.call(name)
+    problem(reply, 504, "wait_timeout")
+    assert 0.25 < time.monotonic() - begin < 1.4
+    assert int(reply.headers["Retry-After"]) >= 1
+    assert busy.result().status == 200
+
+
+def test_deadline_header_shortens_the_wait(gantry, name):
+    gantry.echo(name, scale={"max": 1, "concurrency": 1})
+    gantry.call(name)
+    busy = gantry.client.background("GET", f"/f/{name}/sleep?ms=2500")
+    wait_in_flight(gantry, name, 1)
+    reply = gantry.call(name, headers={"Gantry-Deadline": "1"})
+    problem(reply, 504, "wait_timeout")
+    assert busy.result().status == 200
+
+
+def test_run_limit_is_a_504(gantry, name):
+    gantry.echo(name, limits={"run": "300ms"})
+    gantry.call(name)
+    problem(gantry.call(name, "/sleep?ms=5000"), 504, "run_timeout")
+
+
+def test_first_byte_limit_is_a_504(gantry, name):
+    gantry.echo(name, limits={"first_byte": "300ms"})
+    gantry.call(name)
+    problem(gantry.call(name, "/sleep?ms=5000"), 504, "run_timeout")
+    assert gantry.call(name, "/stream?n=4&ms=200").status == 200, "only the first byte counts"
+
+
+def test_body_over_the_limit_by_its_length(gantry, name):
+    gantry.echo(name, limits={"body": "1KiB"})
+    reply = gantry.call(name, "/", "POST", b"x" * 1025)
+    problem(reply, 413, "body_too_large")
+    assert gantry.call(name, "/", "POST", b"x" * 1024).status == 200
+
+
+def test_body_over_the_limit_while_it_streams(gantry, name):
+    gantry.echo(name, limits={"body": "100KiB"})
+    gantry.call(name)
+    with Raw(gantry.address) as raw:
+        raw.send(f"POST /f/{name}/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gantry.token}\r\n"
+                 "Transfer-Encoding: chunked\r\n\r\n".encode())
+        try:
+            for _ in range(40):
+                raw.send(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+        except OSError:
+            pass  # it may have closed already
+        data = raw.read_all()
+    assert data == b"" or data.startswith(b"HTTP/1.1 413 "), data[:200]
+
+
+# ---- ends -----------------------------------------------------------------------------------
+def test_replica_that_exits_during_a_call_is_a_502_with_the_reason(gantry, name):
+    gantry.probe(name)
+    gantry.call(name)
+    reply = gantry.call(name, "/exit?code=7", "GET")
+    problem(reply, 502, "replica_lost")
+    assert gantry.call(name).status == 200, "the next call finds a new replica"
+    ended = [r for r in gantry.replicas(name) if r["state"] == "failed"]
+    assert ended and ended[0]["end"]["exit_code"] == 7, ended
+
+
+def test_replica_killed_during_a_call(gantry, name):
+    gantry.echo(name)
+    gantry.call(name)
+    pid = gantry.replicas(name, "ready")[0]["pid"]
+    call = gantry.client.background("GET", f"/f/{name}/sleep?ms=5000")
+    wait_in_flight(gantry, name, 1)
+    os.kill(pid, signal.SIGKILL)
+    problem(call.result(), 502, "replica_lost")
+    assert gantry.call(name).status == 200
+
+
+def test_replica_that_dies_in_the_middle_of_an_answer_cuts_it(gantry, name):
+    """An answer that is not whole must never look whole."""
+    gantry.echo(name)
+    gantry.call(name)
+    pid = gantry.replicas(name, "ready")[0]["pid"]
+    with gantry.client.stream("GET", f"/f/{name}/stream?n=50&ms=100") as answer:
+        assert answer.read1(100)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            answer.read()
+
+
+def test_client_that_leaves_the_queue_is_forgotten(gantry, name):
+    gantry.echo(name, scale={"max": 1, "concurrency": 1})
+    gantry.call(name)
+    busy = gantry.client.background("GET", f"/f/{name}/sleep?ms=2000")
+    wait_in_flight(gantry, name, 1)
+    waiting = gantry.client.open("GET", f"/f/{name}/exit?code=1")
+    wait_queued(gantry, name, 1)
+    waiting.close()
+    wait_queued(gantry, name, 0)
+    assert status_of(gantry, name)["in_flight"] == 1, "the other call goes on"
+    assert busy.result().status == 200
+    assert len(gantry.replicas(name)) == 1, "the absent client's call never ran"
+
+
+def test_no_start_for_an_absent_client(gantry, name):
+    """Its starts fail and back off; meanwhile the only client leaves: no further start may follow."""
+    gantry.shell(name, "exit 1")
+    problem(gantry.call(name), 503, "start_failed")
+    starts = len(gantry.replicas(name))
+    time.sleep(1.5)  # longer than the first backoff: a start for nobody would happen in it
+    assert len(gantry.replicas(name)) == starts
+
+
+def test_client_that_leaves_while_served_cancels_the_work(gantry, name):
+    gantry.probe(name)
+    gantry.call(name)
+    call = gantry.client.open("GET", f"/f/{name}/hang?s=20")
+    wait_in_flight(gantry, name, 1)
+    call.close()
+    until(lambda: gantry.ask(name, "/aborted"), "the replica sees the end of the connection")
+    wait_in_flight(gantry, name, 0)
+
+
+def test_client_that_is_reset_while_served(gantry, name):
+    gantry.probe(name)
+    gantry.call(name)
+    raw = Raw(gantry.address)
+    raw.send(f"GET /f/{name}/hang?s=20 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gantry.token}\r\n\r\n".encode())
+    wait_in_flight(gantry, name, 1)
+    raw.reset()
+    until(lambda: gantry.ask(name, "/aborted"), "the replica sees the end of the connection")
+
+
+def test_deploy_while_calls_run_loses_none(gantry, name):
+    gantry.echo(name, env={"V": "1"})
+    gantry.call(name)
+    calls = [gantry.client.background("GET", f"/f/{name}/sleep?ms=400") for _ in range(4)]
+    wait_in_flight(gantry, name, 4)
+    gantry.echo(name, env={"V": "2"})
+    assert [c.result().status for c in calls] == [200] * 4
+    until(lambda: gantry.call(name).headers["Gantry-Revision"] == "2", "the new revision serves")
+
+
+def test_delete_lets_calls_finish(gantry, name):
+    gantry.echo(name)
+    gantry.call(name)
+    call = gantry.client.background("GET", f"/f/{name}/sleep?ms=800")
+    wait_in_flight(gantry, name, 1)
+    assert gantry.client.request("DELETE", f"/v1/functions/{name}").status in (200, 202)
+    assert call.result().status == 200
+
+
+def test_websocket_upgrade_is_a_pipe(gantry, name):
+    """Whatever the replica speaks after its 101 passes untouched."""
+    script = (
+        "import os,socket\n"
+        "s=socket.socket();s.setsockopt(1,2,1);s.bind(('127.0.0.1',int(os.environ['PORT'])));s.listen(16)\n"
+        "while True:\n"
+        " c,_=s.accept();h=b''\n"
+        " while b'\\r\\n\\r\\n' not in h:\n"
+        "  d=c.recv(4096)\n"
+        "  if not d: break\n"
+        "  h+=d\n"
+        " if b'pgrade: websocket' not in h: c.close(); continue\n"
+        " c.sendall(b'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n')\n"
+        " while True:\n"
+        "  d=c.recv(4096)\n"
+        "  if not d: break\n"
+        "  c.sendall(d[::-1])\n"
+        " c.close()\n")
+    gantry.put(name, {"image": "host:", "command": ["/usr/bin/python3", "-c", script], "port": 8000})
+    with Raw(gantry.address) as raw:
+        raw.send(f"GET /f/{name}/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gantry.token}\r\n"
+                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+        assert raw.read_some().startswith(b"HTTP/1.1 101 ")
+        for word in (b"abc", b"\x00\xff\x01", b"HTTP/1.1"):
+            raw.send(word)
+            assert raw.read_some() == word[::-1]
+
+
+def test_keep_alive_carries_many_calls(gantry, name):
+    gantry.echo(name)
+    gantry.call(name)
+    conn = http.client.HTTPConnection(*gantry.address, timeout=10)
+    conn.connect()
+    first = conn.sock
+    for i in range(200):
+        conn.request("GET", f"/f/{name}/{i}", headers={"Authorization": f"Bearer {gantry.token}"})
+        answer = conn.getresponse()
+        assert answer.status == 200 and f"/{i}" in answer.read().decode()
+    assert conn.sock is first
+    conn.close()
+
+
+def test_answer_that_is_not_http_is_a_502(gantry, name):
+    gantry.put(name, {"image": "host:", "port": 8000, "command": ["/usr/bin/python3", "-c", (
+        "import os,socket\n"
+        "s=socket.socket();s.setsockopt(1,2,1);s.bind(('127.0.0.1',int(os.environ['PORT'])));s.listen(16)\n"
+        "while True:\n"
+        " c,_=s.accept();c.recv(4096);c.sendall(b'SSH-2.0-x\\r\\n\\r\\n');c.close()\n")]})
+    reply = gantry.call(name, method="POST", body=b"x")
+    problem(reply, 502, "bad_gateway")
+
+
+def test_queue_is_fair_and_in_order(gantry, name):
+    gantry.echo(name, scale={"max": 1, "concurrency": 1})
+    gantry.call(name)
+    busy = gantry.client.background("GET", f"/f/{name}/sleep?ms=600")
+    wait_in_flight(gantry, name, 1)
+    order = []
+
+    def numbered(i):
+        gantry.call(name, f"/{i}")
+        order.append(i)
+
+    calls = []
+    for i in range(5):
+        calls.append(Background(lambda i=i: numbered(i)))
+        wait_queued(gantry, name, i + 1)
+    busy.result()
+    for c in calls:
+        c.result()
+    assert order == sorted(order)
+
+
+def test_spec_of_the_examples_is_accepted(gantry, name):
+    assert gantry.put(f"{name}?dry_run=1", echo_spec()).status in (200, 201)

@@ -1,0 +1,336 @@
+"""The process: start, roles, signals, crashes, and what must be left behind (nothing)."""
+import contextlib
+import os
+import signal
+import stat
+import subprocess
+import time
+
+import pytest
+
+from harness import BIN, ROLES, Background, Client, alive, echo_spec, proc_status, until
+
+
+def call_ok(daemon, name, path="/"):
+    reply = daemon.call(name, path)
+    assert reply.status == 200, reply
+    return reply
+
+
+def test_ready_line_names_the_port_that_was_picked(gantry):
+    assert gantry.address[0] == "127.0.0.1" and gantry.address[1] > 0
+    assert gantry.client.get("/livez", token=None).status == 200
+    assert gantry.client.get("/readyz", token=None).status == 200
+
+
+def test_admin_token_is_secret_and_strong(gantry):
+    info = os.stat(gantry.state / "admin.token")
+    assert stat.S_IMODE(info.st_mode) == 0o600 and info.st_uid == 0
+    assert len(gantry.token) >= 32
+
+
+def test_first_start_is_ready_quickly(gantry):
+    assert gantry.ready_ms < 1000
+
+
+def test_roles_are_direct_children_and_only_the_agent_is_root(gantry):
+    roles = gantry.roles()
+    assert set(roles) == set(ROLES)
+    for role in ("control", "gateway"):
+        pid = roles[role]
+        assert set(proc_status(pid, "Uid")) != {"0"} and "0" not in proc_status(pid, "Uid")
+        assert "0" not in proc_status(pid, "Gid")
+        assert int(proc_status(pid, "CapEff")[0], 16) == 0
+        assert int(proc_status(pid, "CapBnd")[0], 16) == 0
+        assert proc_status(pid, "NoNewPrivs") == ["1"]
+    assert proc_status(roles["agent"], "Uid")[0] == "0"
+
+
+def test_roles_cannot_read_what_is_not_theirs(gantry):
+    """Control owns its database; the gateway may read neither that nor the token."""
+    uid = int(proc_status(gantry.roles()["gateway"], "Uid")[0])
+    for path in ("admin.token", "control/gantry.db", "agent"):
+        info = os.stat(gantry.state / path)
+        assert info.st_uid != uid or path.startswith("control"), path
+        assert not stat.S_IMODE(info.st_mode) & 0o007, path
+
+
+def test_second_daemon_on_the_same_state_is_refused(gantry):
+    second = subprocess.run([BIN / "gantryd", "run", "--state", gantry.state, "--listen", "127.0.0.1:0"],
+                            capture_output=True, text=True, timeout=20, check=False)
+    assert second.returncode not in (0, None)
+    assert "listening" not in second.stdout
+    assert str(gantry.state) in second.stderr
+    assert gantry.client.get("/readyz", token=None).status == 200
+
+
+def test_bad_usage_is_explained(tmp_path):
+    for words in (["run", "--nonsense"], ["nonsense"], ["run", "--listen", "nowhere", "--state", tmp_path]):
+        r = subprocess.run([BIN / "gantryd", *words], capture_output=True, text=True, timeout=20, check=False)
+        assert r.returncode != 0 and r.stderr.strip(), words
+
+
+def test_bad_configuration_names_file_line_and_key(tmp_path):
+    conf = tmp_path / "gantryd.conf"
+    conf.write_text("[agent]\n# fine\npoool = 3\n")
+    r = subprocess.run([BIN / "gantryd", "run", "--state", tmp_path / "s", "--listen", "127.0.0.1:0",
+                        "--config", conf], capture_output=True, text=True, timeout=20, check=False)
+    assert r.returncode != 0
+    assert f"{conf}:3" in r.stderr and "poool" in r.stderr and "pool" in r.stderr
+
+
+def test_port_in_use_is_named(gantry, tmp_path):
+    r = subprocess.run([BIN / "gantryd", "run", "--state", tmp_path / "s",
+                        "--listen", f"127.0.0.1:{gantry.address[1]}"],
+                       capture_output=True, text=True, timeout=20, check=False)
+    assert r.returncode != 0 and str(gantry.address[1]) in r.stderr
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_killed_role_is_back_within_a_second_and_others_stay(gantry, name, role):
+    gantry.echo(name)
+    call_ok(gantry, name)
+    replica = gantry.wait_replicas(name, 1)[0]
+    before = gantry.roles()
+    killed = time.monotonic()
+    os.kill(before[role], signal.SIGKILL)
+    until(lambda: gantry.roles().get(role) not in (None, before[role]), f"{role} is restarted", 1.0)
+    assert time.monotonic() - killed < 1.0 * 5
+    after = gantry.roles()
+    assert {r: p for r, p in after.items() if r != role} == {r: p for r, p in before.items() if r != role}
+
+    def works():
+        with contextlib.suppress(OSError):
+            return (gantry.client.get("/readyz", token=None).status == 200
+                    and gantry.call(name).status == 200)
+
+    until(works, f"calls work after {role} was killed", 10)
+    again = until(lambda: gantry.replicas(name, "ready"), "the replica is known", 10)
+    assert [r["pid"] for r in again] == [replica["pid"]], "the replica survived"
+    assert alive(replica["pid"])
+
+
+@pytest.mark.parametrize("role", ["control", "agent"])
+def test_call_in_flight_outlives_the_death_of(gantry, name, role):
+    """The data plane does not wait for the control plane."""
+    gantry.echo(name)
+    call_ok(gantry, name)
+    call = gantry.client.background("GET", f"/f/{name}/sleep?ms=1500")
+    until(lambda: in_flight(gantry, name) == 1, "the call is in flight")
+    os.kill(gantry.roles()[role], signal.SIGKILL)
+    assert call.result().status == 200
+    until(lambda: len(gantry.roles()) == 3, "all roles are back")
+
+
+def test_call_in_flight_ends_when_the_gateway_dies_and_the_replica_serves_on(gantry, name):
+    gantry.echo(name)
+    call_ok(gantry, name)
+    pid = gantry.wait_replicas(name, 1)[0]["pid"]
+    call = gantry.client.background("GET", f"/f/{name}/sleep?ms=5000")
+    until(lambda: in_flight(gantry, name) == 1, "the call is in flight")
+    os.kill(gantry.roles()["gateway"], signal.SIGKILL)
+    with pytest.raises(OSError):
+        call.result(3)
+
+    def works():
+        with contextlib.suppress(OSError):
+            return gantry.call(name).status == 200
+
+    until(works, "calls work again")
+    assert [r["pid"] for r in gantry.replicas(name, "ready")] == [pid]
+
+
+def test_warm_calls_flow_while_control_is_down(gantry, name):
+    gantry.echo(name)
+    call_ok(gantry, name)
+    control = gantry.roles()["control"]
+    os.kill(control, signal.SIGSTOP)
+    try:
+        for _ in range(20):
+            call_ok(gantry, name)
+    finally:
+        os.kill(control, signal.SIGCONT)
+
+
+def test_cold_call_waits_for_control_to_come_back(gantry, name):
+    gantry.echo(name)
+    os.kill(gantry.roles()["control"], signal.SIGKILL)
+    reply = gantry.call(name, timeout=20)
+    assert reply.status == 200, reply
+
+
+def in_flight(daemon, name):
+    return daemon.client.get(f"/v1/functions/{name}").json()["in_flight"]
+
+
+def test_reload_by_hup_keeps_everything_running(gantry, name):
+    gantry.echo(name)
+    call_ok(gantry, name)
+    roles, replica = gantry.roles(), gantry.replicas(name, "ready")[0]["id"]
+    gantry.proc.send_signal(signal.SIGHUP)
+    until(lambda: "reload" in gantry.log().lower(), "the log tells of the reload")
+    call_ok(gantry, name)
+    assert gantry.roles() == roles
+    assert gantry.replicas(name, "ready")[0]["id"] == replica
+
+
+def test_replicas_survive_a_restart_and_are_adopted(own):
+    daemon = own()
+    daemon.echo("stay")
+    call_ok(daemon, "stay")
+    before = daemon.wait_replicas("stay", 1)[0]
+    assert daemon.signal(signal.SIGTERM) == 0
+    assert alive(before["pid"]), "the replica runs while the daemon is down"
+    daemon.start()
+    after = daemon.wait_replicas("stay", 1)[0]
+    assert (after["id"], after["pid"]) == (before["id"], before["pid"])
+    reply = call_ok(daemon, "stay")
+    assert reply.headers["Gantry-Replica"] == before["id"]
+    assert daemon.client.get("/v1/functions/stay").json()["revision"] == 1
+
+
+def test_replica_that_died_while_the_daemon_was_down_is_noticed(own):
+    daemon = own()
+    daemon.echo("gone")
+    call_ok(daemon, "gone")
+    pid = daemon.wait_replicas("gone", 1)[0]["pid"]
+    daemon.signal(signal.SIGTERM)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid), "the replica is dead")
+    daemon.start()
+    call_ok(daemon, "gone")
+    assert all(r["pid"] != pid for r in daemon.replicas("gone", "ready"))
+
+
+def test_term_drains_calls_in_flight(own):
+    daemon = own()
+    daemon.echo("drain")
+    call_ok(daemon, "drain")
+    call = daemon.client.background("GET", "/f/drain/sleep?ms=700")
+    until(lambda: in_flight(daemon, "drain") == 1, "the call is in flight")
+    assert daemon.signal(signal.SIGTERM) == 0
+    assert call.result().status == 200
+
+
+def test_unclean_stop_leaves_no_orphan_after_the_next_start(own):
+    daemon = own()
+    daemon.echo("crash")
+    call_ok(daemon, "crash")
+    pid = daemon.wait_replicas("crash", 1)[0]["pid"]
+    daemon.kill_everything()
+    assert alive(pid), "the replica does not depend on the daemon"
+    daemon.start()
+    assert daemon.wait_replicas("crash", 1)[0]["pid"] == pid, "it is adopted, not orphaned"
+    call_ok(daemon, "crash")
+    daemon.delete("crash")
+    until(lambda: not alive(pid), "its process is gone")
+    # The fixture's end proves that no process, mount or cgroup is left.
+
+
+def test_unclean_stop_during_a_start_leaves_no_orphan(own):
+    daemon = own()
+    daemon.shell("slow", "sleep 60", ready={"timeout": "60s"})
+    call = daemon.client.background("GET", "/f/slow/")
+    until(lambda: daemon.replicas("slow", "starting"), "a replica starts")
+    daemon.kill_everything()
+    with pytest.raises(OSError):
+        call.result(5)
+    daemon.start()
+    daemon.delete("slow")
+    until(lambda: not daemon.running("slow"), "no replica is left")
+
+
+def test_cleanup_command_removes_what_an_unclean_stop_left(own):
+    daemon = own()
+    daemon.echo("left")
+    call_ok(daemon, "left")
+    pid = daemon.wait_replicas("left", 1)[0]["pid"]
+    daemon.kill_everything()
+    r = subprocess.run([BIN / "gantryd", "cleanup", "--state", daemon.state],
+                       capture_output=True, text=True, timeout=30, check=False)
+    assert r.returncode == 0, r.stderr
+    until(lambda: not alive(pid), "the replica is gone")
+    daemon.assert_nothing_left()
+
+
+def test_functions_survive_every_kind_of_end(own):
+    daemon = own()
+    daemon.echo("keep", env={"A": "1"})
+    etag = daemon.client.get("/v1/functions/keep").headers["ETag"]
+    for end in (lambda: daemon.signal(signal.SIGTERM), lambda: daemon.signal(signal.SIGINT),
+                daemon.kill_everything):
+        end()
+        daemon.start()
+        until(lambda: daemon.client.get("/v1/functions/keep").status == 200, "control answers")
+        assert daemon.client.get("/v1/functions/keep").headers["ETag"] == etag
+
+
+def test_int_stops_replicas_too(own):
+    daemon = own()
+    daemon.echo("halt")
+    call_ok(daemon, "halt")
+    pid = daemon.wait_replicas("halt", 1)[0]["pid"]
+    assert daemon.signal(signal.SIGINT) == 0
+    assert not alive(pid)
+    daemon.assert_nothing_left()
+
+
+def test_sd_notify_says_ready_and_stopping(own, tmp_path):
+    import socket
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        sock.settimeout(10)
+        os.environ["NOTIFY_SOCKET"] = path
+        try:
+            daemon = own()
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+        assert b"READY=1" in sock.recv(4096)
+        daemon.signal(signal.SIGTERM)
+        assert b"STOPPING=1" in sock.recv(4096)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=0755", "none", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+def test_full_state_disk_is_a_507_and_recovers(small_disk, own):
+    daemon = own(state=small_disk / "state")
+    daemon.echo("before")
+    call_ok(daemon, "before")
+    filler = small_disk / "filler"
+    # Not a byte may be left: a journal still has room in its last page otherwise.
+    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as f:
+        for size in (65536, 4096, 512, 1):
+            with contextlib.suppress(OSError):
+                while f.write(b"x" * size):
+                    pass
+    refused = None
+    for i in range(50):
+        spec = echo_spec(env={"BIG": "y" * 30000, "N": str(i)})
+        reply = daemon.client.request("PUT", f"/v1/functions/during{i}", spec)
+        if reply.status != 201:
+            refused = reply
+            break
+    assert refused is not None and refused.status == 507 and refused.slug == "storage_full", refused
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert daemon.client.get(f"/v1/functions/during{i}").status == 404, "nothing was changed"
+    call_ok(daemon, "before")
+    os.unlink(filler)
+    until(lambda: daemon.client.request("PUT", f"/v1/functions/during{i}", spec).status == 201,
+          "deploys work again", 10)
+    daemon.signal(signal.SIGTERM)
+    daemon.start()
+    assert daemon.client.get(f"/v1/functions/during{i}").status == 200
+    assert daemon.client.get("/v1/functions/before").status == 200
+
+
+def test_many_clients_at_once(gantry, name):
+    gantry.echo(name, scale={"concurrency": 100, "max": 2})
+    calls = [Background(lambda i=i: Client(gantry.address, gantry.token).get(f"/f/{name}/?{i}"))
+             for i in range(100)]
+    assert [c.result().status for c in calls] == [200] * 100

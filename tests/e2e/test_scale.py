@@ -1,0 +1,120 @@
+"""From zero to one to many and back, and why."""
+import time
+
+from harness import until
+
+
+def status_of(gantry, name):
+    return gantry.client.get(f"/v1/functions/{name}").json()
+
+
+def test_zero_to_one_to_zero(gantry, name):
+    gantry.echo(name, scale={"idle": "1s"})
+    assert not gantry.running(name)
+    assert gantry.call(name).status == 200
+    gantry.wait_replicas(name, 1)
+    begin = time.monotonic()
+    gantry.wait_zero(name, 10)
+    assert time.monotonic() - begin > 0.5, "not before the idle window ended"
+    assert status_of(gantry, name)["state"] == "idle"
+    assert gantry.call(name).status == 200, "and up again"
+
+
+def test_traffic_keeps_it_up(gantry, name):
+    gantry.echo(name, scale={"idle": "1s"})
+    first = gantry.call(name).headers["Gantry-Replica"]
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert gantry.call(name, "/sleep?ms=100").headers["Gantry-Replica"] == first
+        time.sleep(0.2)
+    assert len(gantry.replicas(name)) == 1
+
+
+def test_long_call_is_not_idleness(gantry, name):
+    gantry.echo(name, scale={"idle": "500ms"})
+    gantry.call(name)
+    assert gantry.call(name, "/sleep?ms=2500").status == 200
+    assert len(gantry.replicas(name)) == 1
+
+
+def test_concurrency_makes_more_and_idle_makes_fewer(gantry, name):
+    gantry.echo(name, scale={"max": 3, "concurrency": 1, "idle": "1s"})
+    calls = [gantry.client.background("GET", f"/f/{name}/sleep?ms=1500") for _ in range(6)]
+    seen = set()
+
+    def three():
+        up = gantry.running(name)
+        assert len(up) <= 3, "never more than scale.max"
+        seen.update(r["id"] for r in up)
+        return len(gantry.replicas(name, "ready")) == 3
+
+    until(three, "three replicas are ready")
+    replies = [c.result() for c in calls]
+    assert [r.status for r in replies] == [200] * 6
+    assert len({r.headers["Gantry-Replica"] for r in replies}) == 3, "all of them worked"
+    gantry.wait_zero(name, 15)
+
+
+def test_concurrency_limit_is_kept(gantry, name):
+    """A replica with two slots never sees three calls at once."""
+    gantry.probe(name, scale={"max": 1, "concurrency": 2})
+    gantry.call(name)
+    calls = [gantry.client.background("GET", f"/f/{name}/hang?s=0.3") for _ in range(8)]
+    most = 0
+    while any(c.thread.is_alive() for c in calls):
+        most = max(most, status_of(gantry, name)["in_flight"])
+    assert [c.result().status for c in calls] == [200] * 8
+    assert most <= 2
+
+
+def test_min_is_kept_without_any_call(gantry, name):
+    gantry.echo(name, scale={"min": 2, "idle": "500ms"})
+    up = gantry.wait_replicas(name, 2)
+    time.sleep(1.5)
+    assert {r["id"] for r in gantry.wait_replicas(name, 2)} == {r["id"] for r in up}
+
+
+def test_min_is_restored_after_a_death(gantry, name):
+    import os
+    import signal
+    gantry.echo(name, scale={"min": 1})
+    first = gantry.wait_replicas(name, 1)[0]
+    os.kill(first["pid"], signal.SIGKILL)
+    until(lambda: [r for r in gantry.replicas(name, "ready") if r["id"] != first["id"]],
+          "another one is ready")
+
+
+def test_lower_min_lets_them_go(gantry, name):
+    gantry.echo(name, scale={"min": 2, "idle": "500ms"})
+    gantry.wait_replicas(name, 2)
+    gantry.echo(name, scale={"min": 0, "idle": "500ms"})
+    gantry.wait_zero(name, 15)
+
+
+def test_starting_replica_is_not_stopped_for_idleness(gantry, name):
+    """The caller has left, the start goes on: its result serves the next one."""
+    gantry.put(name, {"image": "host:", "port": 8000, "scale": {"idle": "500ms"}, "command": [
+        "/bin/sh", "-c", "sleep 1.5; exec /usr/bin/python3 -m http.server --bind 127.0.0.1 $PORT"]})
+    waiting = gantry.client.open("GET", f"/f/{name}/")
+    until(lambda: gantry.replicas(name, "starting"), "it starts")
+    waiting.close()
+    gantry.wait_replicas(name, 1)
+    gantry.wait_zero(name)
+    assert not gantry.replicas(name, "failed")
+
+
+def test_events_tell_why(gantry, name):
+    gantry.echo(name, scale={"idle": "500ms"})
+    gantry.call(name)
+    gantry.wait_zero(name)
+
+    def types():
+        return [e["type"] for e in gantry.events(function=name)]
+
+    until(lambda: {"function.created", "scale.up", "replica.ready", "scale.down", "replica.stopped"}
+          <= set(types()), "the story is told")
+    by_type = {e["type"]: e for e in gantry.events(function=name)}
+    assert "idle" in by_type["scale.down"]["text"]
+    assert by_type["scale.up"]["text"]
+    order = types()
+    assert order.index("scale.up") < order.index("replica.ready") < order.index("scale.down")
