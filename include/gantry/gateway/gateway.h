@@ -1,0 +1,25 @@
+/* gateway/gateway.h - the data plane of one host as one thread: takes every client connection,
+ * holds calls until a replica has a free slot, passes them on, and hands management paths to
+ * control. It keeps serving what it knows while control is away. */
+#ifndef GANTRY_GATEWAY_GATEWAY_H
+#define GANTRY_GATEWAY_GATEWAY_H
+
+#include <gantry/base/err.h>
+
+struct gt_gateway_config {
+	int listen_fd;            /* listening TCP socket; stays the caller's */
+	int ready_fd;             /* gets "READY\n" when calls are taken; -1 = none; the caller's */
+	const char *name;         /* of this gateway, in link paths; NULL = "local" */
+	const char *api_path;     /* control's API; NULL = "run/api.sock" */
+	const char *link_path;    /* control's link; NULL = "run/link.sock" */
+	const char *dial_path;    /* the node's broker; NULL = "run/dial.sock" */
+	uint32_t connections_max; /* client connections at once; 0 = 10000 */
+	uint64_t drain_ms;        /* after TERM: how long calls may go on; 0 = 30 s */
+	uint64_t memory_bytes;    /* for buffered bytes of all connections; 0 = 256 MiB */
+};
+
+/* Serves until SIGTERM or SIGINT and the drain after it, then returns 0; -errno when it can not
+ * start. A second signal ends the drain. The config is borrowed for the call. */
+GT_MUST_USE int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err);
+
+#endif
