@@ -1,0 +1,241 @@
+/* msg_fields.c - the messages between roles as tables. Ids and names are held to their alphabets,
+ * because they become paths and control groups on the other side. */
+#include "msg_fields.h"
+
+#include <string.h>
+
+#define ROWS(array, type) .rows = (array), .n = GT_LEN(array), .size = sizeof(struct type)
+#define AT(type, member)  .offset = offsetof(struct type, member)
+#define LIST(type, member) \
+	.offset = offsetof(struct type, member), .count_offset = offsetof(struct type, n_##member)
+#define FUNCTION_NAME .max = GT_NAME_MAX, .ok = gt_name_ok, .wanted = NAME_WANTED
+#define REPLICA_ID    .max = GT_REPLICA_ID_SIZE - 1, .ok = id_ok, .wanted = ID_WANTED
+
+#define NAME_WANTED  "no name: lower-case letters, digits and inner hyphens, 63 at most"
+#define ID_WANTED    "no replica id: letters, digits and hyphens"
+#define TOKEN_WANTED "no token hash: 64 lower-case hex digits"
+#define LIST_MAX     1000000 /* elements; the size of the text bounds them too */
+#define LOG_TAIL_MAX ((uint64_t)4 * GT_FAIL_LOG_LINES * GT_LOG_LINE_MAX)
+
+static bool id_ok(const char *id)
+{
+	return id[strspn(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-")] ==
+	       '\0';
+}
+
+static bool token_ok(const char *hash)
+{
+	return strlen(hash) == GT_TOKEN_HASH_HEX - 1 &&
+	       strspn(hash, "0123456789abcdef") == GT_TOKEN_HASH_HEX - 1;
+}
+
+static const char *want_name(unsigned value)
+{
+	static const char *const names[] = { [GT_WANT_RUN] = "run", [GT_WANT_STOP] = "stop" };
+
+	return names[value];
+}
+
+static const char *access_name(unsigned value)
+{
+	static const char *const names[] = {
+		[GT_ACCESS_TOKEN] = "token", [GT_ACCESS_PUBLIC] = "public"
+	};
+
+	return names[value];
+}
+
+static const char *state_name(unsigned value)
+{
+	return gt_replica_state_name((enum gt_replica_state)value);
+}
+
+static const char *line_type_name(unsigned value)
+{
+	static const char *const names[] = {
+		[GT_LINE_SNAPSHOT] = "snapshot", [GT_LINE_ORDER] = "order",
+		[GT_LINE_FORGET] = "forget",     [GT_LINE_ROUTE] = "route",
+		[GT_LINE_GONE] = "gone",         [GT_LINE_TOKENS] = "tokens",
+		[GT_LINE_PING] = "ping",
+	};
+
+	return names[value];
+}
+
+/* ---- agents -------------------------------------------------------------------------------- */
+
+static const struct gt_field order_rows[] = {
+	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_order, replica), REPLICA_ID },
+	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_order, function), FUNCTION_NAME },
+	{ "revision", GT_F_U32, GT_F_ALWAYS, AT(gt_order, revision), .max = UINT32_MAX },
+	{ "want", GT_F_ENUM, GT_F_ALWAYS, AT(gt_order, want), .max = GT_WANT_N,
+	  .enum_name = want_name },
+	{ "grace_ms", GT_F_U64, 0, AT(gt_order, grace_ms), .max = UINT64_MAX },
+	{ "spec", GT_F_STR, 0, AT(gt_order, spec_json), .max = 2 * GT_SPEC_BYTES_MAX },
+};
+static const struct gt_fields order_fields = { ROWS(order_rows, gt_order) };
+
+static const struct gt_field end_rows[] = {
+	{ "cause", GT_F_CHARS, GT_F_CUT, AT(gt_end, cause),
+	  .max = sizeof(((struct gt_end *)0)->cause) - 1 },
+	{ "text", GT_F_CHARS, GT_F_CUT, AT(gt_end, text),
+	  .max = sizeof(((struct gt_end *)0)->text) - 1 },
+	{ "exit_code", GT_F_INT, 0, AT(gt_end, exit_code), .max = 255 },
+	{ "signal", GT_F_INT, 0, AT(gt_end, signal), .max = 64 },
+	{ "log_tail", GT_F_STR, 0, AT(gt_end, log_tail), .max = LOG_TAIL_MAX },
+};
+static const struct gt_fields end_fields = { ROWS(end_rows, gt_end) };
+
+static const struct gt_field phases_rows[] = {
+	{ "sandbox_us", GT_F_U64, 0, AT(gt_phases, sandbox_us), .max = UINT64_MAX },
+	{ "root_us", GT_F_U64, 0, AT(gt_phases, root_us), .max = UINT64_MAX },
+	{ "exec_us", GT_F_U64, 0, AT(gt_phases, exec_us), .max = UINT64_MAX },
+	{ "ready_us", GT_F_U64, 0, AT(gt_phases, ready_us), .max = UINT64_MAX },
+};
+static const struct gt_fields phases_fields = { ROWS(phases_rows, gt_phases) };
+
+static const struct gt_field observed_rows[] = {
+	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_observed, replica), REPLICA_ID },
+	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_observed, function), FUNCTION_NAME },
+	{ "revision", GT_F_U32, GT_F_ALWAYS, AT(gt_observed, revision), .max = UINT32_MAX },
+	{ "state", GT_F_ENUM, GT_F_ALWAYS | GT_F_NEEDED, AT(gt_observed, state),
+	  .max = GT_REPLICA_N, .enum_name = state_name },
+	{ "pid", GT_F_I64, 0, AT(gt_observed, pid), .max = INT64_MAX },
+	{ "created_ms", GT_F_U64, 0, AT(gt_observed, created_ms), .max = UINT64_MAX },
+	{ "phases", GT_F_OBJECT, 0, AT(gt_observed, phases), .sub = &phases_fields },
+	{ "end", GT_F_OBJECT, 0, AT(gt_observed, end), .sub = &end_fields },
+};
+static const struct gt_fields observed_fields = { ROWS(observed_rows, gt_observed) };
+
+static const struct gt_field report_rows[] = {
+	{ "node", GT_F_CHARS, GT_F_NEEDED, AT(gt_report, node), FUNCTION_NAME },
+	{ "full", GT_F_BOOL, GT_F_ALWAYS, AT(gt_report, full) },
+	{ "epoch", GT_F_U64, GT_F_ALWAYS, AT(gt_report, epoch), .max = UINT64_MAX },
+	{ "cpu_milli", GT_F_U64, 0, AT(gt_report, cpu_milli), .max = UINT64_MAX },
+	{ "memory_bytes", GT_F_U64, 0, AT(gt_report, memory_bytes), .max = UINT64_MAX },
+	{ "replicas", GT_F_LIST, GT_F_ALWAYS, LIST(gt_report, replicas), .max = LIST_MAX,
+	  .sub = &observed_fields },
+};
+const struct gt_fields gt_report_fields = { ROWS(report_rows, gt_report) };
+
+/* ---- gateways ------------------------------------------------------------------------------- */
+
+static const struct gt_field route_replica_rows[] = {
+	{ "id", GT_F_CHARS, GT_F_NEEDED, AT(gt_route_replica, id), REPLICA_ID },
+	{ "draining", GT_F_BOOL, 0, AT(gt_route_replica, draining) },
+};
+static const struct gt_fields route_replica_fields = { ROWS(route_replica_rows, gt_route_replica) };
+
+static const struct gt_field route_rows[] = {
+	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_route, function), FUNCTION_NAME },
+	{ "revision", GT_F_U32, GT_F_ALWAYS, AT(gt_route, revision), .max = UINT32_MAX },
+	{ "access", GT_F_ENUM, GT_F_ALWAYS, AT(gt_route, access), .max = GT_ACCESS_N,
+	  .enum_name = access_name },
+	{ "port", GT_F_U16, 0, AT(gt_route, port), .max = UINT16_MAX },
+	{ "concurrency", GT_F_U32, 0, AT(gt_route, concurrency), .max = UINT32_MAX },
+	{ "queue", GT_F_U32, 0, AT(gt_route, queue), .max = UINT32_MAX },
+	{ "wait_ms", GT_F_U64, 0, AT(gt_route, wait_ms), .max = UINT64_MAX },
+	{ "first_byte_ms", GT_F_U64, 0, AT(gt_route, first_byte_ms), .max = UINT64_MAX },
+	{ "run_ms", GT_F_U64, 0, AT(gt_route, run_ms), .max = UINT64_MAX },
+	{ "body_bytes", GT_F_U64, 0, AT(gt_route, body_bytes), .max = UINT64_MAX },
+	{ "max_replicas", GT_F_U32, 0, AT(gt_route, max_replicas), .max = UINT32_MAX },
+	{ "start_ms", GT_F_U64, 0, AT(gt_route, start_ms), .max = UINT64_MAX },
+	{ "models", GT_F_STRS, 0, LIST(gt_route, models), .max = GT_MODELS_MAX,
+	  .elem_max = GT_MODEL_NAME_MAX },
+	{ "replicas", GT_F_LIST, GT_F_ALWAYS, LIST(gt_route, replicas), .max = LIST_MAX,
+	  .sub = &route_replica_fields },
+	{ "fail_seq", GT_F_U64, 0, AT(gt_route, fail_seq), .max = UINT64_MAX },
+	{ "retry_ms", GT_F_U64, 0, AT(gt_route, retry_ms), .max = UINT64_MAX },
+	{ "fail", GT_F_OBJECT, 0, AT(gt_route, fail), .sub = &end_fields },
+};
+static const struct gt_fields route_fields = { ROWS(route_rows, gt_route) };
+
+static const struct gt_field demand_function_rows[] = {
+	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_demand_function, function), FUNCTION_NAME },
+	{ "queued", GT_F_U32, 0, AT(gt_demand_function, queued), .max = UINT32_MAX },
+	{ "in_flight", GT_F_U32, 0, AT(gt_demand_function, in_flight), .max = UINT32_MAX },
+	{ "oldest_wait_ms", GT_F_U64, 0, AT(gt_demand_function, oldest_wait_ms),
+	  .max = UINT64_MAX },
+	{ "calls", GT_F_U64, 0, AT(gt_demand_function, calls), .max = UINT64_MAX },
+	{ "refused", GT_F_U64, 0, AT(gt_demand_function, refused), .max = UINT64_MAX },
+	{ "responses", GT_F_U64S, 0, AT(gt_demand_function, responses),
+	  .max = GT_LEN(((struct gt_demand_function *)0)->responses) },
+	{ "bytes_in", GT_F_U64, 0, AT(gt_demand_function, bytes_in), .max = UINT64_MAX },
+	{ "bytes_out", GT_F_U64, 0, AT(gt_demand_function, bytes_out), .max = UINT64_MAX },
+	{ "busy_us", GT_F_U64, 0, AT(gt_demand_function, busy_us), .max = UINT64_MAX },
+	{ "wait_us", GT_F_U64, 0, AT(gt_demand_function, wait_us), .max = UINT64_MAX },
+	{ "cold", GT_F_U64, 0, AT(gt_demand_function, cold), .max = UINT64_MAX },
+};
+static const struct gt_fields demand_function_fields = { ROWS(demand_function_rows,
+							      gt_demand_function) };
+
+static const struct gt_field demand_rows[] = {
+	{ "gateway", GT_F_CHARS, GT_F_NEEDED, AT(gt_demand, gateway), FUNCTION_NAME },
+	{ "full", GT_F_BOOL, GT_F_ALWAYS, AT(gt_demand, full) },
+	{ "epoch", GT_F_U64, GT_F_ALWAYS, AT(gt_demand, epoch), .max = UINT64_MAX },
+	{ "functions", GT_F_LIST, GT_F_ALWAYS, LIST(gt_demand, functions), .max = LIST_MAX,
+	  .sub = &demand_function_fields },
+	{ "drained", GT_F_CHARS_LIST, 0, LIST(gt_demand, drained), .max = LIST_MAX,
+	  .elem_max = GT_REPLICA_ID_SIZE - 1, .ok = id_ok, .wanted = ID_WANTED },
+	{ "connections", GT_F_U64, 0, AT(gt_demand, connections), .max = UINT64_MAX },
+};
+const struct gt_fields gt_demand_fields = { ROWS(demand_rows, gt_demand) };
+
+/* ---- watch lines ---------------------------------------------------------------------------- */
+
+#define TYPE                                                                     \
+	{                                                                        \
+		"type", GT_F_ENUM, GT_F_ALWAYS | GT_F_NEEDED, AT(gt_line, type), \
+			.max = GT_LINE_N, .enum_name = line_type_name            \
+	}
+#define SEQ                                                                       \
+	{                                                                         \
+		"seq", GT_F_U64, GT_F_ALWAYS, AT(gt_line, seq), .max = UINT64_MAX \
+	}
+#define TOKENS(flags)                                                                       \
+	{                                                                                   \
+		"tokens", GT_F_CHARS_LIST, flags, LIST(gt_line, tokens),                    \
+			.max = LIST_MAX, .elem_max = GT_TOKEN_HASH_HEX - 1, .ok = token_ok, \
+			.wanted = TOKEN_WANTED                                              \
+	}
+
+static const struct gt_field snapshot_rows[] = {
+	TYPE,
+	{ "epoch", GT_F_U64, GT_F_ALWAYS, AT(gt_line, epoch), .max = UINT64_MAX },
+	SEQ,
+	TOKENS(0),
+	{ "orders", GT_F_LIST, 0, LIST(gt_line, orders), .max = LIST_MAX, .sub = &order_fields },
+	{ "routes", GT_F_LIST, 0, LIST(gt_line, routes), .max = LIST_MAX, .sub = &route_fields },
+};
+static const struct gt_field order_line_rows[] = {
+	TYPE,
+	SEQ,
+	{ "order", GT_F_ONE, GT_F_NEEDED, LIST(gt_line, orders), .sub = &order_fields },
+};
+static const struct gt_field forget_rows[] = {
+	TYPE,
+	SEQ,
+	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_line, name), REPLICA_ID },
+};
+static const struct gt_field route_line_rows[] = {
+	TYPE,
+	SEQ,
+	{ "route", GT_F_ONE, GT_F_NEEDED, LIST(gt_line, routes), .sub = &route_fields },
+};
+static const struct gt_field gone_rows[] = {
+	TYPE,
+	SEQ,
+	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_line, name), FUNCTION_NAME },
+};
+static const struct gt_field tokens_rows[] = { TYPE, SEQ, TOKENS(GT_F_ALWAYS) };
+static const struct gt_field ping_rows[] = { TYPE, SEQ };
+
+const struct gt_fields gt_line_fields[GT_LINE_N] = {
+	[GT_LINE_SNAPSHOT] = { ROWS(snapshot_rows, gt_line) },
+	[GT_LINE_ORDER] = { ROWS(order_line_rows, gt_line) },
+	[GT_LINE_FORGET] = { ROWS(forget_rows, gt_line) },
+	[GT_LINE_ROUTE] = { ROWS(route_line_rows, gt_line) },
+	[GT_LINE_GONE] = { ROWS(gone_rows, gt_line) },
+	[GT_LINE_TOKENS] = { ROWS(tokens_rows, gt_line) },
+	[GT_LINE_PING] = { ROWS(ping_rows, gt_line) },
+};

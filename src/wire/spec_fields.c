@@ -1,0 +1,128 @@
+/* spec_fields.c - the function specification as tables. docs/functions.md says what members mean;
+ * docs/schema/function.json is held against these rows by a test. */
+#include "spec_fields.h"
+
+#include <gantry/model/spec.h>
+
+#include "spec_hooks.h"
+
+#define ROWS(array) .rows = (array), .n = GT_LEN(array)
+#define AT(member)  .offset = offsetof(struct gt_spec, member)
+#define DAY_MS      86400000ULL
+#define WEEK_MS     (7 * DAY_MS)
+#define TIB         (1ULL << 40)
+
+static const char *access_name(unsigned value)
+{
+	static const char *const names[] = {
+		[GT_ACCESS_TOKEN] = "token", [GT_ACCESS_PUBLIC] = "public"
+	};
+
+	return names[value];
+}
+
+static const char *network_name(unsigned value)
+{
+	static const char *const names[] = { [GT_NETWORK_NONE] = "none" };
+
+	return names[value];
+}
+
+static const struct gt_field volume_rows[] = {
+	{ "host", GT_F_STR, GT_F_NEEDED, offsetof(struct gt_volume, host), .min = 1,
+	  .max = GT_TEXT_MAX - 1 },
+	{ "path", GT_F_STR, GT_F_NEEDED, offsetof(struct gt_volume, path), .min = 1,
+	  .max = GT_TEXT_MAX - 1 },
+	{ "readonly", GT_F_BOOL, .offset = offsetof(struct gt_volume, readonly) },
+};
+static const struct gt_volume volume_defaults = { .readonly = true };
+static const struct gt_fields volume_fields = { ROWS(volume_rows), .size = sizeof(struct gt_volume),
+						.defaults = &volume_defaults };
+
+static const struct gt_field tmpfs_rows[] = {
+	{ "path", GT_F_STR, GT_F_NEEDED, offsetof(struct gt_tmpfs, path), .min = 1,
+	  .max = GT_TEXT_MAX - 1 },
+	{ "size", GT_F_BYTES, .offset = offsetof(struct gt_tmpfs, size_bytes), .min = 64 * GT_KIB,
+	  .max = TIB },
+};
+static const struct gt_tmpfs tmpfs_defaults = { .size_bytes = GT_DEFAULT_TMPFS_BYTES };
+static const struct gt_fields tmpfs_fields = { ROWS(tmpfs_rows), .size = sizeof(struct gt_tmpfs),
+					       .defaults = &tmpfs_defaults };
+
+static const struct gt_field ready_rows[] = {
+	{ "path", GT_F_STR, AT(ready.path), .min = 1, .max = GT_TEXT_MAX - 1 },
+	{ "timeout", GT_F_DURATION, AT(ready.timeout_ms), .min = 1, .max = DAY_MS },
+};
+static const struct gt_fields ready_fields = { ROWS(ready_rows) };
+
+static const struct gt_field resources_rows[] = {
+	{ "cpu", GT_F_CUSTOM, AT(resources.cpu_milli), .hooks = &gt_cpu_hooks },
+	{ "memory", GT_F_BYTES, AT(resources.memory_bytes), .min = 4 * GT_MIB, .max = 64 * TIB },
+	{ "disk", GT_F_BYTES, AT(resources.disk_bytes), .min = 64 * GT_KIB, .max = 64 * TIB },
+	{ "pids", GT_F_U32, AT(resources.pids), .min = 2, .max = 4194304 },
+	{ .name = "gpu", .type = GT_F_LATER },
+};
+static const struct gt_fields resources_fields = { ROWS(resources_rows) };
+
+/* `concurrency` is read and written by its hooks; the rows are for both. */
+static const struct gt_field concurrency_rows[] = {
+	{ "target", GT_F_U32, AT(scale.target), .min = 1, .max = GT_CONCURRENCY_MAX },
+	{ "max", GT_F_U32, AT(scale.concurrency), .min = 1, .max = GT_CONCURRENCY_MAX },
+};
+static const struct gt_fields concurrency_fields = { ROWS(concurrency_rows) };
+
+static const struct gt_field scale_rows[] = {
+	{ "min", GT_F_U32, AT(scale.min), .max = GT_REPLICAS_MAX },
+	{ "max", GT_F_U32, AT(scale.max), .min = 1, .max = GT_REPLICAS_MAX },
+	{ "concurrency", GT_F_CUSTOM, .sub = &concurrency_fields, .hooks = &gt_concurrency_hooks },
+	{ "idle", GT_F_DURATION, AT(scale.idle_ms), .max = WEEK_MS },
+	{ .name = "buffer", .type = GT_F_LATER },
+};
+static const struct gt_fields scale_fields = { ROWS(scale_rows) };
+
+static const struct gt_field limits_rows[] = {
+	{ "queue", GT_F_U32, AT(limits.queue), .min = 1, .max = 100000 },
+	{ "wait", GT_F_DURATION, AT(limits.wait_ms), .min = 1, .max = DAY_MS },
+	{ "first_byte", GT_F_DURATION, AT(limits.first_byte_ms), .min = 1, .max = WEEK_MS },
+	{ "run", GT_F_DURATION, AT(limits.run_ms), .max = WEEK_MS },
+	{ "drain", GT_F_DURATION, AT(limits.drain_ms), .max = DAY_MS },
+	{ "body", GT_F_BYTES, AT(limits.body_bytes), .min = 1, .max = TIB },
+	{ "log", GT_F_BYTES, AT(limits.log_bytes), .min = 64 * GT_KIB, .max = TIB },
+};
+static const struct gt_fields limits_fields = { ROWS(limits_rows) };
+
+static const struct gt_field serves_rows[] = {
+	{ "openai", GT_F_STRS, AT(models), .count_offset = offsetof(struct gt_spec, n_models),
+	  .max = GT_MODELS_MAX, .elem_max = GT_MODEL_NAME_MAX },
+};
+static const struct gt_fields serves_fields = { ROWS(serves_rows) };
+
+static const struct gt_field spec_rows[] = {
+	{ "image", GT_F_STR, AT(image), .min = 1, .max = GT_TEXT_MAX - 1 },
+	{ "command", GT_F_STRS, AT(command), .count_offset = offsetof(struct gt_spec, n_command),
+	  .max = GT_COMMAND_MAX, .elem_max = GT_TEXT_MAX },
+	{ "port", GT_F_U16, AT(port), .min = 1, .max = UINT16_MAX },
+	{ "workdir", GT_F_STR, AT(workdir), .min = 1, .max = GT_TEXT_MAX - 1 },
+	{ "user", GT_F_CUSTOM, .hooks = &gt_user_hooks },
+	{ "env", GT_F_CUSTOM, .hooks = &gt_env_hooks },
+	{ "volumes", GT_F_LIST, AT(volumes), .count_offset = offsetof(struct gt_spec, n_volumes),
+	  .max = GT_VOLUMES_MAX, .sub = &volume_fields },
+	{ "tmpfs", GT_F_LIST, AT(tmpfs), .count_offset = offsetof(struct gt_spec, n_tmpfs),
+	  .max = GT_TMPFS_MAX, .sub = &tmpfs_fields },
+	{ "network", GT_F_ENUM, AT(network), .max = GT_NETWORK_N, .enum_name = network_name },
+	{ "access", GT_F_ENUM, AT(access), .max = GT_ACCESS_N, .enum_name = access_name },
+	/* The groups are members of struct gt_spec itself: their rows count from its start. */
+	{ "ready", GT_F_OBJECT, .sub = &ready_fields },
+	{ "resources", GT_F_OBJECT, .sub = &resources_fields },
+	{ "scale", GT_F_OBJECT, .sub = &scale_fields },
+	{ "limits", GT_F_OBJECT, .sub = &limits_fields },
+	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
+	{ .name = "gpu", .type = GT_F_LATER },
+	{ .name = "park", .type = GT_F_LATER },
+	{ .name = "weights", .type = GT_F_LATER },
+	{ .name = "secrets", .type = GT_F_LATER },
+	{ .name = "retry", .type = GT_F_LATER },
+	{ .name = "rollout", .type = GT_F_LATER },
+	{ .name = "isolation", .type = GT_F_LATER },
+};
+const struct gt_fields gt_spec_fields = { ROWS(spec_rows), .size = sizeof(struct gt_spec) };

@@ -1,0 +1,247 @@
+/* spec_hooks.c - reading, writing and comparing the members that have more than one form. */
+#include "spec_hooks.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <gantry/base/units.h>
+#include <gantry/model/spec.h>
+
+/* ---- resources.cpu ------------------------------------------------------------------------ */
+
+static int cpu_from_text(const json_t *js, const struct gt_at *at, double *ret, struct gt_err *err)
+{
+	const char *text = NULL;
+	char digits[16];
+	uint64_t milli = 0;
+	int r = gt_field_text(js, at, GT_TEXT_MAX, &text, err);
+
+	if (r < 0)
+		return r;
+	size_t len = strlen(text);
+	bool formed = len >= 2 && len <= sizeof(digits) && text[len - 1] == 'm';
+
+	if (formed) {
+		memcpy(digits, text, len - 1);
+		digits[len - 1] = '\0';
+	}
+	if (!formed || gt_parse_u64(digits, UINT32_MAX, &milli) < 0)
+		return gt_refuse_at(
+			err, at,
+			"\"%.100s\" is no amount of CPU; write a number such as 0.5, or \"500m\"",
+			text);
+	*ret = (double)milli;
+	return 0;
+}
+
+static int cpu_read(const struct gt_field *f, const json_t *js, const struct gt_at *at, void *base,
+		    struct gt_err *err)
+{
+	double milli = 0;
+
+	if (json_is_string(js)) {
+		int r = cpu_from_text(js, at, &milli, err);
+
+		if (r < 0)
+			return r;
+	} else if (json_is_number(js)) {
+		milli = json_number_value(js) * 1000;
+	} else {
+		return gt_field_refuse_type(at, js, "a number such as 0.5, or \"500m\"", err);
+	}
+	if (milli < GT_CPU_MILLI_MIN)
+		return gt_refuse_at(err, at, "%g is below 0.01; leave the member out for no limit",
+				    milli / 1000);
+	if (milli > GT_CPU_MILLI_MAX)
+		return gt_refuse_at(err, at, "%g is above %d", milli / 1000,
+				    GT_CPU_MILLI_MAX / 1000);
+	if (fabs(milli - round(milli)) > 1e-6)
+		return gt_refuse_at(err, at, "%.9g has more than 3 decimals", milli / 1000);
+	*(uint32_t *)(void *)((char *)base + f->offset) = (uint32_t)round(milli);
+	return 0;
+}
+
+static uint32_t cpu_value(const struct gt_field *f, const void *base)
+{
+	return *(const uint32_t *)(const void *)((const char *)base + f->offset);
+}
+
+static void cpu_write(struct gt_json *j, const struct gt_field *f, const void *base)
+{
+	if (cpu_value(f, base)) /* no limit has no form */
+		gt_json_num(j, f->name, cpu_value(f, base) / 1000.0);
+}
+
+static bool cpu_equal(const struct gt_field *f, const void *a, const void *b)
+{
+	return cpu_value(f, a) == cpu_value(f, b);
+}
+
+const struct gt_field_hooks gt_cpu_hooks = { cpu_read, cpu_write, cpu_equal };
+
+/* ---- user ----------------------------------------------------------------------------------- */
+
+static int user_read(const struct gt_field *f, const json_t *js, const struct gt_at *at, void *base,
+		     struct gt_err *err)
+{
+	struct gt_spec *spec = base;
+	const char *text = NULL;
+	char uid[16] = "";
+	uint64_t u = 0, g = 0;
+	int r = json_is_string(js)
+			? gt_field_text(js, at, GT_TEXT_MAX, &text, err)
+			: gt_field_refuse_type(at, js, "a string such as \"1000:1000\"", err);
+
+	(void)f;
+	if (r < 0)
+		return r;
+	size_t len = strcspn(text, ":");
+
+	if (len < sizeof(uid))
+		memcpy(uid, text, len);
+	const char *gid = text[len] ? text + len + 1 : uid;
+
+	if (gt_parse_u64(uid, GT_USER_MAX, &u) < 0 || gt_parse_u64(gid, GT_USER_MAX, &g) < 0)
+		return gt_refuse_at(err, at,
+				    "\"%.100s\" is no user; write numbers from 0 to %d: \"1000\" or"
+				    " \"1000:1000\" (user:group)",
+				    text, GT_USER_MAX);
+	spec->uid = (uint32_t)u;
+	spec->gid = (uint32_t)g;
+	return 0;
+}
+
+static void user_write(struct gt_json *j, const struct gt_field *f, const void *base)
+{
+	const struct gt_spec *spec = base;
+	char text[32];
+
+	snprintf(text, sizeof(text), "%u:%u", spec->uid, spec->gid);
+	gt_json_str(j, f->name, text);
+}
+
+static bool user_equal(const struct gt_field *f, const void *a, const void *b)
+{
+	const struct gt_spec *x = a, *y = b;
+
+	(void)f;
+	return x->uid == y->uid && x->gid == y->gid;
+}
+
+const struct gt_field_hooks gt_user_hooks = { user_read, user_write, user_equal };
+
+/* ---- env ------------------------------------------------------------------------------------ */
+
+static int env_value(const json_t *js, const struct gt_at *at, const char **ret, struct gt_err *err)
+{
+	if (json_is_number(js) || json_is_boolean(js))
+		return gt_field_refuse_type(at, js, "the value in quotes, as a string", err);
+	return gt_field_text(js, at, GT_ENV_VALUE_MAX, ret, err);
+}
+
+static int env_read(const struct gt_field *f, const json_t *js, const struct gt_at *at, void *base,
+		    struct gt_err *err)
+{
+	struct gt_spec *spec = base;
+	const char *name;
+	json_t *value;
+
+	(void)f;
+	if (!json_is_object(js))
+		return gt_field_refuse_type(at, js, "an object such as {\"NAME\": \"value\"}", err);
+	size_t n = json_object_size(js);
+
+	if (n > GT_ENV_MAX)
+		return gt_refuse_at(err, at, "%zu variables are too many; the limit is %d", n,
+				    GT_ENV_MAX);
+	spec->env = n ? gt_alloc_array(n, sizeof(*spec->env)) : NULL;
+	json_object_foreach((json_t *)js, name, value)
+	{
+		struct gt_at here = { .up = at, .name = name };
+		const char *text = NULL;
+
+		if (strlen(name) > GT_TEXT_MAX)
+			return gt_refuse_at(err, at, "a name has %zu bytes; the limit is %d",
+					    strlen(name), GT_TEXT_MAX);
+		int r = env_value(value, &here, &text, err);
+
+		if (r < 0)
+			return r;
+		spec->env[spec->n_env++] = (struct gt_env){ .name = gt_strdup(name),
+							    .value = gt_strdup(text) };
+	}
+	return 0;
+}
+
+static void env_write(struct gt_json *j, const struct gt_field *f, const void *base)
+{
+	const struct gt_spec *spec = base;
+
+	gt_json_object(j, f->name);
+	for (size_t i = 0; i < spec->n_env; i++)
+		gt_json_str(j, spec->env[i].name, spec->env[i].value);
+	gt_json_close(j, '}');
+}
+
+static bool env_equal(const struct gt_field *f, const void *a, const void *b)
+{
+	const struct gt_spec *x = a, *y = b;
+
+	(void)f;
+	if (x->n_env != y->n_env)
+		return false;
+	for (size_t i = 0; i < x->n_env; i++)
+		if (strcmp(x->env[i].name, y->env[i].name) != 0 ||
+		    strcmp(x->env[i].value, y->env[i].value) != 0)
+			return false;
+	return true;
+}
+
+const struct gt_field_hooks gt_env_hooks = { env_read, env_write, env_equal };
+
+/* ---- scale.concurrency ---------------------------------------------------------------------- */
+
+static int concurrency_read(const struct gt_field *f, const json_t *js, const struct gt_at *at,
+			    void *base, struct gt_err *err)
+{
+	struct gt_spec *spec = base;
+	int64_t both = 0;
+	int r;
+
+	if (json_is_integer(js)) {
+		r = gt_field_whole(js, at, 1, GT_CONCURRENCY_MAX, &both, err);
+		if (r == 0)
+			spec->scale.target = spec->scale.concurrency = (uint32_t)both;
+		return r;
+	}
+	if (!json_is_object(js))
+		return gt_field_refuse_type(at, js,
+					    "a whole number, or {\"target\": 8, \"max\": 16}", err);
+	r = gt_fields_read(f->sub, js, at, base, err);
+	if (r < 0)
+		return r;
+	if (!json_object_get(js, "target"))
+		spec->scale.target = spec->scale.concurrency;
+	else if (!json_object_get(js, "max"))
+		spec->scale.concurrency = spec->scale.target;
+	return 0;
+}
+
+static void concurrency_write(struct gt_json *j, const struct gt_field *f, const void *base)
+{
+	const struct gt_spec *spec = base;
+
+	if (spec->scale.target == spec->scale.concurrency)
+		gt_json_u64(j, f->name, spec->scale.target);
+	else
+		gt_fields_write(f->sub, j, f->name, base, NULL, true);
+}
+
+static bool concurrency_equal(const struct gt_field *f, const void *a, const void *b)
+{
+	return gt_fields_equal(f->sub, a, b);
+}
+
+const struct gt_field_hooks gt_concurrency_hooks = { concurrency_read, concurrency_write,
+						     concurrency_equal };
