@@ -1,0 +1,37 @@
+/* link/link.h - control's end of the link to agents and gateways, served on its own unix socket.
+ *
+ *	GET  /link/v1/nodes/{node}/desired	watch: orders of one node
+ *	POST /link/v1/nodes/{node}/report	what the node observes
+ *	GET  /link/v1/gateways/{gateway}/routes	watch: routes and token digests
+ *	POST /link/v1/gateways/{gateway}/demand	who waits, who is served
+ *
+ * A watch is one snapshot, then changes in order; a receiver too slow to follow is cut off and
+ *starts again with a snapshot. A node or gateway is up exactly while its watch is open. Who may
+ *connect is decided by the socket's file permissions. Loop thread only. */
+#ifndef GANTRY_LINK_LINK_H
+#define GANTRY_LINK_LINK_H
+
+#include <gantry/control/control.h>
+#include <gantry/loop/loop.h>
+
+struct gt_link;
+
+struct gt_link_config {
+	struct gt_loop *loop;
+	int listen_fd;                    /* borrowed */
+	struct gt_control *control;       /* borrowed */
+	const char *const *tokens_sha256; /* hex digests of valid tokens; borrowed, fixed */
+	size_t n_tokens;
+};
+
+GT_MUST_USE int gt_link_new(const struct gt_link_config *config, struct gt_link **ret,
+			    struct gt_err *err);
+void gt_link_free(struct gt_link *link); /* NULL is fine */
+
+/* What control's ports of the same names are wired to. */
+void gt_link_on_order(struct gt_link *link, const char *node, const struct gt_order *order);
+void gt_link_on_forget(struct gt_link *link, const char *node, const char *replica);
+void gt_link_on_route(struct gt_link *link, const char *function);
+void gt_link_on_route_gone(struct gt_link *link, const char *function);
+
+#endif
