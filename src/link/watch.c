@@ -120,7 +120,6 @@ void gt_link_watch_node(struct gt_request *req, void *app)
 		return;
 	}
 	struct gt_peer *peer = peer_open(link, req, GT_PEER_NODE, name);
-	gt_control_node_up(link->config.control, peer->name);
 	gt_control_orders(link->config.control, peer->name, collect_order, &all);
 	struct gt_line line = { .type = GT_LINE_SNAPSHOT,
 				.epoch = gt_control_epoch(link->config.control),
@@ -128,6 +127,7 @@ void gt_link_watch_node(struct gt_request *req, void *app)
 				.n_orders = all.n };
 	peer_send(peer, &line);
 	free(all.items);
+	gt_control_node_up(link->config.control, peer->name); /* what it orders now is a change */
 }
 
 void gt_link_on_order(struct gt_link *link, const char *node, const struct gt_order *order)
@@ -191,7 +191,6 @@ void gt_link_watch_gateway(struct gt_request *req, void *app)
 	}
 	struct gt_peer *peer = peer_open(link, req, GT_PEER_GATEWAY, name);
 	struct routes all = { .control = link->config.control };
-	gt_control_gateway_up(link->config.control, peer->name);
 	gt_control_functions(link->config.control, "", "", collect_route, &all);
 	struct gt_line line = { .type = GT_LINE_SNAPSHOT,
 				.epoch = gt_control_epoch(link->config.control),
@@ -203,6 +202,7 @@ void gt_link_watch_gateway(struct gt_request *req, void *app)
 		gt_route_fini(&all.items[i]);
 	free(all.items);
 	free(line.tokens);
+	gt_control_gateway_up(link->config.control, peer->name);
 }
 
 void gt_link_on_route(struct gt_link *link, const char *function)
