@@ -22,6 +22,9 @@ static int refused(struct gt_err *err, const char *path, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?'; /* terminals and logs show this */
 	gt_err_set(err, EINVAL, SLUG, "%s: %s", path, text);
 	gt_err_path(err, "%s", path);
 	return -EINVAL;

@@ -2,45 +2,46 @@
 #ifndef GANTRY_MODEL_LIMITS_H
 #define GANTRY_MODEL_LIMITS_H
 
-#define GT_NAME_MAX	     63	 /* function, node and gateway names: [a-z0-9]([a-z0-9-]*[a-z0-9])? */
-#define GT_FUNCTIONS_MAX     100000
-#define GT_REPLICAS_MAX	     1000 /* scale.max */
-#define GT_COMMAND_MAX	     256  /* words */
-#define GT_TEXT_MAX	     4096 /* one word, path, value that has no limit of its own */
-#define GT_ENV_MAX	     256
-#define GT_ENV_VALUE_MAX     32768
-#define GT_VOLUMES_MAX	     32
-#define GT_TMPFS_MAX	     16
-#define GT_MODELS_MAX	     16 /* serves.openai */
-#define GT_MODEL_NAME_MAX    128
-#define GT_SPEC_BYTES_MAX    (256 * 1024) /* body of PUT /v1/functions/{f} */
-#define GT_JSON_DEPTH_MAX    32
-#define GT_REVISIONS_KEPT    20
-#define GT_EVENTS_KEPT	     10000
-#define GT_LIST_DEFAULT	     100
-#define GT_LIST_MAX	     1000
-#define GT_LOG_LINE_MAX	     16384 /* longer lines are cut into pieces */
-#define GT_LOG_TAIL_MAX	     10000
-#define GT_FAIL_LOG_LINES    10 /* last log lines carried in a start error */
+#define GT_NAME_MAX       63 /* function, node and gateway names: [a-z0-9]([a-z0-9-]*[a-z0-9])? */
+#define GT_FUNCTIONS_MAX  100000
+#define GT_REPLICAS_MAX   1000 /* scale.max */
+#define GT_COMMAND_MAX    256  /* words */
+#define GT_TEXT_MAX       4096 /* one word, path, value that has no limit of its own */
+#define GT_ENV_MAX        256
+#define GT_ENV_VALUE_MAX  32768
+#define GT_VOLUMES_MAX    32
+#define GT_TMPFS_MAX      16
+#define GT_MODELS_MAX     16 /* serves.openai */
+#define GT_MODEL_NAME_MAX 128
+#define GT_SPEC_BYTES_MAX (256 * 1024) /* body of PUT /v1/functions/{f} */
+#define GT_JSON_DEPTH_MAX 32
+#define GT_REVISIONS_KEPT 20
+#define GT_EVENTS_KEPT    10000
+#define GT_LIST_DEFAULT   100
+#define GT_LIST_MAX       1000
+#define GT_LOG_LINE_MAX   16384 /* longer lines are cut into pieces */
+#define GT_LOG_TAIL_MAX   10000
+#define GT_FAIL_LOG_LINES 10 /* last log lines carried in a start error */
 
-#define GT_DEFAULT_CPU_MILLI	     0 /* 0 = no cpu limit */
-#define GT_DEFAULT_MEMORY_BYTES	     (512ULL << 20)
-#define GT_DEFAULT_PIDS		     1024
-#define GT_DEFAULT_SCALE_MAX	     10
-#define GT_DEFAULT_CONCURRENCY	     16
-#define GT_DEFAULT_IDLE_MS	     60000
-#define GT_DEFAULT_READY_TIMEOUT_MS  600000
-#define GT_DEFAULT_QUEUE	     1000
-#define GT_DEFAULT_WAIT_MS	     300000
-#define GT_DEFAULT_RUN_MS	     0 /* whole answer; 0 = no limit */
-#define GT_DEFAULT_FIRST_BYTE_MS     300000
-#define GT_DEFAULT_DRAIN_MS	     30000
-#define GT_DEFAULT_BODY_BYTES	     (64ULL << 20)
-#define GT_DEFAULT_LOG_BYTES	     (16ULL << 20) /* a replica's log on disk */
-#define GT_DEFAULT_TMPFS_BYTES	     (64ULL << 20)
-#define GT_DEFAULT_DISK_BYTES	     (256ULL << 20) /* writable layer over the image, in memory */
+#define GT_DEFAULT_CPU_MILLI        0 /* 0 = no cpu limit */
+#define GT_DEFAULT_MEMORY_BYTES     (512ULL << 20)
+#define GT_DEFAULT_PIDS             1024
+#define GT_DEFAULT_SCALE_MAX        10
+#define GT_DEFAULT_CONCURRENCY      16
+#define GT_DEFAULT_IDLE_MS          60000
+#define GT_DEFAULT_READY_TIMEOUT_MS 600000
+#define GT_DEFAULT_QUEUE            1000
+#define GT_DEFAULT_WAIT_MS          300000
+#define GT_DEFAULT_RUN_MS           0 /* whole answer; 0 = no limit */
+#define GT_DEFAULT_FIRST_BYTE_MS    300000
+#define GT_DEFAULT_DRAIN_MS         30000
+#define GT_DEFAULT_BODY_BYTES       (64ULL << 20)
+#define GT_DEFAULT_LOG_BYTES        (16ULL << 20) /* a replica's log on disk */
+#define GT_DEFAULT_TMPFS_BYTES      (64ULL << 20)
+#define GT_DEFAULT_DISK_BYTES       (256ULL << 20) /* writable layer over the image, in memory */
 
-/* Crash loop: first retry after 1 s, doubled each failure, at most 5 min; forgotten after 60 s ready. */
+/* Crash loop: first retry after 1 s, doubled each failure, at most 5 min; forgotten after 60 s
+ * ready. */
 #define GT_BACKOFF_FIRST_MS 1000
 #define GT_BACKOFF_MAX_MS   300000
 #define GT_BACKOFF_CLEAR_MS 60000

@@ -33,28 +33,30 @@ struct gt_order {
 
 /* Why and how a replica ended or could not start. */
 struct gt_end {
-	char cause[40];	  /* slug of problem.tbl: exited_early, out_of_memory, image_missing ...; "" = none */
-	char text[600];	  /* for people */
-	int exit_code;	  /* -1 when it did not exit by itself */
-	int signal;	  /* 0 when none */
-	char *log_tail;	  /* last GT_FAIL_LOG_LINES lines, '\n' between; NULL = none */
+	char cause[40]; /* slug of problem.tbl: exited_early, out_of_memory, image_missing ...; "" =
+			   none */
+	char text[600]; /* for people */
+	int exit_code;  /* -1 when it did not exit by itself */
+	int signal;     /* 0 when none */
+	char *log_tail; /* last GT_FAIL_LOG_LINES lines, '\n' between; NULL = none */
 };
 
 struct gt_observed {
 	char replica[GT_REPLICA_ID_SIZE];
 	char function[GT_NAME_MAX + 1];
 	uint32_t revision;
-	enum gt_replica_state state; /* PULLING, STARTING, READY, DRAINING (being stopped), STOPPED, FAILED */
-	int64_t pid;		     /* of the container's init, 0 = none */
-	uint64_t created_ms;	     /* wall clock */
+	enum gt_replica_state
+		state; /* PULLING, STARTING, READY, DRAINING (being stopped), STOPPED, FAILED */
+	int64_t pid;   /* of the container's init, 0 = none */
+	uint64_t created_ms; /* wall clock */
 	struct gt_phases phases;
 	struct gt_end end;
 };
 
 struct gt_report {
 	char node[GT_NAME_MAX + 1];
-	bool full;	 /* replicas[] is everything on the node; what is not listed does not exist */
-	uint64_t epoch;	 /* of the watch this answers to */
+	bool full; /* replicas[] is everything on the node; what is not listed does not exist */
+	uint64_t epoch;                   /* of the watch this answers to */
 	uint64_t cpu_milli, memory_bytes; /* the node's size */
 	struct gt_observed *replicas;
 	size_t n_replicas;
@@ -62,7 +64,8 @@ struct gt_report {
 
 struct gt_route_replica {
 	char id[GT_REPLICA_ID_SIZE];
-	bool draining; /* no new calls; when the last in-flight one ended, list it in gt_demand.drained */
+	bool draining; /* no new calls; when the last in-flight one ended, list it in
+			  gt_demand.drained */
 };
 
 struct gt_route {

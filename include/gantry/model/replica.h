@@ -3,7 +3,8 @@
  *	pending -> pulling -> starting -> ready -> draining -> stopped
  *	     \________\__________\__________\_________\------> failed
  *
- * A replica changes state only through gt_replica_state_move; an illegal move is a bug and aborts. */
+ * A replica changes state only through gt_replica_state_move; an illegal move is a bug and aborts.
+*/
 #ifndef GANTRY_MODEL_REPLICA_H
 #define GANTRY_MODEL_REPLICA_H
 

@@ -4,13 +4,14 @@
 
 #include <gantry/model/spec.h>
 
-#define GT_ETAG_SIZE 33 /* 32 hex digits (first half of SHA-256 over the canonical spec) and NUL */
+#define GT_ETAG_SIZE 33 /* 32 hex digits (first half of SHA-256 over the canonical spec) and NUL \
+			 */
 
 struct gt_function_row {
 	char name[GT_NAME_MAX + 1];
 	uint32_t revision; /* 1, 2, ... never used twice for a name while the function exists */
 	char etag[GT_ETAG_SIZE];
-	char *spec_json; /* canonical text */
+	char *spec_json;     /* canonical text */
 	uint64_t created_ms; /* of the function (current row) or of the revision */
 	uint64_t updated_ms;
 };

@@ -7,7 +7,8 @@
 #include <gantry/model/limits.h>
 
 enum gt_image_kind {
-	GT_IMAGE_DIR,  /* "dir:/abs/path": a root file system on the node, writes go to a private layer */
+	GT_IMAGE_DIR,  /* "dir:/abs/path": a root file system on the node, writes go to a private
+			  layer */
 	GT_IMAGE_HOST, /* "host:": the host's own root, read-only under a private layer */
 	GT_IMAGE_N
 };
@@ -34,10 +35,10 @@ struct gt_spec {
 	char *image; /* as written: "dir:/srv/app", "host:" */
 	enum gt_image_kind image_kind;
 	char *image_path; /* of dir:, normalised; NULL for host: */
-	char **command;	  /* NULL-terminated */
+	char **command;   /* NULL-terminated */
 	size_t n_command;
-	uint16_t port; /* TCP port the process listens on, inside its own network namespace */
-	char *workdir; /* default "/" */
+	uint16_t port;     /* TCP port the process listens on, inside its own network namespace */
+	char *workdir;     /* default "/" */
 	uint32_t uid, gid; /* inside the container; "user": "1000" or "1000:1000"; default 0 */
 	struct gt_env *env;
 	size_t n_env;
@@ -60,16 +61,17 @@ struct gt_spec {
 	} resources;
 	struct {
 		uint32_t min, max;
-		uint32_t target;      /* concurrency.target: in-flight calls a replica should hold */
-		uint32_t concurrency; /* concurrency.max: never more than this at once on a replica */
+		uint32_t target; /* concurrency.target: in-flight calls a replica should hold */
+		uint32_t concurrency; /* concurrency.max: never more than this at once on a replica
+				       */
 		uint64_t idle_ms;
 	} scale;
 	struct {
-		uint32_t queue;	       /* calls that may wait at once */
-		uint64_t wait_ms;      /* longest wait in the queue */
+		uint32_t queue;   /* calls that may wait at once */
+		uint64_t wait_ms; /* longest wait in the queue */
 		uint64_t first_byte_ms;
-		uint64_t run_ms;       /* 0 = no limit */
-		uint64_t drain_ms;     /* in-flight calls may finish; then TERM, the same again, KILL */
+		uint64_t run_ms;   /* 0 = no limit */
+		uint64_t drain_ms; /* in-flight calls may finish; then TERM, the same again, KILL */
 		uint64_t body_bytes;
 		uint64_t log_bytes;
 	} limits;
@@ -77,11 +79,11 @@ struct gt_spec {
 	size_t n_models;
 };
 
-struct gt_spec *gt_spec_new(void);	    /* all defaults; image and command still missing */
-void gt_spec_free(struct gt_spec *spec);    /* NULL is fine */
+struct gt_spec *gt_spec_new(void);       /* all defaults; image and command still missing */
+void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
 /* What no single field can tell: image form, port present, min <= max, target <= max, absolute and
- * distinct mount paths, duplicate env names. Fills image_kind and image_path. -EINVAL with err->path
- * naming the member (slug "invalid_spec"). */
+ * distinct mount paths, duplicate env names. Fills image_kind and image_path. -EINVAL with
+ * err->path naming the member (slug "invalid_spec"). */
 GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
 bool gt_name_ok(const char *name); /* GT_NAME_MAX and its alphabet */
 

@@ -1,9 +1,9 @@
 /* wire/wire.h - JSON <-> model. The only room that sees JSON documents from outside.
  *
  * Readers take text of any origin: sizes, depth (GT_JSON_DEPTH_MAX), types, ranges, duplicate and
- * unknown members are checked; the refusal names the JSON path ("scale.max") in err->path, its reason
- * and the fix in err->text. Slugs: "malformed_json" (400) for what is no JSON, "invalid_spec" (422)
- * for the rest. Nothing is written to *ret on failure. */
+ * unknown members are checked; the refusal names the JSON path ("scale.max") in err->path, its
+ * reason and the fix in err->text. Slugs: "malformed_json" (400) for what is no JSON,
+ * "invalid_spec" (422) for the rest. Nothing is written to *ret on failure. */
 #ifndef GANTRY_WIRE_WIRE_H
 #define GANTRY_WIRE_WIRE_H
 
@@ -12,9 +12,11 @@
 #include <gantry/model/problem.h>
 #include <gantry/wire/json.h>
 
-/* Function specs. gt_spec_read also runs gt_spec_check. gt_spec_write gives the canonical text: members
- * in table order, defaults left out, so that equal specs have equal text (and thus equal ETags). */
-GT_MUST_USE int gt_spec_read(const char *text, size_t len, struct gt_spec **ret, struct gt_err *err);
+/* Function specs. gt_spec_read also runs gt_spec_check. gt_spec_write gives the canonical text:
+ * members in table order, defaults left out, so that equal specs have equal text (and thus equal
+ * ETags). */
+GT_MUST_USE int gt_spec_read(const char *text, size_t len, struct gt_spec **ret,
+			     struct gt_err *err);
 void gt_spec_write(const struct gt_spec *spec, struct gt_buf *out);
 /* The same with every default filled in: what is in force (GET ...?effective=1, the CLI). */
 void gt_spec_write_effective(const struct gt_spec *spec, struct gt_buf *out);
@@ -24,12 +26,12 @@ void gt_spec_write_effective(const struct gt_spec *spec, struct gt_buf *out);
 struct gt_problem {
 	const struct gt_problem_kind *kind;
 	const char *detail;
-	const char *path;	  /* JSON path of the mistake, or NULL */
-	const char *request_id;	  /* instance */
-	int64_t retry_after_s;	  /* -1 = none */
+	const char *path;         /* JSON path of the mistake, or NULL */
+	const char *request_id;   /* instance */
+	int64_t retry_after_s;    /* -1 = none */
 	const struct gt_end *end; /* why a start failed, or NULL */
-	const char *etag;	  /* current ETag with etag_mismatch, or NULL */
-	uint64_t limit;		  /* with body_too_large: the limit in bytes; 0 = none */
+	const char *etag;         /* current ETag with etag_mismatch, or NULL */
+	uint64_t limit;           /* with body_too_large: the limit in bytes; 0 = none */
 };
 void gt_problem_write(const struct gt_problem *p, struct gt_buf *out);
 /* The same refusal in OpenAI's dialect: {"error":{"message","type","param","code"}}. */
@@ -45,11 +47,11 @@ void gt_event_write(const struct gt_event *e, struct gt_buf *out); /* one object
  *	{"type":"tokens","seq":N,"tokens":[...]}   {"type":"ping","seq":N} */
 enum gt_line_type {
 	GT_LINE_SNAPSHOT, /* orders[] or routes[] and tokens[] */
-	GT_LINE_ORDER,	  /* orders[0] */
-	GT_LINE_FORGET,	  /* name = replica id */
-	GT_LINE_ROUTE,	  /* routes[0] */
-	GT_LINE_GONE,	  /* name = function */
-	GT_LINE_TOKENS,	  /* tokens[] */
+	GT_LINE_ORDER,    /* orders[0] */
+	GT_LINE_FORGET,   /* name = replica id */
+	GT_LINE_ROUTE,    /* routes[0] */
+	GT_LINE_GONE,     /* name = function */
+	GT_LINE_TOKENS,   /* tokens[] */
 	GT_LINE_PING,
 	GT_LINE_N
 };
@@ -68,14 +70,16 @@ void gt_line_fini(struct gt_line *l);
 GT_MUST_USE int gt_line_read(const char *text, size_t len, struct gt_line *ret, struct gt_err *err);
 void gt_line_write(const struct gt_line *l, struct gt_buf *out); /* with the '\n' */
 
-GT_MUST_USE int gt_report_read(const char *text, size_t len, struct gt_report *ret, struct gt_err *err);
+GT_MUST_USE int gt_report_read(const char *text, size_t len, struct gt_report *ret,
+			       struct gt_err *err);
 void gt_report_write(const struct gt_report *r, struct gt_buf *out);
-GT_MUST_USE int gt_demand_read(const char *text, size_t len, struct gt_demand *ret, struct gt_err *err);
+GT_MUST_USE int gt_demand_read(const char *text, size_t len, struct gt_demand *ret,
+			       struct gt_err *err);
 void gt_demand_write(const struct gt_demand *d, struct gt_buf *out);
 
 /* The "model" member of an OpenAI request body, without building the whole document when possible.
- * Returns 0; -EINVAL with "malformed_json"; -ENOENT with "invalid_spec" and path "model" when absent
- * or no string. out holds GT_MODEL_NAME_MAX + 1 bytes. */
+ * Returns 0; -EINVAL with "malformed_json"; -ENOENT with "invalid_spec" and path "model" when
+ * absent or no string. out holds GT_MODEL_NAME_MAX + 1 bytes. */
 GT_MUST_USE int gt_openai_model_read(const char *text, size_t len, char *out, struct gt_err *err);
 
 #endif
