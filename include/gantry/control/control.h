@@ -19,6 +19,9 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 				  const struct gt_control_config *config);
 void gt_control_free(struct gt_control *c);
 uint64_t gt_control_epoch(const struct gt_control *c);
+/* Until nodes have said which replicas there are (or 5 s passed), nothing is started or stopped, and
+ * routes may lack replicas that do serve: a gateway that has routes should keep them until then. */
+bool gt_control_settled(const struct gt_control *c);
 /* Before the first input: one call a stored function. spec is parsed from row->spec_json. */
 void gt_control_load(struct gt_control *c, const struct gt_function_row *row,
 		     struct gt_spec *spec GT_TAKES);

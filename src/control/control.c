@@ -1,0 +1,141 @@
+/* control.c - the life of control itself: start, ticks, and the end of every input. */
+#include "control_priv.h"
+
+#include <stdlib.h>
+
+struct gt_control *gt_control_new(const struct gt_control_ports *ports,
+				  const struct gt_control_config *config)
+{
+	struct gt_control *c = gt_alloc(sizeof(*c));
+
+	c->ports = *ports;
+	c->epoch = config->epoch;
+	c->started_ns = gt_ctl_now(c);
+	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
+	c->last_event = c->epoch << 32;
+	c->told_due_ns = CTL_NEVER;
+	return c;
+}
+
+void gt_control_free(struct gt_control *c)
+{
+	struct gt_ctl_replica *r, *r_next;
+	struct gt_ctl_node *node, *node_next;
+	struct gt_ctl_gateway *g, *g_next;
+
+	if (!c)
+		return;
+	gt_ctl_lanes_free(c);
+	while (c->n_functions > 0)
+		gt_ctl_function_remove(c, c->functions[c->n_functions - 1]);
+	HASH_CLEAR(hh, c->replicas);
+	DL_FOREACH_SAFE (c->strays, r, r_next)
+		gt_ctl_replica_free(r);
+	DL_FOREACH_SAFE (c->nodes, node, node_next)
+		free(node);
+	DL_FOREACH_SAFE (c->gateways, g, g_next)
+		free(g);
+	gt_ctl_events_free(c);
+	free(c->functions);
+	free(c->models);
+	free(c->heap);
+	free(c);
+}
+
+uint64_t gt_control_epoch(const struct gt_control *c)
+{
+	return c->epoch;
+}
+
+bool gt_control_settled(const struct gt_control *c)
+{
+	return c->settled;
+}
+
+void gt_control_load(struct gt_control *c, const struct gt_function_row *row, struct gt_spec *spec)
+{
+	gt_ctl_function_set(c, gt_ctl_revision_new(row, spec));
+}
+
+/* Decisions wait until the nodes have said what runs: else every replica that outlived the last
+ * control would be started a second time. */
+static bool may_settle(const struct gt_control *c)
+{
+	const struct gt_ctl_node *node;
+	bool any = false;
+
+	if (gt_ctl_now(c) - c->started_ns >= CTL_SETTLE_NS)
+		return true;
+	DL_FOREACH (c->nodes, node) {
+		if (!node->reported)
+			return false;
+		any = any || node->up;
+	}
+	return any;
+}
+
+static void settle(struct gt_control *c)
+{
+	c->settled = true;
+	for (size_t i = 0; i < c->n_functions; i++)
+		if (c->functions[i]->live || c->functions[i]->rev->spec->scale.min > 0)
+			gt_ctl_touch(c, c->functions[i]);
+}
+
+static void strays_drain(struct gt_control *c)
+{
+	struct gt_ctl_replica *r;
+
+	DL_FOREACH (c->strays, r)
+		gt_ctl_replica_drain_check(c, r);
+}
+
+/* Ends every input: decides for what it touched, then tells when to come back. */
+void gt_ctl_finish(struct gt_control *c)
+{
+	if (!c->settled && may_settle(c))
+		settle(c);
+	while (c->touched) {
+		struct gt_ctl_live *live = c->touched;
+
+		c->touched = live->next_touched;
+		gt_ctl_decide(c, live->f);
+	}
+	strays_drain(c);
+	uint64_t due_ns = gt_control_due_ns(c);
+
+	if (due_ns == c->told_due_ns)
+		return;
+	c->told_due_ns = due_ns;
+	c->ports.on_due(c->ports.ctx);
+}
+
+uint64_t gt_control_due_ns(const struct gt_control *c)
+{
+	const struct gt_ctl_replica *r;
+	uint64_t due = gt_ctl_due_first(c);
+
+	due = GT_MIN(due, gt_ctl_nodes_due(c));
+	due = GT_MIN(due, gt_ctl_gateways_due(c));
+	if (!c->settled)
+		due = GT_MIN(due, c->started_ns + CTL_SETTLE_NS);
+	DL_FOREACH (c->strays, r)
+		if (!r->stop_ordered)
+			due = GT_MIN(due, r->drain_until_ns);
+	return due;
+}
+
+void gt_control_tick(struct gt_control *c)
+{
+	uint64_t now = gt_ctl_now(c);
+
+	gt_ctl_nodes_tick(c);
+	gt_ctl_gateways_tick(c);
+	while (gt_ctl_due_first(c) <= now) {
+		struct gt_ctl_live *live = c->heap[0];
+
+		gt_ctl_due_set(c, live, CTL_NEVER);
+		gt_ctl_touch(c, live->f);
+	}
+	gt_ctl_finish(c);
+}

@@ -1,0 +1,241 @@
+/* control_priv.h - what the files of this room share. Everything runs on control's thread.
+ *
+ * How a change travels: an input changes facts and touches the functions it is about;
+ * gt_ctl_finish, at the end of every public call, decides once for each touched function (decide.c)
+ * and tells the ports. */
+#ifndef GANTRY_CONTROL_PRIV_H
+#define GANTRY_CONTROL_PRIV_H
+
+#include <gantry/control/control.h>
+#include <gantry/scale/scale.h>
+#include <gantry/sched/sched.h>
+
+#include <uthash.h>
+#include <utlist.h>
+
+#define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
+#define CTL_GATEWAY_LINGER_NS \
+	(5 * GT_NS_PER_S) /* demand of a gateway that went down still counts */
+#define CTL_NO_CAPACITY_NS   (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
+#define CTL_START_MS_DEFAULT 1000
+#define CTL_ENDED_KEPT       10
+#define CTL_NODES_MAX        1024
+#define CTL_GATEWAYS_MAX     64 /* bits of gt_ctl_replica.drained */
+#define CTL_OPS_MAX          64 /* changes that wait on one function */
+#define CTL_NEVER            UINT64_MAX
+
+/* One revision of a function, shared by the function and the replicas that run it. */
+struct gt_ctl_revision {
+	unsigned refs;
+	struct gt_function_row row;
+	struct gt_spec *spec;
+};
+
+struct gt_ctl_node {
+	char name[GT_NAME_MAX + 1];
+	bool up, lost;
+	bool reported; /* a full report came since it joined: replicas may be placed on it */
+	uint64_t since_ms, down_ns;
+	uint64_t cpu_milli, memory_bytes;
+	uint64_t cpu_taken_milli, memory_taken_bytes;
+	uint32_t replicas;
+	uint64_t sweep; /* number of the last full report */
+	struct gt_ctl_node *prev, *next;
+};
+
+struct gt_ctl_gateway {
+	char name[GT_NAME_MAX + 1];
+	unsigned bit;
+	bool up;
+	uint64_t down_ns;
+	struct gt_ctl_gateway *prev, *next;
+};
+
+/* What one gateway said of one function. */
+struct gt_ctl_traffic {
+	struct gt_ctl_gateway *gateway;
+	struct gt_demand_function said;
+	bool fresh; /* listed in the full post that is being read */
+	struct gt_ctl_traffic *prev, *next;
+};
+
+struct gt_ctl_replica {
+	char id[GT_REPLICA_ID_SIZE];
+	char function[GT_NAME_MAX + 1];
+	uint32_t revision;
+	struct gt_ctl_function *f;   /* NULL: a stray, its function is deleted or unknown */
+	struct gt_ctl_revision *rev; /* NULL for a stray that was found */
+	struct gt_ctl_node *node;
+	enum gt_replica_state state;
+	bool stop_ordered, adopted;
+	uint64_t grace_ms;
+	uint64_t cpu_milli, memory_bytes; /* booked on the node */
+	int64_t pid;
+	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
+	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */
+	uint64_t drain_until_ns;
+	uint64_t drained; /* gateways (by bit) without a call on it */
+	uint64_t sweep;   /* last full report that listed it */
+	struct gt_phases phases;
+	struct gt_end *end;
+	const char *reason;                 /* static text */
+	struct gt_ctl_replica *prev, *next; /* of live->replicas, live->ended or control->strays */
+	UT_hash_handle hh;                  /* by id, while it lives */
+};
+
+/* What a function needs once it had demand or replicas; one that was never called has none. */
+struct gt_ctl_live {
+	struct gt_ctl_function *f;
+	struct gt_ctl_replica *replicas; /* newest first */
+	struct gt_ctl_replica *ended;    /* newest first, at most CTL_ENDED_KEPT */
+	unsigned n_ended;
+	struct gt_ctl_traffic *traffic;
+	uint32_t queued, in_flight; /* over the gateways that count */
+	struct gt_scale_window window;
+	struct gt_scale_out decision;
+
+	uint32_t failures;      /* in a row; forgotten after GT_BACKOFF_CLEAR_MS ready */
+	uint64_t retry_at_ns;   /* no start before; 0 = no backoff in force */
+	uint64_t fail_until_ns; /* waiters are refused until then */
+	uint64_t blocked_ns; /* since when no node takes the replica that is needed; 0 = placed */
+	struct gt_end *failure; /* last one since the last deploy or success */
+	uint64_t fail_seq;
+	uint64_t start_ms;
+	uint64_t starts_total, failed_total;
+
+	bool touched, route_changed;
+	uint64_t due_ns;
+	size_t due_slot;                 /* in the heap + 1; 0 = not in it */
+	struct gt_ctl_live *prev, *next; /* control->lives */
+	struct gt_ctl_live *next_touched;
+};
+
+struct gt_ctl_function {
+	struct gt_ctl_revision *rev; /* current */
+	struct gt_ctl_live *live;    /* NULL: nothing happened to it yet */
+};
+
+struct gt_ctl_model {
+	const char *name; /* lives in the function's spec */
+	struct gt_ctl_function *f;
+};
+
+struct gt_ctl_event; /* event.c */
+struct gt_ctl_lane;  /* change.c */
+
+struct gt_control {
+	struct gt_control_ports ports;
+	uint64_t epoch, started_ns, node_lost_ns;
+	bool settled; /* replicas of before this start are known: decisions may be taken */
+
+	struct gt_ctl_function **functions; /* by name */
+	size_t n_functions, cap_functions;
+	struct gt_ctl_model *models; /* by name */
+	size_t n_models, cap_models;
+	struct gt_ctl_lane *lanes;
+
+	struct gt_ctl_replica *replicas; /* hash by id: all that live */
+	struct gt_ctl_replica *strays;
+	struct gt_ctl_live *lives, *touched;
+	struct gt_ctl_live **heap;
+	size_t n_heap, cap_heap;
+	uint64_t told_due_ns;
+
+	struct gt_ctl_node *nodes;
+	size_t n_nodes;
+	struct gt_ctl_gateway *gateways;
+	uint64_t gateway_bits; /* in use */
+
+	struct gt_ctl_event **events; /* ring */
+	size_t n_events, cap_events, first_event;
+	uint64_t last_event;
+};
+
+static inline uint64_t gt_ctl_now(const struct gt_control *c)
+{
+	return gt_mono_ns(&c->ports.clock);
+}
+
+static inline const char *gt_ctl_name(const struct gt_ctl_function *f)
+{
+	return f->rev->row.name;
+}
+
+/* Neither serves new calls nor will. */
+static inline bool gt_ctl_leaving(const struct gt_ctl_replica *r)
+{
+	return r->state == GT_REPLICA_DRAINING || r->stop_ordered;
+}
+
+static inline bool gt_ctl_current(const struct gt_ctl_replica *r)
+{
+	return r->f && r->revision == r->f->rev->row.revision;
+}
+
+/* control.c */
+void gt_ctl_finish(struct gt_control *c);
+
+/* function.c: the table, and what hangs on a function */
+struct gt_ctl_revision *gt_ctl_revision_new(const struct gt_function_row *row,
+					    struct gt_spec *spec GT_TAKES);
+struct gt_ctl_revision *gt_ctl_revision_ref(struct gt_ctl_revision *rev);
+void gt_ctl_revision_unref(struct gt_ctl_revision *rev);
+struct gt_ctl_function *gt_ctl_function_find(struct gt_control *c, const char *name);
+/* Adds the function, or gives it this revision. Models and table; decides nothing. */
+struct gt_ctl_function *gt_ctl_function_set(struct gt_control *c,
+					    struct gt_ctl_revision *rev GT_TAKES);
+void gt_ctl_function_remove(struct gt_control *c, struct gt_ctl_function *f);
+struct gt_ctl_function *gt_ctl_model_find(struct gt_control *c, const char *model);
+struct gt_ctl_live *gt_ctl_live(struct gt_control *c, struct gt_ctl_function *f);
+void gt_ctl_touch(struct gt_control *c, struct gt_ctl_function *f);
+void gt_ctl_view_fill(struct gt_control *c, struct gt_ctl_function *f, struct gt_function_view *v);
+
+/* due.c: functions by the time of their next decision */
+void gt_ctl_due_set(struct gt_control *c, struct gt_ctl_live *live, uint64_t due_ns);
+uint64_t gt_ctl_due_first(const struct gt_control *c);
+
+/* replica.c */
+struct gt_ctl_replica *gt_ctl_replica_new(struct gt_control *c, struct gt_ctl_function *f,
+					  struct gt_ctl_node *node, const char *reason);
+/* One that a node reported and nobody knew. f NULL: a stray. */
+struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_function *f,
+					    struct gt_ctl_node *node, const struct gt_observed *o);
+void gt_ctl_replica_order(struct gt_control *c, const struct gt_ctl_replica *r);
+void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *o);
+/* Drains a ready one, stops any other at once; force: kills it. */
+void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
+			  bool force);
+/* Orders the stop when no gateway has a call on it any more or time is up. */
+void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r);
+void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r);
+/* It is gone; r is freed or becomes history. */
+void gt_ctl_replica_ended(struct gt_control *c, struct gt_ctl_replica *r,
+			  enum gt_replica_state state, const struct gt_end *end);
+void gt_ctl_replica_orphan(struct gt_control *c, struct gt_ctl_replica *r); /* its function goes */
+void gt_ctl_replica_free(struct gt_ctl_replica *r);
+
+/* backoff.c */
+void gt_ctl_failure_note(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_end *end);
+void gt_ctl_failure_refuse(struct gt_ctl_live *live, const struct gt_end *end, uint64_t until_ns);
+void gt_ctl_failure_clear(struct gt_ctl_live *live);  /* success: waiters are no longer refused */
+void gt_ctl_failure_forget(struct gt_ctl_live *live); /* a deploy: all is new */
+
+/* decide.c */
+void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f);
+
+/* node.c, gateway.c */
+void gt_ctl_nodes_tick(struct gt_control *c);
+uint64_t gt_ctl_nodes_due(const struct gt_control *c);
+void gt_ctl_blocked_touch(struct gt_control *c); /* room may have appeared */
+void gt_ctl_gateways_tick(struct gt_control *c);
+uint64_t gt_ctl_gateways_due(const struct gt_control *c);
+bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);
+void gt_ctl_demand_sum(struct gt_ctl_live *live);
+
+/* change.c, event.c */
+void gt_ctl_lanes_free(struct gt_control *c);
+void gt_ctl_event(struct gt_control *c, const char *type, const char *function, const char *replica,
+		  const char *node, const char *cause, const char *fmt, ...) GT_PRINTF(7, 8);
+void gt_ctl_events_free(struct gt_control *c);
+
+#endif

@@ -1,0 +1,252 @@
+/* decide.c - one function: what it should have against what it has. Called once for each input that
+ * touched it, and when its time has come; it may be called at any moment without harm. */
+#include "control_priv.h"
+
+#include <stdlib.h>
+
+/* Replicas that stay, of the current revision and of older ones. */
+struct tally {
+	uint32_t ready, starting;
+	uint32_t old_ready;
+};
+
+static bool is_starting(const struct gt_ctl_replica *r)
+{
+	return r->state < GT_REPLICA_READY && !gt_ctl_leaving(r);
+}
+
+static struct tally tally_of(const struct gt_ctl_live *live)
+{
+	const struct gt_ctl_replica *r;
+	struct tally t = { 0 };
+
+	DL_FOREACH (live->replicas, r) {
+		if (is_starting(r))
+			t.starting += gt_ctl_current(r);
+		else if (r->state == GT_REPLICA_READY && !gt_ctl_leaving(r))
+			*(gt_ctl_current(r) ? &t.ready : &t.old_ready) += 1;
+	}
+	return t;
+}
+
+static void demand_decide(struct gt_control *c, struct gt_ctl_live *live)
+{
+	const struct gt_spec *spec = live->f->rev->spec;
+
+	gt_ctl_demand_sum(live);
+	const struct gt_scale_in in = {
+		.now_ns = gt_ctl_now(c),
+		.in_flight = live->in_flight,
+		.queued = live->queued,
+		.target = spec->scale.target,
+		.min = spec->scale.min,
+		.max = spec->scale.max,
+		.idle_ms = spec->scale.idle_ms,
+	};
+	gt_scale_decide(&live->window, &in, &live->decision);
+}
+
+/* Old replicas bridge the time until a new one is ready, if there is anything to bridge for. What
+ * is still starting would be of no use to anybody. */
+static void replace_old(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
+{
+	bool bridge = live->decision.need > 0 && t->ready == 0;
+	struct gt_ctl_replica *r;
+
+	DL_FOREACH (live->replicas, r) {
+		if (gt_ctl_current(r) || gt_ctl_leaving(r))
+			continue;
+		if (r->state != GT_REPLICA_READY || !bridge)
+			gt_ctl_replica_leave(c, r, "replaced", false);
+	}
+	if (!bridge)
+		t->old_ready = 0;
+}
+
+static struct gt_ctl_node *place(struct gt_control *c, const struct gt_ctl_live *live,
+				 struct gt_err *err)
+{
+	const struct gt_spec *spec = live->f->rev->spec;
+	const struct gt_sched_want want = { .cpu_milli = spec->resources.cpu_milli,
+					    .memory_bytes = spec->resources.memory_bytes,
+					    .policy = GT_SCHED_SPREAD };
+	struct gt_sched_node *all = gt_alloc_array(c->n_nodes, sizeof(*all));
+	struct gt_ctl_node *node, *chosen = NULL;
+	const struct gt_ctl_replica *r;
+	size_t n = 0, at;
+
+	DL_FOREACH (c->nodes, node) {
+		all[n] = (struct gt_sched_node){ .name = node->name,
+						 .up = node->up && node->reported,
+						 .cpu_milli = node->cpu_milli,
+						 .memory_bytes = node->memory_bytes,
+						 .cpu_taken_milli = node->cpu_taken_milli,
+						 .memory_taken_bytes = node->memory_taken_bytes,
+						 .replicas = node->replicas };
+		DL_FOREACH (live->replicas, r)
+			all[n].same_function += r->node == node;
+		n++;
+	}
+	if (gt_sched_place(all, n, &want, &at, err) == 0) {
+		chosen = c->nodes;
+		while (at-- > 0)
+			chosen = chosen->next;
+	}
+	free(all);
+	return chosen;
+}
+
+/* Nobody can be told when room appears, so waiters are not refused before it has lasted. */
+static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const struct tally *t,
+			  const struct gt_err *why)
+{
+	uint64_t now = gt_ctl_now(c);
+	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
+
+	if (live->blocked_ns == 0) {
+		live->blocked_ns = now;
+		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
+			     "%s", why->text);
+		return;
+	}
+	if (now < live->blocked_ns + CTL_NO_CAPACITY_NS || t->ready + t->old_ready > 0)
+		return;
+	gt_strcopy(end.text, sizeof(end.text), why->text);
+	gt_ctl_failure_refuse(live, &end, now + CTL_NO_CAPACITY_NS);
+	live->blocked_ns = now + CTL_NO_CAPACITY_NS; /* who comes after that may wait again */
+}
+
+/* How many may be started now. */
+static uint32_t start_room(struct gt_control *c, const struct gt_ctl_live *live,
+			   const struct tally *t)
+{
+	uint32_t have = t->ready + t->starting, need = live->decision.need;
+	uint32_t min = live->f->rev->spec->scale.min;
+
+	if (have >= need || gt_ctl_now(c) < live->retry_at_ns)
+		return 0;
+	/* After a backoff somebody must ask for it: those who had waited were refused. */
+	if (live->retry_at_ns && live->queued == 0 && min == 0 && t->ready + t->old_ready == 0)
+		return 0;
+	/* One over max while the old revision serves; and one try while none has succeeded. */
+	if (t->old_ready > 0 || (live->failures > 0 && t->ready == 0))
+		return t->starting > 0 ? 0 : 1;
+	return need - have;
+}
+
+static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
+{
+	uint32_t n = start_room(c, live, t), started = 0;
+	const char *reason = live->queued + live->in_flight > 0 ? "demand" : "min";
+
+	if (live->decision.need <= t->ready + t->starting)
+		live->blocked_ns = 0;
+	for (; started < n; started++) {
+		struct gt_err err = { 0 };
+		struct gt_ctl_node *node = place(c, live, &err);
+
+		if (!node) {
+			start_blocked(c, live, t, &err);
+			break;
+		}
+		if (live->blocked_ns) {
+			live->blocked_ns = 0;
+			if (live->failures == 0)
+				gt_ctl_failure_clear(live);
+		}
+		if (started == 0)
+			gt_ctl_event(c, "scale.up", gt_ctl_name(live->f), NULL, NULL, NULL,
+				     "%u -> %u: %s", t->ready + t->starting, live->decision.need,
+				     live->decision.why);
+		gt_ctl_replica_new(c, live->f, node, reason);
+	}
+	t->starting += started;
+}
+
+/* Newest first: the oldest have the warmest caches. Those that still start are exempt. */
+static void stop_surplus(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
+{
+	uint32_t n = t->ready > live->decision.wanted ? t->ready - live->decision.wanted : 0;
+	struct gt_ctl_replica *r;
+
+	if (n == 0)
+		return;
+	gt_ctl_event(c, "scale.down", gt_ctl_name(live->f), NULL, NULL, NULL, "%u -> %u: %s",
+		     t->ready, live->decision.wanted, live->decision.why);
+	t->ready -= n;
+	DL_FOREACH (live->replicas, r) {
+		if (n == 0)
+			break;
+		if (r->state != GT_REPLICA_READY || !gt_ctl_current(r) || gt_ctl_leaving(r))
+			continue;
+		gt_ctl_replica_leave(c, r, "idle", false);
+		n--;
+	}
+}
+
+/* Failures in a row are forgotten once a replica has stayed ready for long enough. Returns when. */
+static uint64_t failures_expire(struct gt_control *c, struct gt_ctl_live *live)
+{
+	uint64_t first = CTL_NEVER;
+	const struct gt_ctl_replica *r;
+
+	if (live->failures == 0)
+		return CTL_NEVER;
+	DL_FOREACH (live->replicas, r)
+		if (r->state == GT_REPLICA_READY && gt_ctl_current(r))
+			first = GT_MIN(first, r->ready_ns);
+	if (first == CTL_NEVER)
+		return CTL_NEVER;
+	first += GT_BACKOFF_CLEAR_MS * GT_NS_PER_MS;
+	if (gt_ctl_now(c) < first)
+		return first;
+	live->failures = 0;
+	live->retry_at_ns = 0;
+	return CTL_NEVER;
+}
+
+static uint64_t next_due(struct gt_control *c, const struct gt_ctl_live *live,
+			 const struct tally *t)
+{
+	uint64_t now = gt_ctl_now(c), due = CTL_NEVER;
+	const struct gt_ctl_replica *r;
+
+	if (t->ready > live->decision.need)
+		due = live->decision.due_ns;
+	if (t->ready + t->starting < live->decision.need) {
+		if (now < live->retry_at_ns)
+			due = GT_MIN(due, live->retry_at_ns);
+		else if (live->blocked_ns && now < live->blocked_ns + CTL_NO_CAPACITY_NS)
+			due = GT_MIN(due, live->blocked_ns + CTL_NO_CAPACITY_NS);
+	}
+	DL_FOREACH (live->replicas, r)
+		if (r->state == GT_REPLICA_DRAINING && !r->stop_ordered)
+			due = GT_MIN(due, r->drain_until_ns);
+	return due;
+}
+
+void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
+{
+	struct gt_ctl_live *live = gt_ctl_live(c, f);
+	struct gt_ctl_replica *r;
+	uint64_t due = CTL_NEVER;
+
+	demand_decide(c, live);
+	if (c->settled) {
+		uint64_t expire = failures_expire(c, live);
+		struct tally t = tally_of(live);
+
+		replace_old(c, live, &t);
+		start_missing(c, live, &t);
+		stop_surplus(c, live, &t);
+		DL_FOREACH (live->replicas, r)
+			gt_ctl_replica_drain_check(c, r);
+		due = GT_MIN(next_due(c, live, &t), expire);
+	}
+	gt_ctl_due_set(c, live, due);
+	live->touched = false; /* what the decision itself changed needs no second one */
+	if (!live->route_changed)
+		return;
+	live->route_changed = false;
+	c->ports.on_route(c->ports.ctx, gt_ctl_name(f));
+}

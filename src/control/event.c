@@ -1,0 +1,125 @@
+/* event.c - the ordered log of what happened and why. Kept packed: most texts are short. */
+#include "control_priv.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The strings follow each other in `text`: type, function, replica, node, cause, text. */
+struct gt_ctl_event {
+	uint64_t id, wall_ms;
+	char text[];
+};
+
+static const char *field_next(const char *at)
+{
+	return at + strlen(at) + 1;
+}
+
+static void event_unpack(const struct gt_ctl_event *packed, struct gt_event *e)
+{
+	const char *at = packed->text;
+
+	*e = (struct gt_event){ .id = packed->id, .wall_ms = packed->wall_ms };
+	gt_strcopy(e->type, sizeof(e->type), at);
+	gt_strcopy(e->function, sizeof(e->function), at = field_next(at));
+	gt_strcopy(e->replica, sizeof(e->replica), at = field_next(at));
+	gt_strcopy(e->node, sizeof(e->node), at = field_next(at));
+	gt_strcopy(e->cause, sizeof(e->cause), at = field_next(at));
+	gt_strcopy(e->text, sizeof(e->text), field_next(at));
+}
+
+static char *field_add(char *at, const char *s)
+{
+	size_t size = strlen(s) + 1;
+
+	memcpy(at, s, size);
+	return at + size;
+}
+
+static struct gt_ctl_event *event_pack(const struct gt_event *e)
+{
+	size_t size = strlen(e->type) + strlen(e->function) + strlen(e->replica) + strlen(e->node) +
+		      strlen(e->cause) + strlen(e->text) + 6;
+	struct gt_ctl_event *packed = gt_alloc(sizeof(*packed) + size);
+
+	packed->id = e->id;
+	packed->wall_ms = e->wall_ms;
+	char *at = field_add(packed->text, e->type);
+
+	at = field_add(at, e->function);
+	at = field_add(at, e->replica);
+	at = field_add(at, e->node);
+	at = field_add(at, e->cause);
+	field_add(at, e->text);
+	return packed;
+}
+
+/* The ring grows to GT_EVENTS_KEPT and then turns; it is only reordered while it grows. */
+static void ring_add(struct gt_control *c, struct gt_ctl_event *packed)
+{
+	if (c->n_events == GT_EVENTS_KEPT) {
+		free(c->events[c->first_event]);
+		c->events[c->first_event] = packed;
+		c->first_event = (c->first_event + 1) % GT_EVENTS_KEPT;
+		return;
+	}
+	if (c->n_events == c->cap_events) {
+		c->cap_events = GT_MIN(c->cap_events ? 2 * c->cap_events : 64,
+				       (size_t)GT_EVENTS_KEPT);
+		c->events = gt_grow(c->events, c->cap_events, sizeof(struct gt_ctl_event *));
+	}
+	c->events[c->n_events++] = packed;
+}
+
+void gt_ctl_event(struct gt_control *c, const char *type, const char *function, const char *replica,
+		  const char *node, const char *cause, const char *fmt, ...)
+{
+	struct gt_event e = { .id = ++c->last_event, .wall_ms = gt_wall_ms(&c->ports.clock) };
+	va_list args;
+
+	gt_strcopy(e.type, sizeof(e.type), type);
+	gt_strcopy(e.function, sizeof(e.function), function ? function : "");
+	gt_strcopy(e.replica, sizeof(e.replica), replica ? replica : "");
+	gt_strcopy(e.node, sizeof(e.node), node ? node : "");
+	gt_strcopy(e.cause, sizeof(e.cause), cause ? cause : "");
+	va_start(args, fmt);
+	vsnprintf(e.text, sizeof(e.text), fmt, args);
+	va_end(args);
+	ring_add(c, event_pack(&e));
+	if (c->ports.on_event)
+		c->ports.on_event(c->ports.ctx, &e);
+}
+
+int gt_control_events(struct gt_control *c, uint64_t after, const char *function,
+		      bool (*fn)(const struct gt_event *e, void *arg), void *arg,
+		      struct gt_err *err)
+{
+	uint64_t first = c->last_event - c->n_events + 1; /* ids have no gaps within a start */
+
+	if (after != 0 && after + 1 < first)
+		return gt_err_set(err, ERANGE, "cursor_gone",
+				  "events after %llu are no longer kept; the oldest kept is %llu: "
+				  "list from the start",
+				  (unsigned long long)after, (unsigned long long)first);
+	size_t skip = after >= first ? (size_t)GT_MIN(after - first + 1, c->n_events) : 0;
+
+	for (size_t i = skip; i < c->n_events; i++) {
+		struct gt_event e;
+
+		event_unpack(c->events[(c->first_event + i) % c->cap_events], &e);
+		if (function && strcmp(e.function, function) != 0)
+			continue;
+		if (!fn(&e, arg))
+			break;
+	}
+	return 0;
+}
+
+void gt_ctl_events_free(struct gt_control *c)
+{
+	for (size_t i = 0; i < c->n_events; i++)
+		free(c->events[i]);
+	free(c->events);
+}

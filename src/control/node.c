@@ -1,0 +1,301 @@
+/* node.c - the machines that run replicas, and what they report. */
+#include "control_priv.h"
+
+#include <string.h>
+
+static struct gt_ctl_node *node_find(struct gt_control *c, const char *name)
+{
+	struct gt_ctl_node *node;
+
+	DL_FOREACH (c->nodes, node)
+		if (strcmp(node->name, name) == 0)
+			return node;
+	return NULL;
+}
+
+static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
+{
+	struct gt_ctl_node *node = node_find(c, name);
+
+	if (node)
+		return node;
+	if (c->n_nodes == CTL_NODES_MAX) {
+		gt_ctl_event(c, "node.refused", NULL, NULL, name, "overloaded",
+			     "%d nodes are known already", CTL_NODES_MAX);
+		return NULL;
+	}
+	node = gt_alloc(sizeof(*node));
+	gt_strcopy(node->name, sizeof(node->name), name);
+	node->since_ms = gt_wall_ms(&c->ports.clock);
+	node->down_ns = gt_ctl_now(c); /* not up before its watch is open */
+	DL_APPEND(c->nodes, node);
+	c->n_nodes++;
+	return node;
+}
+
+void gt_ctl_blocked_touch(struct gt_control *c)
+{
+	struct gt_ctl_live *live;
+
+	DL_FOREACH (c->lives, live)
+		if (live->blocked_ns)
+			gt_ctl_touch(c, live->f);
+}
+
+void gt_control_node_up(struct gt_control *c, const char *node)
+{
+	struct gt_ctl_node *n = node_get(c, node);
+
+	if (!n || n->up)
+		return;
+	n->up = true;
+	n->lost = false;
+	n->since_ms = gt_wall_ms(&c->ports.clock);
+	gt_ctl_event(c, "node.up", NULL, NULL, n->name, NULL, "the node is connected");
+	gt_ctl_blocked_touch(c);
+	gt_ctl_finish(c);
+}
+
+void gt_control_node_down(struct gt_control *c, const char *node)
+{
+	struct gt_ctl_node *n = node_find(c, node);
+
+	if (!n || !n->up)
+		return;
+	n->up = false;
+	n->down_ns = gt_ctl_now(c);
+	n->since_ms = gt_wall_ms(&c->ports.clock);
+	gt_ctl_event(c, "node.down", NULL, NULL, n->name, NULL,
+		     "the connection ended; its replicas are kept for %llu ms",
+		     (unsigned long long)(c->node_lost_ns / GT_NS_PER_MS));
+	gt_ctl_finish(c);
+}
+
+static void node_lose(struct gt_control *c, struct gt_ctl_node *node)
+{
+	struct gt_end end = { .cause = "node_lost", .exit_code = -1 };
+	struct gt_ctl_replica *r, *r_next;
+
+	node->lost = true;
+	node->reported = false; /* what it brings along when it returns must be known first */
+	gt_ctl_event(c, "node.lost", NULL, NULL, node->name, "node_lost",
+		     "%u replicas are given up", node->replicas);
+	gt_strcopy(end.text, sizeof(end.text), "the node went away: ");
+	gt_strcopy(end.text + strlen(end.text), GT_NAME_MAX + 1, node->name);
+	HASH_ITER (hh, c->replicas, r, r_next)
+		if (r->node == node)
+			gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
+}
+
+void gt_ctl_nodes_tick(struct gt_control *c)
+{
+	uint64_t now = gt_ctl_now(c);
+	struct gt_ctl_node *node;
+
+	DL_FOREACH (c->nodes, node)
+		if (!node->up && !node->lost && now - node->down_ns >= c->node_lost_ns)
+			node_lose(c, node);
+}
+
+uint64_t gt_ctl_nodes_due(const struct gt_control *c)
+{
+	const struct gt_ctl_node *node;
+	uint64_t due = CTL_NEVER;
+
+	DL_FOREACH (c->nodes, node)
+		if (!node->up && !node->lost)
+			due = GT_MIN(due, node->down_ns + c->node_lost_ns);
+	return due;
+}
+
+/* ---- reports ---- */
+/* The end of a process that nobody asked to end is a failure, whatever its exit status. */
+static void observe_end(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_observed *o)
+{
+	struct gt_end end = o->end; /* its strings stay the report's */
+
+	if (gt_ctl_leaving(r)) {
+		gt_ctl_replica_ended(c, r, o->state, &o->end);
+		return;
+	}
+	if (!end.cause[0])
+		gt_strcopy(end.cause, sizeof(end.cause), r->ready_ns ? "exited" : "exited_early");
+	if (!end.text[0])
+		gt_strcopy(end.text, sizeof(end.text), "the process ended");
+	gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
+}
+
+static void observe_move(struct gt_control *c, struct gt_ctl_replica *r, enum gt_replica_state to)
+{
+	gt_replica_state_move(&r->state, to);
+	gt_ctl_event(c, to == GT_REPLICA_PULLING ? "replica.pulling" : "replica.starting",
+		     r->function, r->id, r->node->name, NULL, "revision %u", r->revision);
+}
+
+/* Reports are coalesced and late: they may skip states, and one of the past changes nothing. */
+static void observe(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_observed *o)
+{
+	r->pid = o->pid;
+	r->phases = o->phases;
+	switch (o->state) {
+	case GT_REPLICA_PULLING:
+	case GT_REPLICA_STARTING:
+		if (r->state < o->state)
+			observe_move(c, r, o->state);
+		break;
+	case GT_REPLICA_READY:
+		if (r->state < GT_REPLICA_READY)
+			gt_ctl_replica_ready(c, r);
+		break;
+	case GT_REPLICA_DRAINING:
+		if (r->state < GT_REPLICA_DRAINING)
+			gt_ctl_replica_leave(c, r, "stopped by its node", false);
+		break;
+	case GT_REPLICA_STOPPED:
+	case GT_REPLICA_FAILED:
+		observe_end(c, r, o);
+		break;
+	case GT_REPLICA_PENDING:
+	case GT_REPLICA_N:
+		break;
+	}
+}
+
+/* A replica that was given up with its node may turn out to be alive. */
+static void history_drop(struct gt_ctl_function *f, const char *id)
+{
+	struct gt_ctl_replica *r, *r_next;
+
+	if (!f || !f->live)
+		return;
+	DL_FOREACH_SAFE (f->live->ended, r, r_next) {
+		if (strcmp(r->id, id) != 0)
+			continue;
+		DL_DELETE(f->live->ended, r);
+		f->live->n_ended--;
+		gt_ctl_replica_free(r);
+	}
+}
+
+/* After a start of control this is how it learns of the replicas there are. */
+static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
+			    const struct gt_observed *o)
+{
+	struct gt_ctl_function *f = gt_ctl_function_find(c, o->function);
+
+	if (f && o->created_ms != 0 && o->created_ms < f->rev->row.created_ms)
+		f = NULL; /* it belonged to an earlier function of this name */
+	if (gt_replica_state_ended(o->state)) {
+		c->ports.on_forget(c->ports.ctx, node->name, o->replica);
+		return;
+	}
+	history_drop(f, o->replica);
+	struct gt_ctl_replica *r = gt_ctl_replica_adopt(c, f, node, o);
+
+	r->sweep = node->sweep;
+	r->pid = o->pid;
+	r->phases = o->phases;
+	if (!f)
+		gt_ctl_replica_leave(c, r, "its function does not exist", false);
+	else if (o->state == GT_REPLICA_DRAINING)
+		gt_ctl_replica_leave(c, r, "was being stopped", false);
+	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)
+		gt_ctl_replica_leave(c, r, "replaced", false);
+	else
+		gt_ctl_replica_order(c, r);
+	if (!gt_ctl_leaving(r))
+		observe(c, r, o);
+	if (f)
+		gt_ctl_touch(c, f);
+}
+
+/* A full report: what it does not list is not there. An order that the node has not answered yet
+ * may still be on its way, and stays. */
+static void sweep(struct gt_control *c, struct gt_ctl_node *node)
+{
+	struct gt_end end = { .cause = "exited",
+			      .text = "it ended while its node was not connected",
+			      .exit_code = -1 };
+	struct gt_ctl_replica *r, *r_next;
+
+	HASH_ITER (hh, c->replicas, r, r_next) {
+		if (r->node != node || r->sweep == node->sweep)
+			continue;
+		if (gt_ctl_leaving(r))
+			gt_ctl_replica_ended(c, r, GT_REPLICA_STOPPED, NULL);
+		else if (r->state != GT_REPLICA_PENDING)
+			gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
+	}
+}
+
+int gt_control_report(struct gt_control *c, const struct gt_report *report, struct gt_err *err)
+{
+	if (report->epoch != c->epoch)
+		return gt_err_set(
+			err, ESTALE, "conflict",
+			"report of node %s is of epoch %llu, this is %llu: open the watch "
+			"again",
+			report->node, (unsigned long long)report->epoch,
+			(unsigned long long)c->epoch);
+	struct gt_ctl_node *node = node_get(c, report->node);
+
+	if (!node)
+		return gt_err_set(err, ENOSPC, "overloaded", "%d nodes are known already",
+				  CTL_NODES_MAX);
+	node->cpu_milli = report->cpu_milli;
+	node->memory_bytes = report->memory_bytes;
+	node->sweep += report->full;
+	for (size_t i = 0; i < report->n_replicas; i++) {
+		const struct gt_observed *o = &report->replicas[i];
+		struct gt_ctl_replica *r;
+
+		HASH_FIND_STR(c->replicas, o->replica, r);
+		if (r && r->node == node) {
+			r->sweep = node->sweep;
+			observe(c, r, o);
+		} else if (!r) {
+			observe_unknown(c, node, o);
+		}
+	}
+	if (report->full) {
+		sweep(c, node);
+		if (!node->reported)
+			gt_ctl_blocked_touch(c);
+		node->reported = true;
+	}
+	gt_ctl_finish(c);
+	return 0;
+}
+
+void gt_control_orders(struct gt_control *c, const char *node,
+		       void (*fn)(const struct gt_order *o, void *arg), void *arg)
+{
+	struct gt_ctl_replica *r, *r_next;
+
+	HASH_ITER (hh, c->replicas, r, r_next) {
+		struct gt_order o;
+
+		if (strcmp(r->node->name, node) != 0)
+			continue;
+		gt_ctl_replica_order_fill(r, &o);
+		fn(&o, arg);
+	}
+}
+
+void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
+		      void *arg)
+{
+	const struct gt_ctl_node *node;
+
+	DL_FOREACH (c->nodes, node) {
+		const struct gt_node_view v = { .name = node->name,
+						.up = node->up,
+						.since_ms = node->since_ms,
+						.cpu_milli = node->cpu_milli,
+						.memory_bytes = node->memory_bytes,
+						.replicas = node->replicas };
+
+		if (!fn(&v, arg))
+			break;
+	}
+}
