@@ -1,0 +1,23 @@
+#!/bin/bash
+# Measures; writes build/bench/NAME.json. As root, or by itself through sudo. `make report` prints them.
+# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak]...
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root" || exit 1
+scripts/venv.sh || exit 1
+run=()
+if [ "$(id -u)" -ne 0 ]; then
+	if ! command -v sudo > /dev/null || ! sudo -v; then
+		echo "bench: containers need root, and there is no sudo; as root, run: make bench" >&2
+		exit 1
+	fi
+	run=(sudo)
+fi
+[ $# -gt 0 ] || set -- cold footprint listing leak
+bad=0
+for name in "$@"; do
+	echo "== bench $name"
+	"${run[@]}" env BIN="${BIN:-build}" PYTHONDONTWRITEBYTECODE=1 \
+		build/venv/bin/python "tests/bench/$name.py" || bad=1
+done
+exit $bad

@@ -1,0 +1,59 @@
+"""A thousand cold starts and ends: nothing may be left of any of them."""
+import os
+import pathlib
+
+from bench import Caller, pss_kib, row, write
+from harness import Daemon, cgroup_dirs, processes
+
+CYCLES = int(os.environ.get("CYCLES", "1000"))
+
+
+def counts(daemon):
+    roles = daemon.roles()
+    daemon.remember_traces()
+    found = {f"{role} descriptors": len(os.listdir(f"/proc/{pid}/fd")) for role, pid in roles.items()}
+    found["processes"] = len(daemon.descendants())
+    found["zombies"] = sum(state == "Z" for _, state, _ in processes().values())
+    found["mounts"] = sum(len(pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
+                          for pid in roles.values())
+    found["cgroups"] = sum(len(cgroup_dirs(g)) for g in daemon.groups)
+    found["files"] = sum(len(files) for _, _, files in os.walk(daemon.state))
+    memory = {role: pss_kib(pid) for role, pid in roles.items()}
+    return found, memory
+
+
+def cycle(daemon, caller, times):
+    for _ in range(times):
+        caller.call()
+        reply = daemon.client.request("DELETE", f"/v1/functions/echo/replicas/{caller.replica()}?force=1")
+        assert reply.status < 300, reply
+        daemon.wait_zero("echo")
+
+
+def main():
+    daemon = Daemon()
+    daemon.start()
+    try:
+        daemon.echo("echo")
+        caller = Caller(daemon, "/f/echo/")
+        cycle(daemon, caller, 100)  # tables, pools and kept logs have their size now
+        before, memory_before = counts(daemon)
+        cycle(daemon, caller, CYCLES)
+        # The pool of sandboxes is refilled off the path; its last one may still be on its way.
+        for _ in range(200):
+            after, memory_after = counts(daemon)
+            if all(after[k] <= before[k] for k in after):
+                break
+        caller.close()
+        rows = [row(f"leak.{k.replace(' ', '_')}", f"{k} after {CYCLES:,} cold-start cycles, against before them",
+                    after[k] - before[k], "more", goal="<= 0", passed=after[k] <= before[k]) for k in after]
+        for role in memory_after:
+            grown = memory_after[role] - memory_before[role]
+            rows.append(row(f"leak.memory.{role}", f"memory of {role}, grown over {CYCLES:,} cycles",
+                            grown, "KiB", goal="<= 512 KiB", passed=grown <= 512))
+        write("leak", rows)
+    finally:
+        daemon.stop()
+
+
+main()
