@@ -1,43 +1,44 @@
-/* link/link_priv.h - what link.c, peer.c and snapshot.c share. */
-#ifndef GANTRY_SRC_LINK_LINK_PRIV_H
-#define GANTRY_SRC_LINK_LINK_PRIV_H
+/* link/link_priv.h - shared by watch.c (downward) and posts.c (upward). */
+#ifndef LINK_PRIV_H
+#define LINK_PRIV_H
 
 #include <gantry/http/server.h>
 #include <gantry/link/link.h>
 #include <gantry/wire/wire.h>
 
+#define GT_LINK_PING_MS    10000
+#define GT_LINK_QUEUED_MAX (64 * GT_MIB) /* a snapshot of GT_FUNCTIONS_MAX routes fits */
+#define GT_LINK_BODY_MAX   (32 * GT_MIB)
+
 enum gt_peer_kind { GT_PEER_NODE, GT_PEER_GATEWAY };
 
-/* An open watch. */
+/* One open watch. */
 struct gt_peer {
 	struct gt_link *link;
 	enum gt_peer_kind kind;
 	char name[GT_NAME_MAX + 1];
+	struct gt_stream *stream;
 	uint64_t seq;
-	struct gt_stream *stream; /* NULL once it is closed or given up */
 	struct gt_peer *prev, *next;
 };
 
 struct gt_link {
-	struct gt_loop *loop;
 	struct gt_link_config config;
 	struct gt_http_server *server;
 	struct gt_peer *peers;
-	struct gt_timer
-		reap; /* peers whose stream is gone are told to control outside of its calls */
 	struct gt_timer ping;
-	char (*tokens)[GT_TOKEN_HASH_HEX];
-	size_t n_tokens;
-	bool freeing;
+	struct gt_buf line; /* scratch, reused */
+	bool drop_set;      /* drop_cut_peers is due */
 };
 
-/* peer.c */
-void gt_peer_open(struct gt_link *l, enum gt_peer_kind kind, const char *name,
-		  struct gt_request *req);
-void gt_peer_send(struct gt_peer *p, struct gt_line *line); /* numbers it */
-void gt_peer_reap(struct gt_link *l);
+/* Handlers of the routes. */
+void gt_link_watch_node(struct gt_request *req, void *app);
+void gt_link_watch_gateway(struct gt_request *req, void *app);
+void gt_link_post_report(struct gt_request *req, void *app);
+void gt_link_post_demand(struct gt_request *req, void *app);
 
-/* snapshot.c */
-void gt_snapshot_send(struct gt_peer *p);
+void gt_link_refuse(struct gt_request *req, const struct gt_err *err, void *app);
+void gt_link_ping_start(struct gt_link *link);
+void gt_link_peers_end(struct gt_link *link);
 
 #endif

@@ -1,8 +1,13 @@
-/* link/link.h - control's end of the link: serves the watches of agents and gateways, feeds them
- * what control decides, hands control what they post.
+/* link/link.h - control's end of the link to agents and gateways, served on its own unix socket.
  *
- * Loop thread only. A peer is up while its watch is open. One that reads too slowly is dropped: it
- * comes back and starts over with a snapshot. */
+ *	GET  /link/v1/nodes/{node}/desired	watch: orders of one node
+ *	POST /link/v1/nodes/{node}/report	what the node observes
+ *	GET  /link/v1/gateways/{gateway}/routes	watch: routes and token digests
+ *	POST /link/v1/gateways/{gateway}/demand	who waits, who is served
+ *
+ * A watch is one snapshot, then changes in order; a receiver too slow to follow is cut off and
+ *starts again with a snapshot. A node or gateway is up exactly while its watch is open. Who may
+ *connect is decided by the socket's file permissions. Loop thread only. */
 #ifndef GANTRY_LINK_LINK_H
 #define GANTRY_LINK_LINK_H
 
@@ -12,24 +17,21 @@
 struct gt_link;
 
 struct gt_link_config {
-	int listen_fd;              /* already listening; stays the caller's */
-	struct gt_control *control; /* borrowed; outlives the link */
-	size_t queued_max;          /* bytes that may wait for one peer; 0 = 256 MiB */
-	uint64_t ping_ms;           /* 0 = 10 s */
+	struct gt_loop *loop;
+	int listen_fd;                    /* borrowed */
+	struct gt_control *control;       /* borrowed */
+	const char *const *tokens_sha256; /* hex digests of valid tokens; borrowed, fixed */
+	size_t n_tokens;
 };
 
-GT_MUST_USE int gt_link_new(struct gt_loop *loop, const struct gt_link_config *config,
-			    struct gt_link **ret, struct gt_err *err);
-void gt_link_free(struct gt_link *l);    /* ends all watches; NULL is fine */
-void gt_link_quiesce(struct gt_link *l); /* takes no new connection */
+GT_MUST_USE int gt_link_new(const struct gt_link_config *config, struct gt_link **ret,
+			    struct gt_err *err);
+void gt_link_free(struct gt_link *link); /* NULL is fine */
 
-/* SHA-256 in hex of the valid tokens; copied, and sent to every gateway. Before: none is valid. */
-void gt_link_tokens_set(struct gt_link *l, const char (*tokens)[GT_TOKEN_HASH_HEX], size_t n);
-
-/* For struct gt_control_ports: called from inside control, only reads it. */
-void gt_link_on_order(struct gt_link *l, const char *node, const struct gt_order *order);
-void gt_link_on_forget(struct gt_link *l, const char *node, const char *replica);
-void gt_link_on_route(struct gt_link *l, const char *function);
-void gt_link_on_route_gone(struct gt_link *l, const char *function);
+/* What control's ports of the same names are wired to. */
+void gt_link_on_order(struct gt_link *link, const char *node, const struct gt_order *order);
+void gt_link_on_forget(struct gt_link *link, const char *node, const char *replica);
+void gt_link_on_route(struct gt_link *link, const char *function);
+void gt_link_on_route_gone(struct gt_link *link, const char *function);
 
 #endif
