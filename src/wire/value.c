@@ -133,11 +133,11 @@ static int write_part(const char *data, size_t len, void *arg)
 	return gt_buf_add(arg, data, len);
 }
 
-int gt_value_write(const struct gt_value *v, struct gt_buf *out)
+int gt_value_write(const struct gt_value *v, unsigned indent, struct gt_buf *out)
 {
-	return json_dump_callback(js(v), write_part, out, JSON_COMPACT | JSON_ENCODE_ANY) == 0
-		       ? 0
-		       : -ENOBUFS;
+	size_t flags = JSON_ENCODE_ANY | (indent ? JSON_INDENT(indent) : JSON_COMPACT);
+
+	return json_dump_callback(js(v), write_part, out, flags) == 0 ? 0 : -ENOBUFS;
 }
 
 int gt_value_merge(struct gt_value *base, const struct gt_value *patch, struct gt_err *err)

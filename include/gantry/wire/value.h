@@ -23,15 +23,17 @@ uint64_t gt_value_u64(const struct gt_value *v, const char *path, uint64_t fallb
 double gt_value_num(const struct gt_value *v, const char *path, double fallback);
 bool gt_value_bool(const struct gt_value *v, const char *path, bool fallback);
 
-size_t gt_value_len(const struct gt_value *v); /* items of an array or members of an object, else 0 */
-const struct gt_value *gt_value_item(const struct gt_value *array, size_t i); /* NULL past the end */
+size_t gt_value_len(
+	const struct gt_value *v); /* items of an array or members of an object, else 0 */
+const struct gt_value *gt_value_item(const struct gt_value *array,
+				     size_t i); /* NULL past the end */
 bool gt_value_is_object(const struct gt_value *v);
 /* The first member and, from a member, the next; in document order. NULL = no more. */
 const char *gt_value_member(const struct gt_value *object, const char *after,
 			    const struct gt_value **ret);
 
-/* Compact JSON, members in document order. */
-GT_MUST_USE int gt_value_write(const struct gt_value *v, struct gt_buf *out);
+/* Members in document order; indent 0 is compact. -ENOBUFS past out's cap. */
+GT_MUST_USE int gt_value_write(const struct gt_value *v, unsigned indent, struct gt_buf *out);
 /* Puts patch over base: objects are merged member by member, anything else is replaced. */
 GT_MUST_USE int gt_value_merge(struct gt_value *base, const struct gt_value *patch,
 			       struct gt_err *err);

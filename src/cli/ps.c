@@ -1,0 +1,123 @@
+#include "commands.h"
+#include "table.h"
+
+#include <string.h>
+
+#include <gantry/base/clock.h>
+
+struct work {
+	struct gt_table *table;
+	bool all;
+	size_t printed;      /* items of the JSON document */
+	const char *current; /* the function whose replicas come */
+	char **names;        /* functions to look at */
+	size_t n, cap;
+};
+
+static bool ended(const char *state)
+{
+	return strcmp(state, "stopped") == 0 || strcmp(state, "failed") == 0;
+}
+
+static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
+{
+	struct work *w = arg;
+	struct gt_table *t = w->table;
+	const char *state = gt_value_str(r, "state", "?");
+	char age[16], ready[24] = "";
+
+	if (ended(state) && !w->all)
+		return true;
+	if (cli->json)
+		return gt_items_print(cli, r, &w->printed);
+	gt_age_text(gt_value_str(r, "created_at", NULL), gt_wall_ms(&gt_clock_system), age,
+		    sizeof(age));
+	if (gt_value_at(r, "timings.ready_ms"))
+		gt_ms_text(gt_value_num(r, "timings.ready_ms", 0), ready, sizeof(ready));
+	gt_table_cell(t, gt_value_str(r, "id", "?"));
+	gt_table_cell(t, gt_value_str(r, "function", w->current));
+	gt_table_cell(t, state);
+	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(r, "revision", 0));
+	gt_table_cell(t, age);
+	gt_table_cell(t, ready);
+	if (gt_value_u64(r, "pid", 0))
+		gt_table_cellf(t, "%u", (unsigned)gt_value_u64(r, "pid", 0));
+	else
+		gt_table_cell(t, "");
+	gt_table_cell(t, gt_value_str(r, "node", ""));
+	gt_table_cell(t, gt_value_str(r, "cause", gt_value_str(r, "reason", "")));
+	return true;
+}
+
+static void remember(struct work *w, const char *name)
+{
+	if (w->n == w->cap) {
+		w->cap = w->cap ? w->cap * 2 : 16;
+		w->names = gt_grow(w->names, w->cap, sizeof(*w->names));
+	}
+	w->names[w->n++] = gt_strdup(name);
+}
+
+/* The API lists replicas by function; functions at zero are not asked about. */
+static bool pick(struct gt_cli *cli GT_UNUSED, const struct gt_value *f, void *arg)
+{
+	struct work *w = arg;
+
+	if (w->all || strcmp(gt_value_str(f, "state", ""), "idle") != 0)
+		remember(w, gt_value_str(f, "name", "?"));
+	return true;
+}
+
+static enum gt_exit list(struct gt_cli *cli, struct work *w)
+{
+	enum gt_exit code = GT_EXIT_DONE;
+
+	if (!cli->args.n_operands)
+		code = gt_cli_each(cli, "/v1/functions?limit=1000", pick, w);
+	else if (gt_cli_function(cli, 0))
+		remember(w, cli->args.operands[0]);
+	else
+		code = GT_EXIT_USAGE;
+	for (size_t i = 0; code == GT_EXIT_DONE && i < w->n; i++) {
+		gt_auto(free) char *path = gt_asprintf("/v1/functions/%s/replicas", w->names[i]);
+		w->current = w->names[i];
+		code = gt_cli_each(cli, path, add_row, w);
+	}
+	return code;
+}
+
+static enum gt_exit run(struct gt_cli *cli)
+{
+	static const char *const headers[] = { "REPLICA", "FUNCTION", "STATE", ">REV", ">AGE",
+					       ">START",  ">PID",     "NODE",  "WHY" };
+	struct work w = { .table = gt_table_new(headers, GT_LEN(headers)),
+			  .all = gt_args_has(&cli->args, "all") };
+	enum gt_exit code = list(cli, &w);
+
+	if (code == GT_EXIT_DONE && cli->json)
+		gt_items_end(cli, w.printed);
+	else if (code == GT_EXIT_DONE)
+		gt_table_print(w.table, cli->out, cli->color);
+	gt_table_free(w.table);
+	for (size_t i = 0; i < w.n; i++)
+		free(w.names[i]);
+	free(w.names);
+	return code;
+}
+
+static const struct gt_flag flags[] = {
+	{ "all", 'a', NULL, "those that ended lately too", false },
+};
+
+const struct gt_command gt_cmd_ps = {
+	.name = "ps",
+	.args = "[NAME]",
+	.summary = "list replicas",
+	.help = "Lists the replicas of one function or of all. START is how long it took from the "
+		"order to\n"
+		"the first answer; WHY is why the replica was started or how it ended.",
+	.flags = flags,
+	.n_flags = GT_LEN(flags),
+	.most = 1,
+	.run = run,
+};

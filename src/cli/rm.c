@@ -1,0 +1,54 @@
+#include "commands.h"
+#include "rest.h"
+#include "table.h"
+
+static enum gt_exit remove_one(struct gt_cli *cli, const char *name)
+{
+	gt_auto(answer) struct gt_rest_answer answer = { 0 };
+	gt_auto(free) char *path = gt_asprintf("/v1/functions/%s%s", name,
+					       gt_args_has(&cli->args, "force") ? "?force=1" : "");
+	struct gt_rest_request req = { .method = "DELETE", .path = path, .timeout_ms = 60000 };
+	enum gt_exit code = gt_cli_send(cli, &req, &answer);
+
+	if (code != GT_EXIT_DONE)
+		return code;
+	if (cli->json && answer.body.len)
+		gt_cli_print_json(cli, &answer.body);
+	else if (!cli->json)
+		fprintf(cli->out, "%s removed%s\n", name,
+			answer.status == 202 ? "; its replicas finish their calls" : "");
+	return GT_EXIT_DONE;
+}
+
+static enum gt_exit run(struct gt_cli *cli)
+{
+	enum gt_exit code = GT_EXIT_DONE;
+
+	for (size_t i = 0; i < cli->args.n_operands; i++)
+		if (!gt_cli_function(cli, i))
+			return GT_EXIT_USAGE;
+	for (size_t i = 0; i < cli->args.n_operands; i++) {
+		enum gt_exit one = remove_one(cli, cli->args.operands[i]);
+		if (code == GT_EXIT_DONE)
+			code = one;
+	}
+	return code;
+}
+
+static const struct gt_flag flags[] = {
+	{ "force", 'f', NULL, "kill the replicas, do not let them finish their calls", false },
+};
+
+const struct gt_command gt_cmd_rm = {
+	.name = "rm",
+	.args = "NAME... [--force]",
+	.summary = "remove functions",
+	.help = "Removes functions. Their names are free at once; their replicas take no new call, "
+		"finish\n"
+		"those they have within limits.drain, and end.",
+	.flags = flags,
+	.n_flags = GT_LEN(flags),
+	.least = 1,
+	.most = 64,
+	.run = run,
+};
