@@ -7,8 +7,11 @@ cd "$root"
 state=$root/build/demo-state
 log=$root/build/demo.log
 
-bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-[ -t 1 ] && [ -z "${NO_COLOR:-}" ] || bold() { printf '\n%s\n' "$*"; }
+on='' off=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+	on=$'\033[1m' off=$'\033[0m'
+fi
+bold() { printf '\n%s%s%s\n' "$on" "$*" "$off"; }
 note() { printf '  %s\n' "$*"; }
 die() {
 	printf 'demo: %s\n' "$*" >&2

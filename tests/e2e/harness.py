@@ -82,8 +82,8 @@ class Reply:
 
     @property
     def slug(self):
-        """The last part of a problem's type: what the documentation names it."""
-        return self.json()["type"].rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+        """Which problem of docs/problems.md it is."""
+        return self.json()["code"]
 
     def __repr__(self):
         return f"<{self.status} {dict(self.headers)} {self.text[:2000]}>"

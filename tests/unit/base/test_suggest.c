@@ -14,7 +14,8 @@ static void near_words_are_found(void **state)
 	(void)state;
 	assert_string_equal(gt_suggest("memroy", words, GT_LEN(words)), "memory");
 	assert_string_equal(gt_suggest("pid", words, GT_LEN(words)), "pids");
-	assert_string_equal(gt_suggest("allow_host_imag", words, GT_LEN(words)), "allow_host_image");
+	assert_string_equal(gt_suggest("allow_host_imag", words, GT_LEN(words)),
+			    "allow_host_image");
 }
 
 static void far_words_are_not(void **state)
@@ -23,7 +24,8 @@ static void far_words_are_not(void **state)
 	assert_null(gt_suggest("gpu_memory_fraction", words, GT_LEN(words)));
 	assert_null(gt_suggest("x", words, GT_LEN(words)));
 	assert_null(gt_suggest("", words, GT_LEN(words)));
-	assert_null(gt_suggest("a_word_that_is_much_longer_than_any_name_here", words, GT_LEN(words)));
+	assert_null(
+		gt_suggest("a_word_that_is_much_longer_than_any_name_here", words, GT_LEN(words)));
 }
 
 int main(void)
