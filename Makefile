@@ -82,7 +82,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e check check-stages \
-	asan tsan valgrind bench report demo examples install uninstall format clean help opts FORCE
+	asan tsan valgrind bench report demo demo-stop examples install uninstall format clean help opts FORCE
 
 all: $(PROGRAMS) $(LIB)	## build gantryd and gantry (into build/)
 lib: $(LIB)		## only build/plain/libgantry.a
@@ -217,6 +217,8 @@ report:			## measured figures against the goals
 demo: deps		## a call served from a cold container, from nothing
 	+@$(MAKE) --no-print-directory all examples
 	@scripts/demo.sh
+demo-stop:		## end the demo's daemon and everything it runs
+	@scripts/demo.sh stop
 
 ECHO := $(OUT)/examples/echo/rootfs/echo
 examples: $(if $(wildcard examples/echo/echo.c),$(ECHO))	## the example images
