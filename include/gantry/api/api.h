@@ -1,0 +1,38 @@
+/* api/api.h - the REST API that docs/openapi.yaml promises, served by control on its own unix
+ * socket; the gateway passes management paths through to it. Loop thread only. */
+#ifndef GANTRY_API_API_H
+#define GANTRY_API_API_H
+
+#include <stdio.h>
+
+#include <gantry/control/control.h>
+#include <gantry/http/client.h>
+#include <gantry/loop/loop.h>
+
+struct gt_api;
+
+struct gt_api_config {
+	struct gt_loop *loop;
+	int listen_fd;                    /* already listening; stays the caller's */
+	struct gt_control *control;       /* borrowed; outlives the API */
+	struct gt_http_client *client;    /* borrowed: for the logs, which the agent serves */
+	const char *agent_path;           /* its socket; copied; NULL = "run/agent.sock" */
+	const char *const *tokens_sha256; /* hex digests of valid tokens; borrowed, fixed */
+	size_t n_tokens;
+};
+
+GT_MUST_USE int gt_api_new(const struct gt_api_config *config, struct gt_api **ret,
+			   struct gt_err *err);
+/* Ends what is open. Answers still due from control must not come after it: free control or stop
+ * polling its store first. NULL is fine. */
+void gt_api_free(struct gt_api *api);
+void gt_api_quiesce(struct gt_api *api);        /* takes no new connection; answers say close */
+size_t gt_api_active(const struct gt_api *api); /* requests and streams in hand */
+
+/* For control's port of the same name: feeds who follows events or waits for a state. */
+void gt_api_on_event(struct gt_api *api, const struct gt_event *event);
+
+void gt_api_print_routes(FILE *out);      /* "METHOD PATH operationId summary", one a line */
+const char *gt_api_contract(size_t *len); /* docs/openapi.yaml, as it was at build time */
+
+#endif
