@@ -106,21 +106,19 @@ def test_answer_is_streamed_as_it_is_made(gantry, name):
 
 
 def test_request_is_streamed_both_ways(gantry, name):
-    """A chunked request of unknown length, larger than any buffer of the gateway."""
-    gantry.echo(name)
-    size = 3 << 20
-
-    def pieces():
+    """A chunked request of unknown length, larger than any buffer, whose answer comes meanwhile."""
+    gantry.echo(name, limits={"body": "64MiB"})
+    size = 48 << 20
+    with Raw(gantry.address) as raw:
+        raw.send(f"POST /f/{name}/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gantry.token}\r\n"
+                 "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n".encode())
+        answer = Background(raw.read_all)
         for _ in range(size >> 16):
-            yield b"z" * 65536
-
-    conn = http.client.HTTPConnection(*gantry.address, timeout=30)
-    conn.request("POST", f"/f/{name}/", pieces(), {"Authorization": f"Bearer {gantry.token}"},
-                 encode_chunked=True)
-    answer = conn.getresponse()
-    body = answer.read()
-    conn.close()
-    assert answer.status == 200 and body.count(b"z") == size
+            raw.send(b"10000\r\n" + b"z" * 65536 + b"\r\n")
+        raw.send(b"0\r\n\r\n")
+        data = answer.result()
+    assert data.startswith(b"HTTP/1.1 200 ") and data.count(b"z") == size
+    assert data.endswith(b"\r\n0\r\n\r\n")
 
 
 def test_large_answer_arrives_whole(gantry, name):
