@@ -19,7 +19,7 @@ fi
 mkdir -p "$(dirname "$results")"
 xml=$(mktemp)
 trap 'rm -f "$xml"' EXIT
-"${run[@]}" env BIN="$bin" PYTHONDONTWRITEBYTECODE=1 \
+"${run[@]}" env BIN="$bin" PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=build/hypothesis \
 	build/venv/bin/python -m pytest -c tests/e2e/pytest.ini --rootdir tests/e2e \
 	--junit-xml "$xml" "${@:-tests/e2e}"
 rc=$?
