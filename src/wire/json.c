@@ -13,10 +13,10 @@
 /* What a byte becomes: 0 itself, 'u' \u00XX, '8' starts a multi-byte sequence, else backslash + it.
  */
 static const char escapes[256] = {
-	['\b'] = 'b', ['\f'] = 'f',      ['\n'] = 'n', ['\r'] = 'r',        ['\t'] = 't',
-	['"'] = '"',  ['\\'] = '\\',     [0] = 'u',    [1] = 'u',           [2] = 'u',
-	[3] = 'u',    [4] = 'u',         [5] = 'u',    [6] = 'u',           [7] = 'u',
-	[11] = 'u',   [14 ... 31] = 'u', [127] = 'u',  [128 ... 255] = '8',
+	['\b'] = 'b', ['\f'] = 'f',      ['\n'] = 'n',        ['\r'] = 'r', ['\t'] = 't',
+	['"'] = '"',  ['\\'] = '\\',     [0] = 'u',           [1] = 'u',    [2] = 'u',
+	[3] = 'u',    [4] = 'u',         [5] = 'u',           [6] = 'u',    [7] = 'u',
+	[11] = 'u',   [14 ... 31] = 'u', [128 ... 255] = '8',
 };
 
 /* Bytes of the well-formed UTF-8 sequence at s, or 0 (RFC 3629: no overlong forms, no surrogates).

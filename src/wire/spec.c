@@ -5,10 +5,14 @@
 #include "doc.h"
 #include "spec_fields.h"
 
+/* Canonical text can be longer than what was sent ("1TB" becomes "1000000000000"), and must be read
+ * again. No other member grows: the writer escapes only what had to be escaped before. */
+#define CANONICAL_SLACK 4096
+
 int gt_spec_read(const char *text, size_t len, struct gt_spec **ret, struct gt_err *err)
 {
 	gt_auto(doc) json_t *js = NULL;
-	int r = gt_doc_parse(text, len, GT_SPEC_BYTES_MAX, &js, err);
+	int r = gt_doc_parse(text, len, GT_SPEC_BYTES_MAX + CANONICAL_SLACK, &js, err);
 
 	if (r < 0)
 		return r;

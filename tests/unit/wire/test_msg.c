@@ -1,0 +1,327 @@
+/* test_msg.c - messages between roles: round trips with every member set, and hostile ones refused.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <gantry/wire/wire.h>
+
+#include "msg_fields.h"
+
+#define ID_A "01JD0000000000000000000000"
+#define ID_B "01JD0000000000000000000001"
+#define HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void read_line(const char *text, struct gt_line *ret)
+{
+	struct gt_err err = { 0 };
+
+	if (gt_line_read(text, strlen(text), ret, &err) < 0)
+		fail_msg("refused: %s\n%s", err.text, text);
+}
+
+/* Writes, reads, writes: both texts equal and the struct too. Returns the text. */
+static void line_round_trip(const struct gt_line *line, struct gt_buf *text)
+{
+	gt_auto(buf) struct gt_buf again = { 0 };
+	struct gt_line copy = { 0 };
+
+	gt_line_write(line, text);
+	assert_int_equal(text->data[text->len - 1], '\n');
+	assert_int_equal(strcspn(text->data, "\n"), text->len - 1);
+	read_line(text->data, &copy);
+	assert_int_equal(copy.type, line->type);
+	assert_true(gt_fields_equal(&gt_line_fields[line->type], line, &copy));
+	gt_line_write(&copy, &again);
+	assert_string_equal(again.data, text->data);
+	gt_line_fini(&copy);
+}
+
+static void order_lines_round_trip(void **state)
+{
+	(void)state;
+	struct gt_order orders[] = {
+		{ ID_A, "echo", 7, GT_WANT_RUN, 0, (char[]){ "{\"a\":\"\\n\"}" } },
+		{ ID_B, "other", 1, GT_WANT_STOP, 30000, NULL },
+	};
+	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 }, none = { 0 };
+
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_SNAPSHOT,
+					   .epoch = 3,
+					   .seq = 9,
+					   .orders = orders,
+					   .n_orders = 2 },
+			&all);
+	assert_non_null(strstr(all.data, "\"epoch\":3,\"seq\":9,\"orders\":[{\"replica\":\"" ID_A));
+	line_round_trip(
+		&(struct gt_line){
+			.type = GT_LINE_ORDER, .seq = 10, .orders = orders + 1, .n_orders = 1 },
+		&one);
+	assert_string_equal(one.data,
+			    "{\"type\":\"order\",\"seq\":10,\"order\":{\"replica\":\"" ID_B
+			    "\",\"function\":\"other\",\"revision\":1,\"want\":\"stop\","
+			    "\"grace_ms\":30000}}\n");
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_SNAPSHOT, .epoch = 1 }, &none);
+	assert_string_equal(none.data, "{\"type\":\"snapshot\",\"epoch\":1,\"seq\":0}\n");
+}
+
+static void route_lines_round_trip(void **state)
+{
+	(void)state;
+	char *models[] = { (char[]){ "org/m:1" }, (char[]){ "m" } };
+	struct gt_route_replica replicas[] = { { ID_A, false }, { ID_B, true } };
+	struct gt_route routes[] = {
+		{ .function = "llm",
+		  .revision = 4,
+		  .access = GT_ACCESS_PUBLIC,
+		  .port = 8000,
+		  .concurrency = 16,
+		  .queue = 1000,
+		  .wait_ms = 1,
+		  .first_byte_ms = 2,
+		  .run_ms = 3,
+		  .body_bytes = 1ULL << 40,
+		  .max_replicas = 10,
+		  .start_ms = 1500,
+		  .models = models,
+		  .n_models = 2,
+		  .replicas = replicas,
+		  .n_replicas = 2,
+		  .fail_seq = 5,
+		  .retry_ms = 8000,
+		  .fail = { .cause = "exited_early",
+			    .text = "exit status 3",
+			    .exit_code = 3,
+			    .signal = 0,
+			    .log_tail = (char[]){ "a\nb \x1b[0m" } } },
+		{ .function = "echo" },
+	};
+	char tokens[][GT_TOKEN_HASH_HEX] = { HASH };
+	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 };
+
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_SNAPSHOT,
+					   .epoch = 3,
+					   .seq = 9,
+					   .routes = routes,
+					   .n_routes = 2,
+					   .tokens = tokens,
+					   .n_tokens = 1 },
+			&all);
+	line_round_trip(
+		&(struct gt_line){
+			.type = GT_LINE_ROUTE, .seq = 1, .routes = routes, .n_routes = 1 },
+		&one);
+	struct gt_line copy = { 0 };
+
+	read_line(one.data, &copy);
+	assert_int_equal(copy.routes[0].fail.exit_code, 3);
+	assert_string_equal(copy.routes[0].fail.log_tail, "a\nb \x1b[0m");
+	assert_true(copy.routes[0].replicas[1].draining);
+	assert_string_equal(copy.routes[0].models[1], "m");
+	gt_line_fini(&copy);
+	gt_line_fini(&copy);
+}
+
+static void small_lines_round_trip(void **state)
+{
+	(void)state;
+	char tokens[][GT_TOKEN_HASH_HEX] = { HASH, HASH };
+	gt_auto(buf) struct gt_buf a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 }, e = { 0 };
+
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_FORGET, .seq = 1, .name = ID_A }, &a);
+	assert_string_equal(a.data, "{\"type\":\"forget\",\"seq\":1,\"replica\":\"" ID_A "\"}\n");
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_GONE, .seq = 2, .name = "echo" }, &b);
+	assert_string_equal(b.data, "{\"type\":\"gone\",\"seq\":2,\"function\":\"echo\"}\n");
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_PING, .seq = 3 }, &c);
+	assert_string_equal(c.data, "{\"type\":\"ping\",\"seq\":3}\n");
+	line_round_trip(
+		&(struct gt_line){
+			.type = GT_LINE_TOKENS, .seq = 4, .tokens = tokens, .n_tokens = 2 },
+		&d);
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_TOKENS, .seq = 5 }, &e);
+	assert_string_equal(e.data, "{\"type\":\"tokens\",\"seq\":5,\"tokens\":[]}\n");
+}
+
+static void reports_round_trip(void **state)
+{
+	(void)state;
+	struct gt_observed replicas[] = {
+		{ .replica = ID_A,
+		  .function = "echo",
+		  .revision = 2,
+		  .state = GT_REPLICA_READY,
+		  .pid = 4711,
+		  .created_ms = 1700000000000,
+		  .phases = { 1, 2, 3, 4 } },
+		{ .replica = ID_B,
+		  .function = "echo",
+		  .revision = 2,
+		  .state = GT_REPLICA_FAILED,
+		  .end = { .cause = "out_of_memory",
+			   .text = "t",
+			   .exit_code = -1,
+			   .signal = 9,
+			   .log_tail = (char[]){ "bye" } } },
+	};
+	const struct gt_report report = { .node = "local",
+					  .full = true,
+					  .epoch = 5,
+					  .cpu_milli = 2000,
+					  .memory_bytes = 1 << 30,
+					  .replicas = replicas,
+					  .n_replicas = 2 };
+	gt_auto(buf) struct gt_buf text = { 0 };
+	struct gt_report copy = { 0 };
+	struct gt_err err = { 0 };
+
+	gt_report_write(&report, &text);
+	if (gt_report_read(text.data, text.len, &copy, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(gt_fields_equal(&gt_report_fields, &report, &copy));
+	assert_int_equal(copy.replicas[1].end.exit_code, -1);
+	assert_int_equal(copy.replicas[1].end.signal, 9);
+	assert_int_equal(copy.replicas[0].phases.ready_us, 4);
+	gt_report_fini(&copy);
+}
+
+static void demands_round_trip(void **state)
+{
+	(void)state;
+	struct gt_demand_function functions[] = {
+		{ "echo", 1, 2, 3, 4, 5, { 6, 7, 8, 9, 10, 11 }, 12, 13, 14, 15, 16 },
+		{ .function = "other" },
+	};
+	char drained[][GT_REPLICA_ID_SIZE] = { ID_A, ID_B };
+	const struct gt_demand demand = { .gateway = "local",
+					  .full = false,
+					  .epoch = 5,
+					  .functions = functions,
+					  .n_functions = 2,
+					  .drained = drained,
+					  .n_drained = 2,
+					  .connections = 99 };
+	gt_auto(buf) struct gt_buf text = { 0 };
+	struct gt_demand copy = { 0 };
+	struct gt_err err = { 0 };
+
+	gt_demand_write(&demand, &text);
+	if (gt_demand_read(text.data, text.len, &copy, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(gt_fields_equal(&gt_demand_fields, &demand, &copy));
+	assert_int_equal(copy.functions[0].responses[5], 11);
+	assert_int_equal(copy.functions[0].cold, 16);
+	assert_string_equal(copy.drained[1], ID_B);
+	gt_demand_fini(&copy);
+}
+
+static void broken_text_is_repaired_and_cut(void **state)
+{
+	(void)state;
+	struct gt_observed replica = { .replica = ID_A,
+				       .function = "echo",
+				       .state = GT_REPLICA_FAILED };
+	const struct gt_report report = { .node = "local", .replicas = &replica, .n_replicas = 1 };
+	gt_auto(buf) struct gt_buf text = { 0 };
+	struct gt_report copy = { 0 };
+	struct gt_err err = { 0 };
+
+	/* Each of these bytes becomes three. */
+	memset(replica.end.text, 0xff, sizeof(replica.end.text) - 1);
+	gt_report_write(&report, &text);
+	if (gt_report_read(text.data, text.len, &copy, &err) < 0)
+		fail_msg("%s", err.text);
+	size_t len = strlen(copy.replicas[0].end.text);
+
+	assert_int_equal(len, (sizeof(replica.end.text) - 1) / 3 * 3); /* no half character */
+	gt_report_fini(&copy);
+}
+
+static void hostile_lines_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *path;
+	} cases[] = {
+		{ "[]", "" },
+		{ "{}", "type" },
+		{ "{\"type\":\"nonsense\"}", "type" },
+		{ "{\"type\":7}", "type" },
+		{ "{\"type\":\"ping\",\"epoch\":1}", "epoch" },
+		{ "{\"type\":\"ping\",\"seq\":-1}", "seq" },
+		{ "{\"type\":\"ping\",\"seq\":1.5}", "seq" },
+		{ "{\"type\":\"order\"}", "order" },
+		{ "{\"type\":\"order\",\"order\":[]}", "order" },
+		{ "{\"type\":\"order\",\"order\":{\"function\":\"a\"}}", "order.replica" },
+		{ "{\"type\":\"order\",\"order\":{\"replica\":\"../x\",\"function\":\"a\"}}",
+		  "order.replica" },
+		{ "{\"type\":\"order\",\"order\":{\"replica\":\"a\",\"function\":\"../a\"}}",
+		  "order.function" },
+		{ "{\"type\":\"order\",\"order\":{\"replica\":\"a\",\"function\":\"a\",\"want\":"
+		  "\"x\"}}",
+		  "order.want" },
+		{ "{\"type\":\"order\",\"order\":{\"replica\":\"" ID_A "0\",\"function\":\"a\"}}",
+		  "order.replica" },
+		{ "{\"type\":\"snapshot\",\"orders\":[{\"replica\":\"a\",\"function\":\"a\","
+		  "\"spec\":\"{}\"},{\"replica\":\"b\",\"function\":\"a\",\"spec\":1}]}",
+		  "orders[1].spec" },
+		{ "{\"type\":\"route\",\"route\":{\"function\":\"a\",\"models\":[\"m\",2]}}",
+		  "route.models[1]" },
+		{ "{\"type\":\"route\",\"route\":{\"function\":\"a\",\"fail\":{\"log_tail\":\"x\","
+		  "\"signal\":900}}}",
+		  "route.fail.signal" },
+		{ "{\"type\":\"tokens\",\"tokens\":[\"" HASH "\",\"abc\"]}", "tokens[1]" },
+		{ "{\"type\":\"gone\",\"function\":\"A\"}", "function" },
+	};
+
+	for (size_t i = 0; i < GT_LEN(cases); i++) {
+		struct gt_line line = { .seq = 77 };
+		struct gt_err err = { 0 };
+		int r = gt_line_read(cases[i].text, strlen(cases[i].text), &line, &err);
+
+		if (r != -EINVAL || strcmp(err.path, cases[i].path) != 0)
+			fail_msg("%s: %d \"%s\" %s", cases[i].text, r, err.path, err.text);
+		assert_true(err.text[0]);
+		assert_int_equal(line.seq, 77); /* nothing was written */
+	}
+}
+
+static void cut_lines_are_refused_at_every_length(void **state)
+{
+	(void)state;
+	static const char text[] =
+		"{\"type\":\"snapshot\",\"epoch\":1,\"seq\":2,\"tokens\":[\"" HASH "\"],\"routes\":"
+		"[{\"function\":\"a\",\"models\":[\"m\"],\"replicas\":[{\"id\":\"x\"}],"
+		"\"fail\":{\"log_tail\":\"x\"}}]}";
+
+	for (size_t len = 0; len < strlen(text); len++) {
+		struct gt_line line = { 0 };
+		struct gt_err err = { 0 };
+
+		assert_int_equal(gt_line_read(text, len, &line, &err), -EINVAL);
+		assert_string_equal(err.slug, "malformed_json");
+	}
+	struct gt_line line = { 0 };
+
+	read_line(text, &line);
+	gt_line_fini(&line);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(order_lines_round_trip),
+		cmocka_unit_test(route_lines_round_trip),
+		cmocka_unit_test(small_lines_round_trip),
+		cmocka_unit_test(reports_round_trip),
+		cmocka_unit_test(demands_round_trip),
+		cmocka_unit_test(broken_text_is_repaired_and_cut),
+		cmocka_unit_test(hostile_lines_are_refused),
+		cmocka_unit_test(cut_lines_are_refused_at_every_length),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,431 @@
+/* test_spec.c - function specifications: what is accepted and its canonical text, what is refused
+ * and with which path and words. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <gantry/wire/wire.h>
+
+#include "spec_fields.h"
+
+#define BASE     "\"image\":\"dir:/srv/app\",\"command\":[\"/echo\"],\"port\":8000"
+#define WITH(x)  "{" BASE "," x "}"
+#define IMAGE(x) "{\"image\":\"" x "\",\"command\":[\"/echo\"],\"port\":8000}"
+
+static char *canonical(const char *text)
+{
+	gt_auto(spec) struct gt_spec *spec = NULL;
+	gt_auto(buf) struct gt_buf out = { 0 };
+	struct gt_err err = { 0 };
+
+	if (gt_spec_read(text, strlen(text), &spec, &err) < 0)
+		fail_msg("refused: %s\n%s", err.text, text);
+	gt_spec_write(spec, &out);
+	return gt_buf_steal(&out);
+}
+
+static const struct {
+	const char *text, *wanted; /* NULL: the text itself */
+} accepted[] = {
+	{ "{" BASE "}", NULL },
+	{ " {\n\t\"port\": 8000, \"command\": [\"/echo\"], \"image\": \"dir:/srv/app\" }\n",
+	  "{" BASE "}" },
+	{ IMAGE("host:"), NULL },
+	{ IMAGE("dir:/srv/app/"), NULL }, /* as written; image_path is normalised */
+	{ WITH("\"workdir\":\"/\",\"user\":\"0\",\"env\":{},\"volumes\":[],\"tmpfs\":[],"
+	       "\"network\":\"none\",\"access\":\"token\",\"ready\":{},\"resources\":{},"
+	       "\"scale\":{},\"limits\":{},\"serves\":{}"),
+	  "{" BASE "}" },
+	{ WITH("\"resources\":{\"memory\":\"512MiB\",\"disk\":268435456,\"pids\":1024},"
+	       "\"scale\":{\"min\":0,\"max\":10,\"concurrency\":16,\"idle\":\"60000ms\"},"
+	       "\"limits\":{\"queue\":1000,\"wait\":\"5m\",\"first_byte\":\"300s\",\"run\":\"0m\","
+	       "\"drain\":\"30s\",\"body\":\"64MiB\",\"log\":\"16MiB\"},\"serves\":{\"openai\":[]"
+	       "}"),
+	  "{" BASE "}" },
+	{ WITH("\"user\":\"1000\""), WITH("\"user\":\"1000:1000\"") },
+	{ WITH("\"user\":\"65535:0\""), NULL },
+	{ WITH("\"env\":{\"B\":\"\",\"A_1\":\"x=\\n\xc3\xa9\",\"_\":\"2\"}"),
+	  WITH("\"env\":{\"A_1\":\"x=\\n\xc3\xa9\",\"B\":\"\",\"_\":\"2\"}") },
+	{ WITH("\"volumes\":[{\"path\":\"/m\",\"readonly\":true,\"host\":\"/srv/m\"},"
+	       "{\"host\":\"/srv/m\",\"path\":\"/n\",\"readonly\":false}]"),
+	  WITH("\"volumes\":[{\"host\":\"/srv/m\",\"path\":\"/m\"},"
+	       "{\"host\":\"/srv/m\",\"path\":\"/n\",\"readonly\":false}]") },
+	{ WITH("\"tmpfs\":[{\"path\":\"/dev/shm\",\"size\":\"64MiB\"},"
+	       "{\"path\":\"/t\",\"size\":65536}]"),
+	  WITH("\"tmpfs\":[{\"path\":\"/dev/shm\"},{\"path\":\"/t\",\"size\":\"64KiB\"}]") },
+	{ WITH("\"resources\":{\"cpu\":\"500m\"}"), WITH("\"resources\":{\"cpu\":0.5}") },
+	{ WITH("\"resources\":{\"cpu\":0.01}"), NULL },
+	{ WITH("\"resources\":{\"cpu\":4}"), NULL },
+	{ WITH("\"resources\":{\"cpu\":4.0}"), WITH("\"resources\":{\"cpu\":4}") },
+	{ WITH("\"resources\":{\"cpu\":1.001}"), NULL },
+	{ WITH("\"resources\":{\"memory\":\"4MiB\"}"), NULL },
+	{ WITH("\"resources\":{\"memory\":\"1GB\"}"),
+	  WITH("\"resources\":{\"memory\":\"1000000000\"}") },
+	{ WITH("\"scale\":{\"concurrency\":{\"target\":16}}"), "{" BASE "}" },
+	{ WITH("\"scale\":{\"concurrency\":{\"max\":4}}"), WITH("\"scale\":{\"concurrency\":4}") },
+	{ WITH("\"scale\":{\"concurrency\":{\"target\":4}}"),
+	  WITH("\"scale\":{\"concurrency\":4}") },
+	{ WITH("\"scale\":{\"concurrency\":{\"max\":16,\"target\":8}}"),
+	  WITH("\"scale\":{\"concurrency\":{\"target\":8,\"max\":16}}") },
+	{ WITH("\"scale\":{\"concurrency\":{}}"), "{" BASE "}" },
+	{ WITH("\"scale\":{\"min\":1000,\"max\":1000}"), NULL },
+	{ WITH("\"ready\":{\"path\":\"/health?x=%20\",\"timeout\":\"1ms\"}"), NULL },
+	{ WITH("\"access\":\"public\""), NULL },
+	{ WITH("\"serves\":{\"openai\":[\"org/model:tag\",\"b\"]}"), NULL },
+	{ WITH("\"limits\":{\"run\":\"1500ms\",\"body\":1}"),
+	  WITH("\"limits\":{\"run\":\"1500ms\",\"body\":\"1\"}") },
+};
+
+static void specs_have_one_canonical_text(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(accepted); i++) {
+		const char *wanted = accepted[i].wanted ? accepted[i].wanted : accepted[i].text;
+		gt_auto(free) char *once = canonical(accepted[i].text);
+		gt_auto(free) char *twice = canonical(once);
+
+		assert_string_equal(once, wanted);
+		assert_string_equal(twice, once);
+	}
+}
+
+static void the_effective_text_means_the_same(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(accepted); i++) {
+		gt_auto(spec) struct gt_spec *a = NULL, *b = NULL;
+		gt_auto(buf) struct gt_buf out = { 0 };
+		struct gt_err err = { 0 };
+		const char *text = accepted[i].text;
+
+		assert_int_equal(gt_spec_read(text, strlen(text), &a, &err), 0);
+		gt_spec_write_effective(a, &out);
+		assert_non_null(strstr(gt_buf_str(&out), "\"first_byte\":"));
+		if (gt_spec_read(out.data, out.len, &b, &err) < 0)
+			fail_msg("refused: %s", err.text);
+		assert_true(gt_fields_equal(&gt_spec_fields, a, b));
+	}
+}
+
+static void members_reach_their_places(void **state)
+{
+	(void)state;
+	static const char text[] = WITH(
+		"\"user\":\"7:8\",\"env\":{\"B\":\"2\",\"A\":\"1\"},\"workdir\":\"/w\","
+		"\"volumes\":[{\"host\":\"/h\",\"path\":\"/v\",\"readonly\":false}],"
+		"\"tmpfs\":[{\"path\":\"/t\",\"size\":\"1MiB\"}],\"access\":\"public\","
+		"\"ready\":{\"path\":\"/ok\",\"timeout\":\"2s\"},"
+		"\"resources\":{\"cpu\":0.25,\"memory\":\"5MiB\",\"disk\":\"6MiB\",\"pids\":7},"
+		"\"scale\":{\"min\":1,\"max\":2,\"concurrency\":{\"target\":3,\"max\":4},"
+		"\"idle\":\"5s\"},\"limits\":{\"queue\":1,\"wait\":\"2s\",\"first_byte\":\"3s\","
+		"\"run\":\"4s\",\"drain\":\"5s\",\"body\":6,\"log\":\"7MiB\"},"
+		"\"serves\":{\"openai\":[\"m\"]}");
+	gt_auto(spec) struct gt_spec *s = NULL;
+	struct gt_err err = { 0 };
+
+	assert_int_equal(gt_spec_read(text, strlen(text), &s, &err), 0);
+	assert_int_equal(s->image_kind, GT_IMAGE_DIR);
+	assert_string_equal(s->image_path, "/srv/app");
+	assert_string_equal(s->command[0], "/echo");
+	assert_null(s->command[1]);
+	assert_int_equal(s->port, 8000);
+	assert_int_equal(s->uid, 7);
+	assert_int_equal(s->gid, 8);
+	assert_int_equal(s->n_env, 2);
+	assert_string_equal(s->env[0].name, "A");
+	assert_string_equal(s->env[1].value, "2");
+	assert_string_equal(s->workdir, "/w");
+	assert_string_equal(s->volumes[0].host, "/h");
+	assert_string_equal(s->volumes[0].path, "/v");
+	assert_false(s->volumes[0].readonly);
+	assert_int_equal(s->tmpfs[0].size_bytes, GT_MIB);
+	assert_int_equal(s->access, GT_ACCESS_PUBLIC);
+	assert_string_equal(s->ready.path, "/ok");
+	assert_int_equal(s->ready.timeout_ms, 2000);
+	assert_int_equal(s->resources.cpu_milli, 250);
+	assert_int_equal(s->resources.memory_bytes, 5 * GT_MIB);
+	assert_int_equal(s->resources.disk_bytes, 6 * GT_MIB);
+	assert_int_equal(s->resources.pids, 7);
+	assert_int_equal(s->scale.min, 1);
+	assert_int_equal(s->scale.max, 2);
+	assert_int_equal(s->scale.target, 3);
+	assert_int_equal(s->scale.concurrency, 4);
+	assert_int_equal(s->scale.idle_ms, 5000);
+	assert_int_equal(s->limits.queue, 1);
+	assert_int_equal(s->limits.wait_ms, 2000);
+	assert_int_equal(s->limits.first_byte_ms, 3000);
+	assert_int_equal(s->limits.run_ms, 4000);
+	assert_int_equal(s->limits.drain_ms, 5000);
+	assert_int_equal(s->limits.body_bytes, 6);
+	assert_int_equal(s->limits.log_bytes, 7 * GT_MIB);
+	assert_string_equal(s->models[0], "m");
+}
+
+static const struct {
+	const char *text, *path, *words;
+} refused[] = {
+	{ "[]", "", "an array does not fit; write an object" },
+	{ "{}", "image", "image: missing" },
+	{ "{\"image\":\"host:\"}", "command", "command: missing" },
+	{ "{\"image\":\"host:\",\"command\":[]}", "command", "command: missing" },
+	{ "{\"image\":\"host:\",\"command\":[\"\"]}", "command[0]", "name the program" },
+	{ "{\"image\":\"host:\",\"command\":[\"/a\"]}", "port", "port: missing" },
+	{ WITH("\"cmd\":[\"/x\"]"), "cmd", "unknown member" },
+	{ WITH("\"scale\":{\"max\":2000}"), "scale.max", "scale.max: 2000 is above 1000" },
+	{ WITH("\"scale\":{\"max\":0}"), "scale.max", "0 is below 1" },
+	{ WITH("\"scale\":{\"max\":-1}"), "scale.max", "-1 is below 1" },
+	{ WITH("\"scale\":{\"max\":1.5}"), "scale.max", "a fraction does not fit" },
+	{ WITH("\"scale\":{\"max\":\"9\"}"), "scale.max", "a string does not fit; write a whole" },
+	{ WITH("\"scale\":{\"max\":null}"), "scale.max", "null does not fit" },
+	{ WITH("\"scale\":{\"max\":99999999999999999999}"), "scale.max", "out of range" },
+	{ WITH("\"scale\":{\"min\":3,\"max\":2}"), "scale.min", "3 is above scale.max" },
+	{ WITH("\"scale\":{\"min\":11}"), "scale.min", "11 is above scale.max, which is 10" },
+	{ WITH("\"scale\":{\"concurrency\":0}"), "scale.concurrency", "0 is below 1" },
+	{ WITH("\"scale\":{\"concurrency\":true}"), "scale.concurrency", "true does not fit" },
+	{ WITH("\"scale\":{\"concurrency\":{\"target\":3,\"max\":2}}"), "scale.concurrency.target",
+	  "3 is above scale.concurrency.max, which is 2" },
+	{ WITH("\"scale\":{\"concurrency\":{\"maxx\":2}}"), "scale.concurrency.maxx",
+	  "did you mean \"max\"?" },
+	{ WITH("\"scale\":{\"idle\":60}"), "scale.idle",
+	  "60 has no unit; write for example \"60s\"" },
+	{ WITH("\"scale\":{\"idle\":\"60\"}"), "scale.idle", "is no duration" },
+	{ WITH("\"scale\":{\"idle\":\"8d\"}"), "scale.idle", "8d is above 7d" },
+	{ WITH("\"scale\":{\"idle\":\"99999999999999999999d\"}"), "scale.idle", "is above 7d" },
+	{ WITH("\"scale\":{\"buffer\":1}"), "scale.buffer", "not supported by this version" },
+	{ WITH("\"scale\":[]"), "scale", "an array does not fit; write an object" },
+	{ WITH("\"resources\":{\"memroy\":1}"), "resources.memroy",
+	  "unknown member; did you mean \"memory\"?" },
+	{ WITH("\"resources\":{\"gpu\":{}}"), "resources.gpu", "not supported by this version" },
+	{ WITH("\"resources\":{\"memory\":\"1MiB\"}"), "resources.memory", "1MiB is below 4MiB" },
+	{ WITH("\"resources\":{\"memory\":\"12 MiB\"}"), "resources.memory", "is no size" },
+	{ WITH("\"resources\":{\"memory\":-1}"), "resources.memory", "-1 is below 0" },
+	{ WITH("\"resources\":{\"memory\":1e9}"), "resources.memory", "a fraction does not fit" },
+	{ WITH("\"resources\":{\"cpu\":0}"), "resources.cpu", "0 is below 0.01" },
+	{ WITH("\"resources\":{\"cpu\":0.0155}"), "resources.cpu", "more than 3 decimals" },
+	{ WITH("\"resources\":{\"cpu\":1e300}"), "resources.cpu", "is above 1024" },
+	{ WITH("\"resources\":{\"cpu\":-1}"), "resources.cpu", "-1 is below 0.01" },
+	{ WITH("\"resources\":{\"cpu\":\"m\"}"), "resources.cpu", "is no amount of CPU" },
+	{ WITH("\"resources\":{\"cpu\":\"0.5\"}"), "resources.cpu", "is no amount of CPU" },
+	{ WITH("\"resources\":{\"cpu\":\"99999999999999999999999m\"}"), "resources.cpu",
+	  "no amount" },
+	{ WITH("\"resources\":{\"pids\":1}"), "resources.pids", "1 is below 2" },
+	{ WITH("\"port\":1"), "port", "given twice" },
+	{ WITH("\"env\":{\"A\":\"1\",\"A\":\"2\"}"), "env.A", "given twice" },
+	{ WITH("\"volumes\":[{\"host\":\"/a\",\"path\":\"/b\"},{\"host\":\"/a\",\"host\":\"/b\"}]"),
+	  "volumes[1].host", "given twice" },
+	{ WITH("\"env\":{\"1A\":\"\"}"), "env.1A", "begins with no digit" },
+	{ WITH("\"env\":{\"\":\"\"}"), "env.", "letters, digits" },
+	{ WITH("\"env\":{\"A=B\":\"\"}"), "env.A=B", "letters, digits" },
+	{ WITH("\"env\":{\"GANTRY_X\":\"\"}"), "env.GANTRY_X", "reserved" },
+	{ WITH("\"env\":{\"A\":1}"), "env.A", "write the value in quotes" },
+	{ WITH("\"env\":{\"A\":\"x\\u0000y\"}"), "env.A", "NUL character" },
+	{ WITH("\"env\":[]"), "env", "an array does not fit" },
+	{ WITH("\"workdir\":\"a\"}"), NULL, NULL }, /* malformed: one brace too many */
+	{ WITH("\"workdir\":\"a\""), "workdir", "begin it with /" },
+	{ WITH("\"workdir\":\"/a/../b\""), "workdir", "contains \"..\"" },
+	{ WITH("\"workdir\":\"/a/\""), "workdir", "write \"/a\"" },
+	{ WITH("\"workdir\":\"\""), "workdir", "empty" },
+	{ WITH("\"user\":\"root\""), "user", "is no user" },
+	{ WITH("\"user\":1000"), "user", "write a string" },
+	{ WITH("\"user\":\"70000\""), "user", "is no user" },
+	{ WITH("\"user\":\"1:\""), "user", "is no user" },
+	{ WITH("\"user\":\":1\""), "user", "is no user" },
+	{ WITH("\"user\":\"1:2:3\""), "user", "is no user" },
+	{ WITH("\"user\":\"11111111111111111111:1\""), "user", "is no user" },
+	{ WITH("\"volumes\":[{\"host\":\"/a\"}]"), "volumes[0].path", "missing" },
+	{ WITH("\"volumes\":[{\"host\":\"a\",\"path\":\"/b\"}]"), "volumes[0].host",
+	  "begin it with" },
+	{ WITH("\"volumes\":[{\"host\":\"/a\",\"path\":\"/\"}]"), "volumes[0].path",
+	  "image's place" },
+	{ WITH("\"volumes\":[{\"host\":\"/a\",\"path\":\"/proc/self\"}]"), "volumes[0].path",
+	  "belongs to the runtime" },
+	{ WITH("\"volumes\":[{\"host\":\"/a\",\"path\":\"/dev/shm\"}]"), "volumes[0].path",
+	  "belongs to the runtime" },
+	{ WITH("\"volumes\":[{\"host\":\"/a\",\"path\":\"//b\"}]"), "volumes[0].path", "shortest" },
+	{ WITH("\"volumes\":[{\"host\":\"/a\",\"path\":\"/b\"}],\"tmpfs\":[{\"path\":\"/b\"}]"),
+	  "tmpfs[0].path", "already volumes[0].path" },
+	{ WITH("\"tmpfs\":[{\"path\":\"/sys\"}]"), "tmpfs[0].path", "belongs to the runtime" },
+	{ WITH("\"tmpfs\":[{\"path\":\"/t\",\"size\":0}]"), "tmpfs[0].size", "0 is below 64KiB" },
+	{ WITH("\"tmpfs\":[1]"), "tmpfs[0]", "a whole number does not fit; write an object" },
+	{ WITH("\"network\":\"egress\""), "network",
+	  "\"egress\" is not supported; write \"none\"" },
+	{ WITH("\"access\":\"all\""), "access", "write \"token\" or \"public\"" },
+	{ WITH("\"ready\":{\"path\":\"health\"}"), "ready.path", "must begin with /" },
+	{ WITH("\"ready\":{\"path\":\"/a b\"}"), "ready.path", "printable ASCII" },
+	{ WITH("\"ready\":{\"path\":\"/a\\r\\nX: y\"}"), "ready.path", "printable ASCII" },
+	{ WITH("\"ready\":{\"timeout\":\"0s\"}"), "ready.timeout", "0s is below 1ms" },
+	{ WITH("\"serves\":{\"openai\":[\"a b\"]}"), "serves.openai[0]", "without blanks" },
+	{ WITH("\"serves\":{\"openai\":[\"a\",\"\"]}"), "serves.openai[1]", "empty" },
+	{ WITH("\"serves\":{\"openai\":[\"a\",\"a\"]}"), "serves.openai[1]", "given twice" },
+	{ WITH("\"serves\":{\"openai\":\"a\"}"), "serves.openai", "write an array of strings" },
+	{ WITH("\"limits\":{\"body\":0}"), "limits.body", "0 is below 1" },
+	{ WITH("\"limits\":{\"queue\":0}"), "limits.queue", "0 is below 1" },
+	{ WITH("\"gpu\":1"), "gpu", "not supported by this version" },
+	{ WITH("\"park\":{}"), "park", "not supported by this version" },
+	{ WITH("\"weights\":{}"), "weights", "not supported by this version" },
+	{ WITH("\"secrets\":[]"), "secrets", "not supported by this version" },
+	{ WITH("\"retry\":{}"), "retry", "not supported by this version" },
+	{ WITH("\"rollout\":{}"), "rollout", "not supported by this version" },
+	{ WITH("\"isolation\":\"vm\""), "isolation", "not supported by this version" },
+	{ "{\"image\":\"host:\",\"command\":\"/echo\",\"port\":1}", "command", "array of strings" },
+	{ "{\"image\":\"host:\",\"command\":[\"/echo\",1],\"port\":1}", "command[1]", "a string" },
+	{ "{\"image\":\"host:\",\"command\":[\"a\\u0000\"],\"port\":1}", "command[0]", "NUL" },
+	{ "{\"image\":\"host:\",\"command\":[\"/echo\"],\"port\":65536}", "port", "above 65535" },
+	{ "{\"image\":\"host:\",\"command\":[\"/echo\"],\"port\":0}", "port", "0 is below 1" },
+	{ IMAGE("nginx:1"), "image", "of no supported form" },
+	{ IMAGE("dir:/a/../.."), "image", "contains \"..\"" },
+	{ IMAGE("dir:/"), "image", "write \"host:\"" },
+	{ IMAGE(""), "image", "empty" },
+	{ "", NULL, "the document is empty" },
+	{ "{\"image\":", NULL, "line 1, column " },
+	{ "{\"image\":\n\"host:\",}", NULL, "line 2, column " },
+	{ "{\"image\":\"\xff\"}", NULL, "line 1" },
+	{ "nonsense", NULL, "line 1" },
+	{ "\"text\"", NULL, "line 1" },
+	{ "{} {}", NULL, "line 1" },
+};
+
+/* Path NULL stands for "malformed_json". */
+static void bad_specs_are_refused_with_path_and_reason(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(refused); i++) {
+		struct gt_spec *spec = NULL;
+		struct gt_err err = { 0 };
+		int r = gt_spec_read(refused[i].text, strlen(refused[i].text), &spec, &err);
+		const char *path = refused[i].path;
+
+		assert_int_equal(r, -EINVAL);
+		assert_null(spec);
+		assert_string_equal(err.slug, path ? "invalid_spec" : "malformed_json");
+		assert_string_equal(err.path, path ? path : "");
+		if (refused[i].words && !strstr(err.text, refused[i].words))
+			fail_msg("%s: \"%s\" does not say \"%s\"", refused[i].text, err.text,
+				 refused[i].words);
+		assert_int_equal(
+			gt_spec_read(refused[i].text, strlen(refused[i].text), &spec, NULL),
+			-EINVAL);
+	}
+}
+
+/* `count` times `item`, separated by commas, between head and tail. */
+static void refused_when_repeated(const char *head, const char *item, size_t count,
+				  const char *tail, const char *path)
+{
+	gt_auto(buf) struct gt_buf text = { 0 };
+	struct gt_spec *spec = NULL;
+	struct gt_err err = { 0 };
+
+	gt_buf_addf(&text, "{" BASE ",%s", head);
+	for (size_t i = 0; i < count; i++) {
+		gt_buf_addc(&text, i ? ',' : ' ');
+		gt_buf_addf(&text, item, i);
+	}
+	gt_buf_addf(&text, "%s}", tail);
+	assert_int_equal(gt_spec_read(text.data, text.len, &spec, &err), -EINVAL);
+	assert_string_equal(err.path, path);
+	assert_non_null(strstr(err.text, "too many"));
+}
+
+static void counts_are_bounded(void **state)
+{
+	(void)state;
+	refused_when_repeated("\"env\":{", "\"A%zu\":\"\"", GT_ENV_MAX + 1, "}", "env");
+	refused_when_repeated("\"tmpfs\":[", "{\"path\":\"/%zu\"}", GT_TMPFS_MAX + 1, "]", "tmpfs");
+	refused_when_repeated("\"volumes\":[", "{\"host\":\"/a\",\"path\":\"/%zu\"}",
+			      GT_VOLUMES_MAX + 1, "]", "volumes");
+	refused_when_repeated("\"serves\":{\"openai\":[", "\"m%zu\"", GT_MODELS_MAX + 1, "]}",
+			      "serves.openai");
+}
+
+static void lengths_and_depth_are_bounded(void **state)
+{
+	(void)state;
+	size_t size = GT_SPEC_BYTES_MAX + 4096 + 1;
+	gt_auto(free) char *text = gt_alloc(size + 1);
+	struct gt_spec *spec = NULL;
+	struct gt_err err = { 0 };
+
+	memset(text, ' ', size);
+	assert_int_equal(gt_spec_read(text, size, &spec, &err), -EMSGSIZE);
+	assert_string_equal(err.slug, "body_too_large");
+	memset(text, '[', size);
+	assert_int_equal(gt_spec_read(text, size - 1, &spec, &err), -EINVAL);
+	assert_string_equal(err.slug, "invalid_spec");
+	assert_non_null(strstr(err.text, "deeper than 32"));
+	memset(text, 'a', size);
+	int head = snprintf(text, size, WITH("\"env\":{\"A\":\""));
+
+	text[head - 1] = text[head] = 'a'; /* the brace of WITH and the end */
+	memcpy(text + GT_ENV_VALUE_MAX + head, "\"}}", 3);
+	assert_int_equal(gt_spec_read(text, GT_ENV_VALUE_MAX + (size_t)head + 3, &spec, &err),
+			 -EINVAL);
+	assert_string_equal(err.path, "env.A");
+	assert_non_null(strstr(err.text, "too many"));
+}
+
+/* The largest documents: what was accepted once is accepted in its canonical form too. */
+static void canonical_text_stays_within_the_limit(void **state)
+{
+	(void)state;
+	static const char *const fills[] = { "\x7f", "\xc3\xa9", "\\n", "\\u001b", "\\\"", "/" };
+
+	for (size_t i = 0; i < GT_LEN(fills); i++) {
+		gt_auto(buf) struct gt_buf text = { 0 };
+
+		gt_buf_adds(&text, "{" BASE ",\"limits\":{\"body\":\"1TB\",\"log\":\"1TB\"},"
+				   "\"resources\":{\"memory\":\"9TB\",\"disk\":\"9TB\"},\"env\":{");
+		for (unsigned k = 0; text.len < GT_SPEC_BYTES_MAX - 8192; k++) {
+			gt_buf_addf(&text, "%s\"V%u\":\"", k ? "," : "", k);
+			for (unsigned n = 0; n < 1000; n++)
+				gt_buf_adds(&text, fills[i]);
+			gt_buf_addc(&text, '"');
+		}
+		gt_buf_adds(&text, "}}");
+		gt_auto(free) char *once = canonical(text.data);
+		gt_auto(free) char *twice = canonical(once);
+
+		assert_string_equal(once, twice);
+	}
+}
+
+static void refusals_hold_nothing_unprintable(void **state)
+{
+	(void)state;
+	static const char *const texts[] = { WITH("\"a\\u001b[31m\\n\":1"),
+					     WITH("\"workdir\":\"\\u001b[31m\""),
+					     WITH("\"network\":\"\\u0007\""),
+					     WITH("\"serves\":{\"openai\":[\"\\n\"]}") };
+
+	for (size_t i = 0; i < GT_LEN(texts); i++) {
+		struct gt_spec *spec = NULL;
+		struct gt_err err = { 0 };
+
+		assert_int_equal(gt_spec_read(texts[i], strlen(texts[i]), &spec, &err), -EINVAL);
+		for (const char *c = err.text; *c; c++)
+			assert_true((unsigned char)*c >= ' ' && *c != 0x7f);
+		for (const char *c = err.path; *c; c++)
+			assert_true((unsigned char)*c >= ' ' && *c != 0x7f);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(specs_have_one_canonical_text),
+		cmocka_unit_test(the_effective_text_means_the_same),
+		cmocka_unit_test(members_reach_their_places),
+		cmocka_unit_test(bad_specs_are_refused_with_path_and_reason),
+		cmocka_unit_test(counts_are_bounded),
+		cmocka_unit_test(lengths_and_depth_are_bounded),
+		cmocka_unit_test(canonical_text_stays_within_the_limit),
+		cmocka_unit_test(refusals_hold_nothing_unprintable),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
