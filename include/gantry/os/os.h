@@ -1,0 +1,70 @@
+/* os/os.h - one thin wrapper a system call, or a handful that only make sense together. No policy:
+ * what to do, and in which order, is decided by the rooms above.
+ *
+ * Each returns 0 or -errno with the object named in err; outputs are written only on success and
+ * descriptors are close-on-exec and the caller's. */
+#ifndef GANTRY_OS_OS_H
+#define GANTRY_OS_OS_H
+
+#include <sys/types.h>
+
+#include <gantry/base/cleanup.h>
+#include <gantry/base/err.h>
+
+#define GT_OS_FDS_MAX 64 /* descriptors in one packet */
+
+/* ---- files ---- */
+/* dirfd may be AT_FDCWD. The text is written by one write(2) into an existing file. */
+int gt_os_write_at(int dirfd, const char *path, const char *text, struct gt_err *err);
+/* At most size - 1 bytes, NUL-terminated, without trailing blanks. Fits files of the kernel. */
+int gt_os_read_at(int dirfd, const char *path, char *buf, size_t size, struct gt_err *err);
+int gt_os_open_dir(int dirfd, const char *path, int *ret, struct gt_err *err);
+int gt_os_mkdir_at(int dirfd, const char *path, mode_t mode, struct gt_err *err); /* may exist */
+int gt_os_rmdir_at(int dirfd, const char *path, struct gt_err *err); /* may be gone already */
+/* A new FIFO owned by uid:gid with mode 0600, replacing one that is there. */
+int gt_os_fifo_at(int dirfd, const char *name, uid_t uid, gid_t gid, struct gt_err *err);
+/* An unnamed file in memory with this content, sealed against any change. */
+int gt_os_memfd(const char *name, const void *data, size_t len, int *ret, struct gt_err *err);
+
+/* ---- processes ---- */
+int gt_os_pidfd_open(pid_t pid, int *ret, struct gt_err *err);
+int gt_os_pidfd_signal(int pidfd, int signo, struct gt_err *err);
+bool gt_os_pidfd_ended(int pidfd); /* also when nobody has taken its exit status yet */
+/* Takes the exit status of a dead child; -ECHILD for somebody else's child. */
+int gt_os_pidfd_reap(int pidfd, struct gt_err *err);
+/* When the process was started, in clock ticks since boot: tells a reused pid apart. */
+int gt_os_start_time(pid_t pid, uint64_t *ret, struct gt_err *err);
+/* Like fork(2) with CLONE_* flags: *ret_pid is 0 in the child, which must keep to raw system calls
+ * until it executes a program. */
+int gt_os_clone(uint64_t flags, pid_t *ret_pid, int *ret_pidfd, struct gt_err *err);
+
+/* ---- namespaces ---- */
+/* A user namespace that maps 0..count-1 to base..base+count-1 for users and groups alike. */
+int gt_os_userns_new(uint32_t base, uint32_t count, int *ret, struct gt_err *err);
+int gt_os_ns_open(pid_t pid, const char *name, int *ret, struct gt_err *err); /* "net", "user" */
+/* A non-blocking TCP socket made inside the network namespace `netns`; the calling thread is moved
+ * there and back to `home`. Aborts when it can not come back. */
+int gt_os_socket_in(int netns, int home, int *ret, struct gt_err *err);
+
+/* ---- mounts ---- */
+/* Only a name for the file or directory, without any right on it; links are followed. */
+int gt_os_path_open(const char *path, int *ret, struct gt_err *err);
+/* A private, unattached copy of what is mounted at a descriptor (not of mounts below it). */
+int gt_os_tree_open(int at, int *ret, struct gt_err *err);
+/* MOUNT_ATTR_* bits to set; userns >= 0 maps the ids of the tree by that namespace. */
+int gt_os_tree_attr(int tree, uint64_t set, int userns, struct gt_err *err);
+/* The absolute path that a descriptor stands for now. */
+int gt_os_fd_path(int fd, char *buf, size_t size, struct gt_err *err);
+/* Gives the process its own mount table, of which nothing gets out. */
+int gt_os_mounts_private(struct gt_err *err);
+
+/* ---- packet sockets ---- */
+int gt_os_socketpair(int ret[2], struct gt_err *err); /* SOCK_SEQPACKET, blocking */
+int gt_os_send(int sock, const void *data, size_t len, const int *fds, size_t n_fds,
+	       struct gt_err *err);
+/* Never waits: -EAGAIN when nothing is there (err untouched), -ECONNRESET at the end. Descriptors
+ * past max_fds are closed. */
+int gt_os_recv(int sock, void *data, size_t size, size_t *ret_len, int *fds, size_t max_fds,
+	       size_t *ret_n_fds, struct gt_err *err);
+
+#endif

@@ -1,0 +1,104 @@
+/* runtime/runtime.h - containers: from a spec to a running program and back to nothing.
+ *
+ * Everything that is slow or the same for all (namespaces, control groups, /dev, /proc, /sys) is
+ * staged ahead of demand by a pool of waiting process 1s; a start then takes one message. Loop
+ * thread only; nothing here blocks for longer than a few system calls. A container goes on when
+ * this process ends: it can be adopted from struct gt_container_where. */
+#ifndef GANTRY_RUNTIME_RUNTIME_H
+#define GANTRY_RUNTIME_RUNTIME_H
+
+#include <sys/types.h>
+
+#include <gantry/base/err.h>
+#include <gantry/loop/loop.h>
+#include <gantry/model/spec.h>
+
+struct gt_runtime;
+struct gt_container;
+
+#define GT_RUNTIME_ID_BASE  100000
+#define GT_RUNTIME_ID_COUNT 65536
+
+struct gt_runtime_config {
+	const char *dir;  /* exists, only root enters it; also names the control groups */
+	uint32_t id_base; /* host id of the containers' root, 65536 follow it; 0 = 100000 */
+	unsigned pool;    /* sandboxes staged ahead */
+	bool allow_host_image;
+	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes; NULL =
+					 all */
+};
+
+/* As root only. Containers of the same `dir` that another process started stay until adopted or
+ * swept. */
+GT_MUST_USE int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
+			       struct gt_runtime **ret, struct gt_err *err);
+/* Staged sandboxes end; containers go on. Every container must have been released. NULL is fine. */
+void gt_runtime_free(struct gt_runtime *rt);
+uint32_t gt_runtime_id_base(const struct gt_runtime *rt);
+/* Kills and removes what a dead process left of this dir and nobody adopted. In the background. */
+void gt_runtime_sweep(struct gt_runtime *rt);
+/* True while removed containers and swept leftovers still have control groups. */
+bool gt_runtime_busy(const struct gt_runtime *rt);
+/* For a daemon that does not run: kills and removes every container of the dir, waiting for it.
+ * -ETIMEDOUT names a control group that would not go. */
+GT_MUST_USE int gt_runtime_cleanup(const char *dir, struct gt_err *err);
+
+/* What a later process needs to find a container again. */
+struct gt_container_where {
+	char sandbox[48]; /* its control groups' name */
+	pid_t pid;        /* of its process 1, here */
+	uint64_t start_time;
+};
+
+struct gt_exit {
+	int code;         /* -1: killed */
+	int signal;       /* 0: it exited */
+	bool oom;         /* the kernel killed for want of memory */
+	uint64_t wall_ms; /* when; 0 = not known */
+};
+
+struct gt_container_events {
+	/* A sandbox is at hand, nothing of the image runs yet: the moment to write down `where`.
+	 * A negative answer with err refuses the start (on_failed follows). */
+	int (*on_sandbox)(struct gt_container *c, const struct gt_container_where *where, void *arg,
+			  struct gt_err *err);
+	void (*on_started)(struct gt_container *c, uint64_t root_us, uint64_t exec_us, void *arg);
+	/* err->slug is a cause of problem.tbl: command_missing, exec_failed, sandbox_failed. */
+	void (*on_failed)(struct gt_container *c, const struct gt_err *err, void *arg);
+	/* Its last process is gone and its control groups are removed. */
+	void (*on_exit)(struct gt_container *c, const struct gt_exit *how, void *arg);
+	void *arg;
+};
+
+struct gt_container_args {
+	const char *function, *replica;
+	uint32_t revision;
+	const struct gt_spec *spec;
+	/* FIFOs open for both directions, and a file that process 1 writes the end into. Copied. */
+	int stdout_fd, stderr_fd, status_fd;
+};
+
+/* Exactly one of on_started and on_failed follows, never before this returned; after on_started
+ * exactly one on_exit. Everything of args is copied. A refusal at once has the slug of a cause too:
+ * image_missing, image_not_allowed, volume_missing, sandbox_failed. */
+GT_MUST_USE int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *args,
+				   const struct gt_container_events *events,
+				   struct gt_container **ret, struct gt_err *err);
+/* A container that another process started: only on_exit follows. -ESRCH: it ended meanwhile, and
+ * *ret_exit tells how. status_fd is copied. */
+GT_MUST_USE int gt_container_adopt(struct gt_runtime *rt, const struct gt_container_where *where,
+				   int status_fd, const struct gt_container_events *events,
+				   struct gt_container **ret, struct gt_exit *ret_exit,
+				   struct gt_err *err);
+/* Passed on to the program's process group. Fine when it has ended. */
+void gt_container_signal(struct gt_container *c, int signo);
+void gt_container_kill(struct gt_container *c); /* all of it, at once; also while starting */
+/* A non-blocking socket whose connect() to 127.0.0.1:port inside was issued. */
+GT_MUST_USE int gt_container_dial(struct gt_container *c, uint16_t port, int *ret,
+				  struct gt_err *err);
+/* Ends the handle; no event follows. A container that has not ended is killed and removed. */
+void gt_container_release(struct gt_container *c);
+/* The same, but the container goes on: it can be adopted again. */
+void gt_container_leave(struct gt_container *c);
+
+#endif

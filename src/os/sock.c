@@ -1,0 +1,104 @@
+/* sock.c - packets with descriptors between processes of this machine. */
+#include <gantry/os/os.h>
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+int gt_os_socketpair(int ret[2], struct gt_err *err)
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret) < 0)
+		return gt_err_errno(err, errno, "socketpair");
+	return 0;
+}
+
+int gt_os_send(int sock, const void *data, size_t len, const int *fds, size_t n_fds,
+	       struct gt_err *err)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(GT_OS_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = { (void *)data, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (n_fds > GT_OS_FDS_MAX)
+		return gt_err_errno(err, E2BIG, "send %zu descriptors", n_fds);
+	if (n_fds > 0) {
+		struct cmsghdr *c;
+
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	}
+	while (sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		if (errno != EINTR)
+			return gt_err_errno(err, errno, "send a packet of %zu bytes", len);
+	}
+	return 0;
+}
+
+/* Keeps what fits, closes the rest: a peer must not be able to fill our descriptor table. */
+static size_t take_fds(struct msghdr *msg, int *fds, size_t max_fds)
+{
+	size_t n = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t got;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		got = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < got; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (n < max_fds)
+				fds[n++] = fd;
+			else
+				gt_close(fd);
+		}
+	}
+	return n;
+}
+
+int gt_os_recv(int sock, void *data, size_t size, size_t *ret_len, int *fds, size_t max_fds,
+	       size_t *ret_n_fds, struct gt_err *err)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(GT_OS_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = { data, size };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	size_t n_fds;
+	ssize_t n;
+
+	do {
+		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return -EAGAIN;
+	if (n < 0)
+		return gt_err_errno(err, errno, "receive a packet");
+	n_fds = take_fds(&msg, fds, max_fds);
+	if (n == 0) {
+		while (n_fds > 0)
+			gt_close(fds[--n_fds]);
+		return gt_err_errno(err, ECONNRESET, "receive a packet");
+	}
+	*ret_len = (size_t)n;
+	if (ret_n_fds)
+		*ret_n_fds = n_fds;
+	return 0;
+}

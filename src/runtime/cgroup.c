@@ -1,0 +1,295 @@
+/* cgroup.c - finding the hierarchies and our place in them. */
+#include "cgroup.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <gantry/base/cleanup.h>
+#include <gantry/base/log.h>
+#include <gantry/os/os.h>
+
+#define DAEMON_LEAF "daemon" /* where our own processes go when a unified group becomes a base */
+
+static const char *const ctl_names[] = {
+	[GT_CGROUP_MEMORY] = "memory",
+	[GT_CGROUP_CPU] = "cpu",
+	[GT_CGROUP_PIDS] = "pids",
+};
+_Static_assert(GT_LEN(ctl_names) == GT_CGROUP_CTL_N, "every controller has a name");
+
+/* ---- where a hierarchy is mounted, and which group of it this process is in ---- */
+
+static bool has_word(const char *list, const char *word, const char *separators)
+{
+	size_t len = strlen(word);
+
+	while (*list) {
+		size_t n = strcspn(list, separators);
+
+		if (n == len && memcmp(list, word, n) == 0)
+			return true;
+		list += n + (list[n] != '\0');
+	}
+	return false;
+}
+
+/* Finds the mount of a hierarchy: ctl NULL = the unified one. "id parent dev root point opts - type
+ * source superopts" is a line of mountinfo. */
+static int find_mount(const char *proc, const char *ctl, char point[GT_CGROUP_PATH_SIZE],
+		      char root[GT_CGROUP_PATH_SIZE], struct gt_err *err)
+{
+	char path[GT_CGROUP_PATH_SIZE];
+	gt_auto(free) char *line = NULL;
+	size_t size = 0;
+
+	snprintf(path, sizeof(path), "%s/self/mountinfo", proc);
+	gt_auto(file) FILE *f = fopen(path, "re");
+
+	if (!f)
+		return gt_err_errno(err, errno, "open %s", path);
+	while (getline(&line, &size, f) > 0) {
+		char type[32], opts[256];
+		const char *rest = strstr(line, " - ");
+
+		if (!rest || sscanf(line, "%*s %*s %*s %511s %511s", root, point) != 2 ||
+		    sscanf(rest, " - %31s %*s %255s", type, opts) != 2)
+			continue;
+		if (ctl ? gt_streq(type, "cgroup") && has_word(opts, ctl, ",")
+			: gt_streq(type, "cgroup2"))
+			return 0;
+	}
+	return -ENOENT;
+}
+
+/* The group of this process: "id:controllers:path" is a line of /proc/self/cgroup. */
+static int own_group(const char *proc, const char *ctl, char ret[GT_CGROUP_PATH_SIZE],
+		     struct gt_err *err)
+{
+	char path[GT_CGROUP_PATH_SIZE], text[8192];
+	char *save = NULL;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/self/cgroup", proc);
+	r = gt_os_read_at(AT_FDCWD, path, text, sizeof(text), err);
+	if (r < 0)
+		return r;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *ctls = strchr(line, ':');
+		char *group = ctls ? strchr(ctls + 1, ':') : NULL;
+
+		if (!group)
+			continue;
+		*group++ = '\0';
+		if (ctl ? has_word(ctls + 1, ctl, ",") : ctls[1] == '\0') {
+			gt_strcopy(ret, GT_CGROUP_PATH_SIZE, group);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+/* The directory of a group below a mount whose root may itself be a group (in a container). */
+static void group_dir(const char *point, const char *root, const char *group,
+		      char ret[GT_CGROUP_PATH_SIZE])
+{
+	size_t len = gt_streq(root, "/") ? 0 : strlen(root);
+
+	if (strncmp(group, root, len) == 0)
+		group += len;
+	snprintf(ret, GT_CGROUP_PATH_SIZE, "%s%s%s", point, *group == '/' ? "" : "/", group);
+	len = strlen(ret);
+	while (len > 1 && ret[len - 1] == '/')
+		ret[--len] = '\0';
+}
+
+/* ---- the unified hierarchy ---- */
+
+static bool delegated(const char *dir)
+{
+	char value[8];
+
+	return getxattr(dir, "trusted.delegate", value, sizeof(value)) > 0 ||
+	       getxattr(dir, "user.delegate", value, sizeof(value)) > 0;
+}
+
+/* A group with controllers for its children may hold no process itself. */
+static int evacuate(const char *dir, struct gt_err *err)
+{
+	char leaf[GT_CGROUP_PATH_SIZE + 16], procs[GT_CGROUP_PATH_SIZE + 32], text[16384];
+	char *save = NULL;
+	int r;
+
+	snprintf(leaf, sizeof(leaf), "%s/" DAEMON_LEAF, dir);
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", dir);
+	r = gt_os_mkdir_at(AT_FDCWD, leaf, 0755, err);
+	if (r == 0)
+		r = gt_os_read_at(AT_FDCWD, procs, text, sizeof(text), err);
+	if (r < 0)
+		return r;
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", leaf);
+	for (char *pid = strtok_r(text, "\n", &save); pid; pid = strtok_r(NULL, "\n", &save))
+		gt_os_write_at(AT_FDCWD, procs, pid, NULL); /* it may have ended meanwhile */
+	return 0;
+}
+
+static int enable(const char *dir, unsigned ctls, struct gt_err *err)
+{
+	char path[GT_CGROUP_PATH_SIZE + 32];
+
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", dir);
+	for (int c = 0; c < GT_CGROUP_CTL_N; c++) {
+		char text[16];
+		int r;
+
+		if (!(ctls & 1u << c))
+			continue;
+		snprintf(text, sizeof(text), "+%s", ctl_names[c]);
+		r = gt_os_write_at(AT_FDCWD, path, text, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Below which group our base may be made: a delegated one that we are in (systemd's Delegate=yes),
+ * else the top of what we see. */
+static int unified_parent(const char *proc, const char *point, const char *root,
+			  char ret[GT_CGROUP_PATH_SIZE], struct gt_err *err)
+{
+	char group[GT_CGROUP_PATH_SIZE], dir[GT_CGROUP_PATH_SIZE];
+	char *slash;
+	int r = own_group(proc, NULL, group, err);
+
+	if (r < 0)
+		return r;
+	group_dir(point, root, group, dir);
+	slash = strrchr(dir, '/');
+	if (slash && gt_streq(slash, "/" DAEMON_LEAF))
+		*slash = '\0'; /* moved there by an earlier start */
+	gt_strcopy(ret, GT_CGROUP_PATH_SIZE, delegated(dir) ? dir : point);
+	return 0;
+}
+
+static unsigned unified_offers(const char *point)
+{
+	char path[GT_CGROUP_PATH_SIZE + 32], text[512];
+	unsigned ctls = 0;
+
+	snprintf(path, sizeof(path), "%s/cgroup.controllers", point);
+	if (gt_os_read_at(AT_FDCWD, path, text, sizeof(text), NULL) < 0)
+		return 0;
+	for (int c = 0; c < GT_CGROUP_CTL_N; c++)
+		ctls |= has_word(text, ctl_names[c], " ") ? 1u << c : 0;
+	return ctls;
+}
+
+static int add_base(struct gt_cgroups *g, const char *parent, const char *name, bool unified,
+		    struct gt_err *err)
+{
+	size_t i = g->n_bases;
+	int r, n;
+
+	n = snprintf(g->bases[i].path, sizeof(g->bases[i].path), "%s/%s", parent, name);
+	if (n >= (int)sizeof(g->bases[i].path))
+		return gt_err_errno(err, ENAMETOOLONG, "control group below %s", parent);
+	r = gt_os_mkdir_at(AT_FDCWD, g->bases[i].path, 0755, err);
+	if (r == 0)
+		r = gt_os_open_dir(AT_FDCWD, g->bases[i].path, &g->bases[i].fd, err);
+	if (r < 0)
+		return r;
+	g->bases[i].unified = unified;
+	g->n_bases++;
+	return (int)i;
+}
+
+static int open_unified(const char *proc, const char *name, struct gt_cgroups *g,
+			struct gt_err *err)
+{
+	char point[GT_CGROUP_PATH_SIZE], root[GT_CGROUP_PATH_SIZE], parent[GT_CGROUP_PATH_SIZE];
+	unsigned ctls;
+	int r = find_mount(proc, NULL, point, root, err);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	r = unified_parent(proc, point, root, parent, err);
+	if (r < 0)
+		return r;
+	ctls = unified_offers(parent);
+	if (ctls == 0)
+		return 0; /* all controllers are in hierarchies of version 1 */
+	r = enable(parent, ctls, err);
+	/* Only a group of our own, or a container's top, refuses because processes are in it. */
+	if (r == -EBUSY) {
+		r = evacuate(parent, err);
+		if (r == 0)
+			r = enable(parent, ctls, err);
+	}
+	if (r == 0)
+		r = add_base(g, parent, name, true, err);
+	if (r < 0)
+		return r;
+	for (int c = 0; c < GT_CGROUP_CTL_N; c++) {
+		if (ctls & 1u << c)
+			g->base_of[c] = r;
+	}
+	g->unified = true;
+	return enable(g->bases[r].path, ctls, err);
+}
+
+/* ---- version 1 ---- */
+
+static int open_v1(const char *proc, const char *name, enum gt_cgroup_ctl c, struct gt_cgroups *g,
+		   struct gt_err *err)
+{
+	char point[GT_CGROUP_PATH_SIZE], root[GT_CGROUP_PATH_SIZE];
+	char group[GT_CGROUP_PATH_SIZE], dir[GT_CGROUP_PATH_SIZE];
+	int r = find_mount(proc, ctl_names[c], point, root, err);
+
+	if (r == 0)
+		r = own_group(proc, ctl_names[c], group, err);
+	if (r == -ENOENT) {
+		gt_warn("this machine has no %s control group: limits on %s are not enforced",
+			ctl_names[c], ctl_names[c]);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	group_dir(point, root, group, dir);
+	r = add_base(g, dir, name, false, err);
+	if (r < 0)
+		return r;
+	g->base_of[c] = r;
+	return 0;
+}
+
+int gt_cgroups_open(const char *proc, const char *name, struct gt_cgroups *ret, struct gt_err *err)
+{
+	struct gt_cgroups g = { .base_of = { -1, -1, -1 } };
+	int r = open_unified(proc, name, &g, err);
+
+	for (int c = 0; r == 0 && c < GT_CGROUP_CTL_N; c++) {
+		if (g.base_of[c] < 0)
+			r = open_v1(proc, name, (enum gt_cgroup_ctl)c, &g, err);
+	}
+	if (r < 0) {
+		gt_cgroups_close(&g);
+		return gt_err_wrap(err, "control groups");
+	}
+	*ret = g;
+	return 0;
+}
+
+void gt_cgroups_close(struct gt_cgroups *g)
+{
+	for (size_t i = 0; i < g->n_bases; i++) {
+		gt_close(g->bases[i].fd);
+		rmdir(g->bases[i].path); /* stays while replicas are in it */
+	}
+	g->n_bases = 0;
+}

@@ -1,0 +1,153 @@
+/* encode.c - a spec as the flat file that process 1 reads (init/proto.h). */
+#include "runtime_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <gantry/os/os.h>
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define ENCODED_MAX  (16 * GT_MIB)
+
+struct mount_entry {
+	const char *path;
+	const struct gt_volume *volume; /* NULL: tmpfs */
+	uint64_t size_bytes;
+};
+
+struct mount_list {
+	struct mount_entry entries[GT_VOLUMES_MAX + GT_TMPFS_MAX];
+	size_t n;
+};
+
+/* A parent sorts before what is mounted below it. */
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct mount_entry *)a)->path, ((const struct mount_entry *)b)->path);
+}
+
+static int list_mounts(const struct gt_spec *spec, struct mount_list *ret, struct gt_err *err)
+{
+	struct mount_list l = { .n = 0 };
+
+	if (spec->n_volumes > GT_VOLUMES_MAX || spec->n_tmpfs > GT_TMPFS_MAX)
+		return gt_err_set(err, E2BIG, "sandbox_failed", "too many volumes or tmpfs mounts");
+	for (size_t i = 0; i < spec->n_volumes; i++)
+		l.entries[l.n++] = (struct mount_entry){ .path = spec->volumes[i].path,
+							 .volume = &spec->volumes[i] };
+	for (size_t i = 0; i < spec->n_tmpfs; i++)
+		l.entries[l.n++] = (struct mount_entry){ .path = spec->tmpfs[i].path,
+							 .size_bytes = spec->tmpfs[i].size_bytes };
+	qsort(l.entries, l.n, sizeof(l.entries[0]), by_path);
+	*ret = l;
+	return 0;
+}
+
+static void add_string(struct gt_buf *out, const char *s)
+{
+	gt_buf_add(out, s, strlen(s) + 1);
+}
+
+/* Unless the user has set the name. Returns how many were added. */
+static uint32_t add_default(struct gt_buf *out, const struct gt_spec *spec, const char *name,
+			    const char *value)
+{
+	for (size_t i = 0; i < spec->n_env; i++) {
+		if (gt_streq(spec->env[i].name, name))
+			return 0;
+	}
+	gt_buf_addf(out, "%s=%s", name, value);
+	gt_buf_addc(out, '\0');
+	return 1;
+}
+
+static uint32_t add_env(struct gt_buf *out, const struct gt_container_args *args,
+			const char *hostname)
+{
+	const struct gt_spec *spec = args->spec;
+	uint32_t n = (uint32_t)spec->n_env;
+	char port[8], revision[16];
+
+	snprintf(port, sizeof(port), "%u", spec->port);
+	snprintf(revision, sizeof(revision), "%u", args->revision);
+	for (size_t i = 0; i < spec->n_env; i++) {
+		gt_buf_addf(out, "%s=%s", spec->env[i].name, spec->env[i].value);
+		gt_buf_addc(out, '\0');
+	}
+	n += add_default(out, spec, "PATH", DEFAULT_PATH);
+	n += add_default(out, spec, "HOME", spec->uid == 0 ? "/root" : "/");
+	n += add_default(out, spec, "HOSTNAME", hostname);
+	n += add_default(out, spec, "PORT", port);
+	n += add_default(out, spec, "GANTRY_FUNCTION", args->function);
+	n += add_default(out, spec, "GANTRY_REVISION", revision);
+	n += add_default(out, spec, "GANTRY_REPLICA", args->replica);
+	return n;
+}
+
+static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
+		  const struct mount_list *mounts, struct gt_buf *out, struct gt_err *err)
+{
+	const struct gt_spec *spec = args->spec;
+	struct gt_init_spec head = {
+		.magic = GT_INIT_MAGIC,
+		.uid = spec->uid,
+		.gid = spec->gid,
+		.n_filter = (uint32_t)(rt->filter.len / 8),
+		.n_argv = (uint32_t)spec->n_command,
+		.n_mounts = (uint32_t)mounts->n,
+		.disk_bytes = spec->resources.disk_bytes,
+	};
+	char hostname[GT_NAME_MAX + 1];
+
+	gt_strcopy(hostname, sizeof(hostname), args->function);
+	gt_buf_add(out, &head, sizeof(head));
+	gt_buf_add(out, rt->filter.data, rt->filter.len);
+	for (size_t i = 0; i < mounts->n; i++) {
+		struct gt_init_mount m = { .volume = mounts->entries[i].volume != NULL,
+					   .size_bytes = mounts->entries[i].size_bytes };
+
+		gt_buf_add(out, &m, sizeof(m));
+	}
+	add_string(out, spec->workdir ? spec->workdir : "/");
+	add_string(out, hostname);
+	for (size_t i = 0; i < spec->n_command; i++)
+		add_string(out, spec->command[i]);
+	head.n_env = add_env(out, args, hostname);
+	for (size_t i = 0; i < mounts->n; i++)
+		add_string(out, mounts->entries[i].path);
+	if (out->failed)
+		return gt_err_set(err, E2BIG, "sandbox_failed",
+				  "command and environment are too large");
+	memcpy(out->data, &head, sizeof(head));
+	return 0;
+}
+
+int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args,
+		   struct gt_container *c, struct gt_err *err)
+{
+	gt_auto(buf) struct gt_buf out;
+	struct mount_list mounts = { .n = 0 };
+	int r;
+
+	gt_buf_init(&out, ENCODED_MAX);
+	if (args->spec->n_command == 0)
+		return gt_err_set(err, EINVAL, "command_missing", "the function has no command");
+	r = list_mounts(args->spec, &mounts, err);
+	if (r == 0)
+		r = encode(rt, args, &mounts, &out, err);
+	if (r == 0)
+		r = gt_os_memfd("gantry-spec", out.data, out.len, &c->fds[GT_INIT_FD_SPEC], err);
+	if (r < 0)
+		return r;
+	c->spec_len = (uint32_t)out.len;
+	c->mount_paths = gt_alloc_array(mounts.n + 1, sizeof(*c->mount_paths));
+	for (size_t i = 0; r == 0 && i < mounts.n; i++) {
+		c->mount_paths[i] = gt_strdup(mounts.entries[i].path);
+		if (mounts.entries[i].volume) {
+			r = gt_volume_open(rt, mounts.entries[i].volume, &c->fds[c->n_fds], err);
+			c->n_fds += r == 0;
+		}
+	}
+	return r;
+}

@@ -1,0 +1,112 @@
+/* proto.h - what the agent and the container's process 1 say to each other over one packet socket.
+ *
+ *	agent -> init  STAGE   + one descriptor of a cgroup.procs file a group to join
+ *	init -> agent  STAGED
+ *	agent -> init  START   + descriptors in the order of enum gt_init_fd, then one a volume
+ *	init -> agent  RUNS, or FAILED and exit
+ *
+ * Both ends are built together, so structs go over the wire as they are. Libc headers only. */
+#ifndef GANTRY_RUNTIME_INIT_PROTO_H
+#define GANTRY_RUNTIME_INIT_PROTO_H
+
+#include <stdint.h>
+
+#define GT_INIT_SOCKET  3 /* where init finds its end */
+#define GT_INIT_FDS_MAX 64
+#define GT_INIT_MAGIC   0x31544e47u /* "GNT1" */
+
+enum gt_init_type {
+	GT_INIT_STAGE = 1,
+	GT_INIT_STAGED,
+	GT_INIT_START,
+	GT_INIT_RUNS,
+	GT_INIT_FAILED,
+};
+
+struct gt_init_stage {
+	uint32_t type;
+	uint32_t id_base; /* host id of the container's root */
+	uint32_t cgroup2; /* show the container its own part of the unified hierarchy */
+};
+
+struct gt_init_start {
+	uint32_t type;
+	uint32_t spec_len; /* bytes in the memory file */
+};
+
+enum gt_init_fd {
+	GT_INIT_FD_SPEC,
+	GT_INIT_FD_IMAGE, /* detached tree */
+	GT_INIT_FD_USERNS,
+	GT_INIT_FD_STDOUT, /* FIFOs, open for both directions: no reader may ever be missing */
+	GT_INIT_FD_STDERR,
+	GT_INIT_FD_STATUS, /* gets one struct gt_init_status */
+	GT_INIT_FD_N
+};
+
+/* Where a start failed: name, text for people. */
+#define GT_INIT_STEPS(X)                                  \
+	X(PROTOCOL, "understand the agent")               \
+	X(CGROUP, "join its control groups")              \
+	X(NETWORK, "set up the loopback network")         \
+	X(SCRATCH, "make its scratch file system")        \
+	X(DEV, "make /dev")                               \
+	X(PROC, "mount /proc")                            \
+	X(SYS, "mount /sys")                              \
+	X(OVERLAY, "lay a writable layer over the image") \
+	X(TARGET, "make a mount point")                   \
+	X(MOUNT, "mount into the root")                   \
+	X(PIVOT, "switch to the new root")                \
+	X(HOSTNAME, "set the host name")                  \
+	X(USERNS, "enter its user namespace")             \
+	X(PRIVILEGE, "drop privileges")                   \
+	X(SECCOMP, "load the system call filter")         \
+	X(FORK, "start a process")                        \
+	X(STDIO, "set up standard input and output")      \
+	X(USER, "switch to the user")                     \
+	X(WORKDIR, "enter the working directory")         \
+	X(LOOKUP, "find the command")                     \
+	X(INTERPRETER, "find the command's interpreter")  \
+	X(EXEC, "execute the command")
+
+enum gt_init_step {
+#define X(name, text) GT_INIT_STEP_##name,
+	GT_INIT_STEPS(X)
+#undef X
+		GT_INIT_STEP_N
+};
+
+struct gt_init_answer {
+	uint32_t type;
+	uint32_t step;    /* FAILED: enum gt_init_step */
+	int32_t code;     /* FAILED: errno */
+	uint32_t index;   /* FAILED: which mount, with TARGET and MOUNT */
+	uint64_t root_us; /* START received -> root file system in place */
+	uint64_t exec_us; /* -> program executed */
+};
+
+/* The memory file: this head, `n_filter` seccomp instructions of 8 bytes, `n_mounts` mounts, then
+ * NUL-terminated strings: working directory, host name, arguments, environment, mount paths. */
+struct gt_init_spec {
+	uint32_t magic;
+	uint32_t uid, gid; /* of the program, as the container counts */
+	uint32_t n_filter, n_argv, n_env, n_mounts;
+	uint32_t zero;
+	uint64_t disk_bytes;
+};
+
+struct gt_init_mount {
+	uint32_t volume; /* 1: take the next volume descriptor; 0: make a tmpfs */
+	uint32_t zero;
+	uint64_t size_bytes; /* of a tmpfs */
+};
+
+struct gt_init_status {
+	uint32_t magic;
+	int32_t code;   /* -1 when it was killed */
+	int32_t signal; /* 0 when it exited */
+	uint32_t zero;
+	uint64_t wall_ms;
+};
+
+#endif

@@ -1,0 +1,60 @@
+/* reap.c - process 1 at work: buries orphans, passes signals on, and writes down how the program
+ * ended, for an agent that may not even be running at that moment. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "init.h"
+
+/* The rest of the container dies with process 1. */
+static _Noreturn void finish(int wait_status, int status_fd)
+{
+	struct gt_init_status st = { .magic = GT_INIT_MAGIC, .code = -1 };
+	struct timespec now;
+	ssize_t n;
+
+	if (WIFSIGNALED(wait_status))
+		st.signal = WTERMSIG(wait_status);
+	else
+		st.code = WEXITSTATUS(wait_status);
+	clock_gettime(CLOCK_REALTIME, &now);
+	st.wall_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	n = write(status_fd, &st, sizeof(st));
+	_exit(n == sizeof(st) ? 0 : 1);
+}
+
+static void bury(pid_t program, int status_fd)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == program)
+			finish(status, status_fd);
+	}
+}
+
+void init_reap(pid_t program, int status_fd)
+{
+	sigset_t all;
+	int signo;
+
+	sigfillset(&all); /* blocked since the start */
+	for (;;) {
+		bury(program, status_fd);
+		if (sigwait(&all, &signo) != 0)
+			continue;
+		switch (signo) {
+		case SIGTERM:
+		case SIGINT:
+		case SIGHUP:
+		case SIGUSR1:
+		case SIGUSR2:
+			kill(-program, signo);
+			break;
+		default:
+			break;
+		}
+	}
+}

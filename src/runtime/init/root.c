@@ -1,0 +1,203 @@
+/* root.c - the container's root file system. Every path of the image is walked with openat2 below
+ * the new root: an image may be full of links and none of them may lead out. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define PATH_SIZE 4096
+
+static int open_below(int root, const char *path, uint64_t flags, uint64_t resolve)
+{
+	struct open_how how = {
+		.flags = flags | O_PATH | O_CLOEXEC,
+		.resolve = resolve | RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd;
+
+	/* EAGAIN: somebody renames beside us, which on a private root can only be passing. */
+	do {
+		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	} while (fd < 0 && (errno == EAGAIN || errno == EINTR));
+	return fd;
+}
+
+/* Makes the last component of `path` (its parent exists) as a directory or an empty file. */
+static void make_entry(int root, char *path, bool dir, uint32_t id_base, unsigned index)
+{
+	char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	int parent, fd;
+
+	if (slash)
+		*slash = '\0';
+	parent = open_below(root, slash && *path ? path : ".", O_DIRECTORY, 0);
+	if (parent < 0)
+		init_fail(GT_INIT_STEP_TARGET, errno, index);
+	if (dir) {
+		if (mkdirat(parent, name, 0755) < 0)
+			init_fail(GT_INIT_STEP_TARGET, errno, index);
+	} else {
+		fd = openat(parent, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW,
+			    0644);
+		if (fd < 0)
+			init_fail(GT_INIT_STEP_TARGET, errno, index);
+		close(fd);
+	}
+	if (fchownat(parent, name, id_base, id_base, AT_SYMLINK_NOFOLLOW) < 0)
+		init_fail(GT_INIT_STEP_TARGET, errno, index);
+	close(parent);
+	if (slash)
+		*slash = '/';
+}
+
+/* A descriptor of the place to mount on; what is missing of the path is made. */
+static int target(int root, const char *path, bool dir, uint32_t id_base, unsigned index)
+{
+	char part[PATH_SIZE];
+	size_t len;
+	int fd;
+
+	path += strspn(path, "/");
+	fd = open_below(root, path, dir ? O_DIRECTORY : 0, 0);
+	if (fd >= 0)
+		return fd;
+	if (errno != ENOENT || strlen(path) >= sizeof(part))
+		init_fail(GT_INIT_STEP_TARGET, errno, index);
+	for (len = strcspn(path, "/");; len += 1 + strcspn(path + len + 1, "/")) {
+		bool last = path[len] == '\0';
+
+		memcpy(part, path, len);
+		part[len] = '\0';
+		fd = open_below(root, part, 0, 0);
+		if (fd < 0 && errno == ENOENT)
+			make_entry(root, part, dir || !last, id_base, index);
+		else if (fd < 0)
+			init_fail(GT_INIT_STEP_TARGET, errno, index);
+		else
+			close(fd);
+		if (last)
+			break;
+	}
+	fd = open_below(root, path, dir ? O_DIRECTORY : 0, 0);
+	if (fd < 0)
+		init_fail(GT_INIT_STEP_TARGET, errno, index);
+	return fd;
+}
+
+static void overlay(int image, uint64_t disk_bytes)
+{
+	char size[64];
+	struct stat st;
+
+	/* Inodes cost kernel memory beside their pages: bound them by the size too. */
+	snprintf(size, sizeof(size), "size=%llu,nr_inodes=%llu", (unsigned long long)disk_bytes,
+		 (unsigned long long)(1024 + disk_bytes / 4096));
+	if (mount(NULL, ".", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, size) < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 0);
+	/* Attached to a path first, because older kernels refuse a detached layer. */
+	if (move_mount(image, "", AT_FDCWD, "lower", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 1);
+	if (fstat(image, &st) < 0 || chmod("up", st.st_mode & 07777) < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 2);
+	if (mount("overlay", "root", "overlay", MS_NOSUID | MS_NODEV,
+		  "lowerdir=lower,upperdir=up,workdir=work") < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 3);
+}
+
+/* The staged mount goes onto a real directory of the image, never through a link in its place. */
+static void attach_staged(int root, const char *name, uint32_t id_base)
+{
+	char path[16];
+	int fd = open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+
+	if (fd < 0 && errno == ENOENT) {
+		snprintf(path, sizeof(path), "%s", name);
+		make_entry(root, path, true, id_base, 0);
+		fd = open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	}
+	if (fd < 0)
+		init_fail(GT_INIT_STEP_TARGET, errno, 0);
+	if (move_mount(AT_FDCWD, name, fd, "", MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		init_fail(GT_INIT_STEP_MOUNT, errno, 0);
+	close(fd);
+}
+
+static int make_tmpfs(uint64_t size_bytes, uint32_t id_base, unsigned index)
+{
+	char size[32], id[16];
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mnt;
+
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)size_bytes);
+	snprintf(id, sizeof(id), "%u", id_base);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "uid", id, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "gid", id, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		init_fail(GT_INIT_STEP_MOUNT, errno, index);
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (mnt < 0)
+		init_fail(GT_INIT_STEP_MOUNT, errno, index);
+	close(fs);
+	return mnt;
+}
+
+/* index: 1 is the first of the list; 0 stands for /dev, /proc and /sys. */
+static void attach_mounts(int root, const struct init_spec *spec, const struct init_fds *fds,
+			  uint32_t id_base)
+{
+	size_t volume = 0;
+
+	for (unsigned i = 0; i < spec->head->n_mounts; i++) {
+		bool dir = true;
+		struct stat st;
+		int mnt, to;
+
+		if (spec->mounts[i].volume) {
+			if (volume >= fds->n_volumes)
+				init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+			mnt = fds->volumes[volume++];
+			if (fstat(mnt, &st) < 0)
+				init_fail(GT_INIT_STEP_MOUNT, errno, i + 1);
+			dir = S_ISDIR(st.st_mode);
+		} else {
+			mnt = make_tmpfs(spec->mounts[i].size_bytes, id_base, i + 1);
+		}
+		to = target(root, spec->paths[i], dir, id_base, i + 1);
+		if (move_mount(mnt, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
+		    0)
+			init_fail(GT_INIT_STEP_MOUNT, errno, i + 1);
+		close(to);
+		close(mnt);
+	}
+}
+
+void init_root(const struct init_spec *spec, const struct init_fds *fds, uint32_t id_base)
+{
+	int root;
+
+	overlay(fds->fixed[GT_INIT_FD_IMAGE], spec->head->disk_bytes);
+	root = open("root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 4);
+	attach_staged(root, "proc", id_base);
+	attach_staged(root, "sys", id_base);
+	attach_staged(root, "dev", id_base);
+	attach_mounts(root, spec, fds, id_base);
+	/* The old root ends up below the new one and leaves with all that is on it. */
+	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		init_fail(GT_INIT_STEP_PIVOT, errno, 0);
+	close(root);
+	close(fds->fixed[GT_INIT_FD_IMAGE]);
+	if (sethostname(spec->hostname, strlen(spec->hostname)) < 0)
+		init_fail(GT_INIT_STEP_HOSTNAME, errno, 0);
+}

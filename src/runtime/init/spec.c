@@ -1,0 +1,62 @@
+/* spec.c - reading the flat specification. It comes from the agent, but a mistake there must end in
+ * a refusal and not in a wild pointer of process 1. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "init.h"
+
+struct cursor {
+	char *at, *end;
+};
+
+static void *take(struct cursor *c, size_t size)
+{
+	char *p = c->at;
+
+	if (size > (size_t)(c->end - c->at))
+		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+	c->at += size;
+	return p;
+}
+
+static char *take_string(struct cursor *c)
+{
+	return take(c, strnlen(c->at, (size_t)(c->end - c->at)) + 1);
+}
+
+static char **take_strings(struct cursor *c, size_t n)
+{
+	char **list = calloc(n + 1, sizeof(*list));
+
+	if (!list)
+		init_fail(GT_INIT_STEP_PROTOCOL, ENOMEM, 0);
+	for (size_t i = 0; i < n; i++)
+		list[i] = take_string(c);
+	return list;
+}
+
+void init_spec_read(int fd, size_t len, struct init_spec *ret)
+{
+	char *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	struct cursor c = { map, map + len };
+	const struct gt_init_spec *head;
+
+	if (map == MAP_FAILED)
+		init_fail(GT_INIT_STEP_PROTOCOL, errno, 0);
+	head = take(&c, sizeof(*head));
+	if (head->magic != GT_INIT_MAGIC || head->n_filter > USHRT_MAX ||
+	    head->n_mounts > GT_INIT_FDS_MAX || head->n_argv == 0 || head->n_argv > len ||
+	    head->n_env > len)
+		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+	ret->head = head;
+	ret->filter = take(&c, (size_t)head->n_filter * 8);
+	ret->mounts = take(&c, head->n_mounts * sizeof(*ret->mounts));
+	ret->workdir = take_string(&c);
+	ret->hostname = take_string(&c);
+	ret->argv = take_strings(&c, head->n_argv);
+	ret->envp = take_strings(&c, head->n_env);
+	ret->paths = take_strings(&c, head->n_mounts);
+}

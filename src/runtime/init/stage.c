@@ -1,0 +1,189 @@
+/* stage.c - the part of a sandbox that is the same for every container, made ahead of demand:
+ * control groups, network, /dev, /proc and /sys, the scratch file system of the writable layer. */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define HARD (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+/* A write of "0" moves the writer. On cgroup v1 it takes milliseconds: the reason for staging. */
+static void join_cgroups(const int *cgroups, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (write(cgroups[i], "0", 1) != 1)
+			init_fail(GT_INIT_STEP_CGROUP, errno, (unsigned)i);
+		close(cgroups[i]);
+	}
+	/* Only now: the namespace's root is the group of the process that makes it. */
+	if (unshare(CLONE_NEWCGROUP) < 0)
+		init_fail(GT_INIT_STEP_CGROUP, errno, (unsigned)n);
+}
+
+static void loopback_up(void)
+{
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
+		init_fail(GT_INIT_STEP_NETWORK, errno, 0);
+	close(fd);
+	/* The container's root has no right over its network, so port 80 must need none. */
+	fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		init_fail(GT_INIT_STEP_NETWORK, errno, 1);
+	close(fd);
+}
+
+/* One tmpfs holds the writable layer and the mount points; it gets its size with START. */
+static void scratch(uint32_t id_base)
+{
+	static const char *const dirs[] = { "up", "work", "lower", "root", "dev", "proc", "sys" };
+	int fs, mnt;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		init_fail(GT_INIT_STEP_SCRATCH, errno, 0);
+	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		init_fail(GT_INIT_STEP_SCRATCH, errno, 1);
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	/* The agent started this process in an empty directory kept for it. */
+	if (mnt < 0 || move_mount(mnt, "", AT_FDCWD, ".", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+	    fchdir(mnt) < 0)
+		init_fail(GT_INIT_STEP_SCRATCH, errno, 2);
+	close(mnt);
+	close(fs);
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		if (mkdir(dirs[i], 0755) < 0)
+			init_fail(GT_INIT_STEP_SCRATCH, errno, 3);
+	}
+	/* "up" gives the root directory its owner: the container's root may write there. */
+	if (chown("up", id_base, id_base) < 0)
+		init_fail(GT_INIT_STEP_SCRATCH, errno, 4);
+}
+
+static void dev_nodes(uint32_t id_base)
+{
+	static const struct {
+		const char *path;
+		unsigned major, minor;
+	} nodes[] = {
+		{ "dev/null", 1, 3 },   { "dev/zero", 1, 5 },    { "dev/full", 1, 7 },
+		{ "dev/random", 1, 8 }, { "dev/urandom", 1, 9 }, { "dev/tty", 5, 0 },
+	};
+	static const struct {
+		const char *path, *to;
+	} links[] = {
+		{ "dev/fd", "/proc/self/fd" },       { "dev/stdin", "/proc/self/fd/0" },
+		{ "dev/stdout", "/proc/self/fd/1" }, { "dev/stderr", "/proc/self/fd/2" },
+		{ "dev/ptmx", "pts/ptmx" },
+	};
+
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+		if (mknod(nodes[i].path, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)) <
+			    0 ||
+		    chmod(nodes[i].path, 0666) < 0 || chown(nodes[i].path, id_base, id_base) < 0)
+			init_fail(GT_INIT_STEP_DEV, errno, (unsigned)i);
+	}
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		if (symlink(links[i].to, links[i].path) < 0)
+			init_fail(GT_INIT_STEP_DEV, errno, 20);
+	}
+}
+
+static void dev(uint32_t id_base)
+{
+	char pts[96];
+
+	if (mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC,
+		  "mode=0755,size=64k,nr_inodes=64") < 0)
+		init_fail(GT_INIT_STEP_DEV, errno, 30);
+	dev_nodes(id_base);
+	if (mkdir("dev/pts", 0755) < 0 || mkdir("dev/shm", 0755) < 0 ||
+	    mkdir("dev/mqueue", 0755) < 0)
+		init_fail(GT_INIT_STEP_DEV, errno, 31);
+	snprintf(pts, sizeof(pts), "newinstance,ptmxmode=0666,mode=0620,gid=%u", id_base + 5);
+	if (mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, pts) < 0)
+		init_fail(GT_INIT_STEP_DEV, errno, 32);
+	if (mount("shm", "dev/shm", "tmpfs", HARD, "mode=1777,size=64m") < 0)
+		init_fail(GT_INIT_STEP_DEV, errno, 33);
+	/* Kernels may lack message queues; nothing we start needs them. */
+	mount("mqueue", "dev/mqueue", "mqueue", HARD, NULL);
+	if (mount(NULL, "dev", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC,
+		  NULL) < 0)
+		init_fail(GT_INIT_STEP_DEV, errno, 34);
+}
+
+/* Hides a path behind an empty, unwritable thing of its kind. What does not exist needs no mask.
+ * The source is the host's own device node, never one that an image could have prepared. */
+static void mask(const char *path, enum gt_init_step step)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return;
+	if (S_ISDIR(st.st_mode)) {
+		if (mount("tmpfs", path, "tmpfs", MS_RDONLY | HARD, "size=0,nr_inodes=2") < 0)
+			init_fail(step, errno, 50);
+	} else if (mount("dev/null", path, NULL, MS_BIND, NULL) < 0) {
+		init_fail(step, errno, 51);
+	}
+}
+
+static void proc(void)
+{
+	static const char *const masked[] = {
+		"proc/acpi",        "proc/asound",        "proc/interrupts", "proc/kcore",
+		"proc/keys",        "proc/latency_stats", "proc/timer_list", "proc/timer_stats",
+		"proc/sched_debug", "proc/scsi",
+	};
+	static const char *const readonly[] = {
+		"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger",
+	};
+	struct stat st;
+
+	if (mount("proc", "proc", "proc", HARD, NULL) < 0)
+		init_fail(GT_INIT_STEP_PROC, errno, 0);
+	for (size_t i = 0; i < sizeof(masked) / sizeof(masked[0]); i++)
+		mask(masked[i], GT_INIT_STEP_PROC);
+	for (size_t i = 0; i < sizeof(readonly) / sizeof(readonly[0]); i++) {
+		if (lstat(readonly[i], &st) < 0)
+			continue;
+		if (mount(readonly[i], readonly[i], NULL, MS_BIND | MS_REC, NULL) < 0 ||
+		    mount(NULL, readonly[i], NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | HARD, NULL) <
+			    0)
+			init_fail(GT_INIT_STEP_PROC, errno, (unsigned)i);
+	}
+}
+
+static void sys(bool cgroup2)
+{
+	if (mount("sysfs", "sys", "sysfs", MS_RDONLY | HARD, NULL) < 0)
+		init_fail(GT_INIT_STEP_SYS, errno, 0);
+	mask("sys/firmware", GT_INIT_STEP_SYS);
+	mask("sys/devices/virtual/powercap", GT_INIT_STEP_SYS);
+	/* Language runtimes size themselves by the limits they find here. */
+	if (cgroup2 && mount("cgroup2", "sys/fs/cgroup", "cgroup2", MS_RDONLY | HARD, NULL) < 0)
+		init_fail(GT_INIT_STEP_SYS, errno, 1);
+}
+
+void init_stage(const struct gt_init_stage *stage, const int *cgroups, size_t n_cgroups)
+{
+	join_cgroups(cgroups, n_cgroups);
+	loopback_up();
+	scratch(stage->id_base);
+	dev(stage->id_base);
+	proc();
+	sys(stage->cgroup2 != 0);
+}

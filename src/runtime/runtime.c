@@ -1,0 +1,210 @@
+/* runtime.c - what all containers of a node share, and the cleaning up after dead predecessors. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include <gantry/base/log.h>
+#include <gantry/os/os.h>
+
+#include "runtime_impl.h"
+#include "seccomp.h"
+
+#define CLEANUP_MS 5000
+
+extern const char gt_init_blob[], gt_init_blob_end[];
+
+/* The control groups are named after the directory: two daemons on one machine never meet, and a
+ * restarted one finds its own. FNV-1a. */
+static int base_name(const char *dir, char *name, size_t size, struct gt_err *err)
+{
+	char real[PATH_MAX];
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	if (!realpath(dir, real))
+		return gt_err_errno(err, errno, "directory %s", dir);
+	for (const char *p = real; *p; p++)
+		hash = (hash ^ (unsigned char)*p) * 0x100000001b3ull;
+	snprintf(name, size, "gantry-%016llx", (unsigned long long)hash);
+	return 0;
+}
+
+/* By path: a descriptor would still stand for the mount in this process's own namespace. */
+static int make_mnt(struct gt_runtime *rt, const char *dir, struct gt_err *err)
+{
+	char real[PATH_MAX];
+
+	if (!realpath(dir, real))
+		return gt_err_errno(err, errno, "directory %s", dir);
+	rt->mnt_path = gt_asprintf("%s/mnt", real);
+	return gt_os_mkdir_at(AT_FDCWD, rt->mnt_path, 0700, err);
+}
+
+static int open_shared(struct gt_runtime *rt, const char *dir, struct gt_err *err)
+{
+	char name[40];
+	int r = make_mnt(rt, dir, err);
+
+	if (r == 0)
+		r = gt_os_memfd("gantry-init", gt_init_blob,
+				(size_t)(gt_init_blob_end - gt_init_blob), &rt->init_fd, err);
+	if (r == 0)
+		r = gt_os_userns_new(rt->id_base, GT_RUNTIME_ID_COUNT, &rt->userns, err);
+	if (r == 0)
+		r = gt_os_ns_open(getpid(), "net", &rt->netns, err);
+	if (r == 0)
+		r = gt_seccomp_build(&rt->filter, err);
+	if (r == 0)
+		r = base_name(dir, name, sizeof(name), err);
+	if (r == 0)
+		r = gt_cgroups_open("/proc", name, &rt->cgroups, err);
+	if (r < 0)
+		return r;
+	rt->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	return rt->null_fd < 0 ? gt_err_errno(err, errno, "open /dev/null") : 0;
+}
+
+int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
+		   struct gt_runtime **ret, struct gt_err *err)
+{
+	struct gt_runtime *rt;
+	int r;
+
+	if (geteuid() != 0)
+		return gt_err_set(err, EPERM, "sandbox_failed",
+				  "containers need root; start the daemon with sudo");
+	rt = gt_alloc(sizeof(*rt));
+	rt->loop = loop;
+	rt->id_base = config->id_base ? config->id_base : GT_RUNTIME_ID_BASE;
+	rt->pool = config->pool;
+	rt->allow_host_image = config->allow_host_image;
+	rt->allow_host_paths = gt_strdup(config->allow_host_paths);
+	rt->init_fd = rt->userns = rt->netns = rt->null_fd = -EBADF;
+	r = open_shared(rt, config->dir, err);
+	if (r < 0) {
+		gt_runtime_free(rt);
+		return r;
+	}
+	gt_pool_pump(rt);
+	*ret = rt;
+	return 0;
+}
+
+/* Staged ones end by themselves when their socket closes, but their groups would stay. */
+static void drop_idle(struct gt_runtime *rt)
+{
+	struct sandbox *box, *next;
+
+	DL_FOREACH_SAFE (rt->sandboxes, box, next) {
+		if (box->state == SANDBOX_STAGING || box->state == SANDBOX_STAGED) {
+			gt_sandbox_kill(box);
+			waitid(P_PIDFD, (id_t)box->pidfd, &(siginfo_t){ 0 }, WEXITED);
+			gt_cgroup_remove(&rt->cgroups, box->where.sandbox);
+		}
+		gt_sandbox_forget(box);
+	}
+}
+
+void gt_runtime_free(struct gt_runtime *rt)
+{
+	if (!rt)
+		return;
+	rt->freeing = true;
+	gt_timer_clear(rt->loop, &rt->pump);
+	gt_timer_clear(rt->loop, &rt->refill);
+	drop_idle(rt);
+	gt_cgroups_close(&rt->cgroups);
+	gt_buf_fini(&rt->filter);
+	gt_close(rt->init_fd);
+	gt_close(rt->userns);
+	gt_close(rt->netns);
+	gt_close(rt->null_fd);
+	free(rt->allow_host_paths);
+	free(rt->mnt_path);
+	free(rt);
+}
+
+uint32_t gt_runtime_id_base(const struct gt_runtime *rt)
+{
+	return rt->id_base;
+}
+
+static void sweep_leaf(const char *leaf, void *arg)
+{
+	struct gt_runtime *rt = arg;
+	struct sandbox *box;
+
+	DL_FOREACH (rt->sandboxes, box) {
+		if (gt_streq(box->where.sandbox, leaf))
+			return;
+	}
+	gt_debug("sweeping what is left of sandbox %s", leaf);
+	box = gt_sandbox_leftover(rt, leaf);
+	gt_cgroup_kill(&rt->cgroups, leaf);
+	gt_sandbox_remove(box);
+}
+
+void gt_runtime_sweep(struct gt_runtime *rt)
+{
+	gt_cgroups_each(&rt->cgroups, sweep_leaf, rt);
+}
+
+bool gt_runtime_busy(const struct gt_runtime *rt)
+{
+	const struct sandbox *box;
+
+	DL_FOREACH (rt->sandboxes, box) {
+		if (!box->owner && box->state != SANDBOX_STAGING && box->state != SANDBOX_STAGED)
+			return true;
+	}
+	return false;
+}
+
+struct cleanup {
+	const struct gt_cgroups *cgroups;
+	unsigned left;
+	char name[GT_CGROUP_LEAF_SIZE];
+};
+
+static void cleanup_leaf(const char *leaf, void *arg)
+{
+	struct cleanup *c = arg;
+
+	gt_cgroup_kill(c->cgroups, leaf);
+	if (gt_cgroup_remove(c->cgroups, leaf) == 0)
+		return;
+	c->left++;
+	gt_strcopy(c->name, sizeof(c->name), leaf);
+}
+
+int gt_runtime_cleanup(const char *dir, struct gt_err *err)
+{
+	struct timespec pause = { .tv_nsec = (long)(2 * GT_NS_PER_MS) };
+	uint64_t until_ns = gt_mono_ns(&gt_clock_system) + CLEANUP_MS * GT_NS_PER_MS;
+	struct gt_cgroups cgroups;
+	struct cleanup c = { .cgroups = &cgroups };
+	char name[40];
+	int r = base_name(dir, name, sizeof(name), err);
+
+	if (r == 0)
+		r = gt_cgroups_open("/proc", name, &cgroups, err);
+	if (r < 0)
+		return r;
+	do {
+		c.left = 0;
+		gt_cgroups_each(&cgroups, cleanup_leaf, &c);
+		if (c.left > 0)
+			nanosleep(&pause, NULL);
+	} while (c.left > 0 && gt_mono_ns(&gt_clock_system) < until_ns);
+	gt_cgroups_close(&cgroups);
+	if (c.left > 0)
+		return gt_err_set(err, ETIMEDOUT, "sandbox_failed",
+				  "control group %s/%s is still in use", name, c.name);
+	return 0;
+}
