@@ -1,0 +1,374 @@
+/* conn.c - client connections: bytes in and out, requests cut from them, time-outs. */
+#include "gw.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <utlist.h>
+
+static void on_timer(void *arg);
+
+static void arm(struct gt_conn *c, uint64_t delay_ms)
+{
+	gt_timer_set(c->gw->loop, &c->timer, delay_ms, on_timer, c);
+}
+
+/* Counts what this connection holds in memory; returns false when the gateway holds too much. */
+static bool account(struct gt_conn *c)
+{
+	size_t now = c->out.buf.cap + c->in.cap + c->req.head_cap;
+
+	if (c->call)
+		now += c->call->upq.buf.cap + c->call->resp.head_cap;
+	bool grew = now > c->accounted;
+
+	c->gw->buffered += now - c->accounted;
+	c->accounted = now;
+	return !grew || c->gw->buffered <= c->gw->cfg.memory_bytes;
+}
+
+void gt_conn_close(struct gt_conn *c)
+{
+	if (c->closed)
+		return;
+	c->closed = true;
+	if (c->call)
+		gt_call_finish(c->call);
+	gt_timer_clear(c->gw->loop, &c->timer);
+	gt_sock_close(&c->sock);
+	gt_h1_fini(&c->req);
+	gt_buf_fini(&c->in);
+	gt_outq_fini(&c->out);
+	account(c);
+	DL_DELETE(c->gw->conns, c);
+	gt_gw_bury(c->gw, &c->grave);
+	gt_gw_conn_gone(c->gw);
+}
+
+static void linger(struct gt_conn *c)
+{
+	c->state = GT_CONN_LINGER;
+	c->again = true;
+	arm(c, GT_GW_STALL_MS);
+}
+
+/* After a complete exchange: the next request, or the end. */
+void gt_conn_next(struct gt_conn *c)
+{
+	if (!c->keep) {
+		linger(c);
+		return;
+	}
+	gt_h1_reset(&c->req);
+	c->state = GT_CONN_HEAD;
+	c->again = true;
+	arm(c, GT_GW_IDLE_MS);
+}
+
+/* A request that is no HTTP: answered and closed, as what follows can not be found. */
+static void refuse_bad(struct gt_conn *c)
+{
+	struct gt_refusal why = GT_REFUSAL(c->req.slug, c->req.why);
+	char id[GT_GW_REQUEST_ID + 1];
+
+	c->keep = false;
+	if (c->call) {
+		gt_call_refuse(c->call, &why);
+		return;
+	}
+	gt_request_id_make(NULL, id);
+	if (gt_answer_problem(c, &why, id, false) < 0)
+		gt_conn_close(c);
+	else
+		linger(c);
+}
+
+static bool request_complete(const struct gt_conn *c)
+{
+	return c->state == GT_CONN_CALL && c->call && c->call->req_done;
+}
+
+/* Feeds bytes of the client; stops at the end of a request whose call still runs. Returns how many
+ * were used. */
+static size_t feed(struct gt_conn *c, const char *data, size_t len)
+{
+	size_t at = 0;
+
+	while (!c->closed && c->state != GT_CONN_LINGER && !request_complete(c)) {
+		bool fresh = c->state == GT_CONN_HEAD && !gt_h1_started(&c->req);
+		struct gt_h1_body body;
+		size_t used;
+		enum gt_h1_event ev = gt_h1_feed(&c->req, data + at, len - at, &used, &body);
+
+		at += used;
+		if (fresh && gt_h1_started(&c->req))
+			arm(c, GT_GW_HEAD_MS);
+		if (ev == GT_H1_MORE)
+			break;
+		if (ev == GT_H1_BAD) {
+			refuse_bad(c);
+		} else if (ev == GT_H1_HEAD) {
+			c->keep = c->req.keep_alive && !c->gw->quiescing;
+			c->state = GT_CONN_CALL;
+			arm(c, GT_GW_STALL_MS);
+			gt_call_begin(c);
+		} else if (ev == GT_H1_DATA) {
+			gt_call_body(c->call, body.data, body.len);
+		} else {
+			gt_call_body_end(c->call);
+		}
+	}
+	return at;
+}
+
+static size_t wanted(const struct gt_conn *c)
+{
+	size_t unsent = gt_outq_unsent(&c->out);
+
+	if (c->state == GT_CONN_LINGER)
+		return unsent ? 0 : sizeof(c->gw->scratch);
+	if (c->state == GT_CONN_HEAD)
+		return unsent < GT_GW_BUFFER ? 16 * GT_KIB : 0;
+	return gt_call_body_room(c->call);
+}
+
+static bool client_ended(struct gt_conn *c)
+{
+	if (c->state == GT_CONN_CALL && c->call->state == GT_CALL_TUNNEL) {
+		c->call->tunnel_up_eof = true;
+		return true;
+	}
+	if (c->state == GT_CONN_HEAD && gt_outq_unsent(&c->out)) {
+		linger(c); /* it may still read the last answer */
+		return true;
+	}
+	gt_conn_close(c);
+	return false;
+}
+
+static void take(struct gt_conn *c, const char *data, size_t len)
+{
+	c->progress_ns = gt_gw_now(c->gw);
+	if (c->state == GT_CONN_LINGER)
+		return;
+	size_t used = feed(c, data, len);
+
+	if (!c->closed && used < len && c->state != GT_CONN_LINGER &&
+	    gt_buf_add(&c->in, data + used, len - used) < 0)
+		gt_conn_close(c);
+}
+
+/* Bytes of an upgraded connection pass unread. */
+static void take_tunnel(struct gt_conn *c, const char *data, size_t len)
+{
+	struct iovec part = { (char *)data, len };
+
+	c->progress_ns = gt_gw_now(c->gw);
+	if (gt_outq_add(&c->call->upq, &part, 1) < 0)
+		gt_conn_close(c);
+}
+
+static bool read_client(struct gt_conn *c)
+{
+	size_t room = GT_MIN(wanted(c), sizeof(c->gw->scratch));
+	bool tunnel = c->state == GT_CONN_CALL && c->call->state == GT_CALL_TUNNEL;
+
+	if (!room)
+		return false;
+	if (c->in.len) {
+		size_t n = GT_MIN(room, c->in.len);
+		gt_auto(buf) struct gt_buf in = c->in;
+
+		gt_buf_init(&c->in, c->in.max);
+		if (tunnel)
+			take_tunnel(c, in.data, n);
+		else
+			take(c, in.data, n);
+		if (!c->closed && n < in.len && gt_buf_add(&c->in, in.data + n, in.len - n) < 0)
+			gt_conn_close(c);
+		/* Nothing moved when the rest of a request is still to come. */
+		return !c->closed && c->in.len != in.len;
+	}
+	ssize_t n = gt_sock_read(&c->sock, c->gw->scratch, room);
+
+	if (n == -EAGAIN)
+		return false;
+	if (n == 0)
+		return client_ended(c);
+	if (n < 0) {
+		gt_conn_close(c);
+		return false;
+	}
+	if (tunnel)
+		take_tunnel(c, c->gw->scratch, (size_t)n);
+	else
+		take(c, c->gw->scratch, (size_t)n);
+	return true;
+}
+
+static void flush_client(struct gt_conn *c)
+{
+	size_t before = gt_outq_unsent(&c->out);
+
+	if (before && gt_sock_send(&c->sock, &c->out, NULL, 0) < 0) {
+		gt_conn_close(c);
+		return;
+	}
+	size_t after = gt_outq_unsent(&c->out);
+
+	if (after < before)
+		c->progress_ns = gt_gw_now(c->gw);
+	if (after || c->state != GT_CONN_LINGER)
+		return;
+	/* All is sent. Unread bytes would turn our close into a reset that can overtake the answer:
+	 * close only our side and read on until the client closes its own. */
+	if (c->whole && !c->in.len && !c->sock.can_read) {
+		gt_conn_close(c);
+	} else if (!c->shut) {
+		c->shut = true;
+		gt_buf_fini(&c->in);
+		shutdown(c->sock.fd, SHUT_WR);
+		arm(c, GT_GW_LINGER_MS);
+	}
+}
+
+static bool client_left(const struct gt_conn *c)
+{
+	return c->sock.hup && c->state == GT_CONN_CALL && c->call &&
+	       c->call->state != GT_CALL_TUNNEL;
+}
+
+static void run_later(void *arg)
+{
+	struct gt_conn *c = arg;
+
+	c->kicked = false;
+	if (!c->closed)
+		gt_conn_run(c);
+}
+
+void gt_conn_kick(struct gt_conn *c)
+{
+	if (c->kicked || c->closed)
+		return;
+	c->kicked = true;
+	gt_loop_defer(c->gw->loop, run_later, c);
+}
+
+static bool run_once(struct gt_conn *c)
+{
+	bool moved = false;
+
+	c->again = false;
+	if (client_left(c)) {
+		gt_conn_close(c);
+		return false;
+	}
+	if (c->call && c->call->up)
+		moved |= gt_relay_read(c->call);
+	if (!c->closed)
+		flush_client(c);
+	if (!c->closed)
+		moved |= read_client(c);
+	if (!c->closed && c->call && gt_relay_flush(c->call) < 0)
+		gt_relay_cut(c->call);
+	return moved || c->again;
+}
+
+void gt_conn_run(struct gt_conn *c)
+{
+	unsigned rounds = 0;
+
+	if (c->running) {
+		c->again = true;
+		return;
+	}
+	c->running = true;
+	while (!c->closed && run_once(c))
+		if (++rounds == GT_GW_PUMP_ROUNDS) {
+			gt_conn_kick(c); /* others first */
+			break;
+		}
+	c->running = false;
+	if (c->closed)
+		return;
+	if (!account(c)) {
+		gt_warn("gateway: buffers are full, a connection is cut (limit %llu bytes)",
+			(unsigned long long)c->gw->cfg.memory_bytes);
+		gt_conn_close(c);
+		return;
+	}
+	if (c->gw->quiescing && c->state == GT_CONN_HEAD && !gt_outq_unsent(&c->out) &&
+	    !c->in.len && !gt_h1_started(&c->req))
+		gt_conn_close(c);
+}
+
+static void on_event(struct gt_watch *w, unsigned events, void *arg)
+{
+	struct gt_conn *c = arg;
+
+	(void)w;
+	gt_sock_told(&c->sock, events);
+	gt_conn_run(c);
+}
+
+/* ---- time-outs ---- */
+
+/* While a call runs: is it the client that everything waits for? */
+static void watchdog(struct gt_conn *c)
+{
+	uint64_t now_ns = gt_gw_now(c->gw), limit_ns = GT_GW_STALL_MS * GT_NS_PER_MS;
+	bool owes_bytes = c->call && !c->call->req_done && c->call->state != GT_CALL_HELD &&
+			  gt_call_body_room(c->call);
+	bool owes_reading = gt_outq_unsent(&c->out) > 0;
+	struct gt_refusal why = GT_REFUSAL("request_timeout", "the body stopped coming for 60 s");
+
+	if ((!owes_bytes && !owes_reading) || now_ns < c->progress_ns) {
+		arm(c, GT_GW_STALL_MS);
+	} else if (now_ns - c->progress_ns < limit_ns) {
+		arm(c, (c->progress_ns + limit_ns - now_ns) / GT_NS_PER_MS + 1);
+	} else if (owes_reading || !c->call) {
+		gt_conn_close(c);
+	} else {
+		gt_call_refuse(c->call, &why);
+		gt_conn_kick(c);
+	}
+}
+
+static void on_timer(void *arg)
+{
+	struct gt_conn *c = arg;
+	struct gt_refusal why = GT_REFUSAL("request_timeout", "the head took longer than 10 s");
+	char id[GT_GW_REQUEST_ID + 1];
+
+	if (c->state == GT_CONN_CALL || (c->state == GT_CONN_LINGER && gt_outq_unsent(&c->out))) {
+		watchdog(c);
+	} else if (c->state == GT_CONN_LINGER || !gt_h1_started(&c->req)) {
+		gt_conn_close(c);
+	} else {
+		c->keep = false;
+		gt_request_id_make(NULL, id);
+		gt_answer_problem(c, &why, id, false);
+		linger(c);
+		gt_conn_run(c);
+	}
+}
+
+void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
+{
+	struct gt_conn *c = gt_alloc(sizeof(*c));
+
+	c->gw = gw;
+	c->progress_ns = gt_gw_now(gw);
+	gt_strcopy(c->peer, sizeof(c->peer), peer);
+	gt_h1_init(&c->req, GT_H1_REQUEST);
+	gt_buf_init(&c->in, 2 * GT_GW_BUFFER);
+	gt_outq_init(&c->out, 8 * GT_GW_BUFFER);
+	if (gt_sock_open(&c->sock, gw->loop, fd, on_event, c, NULL) < 0) {
+		free(c);
+		return;
+	}
+	DL_APPEND(gw->conns, c);
+	gw->n_conns++;
+	arm(c, GT_GW_IDLE_MS);
+}

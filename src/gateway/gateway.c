@@ -1,0 +1,253 @@
+/* gateway.c - the role: start, listening, drain, end. */
+#include "gw.h"
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define ACCEPTS_MAX    64 /* a round */
+#define NO_FD_PAUSE_MS 100
+
+/* ---- memory of what was closed ---- */
+
+static void reap(void *arg)
+{
+	struct gt_gateway *gw = arg;
+	struct gt_grave *g;
+
+	while ((g = gw->graves)) {
+		gw->graves = g->next;
+		free(g);
+	}
+}
+
+void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES)
+{
+	if (!gw->graves && !gw->freeing)
+		gt_loop_defer(gw->loop, reap, gw);
+	grave->next = gw->graves;
+	gw->graves = grave;
+}
+
+/* ---- listening ---- */
+
+static void accept_some(struct gt_watch *w, unsigned events, void *arg);
+
+static void set_accepting(struct gt_gateway *gw, bool on)
+{
+	if (!gw->listener || gw->accept_paused != on)
+		return;
+	if (gt_watch_set(gw->listener, on ? GT_EV_READ : 0, NULL) == 0)
+		gw->accept_paused = !on;
+}
+
+static void accept_again(void *arg)
+{
+	set_accepting(arg, true);
+}
+
+static void peer_text(const struct sockaddr_storage *ss, char out[INET6_ADDRSTRLEN])
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)ss;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)ss;
+
+	out[0] = '\0';
+	if (ss->ss_family == AF_INET)
+		inet_ntop(AF_INET, &v4->sin_addr, out, INET6_ADDRSTRLEN);
+	else if (ss->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+		inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], out, INET6_ADDRSTRLEN);
+	else if (ss->ss_family == AF_INET6)
+		inet_ntop(AF_INET6, &v6->sin6_addr, out, INET6_ADDRSTRLEN);
+}
+
+static void accept_some(struct gt_watch *w, unsigned events, void *arg)
+{
+	struct gt_gateway *gw = arg;
+	int one = 1;
+
+	(void)events;
+	for (int i = 0; i < ACCEPTS_MAX; i++) {
+		struct sockaddr_storage ss = { 0 };
+		socklen_t len = sizeof(ss);
+		char peer[INET6_ADDRSTRLEN];
+
+		if (gw->n_conns >= gw->cfg.connections_max) {
+			set_accepting(gw, false); /* the kernel's backlog holds the others */
+			return;
+		}
+		int fd = accept4(gt_watch_fd(w), (struct sockaddr *)&ss, &len,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+			set_accepting(gw, false);
+			gt_timer_set(gw->loop, &gw->accept_timer, NO_FD_PAUSE_MS, accept_again, gw);
+			return;
+		}
+		if (fd < 0 && errno == EAGAIN)
+			return;
+		if (fd < 0)
+			continue; /* that client is gone already */
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		peer_text(&ss, peer);
+		gt_conn_open(gw, fd, peer);
+	}
+}
+
+void gt_gw_conn_gone(struct gt_gateway *gw)
+{
+	gw->n_conns--;
+	if (gw->freeing)
+		return;
+	if (gw->accept_paused && !gt_timer_is_set(&gw->accept_timer))
+		set_accepting(gw, true);
+	if (gw->quiescing && gw->n_conns == 0)
+		gt_loop_stop(gw->loop);
+}
+
+int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err)
+{
+	int r = gt_loop_watch(gw->loop, gw->cfg.listen_fd, GT_EV_READ, accept_some, gw,
+			      &gw->listener, err);
+
+	return r < 0 ? gt_err_wrap(err, "listen for calls") : 0;
+}
+
+/* ---- drain ---- */
+
+static void drain_over(void *arg)
+{
+	struct gt_gateway *gw = arg;
+
+	gt_warn("gateway: %u connections are cut at the end of the drain", gw->n_conns);
+	gt_loop_stop(gw->loop);
+}
+
+void gt_gw_quiesce(struct gt_gateway *gw)
+{
+	struct gt_conn *c;
+
+	if (gw->quiescing) {
+		gt_loop_stop(gw->loop);
+		return;
+	}
+	gw->quiescing = true;
+	gt_watch_close(gw->listener);
+	gw->listener = NULL;
+	gt_info("gateway: draining %u connections", gw->n_conns);
+	if (gw->n_conns == 0)
+		gt_loop_stop(gw->loop);
+	gt_timer_set(gw->loop, &gw->drain_timer, gw->cfg.drain_ms, drain_over, gw);
+	DL_FOREACH (gw->conns, c) {
+		c->keep = false;
+		gt_conn_kick(c);
+	}
+}
+
+static void on_signal(int signo, void *arg)
+{
+	(void)signo;
+	gt_gw_quiesce(arg);
+}
+
+/* ---- all together ---- */
+
+int gt_gw_new(struct gt_loop *loop, const struct gt_gateway_config *cfg, struct gt_gateway **ret,
+	      struct gt_err *err)
+{
+	struct gt_gateway *gw = gt_alloc(sizeof(*gw));
+
+	gw->loop = loop;
+	gw->cfg = *cfg;
+	gw->cfg.name = cfg->name ? cfg->name : "local";
+	gw->cfg.api_path = cfg->api_path ? cfg->api_path : "run/api.sock";
+	gw->cfg.link_path = cfg->link_path ? cfg->link_path : "run/link.sock";
+	gw->cfg.dial_path = cfg->dial_path ? cfg->dial_path : "run/dial.sock";
+	gw->cfg.connections_max = cfg->connections_max ? cfg->connections_max : 10000;
+	gw->cfg.drain_ms = cfg->drain_ms ? cfg->drain_ms : 30000;
+	gw->cfg.memory_bytes = cfg->memory_bytes ? cfg->memory_bytes : 256 * GT_MIB;
+	gw->dialer.fd = -1;
+	gw->down_since_ns = gt_gw_now(gw);
+	if (strlen(gw->cfg.name) > GT_NAME_MAX) {
+		int r = gt_err_set(err, EINVAL, "bad_parameter", "gateway name \"%s\" is too long",
+				   gw->cfg.name);
+
+		free(gw);
+		return r;
+	}
+	*ret = gw;
+	return 0;
+}
+
+int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err)
+{
+	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/gateways/%s/routes",
+					      gw->cfg.name);
+	struct gt_ndjson_config config = {
+		.unix_path = gw->cfg.link_path,
+		.url = url,
+		.on_up = gt_routes_up,
+		.on_line = gt_routes_line,
+		.on_down = gt_routes_down,
+		.arg = gw,
+	};
+	int r = gt_http_client_new(gw->loop, &gw->http, err);
+
+	if (r < 0)
+		return r;
+	return gt_ndjson_watch_new(gw->loop, gw->http, &config, &gw->watch, err);
+}
+
+void gt_gw_free(struct gt_gateway *gw)
+{
+	if (!gw)
+		return;
+	gw->freeing = true;
+	while (gw->conns)
+		gt_conn_close(gw->conns);
+	gt_ndjson_watch_free(gw->watch);
+	gt_demander_stop(gw);
+	gt_http_client_free(gw->http);
+	gt_watch_close(gw->listener);
+	gt_timer_clear(gw->loop, &gw->accept_timer);
+	gt_timer_clear(gw->loop, &gw->drain_timer);
+	gt_dialer_close(gw);
+	gt_dialer_forget(gw);
+	gt_routes_free(gw);
+	reap(gw);
+	free(gw);
+}
+GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)
+GT_CLEANUP_TYPE(loop, struct gt_loop *, gt_loop_free)
+
+int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
+{
+	static const char ready[] = "READY\n";
+	gt_auto(loop) struct gt_loop *loop = NULL;
+	gt_auto(gateway) struct gt_gateway *gw = NULL;
+	sigset_t mask;
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	r = gt_loop_new(&loop, err);
+	if (r == 0)
+		r = gt_gw_new(loop, config, &gw, err);
+	if (r == 0)
+		r = gt_loop_signals(loop, &mask, on_signal, gw, err);
+	if (r == 0)
+		r = gt_gw_follow(gw, err);
+	if (r == 0)
+		r = gt_gw_listen(gw, err);
+	if (r < 0)
+		return r;
+	if (config->ready_fd >= 0 && write(config->ready_fd, ready, sizeof(ready) - 1) < 0)
+		gt_warn("gateway: the supervisor could not be told that it is ready: %s",
+			strerror(errno));
+	return gt_loop_run(loop, err);
+}

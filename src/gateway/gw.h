@@ -1,0 +1,304 @@
+/* gw.h - the structs of the gateway's loop thread and what its files offer each other.
+ *
+ *	gt_conn   a client connection		conn.c   (reads requests, writes answers)
+ *	gt_call   one request on it		call.c   (admission, queue, end), relay.c (the two
+ *pumps) gt_up     a connection to a replica or to control's API		up.c gt_fn     a
+ *function: queue, slots				fn.c (pure), routes.c (from the watch)
+ *
+ * Whatever is closed during a round of the loop keeps its memory until the round's end (gateway.c,
+ * gt_gw_bury), so that callers further up the stack may look at its `closed`. */
+#ifndef GANTRY_GATEWAY_GW_H
+#define GANTRY_GATEWAY_GW_H
+
+#include <netinet/in.h>
+#include <uthash.h>
+
+#include <gantry/base/log.h>
+#include <gantry/gateway/gateway.h>
+#include <gantry/http/http1.h>
+#include <gantry/http/watch.h>
+#include <gantry/wire/wire.h>
+
+#include "fn.h"
+#include "sock.h"
+
+#define GT_GW_BUFFER      (64 * GT_KIB) /* a blocked direction holds no more */
+#define GT_GW_OPENAI_MAX  (32 * GT_MIB) /* body read before the model is known */
+#define GT_GW_HEAD_MS     10000
+#define GT_GW_IDLE_MS     60000
+#define GT_GW_STALL_MS    60000 /* the client neither takes nor sends what is due */
+#define GT_GW_LINGER_MS   2000
+#define GT_GW_FIRST_MS    5000  /* calls are held so long before the first routes */
+#define GT_GW_REACH_MS    3000  /* how long an unreachable replica or control is tried again */
+#define GT_GW_STALE_MS    30000 /* /readyz: a watch down for longer is no longer fine */
+#define GT_GW_TRIES       3
+#define GT_GW_REQUEST_ID  64
+#define GT_GW_PUMP_ROUNDS 16 /* reads of one connection before others get their turn */
+
+struct gt_gateway;
+struct gt_call;
+
+/* Memory that must outlive the current stack. First member of what is buried. */
+struct gt_grave {
+	struct gt_grave *next;
+};
+
+enum gt_conn_state {
+	GT_CONN_HEAD, /* waits for a request, or reads its head */
+	GT_CONN_CALL,
+	GT_CONN_LINGER, /* answered and half-closed: reads until the client has seen it */
+};
+
+struct gt_conn {
+	struct gt_grave grave;
+	struct gt_conn *prev, *next;
+	struct gt_gateway *gw;
+	struct gt_sock sock;
+	struct gt_h1 req;
+	struct gt_buf in; /* read beyond the end of the current request */
+	struct gt_outq out;
+	struct gt_timer timer;
+	struct gt_call *call;
+	uint64_t progress_ns; /* last byte from or to the client */
+	size_t accounted;     /* bytes counted in gw->buffered */
+	enum gt_conn_state state;
+	bool closed, keep, running, again, kicked;
+	bool whole; /* the last request was read to its end */
+	bool shut;  /* our side is closed */
+	char peer[INET6_ADDRSTRLEN];
+};
+
+struct gt_up {
+	struct gt_grave grave;
+	struct gt_up *prev, *next; /* in target->idle */
+	struct gt_gateway *gw;
+	struct gt_sock sock;
+	struct gt_target *target; /* NULL: control's API */
+	struct gt_call *call;     /* NULL: idle */
+	uint64_t idle_since_ns;
+	bool reused, closed;
+};
+
+enum gt_call_state {
+	GT_CALL_HELD,    /* no routes known yet */
+	GT_CALL_COLLECT, /* reads the whole body to learn the model */
+	GT_CALL_QUEUED,
+	GT_CALL_PAUSED,  /* waits to try again */
+	GT_CALL_DIALING, /* the broker makes a connection */
+	GT_CALL_SENT,    /* connected or connecting; no answer yet */
+	GT_CALL_STREAM,  /* the head of the answer was passed on */
+	GT_CALL_TUNNEL,  /* websocket */
+	GT_CALL_DONE,    /* the answer is complete on our side */
+};
+
+enum gt_way { /* where a request goes; see path.c */
+	      GT_WAY_FUNCTION,
+	      GT_WAY_OPENAI,
+	      GT_WAY_CONTROL,
+	      GT_WAY_LINK,
+	      GT_WAY_LIVEZ,
+	      GT_WAY_READYZ,
+	      GT_WAY_SERVER, /* OPTIONS * */
+};
+
+struct gt_call {
+	struct gt_grave grave;
+	struct gt_call *prev, *next; /* in gw->held */
+	struct gt_waiter waiter;
+	struct gt_gateway *gw;
+	struct gt_conn *conn;
+	enum gt_way way;
+	enum gt_call_state state;
+	struct gt_fn *fn;
+	struct gt_target *target; /* its slot is held */
+	struct gt_up *up;
+	struct gt_dial *dial;
+	struct gt_h1 resp;
+	struct gt_outq upq; /* to the replica: head and body */
+	struct gt_timer timer;
+	char request_id[GT_GW_REQUEST_ID + 1];
+	char replica[GT_REPLICA_ID_SIZE]; /* that answers; kept after the slot was given back */
+	uint32_t revision;
+	bool authed, req_done, counted;
+	bool chunk_up, chunk_down;             /* bodies are written in chunks */
+	bool continued;                        /* 100 Continue was sent */
+	bool refused;                          /* the body is no longer wanted: read and dropped */
+	bool tunnel_up_eof, tunnel_down_eof;   /* the client, the replica will send no more */
+	bool tunnel_up_shut, tunnel_down_shut; /* and the other side was told so */
+	unsigned tries, interims;
+	uint64_t begun_ns, wait_until_ns, slot_ns, wait_ns, start_ns;
+	uint64_t retry_at_ns, retry_until_ns, deadline_ns;
+	uint64_t body_bytes, down_bytes, body_max;
+	int status;
+};
+
+struct gt_dial {
+	struct gt_dial *prev, *next;
+	struct gt_call *call; /* NULL: cancelled; its answer is closed */
+	struct gt_dial_ask *ask;
+	bool sent;
+};
+
+struct gt_route_fn {
+	struct gt_grave grave;
+	struct gt_fn fn;
+	UT_hash_handle hh; /* by fn.stats.function */
+};
+
+struct gt_model {
+	char name[GT_MODEL_NAME_MAX + 1];
+	struct gt_fn *fn;
+	UT_hash_handle hh;
+};
+
+struct gt_gateway {
+	struct gt_loop *loop;
+	struct gt_gateway_config cfg; /* defaults filled in */
+	struct gt_http_client *http;
+	struct gt_ndjson_watch *watch;
+	struct gt_watch *listener;
+	struct gt_timer accept_timer, drain_timer;
+	struct gt_grave *graves;
+	/* routes.c */
+	struct gt_route_fn *fns;
+	struct gt_model *models;
+	char (*tokens)[GT_TOKEN_HASH_HEX];
+	size_t n_tokens;
+	uint64_t epoch;
+	bool synced, watch_up;
+	uint64_t down_since_ns;
+	struct gt_call *held;
+	/* connections */
+	struct gt_conn *conns;
+	uint32_t n_conns;
+	bool accept_paused, quiescing, freeing;
+	size_t buffered;
+	/* dial.c */
+	struct {
+		int fd; /* -1 = not connected */
+		struct gt_watch *watch;
+		struct gt_dial *asks;
+		uint32_t tag;
+	} dialer;
+	/* demand.c */
+	struct {
+		struct gt_http_call *post;
+		struct gt_timer timer;
+		bool full, urgent, dirty;
+	} demand;
+	char scratch[64 * GT_KIB];
+};
+
+/* gateway.c */
+GT_MUST_USE int gt_gw_new(struct gt_loop *loop, const struct gt_gateway_config *cfg,
+			  struct gt_gateway **ret, struct gt_err *err);
+void gt_gw_free(struct gt_gateway *gw); /* NULL is fine; cuts what is open */
+GT_MUST_USE int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err);
+/* Connects to control: routes come in, demand goes out. Without it nothing is known or told. */
+GT_MUST_USE int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err);
+void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES);
+void gt_gw_conn_gone(struct gt_gateway *gw); /* one client connection fewer */
+void gt_gw_quiesce(struct gt_gateway *gw);
+static inline uint64_t gt_gw_now(const struct gt_gateway *gw)
+{
+	return gt_loop_now_ns(gw->loop);
+}
+
+/* routes.c */
+void gt_routes_line(const char *line, size_t len, void *gw); /* one line of the watch */
+void gt_routes_up(void *gw);
+void gt_routes_down(const struct gt_err *why, void *gw);
+struct gt_fn *gt_routes_function(struct gt_gateway *gw, const char *name, size_t len);
+struct gt_fn *gt_routes_model(struct gt_gateway *gw, const char *model);
+bool gt_routes_any_public_model(struct gt_gateway *gw);
+bool gt_routes_token(const struct gt_gateway *gw, const struct gt_h1 *req); /* a valid one */
+void gt_routes_free(struct gt_gateway *gw);
+/* Runs whoever can run now. */
+void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn);
+void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn); /* frees fn when it is unused */
+
+/* conn.c */
+void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
+void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
+void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
+void gt_conn_kick(struct gt_conn *c);  /* the same from a callback of another socket or a timer */
+void gt_conn_next(struct gt_conn *c);  /* the call ended: next request, or close */
+
+/* path.c: pure */
+struct gt_path {
+	enum gt_way way;
+	const char *function; /* in the target; not terminated */
+	size_t function_len;
+	size_t rest; /* where the replica's target starts; a '/' may be missing there */
+};
+struct gt_path gt_path_read(const struct gt_h1 *req);
+void gt_request_id_make(const struct gt_h1 *req, char out[GT_GW_REQUEST_ID + 1]);
+
+/* answer.c */
+struct gt_refusal {
+	const char *slug;
+	const char *detail;
+	int64_t retry_after_s; /* -1 = none */
+	const struct gt_end *end;
+	uint64_t limit;
+	const char *path;
+};
+#define GT_REFUSAL(slug_, detail_) \
+	((struct gt_refusal){ .slug = (slug_), .detail = (detail_), .retry_after_s = -1 })
+/* Writes a whole answer into the connection's queue. */
+int gt_answer_problem(struct gt_conn *c, const struct gt_refusal *why, const char *request_id,
+		      bool openai);
+int gt_answer_json(struct gt_conn *c, int status, const char *body, size_t len,
+		   const char *request_id);
+
+/* call.c */
+void gt_call_begin(struct gt_conn *c); /* the head of a request is in c->req */
+void gt_call_route(struct gt_call *call);
+void gt_call_body(struct gt_call *call, const char *data, size_t len);
+void gt_call_body_end(struct gt_call *call);
+size_t gt_call_body_room(const struct gt_call *call); /* bytes to read from the client now */
+void gt_call_got_slot(struct gt_call *call, struct gt_target *t);
+void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why);
+void gt_call_refuse_start(struct gt_call *call); /* the function's start failed */
+void gt_call_arm(struct gt_call *call);          /* the timer for its state */
+void gt_call_free_slot(struct gt_call *call);
+/* The answer is complete on our side, or the client is gone: gives everything back but the queue of
+ * bytes to the client. */
+void gt_call_finish(struct gt_call *call);
+void gt_call_free(struct gt_call *call);
+
+/* relay.c */
+void gt_relay_connect(struct gt_call *call); /* a slot is held, or the way is control */
+void gt_relay_attach(struct gt_call *call, struct gt_up *up);
+void gt_relay_dial_failed(struct gt_call *call, int error);
+void gt_relay_retry(struct gt_call *call); /* the pause is over */
+int gt_relay_flush(struct gt_call *call);  /* to the replica */
+bool gt_relay_read(struct gt_call *call);  /* from the replica; true = something moved */
+void gt_relay_cut(struct gt_call *call);   /* the answer can not be completed: closes the client */
+
+/* head.c: heads on their way up and down */
+int gt_head_up(struct gt_call *call);
+int gt_head_down(struct gt_call *call);
+int gt_head_interim(struct gt_call *call);
+
+/* up.c */
+struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t);
+void gt_up_close(struct gt_up *up);
+void gt_up_park(struct gt_up *up); /* becomes idle in its target's pool */
+struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns);
+void gt_up_retire(struct gt_target *t);
+int gt_up_connect_api(struct gt_gateway *gw); /* fd or -errno */
+
+/* dial.c */
+void gt_dialer_ask(struct gt_call *call, const char *replica, uint16_t port);
+void gt_dialer_cancel(struct gt_dial *dial);
+void gt_dialer_close(struct gt_gateway *gw);
+void gt_dialer_forget(struct gt_gateway *gw); /* frees the questions; their calls are gone */
+
+/* demand.c */
+void gt_demander_changed(struct gt_gateway *gw, bool urgent);
+void gt_demander_resync(struct gt_gateway *gw); /* the next post tells everything */
+void gt_demander_build(struct gt_gateway *gw, bool full, struct gt_demand *d);
+void gt_demander_stop(struct gt_gateway *gw);
+
+#endif

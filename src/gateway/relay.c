@@ -1,0 +1,373 @@
+/* relay.c - a call and its upstream connection: getting one, the two directions, what happens when
+ * it breaks. */
+#include "gw.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define PAUSE_MS     20 /* between tries to reach a replica or control */
+#define REPLAY_MAX   (128 * GT_KIB)
+#define INTERIMS_MAX 16
+
+static void refuse(struct gt_call *call, const char *slug, const char *detail)
+{
+	struct gt_refusal why = GT_REFUSAL(slug, detail);
+
+	if (call->way == GT_WAY_CONTROL && !strcmp(slug, "unavailable"))
+		why.retry_after_s = 1;
+	gt_call_refuse(call, &why);
+}
+
+void gt_relay_cut(struct gt_call *call)
+{
+	struct linger reset = { .l_onoff = 1 };
+
+	/* Where only the end of the connection ends the body, a plain close would look complete. */
+	if (!call->chunk_down && call->resp.framing != GT_H1_LENGTH)
+		setsockopt(call->conn->sock.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	call->status = 0;
+	gt_conn_close(call->conn);
+}
+
+/* ---- getting a connection ---- */
+
+/* Not reachable right now: again a little later, for a while. */
+static void pause_call(struct gt_call *call, int error)
+{
+	uint64_t now_ns = gt_gw_now(call->gw);
+	char detail[160];
+
+	if (!call->retry_until_ns)
+		call->retry_until_ns = now_ns + GT_GW_REACH_MS * GT_NS_PER_MS;
+	if (now_ns >= call->retry_until_ns) {
+		bool control = call->way == GT_WAY_CONTROL;
+
+		snprintf(detail, sizeof(detail), "%s%s could not be reached: %s",
+			 control ? "control" : "replica ", control ? "" : call->replica,
+			 strerror(error));
+		refuse(call, control ? "unavailable" : "replica_lost", detail);
+		return;
+	}
+	call->state = GT_CALL_PAUSED;
+	call->retry_at_ns = now_ns + PAUSE_MS * GT_NS_PER_MS;
+	gt_call_arm(call);
+}
+
+/* Back to the head of the queue: the same or another replica takes it. */
+static void requeue(struct gt_call *call)
+{
+	if (call->fn->gone) {
+		refuse(call, "function_not_found",
+		       "the function was deleted while the call waited");
+		return;
+	}
+	gt_strcopy(call->waiter.avoid, sizeof(call->waiter.avoid), call->replica);
+	call->state = GT_CALL_QUEUED;
+	call->upq.sent = 0;
+	gt_h1_reset(&call->resp);
+	gt_fn_rejoin(call->fn, &call->waiter);
+	gt_call_arm(call);
+	gt_call_free_slot(call); /* pumps the queue */
+	gt_routes_pump(call->gw, call->fn);
+}
+
+void gt_relay_retry(struct gt_call *call)
+{
+	if (call->way == GT_WAY_CONTROL)
+		gt_relay_connect(call);
+	else
+		requeue(call);
+}
+
+static void connect_control(struct gt_call *call)
+{
+	int fd = gt_up_connect_api(call->gw);
+	struct gt_up *up = fd < 0 ? NULL : gt_up_open(call->gw, fd, NULL);
+
+	call->slot_ns = gt_gw_now(call->gw);
+	if (up)
+		gt_relay_attach(call, up);
+	else
+		pause_call(call, fd < 0 ? -fd : ENOMEM);
+}
+
+void gt_relay_connect(struct gt_call *call)
+{
+	struct gt_up *up;
+
+	if (call->way == GT_WAY_CONTROL) {
+		connect_control(call);
+		return;
+	}
+	up = gt_up_take(call->target, gt_h1_idempotent(&call->conn->req), gt_gw_now(call->gw));
+	if (up) {
+		gt_relay_attach(call, up);
+		return;
+	}
+	call->state = GT_CALL_DIALING;
+	gt_call_arm(call);
+	gt_dialer_ask(call, call->replica, call->fn->route.port);
+}
+
+void gt_relay_attach(struct gt_call *call, struct gt_up *up)
+{
+	call->up = up;
+	up->call = call;
+	call->state = GT_CALL_SENT;
+	gt_call_arm(call);
+	gt_conn_kick(call->conn);
+}
+
+void gt_relay_dial_failed(struct gt_call *call, int error)
+{
+	pause_call(call, error);
+}
+
+/* ---- when it breaks ---- */
+
+static bool nothing_sent(const struct gt_call *call)
+{
+	return call->upq.keep && call->upq.sent == 0;
+}
+
+static void lost(struct gt_call *call, int error)
+{
+	struct gt_up *up = call->up;
+	bool reused = up->reused, unsent = nothing_sent(call);
+	bool silent = !gt_h1_started(&call->resp) && !call->interims;
+	bool again = silent && call->upq.keep && (unsent || gt_h1_idempotent(&call->conn->req));
+	char detail[160];
+
+	call->up = NULL;
+	up->call = NULL;
+	gt_up_close(up);
+	if (call->state >= GT_CALL_STREAM) {
+		gt_relay_cut(call);
+	} else if (call->way == GT_WAY_CONTROL) {
+		call->upq.sent = again ? 0 : call->upq.sent;
+		if (again)
+			pause_call(call, error ? error : ECONNRESET);
+		else
+			refuse(call, "unavailable",
+			       "control went away while it served the request");
+	} else if (again && unsent && !reused) {
+		pause_call(call, error ? error : ECONNRESET);
+	} else if (again && reused && ++call->tries < GT_GW_TRIES) {
+		requeue(call);
+	} else {
+		snprintf(detail, sizeof(detail), "replica %s closed the connection %s (%s)",
+			 call->replica, silent ? "without an answer" : "inside the answer's head",
+			 error ? strerror(error) : "end of stream");
+		refuse(call, "replica_lost", detail);
+	}
+}
+
+/* ---- to the replica ---- */
+
+static void tunnel_ends(struct gt_call *call)
+{
+	if (call->tunnel_up_eof && !gt_outq_unsent(&call->upq) && !call->tunnel_up_shut) {
+		call->tunnel_up_shut = true;
+		shutdown(call->up->sock.fd, SHUT_WR);
+	}
+	if (call->tunnel_down_eof && !gt_outq_unsent(&call->conn->out) && !call->tunnel_down_shut) {
+		call->tunnel_down_shut = true;
+		shutdown(call->conn->sock.fd, SHUT_WR);
+	}
+	if (call->tunnel_up_shut && call->tunnel_down_shut)
+		gt_conn_close(call->conn);
+}
+
+int gt_relay_flush(struct gt_call *call)
+{
+	struct gt_up *up = call->up;
+
+	if (!up || call->state == GT_CALL_DONE)
+		return 0;
+	if (call->upq.keep && call->way != GT_WAY_OPENAI && call->upq.buf.len > REPLAY_MAX)
+		gt_outq_forget(&call->upq); /* too much to keep for a second try */
+	int r = gt_outq_unsent(&call->upq) ? gt_sock_send(&up->sock, &call->upq, NULL, 0) : 0;
+
+	if (r < 0 && nothing_sent(call)) {
+		lost(call, -r);
+		return 0;
+	}
+	if (r < 0) {
+		/* It may have answered before it closed: the body is dropped, the answer read. */
+		call->refused = true;
+		gt_outq_fini(&call->upq);
+		up->sock.can_read = true;
+	}
+	if (call->state == GT_CALL_TUNNEL)
+		tunnel_ends(call);
+	return 0;
+}
+
+/* ---- from the replica ---- */
+
+static void bad_answer(struct gt_call *call, const char *why)
+{
+	char detail[200];
+
+	snprintf(detail, sizeof(detail), "%s %s sent no valid HTTP: %s",
+		 call->way == GT_WAY_CONTROL ? "control" : "replica", call->replica, why);
+	refuse(call, "bad_gateway", detail);
+}
+
+/* The answer is complete; `clean` = the connection may serve another call. */
+static void complete(struct gt_call *call, bool clean)
+{
+	struct gt_conn *c = call->conn;
+	struct gt_up *up = call->up;
+	struct iovec last = { (char *)"0\r\n\r\n", 5 };
+
+	if (call->chunk_down && gt_outq_add(&c->out, &last, 1) < 0) {
+		gt_relay_cut(call);
+		return;
+	}
+	call->up = NULL;
+	up->call = NULL;
+	clean = clean && call->resp.keep_alive && call->req_done && !call->refused &&
+		!gt_outq_unsent(&call->upq) && !up->sock.hup;
+	c->keep = c->keep && call->req_done;
+	if (clean && call->target && !call->target->gone)
+		gt_up_park(up);
+	else
+		gt_up_close(up);
+	gt_call_finish(call);
+}
+
+/* What follows a 101 is not HTTP. */
+static int start_tunnel(struct gt_call *call)
+{
+	call->state = GT_CALL_TUNNEL;
+	call->conn->keep = false;
+	gt_outq_forget(&call->upq);
+	gt_call_arm(call);
+	return gt_head_down(call);
+}
+
+/* 0; 1 = the message was refused and the call is over; -errno. */
+static int on_head(struct gt_call *call)
+{
+	const struct gt_h1 *resp = &call->resp;
+	const struct gt_h1 *req = &call->conn->req;
+	bool wanted = resp->status != 100 || (req->expect_continue && !call->continued);
+
+	if (resp->status == 101) {
+		if (resp->websocket && req->websocket && call->way == GT_WAY_FUNCTION) {
+			call->status = 101;
+			return start_tunnel(call);
+		}
+		bad_answer(call, "it switches protocols without being asked");
+		return 1;
+	}
+	if (resp->status < 200) {
+		if (++call->interims > INTERIMS_MAX) {
+			bad_answer(call, "too many interim answers");
+			return 1;
+		}
+		return wanted && req->minor == 1 ? gt_head_interim(call) : 0;
+	}
+	call->status = resp->status;
+	call->state = GT_CALL_STREAM;
+	gt_call_arm(call);
+	return gt_head_down(call);
+}
+
+static int down(struct gt_call *call, const char *data, size_t len)
+{
+	struct gt_conn *c = call->conn;
+	char size[GT_H1_CHUNK_HEAD];
+	struct iovec parts[3] = { { 0 }, { (char *)data, len }, { 0 } };
+
+	if (call->chunk_down) {
+		parts[0] = (struct iovec){ size, gt_h1_chunk_head(len, size) };
+		parts[2] = (struct iovec){ (char *)"\r\n", 2 };
+	}
+	call->down_bytes += len;
+	c->progress_ns = gt_outq_unsent(&c->out) ? c->progress_ns : gt_gw_now(call->gw);
+	return gt_sock_send(&c->sock, &c->out, parts, 3);
+}
+
+/* One event of the reader. 0 = go on; 1 = the call is over or changed hands; -errno. */
+static int on_event(struct gt_call *call, enum gt_h1_event ev, const struct gt_h1_body *body,
+		    size_t left)
+{
+	switch (ev) {
+	case GT_H1_HEAD:
+		return on_head(call);
+	case GT_H1_DATA:
+		return down(call, body->data, body->len);
+	case GT_H1_BAD:
+		bad_answer(call, call->resp.why);
+		return 1;
+	default: /* GT_H1_END */
+		if (call->resp.status < 200) {
+			gt_h1_reset(&call->resp);
+			return 0;
+		}
+		complete(call, left == 0);
+		return 1;
+	}
+}
+
+static void take(struct gt_call *call, const char *data, size_t len)
+{
+	struct gt_conn *c = call->conn;
+	size_t at = 0;
+	int r = 0;
+
+	if (call->upq.keep)
+		gt_outq_forget(&call->upq); /* it answers: no second try any more */
+	while (r == 0 && call->state != GT_CALL_TUNNEL) {
+		struct gt_h1_body body;
+		size_t used;
+		enum gt_h1_event ev = gt_h1_feed(&call->resp, data + at, len - at, &used, &body);
+
+		at += used;
+		if (ev == GT_H1_MORE)
+			return;
+		r = on_event(call, ev, &body, len - at);
+	}
+	if (r == 0 && at < len) {
+		struct iovec part = { (char *)data + at, len - at };
+
+		call->down_bytes += len - at;
+		r = gt_sock_send(&c->sock, &c->out, &part, 1);
+	}
+	if (r < 0)
+		gt_relay_cut(call);
+}
+
+static void upstream_ended(struct gt_call *call, int error)
+{
+	if (call->state == GT_CALL_TUNNEL && !error) {
+		call->tunnel_down_eof = true;
+		return;
+	}
+	if (!error && call->state == GT_CALL_STREAM && gt_h1_eof(&call->resp) == GT_H1_END)
+		complete(call, false);
+	else
+		lost(call, error);
+}
+
+bool gt_relay_read(struct gt_call *call)
+{
+	size_t unsent = gt_outq_unsent(&call->conn->out);
+	size_t room = unsent < GT_GW_BUFFER ? GT_GW_BUFFER - unsent : 0;
+
+	if (!room || !call->up || call->tunnel_down_eof)
+		return false;
+	ssize_t n = gt_sock_read(&call->up->sock, call->gw->scratch,
+				 GT_MIN(room, sizeof(call->gw->scratch)));
+
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0)
+		upstream_ended(call, (int)-n);
+	else
+		take(call, call->gw->scratch, (size_t)n);
+	return true;
+}

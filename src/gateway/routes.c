@@ -1,0 +1,283 @@
+/* routes.c - what control says: functions with their replicas, models, tokens. Kept when control is
+ * away, so that warm calls go on. */
+#include "gw.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <utlist.h>
+
+#include <gantry/http/digest.h>
+
+#define TOKEN_MAX 512
+
+static struct gt_route_fn *find(struct gt_gateway *gw, const char *name, size_t len)
+{
+	struct gt_route_fn *rf = NULL;
+
+	HASH_FIND(hh, gw->fns, name, len, rf);
+	return rf;
+}
+
+struct gt_fn *gt_routes_function(struct gt_gateway *gw, const char *name, size_t len)
+{
+	struct gt_route_fn *rf = find(gw, name, len);
+
+	return rf && !rf->fn.gone ? &rf->fn : NULL;
+}
+
+struct gt_fn *gt_routes_model(struct gt_gateway *gw, const char *model)
+{
+	struct gt_model *m = NULL;
+
+	HASH_FIND_STR(gw->models, model, m);
+	return m && !m->fn->gone ? m->fn : NULL;
+}
+
+bool gt_routes_any_public_model(struct gt_gateway *gw)
+{
+	struct gt_model *m, *next;
+
+	HASH_ITER (hh, gw->models, m, next)
+		if (!m->fn->gone && m->fn->route.access == GT_ACCESS_PUBLIC)
+			return true;
+	return false;
+}
+
+/* ---- tokens ---- */
+
+bool gt_routes_token(const struct gt_gateway *gw, const struct gt_h1 *req)
+{
+	static const char scheme[] = "bearer ";
+	const struct gt_h1_field *f = gt_h1_find(req, GT_H1_AUTHORIZATION);
+	char hex[GT_SHA256_HEX_SIZE];
+	bool found = false;
+
+	if (!f || f->value.len < sizeof(scheme) || f->value.len > TOKEN_MAX)
+		return false;
+	const char *v = gt_h1_text(req, f->value);
+	size_t at = sizeof(scheme) - 1;
+
+	if (strncasecmp(v, scheme, at) != 0)
+		return false;
+	while (at < f->value.len && v[at] == ' ')
+		at++;
+	gt_sha256_hex(v + at, f->value.len - at, hex);
+	for (size_t i = 0; i < gw->n_tokens; i++) /* all of them, in the same time */
+		found |= gt_secret_equal(gw->tokens[i], hex, GT_SHA256_HEX_SIZE);
+	return found;
+}
+
+static void take_tokens(struct gt_gateway *gw, struct gt_line *line)
+{
+	free(gw->tokens);
+	gw->tokens = line->tokens;
+	gw->n_tokens = line->n_tokens;
+	line->tokens = NULL;
+	line->n_tokens = 0;
+}
+
+/* ---- models ---- */
+
+static void forget_models(struct gt_gateway *gw, const struct gt_fn *fn)
+{
+	struct gt_model *m, *next;
+
+	HASH_ITER (hh, gw->models, m, next) {
+		if (fn && m->fn != fn)
+			continue;
+		HASH_DEL(gw->models, m);
+		free(m);
+	}
+}
+
+static void learn_models(struct gt_gateway *gw, struct gt_fn *fn)
+{
+	forget_models(gw, fn);
+	for (size_t i = 0; i < fn->route.n_models; i++) {
+		struct gt_model *m = NULL;
+
+		HASH_FIND_STR(gw->models, fn->route.models[i], m);
+		if (m)
+			continue; /* control allows one owner; the first keeps it until it goes */
+		m = gt_alloc(sizeof(*m));
+		gt_strcopy(m->name, sizeof(m->name), fn->route.models[i]);
+		m->fn = fn;
+		HASH_ADD_STR(gw->models, name, m);
+	}
+}
+
+/* ---- functions ---- */
+
+static struct gt_call *call_of(struct gt_waiter *w)
+{
+	return GT_CONTAINER(w, struct gt_call, waiter);
+}
+
+void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn)
+{
+	struct gt_waiter *w;
+	struct gt_target *t;
+
+	while (gt_fn_next(fn, gt_gw_now(gw), &w, &t))
+		gt_call_got_slot(call_of(w), t);
+}
+
+static void refuse_all(struct gt_fn *fn, void (*refuse)(struct gt_call *))
+{
+	while (fn->waiters)
+		refuse(call_of(fn->waiters));
+}
+
+static void refuse_gone(struct gt_call *call)
+{
+	struct gt_refusal why = GT_REFUSAL("function_not_found",
+					   "the function was deleted while the call waited");
+
+	gt_call_refuse(call, &why);
+}
+
+void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn)
+{
+	struct gt_route_fn *rf = GT_CONTAINER(fn, struct gt_route_fn, fn);
+
+	if (!gt_fn_unused(fn))
+		return;
+	forget_models(gw, fn);
+	HASH_DEL(gw->fns, rf);
+	gt_fn_fini(fn);
+	gt_gw_bury(gw, &rf->grave);
+}
+
+static void gone(struct gt_gateway *gw, struct gt_fn *fn)
+{
+	if (fn->gone)
+		return;
+	gt_fn_retire(fn, gt_gw_now(gw));
+	if (fn->waiters)
+		refuse_all(fn, refuse_gone); /* the last one sweeps it */
+	else
+		gt_routes_sweep(gw, fn);
+}
+
+/* Takes what the route holds. */
+static void apply(struct gt_gateway *gw, struct gt_route *route)
+{
+	struct gt_route_fn *rf = find(gw, route->function, strlen(route->function));
+
+	if (!rf) {
+		rf = gt_alloc(sizeof(*rf));
+		gt_fn_init(&rf->fn, route->function, gt_gw_now(gw));
+		rf->fn.retire = gt_up_retire;
+		HASH_ADD_KEYPTR(hh, gw->fns, rf->fn.stats.function, strlen(route->function), rf);
+	}
+	unsigned found = gt_fn_apply(&rf->fn, route, gt_gw_now(gw));
+
+	rf->fn.seen = true;
+	learn_models(gw, &rf->fn);
+	if (found & GT_FN_FAILED)
+		refuse_all(&rf->fn, gt_call_refuse_start);
+	if (found & GT_FN_FREED)
+		gt_routes_pump(gw, &rf->fn);
+	if (found & GT_FN_DRAINED)
+		gt_demander_changed(gw, true);
+}
+
+static void snapshot(struct gt_gateway *gw, struct gt_line *line)
+{
+	struct gt_route_fn *rf, *next;
+	struct gt_call *call;
+
+	HASH_ITER (hh, gw->fns, rf, next)
+		rf->fn.seen = false;
+	take_tokens(gw, line);
+	for (size_t i = 0; i < line->n_routes; i++)
+		apply(gw, &line->routes[i]);
+	HASH_ITER (hh, gw->fns, rf, next)
+		if (!rf->fn.seen)
+			gone(gw, &rf->fn);
+	gw->synced = true;
+	while ((call = gw->held)) { /* calls that came before the first routes */
+		DL_DELETE(gw->held, call);
+		call->state = GT_CALL_SENT;
+		gt_timer_clear(gw->loop, &call->timer);
+		gt_conn_kick(call->conn);
+		gt_call_route(call);
+	}
+	gt_demander_resync(gw);
+}
+
+static void take_line(struct gt_gateway *gw, struct gt_line *line)
+{
+	struct gt_fn *fn;
+
+	switch (line->type) {
+	case GT_LINE_SNAPSHOT:
+		if (line->epoch < gw->epoch) {
+			gt_warn("gateway: routes of an older control (epoch %llu) are ignored",
+				(unsigned long long)line->epoch);
+			break;
+		}
+		gw->epoch = line->epoch;
+		snapshot(gw, line);
+		break;
+	case GT_LINE_ROUTE:
+		for (size_t i = 0; i < line->n_routes && gw->synced; i++)
+			apply(gw, &line->routes[i]);
+		break;
+	case GT_LINE_GONE:
+		fn = gt_routes_function(gw, line->name, strlen(line->name));
+		if (fn)
+			gone(gw, fn);
+		break;
+	case GT_LINE_TOKENS:
+		take_tokens(gw, line);
+		break;
+	default:
+		break;
+	}
+}
+
+void gt_routes_line(const char *text, size_t len, void *arg)
+{
+	struct gt_gateway *gw = arg;
+	struct gt_line line = { 0 };
+	struct gt_err err = { 0 };
+
+	if (gt_line_read(text, len, &line, &err) < 0) {
+		gt_error("gateway: a line of the routes watch is ignored: %s", err.text);
+		return;
+	}
+	take_line(gw, &line);
+	gt_line_fini(&line);
+}
+
+void gt_routes_up(void *arg)
+{
+	struct gt_gateway *gw = arg;
+
+	gw->watch_up = true;
+	gt_info("gateway: connected to control");
+}
+
+void gt_routes_down(const struct gt_err *why, void *arg)
+{
+	struct gt_gateway *gw = arg;
+
+	gw->watch_up = false;
+	gw->down_since_ns = gt_gw_now(gw);
+	gt_warn("gateway: control is away, known routes stay in use: %s", why ? why->text : "");
+}
+
+void gt_routes_free(struct gt_gateway *gw)
+{
+	struct gt_route_fn *rf, *next;
+
+	forget_models(gw, NULL);
+	HASH_ITER (hh, gw->fns, rf, next) {
+		HASH_DEL(gw->fns, rf);
+		gt_fn_fini(&rf->fn);
+		free(rf);
+	}
+	free(gw->tokens);
+}

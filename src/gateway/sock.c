@@ -1,0 +1,142 @@
+/* sock.c - reading and writing of edge-triggered sockets. */
+#include "sock.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#define PARTS_MAX 4
+
+int gt_sock_open(struct gt_sock *s, struct gt_loop *loop, int fd GT_TAKES, gt_watch_fn *fn,
+		 void *arg, struct gt_err *err)
+{
+	*s = (struct gt_sock){ .fd = fd };
+	int r = gt_loop_watch(loop, fd, GT_EV_READ | GT_EV_WRITE | GT_EV_HANGUP | GT_EV_EDGE, fn,
+			      arg, &s->watch, err);
+
+	if (r < 0)
+		s->fd = gt_close(fd);
+	return r;
+}
+
+void gt_sock_close(struct gt_sock *s)
+{
+	gt_watch_close(s->watch);
+	gt_close(s->fd);
+	*s = (struct gt_sock){ .fd = -1 };
+}
+
+void gt_sock_told(struct gt_sock *s, unsigned events)
+{
+	s->can_read |= (events & (GT_EV_READ | GT_EV_HANGUP)) != 0;
+	s->can_write |= (events & GT_EV_WRITE) != 0;
+	s->hup |= (events & GT_EV_HANGUP) != 0;
+}
+
+ssize_t gt_sock_read(struct gt_sock *s, void *buf, size_t len)
+{
+	ssize_t n;
+
+	if (!s->can_read)
+		return -EAGAIN;
+	do
+		n = recv(s->fd, buf, len, 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		n = -errno;
+		s->can_read = n != -EAGAIN;
+	} else if ((size_t)n < len && !s->hup) {
+		s->can_read = false; /* a short read emptied it; the next edge will tell */
+	}
+	return n;
+}
+
+void gt_outq_init(struct gt_outq *q, size_t max)
+{
+	*q = (struct gt_outq){ 0 };
+	gt_buf_init(&q->buf, max);
+}
+
+void gt_outq_fini(struct gt_outq *q)
+{
+	size_t max = q->buf.max;
+
+	gt_buf_fini(&q->buf);
+	gt_outq_init(q, max);
+}
+
+void gt_outq_forget(struct gt_outq *q)
+{
+	q->keep = false;
+	if (q->sent == q->buf.len) {
+		gt_outq_fini(q); /* idle connections hold no buffer */
+	} else if (q->sent) {
+		gt_buf_consume(&q->buf, q->sent);
+		q->sent = 0;
+	}
+}
+
+int gt_outq_add(struct gt_outq *q, const struct iovec *parts, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = gt_buf_add(&q->buf, parts[i].iov_base, parts[i].iov_len);
+	return r;
+}
+
+/* What send took: first from the queue, then from the parts; the rest of the parts is queued. */
+static int account(struct gt_outq *q, const struct iovec *parts, size_t n, size_t took)
+{
+	size_t from_queue = GT_MIN(took, gt_outq_unsent(q));
+	int r = 0;
+
+	q->sent += from_queue;
+	took -= from_queue;
+	if (!q->keep && q->sent && q->sent == q->buf.len)
+		gt_outq_forget(q);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		size_t skip = GT_MIN(took, parts[i].iov_len);
+
+		took -= skip;
+		if (skip < parts[i].iov_len)
+			r = gt_buf_add(&q->buf, (char *)parts[i].iov_base + skip,
+				       parts[i].iov_len - skip);
+	}
+	if (!q->keep && q->sent > 32 * GT_KIB)
+		gt_outq_forget(q);
+	return r;
+}
+
+int gt_sock_send(struct gt_sock *s, struct gt_outq *q, const struct iovec *parts, size_t n)
+{
+	struct iovec iov[PARTS_MAX + 1];
+	struct msghdr msg = { .msg_iov = iov };
+	ssize_t took = 0;
+
+	if (q->keep) { /* everything must be in the queue for a replay */
+		int r = gt_outq_add(q, parts, n);
+
+		if (r < 0)
+			return r;
+		n = 0;
+	}
+	if (gt_outq_unsent(q))
+		iov[msg.msg_iovlen++] = (struct iovec){ q->buf.data + q->sent, gt_outq_unsent(q) };
+	for (size_t i = 0; i < n && i < PARTS_MAX; i++)
+		iov[msg.msg_iovlen++] = parts[i];
+	if (s->can_write && msg.msg_iovlen) {
+		do
+			took = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		while (took < 0 && errno == EINTR);
+		if (took < 0 && errno != EAGAIN)
+			return -errno;
+		took = GT_MAX(took, 0);
+		size_t all = gt_outq_unsent(q);
+
+		for (size_t i = 0; i < n; i++)
+			all += parts[i].iov_len;
+		if ((size_t)took < all)
+			s->can_write = false;
+	}
+	return account(q, parts, n, (size_t)took);
+}

@@ -1,0 +1,48 @@
+/* sock.h - a non-blocking stream socket on the loop, edge-triggered: registered once, its readiness
+ * kept as two flags, so that pausing a direction costs no system call. */
+#ifndef GANTRY_GATEWAY_SOCK_H
+#define GANTRY_GATEWAY_SOCK_H
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <gantry/base/buf.h>
+#include <gantry/loop/loop.h>
+
+struct gt_sock {
+	int fd; /* owned; -1 = closed */
+	struct gt_watch *watch;
+	bool can_read, can_write;
+	bool hup; /* the peer closed its sending side, or the socket failed */
+};
+
+/* Bytes on their way out. */
+struct gt_outq {
+	struct gt_buf buf;
+	size_t sent; /* of buf */
+	bool keep;   /* sent bytes stay, so that all can be sent again elsewhere */
+};
+
+/* Takes fd in any case: closes it on failure. */
+GT_MUST_USE int gt_sock_open(struct gt_sock *s, struct gt_loop *loop, int fd GT_TAKES,
+			     gt_watch_fn *fn, void *arg, struct gt_err *err);
+void gt_sock_close(struct gt_sock *s); /* fine when closed */
+void gt_sock_told(struct gt_sock *s, unsigned events);
+/* > 0 bytes; 0 = end; -EAGAIN; another -errno. */
+ssize_t gt_sock_read(struct gt_sock *s, void *buf, size_t len);
+
+static inline size_t gt_outq_unsent(const struct gt_outq *q)
+{
+	return q->buf.len - q->sent;
+}
+void gt_outq_init(struct gt_outq *q, size_t max);
+void gt_outq_fini(struct gt_outq *q);
+void gt_outq_forget(struct gt_outq *q); /* no replay any more: drops what was sent */
+/* Adds parts to the queue without sending. -ENOBUFS past its cap. */
+GT_MUST_USE int gt_outq_add(struct gt_outq *q, const struct iovec *parts, size_t n);
+/* Sends the queue and then the parts, as much as the socket takes; queues the rest of the parts.
+ * 0, also when not all could be sent; -ENOBUFS; -errno of the socket. */
+GT_MUST_USE int gt_sock_send(struct gt_sock *s, struct gt_outq *q, const struct iovec *parts,
+			     size_t n);
+
+#endif

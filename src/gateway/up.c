@@ -1,0 +1,118 @@
+/* up.c - upstream connections: opened, idle in their replica's pool, closed. */
+#include "gw.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <utlist.h>
+
+#define IDLE_MAX 64
+/* Servers close idle connections after a few seconds (5 s is common). A call that must not be sent
+ * twice takes none that may be closing right now. */
+#define IDLE_NS      (4 * GT_NS_PER_S)
+#define IDLE_SURE_NS (1 * GT_NS_PER_S)
+
+static void on_event(struct gt_watch *w, unsigned events, void *arg)
+{
+	struct gt_up *up = arg;
+
+	(void)w;
+	gt_sock_told(&up->sock, events);
+	if (up->call)
+		gt_conn_run(up->call->conn);
+	else if (events & (GT_EV_READ | GT_EV_HANGUP))
+		gt_up_close(up); /* closed, or speaks without being asked */
+}
+
+struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t)
+{
+	struct gt_up *up = gt_alloc(sizeof(*up));
+
+	up->gw = gw;
+	up->target = t;
+	if (gt_sock_open(&up->sock, gw->loop, fd, on_event, up, NULL) < 0) {
+		free(up);
+		return NULL;
+	}
+	/* What was ready before the watch came is told by its first edge; a unix socket that is
+	 * connected can be written at once. */
+	up->sock.can_write = true;
+	return up;
+}
+
+void gt_up_close(struct gt_up *up)
+{
+	if (up->closed)
+		return;
+	up->closed = true;
+	if (up->call)
+		up->call->up = NULL;
+	else if (up->target && up->idle_since_ns) {
+		DL_DELETE(up->target->idle, up);
+		up->target->n_idle--;
+	}
+	up->call = NULL;
+	gt_sock_close(&up->sock);
+	gt_gw_bury(up->gw, &up->grave);
+}
+
+void gt_up_park(struct gt_up *up)
+{
+	struct gt_target *t = up->target;
+
+	up->idle_since_ns = gt_gw_now(up->gw);
+	DL_PREPEND(t->idle, up);
+	if (++t->n_idle > IDLE_MAX)
+		gt_up_close(t->idle->prev); /* the one unused for longest */
+}
+
+static bool still_open(const struct gt_up *up)
+{
+	char c;
+
+	return !up->sock.hup && recv(up->sock.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+	       errno == EAGAIN;
+}
+
+struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns)
+{
+	uint64_t most_ns = idempotent ? IDLE_NS : IDLE_SURE_NS;
+	struct gt_up *up;
+
+	while ((up = t->idle)) {
+		if (now_ns - up->idle_since_ns > IDLE_NS || !still_open(up)) {
+			gt_up_close(up);
+			continue;
+		}
+		if (now_ns - up->idle_since_ns > most_ns)
+			return NULL;
+		DL_DELETE(t->idle, up);
+		t->n_idle--;
+		up->idle_since_ns = 0;
+		up->reused = true;
+		up->sock.can_read = false;
+		return up;
+	}
+	return NULL;
+}
+
+void gt_up_retire(struct gt_target *t)
+{
+	while (t->idle)
+		gt_up_close(t->idle);
+}
+
+int gt_up_connect_api(struct gt_gateway *gw)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	gt_auto(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (!gt_strcopy(addr.sun_path, sizeof(addr.sun_path), gw->cfg.api_path))
+		return -ENAMETOOLONG;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return -errno;
+	return gt_steal_fd(&fd);
+}
