@@ -34,7 +34,7 @@ enum gt_field_type {
 };
 
 enum {
-	GT_F_NEEDED = 1, /* refused when missing */
+	GT_F_NEEDED = 1, /* refused when missing or empty; always written */
 	GT_F_ALWAYS = 2, /* written also when it has its default */
 	GT_F_CUT = 4,    /* text for people: cut when too long, instead of refused */
 };

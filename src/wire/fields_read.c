@@ -99,6 +99,8 @@ static int read_chars(const struct gt_field *f, const json_t *js, const struct g
 
 	if (r < 0)
 		return r;
+	if ((f->flags & GT_F_NEEDED) && !*text)
+		return gt_refuse_at(err, at, "empty; this member is required");
 	if (f->ok && *text && !f->ok(text))
 		return gt_refuse_at(err, at, "\"%.100s\" is %s", text, f->wanted);
 	size_t len = GT_MIN(strlen(text), (size_t)f->max);

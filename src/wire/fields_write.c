@@ -194,7 +194,8 @@ void gt_fields_write(const struct gt_fields *fields, struct gt_json *j, const ch
 	for (size_t i = 0; i < fields->n; i++) {
 		const struct gt_field *f = &fields->rows[i];
 
-		if (all || (f->flags & GT_F_ALWAYS) || !field_equal(f, base, defaults))
+		if (all || (f->flags & (GT_F_ALWAYS | GT_F_NEEDED)) ||
+		    !field_equal(f, base, defaults))
 			write_field(f, j, base, defaults, all);
 	}
 	gt_json_close(j, '}');

@@ -275,6 +275,7 @@ static void hostile_lines_are_refused(void **state)
 		  "route.fail.signal" },
 		{ "{\"type\":\"tokens\",\"tokens\":[\"" HASH "\",\"abc\"]}", "tokens[1]" },
 		{ "{\"type\":\"gone\",\"function\":\"A\"}", "function" },
+		{ "{\"type\":\"gone\",\"function\":\"\"}", "function" },
 	};
 
 	for (size_t i = 0; i < GT_LEN(cases); i++) {
