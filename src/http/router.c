@@ -69,9 +69,12 @@ static int parse_query(char *query, struct gt_target *t, struct gt_err *err)
 		value = strchr(s, '=');
 		if (value)
 			*value++ = '\0';
-		if (!percent_decode(s, true) || (value && !percent_decode(value, true)))
+		if (!percent_decode(s, true))
 			return gt_err_set(err, EINVAL, "bad_parameter",
 					  "the query has a broken percent escape");
+		if (value && !percent_decode(value, true))
+			return gt_err_set(err, EINVAL, "bad_parameter",
+					  "the value of \"%.64s\" has a broken percent escape", s);
 		t->query[t->n_query++] = (struct gt_pair){ s, value ? value : "" };
 	}
 	return 0;

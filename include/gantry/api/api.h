@@ -23,8 +23,8 @@ struct gt_api_config {
 
 GT_MUST_USE int gt_api_new(const struct gt_api_config *config, struct gt_api **ret,
 			   struct gt_err *err);
-/* Ends what is open. Answers still due from control must not come after it: free control or stop
- * polling its store first. NULL is fine. */
+/* Ends what is open. What control still owes an answer may come later: it goes nowhere. NULL is
+ * fine. */
 void gt_api_free(struct gt_api *api);
 void gt_api_quiesce(struct gt_api *api);        /* takes no new connection; answers say close */
 size_t gt_api_active(const struct gt_api *api); /* requests and streams in hand */

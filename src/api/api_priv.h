@@ -1,0 +1,81 @@
+/* api/api_priv.h - what the handlers share. One file a resource; each handler answers exactly once.
+ */
+#ifndef GANTRY_SRC_API_API_PRIV_H
+#define GANTRY_SRC_API_API_PRIV_H
+
+#include <gantry/api/api.h>
+#include <gantry/base/cleanup.h>
+#include <gantry/http/server.h>
+#include <gantry/wire/wire.h>
+
+#define GT_MEDIA_JSON   "application/json"
+#define GT_MEDIA_NDJSON "application/x-ndjson"
+#define GT_MEDIA_SSE    "text/event-stream"
+#define GT_MEDIA_TEXT   "text/plain; charset=utf-8"
+#define GT_HEARTBEAT_MS 15000
+#define GT_API_LIST_MAX (512 * GT_MIB) /* bytes of a list answered as one body */
+
+struct gt_follower; /* events.c */
+struct gt_poll;     /* poll.c */
+
+struct gt_api {
+	struct gt_api_config config;
+	char *agent_path;
+	struct gt_http_server *server;
+	struct gt_follower *followers;
+	struct gt_timer heartbeat;
+	struct gt_poll *polls;
+	struct gt_timer poll_timer; /* looks at polls after control has finished its change */
+	uint64_t *answers;          /* for /metrics: by route and status class */
+};
+
+extern const struct gt_http_route gt_api_routes[];
+extern const size_t gt_api_routes_n;
+
+/* ---- reply.c ---- */
+void gt_api_fail(struct gt_request *req, const struct gt_err *err); /* answers with a problem */
+/* The same for etag_mismatch: the body names the current one (NULL = none). */
+void gt_api_fail_etag(struct gt_request *req, const struct gt_err *err, const char *etag);
+void gt_api_refuse(struct gt_request *req, const struct gt_err *err, void *app);
+void gt_api_reply(struct gt_request *req, int status, struct gt_buf *json);
+/* Each of these answers with a problem and returns false when the parameter is bad. */
+bool gt_api_query(struct gt_request *req, const char *const *known);
+bool gt_api_flag(struct gt_request *req, const char *name, bool *ret); /* absent: unchanged */
+bool gt_api_number(struct gt_request *req, const char *name, uint64_t min, uint64_t max,
+		   uint64_t *ret); /* absent: unchanged */
+bool gt_api_duration(struct gt_request *req, const char *name, uint64_t max_ms, uint64_t *ret);
+bool gt_api_function(struct gt_api *api, struct gt_request *req, struct gt_function_view *ret);
+bool gt_api_accepts(const struct gt_request *req, const char *media);
+/* Link: <path?...>; rel="next" with the query as it came and this cursor. */
+void gt_api_link_next(struct gt_request *req, const char *const *keep, const char *cursor);
+/* Frames one JSON object for a stream: a line, or an event with its id. */
+void gt_api_frame(struct gt_buf *out, bool sse, uint64_t id, const char *json, size_t len);
+
+/* ---- view.c ---- */
+void gt_view_function(struct gt_json *j, const struct gt_function_view *v, bool effective,
+		      const bool *reached); /* reached NULL: not asked for */
+void gt_view_revision(struct gt_json *j, const struct gt_function_row *row);
+void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v);
+void gt_view_node(struct gt_json *j, const struct gt_node_view *v);
+void gt_view_end(struct gt_json *j, const char *name, const struct gt_end *end);
+void gt_view_time(struct gt_json *j, const char *name, uint64_t wall_ms); /* 0: left out */
+void gt_view_etag_header(struct gt_request *req, const char *etag);
+
+/* ---- poll.c ---- */
+void gt_api_poll_start(struct gt_api *api, struct gt_request *req, const char *function,
+		       enum gt_function_state until, uint64_t wait_ms, bool effective);
+void gt_api_poll_event(struct gt_api *api);
+void gt_api_polls_end(struct gt_api *api);
+
+void gt_api_followers_event(struct gt_api *api, const struct gt_event *event);
+void gt_api_followers_end(struct gt_api *api);
+
+/* ---- handlers: (request, struct gt_api) ---- */
+gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
+	gt_api_delete_function, gt_api_list_revisions, gt_api_get_revision, gt_api_list_replicas,
+	gt_api_get_replica, gt_api_delete_replica, gt_api_get_logs, gt_api_list_events,
+	gt_api_list_nodes, gt_api_get_node, gt_api_list_models, gt_api_get_model,
+	gt_api_get_metrics, gt_api_get_version, gt_api_get_live, gt_api_get_ready,
+	gt_api_get_contract;
+
+#endif

@@ -1,0 +1,182 @@
+/* api/metrics.c - Prometheus' text format, out of control's last known numbers. A function that was
+ * never called and never started has no series: 10,000 idle functions cost nothing here. */
+#include <string.h>
+
+#include "api_priv.h"
+
+/* ---- per gateway and function --------------------------------------------------------------- */
+
+static const struct traffic_row {
+	const char *name, *type, *help;
+	size_t offset; /* of a uint64_t in gt_demand_function, unless narrow */
+	bool narrow;   /* it is a uint32_t */
+	double scale;
+} traffic_rows[] = {
+#define WIDE(member)   offsetof(struct gt_demand_function, member), false
+#define NARROW(member) offsetof(struct gt_demand_function, member), true
+	{ "gantry_calls_total", "counter", "Calls taken.", WIDE(calls), 1 },
+	{ "gantry_calls_refused_total", "counter", "Calls refused before they reached a replica.",
+	  WIDE(refused), 1 },
+	{ "gantry_cold_calls_total", "counter", "Calls that waited for a start.", WIDE(cold), 1 },
+	{ "gantry_call_received_bytes_total", "counter", "Bytes of request bodies.", WIDE(bytes_in),
+	  1 },
+	{ "gantry_call_sent_bytes_total", "counter", "Bytes of answers.", WIDE(bytes_out), 1 },
+	{ "gantry_call_run_seconds_total", "counter", "Time that calls spent in replicas.",
+	  WIDE(busy_us), 1e-6 },
+	{ "gantry_call_wait_seconds_total", "counter", "Time that calls spent in the queue.",
+	  WIDE(wait_us), 1e-6 },
+	{ "gantry_calls_queued", "gauge", "Calls that wait for a replica now.", NARROW(queued), 1 },
+	{ "gantry_calls_in_flight", "gauge", "Calls in replicas now.", NARROW(in_flight), 1 },
+#undef WIDE
+#undef NARROW
+};
+
+struct traffic_use {
+	const struct traffic_row *row; /* NULL = answers by class */
+	struct gt_buf *out;
+};
+
+static void add_traffic(const char *gateway, const struct gt_demand_function *f, void *arg)
+{
+	static const char *const classes[6] = { "cut", "1xx", "2xx", "3xx", "4xx", "5xx" };
+	struct traffic_use *use = arg;
+	const struct traffic_row *row = use->row;
+	const char *at;
+
+	if (!row) {
+		for (size_t i = 0; i < GT_LEN(classes); i++)
+			if (f->responses[i])
+				gt_buf_addf(
+					use->out,
+					"gantry_call_answers_total{gateway=\"%s\",function=\"%s\","
+					"class=\"%s\"} %llu\n",
+					gateway, f->function, classes[i],
+					(unsigned long long)f->responses[i]);
+		return;
+	}
+	at = (const char *)f + row->offset;
+	gt_buf_addf(use->out, "%s{gateway=\"%s\",function=\"%s\"} ", row->name, gateway,
+		    f->function);
+	if (row->narrow)
+		gt_buf_addf(use->out, "%u\n", *(const uint32_t *)(const void *)at);
+	else if (row->scale < 1)
+		gt_buf_addf(use->out, "%.6f\n",
+			    (double)*(const uint64_t *)(const void *)at * row->scale);
+	else
+		gt_buf_addf(use->out, "%llu\n",
+			    (unsigned long long)*(const uint64_t *)(const void *)at);
+}
+
+static void add_head(struct gt_buf *out, const char *name, const char *type, const char *help)
+{
+	gt_buf_addf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void write_traffic(struct gt_api *api, struct gt_buf *out)
+{
+	struct traffic_use use = { .out = out };
+
+	for (size_t i = 0; i < GT_LEN(traffic_rows); i++) {
+		use.row = &traffic_rows[i];
+		add_head(out, use.row->name, use.row->type, use.row->help);
+		gt_control_traffic(api->config.control, add_traffic, &use);
+	}
+	use.row = NULL;
+	add_head(out, "gantry_call_answers_total", "counter",
+		 "Answers by status class; cut: ended before they were complete.");
+	gt_control_traffic(api->config.control, add_traffic, &use);
+}
+
+/* ---- functions ------------------------------------------------------------------------------ */
+
+/* One family of samples a buffer, filled in one walk. */
+struct families {
+	struct gt_buf replicas, wanted, starts, failed;
+	uint64_t states[GT_FUNCTION_N];
+};
+
+static bool add_function(const struct gt_function_view *v, void *arg)
+{
+	struct families *f = arg;
+	const char *name = v->row->name;
+
+	f->states[v->state]++;
+	for (unsigned s = 0; s < GT_REPLICA_N; s++)
+		if (v->replicas[s])
+			gt_buf_addf(&f->replicas,
+				    "gantry_replicas{function=\"%s\",state=\"%s\"} %u\n", name,
+				    gt_replica_state_name(s), v->replicas[s]);
+	if (v->wanted)
+		gt_buf_addf(&f->wanted, "gantry_replicas_wanted{function=\"%s\"} %u\n", name,
+			    v->wanted);
+	if (v->starts_total)
+		gt_buf_addf(&f->starts, "gantry_starts_total{function=\"%s\"} %llu\n", name,
+			    (unsigned long long)v->starts_total);
+	if (v->failed_total)
+		gt_buf_addf(&f->failed, "gantry_starts_failed_total{function=\"%s\"} %llu\n", name,
+			    (unsigned long long)v->failed_total);
+	return true;
+}
+
+static void add_family(struct gt_buf *out, const char *name, const char *type, const char *help,
+		       struct gt_buf *samples)
+{
+	add_head(out, name, type, help);
+	gt_buf_add(out, gt_buf_str(samples), samples->len);
+	gt_buf_fini(samples);
+}
+
+static void write_functions(struct gt_api *api, struct gt_buf *out)
+{
+	struct families f = { 0 };
+
+	gt_control_functions(api->config.control, "", "", add_function, &f);
+	add_head(out, "gantry_functions", "gauge", "Functions by state.");
+	for (unsigned s = 0; s < GT_FUNCTION_N; s++)
+		gt_buf_addf(out, "gantry_functions{state=\"%s\"} %llu\n", gt_function_state_name(s),
+			    (unsigned long long)f.states[s]);
+	add_family(out, "gantry_replicas", "gauge", "Live replicas by state.", &f.replicas);
+	add_family(out, "gantry_replicas_wanted", "gauge", "Replicas that should run.", &f.wanted);
+	add_family(out, "gantry_starts_total", "counter", "Replicas started.", &f.starts);
+	add_family(out, "gantry_starts_failed_total", "counter", "Replicas that failed to start.",
+		   &f.failed);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
+
+static bool add_node(const struct gt_node_view *v, void *arg)
+{
+	gt_buf_addf(arg, "gantry_node_up{node=\"%s\"} %d\n", v->name, v->up);
+	return true;
+}
+
+static void write_api(struct gt_api *api, struct gt_buf *out)
+{
+	add_head(out, "gantry_api_answers_total", "counter",
+		 "Answers of the management API by operation and status class.");
+	for (size_t i = 0; i < gt_api_routes_n * 6; i++)
+		if (api->answers[i])
+			gt_buf_addf(out,
+				    "gantry_api_answers_total{operation=\"%s\",class=\"%zuxx\"} "
+				    "%llu\n",
+				    gt_api_routes[i / 6].operation, i % 6,
+				    (unsigned long long)api->answers[i]);
+}
+
+void gt_api_get_metrics(struct gt_request *req, void *app)
+{
+	struct gt_api *api = app;
+	gt_auto(buf) struct gt_buf out = { 0 };
+
+	add_head(&out, "gantry_build_info", "gauge", "The version that runs.");
+	gt_buf_addf(&out, "gantry_build_info{version=\"%s\"} 1\n", GT_VERSION);
+	add_head(&out, "gantry_control_epoch", "gauge", "Starts of the control process.");
+	gt_buf_addf(&out, "gantry_control_epoch %llu\n",
+		    (unsigned long long)gt_control_epoch(api->config.control));
+	add_head(&out, "gantry_node_up", "gauge", "1 while the node is connected.");
+	gt_control_nodes(api->config.control, add_node, &out);
+	write_functions(api, &out);
+	write_traffic(api, &out);
+	write_api(api, &out);
+	gt_request_reply(req, 200, "text/plain; version=0.0.4; charset=utf-8", &out);
+}

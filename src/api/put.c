@@ -1,0 +1,247 @@
+/* api/put.c - PUT and DELETE of a function: what changes the declared state. */
+#include <string.h>
+#include <strings.h>
+
+#include <gantry/http/digest.h>
+
+#include "op.h"
+
+/* ---- conditions ----------------------------------------------------------------------------- */
+
+/* The next tag of an If-Match list, without its quotes; the bare form is taken too. */
+static const char *tag_next(const char *s, char *out, size_t size)
+{
+	size_t len;
+
+	s += strspn(s, ", \t");
+	if (*s == '\0')
+		return NULL;
+	if (strncmp(s, "W/", 2) == 0)
+		s += 2;
+	if (*s == '"') {
+		s++;
+		len = strcspn(s, "\"");
+	} else {
+		len = strcspn(s, ", \t");
+	}
+	if (len < size)
+		snprintf(out, size, "%.*s", (int)len, s);
+	else
+		gt_strcopy(out, size, "-"); /* cut short it could match */
+	s += len;
+	return *s == '"' ? s + 1 : s;
+}
+
+/* The tag to compare with in *tag ("" = no condition): of a list the one that matches, if any. */
+static int condition_read(struct gt_api *api, struct gt_request *req, char tag[GT_ETAG_SIZE],
+			  struct gt_err *err)
+{
+	const char *s = gt_request_header(req, "If-Match");
+	struct gt_function_view v;
+	char one[GT_ETAG_SIZE];
+	bool exists;
+
+	tag[0] = '\0';
+	if (!s)
+		return 0;
+	exists = gt_control_function(api->config.control, gt_request_param(req, "function"), &v,
+				     NULL) == 0;
+	if (gt_streq(s, "*"))
+		return exists ? 0
+			      : gt_err_set(err, ESTALE, "etag_mismatch", "there is no function %s",
+					   gt_request_param(req, "function"));
+	while ((s = tag_next(s, one, sizeof(one)))) {
+		if (tag[0] == '\0' || (exists && gt_streq(one, v.row->etag)))
+			gt_strcopy(tag, GT_ETAG_SIZE, one);
+	}
+	if (tag[0] == '\0')
+		return gt_err_set(err, EINVAL, "bad_parameter",
+				  "If-Match: use the ETag of an earlier answer, in quotes");
+	return 0;
+}
+
+static int create_only_read(struct gt_request *req, bool *ret, struct gt_err *err)
+{
+	const char *s = gt_request_header(req, "If-None-Match");
+
+	*ret = s != NULL;
+	if (!s || gt_streq(s, "*"))
+		return 0;
+	return gt_err_set(err, EINVAL, "bad_parameter", "If-None-Match: only * has a meaning here");
+}
+
+static int content_type_check(struct gt_request *req, struct gt_err *err)
+{
+	const char *s = gt_request_header(req, "Content-Type");
+	size_t len = s ? strcspn(s, "; \t") : 0;
+
+	if (!s || (len == strlen(GT_MEDIA_JSON) && strncasecmp(s, GT_MEDIA_JSON, len) == 0))
+		return 0;
+	return gt_err_set(err, EINVAL, "unsupported_media_type",
+			  "the body must be JSON, not %.80s; add the header "
+			  "Content-Type: application/json (curl: --json @FILE)",
+			  s);
+}
+
+/* A refusal by control; the body of 412 says which tag is the current one. */
+static void refuse_change(struct gt_op *op, const struct gt_err *err)
+{
+	struct gt_function_view v;
+	bool stale = gt_streq(err->slug, "etag_mismatch");
+
+	if (stale && gt_control_function(op->control, op->function, &v, NULL) == 0)
+		gt_api_fail_etag(op->req, err, v.row->etag);
+	else
+		gt_api_fail(op->req, err);
+}
+
+/* ---- put ------------------------------------------------------------------------------------ */
+
+static void write_result(struct gt_buf *out, const struct gt_op *op, enum gt_put_result result,
+			 const struct gt_function_view *v)
+{
+	bool current = v && gt_streq(v->row->etag, op->etag);
+	uint32_t revision = !v ? 1 : current ? v->row->revision : v->row->revision + 1;
+	gt_auto(free) char *url = gt_asprintf("/f/%s/", op->function);
+	struct gt_json j;
+
+	gt_json_begin(&j, out);
+	gt_json_object(&j, NULL);
+	gt_json_str(&j, "name", op->function);
+	gt_json_u64(&j, "revision", revision);
+	gt_json_str(&j, "etag", op->etag);
+	gt_json_bool(&j, "created", result == GT_PUT_CREATED);
+	gt_json_bool(&j, "changed", result == GT_PUT_CHANGED);
+	gt_json_bool(&j, "unchanged", result == GT_PUT_UNCHANGED);
+	gt_json_bool(&j, "dry_run", op->dry_run);
+	gt_json_str(&j, "url", url);
+	if (current)
+		gt_json_raw(&j, "spec", v->row->spec_json);
+	gt_json_close(&j, '}');
+}
+
+static void on_put(const struct gt_err *err, enum gt_put_result result,
+		   const struct gt_function_view *view, void *arg)
+{
+	struct gt_op *op = arg;
+	gt_auto(buf) struct gt_buf body = { 0 };
+	bool created = result == GT_PUT_CREATED && !op->dry_run;
+
+	if (op->req && err) {
+		refuse_change(op, err);
+	} else if (op->req) {
+		write_result(&body, op, result, view);
+		gt_view_etag_header(op->req, op->etag);
+		if (created)
+			gt_request_header_set(op->req, "Location", gt_request_path(op->req));
+		gt_api_reply(op->req, created ? 201 : 200, &body);
+	}
+	op->req = NULL;
+	gt_op_free(op);
+}
+
+struct wish {
+	struct gt_spec *spec;
+	struct gt_buf text; /* canonical */
+	char if_match[GT_ETAG_SIZE];
+	bool create_only;
+};
+
+static int wish_read(struct gt_api *api, struct gt_request *req, struct wish *w, struct gt_err *err)
+{
+	const struct gt_buf *body = gt_request_body(req);
+	const char *name = gt_request_param(req, "function");
+	int r = 0;
+
+	if (!gt_name_ok(name)) {
+		gt_err_set(err, EINVAL, "bad_parameter",
+			   "function: \"%.80s\" is not a name; use up to %d of a-z, 0-9 and -, "
+			   "with no - at either end",
+			   name, GT_NAME_MAX);
+		return gt_err_path(err, "function");
+	}
+	r = content_type_check(req, err);
+	if (r == 0)
+		r = create_only_read(req, &w->create_only, err);
+	if (r == 0)
+		r = gt_spec_read(body->data ? body->data : "", body->len, &w->spec, err);
+	if (r == 0)
+		r = condition_read(api, req, w->if_match, err);
+	if (r == 0)
+		gt_spec_write(w->spec, &w->text);
+	return r;
+}
+
+void gt_api_put_function(struct gt_request *req, void *app)
+{
+	static const char *const known[] = { "dry_run", NULL };
+	struct gt_api *api = app;
+	struct gt_err err = { 0 };
+	struct wish w = { 0 };
+	struct gt_put put = { 0 };
+	char digest[GT_SHA256_HEX_SIZE];
+	struct gt_op *op;
+
+	if (!gt_api_query(req, known) || !gt_api_flag(req, "dry_run", &put.dry_run))
+		return;
+	if (wish_read(api, req, &w, &err) < 0) {
+		gt_spec_free(w.spec);
+		gt_buf_fini(&w.text);
+		gt_api_fail(req, &err);
+		return;
+	}
+	op = gt_op_new(api, req);
+	op->dry_run = put.dry_run;
+	gt_sha256_hex(w.text.data, w.text.len, digest);
+	gt_strcopy(op->etag, sizeof(op->etag), digest);
+	put.name = gt_request_param(req, "function");
+	put.spec = w.spec;
+	put.spec_json = gt_buf_str(&w.text);
+	put.etag = op->etag;
+	put.if_match = w.if_match[0] ? w.if_match : NULL;
+	put.if_none_match = w.create_only;
+	gt_control_put(api->config.control, &put, on_put, op);
+	gt_buf_fini(&w.text);
+}
+
+/* ---- delete --------------------------------------------------------------------------------- */
+
+static void on_deleted(const struct gt_err *err, void *arg)
+{
+	struct gt_op *op = arg;
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct gt_json j;
+
+	if (op->req && err) {
+		refuse_change(op, err);
+	} else if (op->req) {
+		gt_json_begin(&j, &body);
+		gt_json_object(&j, NULL);
+		gt_json_str(&j, "name", op->function);
+		gt_json_bool(&j, "deleted", true);
+		gt_json_close(&j, '}');
+		gt_api_reply(op->req, 200, &body);
+	}
+	op->req = NULL;
+	gt_op_free(op);
+}
+
+void gt_api_delete_function(struct gt_request *req, void *app)
+{
+	static const char *const known[] = { "force", NULL };
+	struct gt_api *api = app;
+	struct gt_function_view v;
+	struct gt_err err = { 0 };
+	char if_match[GT_ETAG_SIZE];
+	bool force = false;
+
+	if (!gt_api_query(req, known) || !gt_api_flag(req, "force", &force) ||
+	    !gt_api_function(api, req, &v))
+		return;
+	if (condition_read(api, req, if_match, &err) < 0) {
+		gt_api_fail(req, &err);
+		return;
+	}
+	gt_control_delete(api->config.control, gt_request_param(req, "function"),
+			  if_match[0] ? if_match : NULL, force, on_deleted, gt_op_new(api, req));
+}

@@ -1,0 +1,56 @@
+/* api/routes.c - the table of routes; a unit test holds it against docs/openapi.yaml, both ways. */
+#include "api_priv.h"
+
+#define FUNCTION "/v1/functions/{function}"
+
+const struct gt_http_route gt_api_routes[] = {
+	{ GT_GET, "/v1/functions", GT_ROLE_TOKEN, 0, gt_api_list_functions, "listFunctions",
+	  "list functions in name order" },
+	{ GT_PUT, FUNCTION, GT_ROLE_TOKEN, GT_SPEC_BYTES_MAX, gt_api_put_function, "putFunction",
+	  "create or change a function" },
+	{ GT_GET, FUNCTION, GT_ROLE_TOKEN, 0, gt_api_get_function, "getFunction",
+	  "show a function with its state" },
+	{ GT_DELETE, FUNCTION, GT_ROLE_TOKEN, 0, gt_api_delete_function, "deleteFunction",
+	  "delete a function" },
+	{ GT_GET, FUNCTION "/revisions", GT_ROLE_TOKEN, 0, gt_api_list_revisions, "listRevisions",
+	  "list the kept revisions" },
+	{ GT_GET, FUNCTION "/revisions/{revision}", GT_ROLE_TOKEN, 0, gt_api_get_revision,
+	  "getRevision", "show one revision" },
+	{ GT_GET, FUNCTION "/replicas", GT_ROLE_TOKEN, 0, gt_api_list_replicas, "listReplicas",
+	  "list replicas" },
+	{ GT_GET, FUNCTION "/replicas/{replica}", GT_ROLE_TOKEN, 0, gt_api_get_replica,
+	  "getReplica", "show one replica" },
+	{ GT_DELETE, FUNCTION "/replicas/{replica}", GT_ROLE_TOKEN, 0, gt_api_delete_replica,
+	  "deleteReplica", "drain one replica" },
+	{ GT_GET, FUNCTION "/logs", GT_ROLE_TOKEN, 0, gt_api_get_logs, "getLogs",
+	  "read what the replicas wrote" },
+	{ GT_GET, "/v1/events", GT_ROLE_TOKEN, 0, gt_api_list_events, "listEvents",
+	  "read or follow the log of events" },
+	{ GT_GET, "/v1/nodes", GT_ROLE_TOKEN, 0, gt_api_list_nodes, "listNodes", "list nodes" },
+	{ GT_GET, "/v1/nodes/{node}", GT_ROLE_TOKEN, 0, gt_api_get_node, "getNode",
+	  "show one node" },
+	{ GT_GET, "/v1/models", GT_ROLE_TOKEN, 0, gt_api_list_models, "listModels",
+	  "list the OpenAI models that functions serve" },
+	{ GT_GET, "/v1/models/{model}", GT_ROLE_TOKEN, 0, gt_api_get_model, "getModel",
+	  "show one model" },
+	{ GT_GET, "/v1/version", GT_ROLE_NONE, 0, gt_api_get_version, "getVersion",
+	  "show the daemon's version" },
+	{ GT_GET, "/metrics", GT_ROLE_TOKEN, 0, gt_api_get_metrics, "getMetrics",
+	  "metrics in Prometheus' text format" },
+	{ GT_GET, "/livez", GT_ROLE_NONE, 0, gt_api_get_live, "getLive", "does control answer?" },
+	{ GT_GET, "/readyz", GT_ROLE_NONE, 0, gt_api_get_ready, "getReady",
+	  "can a cold call be served?" },
+	{ GT_GET, "/openapi.yaml", GT_ROLE_NONE, 0, gt_api_get_contract, "getContract",
+	  "the contract of this API" },
+};
+const size_t gt_api_routes_n = GT_LEN(gt_api_routes);
+
+void gt_api_print_routes(FILE *out)
+{
+	for (size_t i = 0; i < GT_LEN(gt_api_routes); i++) {
+		const struct gt_http_route *r = &gt_api_routes[i];
+
+		fprintf(out, "%-6s %-46s %-15s %s\n", gt_method_name(r->method), r->pattern,
+			r->operation, r->summary);
+	}
+}

@@ -1,0 +1,169 @@
+/* api/view.c - control's views as JSON. */
+#include <string.h>
+
+#include "api_priv.h"
+
+void gt_view_time(struct gt_json *j, const char *name, uint64_t wall_ms)
+{
+	char text[GT_TIME_TEXT];
+
+	if (!wall_ms)
+		return;
+	gt_time_text(wall_ms, text);
+	gt_json_str(j, name, text);
+}
+
+void gt_view_etag_header(struct gt_request *req, const char *etag)
+{
+	char quoted[GT_ETAG_SIZE + 2];
+
+	snprintf(quoted, sizeof(quoted), "\"%s\"", etag);
+	gt_request_header_set(req, "ETag", quoted);
+}
+
+void gt_view_end(struct gt_json *j, const char *name, const struct gt_end *end)
+{
+	const char *log = end->log_tail;
+
+	gt_json_object(j, name);
+	if (end->cause[0])
+		gt_json_str(j, "cause", end->cause);
+	if (end->text[0])
+		gt_json_str(j, "detail", end->text);
+	if (end->exit_code >= 0)
+		gt_json_i64(j, "exit_code", end->exit_code);
+	if (end->signal)
+		gt_json_i64(j, "signal", end->signal);
+	if (log) {
+		gt_json_array(j, "log");
+		while (*log) {
+			size_t len = strcspn(log, "\n");
+
+			gt_json_strn(j, NULL, log, len);
+			log += len + (log[len] == '\n');
+		}
+		gt_json_close(j, ']');
+	}
+	gt_json_close(j, '}');
+}
+
+static void write_spec(struct gt_json *j, const struct gt_function_view *v, bool effective)
+{
+	gt_auto(buf) struct gt_buf text = { 0 };
+
+	if (!effective) {
+		gt_json_raw(j, "spec", v->row->spec_json);
+		return;
+	}
+	gt_spec_write_effective(v->spec, &text);
+	gt_json_raw(j, "spec", gt_buf_str(&text));
+}
+
+static void write_scale(struct gt_json *j, const struct gt_function_view *v)
+{
+	gt_json_object(j, "replicas");
+	for (unsigned s = 0; s < GT_REPLICA_N; s++) {
+		if (v->replicas[s] || s == GT_REPLICA_READY)
+			gt_json_u64(j, gt_replica_state_name(s), v->replicas[s]);
+	}
+	gt_json_close(j, '}');
+	gt_json_u64(j, "wanted", v->wanted);
+	gt_json_u64(j, "queued", v->queued);
+	gt_json_u64(j, "in_flight", v->in_flight);
+	gt_json_u64(j, "start_ms", v->start_ms);
+	gt_json_u64(j, "starts_total", v->starts_total);
+	gt_json_u64(j, "failed_total", v->failed_total);
+}
+
+void gt_view_function(struct gt_json *j, const struct gt_function_view *v, bool effective,
+		      const bool *reached)
+{
+	gt_json_object(j, NULL);
+	gt_json_str(j, "name", v->row->name);
+	gt_json_str(j, "state", gt_function_state_name(v->state));
+	if (v->why && v->why[0])
+		gt_json_str(j, "why", v->why);
+	if (reached)
+		gt_json_bool(j, "reached", *reached);
+	gt_json_u64(j, "revision", v->row->revision);
+	gt_json_str(j, "etag", v->row->etag);
+	gt_view_time(j, "created_at", v->row->created_ms);
+	gt_view_time(j, "updated_at", v->row->updated_ms);
+	write_scale(j, v);
+	if (v->failures) {
+		gt_json_u64(j, "failures", v->failures);
+		gt_json_u64(j, "retry_in_ms", v->retry_in_ms);
+	}
+	if (v->last_failure)
+		gt_view_end(j, "last_failure", v->last_failure);
+	write_spec(j, v, effective);
+	gt_json_close(j, '}');
+}
+
+void gt_view_revision(struct gt_json *j, const struct gt_function_row *row)
+{
+	gt_json_object(j, NULL);
+	gt_json_u64(j, "revision", row->revision);
+	gt_json_str(j, "etag", row->etag);
+	gt_view_time(j, "created_at", row->created_ms);
+	gt_json_raw(j, "spec", row->spec_json);
+	gt_json_close(j, '}');
+}
+
+/* all: a part that took no measurable time is 0, not missing. */
+static void write_timings(struct gt_json *j, const struct gt_phases *p, bool all)
+{
+	const struct {
+		const char *name;
+		uint64_t us;
+	} parts[] = { { "sandbox_ms", p->sandbox_us },
+		      { "root_ms", p->root_us },
+		      { "exec_ms", p->exec_us },
+		      { "ready_ms", p->ready_us } };
+
+	gt_json_object(j, "timings");
+	for (size_t i = 0; i < GT_LEN(parts); i++)
+		if (parts[i].us || all)
+			gt_json_num(j, parts[i].name, (double)parts[i].us / 1000);
+	gt_json_close(j, '}');
+}
+
+void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
+{
+	uint64_t now = gt_wall_ms(&gt_clock_system);
+	uint64_t until = v->ended_ms ? v->ended_ms : now;
+
+	gt_json_object(j, NULL);
+	gt_json_str(j, "id", v->id);
+	gt_json_str(j, "function", v->function);
+	gt_json_str(j, "state", gt_replica_state_name(v->state));
+	gt_json_str(j, "node", v->node ? v->node : "");
+	gt_json_u64(j, "revision", v->revision);
+	if (v->pid)
+		gt_json_i64(j, "pid", v->pid);
+	gt_view_time(j, "created_at", v->created_ms);
+	gt_view_time(j, "ready_at", v->ready_ms);
+	gt_view_time(j, "ended_at", v->ended_ms);
+	gt_json_u64(j, "age_ms", until > v->created_ms ? until - v->created_ms : 0);
+	write_timings(j, &v->phases, v->ready_ms != 0);
+	if (v->reason && v->reason[0])
+		gt_json_str(j, "reason", v->reason);
+	if (v->end) {
+		if (v->end->cause[0])
+			gt_json_str(j, "cause", v->end->cause);
+		gt_view_end(j, "end", v->end);
+	}
+	gt_json_close(j, '}');
+}
+
+void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
+{
+	gt_json_object(j, NULL);
+	gt_json_str(j, "name", v->name);
+	gt_json_str(j, "state", v->up ? "up" : "down");
+	gt_view_time(j, "since", v->since_ms);
+	gt_json_u64(j, "cpu_milli", v->cpu_milli);
+	gt_json_u64(j, "memory_bytes", v->memory_bytes);
+	gt_json_u64(j, "replicas", v->replicas);
+	gt_json_close(j, '}');
+}
