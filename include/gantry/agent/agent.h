@@ -1,0 +1,28 @@
+/* agent/agent.h - the role that runs a node's replicas: takes orders over the link, keeps the
+ * processes, probes them, stores their output, lets the gateway in, reports what is. Root only. */
+#ifndef GANTRY_AGENT_AGENT_H
+#define GANTRY_AGENT_AGENT_H
+
+#include <gantry/base/err.h>
+
+struct gt_agent_config {
+	const char *state_dir; /* DIR; everything of the agent is in DIR/agent, which it makes */
+	const char *node;      /* NULL or "" = the host's name */
+	const char *link_path; /* control's socket; NULL = "run/link.sock" below the state directory */
+	int agent_fd;	       /* listening stream socket (logs), stays the caller's; < 0 = none */
+	int dial_fd;	       /* listening SOCK_SEQPACKET socket (model/dial.h); < 0 = none */
+	int ready_fd;	       /* gets "READY\n" once the node is in order; < 0 = none */
+	unsigned pool;	       /* sandboxes staged ahead */
+	uint32_t subid_base;   /* 0 = 100000; 65536 host ids from it on belong to replicas */
+	bool allow_host_image;
+	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes */
+};
+
+/* Runs until SIGTERM (replicas go on and are adopted by the next start) or SIGINT (replicas are
+ * stopped first; a second SIGINT kills them). Returns 0 then. */
+GT_MUST_USE int gt_agent_run(const struct gt_agent_config *config, struct gt_err *err);
+
+/* For a daemon that does not run: kills and removes every replica of the state directory. */
+GT_MUST_USE int gt_agent_cleanup(const char *state_dir, struct gt_err *err);
+
+#endif
