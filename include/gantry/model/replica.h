@@ -4,7 +4,7 @@
  *	     \________\__________\__________\_________\------> failed
  *
  * A replica changes state only through gt_replica_state_move; an illegal move is a bug and aborts.
-*/
+ */
 #ifndef GANTRY_MODEL_REPLICA_H
 #define GANTRY_MODEL_REPLICA_H
 

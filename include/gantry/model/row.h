@@ -4,8 +4,9 @@
 
 #include <gantry/model/spec.h>
 
-#define GT_ETAG_SIZE 33 /* 32 hex digits (first half of SHA-256 over the canonical spec) and NUL \
-			 */
+#define GT_ETAG_SIZE                                                                \
+	33 /* 32 hex digits (first half of SHA-256 over the canonical spec) and NUL \
+	    */
 
 struct gt_function_row {
 	char name[GT_NAME_MAX + 1];
