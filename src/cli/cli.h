@@ -63,6 +63,8 @@ void gt_completion_bash(FILE *out);
 enum gt_exit gt_cli_fail(struct gt_cli *cli, const struct gt_err *err);
 enum gt_exit gt_cli_usage(struct gt_cli *cli, const char *fmt, ...) GT_PRINTF(2, 3);
 enum gt_exit gt_cli_problem(struct gt_cli *cli, const struct gt_rest_answer *answer);
+/* The last log lines that `end` carries, if any. */
+void gt_cli_log_tail(struct gt_cli *cli, const struct gt_value *end);
 enum gt_exit gt_exit_of_status(long status);
 enum gt_exit gt_exit_of_err(const struct gt_err *err);
 

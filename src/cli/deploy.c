@@ -100,7 +100,7 @@ static void print_result(struct deploy *d, const struct gt_rest_answer *answer)
 	}
 	if (gt_value_bool(d->fn, "unchanged", false))
 		what = "unchanged";
-	else if (answer->status == 201 || gt_value_bool(d->fn, "created", false))
+	else if (gt_value_bool(d->fn, "created", false))
 		what = "created";
 	fprintf(cli->out, "%s %s%s", d->name, dry ? "would be " : "", what);
 	if (!dry)
@@ -112,28 +112,13 @@ static void print_result(struct deploy *d, const struct gt_rest_answer *answer)
 static void print_failure(struct deploy *d)
 {
 	const struct gt_value *end = gt_value_at(d->fn, "last_failure");
-	const struct gt_value *log = gt_value_at(end, "log");
 	FILE *err = d->cli->err;
 
 	gt_progress_clear(d->cli);
 	fprintf(err, "gantry: %s does not start: ", d->name);
-	gt_text_print(err,
-		      gt_value_str(end, "text", gt_value_str(end, "detail", "no reason known")));
+	gt_text_print(err, gt_value_str(end, "detail", "no reason known"));
 	fprintf(err, "\n  cause: %s\n", gt_value_str(end, "cause", "?"));
-	if (gt_value_str(end, "log", NULL)) {
-		gt_auto(free) char *text = gt_strdup(gt_value_str(end, "log", ""));
-		char *at = text, *one;
-		while ((one = strsep(&at, "\n"))) {
-			fputs("    | ", err);
-			gt_text_print(err, one);
-			fputc('\n', err);
-		}
-	}
-	for (size_t i = 0; i < gt_value_len(log); i++) {
-		fputs("    | ", err);
-		gt_text_print(err, gt_value_str(gt_value_item(log, i), "", ""));
-		fputc('\n', err);
-	}
+	gt_cli_log_tail(d->cli, end);
 }
 
 static bool find_ready(struct gt_cli *cli GT_UNUSED, const struct gt_value *r, void *arg)
@@ -177,6 +162,10 @@ static enum gt_exit wait_ready(struct deploy *d)
 		if (code != GT_EXIT_DONE)
 			return code;
 		state = gt_value_str(d->fn, "state", "?");
+		if (gt_value_u64(d->fn, "spec.scale.min", 0) == 0) {
+			fputs("gantry: scale.min is 0: the first call starts it\n", d->cli->err);
+			return GT_EXIT_DONE;
+		}
 		if (up) {
 			gt_progress_clear(d->cli);
 			if (!d->cli->json)
@@ -205,11 +194,6 @@ static enum gt_exit wait_if_asked(struct deploy *d)
 
 	if (!gt_args_has(&cli->args, "wait") || gt_args_has(&cli->args, "dry-run"))
 		return GT_EXIT_DONE;
-	if (gt_value_u64(d->fn, "spec.scale.min", 0) == 0) {
-		if (!cli->json)
-			fputs("scale.min is 0: the first call starts it\n", cli->err);
-		return GT_EXIT_DONE;
-	}
 	return wait_ready(d);
 }
 

@@ -9,7 +9,8 @@
 
 const struct gt_flag gt_deploy_flags[GT_DEPLOY_FLAGS_N] = {
 	{ "file", 'f', "FILE", "the specification; - reads standard input", false },
-	{ "image", 'i', "IMAGE", "dir:/path to a root file system, or host:", false },
+	{ "image", 'i', "IMAGE", "root file system: dir:/PATH, or host: for the host's own",
+	  false },
 	{ "port", 'p', "PORT", "TCP port that the command listens on", false },
 	{ "env", 'e', "NAME=VALUE", "environment; NAME alone takes its value from here", true },
 	{ "volume", 0, "HOST:PATH", "mount a host path, read-only; HOST:PATH:rw to write", true },

@@ -2,7 +2,6 @@
 #include "table.h"
 
 #include <stdarg.h>
-#include <string.h>
 
 static void field(struct gt_cli *cli, const char *label, const char *text)
 {
@@ -47,24 +46,29 @@ static void print_replicas(struct gt_cli *cli, const struct gt_value *f)
 			gt_buf_addf(&text, "%s%u %s", text.len ? ", " : "",
 				    (unsigned)gt_value_u64(n, "", 0), state);
 	fieldf(cli, "replicas", "%s; %u wanted%s%s", text.len ? gt_buf_str(&text) : "none",
-	       (unsigned)gt_value_u64(f, "scale.wanted", 0),
-	       gt_value_at(f, "scale.why") ? ": " : "", gt_value_str(f, "scale.why", ""));
-	fieldf(cli, "calls", "%u running, %u queued",
-	       (unsigned)gt_value_u64(f, "scale.in_flight", 0),
-	       (unsigned)gt_value_u64(f, "scale.queued", 0));
+	       (unsigned)gt_value_u64(f, "wanted", 0), gt_value_at(f, "why") ? ": " : "",
+	       gt_value_str(f, "why", ""));
+	fieldf(cli, "calls", "%u running, %u queued", (unsigned)gt_value_u64(f, "in_flight", 0),
+	       (unsigned)gt_value_u64(f, "queued", 0));
+	fieldf(cli, "starts", "%u, %u failed", (unsigned)gt_value_u64(f, "starts_total", 0),
+	       (unsigned)gt_value_u64(f, "failed_total", 0));
 }
 
-static void print_failure(struct gt_cli *cli, const struct gt_value *end)
+static void print_failure(struct gt_cli *cli, const struct gt_value *f)
 {
-	gt_auto(free) char *log = gt_strdup(gt_value_str(end, "log", NULL));
-	char *at = log, *one;
+	const struct gt_value *end = gt_value_at(f, "last_failure"), *log = gt_value_at(end, "log");
+	char again[32];
 
 	if (!end)
 		return;
 	fieldf(cli, "failure", "%s: %s", gt_value_str(end, "cause", "?"),
-	       gt_value_str(end, "text", gt_value_str(end, "detail", "")));
-	while ((one = strsep(&at, "\n")))
-		field(cli, "", one);
+	       gt_value_str(end, "detail", ""));
+	for (size_t i = 0; i < gt_value_len(log); i++)
+		fieldf(cli, "", "| %s", gt_value_str(gt_value_item(log, i), "", ""));
+	gt_ms_text(gt_value_num(f, "retry_in_ms", 0), again, sizeof(again));
+	if (gt_value_u64(f, "failures", 0))
+		fieldf(cli, "next try", "in %s, after %u failures in a row", again,
+		       (unsigned)gt_value_u64(f, "failures", 0));
 }
 
 static void print_function(struct gt_cli *cli, const struct gt_value *f)
@@ -74,7 +78,7 @@ static void print_function(struct gt_cli *cli, const struct gt_value *f)
 	field(cli, "name", gt_value_str(f, "name", ""));
 	field(cli, "state", gt_value_str(f, "state", ""));
 	print_replicas(cli, f);
-	print_failure(cli, gt_value_at(f, "last_failure"));
+	print_failure(cli, f);
 	fieldf(cli, "revision", "%u", (unsigned)gt_value_u64(f, "revision", 0));
 	field(cli, "etag", gt_value_str(f, "etag", ""));
 	field(cli, "created", gt_value_str(f, "created_at", ""));

@@ -57,7 +57,7 @@ void gt_help_command(FILE *out, const struct gt_command *c)
 static void print_words(FILE *out, const struct gt_flag *flags, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		fprintf(out, " --%s", flags[i].name);
+		fprintf(out, "%s--%s", i ? " " : "", flags[i].name);
 }
 
 void gt_completion_bash(FILE *out)

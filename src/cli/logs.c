@@ -59,54 +59,53 @@ static bool print_line(struct gt_cli *cli, const struct gt_value *l, void *arg G
 	return true;
 }
 
-static int add_since(struct gt_cli *cli, struct gt_buf *path)
+/* "10m" or a time; the daemon's clock decides what it means. */
+static bool since_ok(const char *since)
 {
-	const char *since = gt_args_get(&cli->args, "since");
-	uint64_t ms, now = gt_wall_ms(&gt_clock_system);
-	char text[GT_TIME_TEXT];
+	uint64_t ms;
 
-	if (!since)
-		return 0;
-	if (gt_parse_duration_ms(since, &ms) == 0) {
-		gt_time_text(now > ms ? now - ms : 0, text);
-	} else if (gt_time_read(since, &ms) == 0) {
-		gt_time_text(ms, text);
-	} else {
-		gt_cli_usage(cli, "--since %s: write a duration (10m) or a time (%s)", since,
-			     "2026-11-23T18:40:00Z");
-		return -EINVAL;
-	}
-	gt_query_add(path, "since", text);
-	return 0;
+	return gt_parse_duration_ms(since, &ms) == 0 || gt_time_read(since, &ms) == 0;
+}
+
+static enum gt_exit add_tail(struct gt_cli *cli, const char *fallback, uint64_t max,
+			     struct gt_buf *path)
+{
+	const char *tail = gt_args_get(&cli->args, "tail");
+	uint64_t n;
+
+	if (tail && gt_parse_u64(tail, max, &n) < 0)
+		return gt_cli_usage(cli, "--tail %s: write a number up to %llu", tail,
+				    (unsigned long long)max);
+	if (tail || fallback)
+		gt_query_add(path, "tail", tail ? tail : fallback);
+	return GT_EXIT_DONE;
 }
 
 static enum gt_exit run_logs(struct gt_cli *cli)
 {
-	static const char *const same[] = { "replica", "stream" };
-	const char *name = gt_cli_function(cli, 0), *tail = gt_args_get(&cli->args, "tail");
+	static const char *const same[] = { "replica", "stream", "since" };
+	const char *name = gt_cli_function(cli, 0), *since = gt_args_get(&cli->args, "since");
 	gt_auto(buf) struct gt_buf path = { 0 };
-	uint64_t n;
 
 	if (!name)
 		return GT_EXIT_USAGE;
 	gt_buf_addf(&path, "/v1/functions/%s/logs", name);
-	if (tail && gt_parse_u64(tail, GT_LOG_TAIL_MAX, &n) < 0)
-		return gt_cli_usage(cli, "--tail %s: write a number up to %d", tail,
-				    GT_LOG_TAIL_MAX);
-	gt_query_add(&path, "tail", tail ? tail : "100");
+	if (since && !since_ok(since))
+		return gt_cli_usage(cli, "--since %s: write a duration (10m) or a time (%s)", since,
+				    "2026-11-23T18:40:00Z");
+	if (add_tail(cli, since ? NULL : "100", GT_LOG_TAIL_MAX, &path) != GT_EXIT_DONE)
+		return GT_EXIT_USAGE;
 	if (gt_args_has(&cli->args, "follow"))
 		gt_query_add(&path, "follow", "1");
 	for (size_t i = 0; i < GT_LEN(same); i++)
 		if (gt_args_has(&cli->args, same[i]))
 			gt_query_add(&path, same[i], gt_args_get(&cli->args, same[i]));
-	if (add_since(cli, &path) < 0)
-		return GT_EXIT_USAGE;
 	return gt_cli_stream(cli, gt_buf_str(&path), print_line, NULL);
 }
 
 static const struct gt_flag logs_flags[] = {
 	{ "follow", 'f', NULL, "go on with new lines until interrupted", false },
-	{ "tail", 'n', "N", "the last N lines (default 100)", false },
+	{ "tail", 'n', "N", "the last N lines (default 100, or 1000 with --since)", false },
 	{ "since", 0, "WHEN", "only lines after a time, or of the last 10m", false },
 	{ "replica", 0, "ID", "only of this replica", false },
 	{ "stream", 0, "NAME", "only stdout or only stderr", false },
@@ -136,7 +135,7 @@ static bool print_event(struct gt_cli *cli, const struct gt_value *e, void *arg 
 	if (!type)
 		return true;
 	paint(cli, "2");
-	print_time(cli, gt_value_str(e, "ts", gt_value_str(e, "time", "")));
+	print_time(cli, gt_value_str(e, "ts", ""));
 	paint(cli, "0");
 	fprintf(cli->out, "  %-19s %-16s %-6s ", kind, *name ? name : "-",
 		*replica ? short_id(replica) : "-");
@@ -159,6 +158,8 @@ static enum gt_exit run_events(struct gt_cli *cli)
 		return GT_EXIT_USAGE;
 	if (cli->args.n_operands)
 		gt_query_add(&path, "function", cli->args.operands[0]);
+	if (add_tail(cli, NULL, GT_LIST_MAX, &path) != GT_EXIT_DONE)
+		return GT_EXIT_USAGE;
 	if (!gt_args_has(&cli->args, "follow"))
 		return gt_cli_list(cli, gt_buf_str(&path), print_event, NULL);
 	gt_query_add(&path, "follow", "1");
@@ -167,11 +168,12 @@ static enum gt_exit run_events(struct gt_cli *cli)
 
 static const struct gt_flag events_flags[] = {
 	{ "follow", 'f', NULL, "go on with new events until interrupted", false },
+	{ "tail", 'n', "N", "only the last N events", false },
 };
 
 const struct gt_command gt_cmd_events = {
 	.name = "events",
-	.args = "[NAME] [-f]",
+	.args = "[NAME] [-f] [--tail N]",
 	.summary = "what happened, in order",
 	.help = "Prints the events that are kept, oldest first: deploys, decisions of the "
 		"autoscaler,\n"

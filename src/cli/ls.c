@@ -13,12 +13,12 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *f, void
 	gt_table_cell(t, gt_value_str(f, "name", "?"));
 	gt_table_cell(t, gt_value_str(f, "state", "?"));
 	gt_table_cellf(t, "%u/%u", (unsigned)gt_value_u64(f, "replicas.ready", 0),
-		       (unsigned)gt_value_u64(f, "scale.wanted", 0));
-	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(f, "scale.queued", 0));
-	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(f, "scale.in_flight", 0));
+		       (unsigned)gt_value_u64(f, "wanted", 0));
+	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(f, "queued", 0));
+	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(f, "in_flight", 0));
 	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(f, "revision", 0));
 	gt_table_cell(t, age);
-	gt_table_cell(t, gt_value_str(f, "spec.image", gt_value_str(f, "image", "")));
+	gt_table_cell(t, gt_value_str(f, "spec.image", ""));
 	return true;
 }
 

@@ -3,13 +3,6 @@
 
 #include <gantry/base/clock.h>
 
-static const char *node_state(const struct gt_value *n)
-{
-	const char *state = gt_value_str(n, "state", NULL);
-
-	return state ? state : gt_value_bool(n, "up", false) ? "up" : "down";
-}
-
 static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *n, void *arg)
 {
 	struct gt_table *t = arg;
@@ -17,7 +10,7 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *n, void
 
 	gt_age_text(gt_value_str(n, "since", NULL), gt_wall_ms(&gt_clock_system), age, sizeof(age));
 	gt_table_cell(t, gt_value_str(n, "name", "?"));
-	gt_table_cell(t, node_state(n));
+	gt_table_cell(t, gt_value_str(n, "state", "?"));
 	gt_table_cell(t, age);
 	gt_table_cellf(t, "%.1f", gt_value_num(n, "cpu_milli", 0) / 1000);
 	gt_table_cellf(t, "%.1f GiB", gt_value_num(n, "memory_bytes", 0) / (double)GT_GIB);

@@ -45,7 +45,7 @@ static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 	else
 		gt_table_cell(t, "");
 	gt_table_cell(t, gt_value_str(r, "node", ""));
-	gt_table_cell(t, gt_value_str(r, "cause", gt_value_str(r, "reason", "")));
+	gt_table_cell(t, gt_value_str(r, "end.cause", gt_value_str(r, "reason", "")));
 	return true;
 }
 

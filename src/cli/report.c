@@ -78,21 +78,14 @@ static void line(struct gt_cli *cli, const char *label, const char *text)
 	fputc('\n', cli->err);
 }
 
-static void print_log(struct gt_cli *cli, const struct gt_value *problem)
+void gt_cli_log_tail(struct gt_cli *cli, const struct gt_value *end)
 {
-	const struct gt_value *log = gt_value_at(problem, "log");
-	gt_auto(free) char *text = gt_strdup(gt_value_str(problem, "log", NULL));
-	char *at = text, *one;
+	const struct gt_value *log = gt_value_at(end, "log");
 
-	if (!text && !gt_value_len(log))
-		return;
-	line(cli, "last log lines:", " ");
-	for (size_t i = 0; !text && i < gt_value_len(log); i++) {
-		const char *own = gt_value_str(gt_value_item(log, i), "", NULL);
-		line(cli, "  | ", own ? own : gt_value_str(gt_value_item(log, i), "line", ""));
-	}
-	while ((one = strsep(&at, "\n")))
-		line(cli, "  | ", one);
+	if (gt_value_len(log))
+		fputs("  last log lines:\n", cli->err);
+	for (size_t i = 0; i < gt_value_len(log); i++)
+		line(cli, "  | ", gt_value_str(gt_value_item(log, i), "", ""));
 }
 
 static void print_end(struct gt_cli *cli, const struct gt_value *v)
@@ -102,6 +95,7 @@ static void print_end(struct gt_cli *cli, const struct gt_value *v)
 	char number[32];
 
 	line(cli, "cause: ", cause);
+	line(cli, "reason: ", gt_value_str(v, "reason", NULL));
 	if (gt_value_at(v, "exit_code")) {
 		snprintf(number, sizeof(number), "%.0f", gt_value_num(v, "exit_code", 0));
 		if (number[0] != '-')
@@ -111,7 +105,7 @@ static void print_end(struct gt_cli *cli, const struct gt_value *v)
 		snprintf(number, sizeof(number), "%llu", (unsigned long long)signal);
 		line(cli, "signal: ", number);
 	}
-	print_log(cli, v);
+	gt_cli_log_tail(cli, v);
 }
 
 static void print_problem(struct gt_cli *cli, const struct gt_value *v, long status)

@@ -15,8 +15,7 @@ static enum gt_exit remove_one(struct gt_cli *cli, const char *name)
 	if (cli->json && answer.body.len)
 		gt_cli_print_json(cli, &answer.body);
 	else if (!cli->json)
-		fprintf(cli->out, "%s removed%s\n", name,
-			answer.status == 202 ? "; its replicas finish their calls" : "");
+		fprintf(cli->out, "%s removed\n", name);
 	return GT_EXIT_DONE;
 }
 

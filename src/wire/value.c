@@ -135,7 +135,8 @@ static int write_part(const char *data, size_t len, void *arg)
 
 int gt_value_write(const struct gt_value *v, unsigned indent, struct gt_buf *out)
 {
-	size_t flags = JSON_ENCODE_ANY | (indent ? JSON_INDENT(indent) : JSON_COMPACT);
+	size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) |
+		       (indent ? JSON_INDENT(indent) : JSON_COMPACT);
 
 	return json_dump_callback(js(v), write_part, out, flags) == 0 ? 0 : -ENOBUFS;
 }

@@ -1,0 +1,32 @@
+# bash completion for gantry; made by `gantry completion bash`
+_gantry()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} cmd= words= i
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		[[ ${COMP_WORDS[i]} == -* ]] || { cmd=${COMP_WORDS[i]}; break; }
+	done
+	local global='--url --token --token-file --json --verbose --help'
+	local commands='deploy ls get call logs ps rm events nodes doctor version help completion'
+	case $cmd in
+	'') words=$commands ;;
+	deploy) words='--file --image --port --env --volume --tmpfs --workdir --user --memory --cpu --disk --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
+	ls) words='--quiet' ;;
+	get) words='--spec --effective' ;;
+	call) words='--request --data --header --timeout' ;;
+	logs) words='--follow --tail --since --replica --stream --plain' ;;
+	ps) words='--all' ;;
+	rm) words='--force' ;;
+	events) words='--follow --tail' ;;
+	doctor) words='--state' ;;
+	version) words='--client' ;;
+	esac
+	case $cmd,$cur in
+	*,-*) words+=" $global" ;;
+	help,*) words=$commands ;;
+	completion,*) words=bash ;;
+	get,* | call,* | logs,* | ps,* | rm,* | events,*) words=$(gantry ls --quiet 2>/dev/null) ;;
+	deploy,*) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	esac
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _gantry gantry
