@@ -55,14 +55,14 @@ static void the_manual_names_every_command_and_flag(void **state)
 		assert_flag_in_manual(manual, "gantry", gt_global_flags.flags[i].name);
 	for (const struct gt_command *const *c = gt_commands; *c; c++) {
 		gt_auto(free) char *item = gt_asprintf("\n.It Cm %s", (*c)->name);
-		const char *at = strstr(manual, item);
 		gt_auto(free) char *part = NULL;
+		const char *at = strstr(manual, item), *next;
 
 		if (!at)
 			fail_msg("docs/man/gantry.1: the command %s is missing", (*c)->name);
-		part = gt_strndup(at + 1,
-				  (size_t)(strstr(at + 1, "\n.It Cm ") ?: strchr(at, '\0')) -
-					  (size_t)(at + 1));
+		at += strlen(item);
+		next = strstr(at, "\n.It Cm ");
+		part = gt_strndup(at, next ? (size_t)(next - at) : strlen(at));
 		for (size_t i = 0; i < (*c)->n_flags; i++)
 			assert_flag_in_manual(part, (*c)->name, (*c)->flags[i].name);
 	}

@@ -1,0 +1,170 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "doctor.h"
+#include "fake.h"
+#include "run.h"
+
+static void the_worst_finding_decides(void **state)
+{
+	struct gt_finding f[3] = { 0 };
+
+	(void)state;
+	assert_int_equal(gt_doctor_exit(f, 3), 0);
+	f[0].state = GT_CHECK_SKIP;
+	assert_int_equal(gt_doctor_exit(f, 3), 0);
+	f[2].state = GT_CHECK_WARN;
+	assert_int_equal(gt_doctor_exit(f, 3), 1);
+	f[1].state = GT_CHECK_ERROR;
+	assert_int_equal(gt_doctor_exit(f, 3), 2);
+}
+
+static int give(void *arg)
+{
+	return *(int *)arg;
+}
+
+static int crash(void *arg GT_UNUSED)
+{
+	raise(SIGKILL);
+	return 0;
+}
+
+static void a_child_tells_or_dies(void **state)
+{
+	int value = EPERM;
+
+	(void)state;
+	assert_int_equal(gt_in_child(give, &value), EPERM);
+	value = 0;
+	assert_int_equal(gt_in_child(give, &value), 0);
+	assert_int_equal(gt_in_child(crash, NULL), ECHILD);
+}
+
+static struct gt_value *report(const char *line, int *code)
+{
+	gt_auto(run) struct run r = run_cli(line);
+	struct gt_value *v = NULL;
+
+	*code = r.code;
+	assert_int_equal(gt_value_parse(r.out, strlen(r.out), &v, NULL), 0);
+	return v;
+}
+
+/* The finding of one check; NULL when there is no such check. */
+static const struct gt_value *finding(const struct gt_value *doc, const char *check)
+{
+	const struct gt_value *items = gt_value_at(doc, "items");
+
+	for (size_t i = 0; i < gt_value_len(items); i++)
+		if (gt_streq(gt_value_str(gt_value_item(items, i), "check", ""), check))
+			return gt_value_item(items, i);
+	return NULL;
+}
+
+static void every_bad_finding_has_a_text(void **state)
+{
+	gt_auto(value) struct gt_value *v = NULL;
+	const struct gt_value *items;
+	int code;
+
+	(void)state;
+	unsetenv("GANTRY_URL");
+	v = report("doctor --json", &code);
+	items = gt_value_at(v, "items");
+	assert_true(gt_value_len(items) >= 18);
+	for (size_t i = 0; i < gt_value_len(items); i++)
+		assert_true(gt_value_str(gt_value_item(items, i), "detail", "")[0]);
+	assert_true(gt_value_bool(v, "ok", false) == (code == 0));
+	assert_string_equal(gt_value_str(finding(v, "token"), "state", ""), "skip");
+}
+
+static void a_read_only_place_for_state_is_an_error(void **state)
+{
+	gt_auto(value) struct gt_value *v = NULL;
+	int code;
+
+	(void)state;
+	v = report("doctor --json --state /proc/gantry", &code);
+	assert_string_equal(gt_value_str(finding(v, "durable writes"), "state", ""), "skip");
+	assert_string_equal(gt_value_str(finding(v, "disk"), "state", ""), "error");
+	assert_int_equal(code, 2);
+}
+
+#define JSON "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+static void a_daemon_is_asked_how_it_is(void **state)
+{
+	static const struct rule rules[] = {
+		{ "GET /readyz ", JSON, "{\"status\":\"ok\"}" },
+		{ "GET /v1/nodes ", JSON, "{\"items\":[{\"name\":\"a\",\"state\":\"up\"}]}" },
+		{ "GET /v1/version ", JSON, "{\"version\":\"" GT_VERSION "\"}" },
+		{ 0 },
+	};
+	static const char *const checks[] = { "daemon", "daemon ready", "token", "nodes",
+					      "version" };
+	gt_auto(value) struct gt_value *v = NULL;
+	int code;
+
+	(void)state;
+	fake_start(rules);
+	v = report("doctor --json", &code);
+	free(fake_stop());
+	for (size_t i = 0; i < GT_LEN(checks); i++)
+		assert_string_equal(gt_value_str(finding(v, checks[i]), "state", ""), "ok");
+}
+
+static void a_sick_daemon_is_told_with_the_fix(void **state)
+{
+	static const struct rule rules[] = {
+		{ "GET /readyz ", "HTTP/1.1 503 Service Unavailable\r\n", "no node" },
+		{ "GET /v1/nodes ", "HTTP/1.1 401 Unauthorized\r\n", "{}" },
+		{ "GET /v1/version ", JSON, "{\"version\":\"99.0\"}" },
+		{ 0 },
+	};
+	static const struct {
+		const char *check, *state;
+	} want[] = { { "daemon ready", "error" }, { "token", "error" }, { "version", "warn" } };
+	gt_auto(value) struct gt_value *v = NULL;
+	int code;
+
+	(void)state;
+	fake_start(rules);
+	v = report("doctor --json", &code);
+	free(fake_stop());
+	assert_int_equal(code, 2);
+	for (size_t i = 0; i < GT_LEN(want); i++) {
+		const struct gt_value *f = finding(v, want[i].check);
+		assert_string_equal(gt_value_str(f, "state", ""), want[i].state);
+		assert_true(gt_value_str(f, "fix", "")[0]);
+	}
+}
+
+static int nowhere(void **state)
+{
+	(void)state;
+	return setenv("GANTRY_STATE", "/nonexistent/gantry", 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_worst_finding_decides),
+		cmocka_unit_test(a_child_tells_or_dies),
+		cmocka_unit_test(every_bad_finding_has_a_text),
+		cmocka_unit_test(a_read_only_place_for_state_is_an_error),
+		cmocka_unit_test(a_daemon_is_asked_how_it_is),
+		cmocka_unit_test(a_sick_daemon_is_told_with_the_fix),
+	};
+
+	return cmocka_run_group_tests(tests, nowhere, NULL);
+}
