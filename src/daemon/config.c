@@ -34,7 +34,6 @@ static const struct key keys[] = {
 	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },
 	{ "agent", "pool", KEY_NUMBER, FIELD(pool), 64 },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), 4000000000ULL },
-	{ "agent", "subid_count", KEY_NUMBER, FIELD(subid_count), 65536 },
 };
 
 void gt_config_defaults(struct gt_config *c)
@@ -49,7 +48,6 @@ void gt_config_defaults(struct gt_config *c)
 	c->allow_host_image = true;
 	c->pool = 2;
 	c->subid_base = 1879048192; /* 0x70000000: above what useradd and systemd hand out */
-	c->subid_count = 65536;
 }
 
 static const struct key *find_key(const char *section, const char *name)

@@ -22,8 +22,8 @@ struct gt_config {
 	char node[64];                         /* "" = host name */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
 	bool allow_host_image;
-	uint64_t pool; /* prepared sandboxes */
-	uint64_t subid_base, subid_count;
+	uint64_t pool;       /* prepared sandboxes */
+	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */
 };
 
 void gt_config_defaults(struct gt_config *c);

@@ -1,0 +1,236 @@
+/* gantryd: one binary, three roles, and the few commands an operator runs by hand. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <gantry/agent/agent.h>
+#include <gantry/api/api.h>
+#include <gantry/base/suggest.h>
+
+#include "config.h"
+#include "role.h"
+#include "supervisor.h"
+
+enum { EXIT_USAGE = 2 };
+
+struct options {
+	const char *state, *listen, *file, *node;
+	enum gt_level log_level;
+	bool has_log_level;
+};
+
+static const char usage[] =
+	"usage: gantryd run [--state DIR] [--listen ADDR:PORT] [--config FILE]\n"
+	"                   [--node NAME] [--log-level debug|info|warn|error]\n"
+	"       gantryd check [--config FILE]     read the configuration, say what is wrong\n"
+	"       gantryd cleanup --state DIR       stop and remove every replica of a stopped "
+	"daemon\n"
+	"       gantryd routes                    the REST routes, one a line\n"
+	"       gantryd version | help\n"
+	"\n"
+	"Signals of a running daemon: TERM drains and ends (replicas keep running and are adopted "
+	"by\n"
+	"the next start), INT ends the replicas too, HUP reads configuration and admin token "
+	"again.\n";
+
+static int parse_options(int argc, char **argv, struct options *o, struct gt_err *err)
+{
+	static const struct option longs[] = {
+		{ "state", required_argument, NULL, 's' },
+		{ "listen", required_argument, NULL, 'l' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "node", required_argument, NULL, 'n' },
+		{ "log-level", required_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
+	};
+	static const char *const names[] = { "--state", "--listen", "--config", "--node",
+					     "--log-level" };
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+		switch (c) {
+		case 's':
+			o->state = optarg;
+			break;
+		case 'l':
+			o->listen = optarg;
+			break;
+		case 'c':
+			o->file = optarg;
+			break;
+		case 'n':
+			o->node = optarg;
+			break;
+		case 'v':
+			if (gt_log_level_parse(optarg, &o->log_level) < 0)
+				return gt_err_set(err, EINVAL, "usage",
+						  "--log-level: \"%s\" is none of debug, info, "
+						  "warn, error",
+						  optarg);
+			o->has_log_level = true;
+			break;
+		case ':':
+			return gt_err_set(err, EINVAL, "usage", "%s needs a value",
+					  argv[optind - 1]);
+		default: {
+			const char *word = argv[optind - 1];
+			const char *near = gt_suggest(word, names, GT_LEN(names));
+			return gt_err_set(err, EINVAL, "usage", "unknown option %s%s%s", word,
+					  near ? "; did you mean " : "", near ? near : "");
+		}
+		}
+	}
+	if (optind < argc)
+		return gt_err_set(err, EINVAL, "usage", "unexpected argument \"%s\"", argv[optind]);
+	return 0;
+}
+
+/* The file, then what the command line said over it. */
+static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
+{
+	const struct options *o = arg;
+	const char *file = o->file ? o->file : GT_CONFIG_FILE;
+
+	if ((o->file || access(file, F_OK) == 0) && gt_config_read(c, file, err) < 0)
+		return -err->code;
+	if (o->state && !gt_strcopy(c->state, sizeof(c->state), o->state))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--state: too long");
+	if (o->listen && !gt_strcopy(c->listen, sizeof(c->listen), o->listen))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--listen: too long");
+	if (o->node && !gt_strcopy(c->node, sizeof(c->node), o->node))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--node: too long");
+	if (c->node[0] && !gt_name_ok(c->node))
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
+				  c->node);
+	if (o->has_log_level)
+		c->log_level = o->log_level;
+	return 0;
+}
+
+static int run_daemon(struct options *o, struct gt_err *err)
+{
+	/* The process changes its directory; a relative file must mean the same at a reload. */
+	static char full[GT_CONFIG_TEXT];
+
+	if (o->file) {
+		gt_auto(free) char *path = realpath(o->file, NULL);
+		if (!path || !gt_strcopy(full, sizeof(full), path))
+			return gt_err_errno(err, errno, "%s", o->file);
+		o->file = full;
+	}
+	return gt_supervise(load_config, o, err);
+}
+
+static int run_check(struct options *o, struct gt_err *err)
+{
+	struct gt_config c;
+
+	gt_config_defaults(&c);
+	if (load_config(&c, o, err) < 0)
+		return -err->code;
+	printf("configuration is valid%s%s\n", c.file[0] ? ": " : " (no file, all defaults)",
+	       c.file);
+	return 0;
+}
+
+static int run_cleanup(struct options *o, struct gt_err *err)
+{
+	struct gt_config c;
+
+	gt_config_defaults(&c);
+	if (load_config(&c, o, err) < 0)
+		return -err->code;
+	return gt_agent_cleanup(c.state, err);
+}
+
+static int run_routes(struct options *o, struct gt_err *err)
+{
+	(void)o;
+	(void)err;
+	gt_api_print_routes(stdout);
+	return 0;
+}
+
+static int run_version(struct options *o, struct gt_err *err)
+{
+	(void)o;
+	(void)err;
+	printf("gantryd %s\n", GT_VERSION);
+	return 0;
+}
+
+static int run_help(struct options *o, struct gt_err *err)
+{
+	(void)o;
+	(void)err;
+	fputs(usage, stdout);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct options *o, struct gt_err *err);
+} commands[] = {
+	{ "run", run_daemon },        { "check", run_check },     { "cleanup", run_cleanup },
+	{ "routes", run_routes },     { "version", run_version }, { "help", run_help },
+	{ "--version", run_version }, { "--help", run_help },     { "--routes", run_routes },
+};
+
+static int (*const role_mains[GT_PROC_N])(struct gt_role_env *env, struct gt_err *err) = {
+	[GT_PROC_CONTROL] = gt_role_control,
+	[GT_PROC_AGENT] = gt_role_agent,
+	[GT_PROC_GATEWAY] = gt_role_gateway,
+};
+
+static int run_role(enum gt_role_id id)
+{
+	struct gt_role_env env = { 0 };
+	struct gt_err err = { 0 };
+
+	if (gt_role_enter(id, &env, &err) == 0 && role_mains[id](&env, &err) == 0)
+		return EXIT_SUCCESS;
+	gt_error("%s", err.text);
+	return EXIT_FAILURE;
+}
+
+static int run_command(int argc, char **argv, size_t i)
+{
+	struct options o = { 0 };
+	struct gt_err err = { 0 };
+
+	if (parse_options(argc - 1, argv + 1, &o, &err) < 0) {
+		fprintf(stderr, "gantryd %s: %s\n%s", commands[i].name, err.text, usage);
+		return EXIT_USAGE;
+	}
+	if (commands[i].run(&o, &err) < 0) {
+		fprintf(stderr, "gantryd: %s\n", err.text);
+		return gt_streq(err.slug, "bad_config") ? EXIT_USAGE : EXIT_FAILURE;
+	}
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	const char *names[GT_LEN(commands)];
+
+	if (argc < 2) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	for (int i = 0; i < GT_PROC_N; i++)
+		if (argc == 2 && gt_streq(argv[1], gt_role_names[i]))
+			return run_role((enum gt_role_id)i);
+	for (size_t i = 0; i < GT_LEN(commands); i++) {
+		names[i] = commands[i].name;
+		if (gt_streq(argv[1], commands[i].name))
+			return run_command(argc, argv, i);
+	}
+	const char *near = gt_suggest(argv[1], names, GT_LEN(names));
+	fprintf(stderr, "gantryd: unknown command \"%s\"%s%s\n%s", argv[1],
+		near ? "; did you mean " : "", near ? near : "", usage);
+	return EXIT_USAGE;
+}

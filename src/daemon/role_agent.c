@@ -1,0 +1,21 @@
+#include <gantry/agent/agent.h>
+
+#include "role.h"
+
+int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
+{
+	const struct gt_config *c = &env->config;
+	const struct gt_agent_config config = {
+		.state_dir = c->state,
+		.node = c->node,
+		.agent_fd = env->fds[GT_FD_AGENT],
+		.dial_fd = env->fds[GT_FD_DIAL],
+		.ready_fd = env->fds[GT_FD_READY],
+		.pool = (unsigned)c->pool,
+		.subid_base = (uint32_t)c->subid_base,
+		.allow_host_image = c->allow_host_image,
+		.allow_host_paths = c->allow_host_paths,
+	};
+
+	return gt_agent_run(&config, err);
+}

@@ -1,0 +1,203 @@
+/* role_control.c - control's process: the pure control room between the store, the link and the
+ * API. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <gantry/api/api.h>
+#include <gantry/control/control.h>
+#include <gantry/link/link.h>
+#include <gantry/loop/loop.h>
+#include <gantry/store/store.h>
+#include <gantry/wire/wire.h>
+
+#include "role.h"
+
+#define DB_PATH "control/gantry.db"
+
+struct plane {
+	struct gt_loop *loop;
+	struct gt_wake *wake; /* rung by the store's writer */
+	struct gt_store *store;
+	struct gt_control *control;
+	struct gt_http_client *client;
+	struct gt_link *link;
+	struct gt_api *api;
+	struct gt_timer due;
+	int load_failed;
+	struct gt_err *err; /* while loading */
+};
+
+/* ---- ports ---- */
+
+static void on_order(void *ctx, const char *node, const struct gt_order *order)
+{
+	gt_link_on_order(((struct plane *)ctx)->link, node, order);
+}
+
+static void on_forget(void *ctx, const char *node, const char *replica)
+{
+	gt_link_on_forget(((struct plane *)ctx)->link, node, replica);
+}
+
+static void on_route(void *ctx, const char *function)
+{
+	gt_link_on_route(((struct plane *)ctx)->link, function);
+}
+
+static void on_route_gone(void *ctx, const char *function)
+{
+	gt_link_on_route_gone(((struct plane *)ctx)->link, function);
+}
+
+static void on_event(void *ctx, const struct gt_event *event)
+{
+	struct plane *p = ctx;
+
+	if (p->api) /* nobody listens before the first connection */
+		gt_api_on_event(p->api, event);
+}
+
+static void on_due(void *ctx);
+
+static void on_timer(void *arg)
+{
+	struct plane *p = arg;
+
+	gt_control_tick(p->control);
+	on_due(p);
+}
+
+static void on_due(void *ctx)
+{
+	struct plane *p = ctx;
+	uint64_t due_ns = gt_control_due_ns(p->control);
+
+	if (due_ns == UINT64_MAX)
+		gt_timer_clear(p->loop, &p->due);
+	else
+		gt_timer_set_at(p->loop, &p->due, due_ns, on_timer, p);
+}
+
+/* ---- start and stop ---- */
+
+static void ring(void *arg)
+{
+	gt_wake_ring(arg);
+}
+
+static void on_wake(void *arg)
+{
+	struct plane *p = arg;
+
+	if (p->store)
+		gt_store_poll(p->store);
+}
+
+static void load_row(const struct gt_function_row *row, void *arg)
+{
+	struct plane *p = arg;
+	struct gt_spec *spec = NULL;
+
+	if (p->load_failed)
+		return;
+	if (gt_spec_read(row->spec_json, strlen(row->spec_json), &spec, p->err) < 0)
+		p->load_failed = gt_err_wrap(p->err, "stored function %s", row->name);
+	else
+		gt_control_load(p->control, row, spec);
+}
+
+static void on_signal(int signo, void *arg)
+{
+	struct plane *p = arg;
+
+	(void)signo;
+	gt_loop_stop(p->loop);
+}
+
+static int watch_signals(struct plane *p, struct gt_err *err)
+{
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	return gt_loop_signals(p->loop, &mask, on_signal, p, err);
+}
+
+static int open_store(struct plane *p, struct gt_err *err)
+{
+	struct gt_store_config config = { .path = DB_PATH, .notify = ring };
+
+	if (gt_wake_new(p->loop, on_wake, p, &p->wake, err) < 0)
+		return -err->code;
+	config.notify_arg = p->wake;
+	return gt_store_open(&config, &p->store, err);
+}
+
+static int start_control(struct plane *p, struct gt_err *err)
+{
+	struct gt_control_ports ports = {
+		.clock = gt_clock_system,
+		.rnd = gt_rand_system,
+		.store = { .ctx = p->store,
+			   .put = gt_store_put,
+			   .drop = gt_store_drop,
+			   .revisions = gt_store_revisions },
+		.ctx = p,
+		.on_order = on_order,
+		.on_forget = on_forget,
+		.on_route = on_route,
+		.on_route_gone = on_route_gone,
+		.on_event = on_event,
+		.on_due = on_due,
+	};
+	struct gt_control_config config = { .epoch = gt_store_epoch(p->store) };
+
+	p->control = gt_control_new(&ports, &config);
+	p->err = err;
+	if (gt_store_load(p->store, load_row, p, err) < 0)
+		return -err->code;
+	return p->load_failed;
+}
+
+static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
+{
+	const char *const tokens[] = { env->token_sha256 };
+	struct gt_link_config link = { .listen_fd = env->fds[GT_FD_LINK],
+				       .tokens_sha256 = tokens,
+				       .n_tokens = GT_LEN(tokens) };
+	struct gt_api_config api = { .listen_fd = env->fds[GT_FD_API],
+				     .tokens_sha256 = tokens,
+				     .n_tokens = GT_LEN(tokens) };
+
+	/* Signals are blocked before the store's thread starts, so that it inherits the mask. */
+	if (gt_loop_new(&p->loop, err) < 0 || watch_signals(p, err) < 0 || open_store(p, err) < 0 ||
+	    start_control(p, err) < 0)
+		return -err->code;
+	link.loop = api.loop = p->loop;
+	link.control = api.control = p->control;
+	if (gt_http_client_new(p->loop, &p->client, err) < 0)
+		return -err->code;
+	api.client = p->client;
+	if (gt_link_new(&link, &p->link, err) < 0 || gt_api_new(&api, &p->api, err) < 0)
+		return -err->code;
+	on_due(p);
+	gt_role_ready(env);
+	return gt_loop_run(p->loop, err);
+}
+
+int gt_role_control(struct gt_role_env *env, struct gt_err *err)
+{
+	struct plane p = { 0 };
+	int r = start(&p, env, err);
+
+	gt_api_free(p.api);
+	gt_http_client_free(p.client);
+	gt_link_free(p.link);
+	gt_control_free(p.control);
+	gt_store_close(p.store);
+	gt_wake_free(p.wake);
+	gt_loop_free(p.loop);
+	return r;
+}
