@@ -1,0 +1,233 @@
+/* The policy of one function under a made-up clock. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fn.h"
+
+#define MS GT_NS_PER_MS
+
+static struct gt_fn fn;
+
+static void tell(size_t replicas, uint32_t concurrency, uint64_t fail_seq, uint64_t now_ns,
+		 unsigned *found)
+{
+	struct gt_route r = { .revision = 1,
+			      .concurrency = concurrency,
+			      .queue = 2,
+			      .start_ms = 2000,
+			      .fail_seq = fail_seq,
+			      .retry_ms = 5000 };
+	unsigned f;
+
+	r.replicas = gt_alloc_array(replicas + 1, sizeof(*r.replicas));
+	r.n_replicas = replicas;
+	for (size_t i = 0; i < replicas; i++)
+		snprintf(r.replicas[i].id, sizeof(r.replicas[i].id), "r%zu", i);
+	f = gt_fn_apply(&fn, &r, now_ns);
+	if (found)
+		*found = f;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	gt_fn_init(&fn, "f", 1 * MS);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	gt_fn_fini(&fn);
+	return 0;
+}
+
+static void test_oldest_able_waiter_takes_a_freed_slot(void **state)
+{
+	(void)state;
+	struct gt_waiter a = { 0 }, b = { .able = true }, c = { .able = true }, *w;
+	struct gt_target *t;
+
+	tell(1, 1, 0, 10 * MS, NULL);
+	gt_fn_join(&fn, &a, 10 * MS); /* its body is still coming */
+	gt_fn_join(&fn, &b, 11 * MS);
+	gt_fn_join(&fn, &c, 12 * MS);
+	assert_true(gt_fn_next(&fn, 12 * MS, &w, &t));
+	assert_ptr_equal(w, &b);
+	assert_false(gt_fn_next(&fn, 12 * MS, &w, &t));
+	a.able = true;
+	assert_int_equal(gt_fn_release(&fn, t, 3 * MS), GT_FN_FREED);
+	assert_true(gt_fn_next(&fn, 15 * MS, &w, &t));
+	assert_ptr_equal(w, &a);
+	assert_int_equal(fn.n_waiting, 1);
+	gt_fn_leave(&fn, &c);
+	gt_fn_leave(&fn, &c); /* twice is fine */
+	assert_int_equal(fn.n_waiting, 0);
+	gt_fn_release(&fn, t, 1 * MS);
+}
+
+static void test_least_busy_then_last_used(void **state)
+{
+	(void)state;
+	struct gt_waiter w[5] = { 0 }, *got;
+	struct gt_target *t[5];
+
+	tell(3, 2, 0, 10 * MS, NULL);
+	for (size_t i = 0; i < 3; i++) {
+		w[i].able = true;
+		gt_fn_join(&fn, &w[i], 10 * MS);
+		assert_true(gt_fn_next(&fn, (20 + i) * MS, &got, &t[i]));
+	}
+	assert_ptr_not_equal(t[0], t[1]); /* spread before doubling */
+	assert_ptr_not_equal(t[1], t[2]);
+	assert_ptr_not_equal(t[0], t[2]);
+	gt_fn_release(&fn, t[0], 1 * MS);
+	gt_fn_release(&fn, t[2], 1 * MS);
+	w[3].able = true;
+	gt_fn_join(&fn, &w[3], 30 * MS);
+	assert_true(gt_fn_next(&fn, 30 * MS, &got, &t[3]));
+	assert_ptr_equal(t[3], t[2]); /* both free: the one used last */
+	w[4].able = true;
+	gt_strcopy(w[4].avoid, sizeof(w[4].avoid), t[0]->id);
+	gt_fn_join(&fn, &w[4], 31 * MS);
+	assert_true(gt_fn_next(&fn, 31 * MS, &got, &t[4]));
+	assert_ptr_not_equal(t[4], t[0]); /* it failed there: elsewhere, though busier */
+	gt_fn_release(&fn, t[1], 1 * MS);
+	gt_fn_release(&fn, t[3], 1 * MS);
+	gt_fn_release(&fn, t[4], 1 * MS);
+}
+
+static void test_queue_is_bounded_by_waiters_beyond_free_slots(void **state)
+{
+	(void)state;
+	struct gt_waiter w[3] = { 0 }, *got;
+	struct gt_target *t;
+
+	tell(0, 1, 0, 10 * MS, NULL);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(gt_fn_admit(&fn, 10 * MS), GT_ADMIT);
+		gt_fn_join(&fn, &w[i], 10 * MS);
+	}
+	assert_int_equal(gt_fn_admit(&fn, 10 * MS), GT_ADMIT_FULL);
+	tell(1, 1, 0, 11 * MS, NULL);
+	assert_int_equal(gt_fn_admit(&fn, 11 * MS),
+			 GT_ADMIT); /* a slot is free: room for one more */
+	w[0].able = true;
+	assert_true(gt_fn_next(&fn, 11 * MS, &got, &t));
+	gt_fn_leave(&fn, &w[1]);
+	gt_fn_release(&fn, t, 1);
+}
+
+static void test_failed_start_refuses_until_retry(void **state)
+{
+	(void)state;
+	unsigned found;
+
+	tell(0, 1, 0, 10 * MS, NULL);
+	tell(0, 1, 1, 100 * MS, &found);
+	assert_true(found & GT_FN_FAILED);
+	assert_int_equal(gt_fn_admit(&fn, 200 * MS), GT_ADMIT_FAILING);
+	assert_int_equal(gt_fn_retry_after_s(&fn, 100 * MS), 5);
+	tell(0, 1, 1, 4000 * MS, &found); /* the same failure told again does not prolong it */
+	assert_false(found & GT_FN_FAILED);
+	assert_int_equal(gt_fn_admit(&fn, 5099 * MS), GT_ADMIT_FAILING);
+	assert_int_equal(gt_fn_admit(&fn, 5100 * MS), GT_ADMIT);
+	tell(0, 1, 2, 6000 * MS, &found);
+	assert_true(found & GT_FN_FAILED);
+	tell(1, 1, 2, 6001 * MS, NULL); /* a ready replica serves whatever failed */
+	assert_int_equal(gt_fn_admit(&fn, 6001 * MS), GT_ADMIT);
+}
+
+static void test_cold_time_counts_only_without_replica(void **state)
+{
+	(void)state;
+	tell(0, 1, 0, 10 * MS, NULL);
+	assert_int_equal(gt_fn_cold_ns(&fn, 11 * MS), 10 * MS); /* since it is known */
+	tell(1, 1, 0, 21 * MS, NULL);
+	assert_int_equal(gt_fn_cold_ns(&fn, 100 * MS), 20 * MS);
+	tell(0, 1, 0, 100 * MS, NULL);
+	assert_int_equal(gt_fn_cold_ns(&fn, 105 * MS), 25 * MS);
+}
+
+static void test_retry_after_grows_with_queue_and_service_time(void **state)
+{
+	(void)state;
+	struct gt_waiter w[4] = { 0 }, *got;
+	struct gt_target *t;
+
+	tell(0, 1, 0, 10 * MS, NULL);
+	assert_int_equal(gt_fn_retry_after_s(&fn, 10 * MS), 2); /* start_ms */
+	tell(1, 1, 0, 10 * MS, NULL);
+	assert_int_equal(gt_fn_retry_after_s(&fn, 10 * MS), 1);
+	w[0].able = true;
+	gt_fn_join(&fn, &w[0], 10 * MS);
+	assert_true(gt_fn_next(&fn, 10 * MS, &got, &t));
+	gt_fn_release(&fn, t, 4000 * MS);
+	for (int i = 1; i < 4; i++)
+		gt_fn_join(&fn, &w[i], 20 * MS);
+	assert_int_equal(gt_fn_retry_after_s(&fn, 20 * MS), 16); /* 4 calls of 4 s, one at a time */
+	fn.service_ms = 1e9;
+	assert_int_equal(gt_fn_retry_after_s(&fn, 20 * MS), 300);
+	for (int i = 1; i < 4; i++)
+		gt_fn_leave(&fn, &w[i]);
+}
+
+static void test_gone_replica_lives_until_its_call_ends(void **state)
+{
+	(void)state;
+	struct gt_waiter w = { .able = true }, *got;
+	struct gt_target *t;
+
+	tell(1, 1, 0, 10 * MS, NULL);
+	gt_fn_join(&fn, &w, 10 * MS);
+	assert_true(gt_fn_next(&fn, 10 * MS, &got, &t));
+	tell(0, 1, 0, 11 * MS, NULL);
+	assert_true(t->gone);
+	assert_int_equal(fn.n_ready, 0);
+	tell(1, 1, 0, 12 * MS, NULL); /* the same id again is another one */
+	assert_int_equal(fn.n_ready, 1);
+	assert_int_equal(gt_fn_free_slots(&fn), 1);
+	assert_int_equal(gt_fn_release(&fn, t, 1 * MS), 0);
+	gt_fn_retire(&fn, 13 * MS);
+	assert_true(gt_fn_unused(&fn));
+}
+
+static void test_draining_tells_when_empty(void **state)
+{
+	(void)state;
+	struct gt_waiter w = { .able = true }, *got;
+	struct gt_target *t;
+	struct gt_route r = { .concurrency = 1, .n_replicas = 1 };
+
+	tell(1, 1, 0, 10 * MS, NULL);
+	gt_fn_join(&fn, &w, 10 * MS);
+	assert_true(gt_fn_next(&fn, 10 * MS, &got, &t));
+	r.replicas = gt_alloc(sizeof(*r.replicas));
+	*r.replicas = (struct gt_route_replica){ .id = "r0", .draining = true };
+	assert_false(gt_fn_apply(&fn, &r, 11 * MS) & GT_FN_DRAINED);
+	assert_int_equal(gt_fn_free_slots(&fn), 0);
+	assert_int_equal(gt_fn_release(&fn, t, 1 * MS), GT_FN_DRAINED);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_oldest_able_waiter_takes_a_freed_slot),
+		T(test_least_busy_then_last_used),
+		T(test_queue_is_bounded_by_waiters_beyond_free_slots),
+		T(test_failed_start_refuses_until_retry),
+		T(test_cold_time_counts_only_without_replica),
+		T(test_retry_after_grows_with_queue_and_service_time),
+		T(test_gone_replica_lives_until_its_call_ends),
+		T(test_draining_tells_when_empty),
+	};
+
+	return cmocka_run_group_tests_name("gateway_fn", tests, NULL, NULL);
+}
