@@ -1,0 +1,406 @@
+/* fixture.c - see fixture.h. Requests are HTTP/1.0, so that a body ends with the connection. */
+#include "fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include <gantry/http/digest.h>
+
+#include "api_priv.h"
+#include "contract_read.h"
+
+/* ---- the store ------------------------------------------------------------------------------ */
+
+struct stored {
+	struct gt_function_row row;
+	struct stored *next; /* newest first */
+};
+
+/* What completes in the next round, as the port demands. */
+struct job {
+	struct gt_timer timer;
+	struct world *w;
+	bool full;
+	char function[GT_NAME_MAX + 1];
+	gt_store_done_fn *done;
+	gt_store_revisions_fn *done_rows;
+	void *arg;
+};
+
+static void on_job(void *arg)
+{
+	struct job *j = arg;
+	struct gt_err err = { 0 };
+	struct gt_function_row rows[32];
+	struct stored *s;
+	size_t n = 0;
+
+	gt_err_set(&err, ENOSPC, "storage_full", "full");
+	if (j->done_rows) {
+		LL_FOREACH (j->w->rows, s)
+			if (n < GT_LEN(rows) && gt_streq(s->row.name, j->function))
+				rows[n++] = s->row;
+		j->done_rows(NULL, rows, n, j->arg);
+	} else {
+		j->done(j->full ? &err : NULL, j->arg);
+	}
+	free(j);
+}
+
+static struct job *job_new(struct world *w, const char *function, void *arg)
+{
+	struct job *j = gt_alloc(sizeof(*j));
+
+	j->w = w;
+	j->arg = arg;
+	j->full = w->storage_full;
+	gt_strcopy(j->function, sizeof(j->function), function);
+	gt_timer_set(w->loop, &j->timer, 0, on_job, j);
+	return j;
+}
+
+static void store_put(void *ctx, const struct gt_function_row *row, gt_store_done_fn *done,
+		      void *arg)
+{
+	struct world *w = ctx;
+	struct stored *s;
+
+	job_new(w, row->name, arg)->done = done;
+	if (w->storage_full)
+		return;
+	s = gt_alloc(sizeof(*s));
+	s->row = *row;
+	s->row.spec_json = gt_strdup(row->spec_json);
+	LL_PREPEND(w->rows, s);
+}
+
+static void store_drop(void *ctx, const char *function, gt_store_done_fn *done, void *arg)
+{
+	job_new(ctx, function, arg)->done = done;
+}
+
+static void store_revisions(void *ctx, const char *function, gt_store_revisions_fn *done, void *arg)
+{
+	job_new(ctx, function, arg)->done_rows = done;
+}
+
+/* ---- control's other ports ------------------------------------------------------------------ */
+
+static void on_order(void *ctx, const char *node, const struct gt_order *order)
+{
+	(void)ctx;
+	(void)node;
+	(void)order;
+}
+
+static void on_two(void *ctx, const char *node, const char *replica)
+{
+	(void)ctx;
+	(void)node;
+	(void)replica;
+}
+
+static void on_one(void *ctx, const char *function)
+{
+	(void)ctx;
+	(void)function;
+}
+
+static void on_event(void *ctx, const struct gt_event *event)
+{
+	struct world *w = ctx;
+
+	if (w->api)
+		gt_api_on_event(w->api, event);
+}
+
+static void on_due(void *ctx)
+{
+	(void)ctx;
+}
+
+void node_up(struct world *w, const char *node)
+{
+	struct gt_report report = { .full = true,
+				    .epoch = gt_control_epoch(w->control),
+				    .cpu_milli = 8000,
+				    .memory_bytes = 16 * GT_GIB };
+
+	gt_strcopy(report.node, sizeof(report.node), node);
+	gt_control_node_up(w->control, node);
+	assert_int_equal(gt_control_report(w->control, &report, NULL), 0);
+}
+
+void observe(struct world *w, const char *node, const char *replica, const char *function,
+	     enum gt_replica_state state)
+{
+	struct gt_observed o = { .revision = 1,
+				 .state = state,
+				 .pid = 4242,
+				 .created_ms = gt_wall_ms(&gt_clock_system),
+				 .phases = { 100, 200, 300, 400 },
+				 .end = { .exit_code = -1 } };
+	struct gt_report report = { .epoch = gt_control_epoch(w->control),
+				    .replicas = &o,
+				    .n_replicas = 1 };
+
+	gt_strcopy(report.node, sizeof(report.node), node);
+	gt_strcopy(o.replica, sizeof(o.replica), replica);
+	gt_strcopy(o.function, sizeof(o.function), function);
+	assert_int_equal(gt_control_report(w->control, &report, NULL), 0);
+}
+
+/* ---- the agent's logs ----------------------------------------------------------------------- */
+
+static void agent_closed(void *arg)
+{
+	struct world *w = arg;
+
+	w->log_stream = NULL;
+}
+
+static void agent_logs(struct gt_request *req, void *app)
+{
+	struct world *w = app;
+	gt_auto(buf) struct gt_buf body = { 0 };
+	const char *tail = gt_request_query(req, "tail"),
+		   *since = gt_request_query(req, "since_ms");
+
+	snprintf(w->log_question, sizeof(w->log_question), "%s tail=%s since=%d stream=%s",
+		 gt_request_query(req, "function"), tail ? tail : "-", since != NULL,
+		 gt_request_query(req, "stream") ? gt_request_query(req, "stream") : "-");
+	if (!gt_request_query(req, "follow")) {
+		gt_buf_adds(&body, w->log_text);
+		gt_request_reply(req, 200, GT_MEDIA_NDJSON, &body);
+		return;
+	}
+	w->log_stream = gt_request_stream(req, 200, GT_MEDIA_NDJSON);
+	gt_stream_on_close(w->log_stream, agent_closed, w);
+	gt_stream_write(w->log_stream, w->log_text, strlen(w->log_text));
+}
+
+static const struct gt_http_route agent_routes[] = {
+	{ GT_GET, "/link/v1/logs", GT_ROLE_NONE, 0, agent_logs, "logs", "" },
+};
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static struct operation operations[OPERATIONS_MAX];
+static size_t n_operations;
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	gt_strcopy(sun.sun_path, sizeof(sun.sun_path), path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	return fd;
+}
+
+static void control_start(struct world *w)
+{
+	struct gt_control_ports ports = {
+		.clock = gt_clock_system,
+		.rnd = gt_rand_system,
+		.store = { w, store_put, store_drop, store_revisions },
+		.ctx = w,
+		.on_order = on_order,
+		.on_forget = on_two,
+		.on_route = on_one,
+		.on_route_gone = on_one,
+		.on_event = on_event,
+		.on_due = on_due,
+	};
+
+	w->control = gt_control_new(&ports, &(struct gt_control_config){ .epoch = 7 });
+}
+
+int world_setup(void **state)
+{
+	static char digest[GT_TOKEN_HASH_HEX];
+	static const char *const tokens[] = { digest };
+	struct world *w = gt_alloc(sizeof(*w));
+	struct gt_api_config config = { .tokens_sha256 = tokens, .n_tokens = 1 };
+	struct gt_http_config agent = { .routes = agent_routes, .n_routes = 1, .app = w };
+
+	gt_sha256_hex(TOKEN, strlen(TOKEN), digest);
+	n_operations = contract_read(operations);
+	gt_strcopy(w->dir, sizeof(w->dir), "/tmp/gt-api-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	snprintf(w->api_path, sizeof(w->api_path), "%s/api", w->dir);
+	snprintf(w->agent_path, sizeof(w->agent_path), "%s/agent", w->dir);
+	w->api_fd = listen_at(w->api_path);
+	w->agent_fd = listen_at(w->agent_path);
+	assert_int_equal(gt_loop_new(&w->loop, NULL), 0);
+	assert_int_equal(gt_http_client_new(w->loop, &w->client, NULL), 0);
+	control_start(w);
+	agent.listen_fd = w->agent_fd;
+	assert_int_equal(gt_http_server_new(w->loop, &agent, &w->agent, NULL), 0);
+	config.loop = w->loop;
+	config.listen_fd = w->api_fd;
+	config.control = w->control;
+	config.client = w->client;
+	config.agent_path = w->agent_path;
+	assert_int_equal(gt_api_new(&config, &w->api, NULL), 0);
+	*state = w;
+	return 0;
+}
+
+int world_teardown(void **state)
+{
+	struct world *w = *state;
+	struct stored *s, *tmp;
+
+	gt_api_free(w->api);
+	w->api = NULL;
+	gt_http_server_free(w->agent);
+	gt_control_free(w->control);
+	gt_http_client_free(w->client);
+	gt_loop_free(w->loop);
+	LL_FOREACH_SAFE (w->rows, s, tmp) {
+		free(s->row.spec_json);
+		free(s);
+	}
+	close(w->api_fd);
+	close(w->agent_fd);
+	unlink(w->api_path);
+	unlink(w->agent_path);
+	rmdir(w->dir);
+	free(w);
+	return 0;
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+void ask_open(struct world *w, const char *method, const char *path, const char *headers,
+	      const char *body, struct answer *ret)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	gt_auto(buf) struct gt_buf out = { 0 };
+
+	memset(ret, 0, sizeof(*ret));
+	gt_strcopy(sun.sun_path, sizeof(sun.sun_path), w->api_path);
+	ret->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(ret->fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	gt_buf_addf(&out, "%s %s HTTP/1.0\r\nHost: x\r\n", method, path);
+	if (!headers || !strstr(headers, "Authorization:"))
+		gt_buf_adds(&out, "Authorization: Bearer " TOKEN "\r\n");
+	if (headers)
+		gt_buf_adds(&out, headers);
+	if (body)
+		gt_buf_addf(&out, "Content-Length: %zu\r\n", strlen(body));
+	gt_buf_addf(&out, "\r\n%s", body ? body : "");
+	for (size_t sent = 0; sent < out.len;) {
+		ssize_t n = send(ret->fd, out.data + sent, out.len - sent,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n > 0)
+			sent += (size_t)n;
+		else if (errno != EAGAIN)
+			break; /* refused early: the answer is there */
+		assert_int_equal(gt_loop_step(w->loop, 0, NULL), 0);
+	}
+}
+
+static void answer_read(struct answer *a)
+{
+	char bytes[65536];
+	ssize_t n;
+	char *end;
+
+	while (!a->closed && (n = recv(a->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) >= 0) {
+		a->closed = n == 0;
+		gt_buf_add(&a->raw, bytes, (size_t)n);
+	}
+	end = strstr(gt_buf_str(&a->raw), "\r\n\r\n");
+	if (!end)
+		return;
+	a->body = end + 4;
+	sscanf(a->raw.data, "HTTP/1.%*d %d", &a->status);
+}
+
+bool answer_has(struct answer *a, const char *text)
+{
+	answer_read(a);
+	return a->body && strstr(a->body, text);
+}
+
+bool answer_closed(struct answer *a)
+{
+	answer_read(a);
+	return a->closed;
+}
+
+bool header_has(const struct answer *a, const char *line)
+{
+	const char *at = strstr(a->raw.data, line);
+
+	return at && at < a->body && at[-1] == '\n';
+}
+
+void answer_fini(struct answer *a)
+{
+	close(a->fd);
+	gt_buf_fini(&a->raw);
+	gt_value_free(a->json);
+	memset(a, 0, sizeof(*a));
+	a->fd = -1;
+}
+
+/* A pattern and a path, segment by segment. */
+static bool path_is(const char *pattern, const char *path)
+{
+	while (*pattern && *path && *path != '?') {
+		if (*pattern == '{') {
+			pattern += strcspn(pattern, "}") + 1;
+			path += strcspn(path, "/?");
+		} else if (*pattern++ != *path++) {
+			return false;
+		}
+	}
+	return *pattern == '\0' && (*path == '\0' || *path == '?');
+}
+
+static void check_status(const char *method, const char *path, int status)
+{
+	for (size_t i = 0; i < n_operations; i++) {
+		if (strcmp(operations[i].method, method) != 0 || !path_is(operations[i].path, path))
+			continue;
+		if (!contract_allows(&operations[i], status))
+			fail_msg("%s answered %d, which the contract does not know",
+				 operations[i].id, status);
+	}
+}
+
+void ask(struct world *w, const char *method, const char *path, const char *headers,
+	 const char *body, struct answer *ret)
+{
+	ask_open(w, method, path, headers, body, ret);
+	step_until(w, answer_closed(ret));
+	assert_non_null(ret->body);
+	check_status(method, path, ret->status);
+	assert_true(header_has(ret, "X-Request-Id: "));
+	(void)!gt_value_parse(ret->body, strlen(ret->body), &ret->json, NULL);
+	if (ret->status >= 400 && !strstr(path, "/v1/models")) {
+		assert_true(header_has(ret, "Content-Type: application/problem+json"));
+		assert_int_equal(gt_value_u64(ret->json, "status", 0), ret->status);
+		assert_non_null(gt_value_str(ret->json, "code", NULL));
+	}
+}
+
+void put_ok(struct world *w, const char *name, const char *spec, int status)
+{
+	gt_auto(free) char *path = gt_asprintf("/v1/functions/%s", name);
+	struct answer a;
+
+	ask(w, "PUT", path, "Content-Type: application/json\r\n", spec, &a);
+	if (a.status != status)
+		fail_msg("%s: %d %s", path, a.status, a.body);
+	answer_fini(&a);
+}
