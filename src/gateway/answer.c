@@ -1,5 +1,5 @@
 /* answer.c - answers that the gateway gives itself. */
-#include "gw.h"
+#include "calls.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* call.c - one request: who may make it, which function it is for, its place in the queue, its end.
  */
-#include "gw.h"
+#include "calls.h"
 
 #include <stdio.h>
 #include <stdlib.h>

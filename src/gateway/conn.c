@@ -1,5 +1,5 @@
 /* conn.c - client connections: bytes in and out, requests cut from them, time-outs. */
-#include "gw.h"
+#include "calls.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* dial.c - the client of the node's broker, which makes connections inside replicas' networks.
  * Questions are pipelined; answers come in their order. */
-#include "gw.h"
+#include "calls.h"
 
 #include <stdlib.h>
 #include <string.h>

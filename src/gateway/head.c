@@ -1,5 +1,5 @@
 /* head.c - heads rewritten on their way to the replica and back. */
-#include "gw.h"
+#include "calls.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* path.c - where a request goes, read from its target alone. */
-#include "gw.h"
+#include "calls.h"
 
 #include <string.h>
 

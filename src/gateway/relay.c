@@ -1,6 +1,6 @@
 /* relay.c - a call and its upstream connection: getting one, the two directions, what happens when
  * it breaks. */
-#include "gw.h"
+#include "calls.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* routes.c - what control says: functions with their replicas, models, tokens. Kept when control is
  * away, so that warm calls go on. */
-#include "gw.h"
+#include "calls.h"
 
 #include <stdlib.h>
 #include <string.h>

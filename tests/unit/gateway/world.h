@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "gw.h"
+#include "../../../src/gateway/calls.h"
 
 #define REPLICA_A "01ARZ3NDEKTSV4RRFFQ69G5FAA"
 #define REPLICA_B "01ARZ3NDEKTSV4RRFFQ69G5FBB"

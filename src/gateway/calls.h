@@ -1,0 +1,64 @@
+/* calls.h - what is done with one call: path.c, answer.c, call.c, relay.c, head.c. */
+#ifndef GANTRY_GATEWAY_CALLS_H
+#define GANTRY_GATEWAY_CALLS_H
+
+#include "gw.h"
+
+/* path.c: pure */
+struct gt_path {
+	enum gt_way way;
+	const char *function; /* in the target; not terminated */
+	size_t function_len;
+	size_t rest; /* where the replica's target starts; a '/' may be missing there */
+};
+struct gt_path gt_path_read(const struct gt_h1 *req);
+void gt_request_id_make(const struct gt_h1 *req, char out[GT_GW_REQUEST_ID + 1]);
+
+/* answer.c */
+struct gt_refusal {
+	const char *slug;
+	const char *detail;
+	int64_t retry_after_s; /* -1 = none */
+	const struct gt_end *end;
+	uint64_t limit;
+	const char *path;
+};
+#define GT_REFUSAL(slug_, detail_) \
+	((struct gt_refusal){ .slug = (slug_), .detail = (detail_), .retry_after_s = -1 })
+/* Writes a whole answer into the connection's queue. */
+int gt_answer_problem(struct gt_conn *c, const struct gt_refusal *why, const char *request_id,
+		      bool openai);
+int gt_answer_json(struct gt_conn *c, int status, const char *body, size_t len,
+		   const char *request_id);
+
+/* call.c */
+void gt_call_begin(struct gt_conn *c); /* the head of a request is in c->req */
+void gt_call_route(struct gt_call *call);
+void gt_call_body(struct gt_call *call, const char *data, size_t len);
+void gt_call_body_end(struct gt_call *call);
+size_t gt_call_body_room(const struct gt_call *call); /* bytes to read from the client now */
+void gt_call_got_slot(struct gt_call *call, struct gt_target *t);
+void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why);
+void gt_call_refuse_start(struct gt_call *call); /* the function's start failed */
+void gt_call_arm(struct gt_call *call);          /* the timer for its state */
+void gt_call_free_slot(struct gt_call *call);
+/* The answer is complete on our side, or the client is gone: gives everything back but the queue of
+ * bytes to the client. */
+void gt_call_finish(struct gt_call *call);
+void gt_call_free(struct gt_call *call);
+
+/* relay.c */
+void gt_relay_connect(struct gt_call *call); /* a slot is held, or the way is control */
+void gt_relay_attach(struct gt_call *call, struct gt_up *up);
+void gt_relay_dial_failed(struct gt_call *call, int error);
+void gt_relay_retry(struct gt_call *call); /* the pause is over */
+int gt_relay_flush(struct gt_call *call);  /* to the replica */
+bool gt_relay_read(struct gt_call *call);  /* from the replica; true = something moved */
+void gt_relay_cut(struct gt_call *call);   /* the answer can not be completed: closes the client */
+
+/* head.c: heads on their way up and down */
+int gt_head_up(struct gt_call *call);
+int gt_head_down(struct gt_call *call);
+int gt_head_interim(struct gt_call *call);
+
+#endif
