@@ -126,6 +126,9 @@ $(O)/src/runtime/%.o: src/runtime/%.S $(O)/gantry-init
 	@mkdir -p $(@D)
 	$(call say,AS,$<)gcc -DGT_INIT_PATH='"$(O)/gantry-init"' -c -o $@ $<
 
+# The API's contract lies in the library as it is in docs/.
+$(O)/src/api/contract.o: docs/openapi.yaml
+
 # ---- tests -----------------------------------------------------------------------------------
 define room_rules
 $(O)/room-$(1).a: $(call room_objs,$(1))

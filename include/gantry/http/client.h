@@ -13,21 +13,22 @@ struct gt_http_client;
 struct gt_http_call;
 
 struct gt_http_out {
-	const char *method;	   /* "GET" */
-	const char *unix_path;	   /* socket to connect to (may be relative to the cwd), or NULL */
-	const char *url;	   /* "http://control/link/v1/..." */
-	const char *content_type;  /* of the body, or NULL */
-	const char *body;	   /* copied */
+	const char *method;       /* "GET" */
+	const char *unix_path;    /* socket to connect to (may be relative to the cwd), or NULL */
+	const char *url;          /* "http://control/link/v1/..." */
+	const char *content_type; /* of the body, or NULL */
+	const char *body;         /* copied */
 	size_t body_len;
-	uint64_t timeout_ms; /* whole exchange; 0 = none (watches) */
+	uint64_t timeout_ms;         /* whole exchange; 0 = none (watches) */
 	uint64_t connect_timeout_ms; /* 0 = 2000 */
-	size_t answer_max;   /* on_done's body cap when on_data is NULL; 0 = 1 MiB */
+	size_t answer_max;           /* on_done's body cap when on_data is NULL; 0 = 1 MiB */
 	/* The answer's status is known (once, before any on_data). May be NULL. */
 	void (*on_head)(int status, void *arg);
 	/* Bytes of the body as they come; NULL collects them for on_done. */
 	void (*on_data)(const char *data, size_t len, void *arg);
 	/* status 0 = no answer at all, err tells why. body is NULL when on_data was given. */
-	void (*on_done)(int status, const char *body, size_t len, const struct gt_err *err, void *arg);
+	void (*on_done)(int status, const char *body, size_t len, const struct gt_err *err,
+			void *arg);
 	void *arg;
 };
 

@@ -8,13 +8,14 @@
 struct gt_ndjson_watch;
 
 struct gt_ndjson_config {
-	const char *unix_path; /* copied; may be relative to the cwd */
-	const char *url;       /* copied */
-	size_t line_max;       /* a longer line ends the connection; 0 = 64 MiB */
-	uint64_t silence_ms;   /* reconnect after no byte for so long; 0 = 30 s. The sender pings every 10 s */
-	void (*on_up)(void *arg);   /* connected with status 200: the next line is a snapshot */
+	const char *unix_path;    /* copied; may be relative to the cwd */
+	const char *url;          /* copied */
+	size_t line_max;          /* a longer line ends the connection; 0 = 64 MiB */
+	uint64_t silence_ms;      /* reconnect after no byte for so long; 0 = 30 s. The sender pings
+				     every 10 s */
+	void (*on_up)(void *arg); /* connected with status 200: the next line is a snapshot */
 	void (*on_line)(const char *line, size_t len, void *arg); /* without the '\n' */
-	void (*on_down)(const struct gt_err *why, void *arg); /* once for each on_up */
+	void (*on_down)(const struct gt_err *why, void *arg);     /* once for each on_up */
 	void *arg;
 };
 
