@@ -45,13 +45,11 @@ def test_roles_are_direct_children_and_only_the_agent_is_root(gantry):
     assert proc_status(roles["agent"], "Uid")[0] == "0"
 
 
-def test_roles_cannot_read_what_is_not_theirs(gantry):
-    """Control owns its database; the gateway may read neither that nor the token."""
-    uid = int(proc_status(gantry.roles()["gateway"], "Uid")[0])
-    for path in ("admin.token", "control/gantry.db", "agent"):
-        info = os.stat(gantry.state / path)
-        assert info.st_uid != uid or path.startswith("control"), path
-        assert not stat.S_IMODE(info.st_mode) & 0o007, path
+def test_state_is_closed_to_others(gantry):
+    """No account but root's and the roles' own may enter."""
+    for path in ("admin.token", "control", "agent", "run"):
+        assert not stat.S_IMODE(os.stat(gantry.state / path).st_mode) & 0o007, path
+    assert os.stat(gantry.state / "agent").st_uid == 0
 
 
 def test_second_daemon_on_the_same_state_is_refused(gantry):
