@@ -88,7 +88,10 @@ static void check_nodes(struct gt_doctor *d, struct gt_finding *f)
 	items = gt_value_at(v, "items");
 	for (size_t i = 0; i < gt_value_len(items); i++)
 		up += gt_streq(gt_value_str(gt_value_item(items, i), "state", ""), "up");
-	if (up == 0 || up < gt_value_len(items))
+	if (gt_value_len(items) == 0)
+		gt_finding_set(f, GT_CHECK_WARN, "see the agent's lines in the daemon's log",
+			       "none is connected");
+	else if (up < gt_value_len(items))
 		gt_finding_set(f, GT_CHECK_WARN, "see the agent's lines in the daemon's log",
 			       "%zu of %zu nodes answer", up, gt_value_len(items));
 	else

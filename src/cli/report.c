@@ -108,6 +108,18 @@ static void print_end(struct gt_cli *cli, const struct gt_value *v)
 	gt_cli_log_tail(cli, v);
 }
 
+/* "at PATH: what", as far as the detail does not say so already: "PATH: what" */
+static void print_place(struct gt_cli *cli, const struct gt_value *e, const char *detail)
+{
+	const char *path = gt_value_str(e, "path", ""), *what = gt_value_str(e, "detail", "");
+	gt_auto(free) char *both = gt_asprintf("%s: %s", path, what);
+	size_t n = strlen(path);
+
+	if (detail && strncmp(detail, path, n) == 0 && detail[n] == ':')
+		return;
+	line(cli, "at ", detail && strstr(detail, what) ? path : both);
+}
+
 static void print_problem(struct gt_cli *cli, const struct gt_value *v, long status)
 {
 	const char *title = gt_value_str(v, "title", NULL),
@@ -122,13 +134,8 @@ static void print_problem(struct gt_cli *cli, const struct gt_value *v, long sta
 		fprintf(cli->err, "the daemon answered %ld", status);
 	fputc('\n', cli->err);
 	line(cli, "", detail);
-	for (size_t i = 0; i < gt_value_len(errors); i++) {
-		const struct gt_value *e = gt_value_item(errors, i);
-		const char *text = gt_value_str(e, "detail", "");
-		gt_auto(free) char *both = gt_asprintf("%s: %s", gt_value_str(e, "path", ""), text);
-		line(cli, "at ",
-		     detail && strstr(detail, text) ? gt_value_str(e, "path", "") : both);
-	}
+	for (size_t i = 0; i < gt_value_len(errors); i++)
+		print_place(cli, gt_value_item(errors, i), detail);
 	line(cli, "hint: ", gt_value_str(v, "hint", NULL));
 	print_end(cli, v);
 	if (gt_value_at(v, "retry_after_s")) {

@@ -172,6 +172,8 @@ static void set_body(CURL *c, const struct gt_rest_request *req, struct exchange
 static int failure(CURLcode code, const struct gt_rest *r, const struct exchange *x,
 		   const char *text, struct gt_err *err)
 {
+	curl_off_t sent_us = 0;
+
 	if (code == CURLE_OK || x->answer->broken)
 		return 0;
 	if (x->too_large)
@@ -186,8 +188,10 @@ static int failure(CURLcode code, const struct gt_rest *r, const struct exchange
 	case CURLE_PEER_FAILED_VERIFICATION:
 		return gt_err_set(err, ECONNREFUSED, "unreachable", "%s: %s", r->url, text);
 	case CURLE_OPERATION_TIMEDOUT:
-		return gt_err_set(err, ETIMEDOUT, x->answer->status ? "deadline" : "unreachable",
-				  "%s: %s", r->url, text);
+		/* Before the request was sent it is the connection that took too long. */
+		curl_easy_getinfo(r->curl, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
+		return gt_err_set(err, ETIMEDOUT, sent_us ? "deadline" : "unreachable", "%s: %s",
+				  r->url, text);
 	default:
 		return gt_err_set(err, EIO, "cut_off", "%s: %s", r->url, text);
 	}

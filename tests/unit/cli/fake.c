@@ -25,6 +25,8 @@ static void answer(int fd, const struct rule *rules, const char *request)
 		r++;
 	if (!r->start)
 		r = &none;
+	if (!r->body)
+		return;
 	text = gt_asprintf("%sContent-Length: %zu\r\n\r\n%s", r->head, strlen(r->body), r->body);
 	if (write(fd, text, strlen(text)) < 0)
 		_exit(1);

@@ -7,7 +7,7 @@
 struct rule {
 	const char *start; /* of the request: "GET /v1/nodes" */
 	const char *head;  /* status line and fields without Content-Length, "\r\n" after each */
-	const char *body;
+	const char *body;  /* NULL: no answer at all */
 };
 
 /* Starts it and points GANTRY_URL and GANTRY_TOKEN at it. rules end with a NULL start. */

@@ -166,7 +166,6 @@ static void a_problem_names_the_place_of_the_mistake(void **state)
 	assert_int_equal(code, GT_EXIT_FAILED);
 	assert_string_equal(text, "gantry: The function specification is invalid\n"
 				  "  scale.max: 2000 is above 1000\n"
-				  "  at scale.max\n"
 				  "  at port: is missing\n"
 				  "  hint: use less\n");
 }

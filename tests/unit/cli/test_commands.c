@@ -250,6 +250,22 @@ static void a_call_prints_the_answer_and_nothing_else(void **state)
 	assert_int_equal(slow.code, GT_EXIT_DEADLINE);
 }
 
+static void a_call_without_an_answer_ends_with_4(void **state)
+{
+	static const struct rule rules[] = {
+		{ "GET /f/echo/", "", NULL },
+		{ "GET /v1/functions/echo ", JSON, FUNCTION("echo", "starting") },
+		{ 0 },
+	};
+
+	(void)state;
+	fake_start(rules);
+	gt_auto(run) struct run r = run_cli("call echo --timeout 2s -v");
+	free(fake_stop());
+	assert_int_equal(r.code, GT_EXIT_DEADLINE);
+	assert_true(gt_starts_with(r.err, "echo is starting\ngantry: "));
+}
+
 #define LINE(n, s)                                                                           \
 	"{\"seq\":" n ",\"ts\":\"2026-11-23T18:00:00.001Z\",\"function\":\"echo\","          \
 	"\"replica\":\"01ARZ3NDEKTSV4RRFFQ69G5FAV\",\"stream\":\"" s "\",\"line\":\"line " n \
@@ -325,6 +341,7 @@ int main(void)
 		cmocka_unit_test(wait_ends_with_3_when_it_does_not_start),
 		cmocka_unit_test(wait_ends_with_4_when_the_time_is_over),
 		cmocka_unit_test(a_call_prints_the_answer_and_nothing_else),
+		cmocka_unit_test(a_call_without_an_answer_ends_with_4),
 		cmocka_unit_test(logs_are_read_line_by_line),
 		cmocka_unit_test(refusals_have_their_exit_codes),
 	};
