@@ -1,0 +1,221 @@
+/* agent.c - the role: puts the node in order, then serves until a signal. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <gantry/base/log.h>
+#include <gantry/os/os.h>
+
+#include "agent_impl.h"
+
+#define STOP_GRACE_MAX_MS 10000 /* when all of the node is stopped */
+
+/* ---- signals ---- */
+
+void gt_agent_replica_gone(struct agent *a)
+{
+	struct replica *r, *next;
+
+	if (!a->stopping)
+		return;
+	HASH_ITER (hh, a->replicas, r, next) {
+		if (!gt_replica_state_ended(r->state))
+			return;
+	}
+	gt_loop_stop(a->loop);
+}
+
+static void stop_all(struct agent *a)
+{
+	bool again = a->stopping;
+	struct replica *r, *next;
+
+	a->stopping = true;
+	HASH_ITER (hh, a->replicas, r, next) {
+		if (!gt_replica_state_ended(r->state))
+			gt_replica_stop(r, again || !r->spec ? 0
+							     : GT_MIN(r->spec->limits.drain_ms,
+								      (uint64_t)STOP_GRACE_MAX_MS));
+	}
+	gt_agent_replica_gone(a);
+}
+
+static void on_signal(int signo, void *arg)
+{
+	struct agent *a = arg;
+
+	if (signo == SIGINT)
+		stop_all(a);
+	else
+		gt_loop_stop(a->loop);
+}
+
+/* ---- setting up ---- */
+
+/* A host name need not be a name of ours: "Node_7.example" becomes "node-7". */
+static void node_name(const char *configured, char out[GT_NAME_MAX + 1])
+{
+	char host[256] = "";
+	size_t n = 0;
+
+	if (configured && *configured) {
+		gt_strcopy(out, GT_NAME_MAX + 1, configured);
+		return;
+	}
+	gethostname(host, sizeof(host) - 1);
+	for (const char *p = host; *p && *p != '.' && n < GT_NAME_MAX; p++)
+		out[n++] = isalnum((unsigned char)*p) ? (char)tolower((unsigned char)*p) : '-';
+	out[n] = '\0';
+	if (!gt_name_ok(out))
+		gt_strcopy(out, GT_NAME_MAX + 1, "local");
+}
+
+static void measure(struct agent *a)
+{
+	struct sysinfo info;
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+		a->cpu_milli = (uint64_t)CPU_COUNT(&cpus) * 1000;
+	if (sysinfo(&info) == 0)
+		a->memory_bytes = (uint64_t)info.totalram * info.mem_unit;
+}
+
+/* Each replica takes some descriptors of this process. */
+static void raise_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static int open_state(struct agent *a, const char *state_dir, struct gt_err *err)
+{
+	gt_auto(free) char *dir = gt_asprintf("%s/agent", state_dir);
+	gt_auto(free) char *replicas = gt_asprintf("%s/agent/replicas", state_dir);
+	gt_auto(free) char *logs = gt_asprintf("%s/agent/logs", state_dir);
+	int r = gt_os_mkdir_at(AT_FDCWD, dir, 0700, err);
+
+	if (r == 0)
+		r = gt_os_mkdir_at(AT_FDCWD, replicas, 0700, err);
+	if (r == 0)
+		r = gt_os_open_dir(AT_FDCWD, replicas, &a->replicas_fd, err);
+	if (r == 0)
+		r = gt_logs_new(a->loop, logs, &a->logs, err);
+	return r;
+}
+
+static int open_runtime(struct agent *a, const struct gt_agent_config *config, struct gt_err *err)
+{
+	gt_auto(free) char *dir = gt_asprintf("%s/agent", config->state_dir);
+	struct gt_runtime_config rc = {
+		.dir = dir,
+		.id_base = config->subid_base,
+		.pool = config->pool,
+		.allow_host_image = config->allow_host_image,
+		.allow_host_paths = config->allow_host_paths,
+	};
+	int r = gt_runtime_new(a->loop, &rc, &a->rt, err);
+
+	if (r < 0)
+		return r;
+	/* Whom the last agent left running; what nobody knows goes. */
+	gt_records_load(a);
+	gt_runtime_sweep(a->rt);
+	return 0;
+}
+
+static int open_doors(struct agent *a, const struct gt_agent_config *config, struct gt_err *err)
+{
+	struct gt_http_config http = {
+		.listen_fd = config->agent_fd,
+		.routes = gt_agent_routes,
+		.n_routes = gt_agent_routes_n,
+		.hooks = { .refuse = gt_agent_refuse },
+		.app = a,
+	};
+	int r = gt_http_client_new(a->loop, &a->client, err);
+
+	if (r == 0 && config->agent_fd >= 0)
+		r = gt_http_server_new(a->loop, &http, &a->server, err);
+	if (r == 0 && config->dial_fd >= 0)
+		r = gt_dial_new(a, config->dial_fd, &a->dial, err);
+	if (r == 0)
+		r = gt_desired_start(a, err);
+	return r;
+}
+
+static int set_up(struct agent *a, const struct gt_agent_config *config, struct gt_err *err)
+{
+	sigset_t mask;
+	int r;
+
+	node_name(config->node, a->node);
+	measure(a);
+	raise_files();
+	a->link_path = config->link_path ? gt_strdup(config->link_path)
+					 : gt_asprintf("%s/run/link.sock", config->state_dir);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	/* What this process mounts, and what is mounted outside later, stays apart. */
+	r = gt_os_mounts_private(err);
+	if (r == 0)
+		r = gt_loop_new(&a->loop, err);
+	if (r == 0)
+		r = gt_loop_signals(a->loop, &mask, on_signal, a, err);
+	if (r == 0)
+		r = open_state(a, config->state_dir, err);
+	if (r == 0)
+		r = open_runtime(a, config, err);
+	if (r == 0)
+		r = open_doors(a, config, err);
+	return r;
+}
+
+static void tear_down(struct agent *a)
+{
+	struct replica *r, *next;
+
+	gt_ndjson_watch_free(a->watch);
+	if (a->client)
+		gt_report_stop(a);
+	gt_dial_free(a->dial);
+	gt_http_server_free(a->server);
+	HASH_ITER (hh, a->replicas, r, next) {
+		if (gt_replica_state_ended(r->state))
+			gt_replica_forget(r);
+		else
+			gt_replica_leave(r);
+	}
+	gt_http_client_free(a->client);
+	gt_runtime_free(a->rt);
+	gt_logs_free(a->logs);
+	gt_close(a->replicas_fd);
+	gt_loop_free(a->loop);
+	free(a->link_path);
+}
+
+int gt_agent_run(const struct gt_agent_config *config, struct gt_err *err)
+{
+	struct agent a = { .replicas_fd = -EBADF };
+	int r = set_up(&a, config, err);
+
+	if (r == 0 && config->ready_fd >= 0 && write(config->ready_fd, "READY\n", 6) != 6)
+		r = gt_err_errno(err, errno, "tell the supervisor");
+	if (r == 0)
+		r = gt_loop_run(a.loop, err);
+	tear_down(&a);
+	return r;
+}

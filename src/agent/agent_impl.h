@@ -1,0 +1,127 @@
+/* agent_impl.h - the inside of the room: one struct for the node, one for each replica. */
+#ifndef GANTRY_AGENT_IMPL_H
+#define GANTRY_AGENT_IMPL_H
+
+#include <uthash.h>
+
+#include <gantry/agent/agent.h>
+#include <gantry/base/buf.h>
+#include <gantry/http/client.h>
+#include <gantry/http/server.h>
+#include <gantry/http/watch.h>
+#include <gantry/model/msg.h>
+#include <gantry/runtime/runtime.h>
+
+#include "logs.h"
+
+struct agent;
+
+/* Asks a replica whether it is ready, again and again. One try at a time. */
+struct probe {
+	struct replica *r;
+	struct gt_timer timer; /* next try, or the end of this one */
+	struct gt_watch *watch;
+	int fd;
+	uint64_t began_ns;
+	size_t len; /* of the answer so far */
+	char answer[32];
+};
+
+struct replica {
+	struct agent *agent;
+	char id[GT_REPLICA_ID_SIZE];
+	char function[GT_NAME_MAX + 1];
+	uint32_t revision;
+	struct gt_spec *spec; /* NULL when it could not be read */
+	char *spec_json;
+	enum gt_replica_state state;    /* STARTING, READY, DRAINING, STOPPED, FAILED */
+	struct gt_container *container; /* NULL before and after */
+	struct gt_container_where where;
+	uint64_t created_ms, ordered_ns, exec_ns;
+	struct gt_phases phases;
+	struct gt_end end;
+	struct probe probe;
+	struct gt_timer deadline; /* not ready in time, later: the end of grace */
+	struct log log;
+	bool stop_ordered, forgotten; /* forgotten: freed as soon as it has ended */
+	bool was_ready;
+	bool out_of_time; /* killed because it did not get ready */
+	bool dirty;       /* control has not heard of the last change */
+	UT_hash_handle hh;
+};
+
+struct reporter {
+	struct gt_http_call *call; /* one in flight */
+	struct gt_timer retry;
+	uint64_t retry_ms;
+	bool full; /* the next one lists everything */
+	bool deferred;
+};
+
+struct agent {
+	struct gt_loop *loop;
+	struct gt_runtime *rt;
+	struct gt_http_client *client;
+	struct gt_http_server *server;
+	struct gt_ndjson_watch *watch;
+	struct dial *dial;
+	struct logs *logs;
+	struct replica *replicas; /* hash by id */
+	struct reporter report;
+	char node[GT_NAME_MAX + 1];
+	char *link_path;
+	int replicas_fd; /* DIR/agent/replicas */
+	uint64_t epoch;  /* of the watch; 0 = none yet */
+	bool link_up;
+	bool stopping; /* take no orders; the loop ends with the last replica */
+	uint64_t cpu_milli, memory_bytes;
+};
+
+/* agent.c */
+void gt_agent_replica_gone(struct agent *a); /* one ended: are we done? */
+
+/* desired.c */
+int gt_desired_start(struct agent *a, struct gt_err *err);
+
+/* supervise.c: a replica's life. Each of these may end in a report. */
+struct replica *gt_replica_find(struct agent *a, const char *id);
+struct replica *gt_replica_new(struct agent *a, const char *id, const char *function,
+			       uint32_t revision, const char *spec_json);
+void gt_replica_start(struct replica *r);
+void gt_replica_adopt(struct replica *r);
+void gt_replica_stop(struct replica *r, uint64_t grace_ms);
+void gt_replica_forget(struct replica *r);
+void gt_replica_leave(struct replica *r); /* the agent ends, the replica goes on */
+void gt_replica_free(struct replica *r);
+void gt_replica_is_ready(struct replica *r); /* probe.c found out */
+
+/* probe.c */
+void gt_probe_start(struct replica *r);
+void gt_probe_stop(struct replica *r);
+
+/* report.c */
+void gt_report_soon(struct agent *a);
+void gt_report_full(struct agent *a);
+void gt_report_stop(struct agent *a);
+
+/* record.c: DIR/agent/replicas/<id>/ */
+int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err);
+int gt_record_open(struct replica *r, int ret_fds[3], struct gt_err *err);
+int gt_record_write(struct replica *r, struct gt_err *err);
+void gt_record_ready(struct replica *r);
+bool gt_record_was_ready(const struct replica *r);
+void gt_record_remove(struct replica *r);
+/* Makes a replica of each record and removes what is not one. */
+void gt_records_load(struct agent *a);
+enum { RECORD_STDOUT, RECORD_STDERR, RECORD_STATUS };
+
+/* dial.c */
+int gt_dial_new(struct agent *a, int listen_fd, struct dial **ret, struct gt_err *err);
+void gt_dial_free(struct dial *d);
+
+/* logs_serve.c: routes of the agent's socket. */
+extern const struct gt_http_route gt_agent_routes[];
+extern const size_t gt_agent_routes_n;
+void gt_agent_refuse(struct gt_request *req, const struct gt_err *err, void *app);
+
+#endif

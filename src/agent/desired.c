@@ -1,0 +1,110 @@
+/* desired.c - what should run: the watch of this node's orders, and making it so. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <gantry/base/log.h>
+#include <gantry/wire/wire.h>
+
+#include "agent_impl.h"
+
+static void obey(struct agent *a, const struct gt_order *o)
+{
+	struct replica *r = gt_replica_find(a, o->replica);
+
+	if (o->want == GT_WANT_RUN) {
+		if (r)
+			return; /* it runs, or has ended: either way the order was carried out */
+		r = gt_replica_new(a, o->replica, o->function, o->revision, o->spec_json);
+		gt_replica_start(r);
+		return;
+	}
+	/* A stop of what never started is answered too: control waits for the word. */
+	if (!r)
+		r = gt_replica_new(a, o->replica, o->function, o->revision, o->spec_json);
+	gt_replica_stop(r, o->grace_ms);
+}
+
+static bool is_listed(const struct gt_line *l, const char *id)
+{
+	for (size_t i = 0; i < l->n_orders; i++) {
+		if (gt_streq(l->orders[i].replica, id))
+			return true;
+	}
+	return false;
+}
+
+/* What a snapshot does not list, the control that wrote it does not want. But a control that has
+ * just started does not know it yet: it learns from the full report and decides then. */
+static void take_snapshot(struct agent *a, const struct gt_line *l)
+{
+	bool same = a->epoch == l->epoch;
+	struct replica *r, *next;
+
+	a->epoch = l->epoch;
+	HASH_ITER (hh, a->replicas, r, next) {
+		if (same && !is_listed(l, r->id))
+			gt_replica_forget(r);
+	}
+	for (size_t i = 0; i < l->n_orders; i++)
+		obey(a, &l->orders[i]);
+	gt_report_full(a);
+}
+
+static void on_line(const char *text, size_t len, void *arg)
+{
+	struct agent *a = arg;
+	struct gt_line line = { 0 };
+	struct gt_err err = { 0 };
+	struct replica *r;
+
+	if (a->stopping)
+		return;
+	if (gt_line_read(text, len, &line, &err) < 0) {
+		gt_warn("an order could not be read: %s", err.text);
+		return;
+	}
+	if (line.type == GT_LINE_SNAPSHOT) {
+		/* An older control that lives on must not undo what a newer one wants. */
+		if (line.epoch >= a->epoch)
+			take_snapshot(a, &line);
+	} else if (line.type == GT_LINE_ORDER && line.n_orders == 1) {
+		obey(a, &line.orders[0]);
+	} else if (line.type == GT_LINE_FORGET) {
+		r = gt_replica_find(a, line.name);
+		if (r)
+			gt_replica_forget(r);
+	}
+	gt_line_fini(&line);
+}
+
+static void on_up(void *arg)
+{
+	struct agent *a = arg;
+
+	a->link_up = true;
+	gt_debug("link to control is up");
+}
+
+static void on_down(const struct gt_err *why, void *arg)
+{
+	struct agent *a = arg;
+
+	/* Everything goes on as it is; control counts the time. */
+	a->link_up = false;
+	gt_debug("link to control is down: %s", why->text);
+}
+
+int gt_desired_start(struct agent *a, struct gt_err *err)
+{
+	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/nodes/%s/desired", a->node);
+	struct gt_ndjson_config config = {
+		.unix_path = a->link_path,
+		.url = url,
+		.on_up = on_up,
+		.on_line = on_line,
+		.on_down = on_down,
+		.arg = a,
+	};
+
+	return gt_ndjson_watch_new(a->loop, a->client, &config, &a->watch, err);
+}

@@ -1,0 +1,247 @@
+/* logs.c - FIFOs to lines. A container that prints a lot gets its share of each round and no more;
+ * what it prints faster than that waits in its pipe. */
+#include "logs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include <gantry/os/os.h>
+
+#define READ_SIZE 65536
+
+struct logs {
+	struct gt_loop *loop;
+	int dir_fd;
+	struct log *open;
+	struct log_follower *followers;
+};
+
+int gt_logs_new(struct gt_loop *loop, const char *dir, struct logs **ret, struct gt_err *err)
+{
+	struct logs *l;
+	int fd, r = gt_os_mkdir_at(AT_FDCWD, dir, 0700, err);
+
+	if (r == 0)
+		r = gt_os_open_dir(AT_FDCWD, dir, &fd, err);
+	if (r < 0)
+		return r;
+	l = gt_alloc(sizeof(*l));
+	l->loop = loop;
+	l->dir_fd = fd;
+	*ret = l;
+	return 0;
+}
+
+void gt_logs_free(struct logs *l)
+{
+	if (!l)
+		return;
+	gt_close(l->dir_fd);
+	free(l);
+}
+
+int gt_logs_dir(const struct logs *l)
+{
+	return l->dir_fd;
+}
+
+void gt_logs_follow(struct logs *l, struct log_follower *f)
+{
+	DL_APPEND(l->followers, f);
+}
+
+void gt_logs_unfollow(struct logs *l, struct log_follower *f)
+{
+	DL_DELETE(l->followers, f);
+}
+
+bool gt_log_is_open(const struct logs *l, const char *function, const char *replica)
+{
+	const struct log *log;
+
+	DL_FOREACH (l->open, log) {
+		if (gt_streq(log->replica, replica) && gt_streq(log->function, function))
+			return true;
+	}
+	return false;
+}
+
+/* ---- lines ---- */
+
+static void tail_add(struct log *log, const char *text, size_t len)
+{
+	char **slot = &log->tail[log->n_tail++ % GT_FAIL_LOG_LINES];
+
+	free(*slot);
+	*slot = gt_strndup(text, len);
+}
+
+char *gt_log_tail(const struct log *log)
+{
+	size_t n = GT_MIN(log->n_tail, (size_t)GT_FAIL_LOG_LINES);
+	gt_auto(buf) struct gt_buf out;
+
+	if (n == 0)
+		return NULL;
+	gt_buf_init(&out, 0);
+	for (size_t i = log->n_tail - n; i < log->n_tail; i++) {
+		if (out.len > 0)
+			gt_buf_addc(&out, '\n');
+		gt_buf_adds(&out, log->tail[i % GT_FAIL_LOG_LINES]);
+	}
+	return gt_buf_steal(&out);
+}
+
+/* One line: into `file` for the disk, to the tail, to the followers. */
+static void take_line(struct log_pipe *p, const char *text, size_t len, struct gt_buf *file)
+{
+	struct log *log = p->log;
+	struct log_follower *f, *next;
+	struct log_line line = {
+		.seq = ++log->seq,
+		.wall_ms = gt_wall_ms(&gt_clock_system),
+		.stream = p->stream,
+		.function = log->function,
+		.replica = log->replica,
+		.revision = log->revision,
+		.text = text,
+		.len = len,
+	};
+
+	if (len > 0 && text[len - 1] == '\r')
+		line.len--;
+	gt_log_file_format(&line, file);
+	tail_add(log, line.text, line.len);
+	DL_FOREACH_SAFE (log->logs->followers, f, next)
+		f->on_line(&line, f->arg);
+}
+
+static void take_bytes(struct log_pipe *p, const char *data, size_t len, struct gt_buf *file)
+{
+	while (len > 0) {
+		const char *end = memchr(data, '\n', len);
+		size_t n = end ? (size_t)(end - data) : len;
+		size_t room = GT_LOG_LINE_MAX - p->part.len;
+
+		if (n >= room) { /* too long for a line: a piece of it */
+			gt_buf_add(&p->part, data, room);
+			take_line(p, p->part.data, p->part.len, file);
+			gt_buf_reset(&p->part);
+			data += room;
+			len -= room;
+			continue;
+		}
+		gt_buf_add(&p->part, data, n);
+		if (end) {
+			take_line(p, gt_buf_str(&p->part), p->part.len, file);
+			gt_buf_reset(&p->part);
+			n++;
+		}
+		data += n;
+		len -= n;
+	}
+}
+
+/* Returns how many bytes came. */
+static size_t read_pipe(struct log_pipe *p)
+{
+	static char data[READ_SIZE]; /* loop thread only */
+	gt_auto(buf) struct gt_buf file;
+	ssize_t n;
+
+	do {
+		n = read(p->fd, data, sizeof(data));
+	} while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return 0;
+	gt_buf_init(&file, 0);
+	take_bytes(p, data, (size_t)n, &file);
+	/* A full disk must not stop the program: the lines are lost, their numbers show it. */
+	if (file.len > 0)
+		gt_log_file_append(p->log, file.data, file.len);
+	return (size_t)n;
+}
+
+static void on_pipe(struct gt_watch *w, unsigned events, void *arg)
+{
+	struct log_pipe *p = arg;
+
+	(void)w;
+	if (read_pipe(p) == 0 && (events & GT_EV_HANGUP)) {
+		/* Process 1 held the last writing end. */
+		gt_watch_close(p->watch);
+		p->watch = NULL;
+	}
+}
+
+static void flush_part(struct log_pipe *p)
+{
+	gt_auto(buf) struct gt_buf file;
+
+	if (p->part.len == 0)
+		return;
+	gt_buf_init(&file, 0);
+	take_line(p, p->part.data, p->part.len, &file);
+	gt_buf_reset(&p->part);
+	gt_log_file_append(p->log, file.data, file.len);
+}
+
+void gt_log_drain(struct log *log)
+{
+	for (int i = 0; i < LOG_STREAM_N; i++) {
+		struct log_pipe *p = &log->pipes[i];
+
+		if (!log->logs || p->fd < 0)
+			continue;
+		/* A pipe has an end once its writers are dead; bounded in case they are not. */
+		for (int rounds = 0; rounds < 32 && read_pipe(p) > 0; rounds++)
+			;
+		flush_part(p);
+	}
+}
+
+/* ---- life ---- */
+
+int gt_log_open(struct logs *l, struct log *log, int fds[LOG_STREAM_N], struct gt_err *err)
+{
+	int r = 0;
+
+	log->logs = l;
+	log->fd = -EBADF;
+	DL_APPEND(l->open, log);
+	log->seq = gt_log_file_last_seq(log);
+	for (int i = 0; i < LOG_STREAM_N; i++) {
+		struct log_pipe *p = &log->pipes[i];
+
+		p->log = log;
+		p->stream = (enum log_stream)i;
+		p->fd = fds[i];
+		gt_buf_init(&p->part, GT_LOG_LINE_MAX + 1);
+		if (r == 0)
+			r = gt_loop_watch(l->loop, p->fd, GT_EV_READ, on_pipe, p, &p->watch, err);
+	}
+	return r;
+}
+
+void gt_log_close(struct log *log)
+{
+	if (!log->logs)
+		return;
+	for (int i = 0; i < LOG_STREAM_N; i++) {
+		struct log_pipe *p = &log->pipes[i];
+
+		gt_watch_close(p->watch);
+		p->watch = NULL;
+		p->fd = gt_close(p->fd);
+		gt_buf_fini(&p->part);
+	}
+	log->fd = gt_close(log->fd);
+	for (int i = 0; i < GT_FAIL_LOG_LINES; i++)
+		free(gt_steal(&log->tail[i]));
+	DL_DELETE(log->logs->open, log);
+	log->logs = NULL;
+}

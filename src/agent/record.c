@@ -1,0 +1,192 @@
+/* record.c - what a later agent needs to find a replica: DIR/agent/replicas/<id>/
+ *
+ *	record	which process, which sandbox, which spec; written before anything of the image runs
+ *	stdout, stderr	FIFOs that process 1 keeps open
+ *	status	process 1 writes the end of the program here, agent or not
+ *	ready	is there once it was ready
+ *
+ * Renamed into place and never synced: after a crash of the machine there is nothing to adopt. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gantry/base/log.h>
+#include <gantry/os/os.h>
+
+#include "agent_impl.h"
+
+#define RECORD_HEAD "gantry-replica 1\n"
+#define RECORD_MAX  (GT_SPEC_BYTES_MAX + 4096)
+#define PATH_SIZE   (GT_REPLICA_ID_SIZE + 16)
+
+static const char *const file_names[] = {
+	[RECORD_STDOUT] = "stdout",
+	[RECORD_STDERR] = "stderr",
+	[RECORD_STATUS] = "status",
+};
+
+static const char *path_of(const struct replica *r, const char *name, char path[PATH_SIZE])
+{
+	snprintf(path, PATH_SIZE, "%s/%s", r->id, name);
+	return path;
+}
+
+static int open_one(struct replica *r, int which, int flags, int *ret, struct gt_err *err)
+{
+	char path[PATH_SIZE];
+	int fd = openat(r->agent->replicas_fd, path_of(r, file_names[which], path),
+			flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return gt_err_errno(err, errno, "open %s", path);
+	*ret = fd;
+	return 0;
+}
+
+/* Both directions: neither the program nor we may ever be without a peer. */
+static int open_all(struct replica *r, int ret_fds[3], struct gt_err *err)
+{
+	gt_auto(fd) int out = -EBADF, errs = -EBADF, status = -EBADF;
+	int res = open_one(r, RECORD_STDOUT, O_RDWR, &out, err);
+
+	if (res == 0)
+		res = open_one(r, RECORD_STDERR, O_RDWR, &errs, err);
+	if (res == 0)
+		res = open_one(r, RECORD_STATUS, O_RDWR | O_CREAT, &status, err);
+	if (res < 0)
+		return res;
+	ret_fds[RECORD_STDOUT] = gt_steal_fd(&out);
+	ret_fds[RECORD_STDERR] = gt_steal_fd(&errs);
+	ret_fds[RECORD_STATUS] = gt_steal_fd(&status);
+	return 0;
+}
+
+int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err)
+{
+	uint32_t base = gt_runtime_id_base(r->agent->rt);
+	int dir = r->agent->replicas_fd, res;
+	char path[PATH_SIZE];
+
+	/* Owned by the program's user, who may open /dev/stdout; the directory lets nobody else in.
+	 */
+	res = gt_os_mkdir_at(dir, r->id, 0700, err);
+	for (int i = RECORD_STDOUT; res == 0 && i <= RECORD_STDERR; i++)
+		res = gt_os_fifo_at(dir, path_of(r, file_names[i], path), base + r->spec->uid,
+				    base + r->spec->gid, err);
+	if (res == 0)
+		res = open_all(r, ret_fds, err);
+	return res;
+}
+
+int gt_record_open(struct replica *r, int ret_fds[3], struct gt_err *err)
+{
+	return open_all(r, ret_fds, err);
+}
+
+int gt_record_write(struct replica *r, struct gt_err *err)
+{
+	char path[PATH_SIZE], temp[PATH_SIZE];
+	int dir = r->agent->replicas_fd;
+	gt_auto(buf) struct gt_buf out;
+
+	gt_buf_init(&out, 2 * RECORD_MAX);
+	gt_buf_addf(&out, RECORD_HEAD "%s %u %llu %s %d %llu\n", r->function, r->revision,
+		    (unsigned long long)r->created_ms, r->where.sandbox, (int)r->where.pid,
+		    (unsigned long long)r->where.start_time);
+	gt_buf_adds(&out, r->spec_json);
+	path_of(r, "record", path);
+	path_of(r, "record.new", temp);
+	gt_auto(fd) int fd = openat(dir, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return gt_err_errno(err, errno, "write %s", temp);
+	if (write(fd, out.data, out.len) != (ssize_t)out.len)
+		return gt_err_errno(err, errno ? errno : ENOSPC, "write %s", temp);
+	if (renameat(dir, temp, dir, path) < 0)
+		return gt_err_errno(err, errno, "rename %s", temp);
+	return 0;
+}
+
+void gt_record_ready(struct replica *r)
+{
+	char path[PATH_SIZE];
+
+	gt_close(openat(r->agent->replicas_fd, path_of(r, "ready", path),
+			O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+}
+
+bool gt_record_was_ready(const struct replica *r)
+{
+	char path[PATH_SIZE];
+
+	return faccessat(r->agent->replicas_fd, path_of(r, "ready", path), F_OK, 0) == 0;
+}
+
+static void remove_id(int dir, const char *id)
+{
+	static const char *const names[] = {
+		"record", "record.new", "stdout", "stderr", "status", "ready",
+	};
+	char path[512];
+
+	for (size_t i = 0; i < GT_LEN(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", id, names[i]);
+		unlinkat(dir, path, 0);
+	}
+	gt_os_rmdir_at(dir, id, NULL);
+}
+
+void gt_record_remove(struct replica *r)
+{
+	remove_id(r->agent->replicas_fd, r->id);
+}
+
+static bool load_one(struct agent *a, const char *id)
+{
+	gt_auto(free) char *text = gt_alloc(RECORD_MAX + 1);
+	struct gt_container_where where = { .pid = 0 };
+	unsigned long long created, start;
+	char path[512], function[GT_NAME_MAX + 1];
+	struct replica *r;
+	unsigned revision;
+	char *spec;
+	int pid;
+
+	snprintf(path, sizeof(path), "%s/record", id);
+	if (strlen(id) != GT_ULID_LEN ||
+	    gt_os_read_at(a->replicas_fd, path, text, RECORD_MAX, NULL) < 0 ||
+	    !gt_starts_with(text, RECORD_HEAD) ||
+	    sscanf(text + strlen(RECORD_HEAD), "%63s %u %llu %47s %d %llu", function, &revision,
+		   &created, where.sandbox, &pid, &start) != 6)
+		return false;
+	spec = strchr(text + strlen(RECORD_HEAD), '\n');
+	if (!spec || !gt_name_ok(function))
+		return false;
+	where.pid = pid;
+	where.start_time = start;
+	r = gt_replica_new(a, id, function, revision, spec + 1);
+	r->created_ms = created;
+	r->where = where;
+	gt_replica_adopt(r);
+	return true;
+}
+
+void gt_records_load(struct agent *a)
+{
+	DIR *d = fdopendir(openat(a->replicas_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *e;
+
+	if (!d)
+		return;
+	while ((e = readdir(d))) {
+		if (e->d_name[0] == '.' || load_one(a, e->d_name))
+			continue;
+		gt_debug("record %s is not complete: removed", e->d_name);
+		remove_id(a->replicas_fd, e->d_name);
+	}
+	closedir(d);
+}

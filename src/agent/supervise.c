@@ -1,0 +1,375 @@
+/* supervise.c - one replica from its order to its end:
+ *
+ *	starting -> ready -> draining -> stopped, or failed from each of them
+ *
+ * A stop is TERM, grace, KILL. What ends without being told to has failed, and says why. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <gantry/base/log.h>
+#include <gantry/os/os.h>
+#include <gantry/wire/wire.h>
+
+#include "agent_impl.h"
+
+struct replica *gt_replica_find(struct agent *a, const char *id)
+{
+	struct replica *r;
+
+	HASH_FIND_STR(a->replicas, id, r);
+	return r;
+}
+
+struct replica *gt_replica_new(struct agent *a, const char *id, const char *function,
+			       uint32_t revision, const char *spec_json)
+{
+	struct replica *r = gt_alloc(sizeof(*r));
+
+	r->agent = a;
+	gt_strcopy(r->id, sizeof(r->id), id);
+	gt_strcopy(r->function, sizeof(r->function), function);
+	r->revision = revision;
+	r->spec_json = gt_strdup(spec_json ? spec_json : "");
+	r->state = GT_REPLICA_STARTING;
+	r->created_ms = gt_wall_ms(&gt_clock_system);
+	r->ordered_ns = gt_loop_clock_ns(a->loop);
+	r->end.exit_code = -1;
+	r->probe.fd = -EBADF;
+	r->dirty = true;
+	HASH_ADD_STR(a->replicas, id, r);
+	return r;
+}
+
+void gt_replica_free(struct replica *r)
+{
+	gt_probe_stop(r);
+	gt_timer_clear(r->agent->loop, &r->deadline);
+	gt_log_close(&r->log);
+	HASH_DEL(r->agent->replicas, r);
+	gt_spec_free(r->spec);
+	gt_end_fini(&r->end);
+	free(r->spec_json);
+	free(r);
+}
+
+static uint64_t us_since(const struct replica *r, uint64_t ns)
+{
+	return GT_MAX((gt_loop_clock_ns(r->agent->loop) - ns) / GT_NS_PER_US, 1u);
+}
+
+static void move(struct replica *r, enum gt_replica_state to)
+{
+	gt_replica_state_move(&r->state, to);
+	r->dirty = true;
+	gt_report_soon(r->agent);
+}
+
+/* ---- the end ---- */
+
+static void drop_container(struct replica *r)
+{
+	gt_probe_stop(r);
+	gt_timer_clear(r->agent->loop, &r->deadline);
+	if (r->container)
+		gt_container_release(gt_steal(&r->container));
+}
+
+static void ended(struct replica *r, enum gt_replica_state state)
+{
+	struct agent *a = r->agent;
+
+	drop_container(r);
+	gt_log_drain(&r->log); /* its last words belong to the report */
+	if (state == GT_REPLICA_FAILED && !r->end.log_tail)
+		r->end.log_tail = gt_log_tail(&r->log);
+	gt_log_close(&r->log);
+	move(r, state);
+	if (r->forgotten) {
+		gt_record_remove(r);
+		gt_replica_free(r);
+	}
+	gt_agent_replica_gone(a);
+}
+
+static void fail(struct replica *r, const char *cause, const char *text)
+{
+	gt_strcopy(r->end.cause, sizeof(r->end.cause), cause);
+	gt_strcopy(r->end.text, sizeof(r->end.text), text);
+	ended(r, r->stop_ordered && r->state == GT_REPLICA_DRAINING ? GT_REPLICA_STOPPED
+								    : GT_REPLICA_FAILED);
+}
+
+static void fail_unread(struct replica *r, const struct gt_err *err)
+{
+	char text[sizeof(r->end.text)];
+
+	snprintf(text, sizeof(text), "the node can not read the specification: %.500s", err->text);
+	fail(r, "sandbox_failed", text);
+}
+
+static void exit_text(const struct replica *r, const struct gt_exit *how, char *out, size_t size)
+{
+	const char *when = r->was_ready ? "" : " before it was ready";
+
+	if (how->oom)
+		snprintf(out, size, "the process exceeded its memory limit of %llu MiB%s",
+			 (unsigned long long)(r->spec->resources.memory_bytes / GT_MIB), when);
+	else if (how->signal)
+		snprintf(out, size, "the process was killed by signal %d (%s)%s", how->signal,
+			 strsignal(how->signal), when);
+	else
+		snprintf(out, size, "the process exited with code %d%s", how->code, when);
+}
+
+static void exited(struct replica *r, const struct gt_exit *how)
+{
+	char text[sizeof(r->end.text)];
+
+	r->end.exit_code = how->code;
+	r->end.signal = how->signal;
+	if (r->state == GT_REPLICA_DRAINING) {
+		ended(r, GT_REPLICA_STOPPED);
+		return;
+	}
+	if (r->out_of_time) {
+		snprintf(text, sizeof(text), "the process did not become ready within %llu ms",
+			 (unsigned long long)r->spec->ready.timeout_ms);
+		fail(r, "not_ready_in_time", text);
+		return;
+	}
+	exit_text(r, how, text, sizeof(text));
+	fail(r, how->oom ? "out_of_memory" : r->was_ready ? "exited" : "exited_early", text);
+}
+
+/* ---- what its container tells ---- */
+
+static int on_sandbox(struct gt_container *c, const struct gt_container_where *where, void *arg,
+		      struct gt_err *err)
+{
+	struct replica *r = arg;
+
+	(void)c;
+	r->phases.sandbox_us = us_since(r, r->ordered_ns);
+	r->where = *where;
+	return gt_record_write(r, err);
+}
+
+static void on_deadline(void *arg)
+{
+	struct replica *r = arg;
+
+	r->out_of_time = true;
+	gt_probe_stop(r);
+	gt_container_kill(r->container);
+}
+
+static void on_started(struct gt_container *c, uint64_t root_us, uint64_t exec_us, void *arg)
+{
+	struct replica *r = arg;
+	struct gt_loop *loop = r->agent->loop;
+
+	(void)c;
+	r->phases.root_us = GT_MAX(root_us, 1u);
+	r->phases.exec_us = GT_MAX(exec_us, 1u);
+	r->exec_ns = gt_loop_clock_ns(loop);
+	if (r->state == GT_REPLICA_DRAINING) { /* stopped while it was starting */
+		gt_container_signal(c, SIGTERM);
+		return;
+	}
+	r->dirty = true;
+	gt_timer_set(loop, &r->deadline, r->spec->ready.timeout_ms, on_deadline, r);
+	gt_probe_start(r);
+}
+
+static void on_failed(struct gt_container *c, const struct gt_err *err, void *arg)
+{
+	(void)c;
+	fail(arg, err->slug, err->text);
+}
+
+static void on_exit_(struct gt_container *c, const struct gt_exit *how, void *arg)
+{
+	(void)c;
+	exited(arg, how);
+}
+
+static struct gt_container_events events_of(struct replica *r)
+{
+	return (struct gt_container_events){ on_sandbox, on_started, on_failed, on_exit_, r };
+}
+
+void gt_replica_is_ready(struct replica *r)
+{
+	gt_timer_clear(r->agent->loop, &r->deadline);
+	r->phases.ready_us = us_since(r, r->exec_ns);
+	r->was_ready = true;
+	move(r, GT_REPLICA_READY);
+	gt_record_ready(r);
+}
+
+/* ---- the start ---- */
+
+static int open_logs(struct replica *r, int fds[3], struct gt_err *err)
+{
+	int ends[LOG_STREAM_N], res = 0;
+
+	r->log.function = r->function;
+	r->log.replica = r->id;
+	r->log.revision = r->revision;
+	r->log.max_bytes = r->spec->limits.log_bytes;
+	/* A second description of the FIFO, as ours must not block and the program's must. */
+	for (int i = 0; i < LOG_STREAM_N; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[i]);
+		ends[i] = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (ends[i] < 0 && res == 0)
+			res = gt_err_errno(err, errno, "open the log pipe");
+	}
+	if (res == 0)
+		return gt_log_open(r->agent->logs, &r->log, ends, err);
+	for (int i = 0; i < LOG_STREAM_N; i++)
+		gt_close(ends[i]);
+	return res;
+}
+
+static void close_all(int fds[3])
+{
+	for (int i = 0; i < 3; i++)
+		gt_close(fds[i]);
+}
+
+static int start(struct replica *r, struct gt_err *err)
+{
+	struct gt_container_events events = events_of(r);
+	int fds[3] = { -EBADF, -EBADF, -EBADF }, res;
+
+	res = gt_record_make(r, fds, err);
+	if (res == 0)
+		res = open_logs(r, fds, err);
+	if (res == 0) {
+		struct gt_container_args args = {
+			.function = r->function,
+			.replica = r->id,
+			.revision = r->revision,
+			.spec = r->spec,
+			.stdout_fd = fds[RECORD_STDOUT],
+			.stderr_fd = fds[RECORD_STDERR],
+			.status_fd = fds[RECORD_STATUS],
+		};
+
+		res = gt_container_start(r->agent->rt, &args, &events, &r->container, err);
+	}
+	close_all(fds);
+	return res;
+}
+
+void gt_replica_start(struct replica *r)
+{
+	struct gt_err err = { 0 };
+
+	gt_report_soon(r->agent);
+	if (gt_spec_read(r->spec_json, strlen(r->spec_json), &r->spec, &err) < 0) {
+		fail_unread(r, &err);
+		return;
+	}
+	if (start(r, &err) < 0)
+		fail(r, gt_streq(err.slug, "system_error") ? "sandbox_failed" : err.slug, err.text);
+}
+
+static int adopt(struct replica *r, struct gt_exit *how, struct gt_err *err)
+{
+	struct gt_container_events events = events_of(r);
+	int fds[3] = { -EBADF, -EBADF, -EBADF }, res;
+
+	res = gt_record_open(r, fds, err);
+	if (res == 0)
+		res = open_logs(r, fds, err);
+	if (res == 0)
+		res = gt_container_adopt(r->agent->rt, &r->where, fds[RECORD_STATUS], &events,
+					 &r->container, how, err);
+	close_all(fds);
+	return res;
+}
+
+void gt_replica_adopt(struct replica *r)
+{
+	struct gt_exit how = { .code = -1 };
+	struct gt_err err = { 0 };
+	int res;
+
+	r->was_ready = gt_record_was_ready(r);
+	if (gt_spec_read(r->spec_json, strlen(r->spec_json), &r->spec, &err) < 0) {
+		fail_unread(r, &err); /* the sweep removes the process */
+		return;
+	}
+	res = adopt(r, &how, &err);
+	if (res == -ESRCH) {
+		exited(r, &how);
+	} else if (res < 0) {
+		fail(r, "sandbox_failed", err.text);
+	} else if (r->was_ready) {
+		move(r, GT_REPLICA_READY);
+	} else {
+		r->exec_ns = gt_loop_clock_ns(r->agent->loop);
+		gt_timer_set(r->agent->loop, &r->deadline, r->spec->ready.timeout_ms, on_deadline,
+			     r);
+		gt_probe_start(r);
+	}
+}
+
+/* ---- the stop ---- */
+
+static void on_grace_over(void *arg)
+{
+	gt_container_kill(((struct replica *)arg)->container);
+}
+
+void gt_replica_stop(struct replica *r, uint64_t grace_ms)
+{
+	if (gt_replica_state_ended(r->state)) {
+		r->dirty = true; /* control asks because it has not heard */
+		gt_report_soon(r->agent);
+		return;
+	}
+	r->stop_ordered = true;
+	if (!r->container) {
+		move(r, GT_REPLICA_STOPPED); /* ordered to stop before it was ordered to run */
+		return;
+	}
+	gt_probe_stop(r);
+	if (r->state != GT_REPLICA_DRAINING) {
+		move(r, GT_REPLICA_DRAINING);
+		if (grace_ms > 0)
+			gt_container_signal(r->container, SIGTERM);
+	}
+	/* A later order may shorten the grace. */
+	gt_timer_clear(r->agent->loop, &r->deadline);
+	if (grace_ms == 0)
+		gt_container_kill(r->container);
+	else
+		gt_timer_set(r->agent->loop, &r->deadline, grace_ms, on_grace_over, r);
+}
+
+void gt_replica_forget(struct replica *r)
+{
+	r->forgotten = true;
+	if (!gt_replica_state_ended(r->state)) {
+		gt_replica_stop(r, r->spec ? r->spec->limits.drain_ms : 0);
+		return;
+	}
+	gt_record_remove(r);
+	gt_replica_free(r);
+}
+
+void gt_replica_leave(struct replica *r)
+{
+	if (r->container)
+		gt_container_leave(gt_steal(&r->container));
+	gt_log_drain(&r->log);
+	gt_replica_free(r);
+}
