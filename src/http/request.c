@@ -309,11 +309,7 @@ static ssize_t on_stream_read(void *arg, uint64_t pos GT_UNUSED, char *out, size
 	}
 	memcpy(out, s->queue.data + s->sent, n);
 	s->sent += n;
-	/* Moving the rest to the front only when it is the smaller part keeps this linear. */
-	if (s->sent >= s->queue.len / 2) {
-		gt_buf_consume(&s->queue, s->sent);
-		s->sent = 0;
-	}
+	gt_stream_settle(s);
 	return (ssize_t)n;
 }
 

@@ -73,6 +73,7 @@ void gt_request_free(struct gt_request *req);
 
 /* stream.c */
 void gt_stream_hung_up(struct gt_stream *s); /* tells the application, once */
+void gt_stream_settle(struct gt_stream *s);  /* after bytes were taken from the queue */
 void gt_stream_free(struct gt_stream *s);
 
 /* server.c: runs the daemon in the loop's next round. */

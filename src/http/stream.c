@@ -19,6 +19,20 @@ size_t gt_stream_queued(const struct gt_stream *s)
 	return s->queue.len - s->sent;
 }
 
+#define KEPT_MAX (64 * GT_KIB) /* memory that an empty queue holds on to */
+
+void gt_stream_settle(struct gt_stream *s)
+{
+	if (s->sent == s->queue.len && s->queue.cap > KEPT_MAX) {
+		gt_buf_fini(&s->queue);
+		s->sent = 0;
+	} else if (s->sent >= s->queue.len / 2) {
+		/* Moving the rest to the front only when it is the smaller part: linear in all. */
+		gt_buf_consume(&s->queue, s->sent);
+		s->sent = 0;
+	}
+}
+
 int gt_stream_write(struct gt_stream *s, const char *data, size_t len)
 {
 	if (s->ended || s->broken)

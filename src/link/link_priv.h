@@ -27,8 +27,8 @@ struct gt_link {
 	struct gt_http_server *server;
 	struct gt_peer *peers;
 	struct gt_timer ping;
-	struct gt_buf line; /* scratch, reused */
-	bool drop_set;      /* drop_cut_peers is due */
+	struct gt_timer drop; /* peers that were cut off, outside of control's calls */
+	struct gt_buf line;   /* scratch, reused */
 };
 
 /* Handlers of the routes. */

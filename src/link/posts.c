@@ -27,7 +27,7 @@ void gt_link_post_report(struct gt_request *req, void *app)
 	struct gt_report report = { 0 };
 	struct gt_err err = { 0 };
 
-	int r = gt_report_read(body->data, body->len, &report, &err);
+	int r = gt_report_read(body->data ? body->data : "", body->len, &report, &err);
 	if (r == 0)
 		r = check_name(req, "node", report.node, &err);
 	if (r == 0)
@@ -43,7 +43,7 @@ void gt_link_post_demand(struct gt_request *req, void *app)
 	struct gt_demand demand = { 0 };
 	struct gt_err err = { 0 };
 
-	int r = gt_demand_read(body->data, body->len, &demand, &err);
+	int r = gt_demand_read(body->data ? body->data : "", body->len, &demand, &err);
 	if (r == 0)
 		r = check_name(req, "gateway", demand.gateway, &err);
 	if (r == 0)

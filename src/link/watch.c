@@ -36,7 +36,6 @@ static void drop_cut_peers(void *arg)
 	struct gt_link *link = arg;
 	struct gt_peer *peer, *tmp;
 
-	link->drop_set = false;
 	DL_FOREACH_SAFE (link->peers, peer, tmp)
 		if (!peer->stream)
 			peer_remove(peer);
@@ -58,9 +57,7 @@ static void peer_send(struct gt_peer *peer, struct gt_line *line)
 		return;
 	gt_stream_end(peer->stream);
 	peer->stream = NULL;
-	if (!link->drop_set)
-		gt_loop_defer(link->config.loop, drop_cut_peers, link);
-	link->drop_set = true;
+	gt_timer_set(link->config.loop, &link->drop, 0, drop_cut_peers, link);
 }
 
 static void send_to_all(struct gt_link *link, enum gt_peer_kind kind, const char *name,
@@ -250,6 +247,7 @@ void gt_link_peers_end(struct gt_link *link)
 	struct gt_peer *peer, *tmp;
 
 	gt_timer_clear(link->config.loop, &link->ping);
+	gt_timer_clear(link->config.loop, &link->drop);
 	DL_FOREACH_SAFE (link->peers, peer, tmp) {
 		DL_DELETE(link->peers, peer);
 		if (peer->stream)

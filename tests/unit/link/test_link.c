@@ -1,0 +1,400 @@
+/* The link between real control and a peer that watches and posts through the http room. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <gantry/base/cleanup.h>
+#include <gantry/http/watch.h>
+#include <gantry/link/link.h>
+#include <gantry/wire/wire.h>
+
+#define SPEC "{\"image\":\"host:\",\"command\":[\"/bin/true\"],\"port\":8000,\"scale\":{\"min\":1}}"
+#define HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+struct world {
+	struct gt_loop *loop;
+	struct gt_http_client *client;
+	struct gt_control *control;
+	struct gt_link *link;
+	char path[64];
+	int fd;
+	struct gt_timer stored; /* the store's answer comes in the next round */
+	gt_store_done_fn *done;
+	void *done_arg;
+};
+
+/* What a peer has read: the last line of each type. */
+struct peer {
+	struct gt_ndjson_watch *watch;
+	unsigned up, down, n[GT_LINE_N];
+	struct gt_line last[GT_LINE_N];
+	uint64_t seq;
+};
+
+static void on_stored(void *arg)
+{
+	struct world *w = arg;
+
+	w->done(NULL, w->done_arg);
+}
+
+static void store_put(void *ctx, const struct gt_function_row *row, gt_store_done_fn *done,
+		      void *arg)
+{
+	struct world *w = ctx;
+
+	(void)row;
+	w->done = done;
+	w->done_arg = arg;
+	gt_timer_set(w->loop, &w->stored, 0, on_stored, w);
+}
+
+static void store_drop(void *ctx, const char *function, gt_store_done_fn *done, void *arg)
+{
+	(void)function;
+	store_put(ctx, NULL, done, arg);
+}
+
+static void on_order(void *ctx, const char *node, const struct gt_order *order)
+{
+	gt_link_on_order(((struct world *)ctx)->link, node, order);
+}
+
+static void on_forget(void *ctx, const char *node, const char *replica)
+{
+	gt_link_on_forget(((struct world *)ctx)->link, node, replica);
+}
+
+static void on_route(void *ctx, const char *function)
+{
+	gt_link_on_route(((struct world *)ctx)->link, function);
+}
+
+static void on_route_gone(void *ctx, const char *function)
+{
+	gt_link_on_route_gone(((struct world *)ctx)->link, function);
+}
+
+static void on_event(void *ctx, const struct gt_event *event)
+{
+	(void)ctx;
+	(void)event;
+}
+
+static void on_due(void *ctx)
+{
+	(void)ctx;
+}
+
+static int setup(void **state)
+{
+	static const char *const tokens[] = { HASH };
+	struct world *w = gt_alloc(sizeof(*w));
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct gt_control_ports ports = { .clock = gt_clock_system,
+					  .rnd = gt_rand_system,
+					  .store = { w, store_put, store_drop, NULL },
+					  .ctx = w,
+					  .on_order = on_order,
+					  .on_forget = on_forget,
+					  .on_route = on_route,
+					  .on_route_gone = on_route_gone,
+					  .on_event = on_event,
+					  .on_due = on_due };
+	struct gt_link_config config = { .tokens_sha256 = tokens, .n_tokens = 1 };
+
+	snprintf(w->path, sizeof(w->path), "/tmp/gt-link-%d.sock", (int)getpid());
+	unlink(w->path);
+	gt_strcopy(sun.sun_path, sizeof(sun.sun_path), w->path);
+	w->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(w->fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	assert_int_equal(listen(w->fd, 16), 0);
+	assert_int_equal(gt_loop_new(&w->loop, NULL), 0);
+	assert_int_equal(gt_http_client_new(w->loop, &w->client, NULL), 0);
+	w->control = gt_control_new(&ports, &(struct gt_control_config){ .epoch = 3 });
+	config.loop = w->loop;
+	config.listen_fd = w->fd;
+	config.control = w->control;
+	assert_int_equal(gt_link_new(&config, &w->link, NULL), 0);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	gt_http_client_free(w->client);
+	gt_link_free(w->link);
+	gt_control_free(w->control);
+	gt_loop_free(w->loop);
+	close(w->fd);
+	unlink(w->path);
+	free(w);
+	return 0;
+}
+
+#define step_until(w, cond)                                                     \
+	do {                                                                    \
+		int n_ = 0;                                                     \
+		while (!(cond) && n_++ < 2000)                                  \
+			assert_int_equal(gt_loop_step((w)->loop, 20, NULL), 0); \
+		assert_true(cond);                                              \
+	} while (0)
+
+/* ---- a peer --------------------------------------------------------------------------------- */
+
+static void peer_up(void *arg)
+{
+	struct peer *p = arg;
+
+	p->up++;
+	p->seq = 0;
+}
+
+static void peer_down(const struct gt_err *why, void *arg)
+{
+	struct peer *p = arg;
+
+	(void)why;
+	p->down++;
+}
+
+static void peer_line(const char *text, size_t len, void *arg)
+{
+	struct peer *p = arg;
+	struct gt_line line = { 0 };
+
+	assert_int_equal(gt_line_read(text, len, &line, NULL), 0);
+	if (p->seq == 0)
+		assert_int_equal(line.type, GT_LINE_SNAPSHOT); /* always first */
+	assert_true(line.seq > p->seq);
+	p->seq = line.seq;
+	gt_line_fini(&p->last[line.type]);
+	p->last[line.type] = line;
+	p->n[line.type]++;
+}
+
+static void peer_start(struct world *w, struct peer *p, const char *path)
+{
+	gt_auto(free) char *url = gt_asprintf("http://control%s", path);
+	struct gt_ndjson_config config = { .unix_path = w->path,
+					   .url = url,
+					   .on_up = peer_up,
+					   .on_line = peer_line,
+					   .on_down = peer_down,
+					   .arg = p };
+
+	memset(p, 0, sizeof(*p));
+	assert_int_equal(gt_ndjson_watch_new(w->loop, w->client, &config, &p->watch, NULL), 0);
+	step_until(w, p->n[GT_LINE_SNAPSHOT] == 1);
+}
+
+static void peer_end(struct peer *p)
+{
+	gt_ndjson_watch_free(p->watch);
+	for (unsigned i = 0; i < GT_LINE_N; i++)
+		gt_line_fini(&p->last[i]);
+}
+
+static void on_posted(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
+{
+	(void)body;
+	(void)len;
+	(void)err;
+	*(int *)arg = status;
+}
+
+static int post(struct world *w, const char *path, const char *body, size_t len)
+{
+	gt_auto(free) char *url = gt_asprintf("http://control%s", path);
+	int status = -1;
+	struct gt_http_out out = { .method = "POST",
+				   .unix_path = w->path,
+				   .url = url,
+				   .content_type = "application/json",
+				   .body = body,
+				   .body_len = len,
+				   .on_done = on_posted,
+				   .arg = &status };
+	struct gt_http_call *call;
+
+	assert_int_equal(gt_http_start(w->client, &out, &call, NULL), 0);
+	step_until(w, status != -1);
+	return status;
+}
+
+static int report(struct world *w, const char *node, uint64_t epoch, struct gt_observed *o)
+{
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct gt_report r = { .full = true,
+			       .epoch = epoch,
+			       .cpu_milli = 8000,
+			       .memory_bytes = 16 * GT_GIB,
+			       .replicas = o,
+			       .n_replicas = o != NULL };
+
+	gt_strcopy(r.node, sizeof(r.node), node);
+	gt_report_write(&r, &body);
+	return post(w, "/link/v1/nodes/box/report", body.data, body.len);
+}
+
+/* ---- control's side ------------------------------------------------------------------------- */
+
+static void on_put(const struct gt_err *err, enum gt_put_result result,
+		   const struct gt_function_view *view, void *arg)
+{
+	(void)result;
+	(void)view;
+	assert_null(err);
+	*(bool *)arg = true;
+}
+
+static void put(struct world *w, const char *name)
+{
+	struct gt_put put = { .name = name, .spec_json = SPEC, .etag = "e1" };
+	bool done = false;
+
+	assert_int_equal(gt_spec_read(SPEC, strlen(SPEC), &put.spec, NULL), 0);
+	gt_control_put(w->control, &put, on_put, &done);
+	step_until(w, done);
+	gt_control_tick(w->control);
+}
+
+static bool node_state(const struct gt_node_view *v, void *arg)
+{
+	*(bool *)arg = v->up;
+	return true;
+}
+
+static bool node_is_up(struct world *w)
+{
+	bool up = false;
+
+	gt_control_nodes(w->control, node_state, &up);
+	return up;
+}
+
+/* ---- tests ---------------------------------------------------------------------------------- */
+
+static void orders_reach_the_node(void **state)
+{
+	struct world *w = *state;
+	struct peer p;
+	struct gt_observed o = { .revision = 1,
+				 .state = GT_REPLICA_STARTING,
+				 .end = { .exit_code = -1 } };
+
+	peer_start(w, &p, "/link/v1/nodes/box/desired");
+	assert_int_equal(p.last[GT_LINE_SNAPSHOT].epoch, 3);
+	assert_int_equal(p.last[GT_LINE_SNAPSHOT].n_orders, 0);
+	step_until(w, node_is_up(w));
+	assert_int_equal(report(w, "box", 3, NULL), 204);
+	put(w, "one");
+	step_until(w, p.n[GT_LINE_ORDER] == 1);
+	assert_string_equal(p.last[GT_LINE_ORDER].orders[0].function, "one");
+	assert_int_equal(p.last[GT_LINE_ORDER].orders[0].want, GT_WANT_RUN);
+	gt_strcopy(o.replica, sizeof(o.replica), p.last[GT_LINE_ORDER].orders[0].replica);
+	gt_strcopy(o.function, sizeof(o.function), "one");
+	assert_int_equal(report(w, "box", 3, &o), 204);
+	peer_end(&p);
+	step_until(w, !node_is_up(w));
+	/* Who comes back gets what it missed in the snapshot. */
+	peer_start(w, &p, "/link/v1/nodes/box/desired");
+	assert_int_equal(p.last[GT_LINE_SNAPSHOT].n_orders, 1);
+	assert_string_equal(p.last[GT_LINE_SNAPSHOT].orders[0].replica, o.replica);
+	peer_end(&p);
+}
+
+static void routes_reach_every_gateway(void **state)
+{
+	struct world *w = *state;
+	struct peer a, b;
+
+	put(w, "zero");
+	peer_start(w, &a, "/link/v1/gateways/a/routes");
+	peer_start(w, &b, "/link/v1/gateways/b/routes");
+	assert_int_equal(a.last[GT_LINE_SNAPSHOT].n_routes, 1);
+	assert_int_equal(a.last[GT_LINE_SNAPSHOT].n_tokens, 1);
+	assert_string_equal(a.last[GT_LINE_SNAPSHOT].tokens[0], HASH);
+	put(w, "one");
+	step_until(w, a.n[GT_LINE_ROUTE] > 0 && b.n[GT_LINE_ROUTE] > 0);
+	assert_string_equal(b.last[GT_LINE_ROUTE].routes[0].function, "one");
+	assert_int_equal(b.last[GT_LINE_ROUTE].routes[0].port, 8000);
+	assert_int_equal(a.n[GT_LINE_ORDER], 0);
+	peer_end(&a);
+	peer_end(&b);
+}
+
+static void demand_reaches_control(void **state)
+{
+	struct world *w = *state;
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct gt_demand_function f = { .queued = 2, .in_flight = 3, .calls = 5 };
+	struct gt_demand d = { .epoch = 3, .full = true, .functions = &f, .n_functions = 1 };
+	struct gt_function_view v;
+	struct peer p;
+
+	put(w, "one");
+	peer_start(w, &p, "/link/v1/gateways/gw/routes");
+	gt_strcopy(d.gateway, sizeof(d.gateway), "gw");
+	gt_strcopy(f.function, sizeof(f.function), "one");
+	gt_demand_write(&d, &body);
+	assert_int_equal(post(w, "/link/v1/gateways/gw/demand", body.data, body.len), 204);
+	assert_int_equal(gt_control_function(w->control, "one", &v, NULL), 0);
+	assert_int_equal(v.queued, 2);
+	assert_int_equal(v.in_flight, 3);
+	peer_end(&p);
+}
+
+static void refuses_what_is_stale_or_wrong(void **state)
+{
+	struct world *w = *state;
+	struct peer p;
+
+	peer_start(w, &p, "/link/v1/nodes/box/desired");
+	assert_int_equal(report(w, "box", 2, NULL), 409);
+	assert_int_equal(report(w, "other", 3, NULL), 400);
+	assert_int_equal(post(w, "/link/v1/nodes/box/report", "{", 1), 400);
+	assert_int_equal(post(w, "/link/v1/nodes/box/report", NULL, 0), 400);
+	assert_int_equal(post(w, "/link/v1/nodes/box/report", "{}", 2), 422);
+	assert_int_equal(post(w, "/link/v1/nothing", "{}", 2), 404);
+	peer_end(&p);
+}
+
+static void a_second_watch_of_a_node_keeps_it_up(void **state)
+{
+	struct world *w = *state;
+	struct peer first, second;
+
+	peer_start(w, &first, "/link/v1/nodes/box/desired");
+	peer_start(w, &second, "/link/v1/nodes/box/desired");
+	peer_end(&first);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(gt_loop_step(w->loop, 5, NULL), 0);
+	assert_true(node_is_up(w));
+	peer_end(&second);
+	step_until(w, !node_is_up(w));
+}
+
+#define t(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		t(orders_reach_the_node),
+		t(routes_reach_every_gateway),
+		t(demand_reaches_control),
+		t(refuses_what_is_stale_or_wrong),
+		t(a_second_watch_of_a_node_keeps_it_up),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
