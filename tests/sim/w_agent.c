@@ -90,7 +90,7 @@ static void report_send(struct world *w, size_t agent, const struct w_proc *only
 	r->n_replicas = n;
 	for (size_t i = 0; i < n; i++)
 		observed_fill(&r->replicas[i], only ? only : &a->procs[i]);
-	a->up_at_ns = GT_MAX(a->up_at_ns, w->now_ns + w_below(w, 5000) * GT_NS_PER_US);
+	w_delay(w, &a->up_at_ns);
 	struct w_event *e = w_at(w, a->up_at_ns, report_arrive);
 
 	e->a = agent;
@@ -208,7 +208,9 @@ static void order_stop(struct world *w, size_t agent, const struct gt_order *o)
 		return;
 	if (p->state != GT_REPLICA_DRAINING)
 		proc_set(w, agent, p, GT_REPLICA_DRAINING, NULL);
-	proc_later(w, agent, p, GT_MIN(o->grace_ms, w_below(w, 1000)), proc_exit);
+	uint64_t takes_ms = w_below(w, 1000);
+
+	proc_later(w, agent, p, GT_MIN(o->grace_ms, takes_ms), proc_exit);
 }
 
 static void order_apply(struct world *w, size_t agent, const struct gt_order *o)
@@ -259,7 +261,7 @@ static struct orders *orders_send(struct world *w, size_t agent, bool snapshot)
 {
 	struct w_agent *a = &w->agents[agent];
 
-	a->down_at_ns = GT_MAX(a->down_at_ns, w->now_ns + w_below(w, 5000) * GT_NS_PER_US);
+	w_delay(w, &a->down_at_ns);
 	struct w_event *e = w_at(w, a->down_at_ns, orders_arrive);
 
 	e->a = agent;
@@ -306,7 +308,7 @@ void w_agent_forget(struct world *w, const char *node, const char *replica)
 		return;
 	struct w_agent *a = &w->agents[agent];
 
-	a->down_at_ns = GT_MAX(a->down_at_ns, w->now_ns + w_below(w, 5000) * GT_NS_PER_US);
+	w_delay(w, &a->down_at_ns);
 	struct w_event *e = w_at(w, a->down_at_ns, forget_arrive);
 
 	e->a = agent;

@@ -310,7 +310,6 @@ void w_deploy(struct world *w, size_t fn, const struct w_kind *kind)
 
 	if (!w->c)
 		return;
-	w->fns[fn].kind = *kind;
 	w_kind_write(kind, text);
 	snprintf(etag, sizeof(etag), "%u", kind->serial);
 	put.spec = spec_of(text);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_MAX 1000
+#define QUEUE_MAX 100 /* a backlog that max replicas can work off */
 
 static void post_soon(struct world *w, size_t gateway);
 static void dispatch(struct world *w, size_t gateway, size_t fn);
@@ -205,17 +205,21 @@ static void post(struct world *w, struct w_event *due)
 	d->functions = gt_alloc_array(w->n_fns, sizeof(*d->functions));
 	for (size_t i = 0; i < w->n_fns; i++) {
 		struct gt_demand_function *said = &d->functions[d->n_functions];
-		const struct w_queue *q = &g->queues[i];
+		struct w_queue *q = &g->queues[i];
+		uint32_t queued = count(q, ""), in_flight = (uint32_t)q->n_calls - queued;
+		bool changed = queued != q->said_queued || in_flight != q->said_in_flight;
 
-		if (d->full && q->n_calls == 0)
+		if (d->full)
+			q->said_queued = q->said_in_flight = 0;
+		if (d->full ? q->n_calls == 0 : !changed)
 			continue;
 		gt_strcopy(said->function, sizeof(said->function), w->fns[i].name);
-		said->queued = count(q, "");
-		said->in_flight = (uint32_t)q->n_calls - said->queued;
+		said->queued = q->said_queued = queued;
+		said->in_flight = q->said_in_flight = in_flight;
 		d->n_functions++;
 	}
 	drained_fill(g, w->n_fns, d);
-	g->up_at_ns = GT_MAX(g->up_at_ns, w->now_ns + w_below(w, 5000) * GT_NS_PER_US);
+	w_delay(w, &g->up_at_ns);
 	struct w_event *e = w_at(w, g->up_at_ns, post_arrive);
 
 	e->a = due->a;
@@ -283,7 +287,7 @@ static void route_send(struct world *w, size_t gateway, size_t fn)
 	struct told *told = gt_alloc(sizeof(*told));
 
 	told->there = gt_control_route(w->c, w->fns[fn].name, &told->route, NULL) == 0;
-	g->down_at_ns = GT_MAX(g->down_at_ns, w->now_ns + w_below(w, 5000) * GT_NS_PER_US);
+	w_delay(w, &g->down_at_ns);
 	struct w_event *e = w_at(w, g->down_at_ns, route_arrive);
 
 	e->a = gateway;
@@ -355,6 +359,7 @@ void w_gateway_restart(struct world *w, size_t gateway)
 		q->route = (struct gt_route){ 0 };
 		q->routed = false;
 		q->n_calls = 0;
+		q->said_queued = q->said_in_flight = 0;
 		q->fail_seq = 0;
 		q->refuse_until_ns = 0;
 	}

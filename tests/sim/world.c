@@ -34,6 +34,13 @@ bool w_chance(struct world *w, unsigned permille)
 	return w_below(w, 1000) < permille;
 }
 
+void w_delay(struct world *w, uint64_t *at_ns)
+{
+	uint64_t arrives_ns = w->now_ns + w_below(w, 5000) * GT_NS_PER_US;
+
+	*at_ns = GT_MAX(*at_ns, arrives_ns);
+}
+
 /* FNV-1a over everything that control is told and says: two runs of a seed must agree on it. */
 static void mix_bytes(struct world *w, const void *data, size_t len)
 {
@@ -140,11 +147,30 @@ static bool view_check(const struct gt_function_view *v, void *arg)
 	return true;
 }
 
+struct last_seen {
+	struct world *w;
+	char id[GT_REPLICA_ID_SIZE];
+};
+
+static bool replica_check(const struct gt_replica_view *v, void *arg)
+{
+	struct last_seen *last = arg;
+
+	if (last->id[0] && strcmp(v->id, last->id) >= 0)
+		w_fail(last->w, "replica %s is listed after %s", v->id, last->id);
+	gt_strcopy(last->id, sizeof(last->id), v->id);
+	return true;
+}
+
 static void step_check(struct world *w)
 {
+	struct last_seen last = { .w = w };
+
 	w->steps++;
 	if (w->c)
 		gt_control_functions(w->c, "", "", view_check, w);
+	if (w->c && w->steps % 16 == 0)
+		gt_control_replicas(w->c, NULL, replica_check, &last);
 	w_gateway_check(w);
 }
 

@@ -31,7 +31,6 @@ struct w_kind w_kind_read(const char *text);
 
 struct w_fn {
 	char name[GT_NAME_MAX + 1];
-	struct w_kind kind; /* of the last deploy that was asked for */
 	/* the durable row */
 	bool stored;
 	uint32_t revision;
@@ -75,6 +74,7 @@ struct w_queue { /* one function at one gateway */
 	uint64_t refuse_until_ns, fail_seq;
 	struct w_call calls[W_CALLS];
 	size_t n_calls;
+	uint32_t said_queued, said_in_flight; /* in the last post */
 };
 
 struct w_gateway {
@@ -121,6 +121,7 @@ void w_free(struct world *w);
 void w_run_until(struct world *w, uint64_t ns);
 uint64_t w_below(struct world *w, uint64_t n);
 bool w_chance(struct world *w, unsigned permille);
+void w_delay(struct world *w, uint64_t *at_ns); /* when a message arrives: after the one before */
 struct w_event *w_at(struct world *w, uint64_t at_ns,
 		     void (*fn)(struct world *w, struct w_event *e));
 void w_mix(struct world *w, const char *what, const char *s,
