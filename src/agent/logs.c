@@ -83,7 +83,7 @@ static void tail_add(struct log *log, const char *text, size_t len)
 char *gt_log_tail(const struct log *log)
 {
 	size_t n = GT_MIN(log->n_tail, (size_t)GT_FAIL_LOG_LINES);
-	gt_auto(buf) struct gt_buf out;
+	gt_auto(buf) struct gt_buf out = { 0 };
 
 	if (n == 0)
 		return NULL;
@@ -150,7 +150,7 @@ static void take_bytes(struct log_pipe *p, const char *data, size_t len, struct 
 static size_t read_pipe(struct log_pipe *p)
 {
 	static char data[READ_SIZE]; /* loop thread only */
-	gt_auto(buf) struct gt_buf file;
+	gt_auto(buf) struct gt_buf file = { 0 };
 	ssize_t n;
 
 	do {
@@ -180,7 +180,7 @@ static void on_pipe(struct gt_watch *w, unsigned events, void *arg)
 
 static void flush_part(struct log_pipe *p)
 {
-	gt_auto(buf) struct gt_buf file;
+	gt_auto(buf) struct gt_buf file = { 0 };
 
 	if (p->part.len == 0)
 		return;

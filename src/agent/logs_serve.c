@@ -85,7 +85,7 @@ static void write_line(const struct log_line *line, void *arg)
 {
 	struct reader *rd = arg;
 	char time[GT_TIME_TEXT];
-	gt_auto(buf) struct gt_buf out;
+	gt_auto(buf) struct gt_buf out = { 0 };
 	struct gt_json j;
 
 	if (rd->broken)

@@ -92,7 +92,7 @@ int gt_record_write(struct replica *r, struct gt_err *err)
 {
 	char path[PATH_SIZE], temp[PATH_SIZE];
 	int dir = r->agent->replicas_fd;
-	gt_auto(buf) struct gt_buf out;
+	gt_auto(buf) struct gt_buf out = { 0 };
 
 	gt_buf_init(&out, 2 * RECORD_MAX);
 	gt_buf_addf(&out, RECORD_HEAD "%s %u %llu %s %d %llu\n", r->function, r->revision,

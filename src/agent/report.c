@@ -88,7 +88,7 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 
 static void post(struct agent *a)
 {
-	gt_auto(buf) struct gt_buf body;
+	gt_auto(buf) struct gt_buf body = { 0 };
 	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/nodes/%s/report", a->node);
 	struct gt_http_out out = {
 		.method = "POST",

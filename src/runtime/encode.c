@@ -126,7 +126,7 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args,
 		   struct gt_container *c, struct gt_err *err)
 {
-	gt_auto(buf) struct gt_buf out;
+	gt_auto(buf) struct gt_buf out = { 0 };
 	struct mount_list mounts = { .n = 0 };
 	int r;
 
