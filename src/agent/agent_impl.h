@@ -108,8 +108,8 @@ void gt_report_stop(struct agent *a);
 int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err);
 int gt_record_open(struct replica *r, int ret_fds[3], struct gt_err *err);
 int gt_record_write(struct replica *r, struct gt_err *err);
-void gt_record_ready(struct replica *r);
-bool gt_record_was_ready(const struct replica *r);
+void gt_record_ready(const struct replica *r);
+bool gt_record_was_ready(struct replica *r); /* fills in its phases */
 void gt_record_remove(struct replica *r);
 /* Makes a replica of each record and removes what is not one. */
 void gt_records_load(struct agent *a);

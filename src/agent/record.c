@@ -3,7 +3,7 @@
  *	record	which process, which sandbox, which spec; written before anything of the image runs
  *	stdout, stderr	FIFOs that process 1 keeps open
  *	status	process 1 writes the end of the program here, agent or not
- *	ready	is there once it was ready
+ *	ready	is there once it was ready, and tells how long that took
  *
  * Renamed into place and never synced: after a crash of the machine there is nothing to adopt. */
 #include <dirent.h>
@@ -111,19 +111,30 @@ int gt_record_write(struct replica *r, struct gt_err *err)
 	return 0;
 }
 
-void gt_record_ready(struct replica *r)
+void gt_record_ready(const struct replica *r)
 {
+	const struct gt_phases *p = &r->phases;
 	char path[PATH_SIZE];
 
-	gt_close(openat(r->agent->replicas_fd, path_of(r, "ready", path),
-			O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	gt_auto(fd) int fd = openat(r->agent->replicas_fd, path_of(r, "ready", path),
+				    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		dprintf(fd, "%llu %llu %llu %llu\n", (unsigned long long)p->sandbox_us,
+			(unsigned long long)p->root_us, (unsigned long long)p->exec_us,
+			(unsigned long long)p->ready_us);
 }
 
-bool gt_record_was_ready(const struct replica *r)
+bool gt_record_was_ready(struct replica *r)
 {
-	char path[PATH_SIZE];
+	char path[PATH_SIZE], text[128];
+	unsigned long long us[4] = { 0 };
 
-	return faccessat(r->agent->replicas_fd, path_of(r, "ready", path), F_OK, 0) == 0;
+	if (gt_os_read_at(r->agent->replicas_fd, path_of(r, "ready", path), text, sizeof(text),
+			  NULL) < 0)
+		return false;
+	sscanf(text, "%llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3]);
+	r->phases = (struct gt_phases){ us[0], us[1], us[2], us[3] };
+	return true;
 }
 
 static void remove_id(int dir, const char *id)
