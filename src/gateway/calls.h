@@ -12,7 +12,9 @@ struct gt_path {
 	size_t rest; /* where the replica's target starts; a '/' may be missing there */
 };
 struct gt_path gt_path_read(const struct gt_h1 *req);
-void gt_request_id_make(const struct gt_h1 *req, char out[GT_GW_REQUEST_ID + 1]);
+/* The caller's own id when it is a sane one. */
+void gt_request_id_make(const struct gt_rand *rnd, const struct gt_h1 *req,
+			char out[GT_GW_REQUEST_ID + 1]);
 
 /* answer.c */
 struct gt_refusal {

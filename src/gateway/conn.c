@@ -76,7 +76,7 @@ static void refuse_bad(struct gt_conn *c)
 		gt_call_refuse(c->call, &why);
 		return;
 	}
-	gt_request_id_make(NULL, id);
+	gt_request_id_make(&c->gw->rnd, NULL, id);
 	if (gt_answer_problem(c, &why, id, false) < 0)
 		gt_conn_close(c);
 	else
@@ -275,6 +275,18 @@ static bool run_once(struct gt_conn *c)
 	return moved || c->again;
 }
 
+/* A call that no replica has seen yet can still be answered. */
+static bool refuse_for_memory(struct gt_conn *c)
+{
+	struct gt_refusal why = GT_REFUSAL("overloaded", "the gateway's buffers are full");
+
+	if (!c->call || c->call->state >= GT_CALL_SENT)
+		return false;
+	why.retry_after_s = 1;
+	gt_call_refuse(c->call, &why);
+	return true;
+}
+
 void gt_conn_run(struct gt_conn *c)
 {
 	unsigned rounds = 0;
@@ -292,7 +304,7 @@ void gt_conn_run(struct gt_conn *c)
 	c->running = false;
 	if (c->closed)
 		return;
-	if (!account(c)) {
+	if (!account(c) && !refuse_for_memory(c)) {
 		gt_warn("gateway: buffers are full, a connection is cut (limit %llu bytes)",
 			(unsigned long long)c->gw->cfg.memory_bytes);
 		gt_conn_close(c);
@@ -319,7 +331,7 @@ static void watchdog(struct gt_conn *c)
 {
 	uint64_t now_ns = gt_gw_now(c->gw), limit_ns = GT_GW_STALL_MS * GT_NS_PER_MS;
 	bool owes_bytes = c->call && !c->call->req_done && c->call->state != GT_CALL_HELD &&
-			  gt_call_body_room(c->call);
+			  c->call->state < GT_CALL_STREAM && gt_call_body_room(c->call);
 	bool owes_reading = gt_outq_unsent(&c->out) > 0;
 	struct gt_refusal why = GT_REFUSAL("request_timeout", "the body stopped coming for 60 s");
 
@@ -347,7 +359,7 @@ static void on_timer(void *arg)
 		gt_conn_close(c);
 	} else {
 		c->keep = false;
-		gt_request_id_make(NULL, id);
+		gt_request_id_make(&c->gw->rnd, NULL, id);
 		gt_answer_problem(c, &why, id, false);
 		linger(c);
 		gt_conn_run(c);

@@ -99,6 +99,8 @@ unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, uint64_t now_ns)
 		}
 		t->seen = true;
 		t->draining = r->draining;
+		if (t->draining && fn->retire)
+			fn->retire(t); /* a server that ends waits for its open connections */
 		if (t->draining && !t->in_flight)
 			found |= GT_FN_DRAINED;
 	}

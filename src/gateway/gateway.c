@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -169,6 +170,8 @@ int gt_gw_new(struct gt_loop *loop, const struct gt_gateway_config *cfg, struct 
 	gw->cfg.connections_max = cfg->connections_max ? cfg->connections_max : 10000;
 	gw->cfg.drain_ms = cfg->drain_ms ? cfg->drain_ms : 30000;
 	gw->cfg.memory_bytes = cfg->memory_bytes ? cfg->memory_bytes : 256 * GT_MIB;
+	gt_rand_system.fill(gt_rand_system.arg, &gw->rnd_state, sizeof(gw->rnd_state));
+	gw->rnd = gt_rand_seeded(&gw->rnd_state);
 	gw->dialer.fd = -1;
 	gw->down_since_ns = gt_gw_now(gw);
 	if (strlen(gw->cfg.name) > GT_NAME_MAX) {
@@ -223,6 +226,17 @@ void gt_gw_free(struct gt_gateway *gw)
 GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)
 GT_CLEANUP_TYPE(loop, struct gt_loop *, gt_loop_free)
 
+/* Two descriptors a call: the default soft limit of 1024 would be met long before our own. */
+static void raise_descriptors(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim);
+}
+
 int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 {
 	static const char ready[] = "READY\n";
@@ -232,6 +246,7 @@ int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
+	raise_descriptors();
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);

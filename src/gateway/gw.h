@@ -142,6 +142,7 @@ struct gt_dial {
 struct gt_route_fn {
 	struct gt_grave grave;
 	struct gt_fn fn;
+	bool has_models;
 	UT_hash_handle hh; /* by fn.stats.function */
 };
 
@@ -159,6 +160,8 @@ struct gt_gateway {
 	struct gt_watch *listener;
 	struct gt_timer accept_timer, drain_timer;
 	struct gt_grave *graves;
+	struct gt_rand rnd; /* of request ids: distinct, not secret; no system call each */
+	uint64_t rnd_state;
 	/* routes.c */
 	struct gt_route_fn *fns;
 	struct gt_model *models;

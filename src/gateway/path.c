@@ -1,4 +1,4 @@
-/* path.c - where a request goes, read from its target alone. */
+/* path.c - where a request goes and what it is called, read from its head alone. */
 #include "calls.h"
 
 #include <string.h>
@@ -63,7 +63,8 @@ static bool id_char(char c)
 	       c == '-' || c == '_' || c == '.';
 }
 
-void gt_request_id_make(const struct gt_h1 *req, char out[GT_GW_REQUEST_ID + 1])
+void gt_request_id_make(const struct gt_rand *rnd, const struct gt_h1 *req,
+			char out[GT_GW_REQUEST_ID + 1])
 {
 	const struct gt_h1_field *f = req ? gt_h1_find(req, GT_H1_X_REQUEST_ID) : NULL;
 	bool sane = f && f->value.len && f->value.len <= GT_GW_REQUEST_ID;
@@ -71,7 +72,7 @@ void gt_request_id_make(const struct gt_h1 *req, char out[GT_GW_REQUEST_ID + 1])
 	for (size_t i = 0; sane && i < f->value.len; i++)
 		sane = id_char(gt_h1_text(req, f->value)[i]);
 	if (!sane) {
-		gt_ulid(&gt_clock_system, &gt_rand_system, out);
+		gt_ulid(&gt_clock_system, rnd, out);
 		return;
 	}
 	memcpy(out, gt_h1_text(req, f->value), f->value.len);

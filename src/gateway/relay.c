@@ -231,7 +231,7 @@ static void complete(struct gt_call *call, bool clean)
 	clean = clean && call->resp.keep_alive && call->req_done && !call->refused &&
 		!gt_outq_unsent(&call->upq) && !up->sock.hup;
 	c->keep = c->keep && call->req_done;
-	if (clean && call->target && !call->target->gone)
+	if (clean && call->target && !call->target->gone && !call->target->draining)
 		gt_up_park(up);
 	else
 		gt_up_close(up);

@@ -91,9 +91,13 @@ static void forget_models(struct gt_gateway *gw, const struct gt_fn *fn)
 	}
 }
 
-static void learn_models(struct gt_gateway *gw, struct gt_fn *fn)
+static void learn_models(struct gt_gateway *gw, struct gt_route_fn *rf)
 {
-	forget_models(gw, fn);
+	struct gt_fn *fn = &rf->fn;
+
+	if (rf->has_models)
+		forget_models(gw, fn);
+	rf->has_models = fn->route.n_models > 0;
 	for (size_t i = 0; i < fn->route.n_models; i++) {
 		struct gt_model *m = NULL;
 
@@ -143,7 +147,8 @@ void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn)
 
 	if (!gt_fn_unused(fn))
 		return;
-	forget_models(gw, fn);
+	if (rf->has_models)
+		forget_models(gw, fn);
 	HASH_DEL(gw->fns, rf);
 	gt_fn_fini(fn);
 	gt_gw_bury(gw, &rf->grave);
@@ -174,7 +179,7 @@ static void apply(struct gt_gateway *gw, struct gt_route *route)
 	unsigned found = gt_fn_apply(&rf->fn, route, gt_gw_now(gw));
 
 	rf->fn.seen = true;
-	learn_models(gw, &rf->fn);
+	learn_models(gw, rf);
 	if (found & GT_FN_FAILED)
 		refuse_all(&rf->fn, gt_call_refuse_start);
 	if (found & GT_FN_FREED)

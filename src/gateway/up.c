@@ -81,7 +81,8 @@ struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns)
 	struct gt_up *up;
 
 	while ((up = t->idle)) {
-		if (now_ns - up->idle_since_ns > IDLE_NS || !still_open(up)) {
+		/* An idempotent call finds out by itself, and is then sent again. */
+		if (now_ns - up->idle_since_ns > IDLE_NS || (!idempotent && !still_open(up))) {
 			gt_up_close(up);
 			continue;
 		}
