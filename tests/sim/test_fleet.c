@@ -61,7 +61,7 @@ static void fault(struct world *w)
 		w_delete(w, fn);
 		break;
 	default:
-		kind = kind_random(w, false);
+		kind = kind_random(w, w_chance(w, 600));
 		w_deploy(w, fn, &kind);
 		break;
 	}
