@@ -18,7 +18,8 @@ static size_t distance(const char *a, const char *b)
 		d[0][j] = (unsigned char)j;
 	for (size_t i = 1; i <= n; i++) {
 		for (size_t j = 1; j <= m; j++) {
-			unsigned char best = (unsigned char)(d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+			unsigned char best = (unsigned char)(d[i - 1][j - 1] +
+							     (a[i - 1] != b[j - 1]));
 			best = GT_MIN(best, (unsigned char)(d[i - 1][j] + 1));
 			best = GT_MIN(best, (unsigned char)(d[i][j - 1] + 1));
 			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])

@@ -206,20 +206,21 @@ static bool read_client(struct gt_conn *c)
 	return true;
 }
 
-static void flush_client(struct gt_conn *c)
+/* true = there is room again that there was not before. */
+static bool flush_client(struct gt_conn *c)
 {
 	size_t before = gt_outq_unsent(&c->out);
 
 	if (before && gt_sock_send(&c->sock, &c->out, NULL, 0) < 0) {
 		gt_conn_close(c);
-		return;
+		return false;
 	}
 	size_t after = gt_outq_unsent(&c->out);
 
 	if (after < before)
 		c->progress_ns = gt_gw_now(c->gw);
 	if (after || c->state != GT_CONN_LINGER)
-		return;
+		return after < before;
 	/* All is sent. Unread bytes would turn our close into a reset that can overtake the answer:
 	 * close only our side and read on until the client closes its own. */
 	if (c->whole && !c->in.len && !c->sock.can_read) {
@@ -230,6 +231,7 @@ static void flush_client(struct gt_conn *c)
 		shutdown(c->sock.fd, SHUT_WR);
 		arm(c, GT_GW_LINGER_MS);
 	}
+	return after < before && !c->closed;
 }
 
 static bool client_left(const struct gt_conn *c)
@@ -267,11 +269,11 @@ static bool run_once(struct gt_conn *c)
 	if (c->call && c->call->up)
 		moved |= gt_relay_read(c->call);
 	if (!c->closed)
-		flush_client(c);
+		moved |= flush_client(c);
 	if (!c->closed)
 		moved |= read_client(c);
-	if (!c->closed && c->call && gt_relay_flush(c->call) < 0)
-		gt_relay_cut(c->call);
+	if (!c->closed && c->call)
+		moved |= gt_relay_flush(c->call);
 	return moved || c->again;
 }
 

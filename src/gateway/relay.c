@@ -179,29 +179,31 @@ static void tunnel_ends(struct gt_call *call)
 		gt_conn_close(call->conn);
 }
 
-int gt_relay_flush(struct gt_call *call)
+bool gt_relay_flush(struct gt_call *call)
 {
 	struct gt_up *up = call->up;
+	size_t before = gt_outq_unsent(&call->upq);
 
-	if (!up || call->state == GT_CALL_DONE)
-		return 0;
+	if (!up)
+		return false;
 	if (call->upq.keep && call->way != GT_WAY_OPENAI && call->upq.buf.len > REPLAY_MAX)
 		gt_outq_forget(&call->upq); /* too much to keep for a second try */
-	int r = gt_outq_unsent(&call->upq) ? gt_sock_send(&up->sock, &call->upq, NULL, 0) : 0;
+	int r = before ? gt_sock_send(&up->sock, &call->upq, NULL, 0) : 0;
+	bool moved = r == 0 && gt_outq_unsent(&call->upq) < before;
 
 	if (r < 0 && nothing_sent(call)) {
 		lost(call, -r);
-		return 0;
+		return false;
 	}
 	if (r < 0) {
 		/* It may have answered before it closed: the body is dropped, the answer read. */
 		call->refused = true;
 		gt_outq_fini(&call->upq);
-		up->sock.can_read = true;
+		up->sock.can_read = moved = true;
 	}
 	if (call->state == GT_CALL_TUNNEL)
 		tunnel_ends(call);
-	return 0;
+	return moved;
 }
 
 /* ---- from the replica ---- */

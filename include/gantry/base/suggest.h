@@ -4,8 +4,8 @@
 
 #include <gantry/base/base.h>
 
-/* The candidate with the least edit distance (insert, delete, replace, swap of neighbours) when it is
- * at most 2 and less than half of the word's length; NULL when none is near enough. */
+/* The candidate with the least edit distance (insert, delete, replace, swap of neighbours) when it
+ * is at most 2 and less than half of the word's length; NULL when none is near enough. */
 const char *gt_suggest(const char *word, const char *const *candidates, size_t n);
 
 #endif

@@ -1,8 +1,8 @@
 /* control/control.h - desired against actual: functions, replicas, nodes, demand, decisions.
  *
- * Pure: all time, randomness, storage and messages pass through struct gt_control_ports. One thread.
- * The wiring feeds it inputs (requests, reports, demand, ticks) and forwards what the ports are told.
- * Views are borrowed: valid until the next call that changes control. */
+ * Pure: all time, randomness, storage and messages pass through struct gt_control_ports. One
+ * thread. The wiring feeds it inputs (requests, reports, demand, ticks) and forwards what the ports
+ * are told. Views are borrowed: valid until the next call that changes control. */
 #ifndef GANTRY_CONTROL_CONTROL_H
 #define GANTRY_CONTROL_CONTROL_H
 
@@ -11,7 +11,7 @@
 struct gt_control;
 
 struct gt_control_config {
-	uint64_t epoch;	       /* of this start of control; higher than any before */
+	uint64_t epoch;        /* of this start of control; higher than any before */
 	uint64_t node_lost_ms; /* a node whose watch is down for so long is lost; 0 = 10000 */
 };
 
@@ -19,8 +19,9 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 				  const struct gt_control_config *config);
 void gt_control_free(struct gt_control *c);
 uint64_t gt_control_epoch(const struct gt_control *c);
-/* Until nodes have said which replicas there are (or 5 s passed), nothing is started or stopped, and
- * routes may lack replicas that do serve: a gateway that has routes should keep them until then. */
+/* Until nodes have said which replicas there are (or 5 s passed), nothing is started or stopped,
+ * and routes may lack replicas that do serve: a gateway that has routes should keep them until
+ * then. */
 bool gt_control_settled(const struct gt_control *c);
 /* Before the first input: one call a stored function. spec is parsed from row->spec_json. */
 void gt_control_load(struct gt_control *c, const struct gt_function_row *row,
@@ -46,12 +47,13 @@ struct gt_function_view {
 	enum gt_function_state state;
 	uint32_t replicas[GT_REPLICA_N]; /* live ones by state */
 	uint32_t wanted;
-	const char *why; /* of the last decision: "2 in flight + 1 queued, target 1", "idle for 60s" */
+	const char
+		*why; /* of the last decision: "2 in flight + 1 queued, target 1", "idle for 60s" */
 	uint32_t queued, in_flight;
-	uint32_t failures;	   /* starts failed in a row */
-	uint64_t retry_in_ms;	   /* 0 = now */
+	uint32_t failures;                 /* starts failed in a row */
+	uint64_t retry_in_ms;              /* 0 = now */
 	const struct gt_end *last_failure; /* NULL = none since the last deploy or success */
-	uint64_t start_ms; /* expected time of a start */
+	uint64_t start_ms;                 /* expected time of a start */
 	uint64_t starts_total, failed_total;
 };
 
@@ -60,15 +62,15 @@ enum gt_put_result { GT_PUT_CREATED, GT_PUT_CHANGED, GT_PUT_UNCHANGED };
 struct gt_put {
 	const char *name;
 	struct gt_spec *spec GT_TAKES; /* taken in every case */
-	const char *spec_json; /* canonical, copied */
-	const char *etag;      /* digest of spec_json, computed by the caller */
-	const char *if_match;  /* NULL = no condition; compared without quotes */
-	bool if_none_match;    /* If-None-Match: *: only create */
-	bool dry_run;	       /* answer what would happen, change nothing */
+	const char *spec_json;         /* canonical, copied */
+	const char *etag;              /* digest of spec_json, computed by the caller */
+	const char *if_match;          /* NULL = no condition; compared without quotes */
+	bool if_none_match;            /* If-None-Match: *: only create */
+	bool dry_run;                  /* answer what would happen, change nothing */
 };
 /* err or a result; view is NULL for a dry-run creation. Called exactly once, maybe before the call
- * returns (refusals, unchanged, dry run). err slugs: etag_mismatch (-ESTALE), model_taken, conflict,
- * storage_full, unavailable. */
+ * returns (refusals, unchanged, dry run). err slugs: etag_mismatch (-ESTALE), model_taken,
+ * conflict, storage_full, unavailable. */
 typedef void gt_put_fn(const struct gt_err *err, enum gt_put_result result,
 		       const struct gt_function_view *view, void *arg);
 void gt_control_put(struct gt_control *c, const struct gt_put *put, gt_put_fn *fn, void *arg);
@@ -81,7 +83,8 @@ void gt_control_delete(struct gt_control *c, const char *name, const char *if_ma
 /* 0 or -ENOENT (slug function_not_found). */
 GT_MUST_USE int gt_control_function(struct gt_control *c, const char *name,
 				    struct gt_function_view *ret, struct gt_err *err);
-/* In name order, after `after` ("" = from the start), those with the prefix; fn returns false to stop. */
+/* In name order, after `after` ("" = from the start), those with the prefix; fn returns false to
+ * stop. */
 void gt_control_functions(struct gt_control *c, const char *after, const char *prefix,
 			  bool (*fn)(const struct gt_function_view *v, void *arg), void *arg);
 size_t gt_control_functions_count(const struct gt_control *c);
@@ -99,7 +102,8 @@ struct gt_replica_view {
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock; 0 = not yet */
 	struct gt_phases phases;
 	const struct gt_end *end; /* NULL while it lives */
-	const char *reason;	  /* why it was started or stopped: "queue", "min", "idle", "replaced" ... */
+	const char
+		*reason; /* why it was started or stopped: "queue", "min", "idle", "replaced" ... */
 };
 /* Live ones and the last 10 that ended, newest first. function NULL = of all functions. */
 void gt_control_replicas(struct gt_control *c, const char *function,
@@ -135,12 +139,13 @@ GT_MUST_USE int gt_control_route(struct gt_control *c, const char *function, str
 				 struct gt_err *err);
 /* Last known counters, one call a gateway and function with traffic: for /metrics. */
 void gt_control_traffic(struct gt_control *c,
-			void (*fn)(const char *gateway, const struct gt_demand_function *f, void *arg),
+			void (*fn)(const char *gateway, const struct gt_demand_function *f,
+				   void *arg),
 			void *arg);
 
 /* ---- events ---- */
-/* Oldest first, id > after; function NULL = all. -ERANGE (slug cursor_gone) when entries after `after`
- * are no longer kept; 0 = from the oldest kept. fn returns false to stop. */
+/* Oldest first, id > after; function NULL = all. -ERANGE (slug cursor_gone) when entries after
+ * `after` are no longer kept; 0 = from the oldest kept. fn returns false to stop. */
 GT_MUST_USE int gt_control_events(struct gt_control *c, uint64_t after, const char *function,
 				  bool (*fn)(const struct gt_event *e, void *arg), void *arg,
 				  struct gt_err *err);

@@ -6,11 +6,12 @@
 
 #include <gantry/base/clock.h>
 #include <gantry/base/err.h>
-#include <gantry/model/row.h>
 #include <gantry/model/event.h>
+#include <gantry/model/row.h>
 
-/* Writes are durable before `done`; done is never called before the port call returned. err is NULL on
- * success. Rows are copied by the store. Operations on one function complete in the order given. */
+/* Writes are durable before `done`; done is never called before the port call returned. err is NULL
+ * on success. Rows are copied by the store. Operations on one function complete in the order given.
+ */
 typedef void gt_store_done_fn(const struct gt_err *err, void *arg);
 typedef void gt_store_revisions_fn(const struct gt_err *err, const struct gt_function_row *rows,
 				   size_t n, void *arg);
@@ -18,7 +19,8 @@ typedef void gt_store_revisions_fn(const struct gt_err *err, const struct gt_fun
 struct gt_store_port {
 	void *ctx;
 	/* The function's new current revision (also kept as a revision; old ones are pruned). */
-	void (*put)(void *ctx, const struct gt_function_row *row, gt_store_done_fn *done, void *arg);
+	void (*put)(void *ctx, const struct gt_function_row *row, gt_store_done_fn *done,
+		    void *arg);
 	void (*drop)(void *ctx, const char *function, gt_store_done_fn *done, void *arg);
 	/* Newest first; rows are borrowed for the call. */
 	void (*revisions)(void *ctx, const char *function, gt_store_revisions_fn *done, void *arg);
@@ -30,7 +32,8 @@ struct gt_control_ports {
 	struct gt_rand rnd;
 	struct gt_store_port store;
 	void *ctx;
-	void (*on_order)(void *ctx, const char *node, const struct gt_order *order); /* new or changed */
+	void (*on_order)(void *ctx, const char *node,
+			 const struct gt_order *order); /* new or changed */
 	void (*on_forget)(void *ctx, const char *node, const char *replica);
 	void (*on_route)(void *ctx, const char *function); /* read it with gt_control_route */
 	void (*on_route_gone)(void *ctx, const char *function);

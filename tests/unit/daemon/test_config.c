@@ -43,11 +43,12 @@ static void a_file_sets_what_it_names(void **state)
 	struct gt_err err = { 0 };
 
 	(void)state;
-	assert_int_equal(read_text(&c,
-				   "# a comment\n\n[gateway]\ndrain = 5s\n[agent]\n"
-				   "  allow_host_image = no \nnode=gpu-1\n[daemon]\nlog_level=warn\n",
-				   &err),
-			 0);
+	assert_int_equal(
+		read_text(&c,
+			  "# a comment\n\n[gateway]\ndrain = 5s\n[agent]\n"
+			  "  allow_host_image = no \nnode=gpu-1\n[daemon]\nlog_level=warn\n",
+			  &err),
+		0);
 	assert_int_equal(c.drain_ms, 5000);
 	assert_false(c.allow_host_image);
 	assert_string_equal(c.node, "gpu-1");
@@ -60,7 +61,8 @@ static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
 	static const struct {
 		const char *text, *says;
 	} cases[] = {
-		{ "[gateway]\ndrian = 5s\n", "2: unknown key \"drian\" in [gateway]; did you mean \"drain\"?" },
+		{ "[gateway]\ndrian = 5s\n",
+		  "2: unknown key \"drian\" in [gateway]; did you mean \"drain\"?" },
 		{ "[gatway]\ndrain = 5s\n", "no section [gatway]" },
 		{ "[gateway]\ndrain = 5\n", "is no duration" },
 		{ "[agent]\nallow_host_image = maybe\n", "neither yes nor no" },
