@@ -19,6 +19,20 @@ static bool ended(const char *state)
 	return strcmp(state, "stopped") == 0 || strcmp(state, "failed") == 0;
 }
 
+/* The parts of a start, once the last of them is known, make the whole. */
+static void start_text(const struct gt_value *timings, char *out, size_t size)
+{
+	const struct gt_value *part;
+	const char *name = NULL;
+	double ms = 0;
+
+	if (!gt_value_at(timings, "ready_ms"))
+		return;
+	while ((name = gt_value_member(timings, name, &part)))
+		ms += gt_value_num(part, "", 0);
+	gt_ms_text(ms, out, size);
+}
+
 static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 {
 	struct work *w = arg;
@@ -32,8 +46,7 @@ static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 		return gt_items_print(cli, r, &w->printed);
 	gt_age_text(gt_value_str(r, "created_at", NULL), gt_wall_ms(&gt_clock_system), age,
 		    sizeof(age));
-	if (gt_value_at(r, "timings.ready_ms"))
-		gt_ms_text(gt_value_num(r, "timings.ready_ms", 0), ready, sizeof(ready));
+	start_text(gt_value_at(r, "timings"), ready, sizeof(ready));
 	gt_table_cell(t, gt_value_str(r, "id", "?"));
 	gt_table_cell(t, gt_value_str(r, "function", w->current));
 	gt_table_cell(t, state);

@@ -90,12 +90,15 @@ void gt_cli_log_tail(struct gt_cli *cli, const struct gt_value *end)
 
 static void print_end(struct gt_cli *cli, const struct gt_value *v)
 {
-	const char *cause = gt_value_str(v, "cause", NULL);
+	const char *cause = gt_value_str(v, "cause", NULL),
+		   *detail = gt_value_str(v, "detail", NULL);
+	const char *reason = gt_value_str(v, "reason", NULL);
 	uint64_t signal = gt_value_u64(v, "signal", 0);
 	char number[32];
 
 	line(cli, "cause: ", cause);
-	line(cli, "reason: ", gt_value_str(v, "reason", NULL));
+	if (reason && !(detail && strstr(detail, reason)))
+		line(cli, "reason: ", reason);
 	if (gt_value_at(v, "exit_code")) {
 		snprintf(number, sizeof(number), "%.0f", gt_value_num(v, "exit_code", 0));
 		if (number[0] != '-')

@@ -27,7 +27,7 @@
 #define REPLICA(id, state)                                                                       \
 	"{\"id\":\"" id "\",\"function\":\"echo\",\"state\":\"" state "\","                      \
 	"\"node\":\"n1\",\"revision\":3,\"pid\":77,\"created_at\":\"2020-01-01T00:00:00.000Z\"," \
-	"\"timings\":{\"ready_ms\":4.2},\"reason\":\"queue\"}"
+	"\"timings\":{\"sandbox_ms\":1.5,\"exec_ms\":0.5,\"ready_ms\":2.2},\"reason\":\"queue\"}"
 
 static void lists_follow_the_cursor(void **state)
 {
