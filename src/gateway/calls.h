@@ -54,7 +54,7 @@ void gt_relay_connect(struct gt_call *call); /* a slot is held, or the way is co
 void gt_relay_attach(struct gt_call *call, struct gt_up *up);
 void gt_relay_dial_failed(struct gt_call *call, int error);
 void gt_relay_retry(struct gt_call *call); /* the pause is over */
-bool gt_relay_flush(struct gt_call *call);  /* to the replica */
+bool gt_relay_flush(struct gt_call *call); /* to the replica */
 bool gt_relay_read(struct gt_call *call);  /* from the replica; true = something moved */
 void gt_relay_cut(struct gt_call *call);   /* the answer can not be completed: closes the client */
 

@@ -2,6 +2,7 @@
  * it breaks. */
 #include "calls.h"
 
+#include <linux/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -131,12 +132,28 @@ static bool nothing_sent(const struct gt_call *call)
 	return call->upq.keep && call->upq.sent == 0;
 }
 
+/* A server that closes an idle connection may cross with our next request. Then it never took the
+ * bytes (not acknowledged), or threw them away unread (reset). An orderly end after it took all of
+ * them means that the replica died of or during the call: sending it again could kill the next. */
+static bool crossed(const struct gt_call *call, int error)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(call->up->sock.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	    info.tcpi_bytes_acked < info.tcpi_bytes_sent)
+		return true;
+	return error && gt_h1_idempotent(&call->conn->req);
+}
+
 static void lost(struct gt_call *call, int error)
 {
 	struct gt_up *up = call->up;
 	bool reused = up->reused, unsent = nothing_sent(call);
 	bool silent = !gt_h1_started(&call->resp) && !call->interims;
-	bool again = silent && call->upq.keep && (unsent || gt_h1_idempotent(&call->conn->req));
+	bool again = silent && call->upq.keep &&
+		     (unsent || (reused && crossed(call, error)) ||
+		      (call->way == GT_WAY_CONTROL && gt_h1_idempotent(&call->conn->req)));
 	char detail[160];
 
 	call->up = NULL;

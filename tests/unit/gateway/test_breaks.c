@@ -34,12 +34,27 @@ static void test_get_is_tried_again_when_a_reused_connection_dies(void **state)
 
 	warm_up(w, &c);
 	peer_send(&c, GET_ECHO);
-	UNTIL(w, peer_has(world_up(w, 0), "GET"));
-	peer_close(world_up(w, 0));
+	UNTIL(w, world_fn(w)->in_flight == 1);
+	world_settle(w);
+	peer_close(world_up(w, 0)); /* unread: a reset */
 	UNTIL(w, peer_has(world_up(w, 1), "GET /x"));
 	peer_send(world_up(w, 1), OK_HI);
 	UNTIL(w, peer_has(&c, "\r\n\r\nhi"));
 	assert_int_equal(world_fn(w)->in_flight, 0);
+	peer_close(&c);
+}
+
+static void test_replica_that_dies_of_a_call_is_not_asked_again(void **state)
+{
+	struct world *w = *state;
+	struct peer c = ready_client(w);
+
+	warm_up(w, &c);
+	peer_send(&c, GET_ECHO);
+	UNTIL(w, peer_has(world_up(w, 0), "GET"));
+	peer_close(world_up(w, 0)); /* it read everything, then ended */
+	UNTIL(w, peer_has(&c, "replica_lost"));
+	assert_int_equal(w->n_ups, 1);
 	peer_close(&c);
 }
 
@@ -50,8 +65,9 @@ static void test_post_is_not_sent_twice(void **state)
 
 	warm_up(w, &c);
 	peer_send(&c, POST_ECHO);
-	UNTIL(w, peer_has(world_up(w, 0), "\r\n\r\nx"));
-	peer_close(world_up(w, 0));
+	UNTIL(w, world_fn(w)->in_flight == 1);
+	world_settle(w);
+	peer_close(world_up(w, 0)); /* a reset, but the method may have had an effect */
 	UNTIL(w, peer_has(&c, "HTTP/1.1 502"));
 	UNTIL(w, peer_has(&c, "replica_lost"));
 	assert_int_equal(w->n_ups, 1);
@@ -304,6 +320,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_get_is_tried_again_when_a_reused_connection_dies),
+		T(test_replica_that_dies_of_a_call_is_not_asked_again),
 		T(test_post_is_not_sent_twice),
 		T(test_fresh_connection_that_dies_is_no_retry),
 		T(test_dead_idle_connection_is_noticed),
