@@ -189,6 +189,8 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 		c->ports.on_forget(c->ports.ctx, node->name, o->replica);
 		return;
 	}
+	if (o->state == GT_REPLICA_DRAINING)
+		return; /* its node is stopping it already; its end will be answered */
 	history_drop(f, o->replica);
 	struct gt_ctl_replica *r = gt_ctl_replica_adopt(c, f, node, o);
 
@@ -197,8 +199,6 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 	r->phases = o->phases;
 	if (!f)
 		gt_ctl_replica_leave(c, r, "its function does not exist", false);
-	else if (o->state == GT_REPLICA_DRAINING)
-		gt_ctl_replica_leave(c, r, "was being stopped", false);
 	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)
 		gt_ctl_replica_leave(c, r, "replaced", false);
 	else

@@ -276,6 +276,7 @@ static void a_new_control_adopts_what_runs(void **state)
 		fix_observed("R2", "f", 3, GT_REPLICA_READY),
 		fix_observed("R3", "gone", 1, GT_REPLICA_READY),
 		fix_observed("R4", "f", 3, GT_REPLICA_STOPPED),
+		fix_observed("R5", "f", 3, GT_REPLICA_DRAINING),
 	};
 	struct gt_order orders[8];
 	struct gt_spec *spec = fix_spec();
@@ -287,7 +288,7 @@ static void a_new_control_adopts_what_runs(void **state)
 	fix_demand(x, "f", 1, 0);
 	assert_false(gt_control_settled(x->c));
 	assert_int_equal(x->n_orders, 0); /* what runs is not known yet */
-	fix_report_full(x, all, 4);
+	fix_report_full(x, all, 5);
 	assert_true(gt_control_settled(x->c));
 	assert_int_equal(fix_orders(x, orders, 8), 3);
 	for (size_t i = 0; i < 3; i++)
