@@ -1,6 +1,7 @@
 /* world.c - the scripted peers of the gateway's tests. */
 #include "world.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -197,6 +198,31 @@ struct peer world_client(struct world *w)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 	gt_conn_open(w->gw, fds[0], "10.0.0.9");
 	p.fd = fds[1];
+	return p;
+}
+
+struct peer world_client_tcp(struct world *w)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(addr);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	struct peer p = { .fd = socket(AF_INET, SOCK_STREAM, 0) };
+
+	int narrow = 65536;
+
+	setsockopt(p.fd, SOL_SOCKET, SO_RCVBUF, &narrow, sizeof(narrow));
+	assert_int_equal(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
+	assert_int_equal(connect(p.fd, (struct sockaddr *)&addr, len), 0);
+	assert_int_equal(fcntl(p.fd, F_SETFL, O_NONBLOCK), 0);
+	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK), small = 65536;
+
+	/* The kernel would grow these to megabytes. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	gt_conn_open(w->gw, fd, "127.0.0.1");
+	gt_close(listener);
 	return p;
 }
 

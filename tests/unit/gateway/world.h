@@ -62,6 +62,7 @@ void world_replicas(struct world *w, size_t n); /* A, then B */
 struct gt_fn *world_fn(struct world *w);
 
 struct peer world_client(struct world *w);
+struct peer world_client_tcp(struct world *w); /* tells of room only once, as unix sockets do not */
 void peer_close(struct peer *p);
 void peer_send(struct peer *p, const char *text);
 void peer_pull(struct peer *p); /* reads what is there */
