@@ -128,6 +128,18 @@ static int put_check(struct gt_control *c, const struct op *op, const struct gt_
 /* ---- writing ---- */
 static void lane_run(struct gt_control *c, struct gt_ctl_lane *lane);
 
+/* Whoever is answered may ask for the next change of the function at once; the lane stays ours. */
+static void lane_answer(struct gt_control *c, struct op *op, const struct gt_err *err,
+			enum gt_put_result result)
+{
+	struct gt_ctl_lane *lane = op->lane;
+
+	lane->running = true;
+	op_answer(op, err, result);
+	lane->running = false;
+	lane_run(c, lane);
+}
+
 static void deployed(struct gt_control *c, struct op *op, bool created)
 {
 	struct gt_ctl_function *f = gt_ctl_function_set(c, gt_ctl_revision_ref(op->rev));
@@ -156,8 +168,7 @@ static void put_done(const struct gt_err *err, void *arg)
 		deployed(c, op, created);
 		gt_ctl_finish(c);
 	}
-	op_answer(op, err, created ? GT_PUT_CREATED : GT_PUT_CHANGED);
-	lane_run(c, lane);
+	lane_answer(c, op, err, created ? GT_PUT_CREATED : GT_PUT_CHANGED);
 }
 
 static void put_begin(struct gt_control *c, struct op *op)
@@ -221,8 +232,7 @@ static void delete_done(const struct gt_err *err, void *arg)
 		removed(c, f, op->force);
 		gt_ctl_finish(c);
 	}
-	op_answer(op, err, GT_PUT_UNCHANGED);
-	lane_run(c, lane);
+	lane_answer(c, op, err, GT_PUT_UNCHANGED);
 }
 
 static void delete_begin(struct gt_control *c, struct op *op)

@@ -238,7 +238,7 @@ void gt_ctl_replica_ended(struct gt_control *c, struct gt_ctl_replica *r,
 	if (!meant && end)
 		gt_ctl_failure_note(c, r, end);
 	history_add(live, r);
-	gt_ctl_touch(c, r->f);
+	gt_ctl_touch(c, live->f);
 }
 
 void gt_ctl_replica_orphan(struct gt_control *c, struct gt_ctl_replica *r)

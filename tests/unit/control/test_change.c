@@ -236,6 +236,33 @@ static void waiting_changes_are_bounded(void **state)
 	assert_int_equal(x->n_jobs, 2);
 }
 
+struct again {
+	struct fix *x;
+	struct answer first, second;
+};
+
+static void put_again(const struct gt_err *err, enum gt_put_result result,
+		      const struct gt_function_view *view, void *arg)
+{
+	struct again *again = arg;
+
+	put_keep(err, result, view, &again->first);
+	put(again->x, (struct gt_put){ .name = "f", .etag = "1" }, &again->second);
+}
+
+static void an_answer_may_ask_for_the_next_change(void **state)
+{
+	struct fix *x = *state;
+	struct again again = { .x = x };
+	const struct gt_put p = { .name = "f", .etag = "1", .spec_json = "1", .spec = fix_spec() };
+
+	gt_control_put(x->c, &p, put_again, &again);
+	fix_store_answer(x, NULL);
+	assert_int_equal(again.first.result, GT_PUT_CREATED);
+	assert_int_equal(again.second.calls, 1);
+	assert_int_equal(again.second.result, GT_PUT_UNCHANGED);
+}
+
 struct listing {
 	char names[512];
 	unsigned n, stop_at;
@@ -340,6 +367,7 @@ int main(void)
 		T(an_idle_function_is_deleted_without_delay),
 		T(force_kills),
 		T(waiting_changes_are_bounded),
+		T(an_answer_may_ask_for_the_next_change),
 		T(lists_by_name_after_and_prefix),
 		T(ten_thousand_functions_at_zero),
 	};
