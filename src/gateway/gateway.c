@@ -15,21 +15,35 @@
 
 /* ---- memory of what was closed ---- */
 
-static void reap(void *arg)
+static void free_all(struct gt_grave **list)
 {
-	struct gt_gateway *gw = arg;
 	struct gt_grave *g;
 
-	while ((g = gw->graves)) {
-		gw->graves = g->next;
+	while ((g = *list)) {
+		*list = g->next;
 		free(g);
 	}
 }
 
+/* What was buried is freed one turn later: a call that was deferred before the burial may stand
+ * behind this one. */
+static void reap(void *arg)
+{
+	struct gt_gateway *gw = arg;
+
+	free_all(&gw->doomed);
+	gw->doomed = gw->graves;
+	gw->graves = NULL;
+	gw->reaping = gw->doomed != NULL;
+	if (gw->reaping)
+		gt_loop_defer(gw->loop, reap, gw);
+}
+
 void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES)
 {
-	if (!gw->graves && !gw->freeing)
+	if (!gw->reaping && !gw->freeing)
 		gt_loop_defer(gw->loop, reap, gw);
+	gw->reaping = true;
 	grave->next = gw->graves;
 	gw->graves = grave;
 }
@@ -220,7 +234,8 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_dialer_close(gw);
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);
-	reap(gw);
+	free_all(&gw->doomed);
+	free_all(&gw->graves);
 	free(gw);
 }
 GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)

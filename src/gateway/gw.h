@@ -1,12 +1,12 @@
 /* gw.h - the structs of the gateway's loop thread and what its files offer each other.
  *
- *	gt_conn   a client connection		conn.c   (reads requests, writes answers)
- *	gt_call   one request on it		call.c   (admission, queue, end), relay.c (the two
- *pumps) gt_up     a connection to a replica or to control's API		up.c gt_fn     a
- *function: queue, slots				fn.c (pure), routes.c (from the watch)
+ *	gt_conn   a client connection: reads requests, writes answers (conn.c)
+ *	gt_call   one request on it: admission, queue, end (call.c), both directions (relay.c)
+ *	gt_up     a connection to a replica or to control's API (up.c)
+ *	gt_fn     a function: queue and slots (fn.c, pure), kept by routes.c
  *
- * Whatever is closed during a round of the loop keeps its memory until the round's end (gateway.c,
- * gt_gw_bury), so that callers further up the stack may look at its `closed`. */
+ * Whatever is closed keeps its memory until what was deferred before has run (gt_gw_bury), so that
+ * callers further up the stack may look at its `closed`. */
 #ifndef GANTRY_GATEWAY_GW_H
 #define GANTRY_GATEWAY_GW_H
 
@@ -159,7 +159,8 @@ struct gt_gateway {
 	struct gt_ndjson_watch *watch;
 	struct gt_watch *listener;
 	struct gt_timer accept_timer, drain_timer;
-	struct gt_grave *graves;
+	struct gt_grave *graves, *doomed;
+	bool reaping;
 	struct gt_rand rnd; /* of request ids: distinct, not secret; no system call each */
 	uint64_t rnd_state;
 	/* routes.c */
@@ -176,15 +177,13 @@ struct gt_gateway {
 	uint32_t n_conns;
 	bool accept_paused, quiescing, freeing;
 	size_t buffered;
-	/* dial.c */
-	struct {
+	struct {        /* dial.c */
 		int fd; /* -1 = not connected */
 		struct gt_watch *watch;
 		struct gt_dial *asks;
 		uint32_t tag;
 	} dialer;
-	/* demand.c */
-	struct {
+	struct { /* demand.c */
 		struct gt_http_call *post;
 		struct gt_timer timer;
 		bool full, urgent, dirty;

@@ -252,6 +252,24 @@ static void test_idle_connections_are_small(void **state)
 	peer_close(&c);
 }
 
+/* Its deferred run stands behind the one that frees memory. */
+static void test_closed_while_a_run_is_due(void **state)
+{
+	struct world *w = *state;
+	struct peer a = world_client(w), b = world_client(w);
+	struct gt_conn *first = w->gw->conns, *second = first->next;
+
+	gt_conn_close(first);
+	gt_conn_kick(second);
+	gt_conn_close(second);
+	world_settle(w);
+	assert_int_equal(w->gw->n_conns, 0);
+	assert_null(w->gw->graves);
+	assert_null(w->gw->doomed);
+	peer_close(&a);
+	peer_close(&b);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, world_open, world_close)
 int main(void)
 {
@@ -268,6 +286,7 @@ int main(void)
 		T(test_first_byte_and_run_limits),
 		T(test_draining_connections),
 		T(test_idle_connections_are_small),
+		T(test_closed_while_a_run_is_due),
 	};
 
 	return cmocka_run_group_tests_name("gateway_refusals", tests, NULL, NULL);
