@@ -23,7 +23,8 @@ static enum gt_h1_event read_version(struct gt_h1 *h, const char *s, size_t len)
 	    s[7] < '0' || s[7] > '9')
 		return gt_h1_bad(h, "malformed_request", "the first line names no HTTP version");
 	if (s[5] != '1' || s[7] > '1')
-		return gt_h1_bad(h, "http_version", "only the versions 1.0 and 1.1 are served here");
+		return gt_h1_bad(h, "http_version",
+				 "only the versions 1.0 and 1.1 are served here");
 	h->minor = (uint8_t)(s[7] - '0');
 	return GT_H1_MORE;
 }
