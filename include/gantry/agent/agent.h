@@ -8,12 +8,13 @@
 struct gt_agent_config {
 	const char *state_dir; /* DIR; everything of the agent is in DIR/agent, which it makes */
 	const char *node;      /* NULL or "" = the host's name */
-	const char *link_path; /* control's socket; NULL = "run/link.sock" below the state directory */
-	int agent_fd;	       /* listening stream socket (logs), stays the caller's; < 0 = none */
-	int dial_fd;	       /* listening SOCK_SEQPACKET socket (model/dial.h); < 0 = none */
-	int ready_fd;	       /* gets "READY\n" once the node is in order; < 0 = none */
-	unsigned pool;	       /* sandboxes staged ahead */
-	uint32_t subid_base;   /* 0 = 100000; 65536 host ids from it on belong to replicas */
+	const char
+		*link_path; /* control's socket; NULL = "run/link.sock" below the state directory */
+	int agent_fd;       /* listening stream socket (logs), stays the caller's; < 0 = none */
+	int dial_fd;        /* listening SOCK_SEQPACKET socket (model/dial.h); < 0 = none */
+	int ready_fd;       /* gets "READY\n" once the node is in order; < 0 = none */
+	unsigned pool;      /* sandboxes staged ahead */
+	uint32_t subid_base; /* 0 = 100000; 65536 host ids from it on belong to replicas */
 	bool allow_host_image;
 	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes */
 };

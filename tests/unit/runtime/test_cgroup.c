@@ -1,0 +1,261 @@
+/* test_cgroup.c - control groups on a tree of plain files that looks like each version, and once on
+ * the machine's own. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <gantry/base/base.h>
+#include <gantry/base/cleanup.h>
+
+#include "cgroup.h"
+
+static char root[64];
+
+static void put(const char *text, const char *fmt, ...)
+{
+	char name[256], path[400];
+	va_list args;
+	FILE *f;
+
+	va_start(args, fmt);
+	vsnprintf(name, sizeof(name), fmt, args);
+	va_end(args);
+	snprintf(path, sizeof(path), "%s/%s", root, name);
+	for (char *p = path + strlen(root) + 1; (p = strchr(p, '/')); p++) {
+		*p = '\0';
+		mkdir(path, 0755);
+		*p = '/';
+	}
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void expect(const char *name, const char *text)
+{
+	char path[400], got[256] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", root, name);
+	f = fopen(path, "r");
+	if (!f)
+		fail_msg("%s is missing", path);
+	assert_true(fgets(got, sizeof(got), f) || !*text);
+	fclose(f);
+	assert_string_equal(got, text);
+}
+
+static int make_root(void **state)
+{
+	(void)state;
+	gt_strcopy(root, sizeof(root), "/tmp/gantry-cg-XXXXXX");
+	return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static int remove_root(void **state)
+{
+	(void)state;
+	return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static const struct gt_cgroup_limits limits = { .memory_bytes = 64 * GT_MIB,
+						.cpu_milli = 1500,
+						.pids = 100 };
+
+/* What the kernel would put into a new group. */
+static void fill_leaf(const char *base, const char *const *files)
+{
+	for (; *files; files++)
+		put("", "%s/leaf/%s", base, *files);
+}
+
+static void version_2(void **state)
+{
+	struct gt_cgroups g;
+	struct gt_err err = { 0 };
+	char line[256];
+	int fds[GT_CGROUP_CTL_N];
+	size_t n;
+
+	(void)state;
+	snprintf(line, sizeof(line), "30 20 0:27 / %s/fs rw - cgroup2 cgroup2 rw\n", root);
+	put(line, "proc/self/mountinfo");
+	put("0::/user.slice/some.scope\n", "proc/self/cgroup");
+	put("cpuset cpu io memory pids\n", "fs/cgroup.controllers");
+	put("", "fs/cgroup.subtree_control");
+	put("", "fs/mine/cgroup.subtree_control");
+	char proc[80];
+	snprintf(proc, sizeof(proc), "%s/proc", root);
+	if (gt_cgroups_open(proc, "mine", &g, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(g.unified);
+	assert_int_equal(g.n_bases, 1);
+	fill_leaf("fs/mine",
+		  (const char *const[]){ "cgroup.procs", "memory.max", "memory.swap.max",
+					 "memory.oom.group", "cpu.max", "pids.max", NULL });
+	assert_int_equal(gt_cgroup_make(&g, "leaf", fds, &n, &err), 0);
+	assert_int_equal(n, 1);
+	gt_close(fds[0]);
+	if (gt_cgroup_limit(&g, "leaf", &limits, &err) < 0)
+		fail_msg("%s", err.text);
+	expect("fs/mine/leaf/memory.max", "67108864");
+	expect("fs/mine/leaf/memory.swap.max", "0");
+	expect("fs/mine/leaf/memory.oom.group", "1");
+	expect("fs/mine/leaf/cpu.max", "150000 100000");
+	expect("fs/mine/leaf/pids.max", "100");
+	put("low 0\nhigh 0\nmax 7\noom 1\noom_kill 3\n", "fs/mine/leaf/memory.events");
+	assert_int_equal(gt_cgroup_oom_kills(&g, "leaf"), 3);
+	put("", "fs/mine/leaf/cgroup.kill");
+	gt_cgroup_kill(&g, "leaf");
+	expect("fs/mine/leaf/cgroup.kill", "1");
+	gt_cgroups_close(&g);
+}
+
+static void version_1_with_a_controller_missing(void **state)
+{
+	struct gt_cgroups g;
+	struct gt_err err = { 0 };
+	char text[512], proc[80];
+	int fds[GT_CGROUP_CTL_N];
+	size_t n;
+
+	(void)state;
+	snprintf(text, sizeof(text),
+		 "30 20 0:27 / %s/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
+		 "31 20 0:28 /outer %s/memory rw - cgroup cgroup rw,memory\n"
+		 "32 20 0:29 / %s/unified rw - cgroup2 cgroup2 rw\n",
+		 root, root, root);
+	put(text, "proc/self/mountinfo");
+	put("4:memory:/outer/me\n1:cpu,cpuacct:/\n0::/\n", "proc/self/cgroup");
+	put("hugetlb\n", "unified/cgroup.controllers");
+	put("", "memory/me/cgroup.procs");
+	put("", "cpu/cgroup.procs");
+	snprintf(proc, sizeof(proc), "%s/proc", root);
+	if (gt_cgroups_open(proc, "mine", &g, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_false(g.unified);
+	assert_int_equal(g.base_of[GT_CGROUP_PIDS], -1); /* warned of, not fatal */
+	assert_int_equal(g.n_bases, 2);
+	/* Below our own group, also when the mount shows only a part of the hierarchy. */
+	fill_leaf("memory/me/mine", (const char *const[]){ "cgroup.procs", "memory.limit_in_bytes",
+							   "memory.oom_control", NULL });
+	fill_leaf("cpu/mine", (const char *const[]){ "cgroup.procs", "cpu.cfs_quota_us", NULL });
+	assert_int_equal(gt_cgroup_make(&g, "leaf", fds, &n, &err), 0);
+	assert_int_equal(n, 2);
+	while (n > 0)
+		gt_close(fds[--n]);
+	if (gt_cgroup_limit(&g, "leaf", &limits, &err) < 0)
+		fail_msg("%s", err.text);
+	expect("memory/me/mine/leaf/memory.limit_in_bytes", "67108864");
+	expect("cpu/mine/leaf/cpu.cfs_quota_us", "150000");
+	put("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+	    "memory/me/mine/leaf/memory.oom_control");
+	assert_int_equal(gt_cgroup_oom_kills(&g, "leaf"), 2);
+	gt_cgroups_close(&g);
+}
+
+static void nothing_at_all(void **state)
+{
+	struct gt_cgroups g;
+	struct gt_err err = { 0 };
+	int fds[GT_CGROUP_CTL_N];
+	char proc[80];
+	size_t n = 9;
+
+	(void)state;
+	put("30 20 0:27 / /tmp rw - tmpfs tmpfs rw\n", "proc/self/mountinfo");
+	put("0::/\n", "proc/self/cgroup");
+	snprintf(proc, sizeof(proc), "%s/proc", root);
+	assert_int_equal(gt_cgroups_open(proc, "mine", &g, &err), 0);
+	assert_int_equal(gt_cgroup_make(&g, "leaf", fds, &n, &err), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(gt_cgroup_limit(&g, "leaf", &limits, &err), 0);
+	assert_int_equal(gt_cgroup_remove(&g, "leaf"), 0);
+	gt_cgroups_close(&g);
+}
+
+static void name_leaf(const char *leaf, void *arg)
+{
+	gt_strcopy(arg, 32, leaf);
+}
+
+static void on_this_machine(void **state)
+{
+	struct gt_cgroups g;
+	struct gt_err err = { 0 };
+	char found[32] = "";
+	int fds[GT_CGROUP_CTL_N], ready[2];
+	size_t n;
+	pid_t pid;
+	char byte;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("skipped: needs root\n");
+		skip();
+	}
+	if (gt_cgroups_open("/proc", "gantry-unit-test", &g, &err) < 0)
+		fail_msg("%s", err.text);
+	if (g.n_bases == 0)
+		skip();
+	assert_int_equal(gt_cgroup_make(&g, "leaf", fds, &n, &err), 0);
+	if (gt_cgroup_limit(&g, "leaf", &limits, &err) < 0)
+		fail_msg("%s", err.text);
+	gt_cgroups_each(&g, name_leaf, found);
+	assert_string_equal(found, "leaf");
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		for (size_t i = 0; i < n; i++) {
+			if (write(fds[i], "0", 1) != 1)
+				_exit(1);
+		}
+		_exit(write(ready[1], "r", 1) == 1 && pause() < 0 ? 1 : 0);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(gt_cgroup_remove(&g, "leaf"), -EBUSY); /* somebody is in it */
+	gt_cgroup_kill(&g, "leaf");
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	while (gt_cgroup_remove(&g, "leaf") == -EBUSY)
+		;
+	assert_int_equal(gt_cgroup_remove(&g, "leaf"), 0);
+	assert_int_equal(gt_cgroup_oom_kills(&g, "leaf"), 0);
+	while (n > 0)
+		gt_close(fds[--n]);
+	gt_close(ready[0]);
+	gt_close(ready[1]);
+	gt_cgroups_close(&g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(version_2, make_root, remove_root),
+		cmocka_unit_test_setup_teardown(version_1_with_a_controller_missing, make_root,
+						remove_root),
+		cmocka_unit_test_setup_teardown(nothing_at_all, make_root, remove_root),
+		cmocka_unit_test(on_this_machine),
+	};
+
+	return cmocka_run_group_tests_name("cgroup", tests, NULL, NULL);
+}
