@@ -1,0 +1,552 @@
+/* test_agent.c - a whole agent process against a control that this test plays: orders go down a
+ * watch, reports come up, the broker hands out sockets, replicas outlive their agent. */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <gantry/agent/agent.h>
+#include <gantry/http/client.h>
+#include <gantry/http/server.h>
+#include <gantry/model/dial.h>
+#include <gantry/os/os.h>
+#include <gantry/wire/wire.h>
+
+#define WAIT_MS  15000
+#define SEEN_MAX 16
+
+struct world {
+	char dir[64];
+	struct gt_loop *loop;
+	struct gt_http_server *server;
+	struct gt_http_client *client;
+	int link_fd, agent_fd, dial_fd;
+	pid_t agent;
+	struct gt_stream *watch;
+	uint64_t epoch, seq;
+	struct gt_order orders[SEEN_MAX]; /* what the snapshot lists */
+	size_t n_orders;
+	struct gt_observed seen[SEEN_MAX]; /* the last word on each replica */
+	size_t n_seen;
+	unsigned reports, full_reports;
+	char logs[8192];
+	bool logs_done;
+};
+
+/* ---- control, as the agent sees it ---- */
+
+static void send_line(struct world *w, struct gt_line *line)
+{
+	gt_auto(buf) struct gt_buf out = { 0 };
+
+	line->epoch = w->epoch;
+	line->seq = ++w->seq;
+	gt_line_write(line, &out);
+	assert_non_null(w->watch);
+	assert_int_equal(gt_stream_write(w->watch, out.data, out.len), 0);
+}
+
+static void on_watch_close(void *arg)
+{
+	((struct world *)arg)->watch = NULL;
+}
+
+static void get_desired(struct gt_request *req, void *app)
+{
+	struct world *w = app;
+	struct gt_line line = { .type = GT_LINE_SNAPSHOT,
+				.orders = w->orders,
+				.n_orders = w->n_orders };
+
+	w->watch = gt_request_stream(req, 200, "application/x-ndjson");
+	gt_stream_on_close(w->watch, on_watch_close, w);
+	send_line(w, &line);
+}
+
+static struct gt_observed *seen_slot(struct world *w, const char *replica)
+{
+	for (size_t i = 0; i < w->n_seen; i++) {
+		if (gt_streq(w->seen[i].replica, replica))
+			return &w->seen[i];
+	}
+	assert_true(w->n_seen < SEEN_MAX);
+	return &w->seen[w->n_seen++];
+}
+
+static void post_report(struct gt_request *req, void *app)
+{
+	const struct gt_buf *body = gt_request_body(req);
+	struct gt_report report;
+	struct world *w = app;
+	struct gt_err err = { 0 };
+
+	if (gt_report_read(body->data, body->len, &report, &err) < 0)
+		fail_msg("%s: %s", err.path, err.text);
+	assert_string_equal(report.node, "n1");
+	assert_int_equal(report.epoch, w->epoch);
+	assert_true(report.cpu_milli >= 1000 && report.memory_bytes > 0);
+	w->reports++;
+	w->full_reports += report.full;
+	for (size_t i = 0; i < report.n_replicas; i++) {
+		struct gt_observed *slot = seen_slot(w, report.replicas[i].replica);
+
+		gt_observed_fini(slot);
+		*slot = report.replicas[i];
+	}
+	report.n_replicas = 0; /* moved */
+	gt_report_fini(&report);
+	gt_request_reply(req, 204, NULL, NULL);
+}
+
+static void refuse(struct gt_request *req, const struct gt_err *err, void *app)
+{
+	(void)app;
+	(void)err;
+	gt_request_reply(req, 404, NULL, NULL);
+}
+
+static const struct gt_http_route routes[] = {
+	{ GT_GET, "/link/v1/nodes/{node}/desired", GT_ROLE_NONE, 0, get_desired, "d", "d" },
+	{ GT_POST, "/link/v1/nodes/{node}/report", GT_ROLE_NONE, 1 << 20, post_report, "r", "r" },
+};
+
+/* ---- set-up ---- */
+
+static int listen_at(struct world *w, const char *name, int type)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/run/%s", w->dir, name);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	return fd;
+}
+
+static void start_agent(struct world *w)
+{
+	int ready[2];
+	char text[6];
+
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	w->agent = fork();
+	if (w->agent == 0) {
+		struct gt_agent_config config = {
+			.state_dir = w->dir,
+			.node = "n1",
+			.agent_fd = w->agent_fd,
+			.dial_fd = w->dial_fd,
+			.ready_fd = ready[1],
+			.pool = 1,
+			.allow_host_image = true,
+		};
+		struct gt_err err = { 0 };
+		int r = gt_agent_run(&config, &err);
+
+		if (r < 0)
+			fprintf(stderr, "agent: %s\n", err.text);
+		exit(r < 0);
+	}
+	gt_close(ready[1]);
+	assert_int_equal(read(ready[0], text, sizeof(text)), 6);
+	assert_memory_equal(text, "READY\n", 6);
+	gt_close(ready[0]);
+}
+
+static void stop_agent(struct world *w, int signo)
+{
+	int status = -1;
+
+	assert_int_equal(kill(w->agent, signo), 0);
+	assert_int_equal(waitpid(w->agent, &status, 0), w->agent);
+	if (signo != SIGKILL)
+		assert_int_equal(status, 0);
+}
+
+static void serve_link(struct world *w)
+{
+	struct gt_http_config config = { .listen_fd = w->link_fd,
+					 .routes = routes,
+					 .n_routes = GT_LEN(routes),
+					 .hooks = { .refuse = refuse },
+					 .app = w };
+
+	assert_int_equal(gt_http_server_new(w->loop, &config, &w->server, NULL), 0);
+}
+
+static int set_up(void **state)
+{
+	struct world *w;
+	char path[96];
+
+	*state = NULL;
+	if (geteuid() != 0)
+		return 0;
+	w = gt_alloc(sizeof(*w));
+	gt_strcopy(w->dir, sizeof(w->dir), "/tmp/gantry-agent-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	snprintf(path, sizeof(path), "%s/run", w->dir);
+	assert_int_equal(mkdir(path, 0755), 0);
+	w->epoch = 1;
+	w->link_fd = listen_at(w, "link.sock", SOCK_STREAM);
+	w->agent_fd = listen_at(w, "agent.sock", SOCK_STREAM);
+	w->dial_fd = listen_at(w, "dial.sock", SOCK_SEQPACKET);
+	start_agent(w); /* before there are threads and a loop of ours to inherit */
+	assert_int_equal(gt_loop_new(&w->loop, NULL), 0);
+	assert_int_equal(gt_http_client_new(w->loop, &w->client, NULL), 0);
+	serve_link(w);
+	*state = w;
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+	struct gt_err err = { 0 };
+
+	if (!w)
+		return 0;
+	kill(w->agent, SIGKILL);
+	waitpid(w->agent, NULL, 0);
+	if (gt_agent_cleanup(w->dir, &err) < 0)
+		print_message("%s\n", err.text);
+	gt_http_server_free(w->server);
+	gt_http_client_free(w->client);
+	gt_loop_free(w->loop);
+	for (size_t i = 0; i < w->n_seen; i++)
+		gt_observed_fini(&w->seen[i]);
+	for (size_t i = 0; i < w->n_orders; i++)
+		gt_order_fini(&w->orders[i]);
+	gt_close(w->link_fd);
+	gt_close(w->agent_fd);
+	gt_close(w->dial_fd);
+	nftw(w->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(w);
+	return 0;
+}
+
+/* ---- steps ---- */
+
+static bool wait_for(struct world *w, bool (*done)(struct world *w, const void *arg),
+		     const void *arg)
+{
+	uint64_t until_ns = gt_mono_ns(&gt_clock_system) + WAIT_MS * GT_NS_PER_MS;
+
+	while (!done(w, arg)) {
+		if (gt_mono_ns(&gt_clock_system) > until_ns)
+			return false;
+		assert_int_equal(gt_loop_step(w->loop, 50, NULL), 0);
+	}
+	return true;
+}
+
+struct expected {
+	const char *replica;
+	enum gt_replica_state state;
+};
+
+static bool in_state(struct world *w, const void *arg)
+{
+	const struct expected *e = arg;
+	const struct gt_observed *o = seen_slot(w, e->replica);
+
+	gt_strcopy(seen_slot(w, e->replica)->replica, GT_REPLICA_ID_SIZE, e->replica);
+	return o->state == e->state;
+}
+
+static struct gt_observed *expect_state(struct world *w, const char *replica,
+					enum gt_replica_state state)
+{
+	struct expected e = { replica, state };
+
+	if (!wait_for(w, in_state, &e))
+		fail_msg("%s is %s, not %s: %s", replica,
+			 gt_replica_state_name(seen_slot(w, replica)->state),
+			 gt_replica_state_name(state), seen_slot(w, replica)->end.text);
+	return seen_slot(w, replica);
+}
+
+static bool watch_is_up(struct world *w, const void *arg)
+{
+	(void)arg;
+	return w->watch && w->full_reports > 0;
+}
+
+static void await_link(struct world *w)
+{
+	assert_true(wait_for(w, watch_is_up, NULL));
+}
+
+static void order(struct world *w, const char *replica, enum gt_want want, const char *spec_json,
+		  uint64_t grace_ms)
+{
+	struct gt_order o = { .revision = 1, .want = want, .grace_ms = grace_ms };
+	struct gt_line line = { .type = GT_LINE_ORDER, .orders = &o, .n_orders = 1 };
+
+	gt_strcopy(o.replica, sizeof(o.replica), replica);
+	gt_strcopy(o.function, sizeof(o.function), "hello");
+	o.spec_json = (char *)spec_json;
+	send_line(w, &line);
+	for (size_t i = 0; i < w->n_orders; i++) {
+		if (gt_streq(w->orders[i].replica, replica)) {
+			w->orders[i].want = want;
+			return;
+		}
+	}
+	o.spec_json = gt_strdup(spec_json);
+	w->orders[w->n_orders++] = o;
+}
+
+static void on_logs(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
+{
+	struct world *w = arg;
+
+	(void)err;
+	assert_int_equal(status, 200);
+	snprintf(w->logs, sizeof(w->logs), "%.*s", (int)len, body);
+	w->logs_done = true;
+}
+
+static bool logs_are_done(struct world *w, const void *arg)
+{
+	(void)arg;
+	return w->logs_done;
+}
+
+static const char *get_logs(struct world *w, const char *query)
+{
+	struct gt_http_call *call;
+	char path[96], url[160];
+	struct gt_http_out out = {
+		.method = "GET", .unix_path = path, .url = url, .on_done = on_logs, .arg = w
+	};
+
+	snprintf(path, sizeof(path), "%s/run/agent.sock", w->dir);
+	snprintf(url, sizeof(url), "http://agent/link/v1/logs?function=hello%s", query);
+	w->logs_done = false;
+	assert_int_equal(gt_http_start(w->client, &out, &call, NULL), 0);
+	assert_true(wait_for(w, logs_are_done, NULL));
+	return w->logs;
+}
+
+/* Asks the broker; the errno, or 0 and a connected socket. */
+static int dial(struct world *w, const char *replica, uint16_t port, int *ret)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct gt_dial_ask ask = { .port = port, .tag = 77 };
+	struct gt_dial_answer answer;
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	size_t len, n_fds = 0;
+	struct pollfd p = { sock, POLLIN, 0 };
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/run/dial.sock", w->dir);
+	gt_strcopy(ask.replica, sizeof(ask.replica), replica);
+	assert_int_equal(connect(sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(send(sock, &ask, sizeof(ask), 0), sizeof(ask));
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(gt_os_recv(sock, &answer, sizeof(answer), &len, ret, 1, &n_fds, NULL), 0);
+	assert_int_equal(answer.tag, 77);
+	assert_int_equal(n_fds, answer.error == 0);
+	gt_close(sock);
+	return answer.error;
+}
+
+#define NEEDS_ROOT(w)                                   \
+	struct world *w = *state;                       \
+	if (!w) {                                       \
+		print_message("skipped: needs root\n"); \
+		skip();                                 \
+	}
+
+/* Says "hi" to whoever connects. */
+#define SERVER                                                                    \
+	"{\"image\":\"host:\",\"command\":[\"python3\",\"-u\",\"-c\","            \
+	"\"import socket,signal,sys\\n"                                           \
+	"s=socket.create_server(('127.0.0.1',8000));print('up',flush=True)\\n"    \
+	"while 1:\\n c,a=s.accept();c.sendall(b'hi');c.close()\"],\"port\":8000," \
+	"\"env\":{\"PATH\":\"/usr/bin:/bin\"}}"
+#define SHELL(script) \
+	"{\"image\":\"host:\",\"command\":[\"sh\",\"-c\",\"" script "\"],\"port\":8000}"
+
+#define A "01AAAAAAAAAAAAAAAAAAAAAAAA"
+#define B "01BBBBBBBBBBBBBBBBBBBBBBBB"
+
+static void a_replica_from_order_to_forget(void **state)
+{
+	struct gt_line forget = { .type = GT_LINE_FORGET };
+	struct gt_observed *o;
+	char text[8] = "", path[128];
+	int fd;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SERVER, 0);
+	o = expect_state(w, A, GT_REPLICA_READY);
+	assert_true(o->pid > 0 && o->phases.sandbox_us && o->phases.root_us && o->phases.exec_us &&
+		    o->phases.ready_us);
+	assert_int_equal(dial(w, A, 8000, &fd), 0);
+	struct pollfd p = { fd, POLLIN, 0 };
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(read(fd, text, 2), 2);
+	assert_string_equal(text, "hi");
+	gt_close(fd);
+	/* Where nobody listens the socket says so, at once or a moment later. */
+	if (dial(w, A, 8001, &fd) == 0) {
+		p = (struct pollfd){ fd, POLLOUT, 0 };
+		assert_int_equal(poll(&p, 1, 5000), 1);
+		assert_true(p.revents & POLLERR);
+		gt_close(fd);
+	}
+	assert_int_equal(dial(w, B, 8000, &fd), ENOENT);
+	assert_non_null(strstr(get_logs(w, ""), "\"line\":\"up\""));
+	order(w, A, GT_WANT_STOP, "", 5000);
+	o = expect_state(w, A, GT_REPLICA_STOPPED);
+	assert_int_equal(o->end.signal, SIGTERM);
+	gt_strcopy(forget.name, sizeof(forget.name), A);
+	send_line(w, &forget);
+	snprintf(path, sizeof(path), "%s/agent/replicas/" A, w->dir);
+	for (int i = 0; i < 200 && access(path, F_OK) == 0; i++)
+		assert_int_equal(gt_loop_step(w->loop, 10, NULL), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_non_null(strstr(get_logs(w, "&replica=" A), "\"line\":\"up\"")); /* logs stay */
+}
+
+static void failures_tell_why(void **state)
+{
+	struct gt_observed *o;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SHELL("echo first; echo last words >&2; exit 9"), 0);
+	o = expect_state(w, A, GT_REPLICA_FAILED);
+	assert_string_equal(o->end.cause, "exited_early");
+	assert_int_equal(o->end.exit_code, 9);
+	assert_non_null(strstr(o->end.log_tail, "last words"));
+	order(w, B, GT_WANT_RUN, "{\"image\":\"dir:/nowhere\",\"command\":[\"x\"],\"port\":1}", 0);
+	o = expect_state(w, B, GT_REPLICA_FAILED);
+	assert_string_equal(o->end.cause, "image_missing");
+	order(w, "01CCCCCCCCCCCCCCCCCCCCCCCC", GT_WANT_RUN, "{\"image\":7}", 0);
+	o = expect_state(w, "01CCCCCCCCCCCCCCCCCCCCCCCC", GT_REPLICA_FAILED);
+	assert_string_equal(o->end.cause, "sandbox_failed");
+	order(w, "01DDDDDDDDDDDDDDDDDDDDDDDD", GT_WANT_RUN,
+	      "{\"image\":\"host:\",\"command\":[\"sleep\",\"60\"],\"port\":1,"
+	      "\"ready\":{\"timeout\":\"200ms\"}}",
+	      0);
+	o = expect_state(w, "01DDDDDDDDDDDDDDDDDDDDDDDD", GT_REPLICA_FAILED);
+	assert_string_equal(o->end.cause, "not_ready_in_time");
+	/* What was never ordered to run can be ordered to stop. */
+	order(w, "01EEEEEEEEEEEEEEEEEEEEEEEE", GT_WANT_STOP, SHELL("true"), 0);
+	expect_state(w, "01EEEEEEEEEEEEEEEEEEEEEEEE", GT_REPLICA_STOPPED);
+}
+
+static void the_deaf_are_killed_after_the_grace(void **state)
+{
+	struct gt_observed *o;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SHELL("trap '' TERM; echo deaf; while :; do sleep 1; done"), 0);
+	while (!strstr(get_logs(w, ""), "deaf"))
+		;
+	order(w, A, GT_WANT_STOP, "", 100);
+	o = expect_state(w, A, GT_REPLICA_STOPPED);
+	assert_int_equal(o->end.signal, SIGKILL);
+}
+
+static void replicas_outlive_their_agent(void **state)
+{
+	int64_t pid;
+	int fd;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SERVER, 0);
+	order(w, B, GT_WANT_RUN, SHELL("sleep 1000"), 0);
+	pid = expect_state(w, A, GT_REPLICA_READY)->pid;
+	while (seen_slot(w, B)->pid == 0)
+		assert_int_equal(gt_loop_step(w->loop, 50, NULL), 0);
+	/* One dies while nobody looks. */
+	pid_t dead = (pid_t)seen_slot(w, B)->pid;
+	stop_agent(w, SIGKILL);
+	kill(dead, SIGKILL);
+	w->full_reports = 0;
+	memset(seen_slot(w, A), 0, sizeof(w->seen[0]));
+	gt_strcopy(w->seen[0].replica, sizeof(w->seen[0].replica), A);
+	start_agent(w);
+	await_link(w);
+	assert_int_equal(expect_state(w, A, GT_REPLICA_READY)->pid, pid);
+	assert_true(seen_slot(w, A)->phases.exec_us > 0);
+	assert_string_equal(expect_state(w, B, GT_REPLICA_FAILED)->end.cause, "exited_early");
+	assert_int_equal(dial(w, A, 8000, &fd), 0);
+	gt_close(fd);
+	stop_agent(w, SIGTERM); /* leaves it too */
+	assert_int_equal(kill((pid_t)pid, 0), 0);
+	start_agent(w);
+	stop_agent(w, SIGINT); /* takes it along */
+	char path[128];
+	snprintf(path, sizeof(path), "%s/agent/replicas/" A, w->dir);
+	assert_int_equal(access(path, F_OK), -1);
+	/* Gone, but for a line in the process table until its adoptive parent looks. */
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	assert_int_equal(access(path, R_OK), -1);
+}
+
+static void a_new_control_asks_before_it_orders(void **state)
+{
+	int64_t pid;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SERVER, 0);
+	pid = expect_state(w, A, GT_REPLICA_READY)->pid;
+	/* Control restarts with an empty mind: nothing may stop because of it. */
+	gt_stream_end(w->watch);
+	w->watch = NULL;
+	gt_http_server_free(w->server);
+	gt_order_fini(&w->orders[0]);
+	w->n_orders = 0;
+	w->epoch = 2;
+	w->full_reports = 0;
+	memset(&w->seen[0], 0, sizeof(w->seen[0]));
+	w->n_seen = 0;
+	serve_link(w);
+	await_link(w);
+	assert_int_equal(expect_state(w, A, GT_REPLICA_READY)->pid, pid);
+	/* The same control, connected again, means what it lists. */
+	gt_stream_end(w->watch);
+	w->watch = NULL;
+	expect_state(w, A, GT_REPLICA_DRAINING);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(a_replica_from_order_to_forget),      T(failures_tell_why),
+		T(the_deaf_are_killed_after_the_grace), T(replicas_outlive_their_agent),
+		T(a_new_control_asks_before_it_orders),
+	};
+
+	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
+}
