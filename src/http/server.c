@@ -80,9 +80,11 @@ static enum MHD_Result request_settle(struct gt_request *req)
 	return r;
 }
 
-/* A refused body is read and dropped up to this size, so that the client gets to see the answer
- * instead of a reset; beyond it, or when the client waits for our word, we answer at once. */
-#define DISCARD_MAX GT_MIB
+/* A refused body is read and dropped, so that the client gets to see the answer instead of a reset.
+ * One that says to be larger than this, or waits for our word, is answered at once. */
+#define DISCARD_STATED_MAX GT_MIB
+/* In chunks it says nothing and MHD takes no answer in the middle: past this it is cut off. */
+#define DISCARD_MAX (64 * GT_MIB)
 
 static enum MHD_Result body_take(struct gt_request *req, const char *data, size_t len)
 {
@@ -100,8 +102,9 @@ static bool refuse_early(const struct gt_request *req)
 {
 	const char *length = gt_request_header(req, "Content-Length");
 
-	return req->refusal.code != 0 && (gt_request_header(req, "Expect") ||
-					  (length && strtoull(length, NULL, 10) > DISCARD_MAX));
+	return req->refusal.code != 0 &&
+	       (gt_request_header(req, "Expect") ||
+		(length && strtoull(length, NULL, 10) > DISCARD_STATED_MAX));
 }
 
 static enum MHD_Result on_access(void *arg GT_UNUSED, struct MHD_Connection *connection GT_UNUSED,
