@@ -1,4 +1,4 @@
-/* encode.c - a spec as the flat file that process 1 reads (init/proto.h). */
+/* encode.c - a spec as the flat file that process 1 reads (init_proto.h). */
 #include "runtime_impl.h"
 
 #include <errno.h>

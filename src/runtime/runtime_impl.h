@@ -7,7 +7,7 @@
 #include <gantry/runtime/runtime.h>
 
 #include "cgroup.h"
-#include "init/proto.h"
+#include <gantry/runtime/init_proto.h>
 
 enum sandbox_state {
 	SANDBOX_STAGING, /* its process 1 prepares */

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "proto.h"
+#include <gantry/runtime/init_proto.h>
 
 struct init_spec {
 	const struct gt_init_spec *head;

@@ -1,4 +1,5 @@
-/* proto.h - what the agent and the container's process 1 say to each other over one packet socket.
+/* runtime/init_proto.h - inside the runtime room only: what the agent and the container's process 1
+ *say to each other over one packet socket.
  *
  *	agent -> init  STAGE   + one descriptor of a cgroup.procs file a group to join
  *	init -> agent  STAGED
