@@ -152,13 +152,26 @@ void gt_ctl_demand_sum(struct gt_ctl_live *live)
 	live->in_flight = (uint32_t)GT_MIN(in_flight, (uint64_t)UINT32_MAX);
 }
 
+static void strays_drained(struct gt_control *c, const struct gt_ctl_gateway *g,
+			   const char *function)
+{
+	struct gt_ctl_replica *r;
+
+	DL_FOREACH (c->strays, r)
+		if (r->state == GT_REPLICA_DRAINING && gt_streq(r->function, function))
+			r->drained |= 1ULL << g->bit;
+}
+
 static void said_set(struct gt_control *c, struct gt_ctl_gateway *g,
 		     const struct gt_demand_function *said)
 {
 	struct gt_ctl_function *f = gt_ctl_function_find(c, said->function);
 
-	if (!f)
-		return; /* it was just deleted; the gateway will hear of it */
+	if (!f) { /* it was deleted; its replicas may go when the last call has ended */
+		if (said->queued + said->in_flight == 0)
+			strays_drained(c, g, said->function);
+		return;
+	}
 	struct gt_ctl_live *live = gt_ctl_live(c, f);
 	struct gt_ctl_traffic *t = traffic_of(live, g);
 

@@ -301,9 +301,12 @@ static void answer_ready(struct gt_call *call)
 	bool ready = gw->synced && down_ms < GT_GW_STALE_MS && !gw->quiescing;
 	gt_auto(buf) struct gt_buf body = { 0 };
 
-	gt_buf_addf(&body, "{\"ready\":%s,\"routes\":%s,\"control\":%s,\"draining\":%s}\n",
-		    ready ? "true" : "false", gw->synced ? "true" : "false",
-		    gw->watch_up ? "true" : "false", gw->quiescing ? "true" : "false");
+	gt_buf_addf(
+		&body,
+		"{\"status\":\"%s\",\"ready\":%s,\"routes\":%s,\"control\":%s,\"draining\":%s}\n",
+		ready ? "ok" : "unavailable", ready ? "true" : "false",
+		gw->synced ? "true" : "false", gw->watch_up ? "true" : "false",
+		gw->quiescing ? "true" : "false");
 	call->status = ready ? 200 : 503;
 	gt_answer_json(call->conn, call->status, gt_buf_str(&body), body.len, call->request_id);
 }

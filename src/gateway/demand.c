@@ -50,7 +50,7 @@ static void add_function(const struct gt_gateway *gw, const struct gt_fn *fn, st
 
 	*f = fn->stats;
 	f->queued = fn->n_waiting;
-	f->in_flight = fn->in_flight;
+	f->in_flight = GT_MAX(fn->peak, fn->in_flight);
 	if (fn->waiters)
 		f->oldest_wait_ms = (gt_gw_now(gw) - fn->waiters->since_ns) / GT_NS_PER_MS;
 }
@@ -87,7 +87,9 @@ void gt_demander_build(struct gt_gateway *gw, bool full, struct gt_demand *d)
 		count_drained(fn, d);
 		if (fn->dirty || fn->n_waiting || fn->in_flight || (full && fn->stats.calls))
 			add_function(gw, fn, d);
-		fn->dirty = false;
+		/* Calls that came and went since the last time are told once, and taken back. */
+		fn->dirty = fn->peak > fn->in_flight;
+		fn->peak = fn->in_flight;
 	}
 }
 
@@ -129,6 +131,17 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 		schedule(gw, REPEAT_MS);
 }
 
+/* What the message just built leaves to be said, and functions whose end it told. */
+static void settle(struct gt_gateway *gw)
+{
+	struct gt_route_fn *rf, *next;
+
+	HASH_ITER (hh, gw->fns, rf, next) {
+		gw->demand.dirty |= rf->fn.dirty;
+		gt_routes_sweep(gw, &rf->fn);
+	}
+}
+
 static void post(void *arg)
 {
 	struct gt_gateway *gw = arg;
@@ -144,6 +157,7 @@ static void post(void *arg)
 	gt_demand_write(&d, &body);
 	gt_demand_fini(&d);
 	gw->demand.full = gw->demand.dirty = gw->demand.urgent = false;
+	settle(gw);
 	struct gt_http_out out = {
 		.method = "POST",
 		.unix_path = gw->cfg.link_path,

@@ -238,6 +238,7 @@ bool gt_fn_next(struct gt_fn *fn, uint64_t now_ns, struct gt_waiter **w, struct 
 	best->in_flight++;
 	best->used_ns = now_ns;
 	fn->in_flight++;
+	fn->peak = GT_MAX(fn->peak, fn->in_flight);
 	*w = first;
 	*t = best;
 	return true;

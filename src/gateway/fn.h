@@ -44,6 +44,7 @@ struct gt_fn {
 	bool gone, seen;
 	struct gt_target *targets;
 	uint32_t n_ready, n_waiting, in_flight;
+	uint32_t peak; /* most calls in flight since demand was last told: short ones count, too */
 	struct gt_waiter *waiters; /* oldest first */
 	uint64_t fail_until_ns;    /* starts fail: refuse until then while none is ready */
 	uint64_t cold_since_ns;    /* no replica is ready since; 0 = one is */

@@ -145,8 +145,8 @@ void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn)
 {
 	struct gt_route_fn *rf = GT_CONTAINER(fn, struct gt_route_fn, fn);
 
-	if (!gt_fn_unused(fn))
-		return;
+	if (!gt_fn_unused(fn) || fn->dirty)
+		return; /* that the last call has ended is told first */
 	if (rf->has_models)
 		forget_models(gw, fn);
 	HASH_DEL(gw->fns, rf);
@@ -163,6 +163,8 @@ static void gone(struct gt_gateway *gw, struct gt_fn *fn)
 		refuse_all(fn, refuse_gone); /* the last one sweeps it */
 	else
 		gt_routes_sweep(gw, fn);
+	if (fn->dirty)
+		gt_demander_changed(gw, true);
 }
 
 /* Takes what the route holds. */

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from harness import Daemon
+from harness import SLOW, Daemon
 
 running = []
 
@@ -39,6 +39,18 @@ def own():
 
 
 numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def deadline(request):
+    """A test that hangs is a failed one, with the place where it hangs."""
+    def late(*_):
+        raise TimeoutError("the test took longer than its limit")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(240 if "llm" in request.node.nodeid else 90 * SLOW)
+    yield
+    signal.alarm(0)
 
 
 @pytest.fixture

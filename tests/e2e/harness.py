@@ -278,11 +278,16 @@ class Daemon:
             if self.proc and self.proc.poll() is None:
                 status = self.signal(signal.SIGINT)
                 assert status == 0, f"exit status {status}"
+            else:  # a test ended it in a way that leaves replicas running
+                self.cleanup()
             self.assert_nothing_left()
         finally:
-            subprocess.run([str(BIN / "gantryd"), "cleanup", "--state", str(self.state)],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            self.cleanup()
             shutil.rmtree(self.dir, ignore_errors=True)
+
+    def cleanup(self):
+        subprocess.run([str(BIN / "gantryd"), "cleanup", "--state", str(self.state)],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
     def leftovers(self):
         left = []
@@ -384,6 +389,15 @@ class Daemon:
 
     def wait_zero(self, name, timeout=15):
         until(lambda: not self.running(name), f"{name} is at zero", timeout)
+
+    def wait_quiet(self, name, timeout=15):
+        """Waits until control has heard that no call waits or runs: a replica that is removed
+        before that is replaced, for the calls that it seems to have."""
+        def quiet():
+            view = self.client.get(f"/v1/functions/{name}").json()
+            return view["queued"] + view["in_flight"] == 0
+
+        until(quiet, f"{name} has no call", timeout)
 
     def delete(self, name):
         reply = self.client.request("DELETE", f"/v1/functions/{name}")

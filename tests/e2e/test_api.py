@@ -314,6 +314,7 @@ def test_replica_can_be_deleted(gantry, name):
     gantry.echo(name)
     assert gantry.call(name).status == 200
     replica = gantry.replicas(name, "ready")[0]["id"]
+    gantry.wait_quiet(name)
     reply = gantry.client.request("DELETE", f"/v1/functions/{name}/replicas/{replica}")
     assert reply.status in (200, 202, 204), reply
     gantry.wait_zero(name)

@@ -160,13 +160,14 @@ def test_slow_reader_costs_the_gateway_no_memory(gantry, name):
     readers = []
     for _ in range(8):
         raw = Raw(gantry.address)
-        raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         raw.send(f"GET /f/{name}/bytes?n=30000000 HTTP/1.1\r\nHost: a\r\n"
                  f"Authorization: Bearer {gantry.token}\r\nConnection: close\r\n\r\n".encode())
         assert raw.read_some()
         readers.append(raw)
     assert gantry.call(name).status == 200, "others are served meanwhile"
     assert rss() - before < 16 << 20
+    readers[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     total = len(readers[0].read_all())
     assert total > 29000000, "and the slow one gets everything"
     for raw in readers:
@@ -260,7 +261,7 @@ def test_replica_killed_during_a_call(gantry, name):
     gantry.echo(name)
     gantry.call(name)
     pid = gantry.replicas(name, "ready")[0]["pid"]
-    call = gantry.client.background("GET", f"/f/{name}/sleep?ms=5000")
+    call = gantry.client.background("POST", f"/f/{name}/sleep?ms=5000", b"x")
     wait_in_flight(gantry, name, 1)
     os.kill(pid, signal.SIGKILL)
     problem(call.result(), 502, "replica_lost")
@@ -402,7 +403,7 @@ def test_queue_is_fair_and_in_order(gantry, name):
     order = []
 
     def numbered(i):
-        gantry.call(name, f"/{i}")
+        gantry.call(name, f"/sleep?ms=50&{i}")
         order.append(i)
 
     calls = []

@@ -32,7 +32,7 @@ def test_tour_does_what_it_prints(gantry, page, tmp_path):
     assert len(blocks) >= 5
     env = {**os.environ, "URL": gantry.url, "TOKEN": gantry.token, "HOME": str(tmp_path),
            "PATH": f"{BIN}:{os.environ['PATH']}", "GANTRY_STATE": str(gantry.state)}
-    marks = "".join(f"echo '@@{i}' >&3\n{text}\n" for i, (text, _) in enumerate(blocks))
+    marks = "".join(f"printf '\\n@@{i}\\n' >&3\n{text}\n" for i, (text, _) in enumerate(blocks))
     # One shell, so that what an early block sets is there for a later one; fd 3 marks the blocks.
     run = subprocess.run(["bash", "-eu", "-o", "pipefail", "-c", f"exec 3>&1\n{marks}"], cwd=ROOT, env=env,
                          capture_output=True, text=True, timeout=240, check=False)

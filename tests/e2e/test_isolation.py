@@ -220,7 +220,7 @@ def test_volume_that_links_out_of_its_place(gantry, name, tmp_path):
 def test_two_functions_do_not_see_each_other(gantry, facts, name):
     gantry.probe(name)
     other = gantry.ask(name, "/facts")
-    for kind in ("pid", "net", "ipc", "mnt", "user"):
+    for kind in ("pid", "net", "ipc", "mnt", "uts", "cgroup"):
         assert other["namespaces"][kind] != facts["namespaces"][kind]
     gantry.attempt(name, "write", "/tmp/mine")
     assert gantry.attempt(SEEN, "read", "/tmp/mine") == "ENOENT"
