@@ -3,9 +3,10 @@ import os
 import pathlib
 
 from bench import Caller, pss_kib, row, write
-from harness import Daemon, cgroup_dirs, processes
+from harness import Background, Daemon, cgroup_dirs, processes
 
 CYCLES = int(os.environ.get("CYCLES", "1000"))
+WIDTH = 8
 
 
 def counts(daemon):
@@ -22,32 +23,40 @@ def counts(daemon):
     return found, memory
 
 
-def cycle(daemon, caller, times):
-    for _ in range(times):
-        caller.call()
-        daemon.wait_quiet("echo")
-        reply = daemon.client.request("DELETE", f"/v1/functions/echo/replicas/{caller.replica()}?force=1")
-        assert reply.status < 300, reply
-        daemon.wait_zero("echo")
+def cycle(daemon, callers, times):
+    """Cold starts and ends of several functions at once: control hears of a call's end with a delay."""
+    def rounds(name, caller):
+        for _ in range(times // len(callers)):
+            caller.call()
+            daemon.wait_quiet(name)
+            reply = daemon.client.request("DELETE", f"/v1/functions/{name}/replicas/{caller.replica()}?force=1")
+            assert reply.status < 300, reply
+            daemon.wait_zero(name)
+
+    for work in [Background(lambda n=n, c=c: rounds(n, c)) for n, c in callers.items()]:
+        work.result(1200)
 
 
 def main():
     daemon = Daemon()
     daemon.start()
     try:
-        daemon.echo("echo")
-        caller = Caller(daemon, "/f/echo/")
+        callers = {}
+        for i in range(WIDTH):
+            daemon.echo(f"echo-{i}")
+            callers[f"echo-{i}"] = Caller(daemon, f"/f/echo-{i}/")
         # Tables, pools, kept logs and control's ring of the last 10,000 events (6 a cycle) have
         # their size after this.
-        cycle(daemon, caller, 1800)
+        cycle(daemon, callers, 1800)
         before, memory_before = counts(daemon)
-        cycle(daemon, caller, CYCLES)
+        cycle(daemon, callers, CYCLES)
         # The pool of sandboxes is refilled off the path; its last one may still be on its way.
         for _ in range(200):
             after, memory_after = counts(daemon)
             if all(after[k] <= before[k] for k in after):
                 break
-        caller.close()
+        for caller in callers.values():
+            caller.close()
         rows = [row(f"leak.{k.replace(' ', '_')}", f"{k} after {CYCLES:,} cold-start cycles, against before them",
                     after[k] - before[k], "more", goal="<= 0", passed=after[k] <= before[k]) for k in after]
         for role in memory_after:

@@ -173,11 +173,11 @@ class Raw:
 
     def read_all(self):
         """Everything until the peer closes, resets, or says nothing for the time-out."""
-        data = b""
+        data = bytearray()
         with contextlib.suppress(OSError):
             while chunk := self.sock.recv(65536):
                 data += chunk
-        return data
+        return bytes(data)
 
     def read_some(self):
         return self.sock.recv(65536)

@@ -460,6 +460,26 @@ static void failures_tell_why(void **state)
 	expect_state(w, "01EEEEEEEEEEEEEEEEEEEEEEEE", GT_REPLICA_STOPPED);
 }
 
+/* Refuses twice, then is ready: an open port alone is not enough. */
+#define SLOW_SERVER                                                                            \
+	"{\"image\":\"host:\",\"command\":[\"python3\",\"-u\",\"-c\","                         \
+	"\"import socket\\ns=socket.create_server(('127.0.0.1',8000));n=0\\n"                  \
+	"while 1:\\n c,a=s.accept();r=c.recv(999);n+=1;print(n,r.split()[1],flush=True)\\n"    \
+	" c.sendall(b'HTTP/1.1 503 no\\\\r\\\\n' if n<3 else b'HTTP/1.1 204 ok\\\\r\\\\n')\\n" \
+	" c.close()\"],\"port\":8000,\"ready\":{\"path\":\"/health?x\"},"                      \
+	"\"env\":{\"PATH\":\"/usr/bin:/bin\"}}"
+
+static void ready_is_what_the_path_says(void **state)
+{
+	NEEDS_ROOT(w);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SLOW_SERVER, 0);
+	expect_state(w, A, GT_REPLICA_READY);
+	while (!strstr(get_logs(w, ""), "3 b'/health?x'"))
+		;
+	assert_non_null(strstr(get_logs(w, ""), "2 b'/health?x'"));
+}
+
 static void the_deaf_are_killed_after_the_grace(void **state)
 {
 	struct gt_observed *o;
@@ -543,9 +563,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(a_replica_from_order_to_forget),      T(failures_tell_why),
-		T(the_deaf_are_killed_after_the_grace), T(replicas_outlive_their_agent),
-		T(a_new_control_asks_before_it_orders),
+		T(a_replica_from_order_to_forget), T(failures_tell_why),
+		T(ready_is_what_the_path_says),    T(the_deaf_are_killed_after_the_grace),
+		T(replicas_outlive_their_agent),   T(a_new_control_asks_before_it_orders),
 	};
 
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);

@@ -131,6 +131,22 @@ static void version_2(void **state)
 	gt_cgroups_close(&g);
 }
 
+static void read_only_is_survived(void **state)
+{
+	struct gt_cgroups g;
+	struct gt_err err = { 0 };
+	char line[256], proc[80];
+
+	(void)state;
+	/* A place where nothing can be made, whoever asks. */
+	snprintf(line, sizeof(line), "30 20 0:27 / /sys rw - cgroup cgroup rw,memory\n");
+	put(line, "proc/self/mountinfo");
+	put("4:memory:/\n", "proc/self/cgroup");
+	snprintf(proc, sizeof(proc), "%s/proc", root);
+	assert_int_equal(gt_cgroups_open(proc, "mine", &g, &err), 0);
+	assert_int_equal(g.n_bases, 0);
+}
+
 static void version_1_with_a_controller_missing(void **state)
 {
 	struct gt_cgroups g;
@@ -253,6 +269,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(version_2, make_root, remove_root),
 		cmocka_unit_test_setup_teardown(version_1_with_a_controller_missing, make_root,
 						remove_root),
+		cmocka_unit_test_setup_teardown(read_only_is_survived, make_root, remove_root),
 		cmocka_unit_test_setup_teardown(nothing_at_all, make_root, remove_root),
 		cmocka_unit_test(on_this_machine),
 	};
