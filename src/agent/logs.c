@@ -1,5 +1,5 @@
-/* logs.c - FIFOs to lines. A container that prints a lot gets its share of each round and no more;
- * what it prints faster than that waits in its pipe. */
+/* logs.c - FIFOs to lines. A container that fills its pipe faster than it is read is read after a
+ * pause that grows with the number of lines: it waits for the log, the node does not. */
 #include "logs.h"
 
 #include <errno.h>
@@ -11,7 +11,9 @@
 
 #include <gantry/os/os.h>
 
-#define READ_SIZE 65536
+#define READ_SIZE          65536
+#define PAUSE_MIN_MS       2
+#define LINES_PER_PAUSE_MS 400
 
 struct logs {
 	struct gt_loop *loop;
@@ -166,16 +168,32 @@ static size_t read_pipe(struct log_pipe *p)
 	return (size_t)n;
 }
 
-static void on_pipe(struct gt_watch *w, unsigned events, void *arg)
+static void on_pipe(struct gt_watch *w, unsigned events, void *arg);
+
+static void on_pause_over(void *arg)
 {
 	struct log_pipe *p = arg;
 
-	(void)w;
-	if (read_pipe(p) == 0 && (events & GT_EV_HANGUP)) {
-		/* Process 1 held the last writing end. */
-		gt_watch_close(p->watch);
+	if (gt_loop_watch(p->log->logs->loop, p->fd, GT_EV_READ, on_pipe, p, &p->watch, NULL) < 0)
 		p->watch = NULL;
-	}
+}
+
+static void on_pipe(struct gt_watch *w, unsigned events, void *arg)
+{
+	struct log_pipe *p = arg;
+	uint64_t before = p->log->seq;
+	size_t n = read_pipe(p);
+
+	(void)w;
+	/* Process 1 held the last writing end; or a full pipe. */
+	if (n < READ_SIZE && !(n == 0 && (events & GT_EV_HANGUP)))
+		return;
+	gt_watch_close(p->watch);
+	p->watch = NULL;
+	if (n > 0)
+		gt_timer_set(p->log->logs->loop, &p->pause,
+			     PAUSE_MIN_MS + (p->log->seq - before) / LINES_PER_PAUSE_MS,
+			     on_pause_over, p);
 }
 
 static void flush_part(struct log_pipe *p)
@@ -234,6 +252,7 @@ void gt_log_close(struct log *log)
 	for (int i = 0; i < LOG_STREAM_N; i++) {
 		struct log_pipe *p = &log->pipes[i];
 
+		gt_timer_clear(log->logs->loop, &p->pause);
 		gt_watch_close(p->watch);
 		p->watch = NULL;
 		p->fd = gt_close(p->fd);

@@ -30,7 +30,8 @@ struct log_pipe {
 	enum log_stream stream;
 	int fd; /* our end of the FIFO */
 	struct gt_watch *watch;
-	struct gt_buf part; /* a line without its end */
+	struct gt_timer pause; /* it prints faster than we care to store */
+	struct gt_buf part;    /* a line without its end */
 };
 
 /* Lives inside its replica. */

@@ -155,23 +155,20 @@ static int enable(const char *dir, unsigned ctls, struct gt_err *err)
 	return 0;
 }
 
-/* Below which group our base may be made: a delegated one that we are in (systemd's Delegate=yes),
- * else the top of what we see. */
-static int unified_parent(const char *proc, const char *point, const char *root,
-			  char ret[GT_CGROUP_PATH_SIZE], struct gt_err *err)
+/* The group that this process is in, when it was handed over to us (systemd's Delegate=yes). */
+static bool own_delegated(const char *proc, const char *point, const char *root,
+			  char ret[GT_CGROUP_PATH_SIZE])
 {
-	char group[GT_CGROUP_PATH_SIZE], dir[GT_CGROUP_PATH_SIZE];
+	char group[GT_CGROUP_PATH_SIZE];
 	char *slash;
-	int r = own_group(proc, NULL, group, err);
 
-	if (r < 0)
-		return r;
-	group_dir(point, root, group, dir);
-	slash = strrchr(dir, '/');
+	if (own_group(proc, NULL, group, NULL) < 0)
+		return false;
+	group_dir(point, root, group, ret);
+	slash = strrchr(ret, '/');
 	if (slash && gt_streq(slash, "/" DAEMON_LEAF))
 		*slash = '\0'; /* moved there by an earlier start */
-	gt_strcopy(ret, GT_CGROUP_PATH_SIZE, delegated(dir) ? dir : point);
-	return 0;
+	return delegated(ret);
 }
 
 static unsigned unified_offers(const char *point)
@@ -206,21 +203,12 @@ static int add_base(struct gt_cgroups *g, const char *parent, const char *name, 
 	return (int)i;
 }
 
-static int open_unified(const char *proc, const char *name, struct gt_cgroups *g,
-			struct gt_err *err)
+static int open_below(const char *parent, const char *name, struct gt_cgroups *g,
+		      struct gt_err *err)
 {
-	char point[GT_CGROUP_PATH_SIZE], root[GT_CGROUP_PATH_SIZE], parent[GT_CGROUP_PATH_SIZE];
-	unsigned ctls;
-	int r = find_mount(proc, NULL, point, root, err);
+	unsigned ctls = unified_offers(parent);
+	int r;
 
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
-		return r;
-	r = unified_parent(proc, point, root, parent, err);
-	if (r < 0)
-		return r;
-	ctls = unified_offers(parent);
 	if (ctls == 0)
 		return 0; /* all controllers are in hierarchies of version 1 */
 	r = enable(parent, ctls, err);
@@ -240,6 +228,24 @@ static int open_unified(const char *proc, const char *name, struct gt_cgroups *g
 	}
 	g->unified = true;
 	return enable(g->bases[r].path, ctls, err);
+}
+
+/* At the top of what we see if we may: a service manager can neither end the replicas together with
+ * the daemon there, nor be kept from starting the daemon again by controllers that are turned on in
+ * its own group. Else in a group that was delegated to us. */
+static int open_unified(const char *proc, const char *name, struct gt_cgroups *g,
+			struct gt_err *err)
+{
+	char point[GT_CGROUP_PATH_SIZE], root[GT_CGROUP_PATH_SIZE], own[GT_CGROUP_PATH_SIZE];
+	int r = find_mount(proc, NULL, point, root, err);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = open_below(point, name, g, err);
+	if (r < 0 && g->n_bases == 0 && own_delegated(proc, point, root, own))
+		r = open_below(own, name, g, err);
+	return r;
 }
 
 /* ---- version 1 ---- */
@@ -268,6 +274,11 @@ static int open_v1(const char *proc, const char *name, enum gt_cgroup_ctl c, str
 	return 0;
 }
 
+static bool is_refusal(int r)
+{
+	return r == -EROFS || r == -EACCES || r == -EPERM;
+}
+
 int gt_cgroups_open(const char *proc, const char *name, struct gt_cgroups *ret, struct gt_err *err)
 {
 	struct gt_cgroups g = { .base_of = { -1, -1, -1 } };
@@ -276,6 +287,14 @@ int gt_cgroups_open(const char *proc, const char *name, struct gt_cgroups *ret, 
 	for (int c = 0; r == 0 && c < GT_CGROUP_CTL_N; c++) {
 		if (g.base_of[c] < 0)
 			r = open_v1(proc, name, (enum gt_cgroup_ctl)c, &g, err);
+	}
+	/* Inside somebody else's container: their limits hold, ours can not be made. */
+	if (is_refusal(r)) {
+		gt_warn("%s: limits of functions are not enforced",
+			err ? err->text : "control groups can not be written");
+		gt_cgroups_close(&g);
+		g = (struct gt_cgroups){ .base_of = { -1, -1, -1 } };
+		r = 0;
 	}
 	if (r < 0) {
 		gt_cgroups_close(&g);

@@ -129,9 +129,12 @@ void gt_pool_staged(struct gt_runtime *rt, const struct gt_err *failed)
 	if (rt->freeing)
 		return;
 	rt->staging_failed = failed != NULL;
+	if (!failed)
+		gt_err_clear(&rt->staging_err);
 	if (failed) {
+		if (!gt_streq(rt->staging_err.text, failed->text))
+			gt_warn("no sandbox: %s", failed->text); /* once, not with each try */
 		rt->staging_err = *failed;
-		gt_warn("no sandbox: %s", failed->text);
 		fail_waiting(rt, &rt->staging_err);
 	}
 	gt_pool_pump(rt);

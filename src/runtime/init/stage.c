@@ -30,6 +30,15 @@ static void join_cgroups(const int *cgroups, size_t n)
 		init_fail(GT_INIT_STEP_CGROUP, errno, (unsigned)n);
 }
 
+/* A daemon that the kernel should spare does not make its containers precious. */
+static void ordinary_oom_score(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "0", 1) == 1)
+		close(fd);
+}
+
 static void loopback_up(void)
 {
 	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
@@ -181,6 +190,7 @@ static void sys(bool cgroup2)
 void init_stage(const struct gt_init_stage *stage, const int *cgroups, size_t n_cgroups)
 {
 	join_cgroups(cgroups, n_cgroups);
+	ordinary_oom_score();
 	loopback_up();
 	scratch(stage->id_base);
 	dev(stage->id_base);
