@@ -12,6 +12,7 @@
 #include <gantry/os/os.h>
 
 #define READ_SIZE          65536
+#define WRITE_SIZE         16384 /* so that a file passes its limit by little */
 #define PAUSE_MIN_MS       2
 #define LINES_PER_PAUSE_MS 400
 
@@ -98,6 +99,14 @@ char *gt_log_tail(const struct log *log)
 	return gt_buf_steal(&out);
 }
 
+/* A full disk must not stop the program: the lines are lost, their numbers show it. */
+static void write_lines(struct log *log, struct gt_buf *file)
+{
+	if (file->len > 0)
+		gt_log_file_append(log, file->data, file->len);
+	gt_buf_reset(file);
+}
+
 /* One line: into `file` for the disk, to the tail, to the followers. */
 static void take_line(struct log_pipe *p, const char *text, size_t len, struct gt_buf *file)
 {
@@ -117,6 +126,8 @@ static void take_line(struct log_pipe *p, const char *text, size_t len, struct g
 	if (len > 0 && text[len - 1] == '\r')
 		line.len--;
 	gt_log_file_format(&line, file);
+	if (file->len >= WRITE_SIZE)
+		write_lines(log, file);
 	tail_add(log, line.text, line.len);
 	DL_FOREACH_SAFE (log->logs->followers, f, next)
 		f->on_line(&line, f->arg);
@@ -162,9 +173,7 @@ static size_t read_pipe(struct log_pipe *p)
 		return 0;
 	gt_buf_init(&file, 0);
 	take_bytes(p, data, (size_t)n, &file);
-	/* A full disk must not stop the program: the lines are lost, their numbers show it. */
-	if (file.len > 0)
-		gt_log_file_append(p->log, file.data, file.len);
+	write_lines(p->log, &file);
 	return (size_t)n;
 }
 
@@ -205,7 +214,7 @@ static void flush_part(struct log_pipe *p)
 	gt_buf_init(&file, 0);
 	take_line(p, p->part.data, p->part.len, &file);
 	gt_buf_reset(&p->part);
-	gt_log_file_append(p->log, file.data, file.len);
+	write_lines(p->log, &file);
 }
 
 void gt_log_drain(struct log *log)

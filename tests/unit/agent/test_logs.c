@@ -196,6 +196,23 @@ static void the_newest_stay_within_the_limit(void **state)
 	end_log(w);
 }
 
+static void many_short_lines_keep_the_limit_too(void **state)
+{
+	struct world *w = *state;
+	char path[128], text[30001];
+	struct stat st;
+
+	open_log(w, ID("01"), 65536);
+	memset(text, '\n', sizeof(text) - 1); /* each takes some 25 bytes in the file */
+	text[sizeof(text) - 1] = '\0';
+	say(w, LOG_STDOUT, text);
+	say(w, LOG_STDOUT, text);
+	snprintf(path, sizeof(path), "%s/hello/%s.log", w->dir, ID("01"));
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_size <= 32768);
+	end_log(w);
+}
+
 static void old_files_make_room(void **state)
 {
 	struct world *w = *state;
@@ -277,13 +294,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(lines_come_back_in_order),
-		T(a_line_may_come_in_pieces),
-		T(long_lines_are_cut),
-		T(the_newest_stay_within_the_limit),
-		T(old_files_make_room),
-		T(the_tail_is_what_was_last),
-		T(followers_hear_each_line_once),
+		T(lines_come_back_in_order),  T(a_line_may_come_in_pieces),
+		T(long_lines_are_cut),        T(the_newest_stay_within_the_limit),
+		T(old_files_make_room),       T(many_short_lines_keep_the_limit_too),
+		T(the_tail_is_what_was_last), T(followers_hear_each_line_once),
 		T(strange_bytes_do_no_harm),
 	};
 
