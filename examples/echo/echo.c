@@ -8,12 +8,10 @@
  *	/exit?code=N		ends the process without an answer
  *
  * It listens on $PORT (8000), keeps connections alive, and ends on SIGTERM. */
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +43,6 @@ static bool put(struct conn *c, const char *data, size_t len)
 	while (len > 0) {
 		ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL);
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n <= 0)
 			return false;
 		data += n;
@@ -55,17 +51,7 @@ static bool put(struct conn *c, const char *data, size_t len)
 	return true;
 }
 
-static bool putf(struct conn *c, const char *fmt, ...)
-{
-	char text[2048];
-	va_list args;
-	int n;
-
-	va_start(args, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	return n >= 0 && put(c, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
-}
+#define putf(c, ...) (dprintf((c)->fd, __VA_ARGS__) >= 0)
 
 static bool put_chunk(struct conn *c, const char *data, size_t len)
 {
@@ -82,13 +68,10 @@ static bool fill(struct conn *c)
 	}
 	if (c->len == HEAD_MAX)
 		return false;
-	do {
-		n = recv(c->fd, c->buf + c->len, HEAD_MAX - c->len, 0);
-	} while (n < 0 && errno == EINTR);
+	n = recv(c->fd, c->buf + c->len, HEAD_MAX - c->len, 0);
 	if (n <= 0)
 		return false;
-	c->len += (size_t)n;
-	c->buf[c->len] = '\0';
+	c->buf[c->len += (size_t)n] = '\0';
 	return true;
 }
 
@@ -139,8 +122,9 @@ static bool read_head(struct conn *c, struct request *r)
 			r->chunked = strcasecmp(value, "chunked") == 0;
 		else if (strcasecmp(line, "connection") == 0 && strcasecmp(value, "close") == 0)
 			r->close = true;
-		else if (strcasecmp(line, "expect") == 0)
-			putf(c, "HTTP/1.1 100 Continue\r\n\r\n");
+		else if (strcasecmp(line, "expect") == 0 &&
+			 !putf(c, "HTTP/1.1 100 Continue\r\n\r\n"))
+			return false;
 	}
 	return line != NULL;
 }
@@ -208,8 +192,7 @@ static void sleep_ms(long ms)
 {
 	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
 
-	while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
-		;
+	nanosleep(&ts, NULL);
 }
 
 /* ---- answers ---- */
@@ -292,7 +275,6 @@ static bool answer(struct conn *c, const struct request *r)
 	const char *t = r->target;
 	bool special = is_path(t, "/sleep") || is_path(t, "/stream") || is_path(t, "/bytes") ||
 		       is_path(t, "/env");
-
 	if (is_path(t, "/exit")) {
 		printf("exiting with code %ld\n", query(t, "code", 0));
 		fflush(stdout);
@@ -338,6 +320,7 @@ int main(void)
 	pthread_attr_t attr;
 
 	signal(SIGTERM, on_term);
+	signal(SIGPIPE, SIG_IGN);
 	addr.sin_port = htons((unsigned short)(port ? atoi(port) : 8000));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
