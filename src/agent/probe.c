@@ -8,8 +8,10 @@
 
 #include "agent_impl.h"
 
+#define FIRST_UNTIL_MS  10 /* a small program is there in less than one */
 #define FAST_UNTIL_MS   1000
 #define STEADY_UNTIL_MS 10000
+#define FIRST_NS        200000
 #define FAST_MS         1
 #define STEADY_MS       5
 #define SLOW_MS         20
@@ -27,9 +29,13 @@ static void end_try(struct probe *p)
 static void try_later(struct probe *p)
 {
 	struct gt_loop *loop = p->r->agent->loop;
-	uint64_t ms = (gt_loop_clock_ns(loop) - p->began_ns) / GT_NS_PER_MS;
+	uint64_t now_ns = gt_loop_clock_ns(loop), ms = (now_ns - p->began_ns) / GT_NS_PER_MS;
 
 	end_try(p);
+	if (ms < FIRST_UNTIL_MS) {
+		gt_timer_set_at(loop, &p->timer, now_ns + FIRST_NS, on_timer, p);
+		return;
+	}
 	gt_timer_set(loop, &p->timer,
 		     ms < FAST_UNTIL_MS     ? FAST_MS
 		     : ms < STEADY_UNTIL_MS ? STEADY_MS

@@ -195,27 +195,43 @@ static void run_deferred(struct gt_loop *l)
 	l->n_deferred -= n;
 }
 
-static int round_wait_ms(const struct gt_loop *l, int max_wait_ms)
+/* UINT64_MAX = until something happens. */
+static uint64_t round_wait_ns(const struct gt_loop *l, int max_wait_ms)
 {
+	uint64_t limit_ns = max_wait_ms < 0 ? UINT64_MAX : (uint64_t)max_wait_ms * GT_NS_PER_MS;
 	uint64_t due_ns, now_ns = gt_mono_ns(&gt_clock_system);
 
 	if (l->n_deferred)
 		return 0;
 	if (!gt_timers_next(l, &due_ns))
-		return max_wait_ms;
-	if (due_ns <= now_ns)
-		return 0;
-	/* Rounded up: waking early would only mean another round. */
-	uint64_t wait_ms = (due_ns - now_ns - 1) / GT_NS_PER_MS + 1;
-	uint64_t limit_ms = max_wait_ms < 0 ? INT_MAX : (uint64_t)max_wait_ms;
+		return limit_ns;
+	return GT_MIN(due_ns <= now_ns ? 0 : due_ns - now_ns, limit_ns);
+}
 
-	return (int)GT_MIN(wait_ms, limit_ms);
+#define FINE_NS (2 * GT_NS_PER_MS)
+
+/* A start is waited for in fractions of a millisecond, which epoll_wait does not know. */
+static int round_wait(const struct gt_loop *l, struct epoll_event *events, uint64_t wait_ns)
+{
+	if (wait_ns > 0 && wait_ns < FINE_NS) {
+		const struct timespec ts = { .tv_nsec = (long)wait_ns };
+		int n = epoll_pwait2(l->epoll_fd, events, EVENTS_MAX, &ts, NULL);
+
+		if (n >= 0 || errno != ENOSYS)
+			return n;
+	}
+	if (wait_ns == UINT64_MAX)
+		return epoll_wait(l->epoll_fd, events, EVENTS_MAX, -1);
+	/* Rounded up: waking early would only mean another round. */
+	uint64_t wait_ms = (wait_ns + GT_NS_PER_MS - 1) / GT_NS_PER_MS;
+
+	return epoll_wait(l->epoll_fd, events, EVENTS_MAX, (int)GT_MIN(wait_ms, (uint64_t)INT_MAX));
 }
 
 int gt_loop_step(struct gt_loop *l, int max_wait_ms, struct gt_err *err)
 {
 	struct epoll_event events[EVENTS_MAX];
-	int n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, round_wait_ms(l, max_wait_ms));
+	int n = round_wait(l, events, round_wait_ns(l, max_wait_ms));
 
 	if (n < 0 && errno != EINTR)
 		return gt_err_errno(err, errno, "epoll_wait");
