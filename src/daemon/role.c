@@ -78,6 +78,10 @@ int gt_role_enter(enum gt_role_id id, struct gt_role_env *ret, struct gt_err *er
 	if (gt_config_unpack(&ret->config, config, err) < 0 || read_fds(ret->fds, err) < 0)
 		return -err->code;
 	ret->token_sha256 = getenv(GT_ENV_TOKEN);
+	ret->instance = getenv(GT_ENV_INSTANCE);
+	if (!ret->token_sha256 || !ret->instance)
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "the supervisor's environment is incomplete");
 	ret->uid = (uid_t)uid;
 	ret->gid = (gid_t)gid;
 	gt_log_init(gt_role_names[id], ret->config.log_level);

@@ -27,6 +27,7 @@ extern const char *const gt_role_fd_names[GT_FD_N];
 #define GT_ENV_TOKEN      "GANTRY_TOKEN_SHA256"
 #define GT_ENV_IDS        "GANTRY_IDS"        /* "uid:gid" of control and gateway */
 #define GT_ENV_SUPERVISOR "GANTRY_SUPERVISOR" /* its pid */
+#define GT_ENV_INSTANCE   "GANTRY_INSTANCE"   /* 1; another number while a replaced process ends */
 
 /* Ids of control and gateway when no user is configured: of the range for transient system users.
  */
@@ -35,7 +36,7 @@ extern const char *const gt_role_fd_names[GT_FD_N];
 struct gt_role_env {
 	struct gt_config config;
 	int fds[GT_FD_N]; /* -EBADF = not given; close-on-exec was set again */
-	const char *token_sha256;
+	const char *token_sha256, *instance;
 	uid_t uid;
 	gid_t gid;
 };

@@ -1,14 +1,15 @@
 #include <stdio.h>
-#include <unistd.h>
 
 #include <gantry/gateway/gateway.h>
+#include <gantry/model/limits.h>
 
 #include "role.h"
 
 int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 {
-	/* While a reload replaces it, two gateways are up: their names must differ. */
-	char name[32];
+	/* While a reload replaces it, two gateways are up: their names must differ. Otherwise a
+	 * gateway has its predecessor's name, so that its counters continue the same series. */
+	char name[GT_NAME_MAX + 1];
 	struct gt_gateway_config config = {
 		.listen_fd = env->fds[GT_FD_LISTEN],
 		.ready_fd = env->fds[GT_FD_READY],
@@ -17,6 +18,6 @@ int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 		.drain_ms = env->config.drain_ms,
 	};
 
-	snprintf(name, sizeof(name), "gw-%d", (int)getpid());
+	snprintf(name, sizeof(name), "gw-%s", env->instance);
 	return gt_gateway_run(&config, err);
 }

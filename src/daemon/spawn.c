@@ -62,6 +62,8 @@ _Noreturn static void child(const struct gt_spawn *spawn, const char *config, pi
 	set_env(GT_ENV_IDS, text);
 	snprintf(text, sizeof(text), "%d", (int)supervisor);
 	set_env(GT_ENV_SUPERVISOR, text);
+	snprintf(text, sizeof(text), "%u", spawn->instance);
+	set_env(GT_ENV_INSTANCE, text);
 	unsetenv("NOTIFY_SOCKET"); /* only the supervisor speaks to the service manager */
 	execv("/proc/self/exe", argv);
 	_exit(126);

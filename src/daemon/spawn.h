@@ -6,6 +6,7 @@
 
 struct gt_spawn {
 	enum gt_role_id id;
+	unsigned instance; /* tells processes of one role apart */
 	const struct gt_config *config;
 	const char *token_sha256;
 	uid_t uid;

@@ -35,7 +35,7 @@ struct child {
 	pid_t pid; /* 0 = free place */
 	int pidfd;
 	struct gt_watch *watch;
-	bool retiring; /* replaced: its end is expected */
+	unsigned instance; /* 1, or the next free number while replaced ones still drain */
 };
 
 struct role {
@@ -212,12 +212,24 @@ static struct child *free_child(struct supervisor *sup)
 	return NULL;
 }
 
+static unsigned free_instance(const struct supervisor *sup, enum gt_role_id id)
+{
+	unsigned n = 1;
+
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (sup->children[i].pid && sup->children[i].id == id &&
+		    sup->children[i].instance >= n)
+			n = sup->children[i].instance + 1;
+	return n;
+}
+
 static int role_spawn(struct role *role, struct gt_err *err)
 {
 	struct supervisor *sup = role->sup;
 	struct child *child = free_child(sup);
 	int ready[2];
 	struct gt_spawn spawn = { .id = role->id,
+				  .instance = free_instance(sup, role->id),
 				  .config = &sup->config,
 				  .token_sha256 = sup->token_sha256,
 				  .uid = sup->uid,
@@ -238,6 +250,7 @@ static int role_spawn(struct role *role, struct gt_err *err)
 	}
 	child->sup = sup;
 	child->id = role->id;
+	child->instance = spawn.instance;
 	role->child = child;
 	role->started_ns = gt_loop_clock_ns(sup->loop);
 	if (role->ready_watch)
@@ -338,7 +351,6 @@ static void role_replace(struct role *role)
 		return;
 	}
 	if (role->id == GT_PROC_GATEWAY) { /* both accept while the old one drains */
-		old->retiring = true;
 		role->child = NULL;
 		role_start(role);
 	} else {
