@@ -232,11 +232,16 @@ $(ECHO): examples/echo/echo.c Makefile
 install: all		## into $(DESTDIR)$(PREFIX)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantryd $(BIN)/gantry
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gantry README.md docs/openapi.yaml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/gantry.1
+	install -D -m 0644 scripts/gantry-completion.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service
 
 uninstall:		## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/gantry
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/gantryd.service
 
 clean:			## remove build/
