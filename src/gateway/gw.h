@@ -201,6 +201,7 @@ GT_MUST_USE int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err);
 void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES);
 void gt_gw_conn_gone(struct gt_gateway *gw); /* one client connection fewer */
 void gt_gw_quiesce(struct gt_gateway *gw);
+void gt_gw_ready(const struct gt_gateway *gw);
 static inline uint64_t gt_gw_now(const struct gt_gateway *gw)
 {
 	return gt_loop_now_ns(gw->loop);

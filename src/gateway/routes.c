@@ -203,6 +203,8 @@ static void snapshot(struct gt_gateway *gw, struct gt_line *line)
 	HASH_ITER (hh, gw->fns, rf, next)
 		if (!rf->fn.seen)
 			gone(gw, &rf->fn);
+	if (!gw->synced)
+		gt_gw_ready(gw);
 	gw->synced = true;
 	while ((call = gw->held)) { /* calls that came before the first routes */
 		DL_DELETE(gw->held, call);

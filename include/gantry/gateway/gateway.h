@@ -8,7 +8,7 @@
 
 struct gt_gateway_config {
 	int listen_fd;            /* listening TCP socket; stays the caller's */
-	int ready_fd;             /* gets "READY\n" when calls are taken; -1 = none; the caller's */
+	int ready_fd;             /* gets "READY\n" with the first routes; -1 = none; the caller's */
 	const char *name;         /* of this gateway, in link paths; NULL = "local" */
 	const char *api_path;     /* control's API; NULL = "run/api.sock" */
 	const char *link_path;    /* control's link; NULL = "run/link.sock" */
