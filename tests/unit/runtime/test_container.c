@@ -235,6 +235,12 @@ static void image_files_belong_to_its_root(void **state)
 					       "ln -s /etc/passwd /deep/data/link",
 					       NULL });
 	run_all(&f, spec, &run);
+	if (gt_starts_with(gt_buf_str(&run.text), "65534\n")) {
+		print_message("skipped: the file system of /tmp can not map ids on this kernel\n");
+		run_close(&run);
+		fixture_close(&f);
+		skip();
+	}
 	assert_non_null(strstr(gt_buf_str(&run.text), "0\n0\n"));
 	assert_non_null(strstr(gt_buf_str(&run.text), "ro\n0\n"));
 	snprintf(path, sizeof(path), "%s/data/f", f.dir);
