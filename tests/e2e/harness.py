@@ -281,6 +281,9 @@ class Daemon:
             else:  # a test ended it in a way that leaves replicas running
                 self.cleanup()
             self.assert_nothing_left()
+            log = self.log()
+            for word in ("Sanitizer", "runtime error", "(Segmentation fault)", "(Aborted)"):
+                assert word not in log, log[-8000:]
         finally:
             self.cleanup()
             shutil.rmtree(self.dir, ignore_errors=True)

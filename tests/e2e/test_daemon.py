@@ -61,6 +61,21 @@ def test_second_daemon_on_the_same_state_is_refused(gantry):
     assert gantry.client.get("/readyz", token=None).status == 200
 
 
+def test_start_that_can_not_succeed_ends_and_says_why(tmp_path):
+    """A role that can not start takes the daemon with it, at once and whole."""
+    state = tmp_path / "state"
+    (state / "control").mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(state / "control" / "gantry.db")) as db:
+        db.execute("PRAGMA user_version = 999")
+    r = subprocess.run([BIN / "gantryd", "run", "--state", state, "--listen", "127.0.0.1:0"],
+                       capture_output=True, text=True, timeout=20, check=False)
+    assert r.returncode == 1
+    assert "listening" not in r.stdout
+    assert "999" in r.stderr and "the control could not start" in r.stderr
+    with open(state / "lock", "rb") as lock:  # held as long as any role lives
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_bad_usage_is_explained(tmp_path):
     for words in (["run", "--nonsense"], ["nonsense"], ["run", "--listen", "nowhere", "--state", tmp_path]):
         r = subprocess.run([BIN / "gantryd", *words], capture_output=True, text=True, timeout=20, check=False)
