@@ -87,6 +87,7 @@ static const unsigned role_fds[GT_PROC_N] = {
 
 static void role_start(struct role *role);
 static void stop_next(struct supervisor *sup);
+static void stop_begin(struct supervisor *sup);
 
 static void fail(struct supervisor *sup, const struct gt_err *why)
 {
@@ -94,8 +95,7 @@ static void fail(struct supervisor *sup, const struct gt_err *why)
 		sup->failure = *why;
 		sup->status = -why->code;
 	}
-	sup->stage = STAGE_DRAINING;
-	stop_next(sup);
+	stop_begin(sup);
 }
 
 static void check_all_ready(struct supervisor *sup)
@@ -323,6 +323,16 @@ static void stop_next(struct supervisor *sup)
 	}
 }
 
+static void stop_begin(struct supervisor *sup)
+{
+	gt_notify("STOPPING=1\nSTATUS=draining");
+	sup->stage = STAGE_DRAINING;
+	signal_role(sup, GT_PROC_GATEWAY, SIGTERM);
+	gt_timer_set(sup->loop, &sup->deadline, sup->config.drain_ms + STOP_SLACK_MS, stop_late,
+		     sup);
+	stop_next(sup);
+}
+
 static void stop(struct supervisor *sup, bool replicas_too)
 {
 	sup->stop_replicas |= replicas_too;
@@ -477,12 +487,12 @@ int gt_supervise(gt_config_load_fn *load, void *arg, struct gt_err *err)
 		sup.fds[i] = -EBADF;
 	int r = set_up(&sup, err);
 	if (r == 0) {
-		for (int i = 0; i < GT_PROC_N; i++) {
+		for (int i = 0; i < GT_PROC_N; i++)
 			sup.roles[i] = (struct role){ .sup = &sup,
 						      .id = (enum gt_role_id)i,
 						      .ready_fd = -EBADF };
+		for (int i = 0; i < GT_PROC_N && sup.stage == STAGE_STARTING; i++)
 			role_start(&sup.roles[i]);
-		}
 		r = gt_loop_run(sup.loop, err);
 		gt_state_withdraw(sup.config.state);
 	}

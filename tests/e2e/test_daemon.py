@@ -1,7 +1,9 @@
 """The process: start, roles, signals, crashes, and what must be left behind (nothing)."""
 import contextlib
+import fcntl
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import time
