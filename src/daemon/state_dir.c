@@ -1,5 +1,6 @@
 #include "state_dir.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +90,31 @@ static int take_lock(const char *dir, int *ret, struct gt_err *err)
 	return 0;
 }
 
+/* The database may come from a backup that root copied back, or from another `user`. Only plain
+ * files with one name change hands: control owns the directory and might have put a link there. */
+static int give_files(const char *path, uid_t uid, gid_t gid, struct gt_err *err)
+{
+	DIR *d = opendir(path);
+	const struct dirent *entry;
+	int r = 0;
+
+	if (!d)
+		return gt_err_errno(err, errno, "%s", path);
+	while (r == 0 && (entry = readdir(d))) {
+		struct stat st;
+		gt_auto(fd) int fd = openat(dirfd(d), entry->d_name,
+					    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+		    (st.st_uid == uid && st.st_gid == gid))
+			continue;
+		if (fchown(fd, uid, gid) < 0)
+			r = gt_err_errno(err, errno, "ownership of %s/%s", path, entry->d_name);
+	}
+	closedir(d);
+	return r;
+}
+
 int gt_state_open(char *dir, size_t size, uid_t uid, gid_t gid, int *lock_fd, struct gt_err *err)
 {
 	gt_auto(fd) int lock = -EBADF;
@@ -108,7 +134,8 @@ int gt_state_open(char *dir, size_t size, uid_t uid, gid_t gid, int *lock_fd, st
 	if (take_lock(full, &lock, err) < 0)
 		return -err->code;
 	if (make_dir("control", 0700, uid, gid, err) < 0 ||
-	    make_dir("agent", 0700, 0, 0, err) < 0 || make_dir("run", 0750, 0, gid, err) < 0)
+	    give_files("control", uid, gid, err) < 0 || make_dir("agent", 0700, 0, 0, err) < 0 ||
+	    make_dir("run", 0750, 0, gid, err) < 0)
 		return gt_err_wrap(err, "state directory %s", full);
 	*lock_fd = gt_steal_fd(&lock);
 	return 0;
