@@ -1,7 +1,9 @@
 /* cgroup.c - finding the hierarchies and our place in them. */
 #include "cgroup.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -250,8 +252,46 @@ static int open_unified(const char *proc, const char *name, struct gt_cgroups *g
 
 /* ---- version 1 ---- */
 
-static int open_v1(const char *proc, const char *name, enum gt_cgroup_ctl c, struct gt_cgroups *g,
-		   struct gt_err *err)
+static bool has_leaf(const char *base)
+{
+	DIR *d = opendir(base);
+	const struct dirent *e;
+	bool found = false;
+
+	while (d && !found && (e = readdir(d)))
+		found = e->d_type == DT_DIR && e->d_name[0] != '.';
+	if (d)
+		closedir(d);
+	return found;
+}
+
+/* The base is below the group that we were started in, and the next start may come from another one
+ * (a login session, say). `keep` remembers the parent, which is taken again as long as an earlier
+ * daemon's groups are below it. */
+static int keep_parent(const char *keep, const char *name, enum gt_cgroup_ctl c,
+		       char parent[GT_CGROUP_PATH_SIZE], struct gt_err *err)
+{
+	char file[PATH_MAX], earlier[GT_CGROUP_PATH_SIZE], base[GT_CGROUP_PATH_SIZE + NAME_MAX];
+
+	if (snprintf(file, sizeof(file), "%s/cgroup.%s", keep, ctl_names[c]) >= (int)sizeof(file))
+		return gt_err_errno(err, ENAMETOOLONG, "%s", keep);
+	if (gt_os_read_at(AT_FDCWD, file, earlier, sizeof(earlier), NULL) >= 0 &&
+	    !gt_streq(earlier, parent)) {
+		snprintf(base, sizeof(base), "%s/%s", earlier, name);
+		if (has_leaf(base)) {
+			gt_strcopy(parent, GT_CGROUP_PATH_SIZE, earlier);
+			return 0;
+		}
+		rmdir(base); /* what a killed daemon left empty, if anything */
+	}
+	gt_auto(file) FILE *f = fopen(file, "we");
+	if (!f || fputs(parent, f) < 0 || fflush(f) < 0)
+		return gt_err_errno(err, errno, "%s", file);
+	return 0;
+}
+
+static int open_v1(const char *proc, const char *name, const char *keep, enum gt_cgroup_ctl c,
+		   struct gt_cgroups *g, struct gt_err *err)
 {
 	char point[GT_CGROUP_PATH_SIZE], root[GT_CGROUP_PATH_SIZE];
 	char group[GT_CGROUP_PATH_SIZE], dir[GT_CGROUP_PATH_SIZE];
@@ -267,7 +307,9 @@ static int open_v1(const char *proc, const char *name, enum gt_cgroup_ctl c, str
 	if (r < 0)
 		return r;
 	group_dir(point, root, group, dir);
-	r = add_base(g, dir, name, false, err);
+	r = keep ? keep_parent(keep, name, c, dir, err) : 0;
+	if (r == 0)
+		r = add_base(g, dir, name, false, err);
 	if (r < 0)
 		return r;
 	g->base_of[c] = r;
@@ -279,14 +321,15 @@ static bool is_refusal(int r)
 	return r == -EROFS || r == -EACCES || r == -EPERM;
 }
 
-int gt_cgroups_open(const char *proc, const char *name, struct gt_cgroups *ret, struct gt_err *err)
+int gt_cgroups_open(const char *proc, const char *name, const char *keep, struct gt_cgroups *ret,
+		    struct gt_err *err)
 {
 	struct gt_cgroups g = { .base_of = { -1, -1, -1 } };
 	int r = open_unified(proc, name, &g, err);
 
 	for (int c = 0; r == 0 && c < GT_CGROUP_CTL_N; c++) {
 		if (g.base_of[c] < 0)
-			r = open_v1(proc, name, (enum gt_cgroup_ctl)c, &g, err);
+			r = open_v1(proc, name, keep, (enum gt_cgroup_ctl)c, &g, err);
 	}
 	/* Inside somebody else's container: their limits hold, ours can not be made. */
 	if (is_refusal(r)) {

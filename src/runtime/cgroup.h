@@ -33,9 +33,10 @@ struct gt_cgroup_limits {
 	uint32_t pids;
 };
 
-/* proc is "/proc", or a directory that looks like it to a test. name: of the base group. */
-GT_MUST_USE int gt_cgroups_open(const char *proc, const char *name, struct gt_cgroups *ret,
-				struct gt_err *err);
+/* proc is "/proc", or a directory that looks like it to a test. name: of the base group. keep: a
+ * directory that remembers from start to start where the base groups are; NULL = nothing does. */
+GT_MUST_USE int gt_cgroups_open(const char *proc, const char *name, const char *keep,
+				struct gt_cgroups *ret, struct gt_err *err);
 void gt_cgroups_close(struct gt_cgroups *g); /* removes the base groups when they are empty */
 
 /* A leaf group in every base; fds gets one writable cgroup.procs each. */

@@ -63,7 +63,7 @@ static int open_shared(struct gt_runtime *rt, const char *dir, struct gt_err *er
 	if (r == 0)
 		r = base_name(dir, name, sizeof(name), err);
 	if (r == 0)
-		r = gt_cgroups_open("/proc", name, &rt->cgroups, err);
+		r = gt_cgroups_open("/proc", name, dir, &rt->cgroups, err);
 	if (r < 0)
 		return r;
 	rt->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -193,7 +193,7 @@ int gt_runtime_cleanup(const char *dir, struct gt_err *err)
 	int r = base_name(dir, name, sizeof(name), err);
 
 	if (r == 0)
-		r = gt_cgroups_open("/proc", name, &cgroups, err);
+		r = gt_cgroups_open("/proc", name, dir, &cgroups, err);
 	if (r < 0)
 		return r;
 	do {

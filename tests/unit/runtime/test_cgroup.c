@@ -106,7 +106,7 @@ static void version_2(void **state)
 	put("", "fs/mine/cgroup.subtree_control");
 	char proc[80];
 	snprintf(proc, sizeof(proc), "%s/proc", root);
-	if (gt_cgroups_open(proc, "mine", &g, &err) < 0)
+	if (gt_cgroups_open(proc, "mine", NULL, &g, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_true(g.unified);
 	assert_int_equal(g.n_bases, 1);
@@ -143,8 +143,49 @@ static void read_only_is_survived(void **state)
 	put(line, "proc/self/mountinfo");
 	put("4:memory:/\n", "proc/self/cgroup");
 	snprintf(proc, sizeof(proc), "%s/proc", root);
-	assert_int_equal(gt_cgroups_open(proc, "mine", &g, &err), 0);
+	assert_int_equal(gt_cgroups_open(proc, "mine", NULL, &g, &err), 0);
 	assert_int_equal(g.n_bases, 0);
+}
+
+/* Opens as a process of the group would, and returns where the memory base came to be. */
+static void open_from(const char *group, const char *keep, struct gt_cgroups *g)
+{
+	struct gt_err err = { 0 };
+	char line[256], proc[80];
+
+	snprintf(line, sizeof(line), "30 20 0:27 / %s/m rw - cgroup cgroup rw,memory\n", root);
+	put(line, "proc/self/mountinfo");
+	snprintf(line, sizeof(line), "4:memory:%s\n", group);
+	put(line, "proc/self/cgroup");
+	put("", "m%s/cgroup.procs", group);
+	snprintf(proc, sizeof(proc), "%s/proc", root);
+	if (gt_cgroups_open(proc, "mine", keep, g, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void a_start_from_another_group_finds_what_was_left(void **state)
+{
+	struct gt_cgroups g;
+	char first[160], second[160];
+
+	(void)state;
+	snprintf(first, sizeof(first), "%s/m/first/mine", root);
+	snprintf(second, sizeof(second), "%s/m/second/mine", root);
+	open_from("/first", root, &g);
+	assert_string_equal(g.bases[g.base_of[GT_CGROUP_MEMORY]].path, first);
+	put("", "m/first/mine/leaf/cgroup.procs"); /* killed while a replica ran */
+	open_from("/second", root, &g);
+	assert_string_equal(g.bases[g.base_of[GT_CGROUP_MEMORY]].path, first);
+	assert_int_equal(access(second, F_OK), -1);
+	char leaf[200];
+	snprintf(leaf, sizeof(leaf), "%s/leaf/cgroup.procs", first);
+	unlink(leaf);
+	*strrchr(leaf, '/') = '\0';
+	rmdir(leaf);
+	open_from("/second", root, &g);
+	assert_string_equal(g.bases[g.base_of[GT_CGROUP_MEMORY]].path, second);
+	assert_int_equal(access(first, F_OK), -1);
+	gt_cgroups_close(&g);
 }
 
 static void version_1_with_a_controller_missing(void **state)
@@ -167,7 +208,7 @@ static void version_1_with_a_controller_missing(void **state)
 	put("", "memory/me/cgroup.procs");
 	put("", "cpu/cgroup.procs");
 	snprintf(proc, sizeof(proc), "%s/proc", root);
-	if (gt_cgroups_open(proc, "mine", &g, &err) < 0)
+	if (gt_cgroups_open(proc, "mine", NULL, &g, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_false(g.unified);
 	assert_int_equal(g.base_of[GT_CGROUP_PIDS], -1); /* warned of, not fatal */
@@ -202,7 +243,7 @@ static void nothing_at_all(void **state)
 	put("30 20 0:27 / /tmp rw - tmpfs tmpfs rw\n", "proc/self/mountinfo");
 	put("0::/\n", "proc/self/cgroup");
 	snprintf(proc, sizeof(proc), "%s/proc", root);
-	assert_int_equal(gt_cgroups_open(proc, "mine", &g, &err), 0);
+	assert_int_equal(gt_cgroups_open(proc, "mine", NULL, &g, &err), 0);
 	assert_int_equal(gt_cgroup_make(&g, "leaf", fds, &n, &err), 0);
 	assert_int_equal(n, 0);
 	assert_int_equal(gt_cgroup_limit(&g, "leaf", &limits, &err), 0);
@@ -230,7 +271,7 @@ static void on_this_machine(void **state)
 		print_message("skipped: needs root\n");
 		skip();
 	}
-	if (gt_cgroups_open("/proc", "gantry-unit-test", &g, &err) < 0)
+	if (gt_cgroups_open("/proc", "gantry-unit-test", NULL, &g, &err) < 0)
 		fail_msg("%s", err.text);
 	if (g.n_bases == 0)
 		skip();
@@ -267,6 +308,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(version_2, make_root, remove_root),
+		cmocka_unit_test_setup_teardown(a_start_from_another_group_finds_what_was_left,
+						make_root, remove_root),
 		cmocka_unit_test_setup_teardown(version_1_with_a_controller_missing, make_root,
 						remove_root),
 		cmocka_unit_test_setup_teardown(read_only_is_survived, make_root, remove_root),
