@@ -106,12 +106,46 @@ static void what_is_packed_for_a_role_is_what_it_unpacks(void **state)
 	assert_int_equal(gt_config_pack(&c, text, 20, &err), -E2BIG);
 }
 
+/* docs/operating.md has a row for each key: "| agent | `pool` | `2` | ...". Each default that a row
+ * names is read back and must be what is in force without a file. */
+static void the_page_for_operators_is_right(void **state)
+{
+	struct gt_config c, fresh;
+	struct gt_err err = { 0 };
+	char line[1024], section[16], key[32], value[64], ini[128], packed[8192];
+	size_t rows = 0, keys = 0;
+	FILE *f = fopen("docs/operating.md", "r");
+
+	(void)state;
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		int n = sscanf(line, "| %15[a-z] | `%31[a-z_]` | `%63[^`]`", section, key, value);
+
+		if (n < 2)
+			continue;
+		rows++;
+		snprintf(ini, sizeof(ini), "[%s]\n%s = %s\n", section, key, n == 3 ? value : "");
+		gt_config_defaults(&c);
+		gt_config_defaults(&fresh);
+		if (gt_config_unpack(&c, ini, &err) < 0)
+			fail_msg("docs/operating.md: %s: %s", key, err.text);
+		if (memcmp(&c, &fresh, sizeof(c)) != 0)
+			fail_msg("docs/operating.md: %s is not %s by default", key, value);
+	}
+	fclose(f);
+	assert_int_equal(gt_config_pack(&fresh, packed, sizeof(packed), &err), 0);
+	for (const char *p = packed; (p = strchr(p, '=')); p++)
+		keys++;
+	assert_int_equal(rows, keys);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_sets_what_it_names),
 		cmocka_unit_test(a_mistake_is_named_with_its_line_and_changes_nothing),
 		cmocka_unit_test(what_is_packed_for_a_role_is_what_it_unpacks),
+		cmocka_unit_test(the_page_for_operators_is_right),
 	};
 	return cmocka_run_group_tests(tests, make_file, remove_file);
 }
