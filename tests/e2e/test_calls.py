@@ -243,7 +243,8 @@ def test_body_over_the_limit_while_it_streams(gantry, name):
         except OSError:
             pass  # it may have closed already
         data = raw.read_all()
-    assert data == b"" or data.startswith(b"HTTP/1.1 413 "), data[:200]
+    # echo answers while it reads: when its answer has begun, all that is left is to cut it.
+    assert data == b"" or data.startswith(b"HTTP/1.1 413 ") or not data.endswith(b"\r\n0\r\n\r\n"), data[:200]
 
 
 # ---- ends -----------------------------------------------------------------------------------
