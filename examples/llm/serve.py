@@ -29,6 +29,7 @@ def main():
     params.n_gpu_layers = 0
     params.use_jinja = True
     params.chat_template = CHAT_TEMPLATE
+    params.antiprompt = ["\nQuestion:"]  # or it goes on to ask itself the next one
     params.cache_ram_mib = 0
     params.ui = False
     server = xllamacpp.Server(params)
