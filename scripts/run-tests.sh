@@ -16,7 +16,8 @@ for prog in "$@"; do
 	passed=$(awk '/^\[  PASSED  \]/ && / test\(s\)\.$/ { n += $(NF - 1) } END { print n + 0 }' "$log")
 	failed=$(sed -n 's/^\[  FAILED  \].* \([0-9]*\) test(s), listed below:$/\1/p' "$log" |
 		awk '{ n += $1 } END { print n + 0 }')
-	skipped=$(grep -c '^\[  SKIPPED \] [a-zA-Z_]' "$log")
+	skipped=$(sed -n 's/^\[  SKIPPED \] \([0-9]*\) test(s), listed below:$/\1/p' "$log" |
+		awk '{ n += $1 } END { print n + 0 }')
 	# A crash, a time-out or a sanitizer's report has no FAILED line of its own.
 	if [ "$rc" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
 	# A program that ran nothing proves nothing.
