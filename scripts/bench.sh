@@ -20,4 +20,5 @@ for name in "$@"; do
 	"${run[@]}" env BIN="${BIN:-build}" PYTHONDONTWRITEBYTECODE=1 \
 		build/venv/bin/python "tests/bench/$name.py" || bad=1
 done
+if [ ${#run[@]} -gt 0 ]; then "${run[@]}" chown -R "$(id -u):$(id -g)" build/bench; fi
 exit $bad

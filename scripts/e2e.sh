@@ -15,11 +15,14 @@ if [ "$(id -u)" -ne 0 ]; then
 		exit 1
 	fi
 	run=(sudo)
+	examples/llm/setup.sh || exit 1 # so that what it makes below build/ is not root's
 fi
 mkdir -p "$(dirname "$results")"
-xml=$(mktemp)
-trap 'rm -f "$xml"' EXIT
-"${run[@]}" env BIN="$bin" PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=build/hypothesis \
+# Not in /tmp: root may not write another user's files there (fs.protected_regular).
+work=$(mktemp -d "$(dirname "$results")/e2e.XXXXXX")
+xml=$work/results.xml
+trap '"${run[@]}" rm -rf "$work"' EXIT
+"${run[@]}" env BIN="$bin" PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$work/hypothesis" \
 	build/venv/bin/python -m pytest -c tests/e2e/pytest.ini --rootdir tests/e2e \
 	--junit-xml "$xml" "${@:-tests/e2e}"
 rc=$?
