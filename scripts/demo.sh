@@ -1,6 +1,6 @@
 #!/bin/bash
 # Shows Gantry at work on this machine: starts a daemon that stays, deploys, calls cold and warm.
-# usage: [DEMO=llm] scripts/demo.sh	|	scripts/demo.sh stop
+# usage: [DEMO=llm] scripts/demo.sh	|	scripts/demo.sh stop|status
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
@@ -194,9 +194,13 @@ stop)
 	stop
 	exit
 	;;
+status) # 0 while it runs; prints the process
+	daemon_pid
+	exit
+	;;
 '') ;;
 *)
-	echo "usage: [DEMO=llm] scripts/demo.sh [stop]" >&2
+	echo "usage: [DEMO=llm] scripts/demo.sh [stop|status]" >&2
 	exit 2
 	;;
 esac

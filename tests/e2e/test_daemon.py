@@ -188,6 +188,26 @@ def test_reload_by_hup_keeps_everything_running(gantry, name):
     assert gantry.replicas(name, "ready")[0]["id"] == replica
 
 
+def test_reload_by_hup_takes_a_new_token(own):
+    daemon = own()
+    daemon.echo("tok")
+    call_ok(daemon, "tok")
+    pid = daemon.wait_replicas("tok", 1)[0]["pid"]
+    old, daemon.token = daemon.token, "gty_" + "5" * 64
+    (daemon.state / "admin.token").write_text(daemon.token + "\n")
+    daemon.client = Client(daemon.address, daemon.token)
+    daemon.proc.send_signal(signal.SIGHUP)
+
+    def taken():
+        with contextlib.suppress(OSError):
+            return daemon.call("tok").status == 200 and daemon.client.get("/v1/functions").status == 200
+
+    until(taken, "the new token is valid")
+    for path in ("/v1/functions", "/f/tok/"):
+        assert Client(daemon.address, old).get(path).status == 401, path
+    assert daemon.wait_replicas("tok", 1)[0]["pid"] == pid
+
+
 def test_replicas_survive_a_restart_and_are_adopted(own):
     daemon = own()
     daemon.echo("stay")

@@ -54,3 +54,21 @@ def test_readme_names_the_commands_that_ci_runs():
     readme = (ROOT / "README.md").read_text()
     assert "make demo" in readme and "make check" in readme
     assert "make check" in (ROOT / ".ci/run").read_text()
+
+
+@pytest.mark.skipif(BIN != ROOT / "build", reason="the demo runs what `make` puts into build/")
+def test_demo_shows_a_cold_call_and_the_way_back_to_zero():
+    demo = ROOT / "scripts/demo.sh"
+    running = subprocess.run([demo, "status"], capture_output=True, check=False)
+    if running.returncode == 0:
+        pytest.skip("somebody's demo is running")
+    try:
+        shown = subprocess.run([demo], capture_output=True, text=True, timeout=80, check=False,
+                               env={**os.environ, "DEMO": ""})
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        for words in ("listening on http://", "Call it cold", "GET /hello", "waiting for the start", "a sandbox is at hand",
+                      "Call it warm", "no replica is left", "make demo-stop"):
+            assert words in shown.stdout, (words, shown.stdout)
+    finally:
+        stopped = subprocess.run([demo, "stop"], capture_output=True, text=True, timeout=60, check=False)
+    assert stopped.returncode == 0 and "have ended" in stopped.stdout, stopped
