@@ -202,7 +202,12 @@ void gt_fn_leave(struct gt_fn *fn, struct gt_waiter *w)
 	fn->dirty = true;
 }
 
-static struct gt_target *choose(const struct gt_fn *fn, const struct gt_waiter *w)
+void gt_fn_rest(struct gt_target *t, uint64_t now_ns)
+{
+	t->rest_until_ns = now_ns + GT_FN_REST_MS * GT_NS_PER_MS;
+}
+
+static struct gt_target *choose(const struct gt_fn *fn, const struct gt_waiter *w, uint64_t now_ns)
 {
 	struct gt_target *t, *best = NULL;
 	bool best_avoided = false;
@@ -210,7 +215,7 @@ static struct gt_target *choose(const struct gt_fn *fn, const struct gt_waiter *
 	DL_FOREACH (fn->targets, t) {
 		bool avoided = !strcmp(t->id, w->avoid);
 
-		if (!room(fn, t))
+		if (!room(fn, t) || now_ns < t->rest_until_ns)
 			continue;
 		if (!best || (best_avoided && !avoided) ||
 		    (best_avoided == avoided &&
@@ -230,7 +235,7 @@ bool gt_fn_next(struct gt_fn *fn, uint64_t now_ns, struct gt_waiter **w, struct 
 	DL_FOREACH (fn->waiters, first)
 		if (first->able)
 			break;
-	struct gt_target *best = first ? choose(fn, first) : NULL;
+	struct gt_target *best = first ? choose(fn, first, now_ns) : NULL;
 
 	if (!best)
 		return false;

@@ -24,7 +24,8 @@ struct gt_target {
 	bool gone; /* left the route; freed when nothing is in flight */
 	bool seen; /* in the route being applied */
 	uint64_t used_ns;
-	struct gt_up *idle; /* open connections without a call, last used first */
+	uint64_t rest_until_ns; /* it dropped a call: gets none before that */
+	struct gt_up *idle;     /* open connections without a call, last used first */
 	unsigned n_idle;
 };
 
@@ -36,6 +37,10 @@ struct gt_waiter {
 	char avoid[GT_REPLICA_ID_SIZE]; /* replica that just failed it: taken only if no other is
 					   free */
 };
+
+/* A replica that drops a connection mid-call is most likely ending; the route says so within a few
+ * milliseconds. Calls that would fail in between wait instead. */
+#define GT_FN_REST_MS 20
 
 enum gt_admit { GT_ADMIT, GT_ADMIT_FULL, GT_ADMIT_FAILING };
 
@@ -81,6 +86,8 @@ bool gt_fn_next(struct gt_fn *fn, uint64_t now_ns, struct gt_waiter **w, struct 
 /* Gives the slot back; frees the target when it is gone. held_ns 0 = the call did not run. Returns
  * GT_FN_FREED and GT_FN_DRAINED as they apply. */
 unsigned gt_fn_release(struct gt_fn *fn, struct gt_target *t, uint64_t held_ns);
+
+void gt_fn_rest(struct gt_target *t, uint64_t now_ns); /* pump again after GT_FN_REST_MS */
 
 uint32_t gt_fn_free_slots(const struct gt_fn *fn);
 uint64_t gt_fn_cold_ns(const struct gt_fn *fn, uint64_t now_ns); /* total time without a replica */

@@ -39,6 +39,11 @@ static void reap(void *arg)
 		gt_loop_defer(gw->loop, reap, gw);
 }
 
+uint64_t gt_gw_now(const struct gt_gateway *gw)
+{
+	return gt_loop_now_ns(gw->loop);
+}
+
 void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES)
 {
 	if (!gw->reaping && !gw->freeing)
@@ -231,6 +236,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_watch_close(gw->listener);
 	gt_timer_clear(gw->loop, &gw->accept_timer);
 	gt_timer_clear(gw->loop, &gw->drain_timer);
+	gt_timer_clear(gw->loop, &gw->rest_timer);
 	gt_dialer_close(gw);
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);

@@ -159,6 +159,8 @@ struct gt_gateway {
 	struct gt_ndjson_watch *watch;
 	struct gt_watch *listener;
 	struct gt_timer accept_timer, drain_timer;
+	struct gt_timer rest_timer; /* set while a replica rests */
+	uint64_t rest_until_ns;     /* the last of them */
 	struct gt_grave *graves, *doomed;
 	bool reaping;
 	struct gt_rand rnd; /* of request ids: distinct, not secret; no system call each */
@@ -202,10 +204,7 @@ void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES);
 void gt_gw_conn_gone(struct gt_gateway *gw); /* one client connection fewer */
 void gt_gw_quiesce(struct gt_gateway *gw);
 void gt_gw_ready(const struct gt_gateway *gw);
-static inline uint64_t gt_gw_now(const struct gt_gateway *gw)
-{
-	return gt_loop_now_ns(gw->loop);
-}
+uint64_t gt_gw_now(const struct gt_gateway *gw); /* the loop's monotonic time */
 
 /* routes.c */
 void gt_routes_line(const char *line, size_t len, void *gw); /* one line of the watch */
@@ -216,9 +215,9 @@ struct gt_fn *gt_routes_model(struct gt_gateway *gw, const char *model);
 bool gt_routes_any_public_model(struct gt_gateway *gw);
 bool gt_routes_token(const struct gt_gateway *gw, const struct gt_h1 *req); /* a valid one */
 void gt_routes_free(struct gt_gateway *gw);
-/* Runs whoever can run now. */
-void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn);
-void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn); /* frees fn when it is unused */
+void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn);    /* runs whoever can run now */
+void gt_routes_rest(struct gt_gateway *gw, struct gt_target *t); /* it dropped a call */
+void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn);   /* frees fn when it is unused */
 
 /* conn.c */
 void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);

@@ -159,6 +159,8 @@ static void lost(struct gt_call *call, int error)
 	call->up = NULL;
 	up->call = NULL;
 	gt_up_close(up);
+	if (call->target && !again)
+		gt_routes_rest(call->gw, call->target);
 	if (call->state >= GT_CALL_STREAM) {
 		gt_relay_cut(call);
 	} else if (call->way == GT_WAY_CONTROL) {

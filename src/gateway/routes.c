@@ -127,6 +127,26 @@ void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn)
 		gt_call_got_slot(call_of(w), t);
 }
 
+static void rest_over(void *arg)
+{
+	struct gt_gateway *gw = arg;
+	struct gt_route_fn *rf, *next;
+
+	HASH_ITER (hh, gw->fns, rf, next)
+		if (rf->fn.waiters)
+			gt_routes_pump(gw, &rf->fn);
+	if (gt_gw_now(gw) < gw->rest_until_ns)
+		gt_timer_set_at(gw->loop, &gw->rest_timer, gw->rest_until_ns, rest_over, gw);
+}
+
+void gt_routes_rest(struct gt_gateway *gw, struct gt_target *t)
+{
+	gt_fn_rest(t, gt_gw_now(gw));
+	gw->rest_until_ns = t->rest_until_ns;
+	if (!gt_timer_is_set(&gw->rest_timer))
+		gt_timer_set_at(gw->loop, &gw->rest_timer, gw->rest_until_ns, rest_over, gw);
+}
+
 static void refuse_all(struct gt_fn *fn, void (*refuse)(struct gt_call *))
 {
 	while (fn->waiters)

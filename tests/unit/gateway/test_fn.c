@@ -103,6 +103,31 @@ static void test_least_busy_then_last_used(void **state)
 	gt_fn_release(&fn, t[4], 1 * MS);
 }
 
+static void test_replica_that_dropped_a_call_rests(void **state)
+{
+	(void)state;
+	struct gt_waiter a = { .able = true }, b = { .able = true }, *w;
+	struct gt_target *t, *other;
+
+	tell(1, 4, 0, 10 * MS, NULL);
+	gt_fn_join(&fn, &a, 10 * MS);
+	assert_true(gt_fn_next(&fn, 10 * MS, &w, &t));
+	gt_fn_rest(t, 11 * MS);
+	gt_fn_release(&fn, t, 1 * MS);
+	gt_fn_join(&fn, &b, 11 * MS);
+	assert_false(gt_fn_next(&fn, (10 + GT_FN_REST_MS) * MS, &w, &other));
+	assert_true(gt_fn_next(&fn, (11 + GT_FN_REST_MS) * MS, &w, &other));
+	assert_ptr_equal(other, t);
+	gt_fn_release(&fn, t, 1 * MS);
+	/* Others serve meanwhile. */
+	tell(2, 4, 0, 50 * MS, NULL);
+	gt_fn_rest(t, 50 * MS);
+	gt_fn_join(&fn, &a, 50 * MS);
+	assert_true(gt_fn_next(&fn, 50 * MS, &w, &other));
+	assert_ptr_not_equal(other, t);
+	gt_fn_release(&fn, other, 1 * MS);
+}
+
 static void test_queue_is_bounded_by_waiters_beyond_free_slots(void **state)
 {
 	(void)state;
@@ -221,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_oldest_able_waiter_takes_a_freed_slot),
 		T(test_least_busy_then_last_used),
+		T(test_replica_that_dropped_a_call_rests),
 		T(test_queue_is_bounded_by_waiters_beyond_free_slots),
 		T(test_failed_start_refuses_until_retry),
 		T(test_cold_time_counts_only_without_replica),
