@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness import FUNCTIONS, alive, until
+from harness import FUNCTIONS, alive, processes, until
 
 SEEN = "inside"
 
@@ -237,8 +237,10 @@ def test_children_die_with_the_replica(gantry, name):
     gantry.put(name, {"image": "host:", "port": 8000, "command": ["/bin/sh", "-c",
                "setsid sleep 4242 & exec /usr/bin/python3 -m http.server --bind 127.0.0.1 $PORT"]})
     gantry.call(name)
-    sleepers = [int(p) for p in os.listdir("/proc") if p.isdigit()
-                and b"4242" in pathlib.Path(f"/proc/{p}/cmdline").read_bytes()]
+    init = gantry.replicas(name, "ready")[0]["pid"]
+    table = processes()
+    sleepers = [pid for pid, (parent, _, argv) in table.items()
+                if argv == ["sleep", "4242"] and init in (parent, table.get(parent, (0,))[0])]
     assert sleepers
     gantry.delete(name)
     until(lambda: not any(alive(p) for p in sleepers), "the stray child is gone")
