@@ -19,12 +19,7 @@ static const char *const migrations[] = {
 	"	etag TEXT NOT NULL,"
 	"	spec TEXT NOT NULL," /* canonical JSON */
 	"	created_ms INTEGER NOT NULL,"
-	"	PRIMARY KEY(function, revision)) STRICT;"
-	"CREATE TABLE tokens("
-	"	id TEXT PRIMARY KEY,"
-	"	sha256_hex TEXT NOT NULL,"
-	"	role TEXT NOT NULL,"
-	"	created_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+	"	PRIMARY KEY(function, revision)) STRICT;",
 };
 
 static int version_read(sqlite3 *db, int64_t *ret, struct gt_err *err)

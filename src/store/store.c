@@ -258,48 +258,6 @@ int gt_store_load(struct gt_store *s, gt_store_row_fn *fn, void *arg, struct gt_
 	return r;
 }
 
-int gt_store_token_set(struct gt_store *s, const struct gt_token_row *row, struct gt_err *err)
-{
-	int r;
-
-	pthread_mutex_lock(&s->db_lock);
-	r = gt_db_finish(gt_db_query(s->db, err,
-				     "INSERT OR REPLACE INTO tokens VALUES(?1, ?2, ?3, ?4)", "ttti",
-				     row->id, row->sha256_hex, row->role, (int64_t)row->created_ms),
-			 err);
-	pthread_mutex_unlock(&s->db_lock);
-	return r;
-}
-
-static int tokens_locked(struct gt_store *s, void (*fn)(const struct gt_token_row *row, void *arg),
-			 void *arg, struct gt_err *err)
-{
-	gt_auto(query) sqlite3_stmt *q = gt_db_query(
-		s->db, err, "SELECT id, sha256_hex, role, created_ms FROM tokens ORDER BY id", "");
-	int r = q ? 0 : -EIO;
-
-	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
-		struct gt_token_row row = { .created_ms = (uint64_t)sqlite3_column_int64(q, 3) };
-
-		gt_strcopy(row.id, sizeof(row.id), gt_db_text(q, 0));
-		gt_strcopy(row.sha256_hex, sizeof(row.sha256_hex), gt_db_text(q, 1));
-		gt_strcopy(row.role, sizeof(row.role), gt_db_text(q, 2));
-		fn(&row, arg);
-	}
-	return r;
-}
-
-int gt_store_tokens(struct gt_store *s, void (*fn)(const struct gt_token_row *row, void *arg),
-		    void *arg, struct gt_err *err)
-{
-	int r;
-
-	pthread_mutex_lock(&s->db_lock);
-	r = tokens_locked(s, fn, arg, err);
-	pthread_mutex_unlock(&s->db_lock);
-	return r;
-}
-
 /* ---- what is queued ------------------------------------------------------------------------- */
 
 static void job_queue(struct gt_store *s, struct gt_job *job)

@@ -1,4 +1,4 @@
-/* store/store.h - what must survive a crash: functions, their revisions, tokens, the epoch. SQLite.
+/* store/store.h - what must survive a crash: functions, their revisions, the epoch. SQLite.
  *
  * Writes are queued to one writer thread that commits everything waiting in one transaction: the
  * fsync is the batching window. Completions are handed out by gt_store_poll on the caller's thread;
@@ -33,19 +33,6 @@ uint64_t gt_store_epoch(const struct gt_store *s);
 typedef void gt_store_row_fn(const struct gt_function_row *row, void *arg);
 GT_MUST_USE int gt_store_load(struct gt_store *s, gt_store_row_fn *fn, void *arg,
 			      struct gt_err *err);
-
-/* Tokens are known by their SHA-256 only. Setting an id again replaces it. Both block. */
-struct gt_token_row {
-	char id[GT_NAME_MAX + 1];
-	char sha256_hex[65];
-	char role[16];
-	uint64_t created_ms;
-};
-GT_MUST_USE int gt_store_token_set(struct gt_store *s, const struct gt_token_row *row,
-				   struct gt_err *err);
-GT_MUST_USE int gt_store_tokens(struct gt_store *s,
-				void (*fn)(const struct gt_token_row *row, void *arg), void *arg,
-				struct gt_err *err);
 
 /* The store port of control (control/ports.h): ctx is the struct gt_store. Rows are copied; done is
  * called by gt_store_poll, in the order of the calls; err is NULL on success. */

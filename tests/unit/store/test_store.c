@@ -402,28 +402,6 @@ static void names_a_file_that_is_no_database(void **state)
 	assert_non_null(strstr(err.text, "control/gantry.db"));
 }
 
-static void on_token(const struct gt_token_row *row, void *arg)
-{
-	struct gt_token_row *out = arg;
-
-	*out = *row;
-}
-
-static void keeps_tokens_by_id(void **state)
-{
-	struct world *w = *state;
-	struct gt_token_row t = { .id = "admin", .sha256_hex = "aa", .role = "admin" }, got = { 0 };
-
-	assert_int_equal(gt_store_token_set(w->store, &t, NULL), 0);
-	gt_strcopy(t.sha256_hex, sizeof(t.sha256_hex), "bb");
-	t.created_ms = 7;
-	assert_int_equal(gt_store_token_set(w->store, &t, NULL), 0);
-	reopen(w, 0);
-	assert_int_equal(gt_store_tokens(w->store, on_token, &got, NULL), 0);
-	assert_string_equal(got.sha256_hex, "bb");
-	assert_int_equal(got.created_ms, 7);
-}
-
 /* As root we can take a user's right to search the parents away; the path is relative to survive
  * it. */
 static void opens_below_parents_it_may_not_search(void **state)
@@ -472,7 +450,6 @@ int main(void)
 		t(kill_loses_nothing_acknowledged),
 		t(refuses_a_database_of_a_newer_program),
 		t(names_a_file_that_is_no_database),
-		t(keeps_tokens_by_id),
 		t(opens_below_parents_it_may_not_search),
 	};
 
