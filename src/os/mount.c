@@ -2,15 +2,52 @@
 #include <gantry/os/os.h>
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* Not through any link: -1 and ELOOP if there is one. */
+static int open_plain(const char *path)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS };
+
+	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+}
+
+/* "/lib/x" where /lib is a link to usr/lib becomes "/usr/lib/x". */
+static bool follow_first(const char *path, char *out, size_t size)
+{
+	char first[NAME_MAX + 2], to[PATH_MAX];
+	size_t len = 1 + strcspn(path + 1, "/");
+	ssize_t n;
+
+	if (len >= sizeof(first))
+		return false;
+	memcpy(first, path, len);
+	first[len] = '\0';
+	n = readlink(first, to, sizeof(to) - 1);
+	if (n <= 0)
+		return false;
+	to[n] = '\0';
+	return snprintf(out, size, "%s%s%s", to[0] == '/' ? "" : "/", to, path + len) < (int)size;
+}
 
 int gt_os_path_open(const char *path, int *ret, struct gt_err *err)
 {
-	int fd = open(path, O_PATH | O_CLOEXEC);
+	char other[PATH_MAX];
+	int fd = open_plain(path);
 
+	if (fd < 0 && errno == ELOOP) {
+		if (path[0] == '/' && follow_first(path, other, sizeof(other)))
+			fd = open_plain(other);
+		else
+			errno = ELOOP;
+	}
 	if (fd < 0)
 		return gt_err_errno(err, errno, "open %s", path);
 	*ret = fd;

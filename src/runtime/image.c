@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -46,15 +47,28 @@ static int tree_take(struct gt_runtime *rt, int at, const char *name, uint64_t a
 	return 0;
 }
 
+static int refuse_path(const char *path, const char *cause, int code, struct gt_err *err)
+{
+	char real[PATH_MAX];
+
+	if (code != ELOOP || !realpath(path, real))
+		return gt_err_set(err, code, cause, "%s can not be opened on the node: %s", path,
+				  strerror(code));
+	return gt_err_set(err, code, cause,
+			  "%s goes through a symbolic link, which a program that may write there "
+			  "could turn elsewhere; if it is right, write %s",
+			  path, real);
+}
+
 static int path_take(struct gt_runtime *rt, const char *path, const char *cause, int *ret,
 		     struct stat *st, struct gt_err *err)
 {
 	char real[PATH_MAX];
 	gt_auto(fd) int fd = -EBADF;
+	int r = gt_os_path_open(path, &fd, NULL);
 
-	if (gt_os_path_open(path, &fd, NULL) < 0)
-		return gt_err_set(err, errno, cause, "%s can not be opened on the node: %s", path,
-				  strerror(errno));
+	if (r < 0)
+		return refuse_path(path, cause, -r, err);
 	if (gt_os_fd_path(fd, real, sizeof(real), err) < 0 || fstat(fd, st) < 0)
 		return gt_err_set(err, errno, "sandbox_failed", "%s: %s", path, strerror(errno));
 	if (!path_allowed(rt->allow_host_paths, real))

@@ -217,6 +217,29 @@ def test_volume_that_links_out_of_its_place(gantry, name, tmp_path):
     gantry.call(name)
 
 
+@pytest.mark.parametrize("where", ["volumes", "image"])
+def test_link_that_a_program_put_into_its_volume_mounts_nothing(gantry, name, tmp_path, where):
+    """What a program may write must not decide what of the host the next replica gets to see."""
+    os.chmod(tmp_path, 0o755)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/models").mkdir()
+    (tmp_path / "secret").mkdir()
+    gantry.shell(name, f"mv /shared/models /shared/old; ln -s {tmp_path}/secret /shared/models; "
+                 "exec /usr/bin/python3 -m http.server --bind 127.0.0.1 $PORT",
+                 volumes=[{"host": str(tmp_path / "shared"), "path": "/shared", "readonly": False}])
+    assert gantry.call(name).status == 200
+    assert (tmp_path / "shared/models").is_symlink(), "the program had its chance"
+    gantry.delete(name)
+    models = str(tmp_path / "shared/models")
+    if where == "image":
+        gantry.put(name, {"image": f"dir:{models}", "command": ["/x"], "port": 8000})
+    else:
+        gantry.probe(name, volumes=[{"host": models, "path": "/models"}])
+    reply = gantry.call(name)
+    assert reply.status == 503 and "symbolic link" in reply.json()["detail"], reply
+    assert str(tmp_path / "secret") in reply.json()["detail"]
+
+
 def test_two_functions_do_not_see_each_other(gantry, facts, name):
     gantry.probe(name)
     other = gantry.ask(name, "/facts")

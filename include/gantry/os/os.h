@@ -47,7 +47,9 @@ int gt_os_ns_open(pid_t pid, const char *name, int *ret, struct gt_err *err); /*
 int gt_os_socket_in(int netns, int home, int *ret, struct gt_err *err);
 
 /* ---- mounts ---- */
-/* Only a name for the file or directory, without any right on it; links are followed. */
+/* Only a name for the file or directory, without any right on it. Symbolic links are followed in
+ * the root directory only (/lib); elsewhere they are -ELOOP: a program with a writable volume
+ * could have put one there to get at something else. */
 int gt_os_path_open(const char *path, int *ret, struct gt_err *err);
 /* A private, unattached copy of what is mounted at a descriptor (not of mounts below it). */
 int gt_os_tree_open(int at, int *ret, struct gt_err *err);

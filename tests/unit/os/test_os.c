@@ -190,6 +190,13 @@ static void trees_know_their_path(void **state)
 	gt_close(tree);
 	gt_close(at);
 	assert_int_equal(gt_os_path_open("/nowhere", &at, &err), -ENOENT);
+	/* Only a link that stands in the root directory is followed. */
+	assert_int_equal(gt_os_path_open("/proc/self/cwd", &at, &err), -ELOOP);
+	assert_int_equal(gt_os_path_open("/proc/self/status", &at, &err), -ELOOP);
+	if (readlink("/lib", path, sizeof(path)) > 0) {
+		assert_int_equal(gt_os_path_open("/lib", &at, &err), 0);
+		gt_close(at);
+	}
 }
 
 int main(void)
