@@ -90,8 +90,10 @@ class Crun:
                         time.sleep(0.0002)
 
         begin = time.perf_counter()
-        proc = subprocess.Popen([*self.base, "run", "--pid-file", str(pid_file), "-b", str(self.dir), name],
-                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # Not /dev/null: crun gives its standard streams to the container's root, the host's device too.
+        with open(self.dir / "stdio", "w+b") as stdio:
+            proc = subprocess.Popen([*self.base, "run", "--pid-file", str(pid_file), "-b", str(self.dir), name],
+                                    stdin=stdio, stdout=stdio, stderr=subprocess.PIPE)
         while not (pid_file.exists() and (text := pid_file.read_text())):
             if proc.poll() is not None:
                 raise AssertionError(f"crun: {proc.stderr.read().decode()}")
