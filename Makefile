@@ -249,7 +249,7 @@ uninstall:		## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/gantryd.service
 
 clean:			## remove build/
-	rm -rf build
+	rm -rf build 2>/dev/null || sudo rm -rf build # the demo's daemon is root's
 
 opts:			## the flags in use
 	@printf '%s\n' 'CC     $(CC)' 'FLAGS  $(subst ','\'',$(FLAGS))' 'LIBS   $(LIBS)' 'O      $(O)'

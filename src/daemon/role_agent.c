@@ -7,6 +7,8 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 	const struct gt_config *c = &env->config;
 	const struct gt_agent_config config = {
 		.state_dir = c->state,
+		/* From the working directory: a socket's address has room for 107 bytes. */
+		.link_path = "run/link.sock",
 		.node = c->node,
 		.agent_fd = env->fds[GT_FD_AGENT],
 		.dial_fd = env->fds[GT_FD_DIAL],

@@ -223,6 +223,11 @@ static unsigned free_instance(const struct supervisor *sup, enum gt_role_id id)
 	return n;
 }
 
+static uid_t role_uid(const struct supervisor *sup, enum gt_role_id id)
+{
+	return id == GT_PROC_GATEWAY && !sup->config.user[0] ? sup->uid + 1 : sup->uid;
+}
+
 static int role_spawn(struct role *role, struct gt_err *err)
 {
 	struct supervisor *sup = role->sup;
@@ -232,7 +237,7 @@ static int role_spawn(struct role *role, struct gt_err *err)
 				  .instance = free_instance(sup, role->id),
 				  .config = &sup->config,
 				  .token_sha256 = sup->token_sha256,
-				  .uid = sup->uid,
+				  .uid = role_uid(sup, role->id),
 				  .gid = sup->gid };
 
 	if (!child)

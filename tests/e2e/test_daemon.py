@@ -45,6 +45,9 @@ def test_roles_are_direct_children_and_only_the_agent_is_root(gantry):
         assert int(proc_status(pid, "CapEff")[0], 16) == 0
         assert proc_status(pid, "NoNewPrivs") == ["1"]
     assert proc_status(roles["agent"], "Uid")[0] == "0"
+    control, gateway = (proc_status(roles[role], "Uid")[0] for role in ("control", "gateway"))
+    assert control != gateway, "what parses strangers' bytes must not be able to read the store"
+    assert os.stat(gantry.state / "control").st_uid == int(control)
 
 
 def test_state_is_closed_to_others(gantry):
@@ -52,6 +55,15 @@ def test_state_is_closed_to_others(gantry):
     for path in ("admin.token", "control", "agent", "run"):
         assert not stat.S_IMODE(os.stat(gantry.state / path).st_mode) & 0o007, path
     assert os.stat(gantry.state / "agent").st_uid == 0
+
+
+def test_state_directory_may_have_a_long_name(own, tmp_path):
+    """Longer than the address of a Unix socket can be."""
+    state = tmp_path / ("long" * 25) / ("name" * 25)
+    state.parent.mkdir()
+    daemon = own(state=state)
+    daemon.echo("far")
+    assert daemon.call("far", timeout=10).status == 200
 
 
 def test_second_daemon_on_the_same_state_is_refused(gantry):
