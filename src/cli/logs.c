@@ -59,6 +59,20 @@ static bool print_line(struct gt_cli *cli, const struct gt_value *l, void *arg G
 	return true;
 }
 
+/* What is followed has no end of its own: an end is a loss, never a success. */
+static enum gt_exit follow(struct gt_cli *cli, const char *path, gt_item_fn *fn)
+{
+	enum gt_exit code = gt_cli_stream(cli, path, fn, NULL);
+	struct gt_err err;
+
+	if (code != GT_EXIT_DONE)
+		return code;
+	gt_err_set(&err, EPIPE, "stream_ended",
+		   "the daemon ended the stream; follow again to see what comes");
+	gt_cli_fail(cli, &err);
+	return GT_EXIT_FAILED;
+}
+
 /* "10m" or a time; the daemon's clock decides what it means. */
 static bool since_ok(const char *since)
 {
@@ -95,12 +109,13 @@ static enum gt_exit run_logs(struct gt_cli *cli)
 				    "2026-11-23T18:40:00Z");
 	if (add_tail(cli, since ? NULL : "100", GT_LOG_TAIL_MAX, &path) != GT_EXIT_DONE)
 		return GT_EXIT_USAGE;
-	if (gt_args_has(&cli->args, "follow"))
-		gt_query_add(&path, "follow", "1");
 	for (size_t i = 0; i < GT_LEN(same); i++)
 		if (gt_args_has(&cli->args, same[i]))
 			gt_query_add(&path, same[i], gt_args_get(&cli->args, same[i]));
-	return gt_cli_stream(cli, gt_buf_str(&path), print_line, NULL);
+	if (!gt_args_has(&cli->args, "follow"))
+		return gt_cli_stream(cli, gt_buf_str(&path), print_line, NULL);
+	gt_query_add(&path, "follow", "1");
+	return follow(cli, gt_buf_str(&path), print_line);
 }
 
 static const struct gt_flag logs_flags[] = {
@@ -163,7 +178,7 @@ static enum gt_exit run_events(struct gt_cli *cli)
 	if (!gt_args_has(&cli->args, "follow"))
 		return gt_cli_list(cli, gt_buf_str(&path), print_event, NULL);
 	gt_query_add(&path, "follow", "1");
-	return gt_cli_stream(cli, gt_buf_str(&path), print_event, NULL);
+	return follow(cli, gt_buf_str(&path), print_event);
 }
 
 static const struct gt_flag events_flags[] = {

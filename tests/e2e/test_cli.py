@@ -162,6 +162,17 @@ def test_logs_follow_until_interrupted(cli, gantry, name):
         assert proc.wait(5 * SLOW) == 130
 
 
+def test_logs_follow_that_breaks_off_is_no_success(cli, gantry, name):
+    gantry.shell(name, "echo here; sleep 60", scale={"min": 1})
+    until(lambda: "here" in cli("logs", name).stdout, "history")
+    with subprocess.Popen([str(BIN / "gantry"), "logs", name, "-f", "--plain"], env=cli.env, cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as proc:
+        assert proc.stdout.readline() == "here\n"
+        os.kill(gantry.roles()["agent"], signal.SIGKILL)
+        assert proc.wait(10 * SLOW) == 1
+        assert "follow again" in proc.stderr.read()
+
+
 def test_events_tell_the_story(cli, name, spec_file):
     cli("deploy", spec_file(echo_spec()))
     cli("call", name)
