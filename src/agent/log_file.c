@@ -116,10 +116,15 @@ static uint64_t last_seq_in(int dir, const char *path)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return 0;
+	bool cut = st.st_size > LAST_READ;
 	text = gt_alloc(LAST_READ + 1);
-	n = pread(fd, text, LAST_READ, st.st_size > LAST_READ ? st.st_size - LAST_READ : 0);
-	for (char *at = text, *end; n > 0 && (end = strchr(at, '\n')); at = end + 1) {
-		if (gt_log_line_parse(at, (size_t)(end - at), &line))
+	n = pread(fd, text, LAST_READ, cut ? st.st_size - LAST_READ : 0);
+	/* Lines hold what a program printed: NULs, and in the middle of one a false beginning. */
+	const char *at = text, *end = n > 0 ? text + n : text, *stop;
+	if (cut)
+		at = (stop = memchr(at, '\n', (size_t)(end - at))) ? stop + 1 : end;
+	for (; (stop = memchr(at, '\n', (size_t)(end - at))); at = stop + 1) {
+		if (gt_log_line_parse(at, (size_t)(stop - at), &line))
 			seq = GT_MAX(seq, line.seq);
 	}
 	return seq;

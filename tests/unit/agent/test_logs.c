@@ -265,6 +265,38 @@ static void followers_hear_each_line_once(void **state)
 	end_log(w);
 }
 
+static void numbers_go_on_after_strange_bytes(void **state)
+{
+	static const char line[] = "a\0b\n", false_start[] = "99999999 1 o 1 x";
+	struct world *w = *state;
+	char fill[512];
+	uint64_t seq;
+
+	open_log(w, ID("01"), 1 << 20);
+	assert_int_equal(write(w->in[LOG_STDOUT], line, 4), 4);
+	assert_int_equal(write(w->in[LOG_STDOUT], line, 4), 4);
+	gt_log_drain(&w->log);
+	seq = w->log.seq;
+	end_log(w);
+	open_log(w, ID("01"), 1 << 20);
+	assert_int_equal(w->log.seq, seq);
+	/* Wherever the end that is read begins, it never begins with the program's own number. */
+	memset(fill, 'x', sizeof(fill));
+	for (size_t at = 0; at + sizeof(false_start) < sizeof(fill); at += strlen(false_start))
+		memcpy(fill + at, false_start, strlen(false_start));
+	for (int i = 0; i < 400; i++) {
+		assert_int_equal(write(w->in[LOG_STDOUT], fill, sizeof(fill)), sizeof(fill));
+		gt_log_drain(&w->log);
+	}
+	assert_int_equal(write(w->in[LOG_STDOUT], "\n", 1), 1);
+	gt_log_drain(&w->log);
+	seq = w->log.seq;
+	end_log(w);
+	open_log(w, ID("01"), 1 << 20);
+	assert_int_equal(w->log.seq, seq);
+	end_log(w);
+}
+
 static void strange_bytes_do_no_harm(void **state)
 {
 	struct world *w = *state;
@@ -298,7 +330,7 @@ int main(void)
 		T(long_lines_are_cut),        T(the_newest_stay_within_the_limit),
 		T(old_files_make_room),       T(many_short_lines_keep_the_limit_too),
 		T(the_tail_is_what_was_last), T(followers_hear_each_line_once),
-		T(strange_bytes_do_no_harm),
+		T(strange_bytes_do_no_harm),  T(numbers_go_on_after_strange_bytes),
 	};
 
 	return cmocka_run_group_tests_name("logs", tests, NULL, NULL);
