@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <gantry/base/cleanup.h>
+#include <gantry/base/units.h>
 
 #define BACKLOG 4096
 
@@ -17,8 +18,10 @@ static int split(const char *addr, char *host, size_t size, const char **port, s
 {
 	const char *colon = strrchr(addr, ':');
 	size_t n = colon ? (size_t)(colon - addr) : 0;
+	uint64_t number;
 
-	if (!colon || n == 0 || n >= size)
+	/* getaddrinfo() would take a port above 65535 modulo 65536. */
+	if (!colon || n == 0 || n >= size || gt_parse_u64(colon + 1, UINT16_MAX, &number) < 0)
 		return gt_err_set(
 			err, EINVAL, "bad_config",
 			"listen: \"%s\" is no ADDR:PORT like 127.0.0.1:8080 or [::1]:8080", addr);

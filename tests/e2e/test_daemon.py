@@ -91,7 +91,9 @@ def test_start_that_can_not_succeed_ends_and_says_why(tmp_path):
 
 
 def test_bad_usage_is_explained(tmp_path):
-    for words in (["run", "--nonsense"], ["nonsense"], ["run", "--listen", "nowhere", "--state", tmp_path]):
+    for words in (["run", "--nonsense"], ["nonsense"], ["run", "--listen", "nowhere", "--state", tmp_path],
+                  ["run", "--listen", "127.0.0.1:99999", "--state", tmp_path],
+                  ["run", "--listen", "127.0.0.1:", "--state", tmp_path]):
         r = subprocess.run([BIN / "gantryd", *words], capture_output=True, text=True, timeout=20, check=False)
         assert r.returncode != 0 and r.stderr.strip(), words
 
