@@ -125,6 +125,8 @@ static int rules_by_argument(scmp_filter_ctx ctx, struct gt_err *err)
 		{ "socket",
 		  2,
 		  { SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE) } },
+		/* One's own only: process 1 must keep the limits it writes the end down with. */
+		{ "prlimit64", 1, { SCMP_A0(SCMP_CMP_EQ, 0) } },
 		{ "socketpair", 1, { SCMP_A0(SCMP_CMP_EQ, AF_UNIX) } },
 		{ "personality", 1, { SCMP_A0(SCMP_CMP_EQ, 0) } },
 		{ "personality", 1, { SCMP_A0(SCMP_CMP_EQ, PERSONALITY_QUERY) } },

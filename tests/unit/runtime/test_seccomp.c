@@ -75,6 +75,8 @@ static void verdicts(void **state)
 		{ SYS_perf_event_open, { 0 }, EPERM },
 		{ SYS_userfaultfd, { 0 }, EPERM },
 		{ SYS_io_uring_setup, { 1, 0 }, ENOSYS },
+		{ SYS_prlimit64, { 1, 1, 0, 0 }, ENOSYS }, /* of process 1 */
+		{ SYS_prlimit64, { 0, 1, 0, 0 }, 0 },
 		{ SYS_open_by_handle_at, { 0 }, EPERM },
 		{ SYS_init_module, { 0 }, EPERM },
 		{ SYS_personality, { 0xffffffff }, 0 },
