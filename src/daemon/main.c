@@ -106,6 +106,12 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
 				  c->node);
+	if (c->subid_base < 65536)
+		return gt_err_set(
+			err, EINVAL, "bad_config",
+			"subid_base: %llu would give containers the ids of the host's own users; "
+			"65536 is the least",
+			(unsigned long long)c->subid_base);
 	if (o->has_log_level)
 		c->log_level = o->log_level;
 	return 0;

@@ -29,10 +29,10 @@ extern const char *const gt_role_fd_names[GT_FD_N];
 #define GT_ENV_SUPERVISOR "GANTRY_SUPERVISOR" /* its pid */
 #define GT_ENV_INSTANCE   "GANTRY_INSTANCE"   /* 1; another number while a replaced process ends */
 
-/* Ids when no user is configured, of the range for transient system users: control's, and the
+/* Ids when no user is configured, below systemd's range for transient users: control's, and the
  * group of both; the gateway, which parses strangers' bytes, has the next user id and can not read
  * the store. */
-#define GT_DEFAULT_ID 61184
+#define GT_DEFAULT_ID 61180
 
 struct gt_role_env {
 	struct gt_config config;
