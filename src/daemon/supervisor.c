@@ -348,12 +348,7 @@ static void stop(struct supervisor *sup, bool replicas_too)
 	gt_info("stopping: calls in flight may finish within %llu s, replicas %s",
 		(unsigned long long)sup->config.drain_ms / 1000,
 		replicas_too ? "are stopped" : "keep running");
-	gt_notify("STOPPING=1\nSTATUS=draining");
-	sup->stage = STAGE_DRAINING;
-	signal_role(sup, GT_PROC_GATEWAY, SIGTERM);
-	gt_timer_set(sup->loop, &sup->deadline, sup->config.drain_ms + STOP_SLACK_MS, stop_late,
-		     sup);
-	stop_next(sup);
+	stop_begin(sup);
 }
 
 /* ---- reload ---- */
@@ -362,9 +357,8 @@ static void role_replace(struct role *role)
 {
 	struct child *old = role->child;
 
-	if (!old) { /* between two lives: the next one reads the new configuration anyway */
+	if (!old) /* between two lives: the next one reads the new configuration anyway */
 		return;
-	}
 	if (role->id == GT_PROC_GATEWAY) { /* both accept while the old one drains */
 		role->child = NULL;
 		role_start(role);
