@@ -23,27 +23,8 @@ void gt_view_etag_header(struct gt_request *req, const char *etag)
 
 void gt_view_end(struct gt_json *j, const char *name, const struct gt_end *end)
 {
-	const char *log = end->log_tail;
-
 	gt_json_object(j, name);
-	if (end->cause[0])
-		gt_json_str(j, "cause", end->cause);
-	if (end->text[0])
-		gt_json_str(j, "detail", end->text);
-	if (end->exit_code >= 0)
-		gt_json_i64(j, "exit_code", end->exit_code);
-	if (end->signal)
-		gt_json_i64(j, "signal", end->signal);
-	if (log) {
-		gt_json_array(j, "log");
-		while (*log) {
-			size_t len = strcspn(log, "\n");
-
-			gt_json_strn(j, NULL, log, len);
-			log += len + (log[len] == '\n');
-		}
-		gt_json_close(j, ']');
-	}
+	gt_end_write(j, end, "detail");
 	gt_json_close(j, '}');
 }
 

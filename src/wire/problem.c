@@ -29,12 +29,12 @@ static void write_log(struct gt_json *j, const char *log)
 	gt_json_close(j, ']');
 }
 
-static void write_end(struct gt_json *j, const struct gt_end *end)
+void gt_end_write(struct gt_json *j, const struct gt_end *end, const char *text_name)
 {
 	if (end->cause[0])
 		gt_json_str(j, "cause", end->cause);
 	if (end->text[0])
-		gt_json_str(j, "reason", end->text);
+		gt_json_str(j, text_name, end->text);
 	if (end->exit_code >= 0)
 		gt_json_i64(j, "exit_code", end->exit_code);
 	if (end->signal)
@@ -76,7 +76,7 @@ void gt_problem_write(const struct gt_problem *p, struct gt_buf *out)
 	if (p->limit)
 		gt_json_u64(&j, "limit", p->limit);
 	if (p->end)
-		write_end(&j, p->end);
+		gt_end_write(&j, p->end, "reason");
 	gt_json_close(&j, '}');
 }
 
@@ -107,7 +107,7 @@ void gt_problem_write_openai(const struct gt_problem *p, struct gt_buf *out)
 	gt_json_str(&j, "param", p->path && *p->path ? p->path : NULL);
 	gt_json_str(&j, "code", p->kind->slug);
 	if (p->end)
-		write_end(&j, p->end);
+		gt_end_write(&j, p->end, "reason");
 	gt_json_close(&j, '}');
 	gt_json_close(&j, '}');
 }

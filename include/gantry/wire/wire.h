@@ -37,6 +37,10 @@ void gt_problem_write(const struct gt_problem *p, struct gt_buf *out);
 /* The same refusal in OpenAI's dialect: {"error":{"message","type","param","code"}}. */
 void gt_problem_write_openai(const struct gt_problem *p, struct gt_buf *out);
 
+/* The members of an end (cause, text_name, exit_code, signal, log[]) into the object that is open.
+ */
+void gt_end_write(struct gt_json *j, const struct gt_end *end, const char *text_name);
+
 void gt_event_write(const struct gt_event *e, struct gt_buf *out); /* one object, no newline */
 
 /* Link messages. Watch lines (downward) end in '\n':
