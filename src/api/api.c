@@ -71,11 +71,6 @@ int gt_api_new(const struct gt_api_config *config, struct gt_api **ret, struct g
 	return 0;
 }
 
-void gt_api_quiesce(struct gt_api *api)
-{
-	gt_http_server_quiesce(api->server);
-}
-
 size_t gt_api_active(const struct gt_api *api)
 {
 	return gt_http_server_active(api->server);

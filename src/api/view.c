@@ -1,6 +1,4 @@
 /* api/view.c - control's views as JSON. */
-#include <string.h>
-
 #include "api_priv.h"
 
 void gt_view_time(struct gt_json *j, const char *name, uint64_t wall_ms)

@@ -272,8 +272,6 @@ static void answer_set(struct gt_request *req, int status, const char *content_t
 	MHD_add_response_header(answer, "X-Request-Id", req->id);
 	LL_FOREACH (req->headers, h)
 		MHD_add_response_header(answer, h->name, h->value);
-	if (req->server->quiesced)
-		MHD_add_response_header(answer, "Connection", "close");
 	req->on_gone = NULL;
 	gt_request_resume(req);
 }

@@ -18,7 +18,6 @@ struct gt_http_server {
 	struct gt_timer timer;  /* what the daemon asked to be run at, or at once after a resume */
 	struct gt_request *requests; /* all in hand */
 	size_t n_requests;
-	bool quiesced;
 };
 
 struct gt_answer_header {

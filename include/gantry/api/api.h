@@ -26,7 +26,6 @@ GT_MUST_USE int gt_api_new(const struct gt_api_config *config, struct gt_api **r
 /* Ends what is open. What control still owes an answer may come later: it goes nowhere. NULL is
  * fine. */
 void gt_api_free(struct gt_api *api);
-void gt_api_quiesce(struct gt_api *api);        /* takes no new connection; answers say close */
 size_t gt_api_active(const struct gt_api *api); /* requests and streams in hand */
 
 /* For control's port of the same name: feeds who follows events or waits for a state. */

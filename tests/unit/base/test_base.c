@@ -1,4 +1,4 @@
-/* test_base.c - allocation, strings, cleanup and undo. */
+/* test_base.c - allocation, strings and cleanup. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <gantry/base/undo.h>
+#include <gantry/base/cleanup.h>
 
 /* Runs fn in a child whose standard error is dropped; true when it did not come
  * back from it: by SIGABRT, or by the exit of a sanitizer that refused the size before we could. */
@@ -132,57 +132,6 @@ static void steal_leaves_null(void **state)
 	free(q);
 }
 
-static char undo_trace[64];
-
-static void undo_step(void *arg)
-{
-	strncat(undo_trace, arg, sizeof(undo_trace) - strlen(undo_trace) - 1);
-}
-
-static void undo_runs_backwards_once(void **state)
-{
-	(void)state;
-	undo_trace[0] = '\0';
-	{
-		gt_auto(undo) struct gt_undo undo = { 0 };
-
-		gt_undo_push(&undo, undo_step, "a");
-		gt_undo_push(&undo, undo_step, "b");
-		gt_undo_push(&undo, undo_step, "c");
-		gt_undo_run(&undo);
-		assert_string_equal(undo_trace, "cba");
-		gt_undo_push(&undo, undo_step, "d");
-	}
-	assert_string_equal(undo_trace, "cbad");
-}
-
-static void undo_disarmed_runs_nothing(void **state)
-{
-	(void)state;
-	undo_trace[0] = '\0';
-	{
-		gt_auto(undo) struct gt_undo undo = { 0 };
-
-		gt_undo_push(&undo, undo_step, "a");
-		gt_undo_disarm(&undo);
-	}
-	assert_string_equal(undo_trace, "");
-}
-
-static void push_too_many(void)
-{
-	struct gt_undo undo = { 0 };
-
-	for (int i = 0; i <= GT_UNDO_MAX; i++)
-		gt_undo_push(&undo, undo_step, "x");
-}
-
-static void undo_is_bounded(void **state)
-{
-	(void)state;
-	assert_true(aborts(push_too_many));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,9 +142,6 @@ int main(void)
 		cmocka_unit_test(comparing_takes_null),
 		cmocka_unit_test(a_descriptor_is_closed_at_the_end_of_its_scope_unless_stolen),
 		cmocka_unit_test(steal_leaves_null),
-		cmocka_unit_test(undo_runs_backwards_once),
-		cmocka_unit_test(undo_disarmed_runs_nothing),
-		cmocka_unit_test(undo_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
