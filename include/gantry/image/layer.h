@@ -1,0 +1,58 @@
+/* image/layer.h - one layer of an image: its archive in, what can be mounted out.
+ *
+ * The writer takes the compressed bytes as they arrive and writes two files: the archive as it is
+ * uncompressed, and an erofs index of it (metadata only, file contents stay in the archive, which
+ * is the index's device 1). Nothing is written but these two files, so it needs no right over
+ * anything else. Whiteouts become what overlayfs understands. Every archive is hostile: entries,
+ * names, sizes, links and depth are bounded, what can not be meant honestly is refused with the
+ * entry's name.
+ *
+ * A writer belongs to one thread at a time. */
+#ifndef GANTRY_IMAGE_LAYER_H
+#define GANTRY_IMAGE_LAYER_H
+
+#include <stdint.h>
+
+#include <gantry/base/err.h>
+#include <gantry/model/ref.h>
+
+enum gt_layer_form { GT_LAYER_TAR, GT_LAYER_GZIP, GT_LAYER_ZSTD, GT_LAYER_FORM_N };
+
+struct gt_layer_limits {
+	uint64_t bytes;   /* uncompressed; 0 = 200 GiB */
+	uint64_t entries; /* 0 = 1,000,000 */
+};
+
+struct gt_layer_result {
+	char diff_id[GT_REF_DIGEST_SIZE]; /* "sha256:..." of the uncompressed archive */
+	uint64_t tar_bytes, index_bytes, entries;
+};
+
+struct gt_layer_writer;
+
+/* tar_fd, index_fd: new empty files, open for reading and writing; stay the caller's. limits may be
+ * NULL. */
+GT_MUST_USE int gt_layer_new(enum gt_layer_form form, int tar_fd, int index_fd,
+			     const struct gt_layer_limits *limits, struct gt_layer_writer **ret,
+			     struct gt_err *err);
+/* Slugs: "image_invalid" for what the archive does wrong, "storage_full" for a full disk. After an
+ * error only gt_layer_free may follow. */
+GT_MUST_USE int gt_layer_feed(struct gt_layer_writer *w, const void *data, size_t len,
+			      struct gt_err *err);
+/* After the last byte: completes the index. */
+GT_MUST_USE int gt_layer_finish(struct gt_layer_writer *w, struct gt_layer_result *ret,
+				struct gt_err *err);
+void gt_layer_free(struct gt_layer_writer *w); /* NULL is fine */
+
+/* The layer as a read-only detached mount (nosuid, nodev), without id mapping. tar_path and
+ * index_path must be absolute. -EOPNOTSUPP when this kernel can not mount erofs from files; slug
+ * "sandbox_failed". */
+GT_MUST_USE int gt_layer_mount(const char *tar_path, const char *index_path, int *ret,
+			       struct gt_err *err);
+
+/* The fallback: unpacks an uncompressed archive that a writer accepted into the empty directory
+ * dir, with the archive's owners shifted by id_base, whiteouts and opaque directories as overlayfs
+ * wants them. As root, but confined: no path resolves outside of dir. */
+GT_MUST_USE int gt_layer_extract(int tar_fd, int dir_fd, uint32_t id_base, struct gt_err *err);
+
+#endif
