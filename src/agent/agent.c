@@ -15,6 +15,7 @@
 #include <gantry/os/os.h>
 
 #include "agent_impl.h"
+#include "images.h"
 
 #define STOP_GRACE_MAX_MS 10000 /* when all of the node is stopped */
 
@@ -126,8 +127,19 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 		.allow_host_image = config->allow_host_image,
 		.allow_host_paths = config->allow_host_paths,
 	};
+	const struct images_config ic = {
+		.uid = config->image_uid,
+		.gid = config->image_gid,
+		.registry_config = config->registry_config,
+		.registry_ca = config->registry_ca,
+		.registry_insecure = config->registry_insecure,
+		.keep_ms = config->image_keep_ms,
+		.disk_percent = config->image_disk_percent,
+	};
 	int r = gt_runtime_new(a->loop, &rc, &a->rt, err);
 
+	if (r == 0)
+		r = gt_images_new(a, &ic, config->state_dir, &a->images, err);
 	if (r < 0)
 		return r;
 	/* Whom the last agent left running; what nobody knows goes. */
@@ -200,6 +212,7 @@ static void tear_down(struct agent *a)
 			gt_replica_leave(r);
 	}
 	gt_http_client_free(a->client);
+	gt_images_free(a->images);
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);

@@ -9,8 +9,9 @@
 
 const struct gt_flag gt_deploy_flags[GT_DEPLOY_FLAGS_N] = {
 	{ "file", 'f', "FILE", "the specification; - reads standard input", false },
-	{ "image", 'i', "IMAGE", "root file system: dir:/PATH, or host: for the host's own",
-	  false },
+	{ "image", 'i', "IMAGE", "REGISTRY/NAME:TAG, bundle:DIGEST, dir:/PATH, or host:", false },
+	{ "base", 0, "IMAGE", "image below a bundle", false },
+	{ "pull", 0, "WHEN", "ask the registry when the image is missing, always or never", false },
 	{ "port", 'p', "PORT", "TCP port that the command listens on", false },
 	{ "env", 'e', "NAME=VALUE", "environment; NAME alone takes its value from here", true },
 	{ "volume", 0, "HOST:PATH", "mount a host path, read-only; HOST:PATH:rw to write", true },
@@ -44,6 +45,8 @@ static const struct {
 	const char *flag, *object, *member;
 	enum kind kind;
 } rows[] = {
+	{ "base", NULL, "base", TEXT },
+	{ "pull", NULL, "pull", TEXT },
 	{ "port", NULL, "port", COUNT },
 	{ "workdir", NULL, "workdir", TEXT },
 	{ "user", NULL, "user", TEXT },

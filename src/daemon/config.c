@@ -33,6 +33,11 @@ static const struct key keys[] = {
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
 	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },
 	{ "agent", "pool", KEY_NUMBER, FIELD(pool), 64 },
+	{ "agent", "registry_config", TEXT(registry_config) },
+	{ "agent", "registry_ca", TEXT(registry_ca) },
+	{ "agent", "registry_insecure", TEXT(registry_insecure) },
+	{ "agent", "image_keep", KEY_DURATION, FIELD(image_keep_ms), 3650 * DAY_MS },
+	{ "agent", "image_disk", KEY_NUMBER, FIELD(image_disk), 100 },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), 4000000000ULL },
 };
 
@@ -47,6 +52,8 @@ void gt_config_defaults(struct gt_config *c)
 	c->drain_ms = 30000;
 	c->allow_host_image = true;
 	c->pool = 2;
+	c->image_keep_ms = 7 * DAY_MS;
+	c->image_disk = 85;
 	c->subid_base = 1879048192; /* 0x70000000: above what useradd and systemd hand out */
 }
 

@@ -22,7 +22,10 @@ struct gt_config {
 	char node[64];                         /* "" = host name */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
 	bool allow_host_image;
-	uint64_t pool;       /* prepared sandboxes */
+	char registry_config[GT_CONFIG_TEXT], registry_ca[GT_CONFIG_TEXT];
+	char registry_insecure[GT_CONFIG_TEXT]; /* ','-separated */
+	uint64_t image_keep_ms, image_disk;     /* percent */
+	uint64_t pool;                          /* prepared sandboxes */
 	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */
 };
 

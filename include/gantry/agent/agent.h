@@ -16,7 +16,13 @@ struct gt_agent_config {
 	unsigned pool;      /* sandboxes staged ahead */
 	uint32_t subid_base; /* 0 = 100000; 65536 host ids from it on belong to replicas */
 	bool allow_host_image;
-	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes */
+	const char *allow_host_paths;  /* ':'-separated prefixes for dir: images and volumes */
+	uint32_t image_uid, image_gid; /* of the process that gets images; not root */
+	const char *registry_config;   /* docker config.json, or NULL = /etc/gantry/registry.json */
+	const char *registry_ca;       /* more CA certificates, or NULL */
+	const char *registry_insecure; /* ','-separated hosts that are spoken to by plain HTTP */
+	uint64_t image_keep_ms;        /* images that nobody uses for so long go; 0 = never */
+	unsigned image_disk_percent;   /* and when the disk is fuller than this; 0 = never */
 };
 
 /* Runs until SIGTERM (replicas go on and are adopted by the next start) or SIGINT (replicas are

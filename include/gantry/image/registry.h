@@ -11,7 +11,7 @@
 
 #include <gantry/base/err.h>
 #include <gantry/image/layer.h>
-#include <gantry/model/ref.h>
+#include <gantry/model/image.h>
 
 struct gt_registry;
 
@@ -30,8 +30,6 @@ struct gt_registry_config {
 GT_MUST_USE int gt_registry_new(const struct gt_registry_config *config, struct gt_registry **ret,
 				struct gt_err *err);
 void gt_registry_free(struct gt_registry *r); /* no call may be running; NULL is fine */
-
-#define GT_IMAGE_LAYERS_MAX 128
 
 struct gt_blob {
 	char digest[GT_REF_DIGEST_SIZE];

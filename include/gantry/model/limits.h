@@ -23,6 +23,8 @@
 #define GT_LOG_TAIL_MAX   10000
 #define GT_FAIL_LOG_LINES 10 /* last log lines carried in a start error */
 
+#define GT_BUNDLE_PIECE_MAX (8 << 20) /* body of PUT /v1/bundles/{digest} */
+
 #define GT_DEFAULT_CPU_MILLI        0 /* 0 = no cpu limit */
 #define GT_DEFAULT_MEMORY_BYTES     (512ULL << 20)
 #define GT_DEFAULT_PIDS             1024
