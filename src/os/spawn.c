@@ -43,14 +43,13 @@ static long clone3_on_stack(struct clone_args *args, struct spawn_call *call)
 			 "hlt\n\t"
 			 "1:"
 			 : "=a"(ret)
-			 : "a"(SYS_clone3), "D"(args), "S"(sizeof(*args)), [call] "r"(child_call),
-			   [fn] "r"(child_fn)
+			 : "a"(SYS_clone3), "D"(args),
+			   "S"(sizeof(*args)), [call] "r"(child_call), [fn] "r"(child_fn)
 			 : "rcx", "r11", "memory", "cc");
 	return ret;
 }
 
-int gt_os_spawn(const struct gt_os_spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
-		struct gt_err *err)
+int gt_os_spawn(const struct gt_os_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struct gt_err *err)
 {
 	_Alignas(16) unsigned char stack[STACK_SIZE];
 	struct spawn_call call = { spawn->fn, spawn->arg };

@@ -129,9 +129,8 @@ static void user_failure(const struct plan *p, const struct gt_init_answer *a, s
 		len = (int)strlen(user);
 	}
 	if (a->code == ENOENT)
-		gt_err_set(err, a->code, "exec_failed",
-			   "%s \"%.*s\" is not in %s of the image %s", group ? "group" : "user",
-			   len, user, file, p->image);
+		gt_err_set(err, a->code, "exec_failed", "%s \"%.*s\" is not in %s of the image %s",
+			   group ? "group" : "user", len, user, file, p->image);
 	else
 		gt_err_set(err, a->code, "exec_failed",
 			   "%s \"%.*s\": %s of the image %s can not be used: %s",

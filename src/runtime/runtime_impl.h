@@ -74,8 +74,8 @@ struct gt_runtime {
 	struct hot *hots;
 	struct gt_timer pump, refill, cool;
 	uint64_t sandbox_n;
-	uint64_t demand_ns; /* when `demand` was true */
-	unsigned demand;    /* starts that took a sandbox from the pool, fading with time */
+	uint64_t demand_ns;  /* when `demand` was true */
+	unsigned demand;     /* starts that took a sandbox from the pool, fading with time */
 	bool staging_failed; /* the last try: go slowly */
 	struct gt_err staging_err;
 };
@@ -89,8 +89,8 @@ int gt_sandbox_go(struct sandbox *box, const struct gt_container *c, struct gt_e
 struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_container_where *where,
 				 int pidfd, struct gt_err *err);
 void gt_sandbox_kill(struct sandbox *box);
-void gt_sandbox_drop(struct sandbox *box);   /* one that waits for somebody: ends it */
-void gt_sandbox_forget(struct sandbox *box); /* frees the memory, touches no process */
+void gt_sandbox_drop(struct sandbox *box);          /* one that waits for somebody: ends it */
+void gt_sandbox_forget(struct sandbox *box);        /* frees the memory, touches no process */
 bool gt_sandbox_is_idle(const struct sandbox *box); /* waits for somebody, or will */
 const char *gt_init_step_text(uint32_t step);
 
@@ -105,7 +105,8 @@ void gt_pool_staged(struct gt_runtime *rt,
 		    const struct gt_err *failed); /* NULL: one more is staged */
 
 /* hot.c */
-/* The sandbox prepared for exactly this plan, or NULL. One for an older plan of the function ends. */
+/* The sandbox prepared for exactly this plan, or NULL. One for an older plan of the function ends.
+ */
 struct sandbox *gt_hot_take(struct gt_runtime *rt, const struct plan *p);
 void gt_hot_keep(struct gt_runtime *rt, struct plan *p); /* was started; takes the plan */
 void gt_hot_on_lost(struct sandbox *box, const struct gt_err *why); /* why NULL: it died */

@@ -123,10 +123,11 @@ static int user_read(const struct gt_field *f, const json_t *js, const struct gt
 	if (has_group)
 		ok = ok && user_part(text + len + 1, strlen(text + len + 1), group);
 	if (!ok)
-		return gt_refuse_at(err, at,
-				    "\"%.100s\" is no user; write \"1000\", \"1000:1000\", \"name\" or"
-				    " \"name:group\", with numbers up to %d and names of the image",
-				    text, GT_USER_ID_MAX);
+		return gt_refuse_at(
+			err, at,
+			"\"%.100s\" is no user; write \"1000\", \"1000:1000\", \"name\" or"
+			" \"name:group\", with numbers up to %d and names of the image",
+			text, GT_USER_ID_MAX);
 	if (has_group)
 		spec->user = gt_asprintf("%s:%s", user, group);
 	else if (user[strspn(user, "0123456789")] == '\0')

@@ -19,8 +19,8 @@
 struct gt_runtime;
 struct gt_container;
 
-#define GT_RUNTIME_ID_BASE  100000
-#define GT_RUNTIME_ID_COUNT 65536
+#define GT_RUNTIME_ID_BASE    100000
+#define GT_RUNTIME_ID_COUNT   65536
 #define GT_RUNTIME_LAYERS_MAX 128
 
 struct gt_runtime_config {

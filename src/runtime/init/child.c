@@ -115,8 +115,7 @@ static void give_fifo(int fd, const struct init_user *user)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 ||
-	    (S_ISFIFO(st.st_mode) && fchown(fd, user->uid, user->gid) < 0))
+	if (fstat(fd, &st) < 0 || (S_ISFIFO(st.st_mode) && fchown(fd, user->uid, user->gid) < 0))
 		child_fail(GT_INIT_STEP_STDIO, errno, 0);
 }
 

@@ -101,9 +101,8 @@ static int overlay_of_paths(const struct init_prepare *p)
 	for (unsigned i = 0; i < p->head.n_layers; i++) {
 		int n = snprintf(path, sizeof(path), "lower/%u", i);
 
-		if (mkdir(path, 0755) < 0 ||
-		    move_mount(p->fds[GT_INIT_FD_LAYERS + i], "", AT_FDCWD, path,
-			       MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		if (mkdir(path, 0755) < 0 || move_mount(p->fds[GT_INIT_FD_LAYERS + i], "", AT_FDCWD,
+							path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 			init_fail(GT_INIT_STEP_OVERLAY, errno, 1);
 		if (i > 0)
 			options[len++] = ':';
