@@ -51,7 +51,10 @@ struct gt_spec {
 	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
 			  image's, found out when it is deployed */
 	char *workdir; /* "/" gives way to what the image says */
-	uint32_t uid, gid; /* inside the container; "user": "1000" or "1000:1000"; default 0 */
+	/* "7:8", "name", "name:8", "name:group", names as the image's files have them; NULL: the
+	 * image's own, or "0:0". A number without a group, which only an image's configuration can
+	 * hold, has the group of its entry, or 0. */
+	char *user;
 	struct gt_env *env;
 	size_t n_env;
 	struct gt_volume *volumes;
