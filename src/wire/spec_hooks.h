@@ -9,7 +9,7 @@
 #define GT_CPU_MILLI_MAX   1024000
 
 extern const struct gt_field_hooks gt_cpu_hooks;         /* 0.5 or "500m"; uint32_t of 1/1000 */
-extern const struct gt_field_hooks gt_user_hooks;        /* "1000" or "1000:1000" */
+extern const struct gt_field_hooks gt_user_hooks;        /* "1000", "1000:1000", "web:www" */
 extern const struct gt_field_hooks gt_env_hooks;         /* {"NAME": "value"} */
 extern const struct gt_field_hooks gt_concurrency_hooks; /* 16 or {"target": 8, "max": 16} */
 
