@@ -29,7 +29,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 def content():
     """Files of very different sizes, always the same: each half noise and half words."""
     rnd = random.Random(LAYER_SEED)
-    words = [rnd.randbytes(rnd.randint(2, 10)).hex().encode() for _ in range(4096)]
+    words = [rnd.randbytes(rnd.randint(2, 10)).hex().encode() for _ in range(512)]
     text = b" ".join(rnd.choices(words, k=1 << 20))
     weights = [rnd.lognormvariate(0, 1.5) for _ in range(FILES)]
     for i, weight in enumerate(weights):
@@ -152,6 +152,7 @@ def pull_peer(image, peer, folder):
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     took = (time.perf_counter() - begin) * 1000
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    (place / "bundle").chmod(0o755)
     spec = json.loads((place / "bundle/config.json").read_text())
     harden(spec, ["/stamp"], ARCH_ALL)
     (place / "bundle/config.json").write_text(json.dumps(spec))

@@ -22,8 +22,9 @@ class Bench:
     """One running measuring program. A command is a line of words; so is its answer."""
 
     def __init__(self, side, folder):
+        # A group of its own: on Ctrl-C it ends as always, by the end of its input, and cleans up.
         self.proc = subprocess.Popen([FOLDER / "bench", side, folder], stdin=subprocess.PIPE,
-                                     stdout=subprocess.PIPE, text=True, bufsize=1)
+                                     stdout=subprocess.PIPE, text=True, bufsize=1, process_group=0)
         self.side, self.folder = side, folder
 
     def ask(self, *words):

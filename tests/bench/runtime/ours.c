@@ -320,6 +320,17 @@ static void runtime_end(struct runtime *r)
 	free(r);
 }
 
+/* After an error: what runs is not ours to leave behind. */
+static void give_up(void)
+{
+	for (size_t i = 0; i < ours.n_runtimes; i++) {
+		struct gt_err err;
+
+		if (gt_runtime_cleanup(ours.runtimes[i]->dir, &err) < 0)
+			fprintf(stderr, "bench: %s\n", err.text);
+	}
+}
+
 int bench_ours(int argc, char **argv)
 {
 	static const struct bench_command commands[] = {
@@ -332,13 +343,14 @@ int bench_ours(int argc, char **argv)
 	ours.dir = argv[2];
 	snprintf(ours.rootfs, sizeof(ours.rootfs), "%s/rootfs", argv[2]);
 	bench_pipe(ours.out);
+	atexit(give_up);
 	if (gt_loop_new(&ours.loop, &err) < 0 ||
 	    gt_loop_watch(ours.loop, ours.out[0], GT_EV_READ, on_output, NULL, &ours.watch, &err) <
 		    0)
 		bench_die("loop: %s", err.text);
 	bench_serve(commands, GT_LEN(commands));
-	for (size_t i = 0; i < ours.n_runtimes; i++)
-		runtime_end(ours.runtimes[i]);
+	while (ours.n_runtimes > 0)
+		runtime_end(ours.runtimes[--ours.n_runtimes]);
 	gt_watch_close(ours.watch);
 	gt_loop_free(ours.loop);
 	return 0;
