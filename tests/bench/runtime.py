@@ -19,7 +19,8 @@ CYCLES = int(os.environ.get("CYCLES", "10000"))
 BURST_MS = int(os.environ.get("BURST_MS", "3000"))
 SEED = int(os.environ.get("SEED", str(random.SystemRandom().randrange(1 << 32))))
 WARM_UP = 5
-POOL = 2  # as the daemon has it
+# Sandboxes staged always, at most, and functions with one prepared; the last as the daemon has it.
+RUNTIMES = {"cold": (0, 0, 0), "pools": (2, 2, 0), "staged": (2, 2, 1), "burst": (2, 16, 16)}
 WIDTHS = (1, 2, 4, 8)
 LIVE = 200
 BEGIN = time.monotonic()
@@ -57,14 +58,15 @@ class Samples:
 
 # ---- R1: start to the program's first instruction ----
 
-OURS = {"cold": ("R1a", "nothing prepared", 0.18), "pools": ("R1b", "from the generic pool", 0.06),
-        "staged": ("R1c", "prepared for this function", 0.03)}
+# Variant: id, what it is, goal, and how such a start calls itself (enum gt_start_kind).
+OURS = {"cold": ("R1a", "nothing prepared", 0.18, 0), "pools": ("R1b", "from the generic pool", 0.06, 1),
+        "staged": ("R1c", "prepared for this function", 0.03, 2)}
 
 
-def start_ours(ours, variant, n):
-    # A function that was never started before has nothing prepared for it.
-    words = {"cold": ("cold", f"f{n}"), "pools": ("pools", f"f{n}"), "staged": ("pools", "again")}
-    return ours.ask("start", *words[variant])
+def start_ours(ours, runtime, function, kind):
+    answer = ours.ask("start", runtime, function)
+    assert answer[3] == kind, f"a start in {runtime} was of kind {answer[3]}, not {kind}"
+    return answer
 
 
 def starts(rnd, ours, peer):
@@ -73,13 +75,15 @@ def starts(rnd, ours, peer):
         order = list(samples)
         rnd.shuffle(order)
         for variant in order:
-            answer = start_ours(ours, variant, n) if variant in OURS else peer.ask("start", variant)
+            # The first of a function has nothing prepared for it: it belongs to the warm-up.
+            answer = (start_ours(ours, variant, "same", OURS[variant][3] if n else min(OURS[variant][3], 1))
+                      if variant in OURS else peer.ask("start", variant))
             if n >= WARM_UP:
                 samples[variant].add(answer)
         if n % 50 == 49:
             progress(f"R1: {n + 1} rounds")
     rows = []
-    for variant, (id, what, goal) in OURS.items():
+    for variant, (id, what, goal, _) in OURS.items():
         mine = samples[variant]
         rows.append(mine.row(id, f"start to first instruction, {what}", samples["crun"], goal))
         rows += [mine.row(f"{id}.{k}", f"the same against {PEERS[k]}", samples[k]) for k in PEERS if k != "crun"]
@@ -122,7 +126,7 @@ def beside_others(ours):
         live = (0, LIVE)[part % 2]
         ours.ask("live", "pools", live)
         for n in range(ROUNDS // 2 + WARM_UP):
-            answer = ours.ask("start", "pools", f"b{part}-{n}")
+            answer = start_ours(ours, "pools", "beside", OURS["pools"][3])
             if n >= WARM_UP:
                 samples[live].add(answer)
         progress(f"R3: {ROUNDS // 2} starts beside {live}")
@@ -169,10 +173,10 @@ NETNS_SLACK = 64  # objects that the kernel's slabs keep, a processor and a half
 
 def growth(ours):
     pid = ours.proc.pid
-    ours.ask("burst", "burst", 4, 1000, 10**6)
+    ours.ask("burst", "staged", 4, 1000, 10**6)
     before, memory, nets = traces(pid), pss_kib(pid), net_namespaces()
     for part in range(4):
-        ours.ask("burst", "burst", 4, CYCLES // 4, 10**6)
+        ours.ask("burst", "staged", 4, CYCLES // 4, 10**6)
         progress(f"R5: {(part + 1) * CYCLES // 4} cycles")
     with contextlib.suppress(AssertionError):
         until(lambda: net_namespaces() <= nets + NETNS_SLACK, "the kernel has freed the namespaces", 30)
@@ -222,8 +226,8 @@ def main():
         stack.callback(peer.close)
         stack.callback(ours.close)
         ours.ask("filter", folder.path / "filter")
-        for name, pool in {"cold": 0, "pools": POOL, "burst": POOL}.items():
-            ours.ask("open", name, pool)
+        for name, sizes in RUNTIMES.items():
+            ours.ask("open", name, *sizes)
         peer.ask("tool", "crun", "-", *folder.crun("crun", ARCH_ALL))
         peer.ask("tool", "crun_native", "-", *folder.crun("crun_native", ARCH_NATIVE))
         peer.ask("tool", "bwrap", folder.path / "filter", *bwrap_words(folder.path / "rootfs"))

@@ -184,11 +184,15 @@ static void slot_end(struct slot *slot)
 
 /* ---- commands ---- */
 
-/* open NAME POOL: another runtime, with so many sandboxes staged ahead */
+/* open NAME POOL POOL_MAX PREPARED_MAX: another runtime */
 static void open_(char **words, size_t n_words)
 {
 	struct runtime *r = gt_alloc(sizeof(*r));
-	struct gt_runtime_config config = { .pool = (unsigned)strtoul(words[2], NULL, 10) };
+	struct gt_runtime_config config = {
+		.pool = (unsigned)strtoul(words[2], NULL, 10),
+		.pool_max = (unsigned)strtoul(words[3], NULL, 10),
+		.prepared_max = (unsigned)strtoul(words[4], NULL, 10),
+	};
 	struct gt_err err;
 
 	(void)n_words;
@@ -207,26 +211,28 @@ static void open_(char **words, size_t n_words)
 }
 
 /* start NAME FUNCTION -> ns to the program's first instruction, ns to the last control group's
- * removal, ns of CPU time until everything is again as it was */
+ * removal, ns of CPU time until everything is again as it was, enum gt_start_kind */
 static void start(char **words, size_t n_words)
 {
 	struct runtime *r = find(words[1]);
 	struct slot *slot = &r->slots[0];
 	uint64_t began_ns, ended_ns, cpu_ns = bench_cpu_ns();
+	enum gt_start_kind kind;
 
 	(void)n_words;
 	ours.stamp_ns = 0;
 	began_ns = slot_start(r, slot, words[2], false);
 	slot_wait(slot, &slot->ended);
 	ended_ns = bench_now_ns();
+	kind = gt_container_start_kind(slot->c);
 	slot_end(slot);
 	on_output(NULL, 0, NULL);
 	settle();
 	if (ours.stamp_ns < began_ns)
 		bench_die("the program printed no stamp");
-	bench_reply("%llu %llu %llu", (unsigned long long)(ours.stamp_ns - began_ns),
+	bench_reply("%llu %llu %llu %d", (unsigned long long)(ours.stamp_ns - began_ns),
 		    (unsigned long long)(ended_ns - began_ns),
-		    (unsigned long long)(bench_cpu_ns() - cpu_ns));
+		    (unsigned long long)(bench_cpu_ns() - cpu_ns), (int)kind);
 }
 
 /* burst NAME K COUNT MS -> containers, ns, ns of CPU time: K at once until COUNT were started or MS
@@ -334,7 +340,7 @@ static void give_up(void)
 int bench_ours(int argc, char **argv)
 {
 	static const struct bench_command commands[] = {
-		{ "open", 3, open_ }, { "start", 3, start },   { "burst", 5, burst },
+		{ "open", 5, open_ }, { "start", 3, start },   { "burst", 5, burst },
 		{ "live", 3, live },  { "filter", 2, filter },
 	};
 	struct gt_err err;
