@@ -185,22 +185,27 @@ static void on_answer(struct sandbox *box, const struct gt_init_answer *a)
 	}
 }
 
-static void on_control(struct gt_watch *w, unsigned events, void *arg)
+/* False: there is nothing more to read. */
+static bool read_answer(struct sandbox *box)
 {
-	struct sandbox *box = arg;
 	struct gt_init_answer a = { 0 };
 	size_t len;
-	int r;
+	int r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
 
-	(void)w;
-	(void)events;
-	r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
 	if (r == -EAGAIN)
-		return;
+		return false;
 	if (r < 0 || len != sizeof(a))
 		close_control(box); /* its death tells the rest */
 	else
 		on_answer(box, &a);
+	return box->control >= 0;
+}
+
+static void on_control(struct gt_watch *w, unsigned events, void *arg)
+{
+	(void)w;
+	(void)events;
+	read_answer(arg);
 }
 
 static void on_death(struct gt_watch *w, unsigned events, void *arg)
@@ -212,9 +217,9 @@ static void on_death(struct gt_watch *w, unsigned events, void *arg)
 	(void)events;
 	gt_watch_close(box->pid_watch);
 	box->pid_watch = NULL;
-	/* Its last word may wait beside its death. */
-	if (box->control >= 0)
-		on_control(box->control_watch, GT_EV_READ, box);
+	/* Its last words may wait beside its death. */
+	while (box->control >= 0 && read_answer(box))
+		;
 	gt_os_pidfd_reap(box->pidfd, NULL); /* adopted ones are reaped by somebody else */
 	if (gt_sandbox_is_idle(box) || box->state == SANDBOX_STARTING) {
 		gt_err_set(&err, ECHILD, "sandbox_failed", "the sandbox's first process died");
