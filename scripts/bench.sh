@@ -1,6 +1,7 @@
 #!/bin/bash
 # Measures; writes build/bench/NAME.json. As root, or by itself through sudo. `make report` prints them.
-# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak]...
+# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak|runtime]...
+# runtime is `make bench-runtime`, which also builds what it measures with.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root" || exit 1
