@@ -102,22 +102,22 @@ int main(void)
 	struct gt_init_answer a = { .type = GT_INIT_STAGED };
 	struct init_spec spec;
 	struct init_fds fds;
-	int cgroups[GT_INIT_FDS_MAX];
+	int stage_fds[GT_INIT_FDS_MAX];
 	uint64_t began_us;
-	size_t n_cgroups;
+	size_t n_stage_fds;
 	pid_t program;
 
 	quiet();
-	n_cgroups = receive(&stage, sizeof(stage), cgroups);
+	n_stage_fds = receive(&stage, sizeof(stage), stage_fds);
 	if (stage.type != GT_INIT_STAGE)
 		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
-	init_stage(&stage, cgroups, n_cgroups);
+	init_stage(&stage, stage_fds, n_stage_fds);
 	answer(&a);
 
 	receive_start(&start, &fds);
 	began_us = init_now_us();
 	init_spec_read(fds.fixed[GT_INIT_FD_SPEC], start.spec_len, &spec);
-	init_root(&spec, &fds, stage.id_base);
+	init_root(&spec, &fds, &stage);
 	a.root_us = init_now_us() - began_us;
 	init_drop(&spec, fds.fixed[GT_INIT_FD_USERNS]);
 	program = init_exec(&spec, &fds);

@@ -92,7 +92,7 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 	return fd;
 }
 
-static void overlay(int image, uint64_t disk_bytes)
+static void layers(int image, uint64_t disk_bytes)
 {
 	char size[64];
 	struct stat st;
@@ -107,6 +107,10 @@ static void overlay(int image, uint64_t disk_bytes)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 1);
 	if (fstat(image, &st) < 0 || chmod("up", st.st_mode & 07777) < 0)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 2);
+}
+
+static void overlay(void)
+{
 	if (mount("overlay", "root", "overlay", MS_NOSUID | MS_NODEV,
 		  "lowerdir=lower,upperdir=up,workdir=work") < 0)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 3);
@@ -180,11 +184,15 @@ static void attach_mounts(int root, const struct init_spec *spec, const struct i
 	}
 }
 
-void init_root(const struct init_spec *spec, const struct init_fds *fds, uint32_t id_base)
+void init_root(const struct init_spec *spec, const struct init_fds *fds,
+	       const struct gt_init_stage *stage)
 {
+	uint32_t id_base = stage->id_base;
 	int root;
 
-	overlay(fds->fixed[GT_INIT_FD_IMAGE], spec->head->disk_bytes);
+	layers(fds->fixed[GT_INIT_FD_IMAGE], spec->head->disk_bytes);
+	init_etc(spec->hostname, stage->resolv, id_base);
+	overlay();
 	root = open("root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 4);
