@@ -88,8 +88,10 @@ int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *ar
 {
 	const struct gt_spec *spec = args->spec;
 	struct gt_container *c = container_new(rt, events);
-	int r = prepare(rt, args, c, err);
+	int r = gt_sandbox_net_allowed(rt, spec->network, err);
 
+	if (r == 0)
+		r = prepare(rt, args, c, err);
 	if (r < 0) {
 		container_free(c);
 		return r;
@@ -99,6 +101,8 @@ int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *ar
 		.cpu_milli = spec->resources.cpu_milli,
 		.pids = spec->resources.pids,
 	};
+	c->network = spec->network;
+	rt->staging[spec->network].used = true;
 	c->command = gt_strdup(spec->command[0]);
 	c->workdir = gt_strdup(spec->workdir);
 	c->image = gt_strdup(spec->image);

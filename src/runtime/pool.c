@@ -13,46 +13,68 @@
 #define REFILL_DELAY_MS 25
 #define FAILED_DELAY_MS 1000
 
-static struct sandbox *staged_first(struct gt_runtime *rt)
+static struct sandbox *staged_first(struct gt_runtime *rt, enum gt_network network)
 {
 	struct sandbox *box;
 
 	DL_FOREACH (rt->sandboxes, box) {
-		if (box->state == SANDBOX_STAGED)
+		if (box->state == SANDBOX_STAGED && box->net.kind == network)
 			return box;
 	}
 	return NULL;
 }
 
-static unsigned count(const struct gt_runtime *rt, enum sandbox_state state)
+static struct gt_container *waiting_first(struct gt_runtime *rt, enum gt_network network)
+{
+	struct gt_container *c;
+
+	DL_FOREACH (rt->waiting, c) {
+		if (c->network == network)
+			return c;
+	}
+	return NULL;
+}
+
+static unsigned count(const struct gt_runtime *rt, enum gt_network network,
+		      enum sandbox_state state)
 {
 	const struct sandbox *box;
 	unsigned n = 0;
 
 	DL_FOREACH (rt->sandboxes, box)
-		n += box->state == state;
+		n += box->state == state && box->net.kind == network;
 	return n;
 }
 
-static unsigned count_waiting(const struct gt_runtime *rt)
+static unsigned count_waiting(const struct gt_runtime *rt, enum gt_network network)
 {
 	const struct gt_container *c;
 	unsigned n = 0;
 
 	DL_FOREACH (rt->waiting, c)
-		n++;
+		n += c->network == network;
 	return n;
 }
 
-static void spawn_up_to(struct gt_runtime *rt, unsigned wanted)
+/* A way out is made ahead once somebody wanted one; the host's network costs nothing to make. */
+static unsigned pool_size(const struct gt_runtime *rt, enum gt_network network)
 {
-	unsigned have = count(rt, SANDBOX_STAGED), staging = count(rt, SANDBOX_STAGING);
+	if (network == GT_NETWORK_HOST ||
+	    (network == GT_NETWORK_EGRESS && !rt->staging[network].used))
+		return 0;
+	return rt->pool;
+}
+
+static void spawn_up_to(struct gt_runtime *rt, enum gt_network network, unsigned wanted)
+{
+	unsigned have = count(rt, network, SANDBOX_STAGED);
+	unsigned staging = count(rt, network, SANDBOX_STAGING);
 
 	while (have + staging < wanted && staging < STAGING_MAX) {
 		struct gt_err err;
 
-		if (gt_sandbox_spawn(rt, &err) < 0) {
-			gt_pool_staged(rt, &err);
+		if (gt_sandbox_spawn(rt, network, &err) < 0) {
+			gt_pool_staged(rt, network, &err);
 			return;
 		}
 		staging++;
@@ -63,8 +85,10 @@ static void refill(void *arg)
 {
 	struct gt_runtime *rt = arg;
 
-	rt->staging_failed = false;
-	spawn_up_to(rt, rt->pool + count_waiting(rt));
+	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
+		rt->staging[k].failed = false;
+		spawn_up_to(rt, k, pool_size(rt, k) + count_waiting(rt, k));
+	}
 }
 
 static void pair(struct gt_runtime *rt, struct gt_container *c, struct sandbox *box)
@@ -92,18 +116,29 @@ static void pair(struct gt_runtime *rt, struct gt_container *c, struct sandbox *
 	gt_container_on_failed(c, &err);
 }
 
+static void pump_class(struct gt_runtime *rt, enum gt_network network)
+{
+	struct gt_container *c;
+	struct sandbox *box;
+
+	while ((c = waiting_first(rt, network)) && (box = staged_first(rt, network)))
+		pair(rt, c, box);
+	if (c && !rt->staging[network].failed)
+		spawn_up_to(rt, network, count_waiting(rt, network));
+}
+
 static void pump(void *arg)
 {
 	struct gt_runtime *rt = arg;
-	struct sandbox *box;
+	bool failed = false;
 
-	while (rt->waiting && (box = staged_first(rt)))
-		pair(rt, rt->waiting, box);
-	if (rt->waiting && !rt->staging_failed)
-		spawn_up_to(rt, count_waiting(rt));
+	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
+		pump_class(rt, k);
+		failed |= rt->staging[k].failed;
+	}
 	if (!gt_timer_is_set(&rt->refill))
-		gt_timer_set(rt->loop, &rt->refill,
-			     rt->staging_failed ? FAILED_DELAY_MS : REFILL_DELAY_MS, refill, rt);
+		gt_timer_set(rt->loop, &rt->refill, failed ? FAILED_DELAY_MS : REFILL_DELAY_MS,
+			     refill, rt);
 }
 
 void gt_pool_pump(struct gt_runtime *rt)
@@ -113,29 +148,32 @@ void gt_pool_pump(struct gt_runtime *rt)
 }
 
 /* A machine that can not make a sandbox now will not make one for the next in line either. */
-static void fail_waiting(struct gt_runtime *rt, const struct gt_err *why)
+static void fail_waiting(struct gt_runtime *rt, enum gt_network network, const struct gt_err *why)
 {
-	struct gt_container *c, *next;
+	struct gt_container *c;
 
-	DL_FOREACH_SAFE (rt->waiting, c, next) {
+	while ((c = waiting_first(rt, network))) {
 		DL_DELETE(rt->waiting, c);
 		c->waiting = false;
 		gt_container_on_failed(c, why);
 	}
 }
 
-void gt_pool_staged(struct gt_runtime *rt, const struct gt_err *failed)
+void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct gt_err *failed)
 {
+	struct gt_err *last = &rt->staging[network].err;
+
 	if (rt->freeing)
 		return;
-	rt->staging_failed = failed != NULL;
+	rt->staging[network].failed = failed != NULL;
 	if (!failed)
-		gt_err_clear(&rt->staging_err);
+		gt_err_clear(last);
 	if (failed) {
-		if (!gt_streq(rt->staging_err.text, failed->text))
+		if (!gt_streq(last->text, failed->text))
 			gt_warn("no sandbox: %s", failed->text); /* once, not with each try */
-		rt->staging_err = *failed;
-		fail_waiting(rt, &rt->staging_err);
+		*last = *failed;
+		rt->staging[network].used = false; /* the next who wants one tries again */
+		fail_waiting(rt, network, last);
 	}
 	gt_pool_pump(rt);
 }

@@ -7,6 +7,7 @@
 #include <gantry/runtime/runtime.h>
 
 #include "cgroup.h"
+#include "sandbox_net.h"
 #include <gantry/runtime/init_proto.h>
 
 enum sandbox_state {
@@ -23,6 +24,7 @@ struct sandbox {
 	struct sandbox *prev, *next; /* rt->sandboxes */
 	enum sandbox_state state;
 	struct gt_container_where where;
+	struct sandbox_net net;
 	int pidfd, control, netns;
 	struct gt_watch *pid_watch, *control_watch;
 	struct gt_timer timer;      /* staging and starting deadline, then removal retries */
@@ -37,6 +39,7 @@ struct gt_container {
 	struct sandbox *box;
 	struct gt_container_events events;
 	struct gt_cgroup_limits limits;
+	enum gt_network network;
 	int fds[GT_INIT_FDS_MAX]; /* for START, in its order; only status is kept after it */
 	size_t n_fds;
 	uint32_t spec_len;
@@ -50,7 +53,9 @@ struct gt_runtime {
 	struct gt_cgroups cgroups;
 	uint32_t id_base;
 	unsigned pool;
-	bool allow_host_image, freeing;
+	bool allow_host_image, allow_host_network, freeing, retired;
+	struct gt_net *net;
+	char name[40]; /* of this daemon's things on the machine */
 	char *allow_host_paths;
 	char *mnt_path; /* absolute, of an empty directory that each sandbox mounts its scratch on
 			 */
@@ -60,12 +65,15 @@ struct gt_runtime {
 	struct gt_container *waiting; /* oldest first */
 	struct gt_timer pump, refill;
 	uint64_t sandbox_n;
-	bool staging_failed; /* the last try: go slowly */
-	struct gt_err staging_err;
+	struct {
+		bool used;   /* somebody asked for one, ever */
+		bool failed; /* the last try to stage one: go slowly */
+		struct gt_err err;
+	} staging[GT_NETWORK_N];
 };
 
 /* sandbox.c */
-int gt_sandbox_spawn(struct gt_runtime *rt, struct gt_err *err);
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct gt_err *err);
 int gt_sandbox_begin(struct sandbox *box, struct gt_container *c, struct gt_err *err);
 struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_container_where *where,
 				 int pidfd, struct gt_err *err);
@@ -79,8 +87,8 @@ void gt_exit_read(int status_fd, struct gt_exit *ret);
 
 /* pool.c */
 void gt_pool_pump(struct gt_runtime *rt); /* soon: pair waiting containers with sandboxes, refill */
-void gt_pool_staged(struct gt_runtime *rt,
-		    const struct gt_err *failed); /* NULL: one more is staged */
+/* failed: NULL when one more is staged. */
+void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct gt_err *failed);
 
 /* container.c: what happened to its sandbox. */
 void gt_container_on_answer(struct gt_container *c, const struct gt_init_answer *a);

@@ -67,6 +67,7 @@ void gt_sandbox_forget(struct sandbox *box)
 	gt_watch_close(box->pid_watch);
 	gt_close(box->pidfd);
 	gt_close(box->netns);
+	gt_sandbox_net_release(box->rt, &box->net);
 	if (box->owner)
 		box->owner->box = NULL;
 	DL_DELETE(box->rt->sandboxes, box);
@@ -95,7 +96,7 @@ static void give_up(struct sandbox *box, const struct gt_err *why)
 	if (owner)
 		gt_container_on_failed(owner, why);
 	if (staging)
-		gt_pool_staged(box->rt, why);
+		gt_pool_staged(box->rt, box->net.kind, why);
 }
 
 static void on_deadline(void *arg)
@@ -114,7 +115,7 @@ static void on_staged(struct sandbox *box)
 {
 	gt_timer_clear(box->rt->loop, &box->timer);
 	box->state = SANDBOX_STAGED;
-	gt_pool_staged(box->rt, NULL);
+	gt_pool_staged(box->rt, box->net.kind, NULL);
 }
 
 static void on_answer(struct sandbox *box, const struct gt_init_answer *a)
@@ -196,15 +197,21 @@ static struct sandbox *sandbox_new(struct gt_runtime *rt)
 	return box;
 }
 
-static int send_stage(struct sandbox *box, const int *cgroups, size_t n_cgroups, struct gt_err *err)
+/* `fds`: of the control groups, with room for one more. */
+static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err *err)
 {
 	struct gt_init_stage m = {
 		.type = GT_INIT_STAGE,
 		.id_base = box->rt->id_base,
 		.cgroup2 = box->rt->cgroups.unified,
 	};
+	int r = gt_sandbox_net_stage(box->rt, &box->net, &m, err);
 
-	return gt_os_send(box->control, &m, sizeof(m), cgroups, n_cgroups, err);
+	if (r < 0)
+		return r;
+	if (m.net.flags & GT_INIT_NET_EGRESS)
+		fds[n_fds++] = box->rt->netns;
+	return gt_os_send(box->control, &m, sizeof(m), fds, n_fds, err);
 }
 
 static int clone_init(struct sandbox *box, struct gt_err *err)
@@ -214,7 +221,8 @@ static int clone_init(struct sandbox *box, struct gt_err *err)
 	r = gt_os_socketpair(pair, err);
 	if (r < 0)
 		return r;
-	r = gt_os_clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC,
+	r = gt_os_clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC |
+				(box->net.kind == GT_NETWORK_HOST ? 0 : CLONE_NEWNET),
 			&box->where.pid, &box->pidfd, err);
 	if (r == 0 && box->where.pid == 0)
 		become_init(box->rt, pair[1]);
@@ -236,12 +244,13 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 	return r;
 }
 
-int gt_sandbox_spawn(struct gt_runtime *rt, struct gt_err *err)
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct gt_err *err)
 {
 	struct sandbox *box = sandbox_new(rt);
-	int cgroups[GT_CGROUP_CTL_N], r;
+	int cgroups[GT_CGROUP_CTL_N + 1], r;
 	size_t n_cgroups = 0;
 
+	box->net.kind = network;
 	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
 		 (unsigned long long)gt_mono_ns(&gt_clock_system),
 		 (unsigned long long)++rt->sandbox_n);
