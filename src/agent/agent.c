@@ -125,6 +125,8 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 		.pool = config->pool,
 		.allow_host_image = config->allow_host_image,
 		.allow_host_paths = config->allow_host_paths,
+		.allow_host_network = config->allow_host_network,
+		.egress = &config->egress,
 	};
 	int r = gt_runtime_new(a->loop, &rc, &a->rt, err);
 
@@ -200,6 +202,8 @@ static void tear_down(struct agent *a)
 			gt_replica_leave(r);
 	}
 	gt_http_client_free(a->client);
+	if (a->stopping)
+		gt_runtime_retire(a->rt);
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);

@@ -17,6 +17,8 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.subid_base = (uint32_t)c->subid_base,
 		.allow_host_image = c->allow_host_image,
 		.allow_host_paths = c->allow_host_paths,
+		.allow_host_network = c->allow_host_network,
+		.egress = gt_config_egress(c),
 	};
 
 	return gt_agent_run(&config, err);

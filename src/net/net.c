@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <gantry/base/cleanup.h>
 #include <gantry/base/log.h>
 
 #include "forward.h"
@@ -103,21 +104,36 @@ static int take_lists(struct gt_net *net, const struct gt_net_config *config, st
 	return 0;
 }
 
-int gt_net_new(const struct gt_net_config *config, struct gt_net **ret, struct gt_err *err)
+static int take_config(struct gt_net *net, const struct gt_net_config *config, struct gt_err *err)
 {
-	struct gt_net *net = gt_alloc(sizeof(*net));
-	int r = take_name(&net->names, config->name, err);
+	int r;
 
 	net->n_slots = SLOTS_MAX;
 	net->next = SLOT_FIRST;
 	net->block_private = config->block_private;
 	net->set_forwarding = config->set_forwarding;
-	if (r == 0)
-		r = take_subnet(net, "egress_subnet4", config->subnet4, GT_NET_SUBNET4, 4, err);
+	r = take_subnet(net, "egress_subnet4", config->subnet4, GT_NET_SUBNET4, 4, err);
 	if (r == 0)
 		r = take_subnet(net, "egress_subnet6", config->subnet6, GT_NET_SUBNET6, 16, err);
 	if (r == 0)
 		r = take_lists(net, config, err);
+	return r;
+}
+
+int gt_net_check(const struct gt_net_config *config, struct gt_err *err)
+{
+	gt_auto(free) struct gt_net *net = gt_alloc(sizeof(*net));
+
+	return take_config(net, config, err);
+}
+
+int gt_net_new(const struct gt_net_config *config, struct gt_net **ret, struct gt_err *err)
+{
+	struct gt_net *net = gt_alloc(sizeof(*net));
+	int r = take_name(&net->names, config->name, err);
+
+	if (r == 0)
+		r = take_config(net, config, err);
 	if (r < 0) {
 		gt_net_free(net);
 		return r;

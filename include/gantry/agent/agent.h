@@ -4,6 +4,7 @@
 #define GANTRY_AGENT_AGENT_H
 
 #include <gantry/base/err.h>
+#include <gantry/net/net.h>
 
 struct gt_agent_config {
 	const char *state_dir; /* DIR; everything of the agent is in DIR/agent, which it makes */
@@ -15,7 +16,8 @@ struct gt_agent_config {
 	int ready_fd;       /* gets "READY\n" once the node is in order; < 0 = none */
 	unsigned pool;      /* sandboxes staged ahead */
 	uint32_t subid_base; /* 0 = 100000; 65536 host ids from it on belong to replicas */
-	bool allow_host_image;
+	bool allow_host_image, allow_host_network;
+	struct gt_net_config egress; /* without a name */
 	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes */
 };
 

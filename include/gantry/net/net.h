@@ -38,7 +38,9 @@ struct gt_net_lease {
 	uint8_t addr4[4], gate4[4], addr6[16]; /* network byte order */
 };
 
-/* Reads the configuration: -EINVAL with a slug "bad_config" and a text that names the key. */
+/* Reads all but the name: -EINVAL with a slug "bad_config" and a text that names the key. */
+GT_MUST_USE int gt_net_check(const struct gt_net_config *config, struct gt_err *err);
+/* Likewise. */
 GT_MUST_USE int gt_net_new(const struct gt_net_config *config, struct gt_net **ret,
 			   struct gt_err *err);
 void gt_net_free(struct gt_net *net); /* leaves the machine as it is; NULL is fine */
