@@ -26,7 +26,8 @@ struct gt_config {
 	char egress_subnet4[64], egress_subnet6[64];
 	char egress_block[GT_CONFIG_TEXT], egress_allow[GT_CONFIG_TEXT]; /* networks */
 	bool egress_private;    /* may replicas reach private networks */
-	bool egress_forwarding; /* may the agent turn on forwarding of the interfaces that lead out */
+	bool egress_forwarding; /* may the agent turn on forwarding of the interfaces that lead out
+				 */
 	char dns[256];
 	uint64_t pool;       /* prepared sandboxes */
 	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */

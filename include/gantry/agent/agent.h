@@ -17,7 +17,7 @@ struct gt_agent_config {
 	unsigned pool;      /* sandboxes staged ahead */
 	uint32_t subid_base; /* 0 = 100000; 65536 host ids from it on belong to replicas */
 	bool allow_host_image, allow_host_network;
-	struct gt_net_config egress; /* without a name */
+	struct gt_net_config egress;  /* without a name */
 	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes */
 };
 

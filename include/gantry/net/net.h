@@ -55,6 +55,9 @@ void gt_net_release(struct gt_net *net, uint32_t slot);
  * host's network (a copy of the host's). */
 const char *gt_net_resolv(const struct gt_net *net);
 void gt_net_resolv_host(char out[GT_NET_RESOLV_SIZE]);
+/* For a process in a network namespace that is thrown away afterwards: makes what egress needs. */
+GT_MUST_USE int gt_net_try_link(struct gt_err *err);
+GT_MUST_USE int gt_net_try_filter(struct gt_err *err);
 /* Removes table and routes of the daemon with this name, if there are any. Its replicas are dead.
  */
 GT_MUST_USE int gt_net_cleanup(const char *name, struct gt_err *err);

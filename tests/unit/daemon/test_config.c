@@ -122,7 +122,8 @@ static void the_page_for_operators_is_right(void **state)
 	(void)state;
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f)) {
-		int n = sscanf(line, "| %15[a-z] | `%31[a-z0-9_]` | `%63[^`]`", section, key, value);
+		int n = sscanf(line, "| %15[a-z] | `%31[a-z0-9_]` | `%63[^`]`", section, key,
+			       value);
 
 		if (n < 2)
 			continue;

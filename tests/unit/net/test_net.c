@@ -352,6 +352,19 @@ static void both_families_off_is_not_allowed(void **state)
 	gt_net_free(net);
 }
 
+/* What `gantry doctor` tries, where the rest of this file shows that it can be done. */
+static void trials_succeed(void **state)
+{
+	struct gt_err err;
+
+	(void)state;
+	NEEDS_ROOT();
+	if (gt_net_try_link(&err) < 0 || gt_net_try_filter(&err) < 0)
+		fail_msg("%s", err.text);
+	assert_non_null(strstr(output_of("ip -o link"), "veth"));
+	run("ip link del veth0; nft delete table inet gantry-try");
+}
+
 static void without_ipv6(void **state)
 {
 	struct gt_net *net;
@@ -380,6 +393,7 @@ int main(void)
 		cmocka_unit_test(a_subnet_in_use_is_refused),
 		cmocka_unit_test(forwards_only_where_it_leads_out),
 		cmocka_unit_test(both_families_off_is_not_allowed),
+		cmocka_unit_test(trials_succeed),
 		cmocka_unit_test(without_ipv6),
 	};
 
