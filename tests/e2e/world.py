@@ -13,6 +13,9 @@ RECORDS = {(b"site.example", 1): socket.inet_pton(socket.AF_INET, SITE4),
            (b"site.example", 28): socket.inet_pton(socket.AF_INET6, SITE6)}
 
 
+heard = []
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         """Tells who asked: the address behind which a replica is."""
@@ -47,6 +50,7 @@ def answer(query):
 def serve_names(sock):
     while True:
         query, peer = sock.recvfrom(512)
+        heard.append(query)
         sock.sendto(answer(query), peer)
 
 
@@ -66,11 +70,14 @@ threading.Thread(target=serve_names, args=(names,), daemon=True).start()
 for server in (ThreadingHTTPServer(("0.0.0.0", 80), Handler), Server6((SITE6, 80), Handler)):
     threading.Thread(target=server.serve_forever, daemon=True).start()
 print("ready", flush=True)
-# On a later line: connects to the address on it, and tells how that went.
+# Later lines: "connect HOST PORT", and tells how that went; "heard WORD", in a query for a name.
 for line in sys.stdin:
-    host, port = line.split()
+    words = line.split()
+    if words[0] == "heard":
+        print("yes" if any(words[1].encode() in query for query in heard) else "no", flush=True)
+        continue
     try:
-        socket.create_connection((host, int(port)), 1).close()
+        socket.create_connection((words[1], int(words[2])), 1).close()
         print("ok", flush=True)
     except OSError as e:
         print(type(e).__name__, flush=True)
