@@ -253,6 +253,8 @@ int gt_net_renew(struct gt_net *net, struct gt_err *err)
 {
 	int r = net->nft ? 0 : gt_nft_open(&net->nft, err);
 
+	if (r == -EPROTONOSUPPORT)
+		return 0; /* a kernel without nf_tables has no table of ours */
 	if (r == 0)
 		r = gt_nft_table_exists(net->nft, net->names.table, err);
 	return r == 1 ? open_host(net, err) : r;
@@ -349,7 +351,7 @@ static int delete_table(const char *name, struct gt_err *err)
 	int r = gt_nft_open(&nft, err);
 
 	if (r == -EPROTONOSUPPORT)
-		return 0; /* a kernel without nf_tables has no table of ours */
+		return 0;
 	if (r == 0)
 		r = gt_nft_table_exists(nft, name, err);
 	if (r == 1) {

@@ -144,7 +144,10 @@ int gt_nft_table_exists(struct gt_nft *nft, const char *table, struct gt_err *er
 	r = mnl_socket_sendto(nft->sock, m, m->nlmsg_len) < 0 ? -errno : answer(nft, m->nlmsg_seq);
 	if (r == 0)
 		return 1;
-	return r == -ENOENT ? 0 : gt_err_errno(err, -r, "nf_tables: look for table %s", table);
+	/* No nf_tables in this kernel, or not for us: then no table of ours either. */
+	if (r == -ENOENT || r == -EINVAL || r == -EPERM)
+		return 0;
+	return gt_err_errno(err, -r, "nf_tables: look for table %s", table);
 }
 
 void gt_nft_begin(struct gt_nft *nft, const char *table)

@@ -11,7 +11,7 @@ struct gt_nft; /* a netlink socket, with the transaction that is being collected
 
 int gt_nft_open(struct gt_nft **ret, struct gt_err *err);
 void gt_nft_close(struct gt_nft *nft);
-/* 1: the table exists; 0: it does not. */
+/* 1: the table exists; 0: it does not, or this process could not have made one. */
 int gt_nft_table_exists(struct gt_nft *nft, const char *table, struct gt_err *err);
 
 void gt_nft_begin(struct gt_nft *nft, const char *table);

@@ -6,13 +6,14 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from conftest import running
-from harness import ROOT, Daemon, until
+from harness import ROOT, Background, Daemon, until
 
 CLONE_NEWNET = 0x40000000
 NODE4, NODE6 = "203.0.113.1", "2001:db8::1"
@@ -277,6 +278,29 @@ def test_a_second_daemon_with_the_same_subnet_says_so(gantry, egress, own):
     assert reply.status == 503 and "egress_subnet4" in reply.text and "another gantryd?" in reply.text
     second.probe("g")
     assert second.call("g").status == 200
+
+
+def test_a_reload_changes_the_rules_of_replicas_that_run(own):
+    daemon = own(OTHER)
+    daemon.probe("f", network="egress")
+    assert daemon.attempt("f", "connect", f"{SITE4}:80") == "ok"
+    pid = daemon.replicas("f", "ready")[0]["pid"]
+    daemon.config.write_text(f"[agent]\n{OTHER}egress_block = {SITE4}\n")
+    daemon.proc.send_signal(signal.SIGHUP)
+    until(lambda: daemon.attempt("f", "connect", f"{SITE4}:80") == "ECONNREFUSED", "the new rule counts")
+    assert daemon.replicas("f", "ready")[0]["pid"] == pid
+
+
+def test_a_name_server_on_the_node_is_reached_at_its_port_alone(own):
+    daemon = own(OTHER + f"dns = {NODE4}\n")
+    daemon.probe("f", network="egress")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((NODE4, 53))
+        server.settimeout(10)
+        asking = Background(lambda: daemon.attempt("f", "fetch", "http://some.example/"))
+        assert b"some" in server.recvfrom(512)[0]
+        assert daemon.attempt("f", "connect", f"{NODE4}:22") == "ECONNREFUSED"
+    asking.result()
 
 
 def test_no_exception_opens_other_replicas(own):
