@@ -287,7 +287,8 @@ def test_a_reload_changes_the_rules_of_replicas_that_run(own):
     pid = daemon.replicas("f", "ready")[0]["pid"]
     daemon.config.write_text(f"[agent]\n{OTHER}egress_block = {SITE4}\n")
     daemon.proc.send_signal(signal.SIGHUP)
-    until(lambda: daemon.attempt("f", "connect", f"{SITE4}:80") == "ECONNREFUSED", "the new rule counts")
+    until(lambda: f"ip daddr {SITE4} goto refuse" in nft("list ruleset"), "the new rule is there")
+    assert daemon.attempt("f", "connect", f"{SITE4}:80") == "ECONNREFUSED"
     assert daemon.replicas("f", "ready")[0]["pid"] == pid
 
 

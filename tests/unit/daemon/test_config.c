@@ -69,7 +69,7 @@ static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
 		{ "[agent]\npool = 9999\n", "from 0 to 64" },
 		{ "[daemon]\nlog_level = loud\n", "none of debug" },
 		{ "[daemon\n", "no [section]" },
-		{ "[agent]\nallow_host_net = yes\n", "did you mean \"allow_host_network\"?" },
+		{ "[agent]\nallow_host_networ = yes\n", "did you mean \"allow_host_network\"?" },
 		{ "[daemon]\nlisten\n", "no key = value" },
 		{ "drain = 5s\n", "no section []" },
 	};
