@@ -128,6 +128,8 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 		.prepared_max = config->prepared,
 		.allow_host_image = config->allow_host_image,
 		.allow_host_paths = config->allow_host_paths,
+		.allow_host_network = config->allow_host_network,
+		.egress = &config->egress,
 	};
 	const struct images_config ic = {
 		.uid = config->image_uid,
@@ -215,6 +217,8 @@ static void tear_down(struct agent *a)
 	}
 	gt_http_client_free(a->client);
 	gt_images_free(a->images);
+	if (a->stopping)
+		gt_runtime_retire(a->rt);
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);

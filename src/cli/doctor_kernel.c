@@ -182,6 +182,6 @@ static const struct gt_check rows[] = {
 	{ "kernel", check_version },        { "root", check_root },
 	{ "namespaces", check_namespaces }, { "overlay", check_overlay },
 	{ "images", check_images },         { "system calls", check_calls },
-	{ "seccomp", check_seccomp },
+	{ "seccomp", check_seccomp },       { "egress", gt_check_egress },
 };
 const struct gt_checks gt_checks_kernel = { rows, GT_LEN(rows) };

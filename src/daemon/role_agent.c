@@ -26,6 +26,8 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.registry_insecure = c->registry_insecure,
 		.image_keep_ms = c->image_keep_ms,
 		.image_disk_percent = (unsigned)c->image_disk,
+		.allow_host_network = c->allow_host_network,
+		.egress = gt_config_egress(c),
 	};
 
 	return gt_agent_run(&config, err);

@@ -54,8 +54,10 @@ int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *ar
 		       struct gt_err *err)
 {
 	struct gt_container *c = container_new(rt, events);
-	int r = gt_plan_new(rt, args, &c->plan, err);
+	int r = gt_sandbox_net_allowed(rt, args->spec->network, err);
 
+	if (r == 0)
+		r = gt_plan_new(rt, args, &c->plan, err);
 	if (r == 0)
 		r = gt_go_encode(args, &c->go, err);
 	if (r == 0)
@@ -68,6 +70,7 @@ int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *ar
 		container_free(c);
 		return r;
 	}
+	rt->classes[c->plan->network].used = true;
 	c->waiting = true;
 	DL_APPEND(rt->waiting, c);
 	gt_pool_pump(rt);

@@ -121,7 +121,7 @@ void gt_hot_on_lost(struct sandbox *box, const struct gt_err *why)
 static int prepare(struct gt_runtime *rt, struct hot *h, struct gt_err *err)
 {
 	struct sandbox *box;
-	int r = gt_sandbox_spawn(rt, &box, err);
+	int r = gt_sandbox_spawn(rt, h->plan->network, &box, err);
 
 	if (r < 0)
 		return r;
@@ -136,22 +136,19 @@ static int prepare(struct gt_runtime *rt, struct hot *h, struct gt_err *err)
 	return 0; /* the function's trouble; sandboxes can be made */
 }
 
-int gt_hot_refill(struct gt_runtime *rt, unsigned most, struct gt_err *err)
+void gt_hot_refill(struct gt_runtime *rt, unsigned most)
 {
+	struct gt_err err;
 	struct hot *h;
 
 	DL_FOREACH (rt->hots, h) {
-		int r = 0;
-
-		if (h->box || h->failed)
+		if (h->box || h->failed || rt->classes[h->plan->network].failed)
 			continue;
 		if (most-- == 0)
-			return 0; /* the next one that is staged brings us back */
-		r = prepare(rt, h, err);
-		if (r < 0)
-			return r;
+			return; /* the next one that is staged brings us back */
+		if (prepare(rt, h, &err) < 0)
+			gt_pool_staged(rt, h->plan->network, &err);
 	}
-	return 0;
 }
 
 int gt_runtime_prepare(struct gt_runtime *rt, const struct gt_container_args *args,

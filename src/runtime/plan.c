@@ -26,6 +26,7 @@ int gt_plan_new(struct gt_runtime *rt, const struct gt_container_args *args, str
 
 	gt_strcopy(p->function, sizeof(p->function), args->function);
 	p->revision = args->revision;
+	p->network = spec->network;
 	p->limits = (struct gt_cgroup_limits){
 		.memory_bytes = spec->resources.memory_bytes,
 		.cpu_milli = spec->resources.cpu_milli,
@@ -70,8 +71,8 @@ void gt_plan_free(struct plan *p)
 bool gt_plan_same(const struct plan *a, const struct plan *b)
 {
 	if (!gt_streq(a->function, b->function) || a->revision != b->revision ||
-	    a->n_layers != b->n_layers || a->n_trees != b->n_trees || a->flat.len != b->flat.len ||
-	    memcmp(a->flat.data, b->flat.data, a->flat.len) != 0 ||
+	    a->network != b->network || a->n_layers != b->n_layers || a->n_trees != b->n_trees ||
+	    a->flat.len != b->flat.len || memcmp(a->flat.data, b->flat.data, a->flat.len) != 0 ||
 	    memcmp(&a->limits, &b->limits, sizeof(a->limits)) != 0)
 		return false;
 	for (size_t i = 0; i < a->n_trees; i++) {

@@ -25,6 +25,7 @@ struct plan_tree {
 struct plan {
 	char function[GT_NAME_MAX + 1];
 	uint32_t revision;
+	enum gt_network network;
 	struct gt_buf flat; /* the memory file */
 	struct plan_tree trees[PLAN_TREES_MAX];
 	size_t n_layers, n_trees; /* layers first, topmost first; then volumes as in `flat` */

@@ -17,24 +17,37 @@
 #define SHRINK_DELAY_MS 1000
 #define DEMAND_HALF_S   5
 
-static struct sandbox *first(struct gt_runtime *rt, enum sandbox_state state)
+static struct sandbox *first(struct gt_runtime *rt, enum gt_network network,
+			     enum sandbox_state state)
 {
 	struct sandbox *box;
 
 	DL_FOREACH (rt->sandboxes, box) {
-		if (box->state == state)
+		if (box->state == state && box->net.kind == network)
 			return box;
 	}
 	return NULL;
 }
 
-static unsigned count(const struct gt_runtime *rt, enum sandbox_state state)
+static struct gt_container *waiting_first(struct gt_runtime *rt, enum gt_network network)
+{
+	struct gt_container *c;
+
+	DL_FOREACH (rt->waiting, c) {
+		if (c->plan->network == network)
+			return c;
+	}
+	return NULL;
+}
+
+static unsigned count(const struct gt_runtime *rt, enum gt_network network,
+		      enum sandbox_state state)
 {
 	const struct sandbox *box;
 	unsigned n = 0;
 
 	DL_FOREACH (rt->sandboxes, box)
-		n += box->state == state;
+		n += box->state == state && box->net.kind == network;
 	return n;
 }
 
@@ -51,68 +64,83 @@ static unsigned staging_left(const struct gt_runtime *rt)
 
 /* ---- how many to keep ---- */
 
-static void fade(struct gt_runtime *rt)
+static void fade(struct gt_runtime *rt, struct pool_class *k)
 {
 	const uint64_t half_ns = DEMAND_HALF_S * 1000 * GT_NS_PER_MS;
 	uint64_t now_ns = gt_loop_now_ns(rt->loop);
 
-	for (; rt->demand > 0 && rt->demand_ns + half_ns <= now_ns; rt->demand_ns += half_ns)
-		rt->demand /= 2;
-	if (rt->demand == 0)
-		rt->demand_ns = now_ns;
+	for (; k->demand > 0 && k->demand_ns + half_ns <= now_ns; k->demand_ns += half_ns)
+		k->demand /= 2;
+	if (k->demand == 0)
+		k->demand_ns = now_ns;
 }
 
-static unsigned wanted(struct gt_runtime *rt)
+/* A way out is made ahead once somebody wanted one; the host's network costs nothing to make. */
+static unsigned wanted(struct gt_runtime *rt, enum gt_network network)
 {
-	fade(rt);
-	return GT_MAX(rt->pool, GT_MIN(rt->demand, rt->pool_max));
+	struct pool_class *k = &rt->classes[network];
+
+	fade(rt, k);
+	if (network == GT_NETWORK_HOST || (network == GT_NETWORK_EGRESS && !k->used))
+		return 0;
+	return GT_MAX(rt->pool, GT_MIN(k->demand, rt->pool_max));
 }
 
 /* A start found nothing prepared for it. */
-static void demanded(struct gt_runtime *rt)
+static void demanded(struct gt_runtime *rt, enum gt_network network)
 {
-	fade(rt);
-	rt->demand = GT_MIN(rt->demand + 1, 2 * rt->pool_max);
+	struct pool_class *k = &rt->classes[network];
+
+	fade(rt, k);
+	k->demand = GT_MIN(k->demand + 1, 2 * rt->pool_max);
 }
 
 /* ---- filling ---- */
 
 /* Returns how many are too many now. */
-static unsigned stage_ahead(struct gt_runtime *rt, struct gt_err *err)
+static unsigned stage_ahead(struct gt_runtime *rt, enum gt_network network)
 {
-	unsigned want = wanted(rt), left = staging_left(rt);
-	unsigned have = count(rt, SANDBOX_STAGED) + count(rt, SANDBOX_STAGING);
+	unsigned want = wanted(rt, network), left = staging_left(rt);
+	unsigned have = count(rt, network, SANDBOX_STAGED) + count(rt, network, SANDBOX_STAGING);
 	struct sandbox *box;
+	struct gt_err err;
 
 	for (; have < want && left > 0; have++, left--) {
-		if (gt_sandbox_spawn(rt, &box, err) < 0) {
-			gt_pool_staged(rt, err);
+		if (gt_sandbox_spawn(rt, network, &box, &err) < 0) {
+			gt_pool_staged(rt, network, &err);
 			return 0;
 		}
 	}
 	return have > want ? have - want : 0;
 }
 
+static bool shrink(struct gt_runtime *rt, enum gt_network network)
+{
+	struct sandbox *box = first(rt, network, SANDBOX_STAGED);
+
+	if (box)
+		gt_sandbox_drop(box);
+	return box != NULL;
+}
+
 static void refill(void *arg)
 {
 	struct gt_runtime *rt = arg;
-	struct sandbox *box;
-	struct gt_err err;
+	bool again = false;
 
-	if (rt->staging_failed) {
-		rt->staging_failed = false;
-		gt_pool_pump(rt);
+	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
+		if (rt->classes[k].failed) {
+			rt->classes[k].failed = false;
+			gt_pool_pump(rt);
+		}
 	}
-	if (gt_hot_refill(rt, staging_left(rt), &err) < 0) {
-		gt_pool_staged(rt, &err);
-		return;
+	gt_hot_refill(rt, staging_left(rt));
+	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
+		if (stage_ahead(rt, k) > 0)
+			again |= shrink(rt, k);
 	}
-	if (stage_ahead(rt, &err) == 0)
-		return;
-	box = first(rt, SANDBOX_STAGED);
-	if (box)
-		gt_sandbox_drop(box);
-	gt_timer_set(rt->loop, &rt->refill, SHRINK_DELAY_MS, refill, rt);
+	if (again)
+		gt_timer_set(rt->loop, &rt->refill, SHRINK_DELAY_MS, refill, rt);
 }
 
 /* ---- pairing ---- */
@@ -143,30 +171,30 @@ static void pair(struct gt_runtime *rt, struct gt_container *c, struct sandbox *
 	gt_container_on_failed(c, &err);
 }
 
-/* The container that waits longest. False: nothing can be done for it now. */
-static bool pair_next(struct gt_runtime *rt)
+/* False: nothing can be done for it now. */
+static bool pair_one(struct gt_runtime *rt, struct gt_container *c)
 {
-	struct gt_container *c = rt->waiting;
+	enum gt_network network = c->plan->network;
 	struct sandbox *box = gt_hot_take(rt, c->plan);
 	struct gt_err err;
 
 	c->kind = box ? GT_START_PREPARED : GT_START_POOLED;
 	if (!box)
-		box = first(rt, SANDBOX_STAGED);
+		box = first(rt, network, SANDBOX_STAGED);
 	if (!box) {
 		c->kind = GT_START_COLD;
-		box = first(rt, SANDBOX_STAGING);
+		box = first(rt, network, SANDBOX_STAGING);
 	}
 	if (!box) {
-		if (rt->staging_failed || staging_left(rt) == 0)
+		if (rt->classes[network].failed || staging_left(rt) == 0)
 			return false;
-		if (gt_sandbox_spawn(rt, &box, &err) < 0) {
-			gt_pool_staged(rt, &err);
+		if (gt_sandbox_spawn(rt, network, &box, &err) < 0) {
+			gt_pool_staged(rt, network, &err);
 			return false;
 		}
 	}
 	if (c->kind != GT_START_PREPARED)
-		demanded(rt);
+		demanded(rt, network);
 	pair(rt, c, box);
 	return true;
 }
@@ -174,12 +202,17 @@ static bool pair_next(struct gt_runtime *rt)
 static void pump(void *arg)
 {
 	struct gt_runtime *rt = arg;
+	struct gt_container *c;
+	bool failed = false;
 
-	while (rt->waiting && pair_next(rt))
-		;
+	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
+		while ((c = waiting_first(rt, k)) && pair_one(rt, c))
+			;
+		failed |= rt->classes[k].failed;
+	}
 	if (!gt_timer_is_set(&rt->refill))
-		gt_timer_set(rt->loop, &rt->refill,
-			     rt->staging_failed ? FAILED_DELAY_MS : REFILL_DELAY_MS, refill, rt);
+		gt_timer_set(rt->loop, &rt->refill, failed ? FAILED_DELAY_MS : REFILL_DELAY_MS,
+			     refill, rt);
 }
 
 void gt_pool_pump(struct gt_runtime *rt)
@@ -189,29 +222,32 @@ void gt_pool_pump(struct gt_runtime *rt)
 }
 
 /* A machine that can not make a sandbox now will not make one for the next in line either. */
-static void fail_waiting(struct gt_runtime *rt, const struct gt_err *why)
+static void fail_waiting(struct gt_runtime *rt, enum gt_network network, const struct gt_err *why)
 {
-	struct gt_container *c, *next;
+	struct gt_container *c;
 
-	DL_FOREACH_SAFE (rt->waiting, c, next) {
+	while ((c = waiting_first(rt, network))) {
 		DL_DELETE(rt->waiting, c);
 		c->waiting = false;
 		gt_container_on_failed(c, why);
 	}
 }
 
-void gt_pool_staged(struct gt_runtime *rt, const struct gt_err *failed)
+void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct gt_err *failed)
 {
+	struct gt_err *last = &rt->classes[network].err;
+
 	if (rt->freeing)
 		return;
-	rt->staging_failed = failed != NULL;
+	rt->classes[network].failed = failed != NULL;
 	if (!failed)
-		gt_err_clear(&rt->staging_err);
+		gt_err_clear(last);
 	if (failed) {
-		if (!gt_streq(rt->staging_err.text, failed->text))
+		if (!gt_streq(last->text, failed->text))
 			gt_warn("no sandbox: %s", failed->text); /* once, not with each try */
-		rt->staging_err = *failed;
-		fail_waiting(rt, &rt->staging_err);
+		*last = *failed;
+		rt->classes[network].used = false; /* the next who wants one tries again */
+		fail_waiting(rt, network, last);
 	}
 	gt_pool_pump(rt);
 }

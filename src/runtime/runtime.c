@@ -22,8 +22,8 @@
 
 extern const char gt_init_blob[], gt_init_blob_end[];
 
-/* The control groups are named after the directory: two daemons on one machine never meet, and a
- * restarted one finds its own. FNV-1a. */
+/* Control groups and the packet filter are named after the directory: two daemons on one machine
+ * never meet, and a restarted one finds its own. FNV-1a. */
 static int base_name(const char *dir, char *name, size_t size, struct gt_err *err)
 {
 	char real[PATH_MAX];
@@ -62,7 +62,6 @@ static int open_shared(struct gt_runtime *rt, const struct gt_runtime_config *co
 		       struct gt_err *err)
 {
 	const char *dir = config->dir;
-	char name[40];
 	int r = make_mnt(rt, dir, err);
 
 	if (r == 0)
@@ -75,9 +74,9 @@ static int open_shared(struct gt_runtime *rt, const struct gt_runtime_config *co
 	if (r == 0)
 		r = gt_seccomp_build(&rt->filter, err);
 	if (r == 0)
-		r = base_name(dir, name, sizeof(name), err);
+		r = base_name(dir, rt->name, sizeof(rt->name), err);
 	if (r == 0)
-		r = gt_cgroups_open("/proc", name, dir, &rt->cgroups, err);
+		r = gt_cgroups_open("/proc", rt->name, dir, &rt->cgroups, err);
 	if (r < 0)
 		return r;
 	if (!config->layers_by_path)
@@ -108,6 +107,8 @@ int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 	rt->allow_host_paths = gt_strdup(config->allow_host_paths);
 	rt->init_fd = rt->userns = rt->netns = rt->null_fd = -EBADF;
 	r = open_shared(rt, config, err);
+	if (r == 0)
+		r = gt_sandbox_net_open(rt, config, rt->name, err);
 	if (r < 0) {
 		gt_runtime_free(rt);
 		return r;
@@ -132,8 +133,15 @@ static void drop_idle(struct gt_runtime *rt)
 	}
 }
 
+void gt_runtime_retire(struct gt_runtime *rt)
+{
+	rt->retired = true;
+}
+
 void gt_runtime_free(struct gt_runtime *rt)
 {
+	struct gt_err err;
+
 	if (!rt)
 		return;
 	rt->freeing = true;
@@ -141,6 +149,9 @@ void gt_runtime_free(struct gt_runtime *rt)
 	gt_timer_clear(rt->loop, &rt->refill);
 	drop_idle(rt);
 	gt_hot_clear(rt);
+	gt_net_free(rt->net);
+	if (rt->retired && gt_net_cleanup(rt->name, &err) < 0)
+		gt_warn("%s", err.text);
 	gt_cgroups_close(&rt->cgroups);
 	gt_buf_fini(&rt->filter);
 	gt_close(rt->init_fd);
@@ -250,5 +261,5 @@ int gt_runtime_cleanup(const char *dir, struct gt_err *err)
 	if (c.left > 0)
 		return gt_err_set(err, ETIMEDOUT, "sandbox_failed",
 				  "control group %s/%s is still in use", name, c.name);
-	return 0;
+	return gt_net_cleanup(name, err);
 }

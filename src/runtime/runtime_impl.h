@@ -8,6 +8,7 @@
 
 #include "cgroup.h"
 #include "plan.h"
+#include "sandbox_net.h"
 
 /* A sandbox only moves down, and may leave out what is in between. */
 enum sandbox_state {
@@ -27,6 +28,7 @@ struct sandbox {
 	enum sandbox_state state;
 	bool staged; /* it has come that far */
 	struct gt_container_where where;
+	struct sandbox_net net;
 	int pidfd, control, netns;
 	struct gt_watch *pid_watch, *control_watch;
 	struct gt_timer timer;      /* deadline of what it is doing, then removal retries */
@@ -57,13 +59,24 @@ struct gt_container {
 	bool waiting, ended;
 };
 
+/* The sandboxes of one network kind. */
+struct pool_class {
+	bool used;          /* somebody asked for one, ever */
+	bool failed;        /* the last try to stage one: go slowly */
+	uint64_t demand_ns; /* when `demand` was true */
+	unsigned demand;    /* starts that took a sandbox from the pool, fading with time */
+	struct gt_err err;
+};
+
 struct gt_runtime {
 	struct gt_loop *loop;
 	struct gt_cgroups cgroups;
 	uint32_t id_base;
 	unsigned pool, pool_max, prepared_max;
 	uint64_t prepared_idle_ns;
-	bool allow_host_image, layers_by_fd, freeing;
+	bool allow_host_image, allow_host_network, layers_by_fd, freeing, retired;
+	struct gt_net *net;
+	char name[40]; /* of this daemon's things on the machine */
 	char *allow_host_paths;
 	char *mnt_path; /* absolute, of an empty directory that each sandbox mounts its scratch on
 			 */
@@ -74,14 +87,12 @@ struct gt_runtime {
 	struct hot *hots;
 	struct gt_timer pump, refill, cool;
 	uint64_t sandbox_n;
-	uint64_t demand_ns;  /* when `demand` was true */
-	unsigned demand;     /* starts that took a sandbox from the pool, fading with time */
-	bool staging_failed; /* the last try: go slowly */
-	struct gt_err staging_err;
+	struct pool_class classes[GT_NETWORK_N];
 };
 
 /* sandbox.c */
-int gt_sandbox_spawn(struct gt_runtime *rt, struct sandbox **ret, struct gt_err *err);
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
+		     struct gt_err *err);
 /* Makes it the function's: limits of its groups, PREPARE. */
 int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, struct gt_err *err);
 /* Makes it the container's, which was prepared for it. */
@@ -101,8 +112,8 @@ void gt_exit_read(int status_fd, struct gt_exit *ret);
 
 /* pool.c */
 void gt_pool_pump(struct gt_runtime *rt); /* soon: pair waiting containers with sandboxes, refill */
-void gt_pool_staged(struct gt_runtime *rt,
-		    const struct gt_err *failed); /* NULL: one more is staged */
+/* failed: NULL when one more is staged. */
+void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct gt_err *failed);
 
 /* hot.c */
 /* The sandbox prepared for exactly this plan, or NULL. One for an older plan of the function ends.
@@ -110,8 +121,7 @@ void gt_pool_staged(struct gt_runtime *rt,
 struct sandbox *gt_hot_take(struct gt_runtime *rt, const struct plan *p);
 void gt_hot_keep(struct gt_runtime *rt, struct plan *p); /* was started; takes the plan */
 void gt_hot_on_lost(struct sandbox *box, const struct gt_err *why); /* why NULL: it died */
-/* Prepares up to `most` that are missing. An error: no sandbox can be made now. */
-int gt_hot_refill(struct gt_runtime *rt, unsigned most, struct gt_err *err);
+void gt_hot_refill(struct gt_runtime *rt, unsigned most);           /* prepares what is missing */
 void gt_hot_clear(struct gt_runtime *rt);
 
 /* container.c: what happened to its sandbox. */

@@ -77,6 +77,7 @@ void gt_sandbox_forget(struct sandbox *box)
 	gt_close(box->netns);
 	if (box->hot)
 		gt_hot_on_lost(box, NULL);
+	gt_sandbox_net_release(box->rt, &box->net);
 	if (box->owner)
 		box->owner->box = NULL;
 	DL_DELETE(box->rt->sandboxes, box);
@@ -125,7 +126,7 @@ static void give_up(struct sandbox *box, const struct gt_err *why)
 	if (owner)
 		gt_container_on_failed(owner, why);
 	if (!box->staged)
-		gt_pool_staged(box->rt, why);
+		gt_pool_staged(box->rt, box->net.kind, why);
 }
 
 static void on_deadline(void *arg)
@@ -147,7 +148,7 @@ static void on_staged(struct sandbox *box)
 		gt_timer_clear(box->rt->loop, &box->timer);
 		box->state = SANDBOX_STAGED;
 	}
-	gt_pool_staged(box->rt, NULL);
+	gt_pool_staged(box->rt, box->net.kind, NULL);
 }
 
 static void on_failed(struct sandbox *box, const struct gt_init_answer *a)
@@ -241,15 +242,21 @@ static struct sandbox *sandbox_new(struct gt_runtime *rt)
 	return box;
 }
 
-static int send_stage(struct sandbox *box, const int *cgroups, size_t n_cgroups, struct gt_err *err)
+/* `fds`: of the control groups, with room for one more. */
+static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err *err)
 {
 	struct gt_init_stage m = {
 		.type = GT_INIT_STAGE,
 		.id_base = box->rt->id_base,
 		.cgroup2 = box->rt->cgroups.unified,
 	};
+	int r = gt_sandbox_net_stage(box->rt, &box->net, &m, err);
 
-	return gt_os_send(box->control, &m, sizeof(m), cgroups, n_cgroups, err);
+	if (r < 0)
+		return r;
+	if (m.net.flags & GT_INIT_NET_EGRESS)
+		fds[n_fds++] = box->rt->netns;
+	return gt_os_send(box->control, &m, sizeof(m), fds, n_fds, err);
 }
 
 /* Version 1 of control groups can not be begun in: process 1 joins them while it is staged. */
@@ -258,7 +265,8 @@ static int clone_init(struct sandbox *box, struct gt_err *err)
 	struct gt_runtime *rt = box->rt;
 	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF };
 	const struct gt_os_spawn spawn = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC,
+		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC |
+			 (box->net.kind == GT_NETWORK_HOST ? 0 : CLONE_NEWNET),
 		.cgroup = -EBADF,
 		.fn = become_init,
 		.arg = &birth,
@@ -291,12 +299,14 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 	return r;
 }
 
-int gt_sandbox_spawn(struct gt_runtime *rt, struct sandbox **ret, struct gt_err *err)
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
+		     struct gt_err *err)
 {
 	struct sandbox *box = sandbox_new(rt);
-	int cgroups[GT_CGROUP_CTL_N], r;
+	int cgroups[GT_CGROUP_CTL_N + 1], r;
 	size_t n_cgroups = 0;
 
+	box->net.kind = network;
 	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
 		 (unsigned long long)gt_mono_ns(&gt_clock_system),
 		 (unsigned long long)++rt->sandbox_n);

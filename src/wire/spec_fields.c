@@ -23,7 +23,9 @@ static const char *access_name(unsigned value)
 
 static const char *network_name(unsigned value)
 {
-	static const char *const names[] = { [GT_NETWORK_NONE] = "none" };
+	static const char *const names[] = { [GT_NETWORK_NONE] = "none",
+					     [GT_NETWORK_EGRESS] = "egress",
+					     [GT_NETWORK_HOST] = "host" };
 
 	return names[value];
 }

@@ -4,6 +4,7 @@
 #define GANTRY_AGENT_AGENT_H
 
 #include <gantry/base/err.h>
+#include <gantry/net/net.h>
 
 struct gt_agent_config {
 	const char *state_dir; /* DIR; everything of the agent is in DIR/agent, which it makes */
@@ -17,7 +18,8 @@ struct gt_agent_config {
 	unsigned pool_max;  /* how many recent starts may raise that to */
 	unsigned prepared;  /* functions that may have a sandbox prepared for their next start */
 	uint32_t subid_base; /* 0 = 100000; 65536 host ids from it on belong to replicas */
-	bool allow_host_image;
+	bool allow_host_image, allow_host_network;
+	struct gt_net_config egress;   /* without a name */
 	const char *allow_host_paths;  /* ':'-separated prefixes for dir: images and volumes */
 	uint32_t image_uid, image_gid; /* of the process that gets images; not root */
 	const char *registry_config;   /* docker config.json, or NULL = /etc/gantry/registry.json */

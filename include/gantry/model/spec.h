@@ -23,7 +23,12 @@ enum gt_pull {                  /* when the registry is asked for an image at a 
 };
 
 enum gt_access { GT_ACCESS_TOKEN, GT_ACCESS_PUBLIC, GT_ACCESS_N };
-enum gt_network { GT_NETWORK_NONE, GT_NETWORK_N }; /* none: loopback only */
+enum gt_network {
+	GT_NETWORK_NONE,   /* loopback only */
+	GT_NETWORK_EGRESS, /* and a way out, through NAT */
+	GT_NETWORK_HOST,   /* the node's own network */
+	GT_NETWORK_N
+};
 
 struct gt_env {
 	char *name, *value;

@@ -1,7 +1,8 @@
 /* runtime/init_proto.h - inside the runtime room only: what the agent and the container's process 1
  * say to each other over one packet socket.
  *
- *	agent -> init  STAGE    + one descriptor of a group's list of members a group to join
+ *	agent -> init  STAGE    + one descriptor of a group's list of members a group to join,
+ *				with GT_INIT_NET_EGRESS the host's network namespace last
  *	init -> agent  STAGED
  *	agent -> init  PREPARE  + specification, user namespace, layers, volumes
  *	init -> agent  PREPARED   when PREPARE asked for it
@@ -36,9 +37,27 @@ enum gt_init_type {
 	GT_INIT_FAILED,
 };
 
+enum gt_init_net_flags {
+	GT_INIT_NET_HOST = 1,   /* it has no network of its own */
+	GT_INIT_NET_EGRESS = 2, /* make a veth pair; the members below say how */
+	GT_INIT_NET_4 = 4,
+	GT_INIT_NET_6 = 8,
+};
+
+struct gt_init_net {
+	uint32_t flags;
+	char host_if[16];           /* name of the host's end */
+	uint8_t addr4[4], gate4[4]; /* the container's address; the next hop, which is nobody's */
+	uint8_t addr6[16];
+};
+
+#define GT_INIT_RESOLV_SIZE 1024
+
 struct gt_init_stage {
 	uint32_t type;
-	uint32_t id_base; /* host id of the container's root */
+	struct gt_init_net net;
+	char resolv[GT_INIT_RESOLV_SIZE]; /* the container's /etc/resolv.conf, NUL-terminated */
+	uint32_t id_base;                 /* host id of the container's root */
 	uint32_t cgroup2; /* show the container its own part of the unified hierarchy */
 };
 
@@ -69,11 +88,12 @@ struct gt_init_status_here {
 #define GT_INIT_STEPS(X)                                  \
 	X(PROTOCOL, "understand the agent")               \
 	X(CGROUP, "join its control groups")              \
-	X(NETWORK, "set up the loopback network")         \
+	X(NETWORK, "set up its network")                  \
 	X(SCRATCH, "make its scratch file system")        \
 	X(DEV, "make /dev")                               \
 	X(PROC, "mount /proc")                            \
 	X(SYS, "mount /sys")                              \
+	X(ETC, "write its name and name servers")         \
 	X(OVERLAY, "lay a writable layer over the image") \
 	X(TARGET, "make a mount point")                   \
 	X(MOUNT, "mount into the root")                   \

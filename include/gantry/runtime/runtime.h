@@ -15,6 +15,7 @@
 #include <gantry/base/err.h>
 #include <gantry/loop/loop.h>
 #include <gantry/model/spec.h>
+#include <gantry/net/net.h>
 
 struct gt_runtime;
 struct gt_container;
@@ -24,7 +25,8 @@ struct gt_container;
 #define GT_RUNTIME_LAYERS_MAX 128
 
 struct gt_runtime_config {
-	const char *dir;       /* exists, only root enters it; also names the control groups */
+	const char *dir;       /* exists, only root enters it; also names the control groups and
+				* the packet filter */
 	uint32_t id_base;      /* host id of the containers' root, 65536 follow it; 0 = 100000 */
 	unsigned pool;         /* sandboxes staged ahead, always */
 	unsigned pool_max;     /* how many recent starts may raise that to; below pool = pool */
@@ -33,6 +35,8 @@ struct gt_runtime_config {
 				      5 min */
 	bool layers_by_path;       /* as on kernels before 6.13; for tests */
 	bool allow_host_image;
+	bool allow_host_network;
+	const struct gt_net_config *egress; /* its name is the runtime's; NULL = defaults */
 	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes; NULL =
 					 all */
 };
@@ -41,6 +45,8 @@ struct gt_runtime_config {
  * swept. */
 GT_MUST_USE int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 			       struct gt_runtime **ret, struct gt_err *err);
+/* No container goes on after this process: gt_runtime_free shall leave nothing on the machine. */
+void gt_runtime_retire(struct gt_runtime *rt);
 /* Staged sandboxes end; containers go on. Every container must have been released. NULL is fine. */
 void gt_runtime_free(struct gt_runtime *rt);
 uint32_t gt_runtime_id_base(const struct gt_runtime *rt);
@@ -114,7 +120,7 @@ struct gt_container_args {
 
 /* Exactly one of on_started and on_failed follows, never before this returned; after on_started
  * exactly one on_exit. Everything of args is copied. A refusal at once has the slug of a cause too:
- * image_missing, image_not_allowed, volume_missing, sandbox_failed. */
+ * image_missing, image_not_allowed, network_not_allowed, volume_missing, sandbox_failed. */
 GT_MUST_USE int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *args,
 				   const struct gt_container_events *events,
 				   struct gt_container **ret, struct gt_err *err);

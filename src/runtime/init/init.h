@@ -38,13 +38,21 @@ size_t init_receive(enum gt_init_type type, void *data, size_t size, int fds[GT_
 
 /* stage.c: everything that needs no specification. Leaves scratch/{dev,proc,sys} mounted and the
  * working directory in scratch. */
-void init_stage(const struct gt_init_stage *stage, const int *cgroups, size_t n_cgroups);
+void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds);
+
+/* net.c: loopback, and with host >= 0 (the host's network namespace, taken) a way out. */
+void init_net(const struct gt_init_net *net, int host);
 
 /* spec.c: points into the mapped file; fails on what does not add up. */
 void init_spec_read(int fd, size_t len, struct init_spec *ret);
 
 /* root.c: from the staged scratch to the container's root as "/". Closes layers and volumes. */
-void init_root(const struct init_spec *spec, const struct init_prepare *p, uint32_t id_base);
+void init_root(const struct init_spec *spec, const struct init_prepare *p,
+	       const struct gt_init_stage *stage);
+
+/* etc.c: resolv.conf, hosts and hostname into "up", over the topmost layer that has /etc. */
+void init_etc(const struct init_prepare *p, const char *hostname, const char *resolv,
+	      uint32_t id_base);
 
 /* priv.c: user namespace, capabilities, seccomp: nothing privileged is possible after it. */
 void init_drop(const struct init_spec *spec, int userns);

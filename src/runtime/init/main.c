@@ -35,16 +35,14 @@ static void quiet(void)
 	prctl(PR_SET_NAME, "gantry-init");
 }
 
-static uint32_t stage(void)
+static void receive_stage(struct gt_init_stage *ret)
 {
 	struct gt_init_answer a = { .type = GT_INIT_STAGED };
-	struct gt_init_stage m;
-	int cgroups[GT_INIT_FDS_MAX];
-	size_t n = init_receive(GT_INIT_STAGE, &m, sizeof(m), cgroups);
+	int fds[GT_INIT_FDS_MAX];
+	size_t n = init_receive(GT_INIT_STAGE, ret, sizeof(*ret), fds);
 
-	init_stage(&m, cgroups, n);
+	init_stage(ret, fds, n);
 	init_answer(&a);
-	return m.id_base;
 }
 
 static void receive_prepare(struct init_prepare *ret)
@@ -72,17 +70,17 @@ int main(void)
 {
 	struct gt_init_answer a = { .type = GT_INIT_RUNS };
 	static struct init_prepare p;
+	static struct gt_init_stage stage;
 	struct init_spec spec;
 	uint64_t rooted_us, go_us;
-	uint32_t id_base;
 	pid_t program;
 	int status;
 
 	quiet();
-	id_base = stage();
+	receive_stage(&stage);
 	receive_prepare(&p);
 	init_spec_read(p.fds[GT_INIT_FD_SPEC], p.head.spec_len, &spec);
-	init_root(&spec, &p, id_base);
+	init_root(&spec, &p, &stage);
 	rooted_us = init_now_us();
 	init_drop(&spec, p.fds[GT_INIT_FD_USERNS]);
 	program = init_exec(&spec, p.head.answer != 0, &go_us);

@@ -137,12 +137,10 @@ static int overlay_of_fds(const struct init_prepare *p)
 	return mnt;
 }
 
-/* Returns a descriptor of the root. */
-static int overlay(const struct init_prepare *p, uint64_t disk_bytes)
+static void scratch_size(const struct init_prepare *p, uint64_t disk_bytes)
 {
 	char size[64];
 	struct stat st;
-	int root;
 
 	/* Inodes cost kernel memory beside their pages: bound them by the size too. */
 	snprintf(size, sizeof(size), "size=%llu,nr_inodes=%llu", (unsigned long long)disk_bytes,
@@ -151,7 +149,13 @@ static int overlay(const struct init_prepare *p, uint64_t disk_bytes)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 0);
 	if (fstat(p->fds[GT_INIT_FD_LAYERS], &st) < 0 || chmod("up", st.st_mode & 07777) < 0)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 2);
-	root = p->head.by_fd ? overlay_of_fds(p) : overlay_of_paths(p);
+}
+
+/* Returns a descriptor of the root. */
+static int overlay(const struct init_prepare *p)
+{
+	int root = p->head.by_fd ? overlay_of_fds(p) : overlay_of_paths(p);
+
 	if (root < 0)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 4);
 	return root;
@@ -225,9 +229,15 @@ static void attach_mounts(int root, const struct init_spec *spec, const struct i
 	}
 }
 
-void init_root(const struct init_spec *spec, const struct init_prepare *p, uint32_t id_base)
+void init_root(const struct init_spec *spec, const struct init_prepare *p,
+	       const struct gt_init_stage *stage)
 {
-	int root = overlay(p, spec->head->disk_bytes);
+	uint32_t id_base = stage->id_base;
+	int root;
+
+	scratch_size(p, spec->head->disk_bytes);
+	init_etc(p, spec->hostname, stage->resolv, id_base);
+	root = overlay(p);
 
 	attach_staged(root, "proc", id_base);
 	attach_staged(root, "sys", id_base);

@@ -1,14 +1,12 @@
 /* stage.c - the part of a sandbox that is the same for every container, made ahead of demand:
- * control groups, network, /dev, /proc and /sys, the scratch file system of the writable layer. */
+ * control groups, network (net.c), /dev, /proc and /sys, the scratch file system of the writable
+ * layer. */
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -38,21 +36,6 @@ static void ordinary_oom_score(void)
 
 	if (fd >= 0 && write(fd, "0", 1) == 1)
 		close(fd);
-}
-
-static void loopback_up(void)
-{
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
-		init_fail(GT_INIT_STEP_NETWORK, errno, 0);
-	close(fd);
-	/* The container's root has no right over its network, so port 80 must need none. */
-	fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "0", 1) != 1)
-		init_fail(GT_INIT_STEP_NETWORK, errno, 1);
-	close(fd);
 }
 
 /* One tmpfs holds the writable layer and the mount points; it gets its size with START. */
@@ -191,11 +174,18 @@ static void sys(bool cgroup2)
 		init_fail(GT_INIT_STEP_SYS, errno, 1);
 }
 
-void init_stage(const struct gt_init_stage *stage, const int *cgroups, size_t n_cgroups)
+void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds)
 {
-	join_cgroups(cgroups, n_cgroups);
+	int host_net = -1;
+
+	if (stage->net.flags & GT_INIT_NET_EGRESS) {
+		if (n_fds == 0)
+			init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+		host_net = fds[--n_fds];
+	}
+	join_cgroups(fds, n_fds);
 	ordinary_oom_score();
-	loopback_up();
+	init_net(&stage->net, host_net);
 	scratch(stage->id_base);
 	dev(stage->id_base);
 	proc();

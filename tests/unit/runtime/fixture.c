@@ -46,6 +46,13 @@ static int build_echo(const char *rootfs)
 int fixture_open(struct fixture *f, unsigned pool)
 {
 	struct gt_runtime_config config = { .pool = pool, .allow_host_image = true };
+
+	return fixture_open_as(f, &config);
+}
+
+int fixture_open_as(struct fixture *f, const struct gt_runtime_config *wanted)
+{
+	struct gt_runtime_config config = *wanted;
 	struct gt_err err;
 
 	*f = (struct fixture){ .dir = "/tmp/gantry-test-XXXXXX" };

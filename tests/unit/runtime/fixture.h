@@ -26,6 +26,7 @@ struct run {
 
 /* 0, or -1 with a printed reason when this machine can not run containers. */
 int fixture_open(struct fixture *f, unsigned pool);
+int fixture_open_as(struct fixture *f, const struct gt_runtime_config *config); /* but for dir */
 void fixture_close(struct fixture *f);
 /* Steps the loop until *flag or 10 s have passed. */
 void fixture_until(struct fixture *f, const bool *flag);

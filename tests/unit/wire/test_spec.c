@@ -15,6 +15,7 @@
 
 #define BASE     "\"image\":\"dir:/srv/app\",\"command\":[\"/echo\"],\"port\":8000"
 #define WITH(x)  "{" BASE "," x "}"
+#define HEX      "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define IMAGE(x) "{\"image\":\"" x "\",\"command\":[\"/echo\"],\"port\":8000}"
 
 static char *canonical(const char *text)
@@ -37,6 +38,14 @@ static const struct {
 	  "{" BASE "}" },
 	{ IMAGE("host:"), NULL },
 	{ IMAGE("dir:/srv/app/"), NULL }, /* as written; image_path is normalised */
+	{ "{\"image\":\"registry.example/team/app\"}",
+	  "{\"image\":\"registry.example/team/app:latest\"}" },
+	{ IMAGE("localhost:5000/a:1@sha256:" HEX), NULL },
+	{ IMAGE("bundle:sha256:" HEX), NULL },
+	{ "{\"image\":\"bundle:sha256:" HEX
+	  "\",\"base\":\"registry.example/a\",\"pull\":\"always\"}",
+	  "{\"image\":\"bundle:sha256:" HEX
+	  "\",\"base\":\"registry.example/a:latest\",\"pull\":\"always\"}" },
 	{ WITH("\"workdir\":\"/\",\"env\":{},\"volumes\":[],\"tmpfs\":[],"
 	       "\"network\":\"none\",\"access\":\"token\",\"ready\":{},\"resources\":{},"
 	       "\"scale\":{},\"limits\":{},\"serves\":{}"),
@@ -261,8 +270,8 @@ static const struct {
 	{ WITH("\"tmpfs\":[{\"path\":\"/sys\"}]"), "tmpfs[0].path", "belongs to the runtime" },
 	{ WITH("\"tmpfs\":[{\"path\":\"/t\",\"size\":0}]"), "tmpfs[0].size", "0 is below 64KiB" },
 	{ WITH("\"tmpfs\":[1]"), "tmpfs[0]", "a whole number does not fit; write an object" },
-	{ WITH("\"network\":\"egress\""), "network",
-	  "\"egress\" is not supported; write \"none\"" },
+	{ WITH("\"network\":\"bridge\""), "network",
+	  "\"bridge\" is not supported; write \"none\" or \"egress\" or \"host\"" },
 	{ WITH("\"access\":\"all\""), "access", "write \"token\" or \"public\"" },
 	{ WITH("\"ready\":{\"path\":\"health\"}"), "ready.path", "must begin with /" },
 	{ WITH("\"ready\":{\"path\":\"/a b\"}"), "ready.path", "printable ASCII" },
@@ -286,7 +295,11 @@ static const struct {
 	{ "{\"image\":\"host:\",\"command\":[\"a\\u0000\"],\"port\":1}", "command[0]", "NUL" },
 	{ "{\"image\":\"host:\",\"command\":[\"/echo\"],\"port\":65536}", "port", "above 65535" },
 	{ "{\"image\":\"host:\",\"command\":[\"/echo\"],\"port\":0}", "port", "0 is below 1" },
-	{ IMAGE("nginx:1"), "image", "of no supported form" },
+	{ IMAGE("nginx:1"), "image", "the registry's host is missing" },
+	{ IMAGE("registry.example/Nginx"), "image", "lower-case" },
+	{ IMAGE("bundle:sha256:12"), "image", "names no bundle" },
+	{ WITH("\"base\":\"registry.example/a\""), "base", "bundle" },
+	{ WITH("\"pull\":\"sometimes\""), "pull", "missing" },
 	{ IMAGE("dir:/a/../.."), "image", "contains \"..\"" },
 	{ IMAGE("dir:/"), "image", "write \"host:\"" },
 	{ IMAGE(""), "image", "empty" },
