@@ -83,6 +83,16 @@ enum gt_start_kind gt_container_start_kind(const struct gt_container *c)
 	return c->kind;
 }
 
+static int is_gone(struct gt_runtime *rt, const struct gt_container_where *where, int status,
+		   struct gt_exit *ret_exit, struct gt_err *err)
+{
+	gt_exit_read(status, ret_exit);
+	ret_exit->oom = gt_cgroup_oom_kills(&rt->cgroups, where->sandbox) > 0 &&
+			ret_exit->code != 0;
+	return gt_err_set(err, ESRCH, "exited", "the container's process %d is gone",
+			  (int)where->pid);
+}
+
 int gt_container_adopt(struct gt_runtime *rt, const struct gt_container_where *where, int status_fd,
 		       const struct gt_container_events *events, struct gt_container **ret,
 		       struct gt_exit *ret_exit, struct gt_err *err)
@@ -90,6 +100,7 @@ int gt_container_adopt(struct gt_runtime *rt, const struct gt_container_where *w
 	struct gt_container *c;
 	gt_auto(fd) int pidfd = -EBADF, status = -EBADF;
 	uint64_t start_time = 0;
+	struct gt_err why = { 0 };
 	int r = copy_fd(status_fd, &status, err);
 
 	if (r < 0)
@@ -97,18 +108,18 @@ int gt_container_adopt(struct gt_runtime *rt, const struct gt_container_where *w
 	/* The descriptor first: then the start time is of the process that it stands for. */
 	if (gt_os_pidfd_open(where->pid, &pidfd, NULL) < 0 ||
 	    gt_os_start_time(where->pid, &start_time, NULL) < 0 ||
-	    start_time != where->start_time || gt_os_pidfd_ended(pidfd)) {
-		gt_exit_read(status, ret_exit);
-		ret_exit->oom = gt_cgroup_oom_kills(&rt->cgroups, where->sandbox) > 0 &&
-				ret_exit->code != 0;
-		return gt_err_set(err, ESRCH, "exited", "the container's process %d is gone",
-				  (int)where->pid);
-	}
+	    start_time != where->start_time || gt_os_pidfd_ended(pidfd))
+		return is_gone(rt, where, status, ret_exit, err);
 	c = container_new(rt, events);
-	c->box = gt_sandbox_adopt(rt, where, pidfd, err);
+	c->box = gt_sandbox_adopt(rt, where, pidfd, &why);
 	if (!c->box) {
 		container_free(c);
-		return err ? -err->code : -EIO;
+		/* One that is dying has lost its namespaces a moment before it counts as ended. */
+		if (why.code == ENOENT || why.code == ESRCH)
+			return is_gone(rt, where, status, ret_exit, err);
+		if (err)
+			*err = why;
+		return -why.code;
 	}
 	gt_steal_fd(&pidfd);
 	c->box->owner = c;
