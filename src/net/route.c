@@ -24,6 +24,7 @@ struct route {
 typedef void route_fn(const struct route *r, void *arg);
 
 struct walk {
+	uint8_t family;
 	route_fn *fn;
 	void *arg;
 };
@@ -55,7 +56,9 @@ static int on_route(const struct nlmsghdr *m, void *arg)
 
 	r.to.len = rm->rtm_family == AF_INET6 ? 16 : 4;
 	r.to.bits = rm->rtm_dst_len;
-	if (m->nlmsg_type != RTM_NEWROUTE || (rm->rtm_flags & RTM_F_CLONED))
+	/* A kernel without a family answers for it with the routes of all others. */
+	if (m->nlmsg_type != RTM_NEWROUTE || (rm->rtm_flags & RTM_F_CLONED) ||
+	    rm->rtm_family != w->family)
 		return MNL_CB_OK;
 	mnl_attr_for_each(a, m, sizeof(*rm))
 	{
@@ -119,7 +122,7 @@ static int each_route(uint8_t family, route_fn *fn, void *arg, struct gt_err *er
 {
 	char buf[256];
 	struct nlmsghdr *m = mnl_nlmsg_put_header(buf);
-	struct walk w = { fn, arg };
+	struct walk w = { family, fn, arg };
 	struct mnl_socket *sock;
 	struct rtmsg *rm;
 	int r = route_socket(&sock, err);

@@ -55,10 +55,10 @@ struct gt_init_net {
 
 struct gt_init_stage {
 	uint32_t type;
+	uint32_t id_base; /* host id of the container's root */
+	uint32_t cgroup2; /* show the container its own part of the unified hierarchy */
 	struct gt_init_net net;
 	char resolv[GT_INIT_RESOLV_SIZE]; /* the container's /etc/resolv.conf, NUL-terminated */
-	uint32_t id_base;                 /* host id of the container's root */
-	uint32_t cgroup2; /* show the container its own part of the unified hierarchy */
 };
 
 /* Descriptors: the memory file, the user namespace, `n_layers` detached trees (topmost first), and

@@ -57,13 +57,13 @@ static void loopback_up(void)
 
 /* ---- rtnetlink ---- */
 
-static void *begin(struct request *r, uint16_t type, uint16_t flags, const void *head, size_t len)
+static void begin(struct request *r, uint16_t type, uint16_t flags, const void *head, size_t len)
 {
 	memset(r, 0, sizeof(*r));
 	r->head.nlmsg_type = type;
 	r->head.nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
 	r->head.nlmsg_len = (uint32_t)(NLMSG_HDRLEN + NLMSG_ALIGN(len));
-	return memcpy(r->body, head, len);
+	memcpy(r->body, head, len);
 }
 
 static struct rtattr *put(struct request *r, unsigned short type, const void *data, size_t len)
