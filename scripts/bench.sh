@@ -14,11 +14,15 @@ if [ "$(id -u)" -ne 0 ]; then
 	fi
 	run=(sudo)
 fi
+settings=() # sudo drops them
+for name in ROUNDS CYCLES BURST_MS PULLS SEED; do
+	if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
+done
 [ $# -gt 0 ] || set -- cold footprint listing leak
 bad=0
 for name in "$@"; do
 	echo "== bench $name"
-	"${run[@]}" env BIN="${BIN:-build}" PYTHONDONTWRITEBYTECODE=1 \
+	"${run[@]}" env BIN="${BIN:-build}" PYTHONDONTWRITEBYTECODE=1 "${settings[@]}" \
 		build/venv/bin/python "tests/bench/$name.py" || bad=1
 done
 if [ ${#run[@]} -gt 0 ]; then "${run[@]}" chown -R "$(id -u):$(id -g)" build/bench; fi
