@@ -100,7 +100,7 @@ void oci_dir_remove(const struct oci_dir *d)
 /* Whole or not at all: others read while this writes. */
 int oci_file_write(int dirfd, const char *name, const void *data, size_t len, struct gt_err *err)
 {
-	gt_auto(free) char *temp = gt_asprintf(".%s.new", name);
+	gt_auto(free) char *temp = gt_asprintf("%s.new", name);
 	gt_auto(fd) int fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	if (fd < 0 || write(fd, data, len) != (ssize_t)len ||
