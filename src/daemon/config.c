@@ -33,6 +33,8 @@ static const struct key keys[] = {
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
 	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },
 	{ "agent", "pool", KEY_NUMBER, FIELD(pool), 64 },
+	{ "agent", "pool_max", KEY_NUMBER, FIELD(pool_max), 256 },
+	{ "agent", "prepared", KEY_NUMBER, FIELD(prepared), 256 },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), 4000000000ULL },
 };
 
@@ -47,6 +49,8 @@ void gt_config_defaults(struct gt_config *c)
 	c->drain_ms = 30000;
 	c->allow_host_image = true;
 	c->pool = 2;
+	c->pool_max = 16;
+	c->prepared = 16;
 	c->subid_base = 1879048192; /* 0x70000000: above what useradd and systemd hand out */
 }
 

@@ -22,7 +22,8 @@ struct gt_config {
 	char node[64];                         /* "" = host name */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
 	bool allow_host_image;
-	uint64_t pool;       /* prepared sandboxes */
+	uint64_t pool, pool_max; /* sandboxes made ahead of demand */
+	uint64_t prepared;       /* functions with one of their own */
 	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */
 };
 

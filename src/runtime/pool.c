@@ -1,7 +1,9 @@
 /* pool.c - sandboxes staged ahead, and the containers that wait for one.
  *
- * Whoever waits has one staged at once. The pool itself is refilled a little later: the processors
- * belong to the start that has just taken a sandbox. */
+ * Whoever waits gets the sandbox that is furthest: one prepared for it, a staged one, one that is
+ * being staged, a new one. Everything is sent to it at once, so that nobody is woken up in between.
+ * The pool is refilled a little later: the processors belong to the start that has just taken a
+ * sandbox. Recent starts raise its size, and each DEMAND_HALF_S without one halves that. */
 #include "runtime_impl.h"
 
 #include <errno.h>
@@ -12,13 +14,15 @@
 #define STAGING_MAX     8 /* at once */
 #define REFILL_DELAY_MS 25
 #define FAILED_DELAY_MS 1000
+#define SHRINK_DELAY_MS 1000
+#define DEMAND_HALF_S   5
 
-static struct sandbox *staged_first(struct gt_runtime *rt)
+static struct sandbox *first(struct gt_runtime *rt, enum sandbox_state state)
 {
 	struct sandbox *box;
 
 	DL_FOREACH (rt->sandboxes, box) {
-		if (box->state == SANDBOX_STAGED)
+		if (box->state == state)
 			return box;
 	}
 	return NULL;
@@ -34,73 +38,145 @@ static unsigned count(const struct gt_runtime *rt, enum sandbox_state state)
 	return n;
 }
 
-static unsigned count_waiting(const struct gt_runtime *rt)
+/* How many more may be made now. */
+static unsigned staging_left(const struct gt_runtime *rt)
 {
-	const struct gt_container *c;
+	const struct sandbox *box;
 	unsigned n = 0;
 
-	DL_FOREACH (rt->waiting, c)
-		n++;
-	return n;
+	DL_FOREACH (rt->sandboxes, box)
+		n += box->state <= SANDBOX_STARTING && !box->staged;
+	return n < STAGING_MAX ? STAGING_MAX - n : 0;
 }
 
-static void spawn_up_to(struct gt_runtime *rt, unsigned wanted)
+/* ---- how many to keep ---- */
+
+static void fade(struct gt_runtime *rt)
 {
-	unsigned have = count(rt, SANDBOX_STAGED), staging = count(rt, SANDBOX_STAGING);
+	const uint64_t half_ns = DEMAND_HALF_S * 1000 * GT_NS_PER_MS;
+	uint64_t now_ns = gt_loop_now_ns(rt->loop);
 
-	while (have + staging < wanted && staging < STAGING_MAX) {
-		struct gt_err err;
+	for (; rt->demand > 0 && rt->demand_ns + half_ns <= now_ns; rt->demand_ns += half_ns)
+		rt->demand /= 2;
+	if (rt->demand == 0)
+		rt->demand_ns = now_ns;
+}
 
-		if (gt_sandbox_spawn(rt, &err) < 0) {
-			gt_pool_staged(rt, &err);
-			return;
+static unsigned wanted(struct gt_runtime *rt)
+{
+	fade(rt);
+	return GT_MAX(rt->pool, GT_MIN(rt->demand, rt->pool_max));
+}
+
+/* A start found nothing prepared for it. */
+static void demanded(struct gt_runtime *rt)
+{
+	fade(rt);
+	rt->demand = GT_MIN(rt->demand + 1, 2 * rt->pool_max);
+}
+
+/* ---- filling ---- */
+
+/* Returns how many are too many now. */
+static unsigned stage_ahead(struct gt_runtime *rt, struct gt_err *err)
+{
+	unsigned want = wanted(rt), left = staging_left(rt);
+	unsigned have = count(rt, SANDBOX_STAGED) + count(rt, SANDBOX_STAGING);
+	struct sandbox *box;
+
+	for (; have < want && left > 0; have++, left--) {
+		if (gt_sandbox_spawn(rt, &box, err) < 0) {
+			gt_pool_staged(rt, err);
+			return 0;
 		}
-		staging++;
 	}
+	return have > want ? have - want : 0;
 }
 
 static void refill(void *arg)
 {
 	struct gt_runtime *rt = arg;
+	struct sandbox *box;
+	struct gt_err err;
 
-	rt->staging_failed = false;
-	spawn_up_to(rt, rt->pool + count_waiting(rt));
+	if (rt->staging_failed) {
+		rt->staging_failed = false;
+		gt_pool_pump(rt);
+	}
+	if (gt_hot_refill(rt, staging_left(rt), &err) < 0) {
+		gt_pool_staged(rt, &err);
+		return;
+	}
+	if (stage_ahead(rt, &err) == 0)
+		return;
+	box = first(rt, SANDBOX_STAGED);
+	if (box)
+		gt_sandbox_drop(box);
+	gt_timer_set(rt->loop, &rt->refill, SHRINK_DELAY_MS, refill, rt);
+}
+
+/* ---- pairing ---- */
+
+static int hand_over(struct sandbox *box, struct gt_container *c, struct gt_err *err)
+{
+	int r = 0;
+
+	if (c->events.on_sandbox)
+		r = c->events.on_sandbox(c, &box->where, c->events.arg, err);
+	if (r == 0 && c->kind != GT_START_PREPARED)
+		r = gt_sandbox_prepare(box, c->plan, false, err);
+	return r == 0 ? gt_sandbox_go(box, c, err) : r;
 }
 
 static void pair(struct gt_runtime *rt, struct gt_container *c, struct sandbox *box)
 {
 	struct gt_err err = { 0 };
-	int r = 0;
 
 	DL_DELETE(rt->waiting, c);
 	c->waiting = false;
 	c->box = box;
 	box->owner = c;
 	box->state = SANDBOX_STARTING;
-	if (c->events.on_sandbox)
-		r = c->events.on_sandbox(c, &box->where, c->events.arg, &err);
-	if (r == 0)
-		r = gt_cgroup_limit(&rt->cgroups, box->where.sandbox, &c->limits, &err);
-	if (r == 0)
-		r = gt_sandbox_begin(box, c, &err);
-	if (r == 0)
+	if (hand_over(box, c, &err) == 0)
 		return;
-	box->owner = NULL;
-	c->box = NULL;
-	box->state = SANDBOX_DYING;
-	gt_sandbox_kill(box);
+	gt_sandbox_drop(box);
 	gt_container_on_failed(c, &err);
+}
+
+/* The container that waits longest. False: nothing can be done for it now. */
+static bool pair_next(struct gt_runtime *rt)
+{
+	struct gt_container *c = rt->waiting;
+	struct sandbox *box = gt_hot_take(rt, c->plan);
+	struct gt_err err;
+
+	c->kind = box ? GT_START_PREPARED : GT_START_POOLED;
+	if (!box)
+		box = first(rt, SANDBOX_STAGED);
+	if (!box) {
+		c->kind = GT_START_COLD;
+		box = first(rt, SANDBOX_STAGING);
+	}
+	if (!box) {
+		if (rt->staging_failed || staging_left(rt) == 0)
+			return false;
+		if (gt_sandbox_spawn(rt, &box, &err) < 0) {
+			gt_pool_staged(rt, &err);
+			return false;
+		}
+	}
+	if (c->kind != GT_START_PREPARED)
+		demanded(rt);
+	pair(rt, c, box);
+	return true;
 }
 
 static void pump(void *arg)
 {
 	struct gt_runtime *rt = arg;
-	struct sandbox *box;
 
-	while (rt->waiting && (box = staged_first(rt)))
-		pair(rt, rt->waiting, box);
-	if (rt->waiting && !rt->staging_failed)
-		spawn_up_to(rt, count_waiting(rt));
+	while (rt->waiting && pair_next(rt))
+		;
 	if (!gt_timer_is_set(&rt->refill))
 		gt_timer_set(rt->loop, &rt->refill,
 			     rt->staging_failed ? FAILED_DELAY_MS : REFILL_DELAY_MS, refill, rt);
