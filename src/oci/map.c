@@ -125,8 +125,7 @@ static int map_process(const struct oci_args *args, const struct gt_oci_config *
 		oci_warn(args, "process.noNewPrivileges is always true");
 	if (c->process.uid >= GT_RUNTIME_ID_COUNT || c->process.gid >= GT_RUNTIME_ID_COUNT)
 		return oci_refuse(err, "process.user", "ids end at %d", GT_RUNTIME_ID_COUNT - 1);
-	spec->uid = c->process.uid;
-	spec->gid = c->process.gid;
+	spec->user = gt_asprintf("%u:%u", c->process.uid, c->process.gid);
 	free(spec->workdir);
 	spec->workdir = gt_strdup(c->process.cwd);
 	return map_env(c, spec, err);
@@ -233,8 +232,6 @@ static int map_linux(const struct oci_args *args, const struct gt_oci_config *c,
 		r = map_resources(c, p->spec, err);
 	if (r < 0)
 		return r;
-	if (c->linux_.n_sysctl > 0)
-		return oci_refuse(err, "linux.sysctl", "the engine sets its own values");
 	if (c->linux_.mount_label)
 		return oci_refuse(err, "linux.mountLabel", "labels are not set");
 	if (propagation && strcmp(propagation, "private") != 0 &&
@@ -252,6 +249,10 @@ static int map_linux(const struct oci_args *args, const struct gt_oci_config *c,
 void oci_plan_fini(struct oci_plan *p)
 {
 	gt_spec_free(p->spec);
+	for (char **path = p->sysctl_paths; path && *path; path++)
+		free(*path);
+	free(p->sysctl_paths);
+	free(p->sysctls);
 	*p = (struct oci_plan){ .spec = NULL };
 }
 
@@ -270,6 +271,8 @@ int oci_plan_make(const struct oci_args *args, const struct oci_bundle *bundle,
 		r = map_linux(args, c, &p, err);
 	if (r == 0)
 		r = oci_map_mounts(args, bundle, p.spec, err);
+	if (r == 0)
+		r = oci_map_foreign(args, c, &p, err);
 	if (r < 0) {
 		oci_plan_fini(&p);
 		return r;

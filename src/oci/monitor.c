@@ -240,6 +240,7 @@ static int start(struct monitor *mon, struct gt_err *err)
 		.stdout_fd = STDOUT_FILENO,
 		.stderr_fd = STDERR_FILENO,
 		.status_fd = mon->status,
+		.foreign = &mon->m->plan->foreign,
 	};
 	struct gt_container_events events = {
 		.on_sandbox = on_sandbox,

@@ -6,6 +6,7 @@
 
 #include <gantry/base/err.h>
 #include <gantry/model/spec.h>
+#include <gantry/runtime/foreign.h>
 #include <gantry/wire/oci_runtime.h>
 
 /* ---- command line ---- */
@@ -51,8 +52,11 @@ void oci_bundle_fini(struct oci_bundle *b);
  * a refusal, warns where it does more or less than asked. */
 struct oci_plan {
 	struct gt_spec *spec;
-	uint32_t id_base; /* 0 = the engine's */
-	bool has_program; /* else it can be created, but not started */
+	uint32_t id_base;          /* 0 = the engine's */
+	bool has_program;          /* else it can be created, but not started */
+	struct gt_foreign foreign; /* its texts are the configuration's */
+	struct gt_foreign_sysctl *sysctls;
+	char **sysctl_paths;
 };
 int oci_plan_make(const struct oci_args *args, const struct oci_bundle *bundle,
 		  struct oci_plan *ret, struct gt_err *err);
