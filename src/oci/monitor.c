@@ -69,8 +69,11 @@ static int be_created(struct monitor *mon, const struct gt_container_where *wher
 	mon->state.pid = where->pid;
 	mon->state.start_time = where->start_time;
 	r = save(mon, GT_OCI_CREATING, err);
+	/* These came with the first specification, which knew no status before "created". */
+	mon->state.status = GT_OCI_CREATED;
 	if (r == 0)
 		r = oci_hooks_run(&hooks[GT_OCI_PRESTART], &mon->state, err);
+	mon->state.status = GT_OCI_CREATING;
 	if (r == 0)
 		r = oci_hooks_run(&hooks[GT_OCI_CREATE_RUNTIME], &mon->state, err);
 	if (r == 0)
