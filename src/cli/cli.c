@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <gantry/base/suggest.h>
+#include <gantry/oci/oci.h>
 
 #include "commands.h"
 #include "rest.h"
@@ -120,10 +121,14 @@ static bool is_terminal(FILE *f)
 
 int gt_cli_main(int argc, char **argv, FILE *out, FILE *err)
 {
-	struct gt_cli *cli = gt_alloc(sizeof(*cli));
 	const char *plain = getenv("NO_COLOR"), *term = getenv("TERM");
+	struct gt_cli *cli;
 	enum gt_exit code;
 
+	/* Not of the product, and not in its table: the command line of another program. */
+	if (argc > 0 && strcmp(argv[0], "oci") == 0)
+		return gt_oci_main(argc - 1, argv + 1, out, err);
+	cli = gt_alloc(sizeof(*cli));
 	cli->out = out;
 	cli->err = err;
 	cli->out_tty = is_terminal(out);

@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include <gantry/os/os.h>
+#include <gantry/runtime/foreign.h>
 
 #include "runtime_impl.h"
 
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define ENCODED_MAX  (16 * GT_MIB)
+#define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define ENCODED_MAX   (16 * GT_MIB)
+#define HOSTNAME_SIZE 65 /* the kernel's */
 
 struct mount_entry {
 	const char *path;
@@ -84,6 +86,8 @@ static uint32_t add_env(struct gt_buf *out, const struct gt_container_args *args
 		gt_buf_addf(out, "%s=%s", spec->env[i].name, spec->env[i].value);
 		gt_buf_addc(out, '\0');
 	}
+	if (args->foreign)
+		return n;
 	n += add_default(out, spec, "PATH", DEFAULT_PATH);
 	n += add_default(out, spec, "HOSTNAME", hostname);
 	n += add_default(out, spec, "PORT", port);
@@ -102,11 +106,14 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 		.n_argv = (uint32_t)spec->n_command,
 		.n_mounts = (uint32_t)mounts->n,
 		.home = !has_env(spec, "HOME"),
+		.foreign = args->foreign != NULL,
 		.disk_bytes = spec->resources.disk_bytes,
 	};
-	char hostname[GT_NAME_MAX + 1];
+	char hostname[HOSTNAME_SIZE];
 
-	gt_strcopy(hostname, sizeof(hostname), args->function);
+	gt_strcopy(hostname, sizeof(hostname),
+		   args->foreign && args->foreign->hostname ? args->foreign->hostname
+							    : args->function);
 	gt_buf_add(out, &head, sizeof(head));
 	gt_buf_add(out, rt->filter.data, rt->filter.len);
 	for (size_t i = 0; i < mounts->n; i++) {
@@ -115,6 +122,8 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 
 		gt_buf_add(out, &m, sizeof(m));
 	}
+	if (args->foreign)
+		gt_foreign_encode(args->foreign, out);
 	add_string(out, spec->workdir ? spec->workdir : "/");
 	add_string(out, hostname);
 	add_string(out, spec->user ? spec->user : "0:0");
@@ -123,6 +132,8 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 	head.n_env = add_env(out, args, hostname);
 	for (size_t i = 0; i < mounts->n; i++)
 		add_string(out, mounts->entries[i].path);
+	if (args->foreign)
+		gt_foreign_encode_strings(args->foreign, out);
 	if (out->failed)
 		return gt_err_set(err, E2BIG, "sandbox_failed",
 				  "command and environment are too large");
@@ -158,7 +169,7 @@ int gt_go_encode(const struct gt_container_args *args, struct gt_init_go *ret, s
 	struct gt_init_go go = { .type = GT_INIT_GO };
 	int n;
 
-	if (!has_env(args->spec, "GANTRY_REPLICA")) {
+	if (!args->foreign && !has_env(args->spec, "GANTRY_REPLICA")) {
 		n = snprintf(go.env, sizeof(go.env), "GANTRY_REPLICA=%s", args->replica);
 		if (n >= (int)sizeof(go.env))
 			return gt_err_set(err, E2BIG, "sandbox_failed",

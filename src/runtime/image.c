@@ -12,6 +12,7 @@
 
 #include <gantry/base/log.h>
 #include <gantry/os/os.h>
+#include <gantry/runtime/foreign.h>
 
 #include "runtime_impl.h"
 
@@ -92,9 +93,10 @@ static int path_take(struct gt_runtime *rt, const char *path, const char *cause,
 	return 0;
 }
 
-static int host_open(struct gt_runtime *rt, const struct gt_spec *spec, struct plan *p,
+static int host_open(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,
 		     struct gt_err *err)
 {
+	const struct gt_spec *spec = args->spec;
 	bool host = spec->image_kind == GT_IMAGE_HOST;
 	gt_auto(fd) int fd = -EBADF;
 	struct stat st = { 0 };
@@ -115,8 +117,11 @@ static int host_open(struct gt_runtime *rt, const struct gt_spec *spec, struct p
 				  "image %s is not a directory on the node", spec->image);
 	/* The host's own root must not become the container's root's property. */
 	add_tree(p,
-		 (struct plan_tree){
-			 .fd = gt_steal_fd(&fd), .attr = MOUNT_ATTR_RDONLY, .map = !host },
+		 (struct plan_tree){ .fd = gt_steal_fd(&fd),
+				     .attr = args->foreign && args->foreign->root_direct
+						     ? 0
+						     : MOUNT_ATTR_RDONLY,
+				     .map = !host },
 		 &st, spec->image);
 	p->n_layers = 1;
 	return 0;
@@ -126,7 +131,7 @@ int gt_image_open(struct gt_runtime *rt, const struct gt_container_args *args, s
 		  struct gt_err *err)
 {
 	if (args->n_layers == 0)
-		return host_open(rt, args->spec, p, err);
+		return host_open(rt, args, p, err);
 	if (args->n_layers > GT_RUNTIME_LAYERS_MAX)
 		return gt_err_set(err, E2BIG, "sandbox_failed", "image %s has more than %d layers",
 				  args->spec->image, GT_RUNTIME_LAYERS_MAX);

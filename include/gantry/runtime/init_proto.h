@@ -17,6 +17,7 @@
 #ifndef GANTRY_RUNTIME_INIT_PROTO_H
 #define GANTRY_RUNTIME_INIT_PROTO_H
 
+#include <linux/capability.h>
 #include <stdint.h>
 
 #define GT_INIT_SOCKET     3   /* where init finds its end */
@@ -25,6 +26,13 @@
 #define GT_INIT_MAGIC      0x32544e47u /* "GNT2" */
 #define GT_INIT_GO_ENV     4
 #define GT_INIT_GO_BYTES   512
+
+#define GT_INIT_CAP(name) (1ull << CAP_##name)
+/* What root may be inside: owner of its files, switching users, nothing about the machine. */
+#define GT_INIT_CAPS                                                                           \
+	(GT_INIT_CAP(CHOWN) | GT_INIT_CAP(DAC_OVERRIDE) | GT_INIT_CAP(FOWNER) |                \
+	 GT_INIT_CAP(FSETID) | GT_INIT_CAP(KILL) | GT_INIT_CAP(SETGID) | GT_INIT_CAP(SETUID) | \
+	 GT_INIT_CAP(SETPCAP) | GT_INIT_CAP(NET_BIND_SERVICE))
 
 enum gt_init_type {
 	GT_INIT_STAGE = 1,
@@ -98,6 +106,7 @@ struct gt_init_status_here {
 	X(TARGET, "make a mount point")                   \
 	X(MOUNT, "mount into the root")                   \
 	X(PIVOT, "switch to the new root")                \
+	X(FOREIGN, "do what the bundle asks for")         \
 	X(HOSTNAME, "set the host name")                  \
 	X(USERNS, "enter its user namespace")             \
 	X(PRIVILEGE, "drop privileges")                   \
@@ -131,13 +140,29 @@ struct gt_init_answer {
 enum gt_init_user_part { GT_INIT_USER_FILE, GT_INIT_USER_USER, GT_INIT_USER_GROUP };
 
 /* The memory file: this head, `n_filter` seccomp instructions of 8 bytes, `n_mounts` mounts, then
- * NUL-terminated strings: working directory, host name, user, arguments, environment, mount paths.
+ * one struct gt_init_foreign when `foreign` is 1, NUL-terminated strings: working directory, host
+ * name, user, arguments, environment, mount paths, and those of the foreign struct.
  */
 struct gt_init_spec {
 	uint32_t magic;
 	uint32_t n_filter, n_argv, n_env, n_mounts;
 	uint32_t home; /* the environment lacks HOME: the user's own is put there */
+	uint32_t foreign, zero;
 	uint64_t disk_bytes;
+};
+
+/* runtime/foreign.h, flat. Its strings: domain name, masked paths, read-only paths, and a path and
+ * a value for each sysctl. */
+#define GT_INIT_FOREIGN_MAX 64
+struct gt_init_foreign {
+	uint32_t root_direct, root_readonly, has_caps, has_oom_score_adj;
+	int32_t oom_score_adj;
+	uint32_t umask, n_groups, n_limits, n_masked, n_readonly, n_sysctls, zero;
+	uint64_t caps[5]; /* in the order of enum gt_foreign_caps */
+	uint32_t groups[GT_INIT_FOREIGN_MAX];
+	struct {
+		uint64_t resource, soft, hard;
+	} limits[GT_INIT_FOREIGN_MAX];
 };
 
 struct gt_init_mount {

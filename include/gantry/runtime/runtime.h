@@ -19,6 +19,7 @@
 
 struct gt_runtime;
 struct gt_container;
+struct gt_foreign;
 
 #define GT_RUNTIME_ID_BASE    100000
 #define GT_RUNTIME_ID_COUNT   65536
@@ -116,6 +117,7 @@ struct gt_container_args {
 	/* FIFOs open for both directions, and a file that process 1 writes the end into. Copied.
 	 * The FIFOs belong to the containers' root; the program's user is given them. */
 	int stdout_fd, stderr_fd, status_fd;
+	const struct gt_foreign *foreign; /* NULL: as functions are run */
 };
 
 /* Exactly one of on_started and on_failed follows, never before this returned; after on_started

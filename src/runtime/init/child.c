@@ -213,14 +213,22 @@ static int child_main(void *arg)
 {
 	struct child *c = arg;
 	sigset_t none;
+	int code = 0;
 
 	limits();
+	if (c->spec->foreign && (code = init_foreign_limits(c->spec->foreign)) != 0)
+		child_fail(GT_INIT_STEP_FOREIGN, code, 20);
 	if (setsid() < 0)
 		child_fail(GT_INIT_STEP_FORK, errno, 2);
 	find_user(c);
 	wait_for_go(c);
 	stdio(c);
-	become_user(&c->user);
+	if (c->spec->foreign)
+		code = init_foreign_become(c->spec->foreign, c->user.uid, c->user.gid);
+	else
+		become_user(&c->user);
+	if (code != 0)
+		child_fail(GT_INIT_STEP_USER, code, 4);
 	enter_workdir(c->spec->workdir);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -16,6 +16,8 @@ struct init_spec {
 	char *workdir, *hostname, *user;
 	/* argv and envp end in NULL; envp has room for HOME and what GO adds. */
 	char **argv, **envp, **paths;
+	const struct gt_init_foreign *foreign; /* NULL: a function's; else with these strings */
+	char *domainname, **masked, **readonly, **sysctls;
 };
 
 /* What came with PREPARE. */
@@ -53,6 +55,19 @@ void init_root(const struct init_spec *spec, const struct init_prepare *p,
 /* etc.c: resolv.conf, hosts and hostname into "up", over the topmost layer that has /etc. */
 void init_etc(const struct init_prepare *p, const char *hostname, const char *resolv,
 	      uint32_t id_base);
+
+/* What is below `root`, never through a link that leads out; -1 with errno. */
+int init_open_below(int root, const char *path, uint64_t flags, uint64_t resolve);
+
+/* foreign.c: what a bundle asks for beyond a function's specification. */
+/* Instead of an overlay; returns a descriptor. From there on to init_foreign_set_up files are made
+ * as the container's root: the mount knows no other user. */
+int init_foreign_root(const struct init_prepare *p, uint32_t id_base);
+/* With the host's rights, when all is mounted and the host's /proc is still there. */
+void init_foreign_set_up(const struct init_spec *spec, int root);
+/* In the child: 0, or an errno. The second, instead of becoming the user as functions do. */
+int init_foreign_limits(const struct gt_init_foreign *f);
+int init_foreign_become(const struct gt_init_foreign *f, uint32_t uid, uint32_t gid);
 
 /* priv.c: user namespace, capabilities, seccomp: nothing privileged is possible after it. */
 void init_drop(const struct init_spec *spec, int userns);

@@ -14,11 +14,7 @@
 
 #include "init.h"
 
-#define CAP(name) (1ull << CAP_##name)
-/* What root may be inside: owner of its files, switching users, nothing about the machine. */
-#define KEPT                                                                                    \
-	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | CAP(FSETID) | CAP(KILL) | CAP(SETGID) | \
-	 CAP(SETUID) | CAP(SETPCAP) | CAP(NET_BIND_SERVICE))
+#define KEPT GT_INIT_CAPS
 
 static void capabilities(void)
 {

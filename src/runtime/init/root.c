@@ -14,7 +14,7 @@
 
 #define PATH_SIZE 4096
 
-static int open_below(int root, const char *path, uint64_t flags, uint64_t resolve)
+int init_open_below(int root, const char *path, uint64_t flags, uint64_t resolve)
 {
 	struct open_how how = {
 		.flags = flags | O_PATH | O_CLOEXEC,
@@ -38,7 +38,7 @@ static void make_entry(int root, char *path, bool dir, uint32_t id_base, unsigne
 
 	if (slash)
 		*slash = '\0';
-	parent = open_below(root, slash && *path ? path : ".", O_DIRECTORY, 0);
+	parent = init_open_below(root, slash && *path ? path : ".", O_DIRECTORY, 0);
 	if (parent < 0)
 		init_fail(GT_INIT_STEP_TARGET, errno, index);
 	if (dir) {
@@ -66,7 +66,7 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 	int fd;
 
 	path += strspn(path, "/");
-	fd = open_below(root, path, dir ? O_DIRECTORY : 0, 0);
+	fd = init_open_below(root, path, dir ? O_DIRECTORY : 0, 0);
 	if (fd >= 0)
 		return fd;
 	if (errno != ENOENT || strlen(path) >= sizeof(part))
@@ -76,7 +76,7 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 
 		memcpy(part, path, len);
 		part[len] = '\0';
-		fd = open_below(root, part, 0, 0);
+		fd = init_open_below(root, part, 0, 0);
 		if (fd < 0 && errno == ENOENT)
 			make_entry(root, part, dir || !last, id_base, index);
 		else if (fd < 0)
@@ -86,7 +86,7 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 		if (last)
 			break;
 	}
-	fd = open_below(root, path, dir ? O_DIRECTORY : 0, 0);
+	fd = init_open_below(root, path, dir ? O_DIRECTORY : 0, 0);
 	if (fd < 0)
 		init_fail(GT_INIT_STEP_TARGET, errno, index);
 	return fd;
@@ -165,12 +165,12 @@ static int overlay(const struct init_prepare *p)
 static void attach_staged(int root, const char *name, uint32_t id_base)
 {
 	char path[16];
-	int fd = open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	int fd = init_open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 
 	if (fd < 0 && errno == ENOENT) {
 		snprintf(path, sizeof(path), "%s", name);
 		make_entry(root, path, true, id_base, 0);
-		fd = open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+		fd = init_open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 	}
 	if (fd < 0)
 		init_fail(GT_INIT_STEP_TARGET, errno, 0);
@@ -235,14 +235,20 @@ void init_root(const struct init_spec *spec, const struct init_prepare *p,
 	uint32_t id_base = stage->id_base;
 	int root;
 
-	scratch_size(p, spec->head->disk_bytes);
-	init_etc(p, spec->hostname, stage->resolv, id_base);
-	root = overlay(p);
+	if (spec->foreign && spec->foreign->root_direct) {
+		root = init_foreign_root(p, id_base);
+	} else {
+		scratch_size(p, spec->head->disk_bytes);
+		init_etc(p, spec->hostname, stage->resolv, id_base);
+		root = overlay(p);
+	}
 
 	attach_staged(root, "proc", id_base);
 	attach_staged(root, "sys", id_base);
 	attach_staged(root, "dev", id_base);
 	attach_mounts(root, spec, p, id_base);
+	if (spec->foreign)
+		init_foreign_set_up(spec, root);
 	/* The old root ends up below the new one and leaves with all that is on it. */
 	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
 	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)

@@ -67,6 +67,10 @@ static void scratch(uint32_t id_base)
 	/* "up" gives the root directory its owner: the container's root may write there. */
 	if (chown("up", id_base, id_base) < 0)
 		init_fail(GT_INIT_STEP_SCRATCH, errno, 4);
+	/* Before /dev: conformance programs want the kernel's list of mounts to begin like a
+	 * bundle's does. */
+	if (mount("proc", "proc", "proc", HARD, NULL) < 0)
+		init_fail(GT_INIT_STEP_PROC, errno, 0);
 }
 
 static void dev_nodes(uint32_t id_base)
@@ -137,7 +141,7 @@ static void mask(const char *path, enum gt_init_step step)
 	}
 }
 
-static void proc(void)
+static void proc_paths(void)
 {
 	static const char *const masked[] = {
 		"proc/acpi",        "proc/asound",        "proc/interrupts", "proc/kcore",
@@ -149,8 +153,6 @@ static void proc(void)
 	};
 	struct stat st;
 
-	if (mount("proc", "proc", "proc", HARD, NULL) < 0)
-		init_fail(GT_INIT_STEP_PROC, errno, 0);
 	for (size_t i = 0; i < sizeof(masked) / sizeof(masked[0]); i++)
 		mask(masked[i], GT_INIT_STEP_PROC);
 	for (size_t i = 0; i < sizeof(readonly) / sizeof(readonly[0]); i++) {
@@ -188,6 +190,6 @@ void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds)
 	init_net(&stage->net, host_net);
 	scratch(stage->id_base);
 	dev(stage->id_base);
-	proc();
+	proc_paths();
 	sys(stage->cgroup2 != 0);
 }
