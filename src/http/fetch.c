@@ -26,10 +26,10 @@ struct gt_fetcher {
 	/* Of the fetch that runs. */
 	const struct gt_fetch *what;
 	struct gt_err *err;
-	CURLU *url; /* of this hop */
-	char *host; /* of it, for messages */
-	bool authorized;
-	int failed; /* what ended the transfer on our side; 0 = nothing did */
+	CURLU *url;     /* of this hop */
+	char *host;     /* of it, for messages */
+	bool at_origin; /* no redirect has led away so far */
+	int failed;     /* what ended the transfer on our side; 0 = nothing did */
 	bool enough;
 	uint64_t got;
 };
@@ -63,6 +63,11 @@ void gt_fetcher_free(struct gt_fetcher *f)
 const struct gt_fetch_answer *gt_fetch_answer(const struct gt_fetcher *f)
 {
 	return &f->answer;
+}
+
+bool gt_fetch_at_origin(const struct gt_fetcher *f)
+{
+	return f->at_origin;
 }
 
 static bool is_redirect(const struct gt_fetcher *f)
@@ -193,7 +198,7 @@ static struct curl_slist *headers_make(const struct gt_fetcher *f)
 	list = curl_slist_append(list, "Expect:");
 	if (f->what->accept)
 		header_add(&list, "Accept", f->what->accept);
-	if (f->what->authorization && f->authorized)
+	if (f->what->authorization && f->at_origin)
 		header_add(&list, "Authorization", f->what->authorization);
 	if (f->what->from) {
 		gt_auto(free) char *range = gt_asprintf("bytes=%llu-",
@@ -318,7 +323,7 @@ static int redirect(struct gt_fetcher *f)
 	if (r == 0 && (!part_equal(from, f->url, CURLUPART_SCHEME) ||
 		       !part_equal(from, f->url, CURLUPART_HOST) ||
 		       !part_equal(from, f->url, CURLUPART_PORT)))
-		f->authorized = false;
+		f->at_origin = false;
 	curl_url_cleanup(from);
 	return r;
 }
@@ -358,7 +363,7 @@ int gt_fetch(struct gt_fetcher *f, const struct gt_fetch *what, struct gt_err *e
 				  "a header field may hold no control characters");
 	f->what = what;
 	f->err = err;
-	f->authorized = true;
+	f->at_origin = true;
 	f->url = curl_url();
 	if (!f->url)
 		return gt_err_set(err, ENOMEM, "system_error", "no memory for an address");

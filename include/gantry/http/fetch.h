@@ -60,6 +60,9 @@ GT_MUST_USE int gt_fetch(struct gt_fetcher *f, const struct gt_fetch *what, stru
 /* The final answer of the last fetch; borrowed until the next one. Also there when its body failed;
  * status 0 = none came. */
 const struct gt_fetch_answer *gt_fetch_answer(const struct gt_fetcher *f);
+/* Did the answer come from the scheme, host and port that was asked? What others say, a 401 above
+ * all, is not to be answered with credentials. */
+bool gt_fetch_at_origin(const struct gt_fetcher *f);
 int gt_fetch_status(const struct gt_fetch_answer *a);
 /* Case does not matter; a field that came more than once is joined by ", ". NULL = absent. */
 const char *gt_fetch_header(const struct gt_fetch_answer *a, const char *name);

@@ -49,7 +49,7 @@ struct gt_blob {
 struct gt_manifest {
 	char digest[GT_REF_DIGEST_SIZE]; /* of the image manifest of this platform, not of an index
 					  */
-	char index[GT_REF_DIGEST_SIZE];  /* of the index it was chosen from, or "" */
+	char index[GT_REF_DIGEST_SIZE];  /* of the (outermost) index it was chosen from, or "" */
 	struct gt_blob config;
 	struct gt_blob *layers; /* lowest first, as many as config's diff ids */
 	size_t n_layers;

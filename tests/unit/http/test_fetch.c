@@ -248,6 +248,7 @@ static void a_redirect_within_the_origin_keeps_the_credentials(void **state)
 	assert_string_equal(gt_buf_str(&w->body), "hello");
 	assert_int_equal(fake_server_saw(w->server, "GET /plain?x=1 "), 1);
 	assert_int_equal(fake_server_saw(w->server, SECRET), 2);
+	assert_true(gt_fetch_at_origin(w->fetcher));
 }
 
 static void credentials_stay_at_their_origin(void **state)
@@ -257,6 +258,7 @@ static void credentials_stay_at_their_origin(void **state)
 	assert_int_equal(fetch(w, "/away"), 0);
 	assert_string_equal(gt_buf_str(&w->body), "hello");
 	assert_int_equal(fake_server_saw(w->other, "GET /there "), 1);
+	assert_false(gt_fetch_at_origin(w->fetcher));
 	assert_int_equal(fake_server_saw(w->other, "Authorization"), 0);
 	/* Also when another host sends us back, and when another name is the same machine. */
 	assert_int_equal(fetch(w, "/there-and-back"), 0);
