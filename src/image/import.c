@@ -13,7 +13,6 @@
 #include "work.h"
 
 GT_CLEANUP_TYPE(layer, struct gt_layer_writer *, gt_layer_free)
-GT_CLEANUP_TYPE(sha256, struct gt_sha256 *, gt_sha256_free)
 
 #define READ_SIZE (256 * 1024)
 

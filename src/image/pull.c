@@ -8,7 +8,6 @@
 #include "work.h"
 
 GT_CLEANUP_TYPE(manifest, struct gt_manifest *, gt_manifest_free)
-GT_CLEANUP_TYPE(image_config, struct gt_image_config *, gt_image_config_free)
 
 struct task {
 	struct job *j;

@@ -28,6 +28,20 @@ void gt_image_record_free(struct gt_image_record *r)
 	free(r);
 }
 
+void gt_image_config_free(struct gt_image_config *c)
+{
+	if (!c)
+		return;
+	strings_free(c->entrypoint);
+	strings_free(c->cmd);
+	strings_free(c->env);
+	free(c->user);
+	free(c->workdir);
+	free(c->stop_signal);
+	free(c->diff_ids);
+	free(c);
+}
+
 /* "+3" or "-2" behind RTMIN and RTMAX. */
 static int realtime_parse(const char *name)
 {

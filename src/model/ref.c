@@ -1,70 +1,137 @@
-/* ref.c - references of images, by the grammar of the OCI distribution specification. */
+/* ref.c - image references by the grammar of the distribution specification, less its short
+ * names: one walk from the left, each part with its own check. */
 #include <gantry/model/ref.h>
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-#define LOWER   "abcdefghijklmnopqrstuvwxyz"
-#define DIGITS  "0123456789"
-#define LETTERS LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#include <gantry/base/units.h>
+
+#define SHA256_PREFIX "sha256:"
+#define HEX_LEN       64
+#define QUOTE_MAX     120 /* bytes of the text that a refusal repeats */
+
+static bool digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool lower_alnum(char c)
+{
+	return digit(c) || (c >= 'a' && c <= 'z');
+}
+
+static bool alnum(char c)
+{
+	return lower_alnum(c) || (c >= 'A' && c <= 'Z');
+}
+
+static bool hex_lower(char c)
+{
+	return digit(c) || (c >= 'a' && c <= 'f');
+}
 
 bool gt_digest_ok(const char *digest)
 {
-	return gt_starts_with(digest, "sha256:") && strlen(digest) == GT_REF_DIGEST_SIZE - 1 &&
-	       strspn(digest + 7, DIGITS "abcdef") == 64;
+	if (!digest || !gt_starts_with(digest, SHA256_PREFIX))
+		return false;
+	const char *hex = digest + strlen(SHA256_PREFIX);
+
+	if (strnlen(hex, HEX_LEN + 1) != HEX_LEN)
+		return false;
+	for (size_t i = 0; i < HEX_LEN; i++)
+		if (!hex_lower(hex[i]))
+			return false;
+	return true;
 }
 
-static int refused(struct gt_err *err, const char *text, const char *why)
+/* Labels of letters, digits and inner dashes, joined by single dots. */
+static bool name_ok(const char *s, size_t len)
 {
-	return gt_err_set(err, EINVAL, "invalid_spec",
-			  "\"%.100s\" is no image reference: %s; write it like "
-			  "registry.example/team/echo:1",
-			  text, why);
+	char before = '.';
+
+	for (size_t i = 0; i < len; i++) {
+		if (!alnum(s[i]) && s[i] != '-' && s[i] != '.')
+			return false;
+		if (!alnum(s[i]) && (before == '.' || (before == '-' && s[i] == '.')))
+			return false;
+		before = s[i];
+	}
+	return alnum(before);
+}
+
+static bool v6_ok(const char *s, size_t len)
+{
+	size_t colons = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] == ':')
+			colons++;
+		else if (!digit(s[i]) && !((s[i] | 0x20) >= 'a' && (s[i] | 0x20) <= 'f'))
+			return false;
+	}
+	return colons >= 2;
+}
+
+static bool port_ok(const char *s)
+{
+	uint64_t port;
+
+	return strlen(s) <= 5 && gt_parse_u64(s, UINT16_MAX, &port) == 0 && port > 0;
 }
 
 static bool host_ok(const char *host)
 {
-	size_t len = strcspn(host, ":");
-
 	if (host[0] == '[') {
 		const char *end = strchr(host, ']');
 
-		if (!end || strspn(host + 1, DIGITS "abcdefABCDEF:.") != (size_t)(end - host - 1))
-			return false;
-		len = (size_t)(end - host) + 1;
-	} else if (len == 0 || strspn(host, LETTERS DIGITS "-.") != len || host[0] == '-' ||
-		   host[0] == '.') {
-		return false;
+		return end && v6_ok(host + 1, (size_t)(end - host) - 1) &&
+		       (!end[1] || (end[1] == ':' && port_ok(end + 2)));
 	}
-	if (host[len] == '\0')
-		return true;
-	return host[len] == ':' && strlen(host + len + 1) <= 5 && host[len + 1] &&
-	       strspn(host + len + 1, DIGITS) == strlen(host + len + 1);
+	size_t len = strcspn(host, ":");
+
+	return name_ok(host, len) && (!host[len] || port_ok(host + len + 1));
 }
 
-/* Components of a-z and 0-9, joined by '/', each with single '.', '_', "__" or '-'s inside. */
+/* What tells a host from the first word of a path. */
+static bool looks_like_host(const char *s, size_t len)
+{
+	return memchr(s, '.', len) || memchr(s, ':', len) || s[0] == '[' ||
+	       (len == strlen("localhost") && strncasecmp(s, "localhost", len) == 0);
+}
+
+/* Words of lower-case letters and digits, joined by one of '.' '_' '__' or any number of '-'. */
+static bool component_ok(const char *s, size_t len)
+{
+	size_t i = 0;
+
+	for (;;) {
+		size_t word = i;
+
+		while (i < len && lower_alnum(s[i]))
+			i++;
+		if (i == word)
+			return false;
+		if (i == len)
+			return true;
+		size_t sep = i;
+
+		while (i < len && s[i] == s[sep] && (s[i] == '.' || s[i] == '_' || s[i] == '-'))
+			i++;
+		if (i == sep || (s[sep] == '.' && i - sep > 1) || (s[sep] == '_' && i - sep > 2))
+			return false;
+	}
+}
+
 static bool path_ok(const char *path)
 {
 	for (;;) {
-		size_t len = strcspn(path, "/"), i = 0;
+		size_t len = strcspn(path, "/");
 
-		while (i < len) {
-			size_t word = strspn(path + i, LOWER DIGITS), sep;
-
-			if (word == 0)
-				return false;
-			i += word;
-			if (i == len)
-				break;
-			sep = strspn(path + i, path[i] == '-' ? "-" : path[i] == '_' ? "_" : ".");
-			if (sep == 0 || (path[i] == '.' && sep > 1) ||
-			    (path[i] == '_' && sep > 2) || i + sep == len)
-				return false;
-			i += sep;
-		}
-		if (len == 0)
+		if (!component_ok(path, len))
 			return false;
-		if (path[len] == '\0')
+		if (!path[len])
 			return true;
 		path += len + 1;
 	}
@@ -72,47 +139,91 @@ static bool path_ok(const char *path)
 
 static bool tag_ok(const char *tag)
 {
-	size_t len = strlen(tag);
-
-	return len > 0 && len < GT_REF_TAG_SIZE && strspn(tag, LETTERS DIGITS "_.-") == len &&
-	       tag[0] != '.' && tag[0] != '-';
+	if (!alnum(tag[0]) && tag[0] != '_')
+		return false;
+	for (const char *p = tag; *p; p++)
+		if (!alnum(*p) && *p != '_' && *p != '.' && *p != '-')
+			return false;
+	return true;
 }
 
-/* Cuts the text at `at` when it is there; what follows, without the mark itself. */
-static char *cut(char *at)
+/* The text is repeated without anything that a terminal would act on. */
+static int refuse(struct gt_err *err, const char *text, const char *why)
 {
-	if (!at)
-		return NULL;
-	*at = '\0';
-	return at + 1;
+	char quote[QUOTE_MAX + 1];
+	bool whole = gt_strcopy(quote, sizeof(quote), text);
+
+	for (char *p = quote; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	return gt_err_set(err, EINVAL, "invalid_spec", "image \"%s%s\": %s", quote,
+			  whole ? "" : "...", why);
+}
+
+/* Cuts [s, s + len) out into dst. */
+static bool take(char *dst, size_t size, const char *s, size_t len)
+{
+	if (len >= size)
+		return false;
+	memcpy(dst, s, len);
+	dst[len] = '\0';
+	return true;
+}
+
+static const char *take_host(const char *text, struct gt_ref *ref)
+{
+	const char *slash = strchr(text, '/');
+
+	if (!slash || slash == text || !looks_like_host(text, (size_t)(slash - text)))
+		return "write the registry's host: registry.example/team/echo:1";
+	if (!take(ref->host, sizeof(ref->host), text, (size_t)(slash - text)) ||
+	    !host_ok(ref->host))
+		return "the host is not valid; write HOST or HOST:PORT, as in "
+		       "registry.example:5000/team/echo:1";
+	/* Names of hosts mean the same in either case; one spelling keeps one credential. */
+	for (char *p = ref->host; *p; p++)
+		if (*p >= 'A' && *p <= 'Z')
+			*p |= 0x20;
+	return NULL;
+}
+
+static const char *take_rest(const char *rest, struct gt_ref *ref)
+{
+	size_t len = strcspn(rest, ":@");
+
+	if (!take(ref->path, sizeof(ref->path), rest, len))
+		return "the path is longer than 255 bytes";
+	if (!path_ok(ref->path))
+		return "the path is not valid; it has lower-case words, as in "
+		       "registry.example/team/echo:1";
+	rest += len;
+	if (*rest == ':') {
+		len = strcspn(++rest, "@");
+		if (!take(ref->tag, sizeof(ref->tag), rest, len) || !tag_ok(ref->tag))
+			return "the tag is not valid; it has up to 128 letters, digits, '_', '.' "
+			       "and '-', as in registry.example/team/echo:1.2";
+		rest += len;
+	}
+	if (*rest == '@') {
+		if (!gt_digest_ok(++rest))
+			return "the digest is not valid; write @sha256: and 64 lower-case hex "
+			       "digits";
+		gt_strcopy(ref->digest, sizeof(ref->digest), rest);
+	}
+	return NULL;
 }
 
 int gt_ref_parse(const char *text, struct gt_ref *ret, struct gt_err *err)
 {
-	char copy[GT_REF_TEXT_SIZE], *path, *tag, *digest;
-	struct gt_ref ref = { .tag = "" };
+	struct gt_ref ref = { 0 };
+	const char *why = take_host(text, &ref);
 
-	if (!gt_strcopy(copy, sizeof(copy), text))
-		return refused(err, text, "it is too long");
-	digest = cut(strchr(copy, '@'));
-	path = cut(strchr(copy, '/'));
-	if (!path || (!strpbrk(copy, ".:") && !gt_streq(copy, "localhost")))
-		return refused(err, text, "the registry's host is missing");
-	if (!host_ok(copy))
-		return refused(err, text, "what is before the first / is no host");
-	tag = cut(strchr(path, ':'));
-	if (!path_ok(path))
-		return refused(err, text,
-			       "the name has lower-case letters, digits and single separators");
-	if (tag && !tag_ok(tag))
-		return refused(err, text, "the tag has up to 128 letters, digits, '_', '.', '-'");
-	if (digest && !gt_digest_ok(digest))
-		return refused(err, text, "after @ comes sha256: and 64 lower-case hex digits");
-	if (!gt_strcopy(ref.host, sizeof(ref.host), copy) ||
-	    !gt_strcopy(ref.path, sizeof(ref.path), path))
-		return refused(err, text, "host and name have up to 255 characters each");
-	gt_strcopy(ref.tag, sizeof(ref.tag), tag ? tag : digest ? "" : "latest");
-	gt_strcopy(ref.digest, sizeof(ref.digest), digest ? digest : "");
+	if (!why)
+		why = take_rest(strchr(text, '/') + 1, &ref);
+	if (why)
+		return refuse(err, text, why);
+	if (!ref.tag[0] && !ref.digest[0])
+		gt_strcopy(ref.tag, sizeof(ref.tag), "latest");
 	*ret = ref;
 	return 0;
 }
