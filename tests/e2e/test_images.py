@@ -103,7 +103,7 @@ def test_tag_moves_replicas_do_not(daemon, registry):
 def test_registry_gone_after_deploy(daemon):
     other = Registry()
     try:
-        other.push("team/gone", "1", [echo_layer()], ECHO_CONFIG)
+        other.push("team/gone", "1", [echo_layer(), tar_of({"gone": b"gone"})], ECHO_CONFIG)
         for name, policy in (("gone-missing", "missing"), ("gone-always", "always"), ("gone-never", "never")):
             daemon.put(name, {"image": f"{other.host}/team/gone:1", "pull": policy})
         assert daemon.call("gone-never").json()["cause"] == "image_missing"
