@@ -123,6 +123,8 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 		.dir = dir,
 		.id_base = config->subid_base,
 		.pool = config->pool,
+		.pool_max = config->pool_max,
+		.prepared_max = config->prepared,
 		.allow_host_image = config->allow_host_image,
 		.allow_host_paths = config->allow_host_paths,
 		.allow_host_network = config->allow_host_network,

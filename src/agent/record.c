@@ -72,12 +72,11 @@ int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err)
 	int dir = r->agent->replicas_fd, res;
 	char path[PATH_SIZE];
 
-	/* Owned by the program's user, who may open /dev/stdout; the directory lets nobody else in.
-	 */
+	/* Owned by the container's root, who gives them to the program's user: that may be a name
+	 * of the image. The directory lets nobody else in. */
 	res = gt_os_mkdir_at(dir, r->id, 0700, err);
 	for (int i = RECORD_STDOUT; res == 0 && i <= RECORD_STDERR; i++)
-		res = gt_os_fifo_at(dir, path_of(r, file_names[i], path), base + r->spec->uid,
-				    base + r->spec->gid, err);
+		res = gt_os_fifo_at(dir, path_of(r, file_names[i], path), base, base, err);
 	if (res == 0)
 		res = open_all(r, ret_fds, err);
 	return res;

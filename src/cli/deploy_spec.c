@@ -16,7 +16,7 @@ const struct gt_flag gt_deploy_flags[GT_DEPLOY_FLAGS_N] = {
 	{ "volume", 0, "HOST:PATH", "mount a host path, read-only; HOST:PATH:rw to write", true },
 	{ "tmpfs", 0, "PATH[:SIZE]", "empty memory file system", true },
 	{ "workdir", 'w', "DIR", "working directory", false },
-	{ "user", 'u', "UID[:GID]", "user in the container", false },
+	{ "user", 'u', "USER[:GROUP]", "user in the container", false },
 	{ "memory", 'm', "SIZE", "memory limit, such as 512MiB", false },
 	{ "cpu", 0, "N", "CPUs, such as 0.5 or 500m", false },
 	{ "disk", 0, "SIZE", "size of the writable layer", false },

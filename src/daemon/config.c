@@ -41,6 +41,8 @@ static const struct key keys[] = {
 	{ "agent", "egress_forwarding", KEY_BOOL, FIELD(egress_forwarding), 0 },
 	{ "agent", "dns", TEXT(dns) },
 	{ "agent", "pool", KEY_NUMBER, FIELD(pool), 64 },
+	{ "agent", "pool_max", KEY_NUMBER, FIELD(pool_max), 256 },
+	{ "agent", "prepared", KEY_NUMBER, FIELD(prepared), 256 },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), 4000000000ULL },
 };
 
@@ -59,6 +61,8 @@ void gt_config_defaults(struct gt_config *c)
 	c->egress_private = true;
 	c->egress_forwarding = true;
 	c->pool = 2;
+	c->pool_max = 16;
+	c->prepared = 16;
 	c->subid_base = 1879048192; /* 0x70000000: above what useradd and systemd hand out */
 }
 

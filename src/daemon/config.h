@@ -29,7 +29,8 @@ struct gt_config {
 	bool egress_forwarding; /* may the agent turn on forwarding of the interfaces that lead out
 				 */
 	char dns[256];
-	uint64_t pool;       /* prepared sandboxes */
+	uint64_t pool, pool_max; /* sandboxes made ahead of demand */
+	uint64_t prepared;       /* functions with one of their own */
 	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */
 };
 

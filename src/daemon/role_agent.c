@@ -14,6 +14,8 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.dial_fd = env->fds[GT_FD_DIAL],
 		.ready_fd = env->fds[GT_FD_READY],
 		.pool = (unsigned)c->pool,
+		.pool_max = (unsigned)c->pool_max,
+		.prepared = (unsigned)c->prepared,
 		.subid_base = (uint32_t)c->subid_base,
 		.allow_host_image = c->allow_host_image,
 		.allow_host_paths = c->allow_host_paths,

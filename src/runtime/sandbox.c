@@ -26,29 +26,37 @@ static const char *const step_texts[] = {
 #undef X
 };
 
-/* ---- the child, between clone3 and exec: raw system calls only ---- */
-
-static _Noreturn void become_init(const struct gt_runtime *rt, int control)
+const char *gt_init_step_text(uint32_t step)
 {
-	char *argv[] = { "gantry-init", NULL }, *envp[] = { NULL };
-	int program = fcntl(rt->init_fd, F_DUPFD_CLOEXEC, HIGH_FD);
-	int sock = fcntl(control, F_DUPFD_CLOEXEC, HIGH_FD);
-	int null = fcntl(rt->null_fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	return step < GT_INIT_STEP_N ? step_texts[step] : "start";
+}
 
-	if (program < 0 || sock < 0 || null < 0 || chdir(rt->mnt_path) < 0)
-		_exit(1);
+/* ---- the child, between clone3 and exec, in our memory: raw system calls only ---- */
+
+struct birth {
+	const char *mnt_path;
+	int init, null, control;
+};
+
+static void become_init(void *arg)
+{
+	static char name[] = "gantry-init";
+	static char *argv[] = { name, NULL }, *envp[] = { NULL };
+	const struct birth *b = arg;
+	long program = syscall(SYS_fcntl, b->init, F_DUPFD_CLOEXEC, HIGH_FD);
+	long sock = syscall(SYS_fcntl, b->control, F_DUPFD_CLOEXEC, HIGH_FD);
+	long null = syscall(SYS_fcntl, b->null, F_DUPFD_CLOEXEC, HIGH_FD);
+
+	if (program < 0 || sock < 0 || null < 0 || syscall(SYS_chdir, b->mnt_path) < 0)
+		return;
 	for (int fd = 0; fd < GT_INIT_SOCKET; fd++) {
-		if (dup2(null, fd) < 0)
-			_exit(1);
+		if (syscall(SYS_dup3, null, fd, 0) < 0)
+			return;
 	}
-	if (dup2(sock, GT_INIT_SOCKET) < 0 ||
+	if (syscall(SYS_dup3, sock, GT_INIT_SOCKET, 0) < 0 ||
 	    syscall(SYS_close_range, GT_INIT_SOCKET + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-		_exit(1);
-	/* What this process ignores, a program would go on ignoring. */
-	for (int signo = 1; signo < NSIG; signo++)
-		signal(signo, SIG_DFL);
+		return;
 	syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
-	_exit(1);
 }
 
 /* ---- end of life ---- */
@@ -68,6 +76,8 @@ void gt_sandbox_forget(struct sandbox *box)
 	gt_close(box->pidfd);
 	gt_close(box->netns);
 	gt_sandbox_net_release(box->rt, &box->net);
+	if (box->hot)
+		gt_hot_on_lost(box, NULL);
 	if (box->owner)
 		box->owner->box = NULL;
 	DL_DELETE(box->rt->sandboxes, box);
@@ -80,11 +90,15 @@ void gt_sandbox_kill(struct sandbox *box)
 		gt_os_pidfd_signal(box->pidfd, SIGKILL, NULL);
 }
 
-/* The owner hears it now; the process is killed and removed behind its back. */
-static void give_up(struct sandbox *box, const struct gt_err *why)
+bool gt_sandbox_is_idle(const struct sandbox *box)
+{
+	return box->state <= SANDBOX_PREPARED;
+}
+
+/* From here on its death is all that is waited for. Returns whose it was. */
+static struct gt_container *dying(struct sandbox *box)
 {
 	struct gt_container *owner = box->owner;
-	bool staging = box->state == SANDBOX_STAGING;
 
 	box->state = SANDBOX_DYING;
 	box->owner = NULL;
@@ -92,10 +106,26 @@ static void give_up(struct sandbox *box, const struct gt_err *why)
 		owner->box = NULL;
 	close_control(box);
 	gt_timer_clear(box->rt->loop, &box->timer);
+	return owner;
+}
+
+void gt_sandbox_drop(struct sandbox *box)
+{
+	dying(box);
 	gt_sandbox_kill(box);
+}
+
+/* The owner hears it now; the process is killed and removed behind its back. */
+static void give_up(struct sandbox *box, const struct gt_err *why)
+{
+	struct gt_container *owner = dying(box);
+
+	gt_sandbox_kill(box);
+	if (box->hot)
+		gt_hot_on_lost(box, why);
 	if (owner)
 		gt_container_on_failed(owner, why);
-	if (staging)
+	if (!box->staged)
 		gt_pool_staged(box->rt, box->net.kind, why);
 }
 
@@ -113,55 +143,74 @@ static void on_deadline(void *arg)
 
 static void on_staged(struct sandbox *box)
 {
-	gt_timer_clear(box->rt->loop, &box->timer);
-	box->state = SANDBOX_STAGED;
+	box->staged = true;
+	if (box->state == SANDBOX_STAGING) {
+		gt_timer_clear(box->rt->loop, &box->timer);
+		box->state = SANDBOX_STAGED;
+	}
 	gt_pool_staged(box->rt, box->net.kind, NULL);
+}
+
+static void on_failed(struct sandbox *box, const struct gt_init_answer *a)
+{
+	struct gt_err err;
+
+	if (box->owner && box->owner->plan) {
+		gt_plan_failure(box->owner->plan, a, &err);
+	} else if (box->hot) {
+		gt_plan_failure(box->hot->plan, a, &err);
+	} else {
+		gt_err_set(&err, a->code, "sandbox_failed", "the sandbox could not %s: %s (%u)",
+			   gt_init_step_text(a->step), strerror(a->code), a->index);
+	}
+	give_up(box, &err);
 }
 
 static void on_answer(struct sandbox *box, const struct gt_init_answer *a)
 {
-	struct gt_container *owner = box->owner;
-	struct gt_err err;
-
-	if (a->type == GT_INIT_STAGED && box->state == SANDBOX_STAGING) {
+	if (a->type == GT_INIT_STAGED) {
 		on_staged(box);
+	} else if (a->type == GT_INIT_PREPARED) {
+		if (box->state != SANDBOX_PREPARING)
+			return; /* taken meanwhile */
+		gt_timer_clear(box->rt->loop, &box->timer);
+		box->state = SANDBOX_PREPARED;
 	} else if (a->type == GT_INIT_RUNS && box->state == SANDBOX_STARTING) {
 		gt_timer_clear(box->rt->loop, &box->timer);
 		box->state = SANDBOX_RUNNING;
 		close_control(box);
-		if (owner)
-			gt_container_on_answer(owner, a);
-	} else if (a->type == GT_INIT_FAILED && owner && a->step < GT_INIT_STEP_N) {
-		box->state = SANDBOX_DYING;
-		box->owner = NULL;
-		owner->box = NULL;
-		close_control(box);
-		gt_timer_clear(box->rt->loop, &box->timer);
-		gt_container_on_answer(owner, a);
+		if (box->owner)
+			gt_container_on_answer(box->owner, a);
 	} else {
-		gt_err_set(&err, a->code, "sandbox_failed", "the sandbox could not %s: %s (%u)",
-			   a->step < GT_INIT_STEP_N ? step_texts[a->step] : "start",
-			   strerror(a->code), a->index);
-		give_up(box, &err);
+		on_failed(box, a);
 	}
 }
 
-static void on_control(struct gt_watch *w, unsigned events, void *arg)
+/* False: there is nothing more to read. */
+static bool read_answer(struct sandbox *box)
 {
-	struct sandbox *box = arg;
 	struct gt_init_answer a = { 0 };
 	size_t len;
-	int r;
+	int r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
 
-	(void)w;
-	(void)events;
-	r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
+	/* One that ends without having read all we sent resets the connection: that is told once,
+	 * and before its last words. */
+	if (r == -ECONNRESET)
+		r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
 	if (r == -EAGAIN)
-		return;
+		return false;
 	if (r < 0 || len != sizeof(a))
 		close_control(box); /* its death tells the rest */
 	else
 		on_answer(box, &a);
+	return box->control >= 0;
+}
+
+static void on_control(struct gt_watch *w, unsigned events, void *arg)
+{
+	(void)w;
+	(void)events;
+	read_answer(arg);
 }
 
 static void on_death(struct gt_watch *w, unsigned events, void *arg)
@@ -173,11 +222,11 @@ static void on_death(struct gt_watch *w, unsigned events, void *arg)
 	(void)events;
 	gt_watch_close(box->pid_watch);
 	box->pid_watch = NULL;
-	/* Its last word may wait beside its death. */
-	if (box->control >= 0)
-		on_control(box->control_watch, GT_EV_READ, box);
+	/* Its last words may wait beside its death. */
+	while (box->control >= 0 && read_answer(box))
+		;
 	gt_os_pidfd_reap(box->pidfd, NULL); /* adopted ones are reaped by somebody else */
-	if (box->state == SANDBOX_STAGING || box->state == SANDBOX_STARTING) {
+	if (gt_sandbox_is_idle(box) || box->state == SANDBOX_STARTING) {
 		gt_err_set(&err, ECHILD, "sandbox_failed", "the sandbox's first process died");
 		give_up(box, &err);
 	}
@@ -214,20 +263,30 @@ static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err
 	return gt_os_send(box->control, &m, sizeof(m), fds, n_fds, err);
 }
 
+/* Version 1 of control groups can not be begun in: process 1 joins them while it is staged. */
 static int clone_init(struct sandbox *box, struct gt_err *err)
 {
+	struct gt_runtime *rt = box->rt;
+	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF };
+	const struct gt_os_spawn spawn = {
+		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC |
+			 (box->net.kind == GT_NETWORK_HOST ? 0 : CLONE_NEWNET),
+		.cgroup = -EBADF,
+		.fn = become_init,
+		.arg = &birth,
+	};
 	int pair[2], r;
 
 	r = gt_os_socketpair(pair, err);
 	if (r < 0)
 		return r;
-	r = gt_os_clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC |
-				(box->net.kind == GT_NETWORK_HOST ? 0 : CLONE_NEWNET),
-			&box->where.pid, &box->pidfd, err);
-	if (r == 0 && box->where.pid == 0)
-		become_init(box->rt, pair[1]);
+	birth.control = pair[1];
+	r = gt_os_spawn(&spawn, &box->where.pid, &box->pidfd, err);
 	gt_close(pair[1]);
-	box->control = pair[0];
+	if (r < 0)
+		gt_close(pair[0]);
+	else
+		box->control = pair[0];
 	return r;
 }
 
@@ -244,7 +303,8 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 	return r;
 }
 
-int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct gt_err *err)
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
+		     struct gt_err *err)
 {
 	struct sandbox *box = sandbox_new(rt);
 	int cgroups[GT_CGROUP_CTL_N + 1], r;
@@ -257,17 +317,20 @@ int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct gt_e
 	r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
 	if (r == 0)
 		r = clone_init(box, err);
+	/* Before STAGE: process 1 visits the host's network then, and it is its own that we open.
+	 */
 	if (r == 0)
 		r = watch_init(box, err);
 	if (r == 0)
+		r = send_stage(box, cgroups, n_cgroups, err);
+	if (r == 0)
 		r = gt_loop_watch(rt->loop, box->control, GT_EV_READ, on_control, box,
 				  &box->control_watch, err);
-	if (r == 0)
-		r = send_stage(box, cgroups, n_cgroups, err);
 	while (n_cgroups > 0)
 		gt_close(cgroups[--n_cgroups]);
 	if (r == 0) {
 		gt_timer_set(rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);
+		*ret = box;
 		return 0;
 	}
 	if (box->pidfd >= 0) {
@@ -275,21 +338,32 @@ int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct gt_e
 		waitpid(box->where.pid, NULL, 0);
 	}
 	gt_sandbox_remove(box);
-	return r;
+	return gt_cause_set(err, r);
 }
 
-/* The container's own descriptors go with the message and are closed here but for the status. */
-int gt_sandbox_begin(struct sandbox *box, struct gt_container *c, struct gt_err *err)
+int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, struct gt_err *err)
 {
-	struct gt_init_start m = { .type = GT_INIT_START, .spec_len = c->spec_len };
-	int r;
+	struct gt_runtime *rt = box->rt;
+	int r = gt_cgroup_limit(&rt->cgroups, box->where.sandbox, &p->limits, err);
 
-	box->state = SANDBOX_STARTING;
-	c->fds[GT_INIT_FD_USERNS] = box->rt->userns;
-	r = gt_os_send(box->control, &m, sizeof(m), c->fds, c->n_fds, err);
-	c->fds[GT_INIT_FD_USERNS] = -EBADF; /* the runtime's */
+	if (r == 0)
+		r = gt_plan_send(rt, p, box->control, answer, err);
 	if (r < 0)
-		return r;
+		return gt_cause_set(err, r);
+	gt_timer_set(rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);
+	return 0;
+}
+
+int gt_sandbox_go(struct sandbox *box, const struct gt_container *c, struct gt_err *err)
+{
+	const struct gt_init_status_here status = { .type = GT_INIT_STATUS };
+	const int fds[] = { c->out, c->err };
+	int r = gt_os_send(box->control, &c->go, sizeof(c->go), fds, GT_LEN(fds), err);
+
+	if (r == 0)
+		r = gt_os_send(box->control, &status, sizeof(status), &c->status, 1, err);
+	if (r < 0)
+		return gt_cause_set(err, r);
 	gt_timer_set(box->rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);
 	return 0;
 }

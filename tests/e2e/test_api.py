@@ -230,7 +230,7 @@ GOOD = {"image": "host:", "command": ["/bin/true"], "port": 8000}
     ({"access": "everybody"}, "access"),
     ({"gpu": 1}, "gpu"),
     ({"workdir": "relative"}, "workdir"),
-    ({"user": "root"}, "user"),
+    ({"user": "no user"}, "user"),
     ({"serves": {"openai": [""]}}, "serves.openai[0]"),
 ])
 def test_bad_spec_names_the_path_and_changes_nothing(gantry, name, change, path):

@@ -14,7 +14,9 @@ struct gt_agent_config {
 	int agent_fd;       /* listening stream socket (logs), stays the caller's; < 0 = none */
 	int dial_fd;        /* listening SOCK_SEQPACKET socket (model/dial.h); < 0 = none */
 	int ready_fd;       /* gets "READY\n" once the node is in order; < 0 = none */
-	unsigned pool;      /* sandboxes staged ahead */
+	unsigned pool;      /* sandboxes staged ahead, always */
+	unsigned pool_max;  /* how many recent starts may raise that to */
+	unsigned prepared;  /* functions that may have a sandbox prepared for their next start */
 	uint32_t subid_base; /* 0 = 100000; 65536 host ids from it on belong to replicas */
 	bool allow_host_image, allow_host_network;
 	struct gt_net_config egress;  /* without a name */

@@ -11,7 +11,9 @@
 #define GT_ENV_VALUE_MAX  32768
 #define GT_VOLUMES_MAX    32
 #define GT_TMPFS_MAX      16
-#define GT_MODELS_MAX     16 /* serves.openai */
+#define GT_USER_NAME_MAX  63
+#define GT_USER_ID_MAX    65535 /* users and groups inside a container */
+#define GT_MODELS_MAX     16    /* serves.openai */
 #define GT_MODEL_NAME_MAX 128
 #define GT_SPEC_BYTES_MAX (256 * 1024) /* body of PUT /v1/functions/{f} */
 #define GT_JSON_DEPTH_MAX 32

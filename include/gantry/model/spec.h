@@ -42,9 +42,12 @@ struct gt_spec {
 	char *image_path; /* of dir:, normalised; NULL for host: */
 	char **command;   /* NULL-terminated */
 	size_t n_command;
-	uint16_t port;     /* TCP port the process listens on, inside its own network namespace */
-	char *workdir;     /* default "/" */
-	uint32_t uid, gid; /* inside the container; "user": "1000" or "1000:1000"; default 0 */
+	uint16_t port; /* TCP port the process listens on, inside its own network namespace */
+	char *workdir; /* default "/" */
+	/* "7:8", "name", "name:8", "name:group", names as the image's files have them; NULL: the
+	 * image's own, or "0:0". A number without a group, which only an image's configuration can
+	 * hold, has the group of its entry, or 0. */
+	char *user;
 	struct gt_env *env;
 	size_t n_env;
 	struct gt_volume *volumes;

@@ -1,26 +1,38 @@
 /* runtime/init_proto.h - inside the runtime room only: what the agent and the container's process 1
- *say to each other over one packet socket.
+ * say to each other over one packet socket.
  *
- *	agent -> init  STAGE   + one descriptor of a cgroup.procs file a group to join,
+ *	agent -> init  STAGE    + one descriptor of a group's list of members a group to join,
  *				then with GT_INIT_NET_EGRESS the host's network namespace
  *	init -> agent  STAGED
- *	agent -> init  START   + descriptors in the order of enum gt_init_fd, then one a volume
+ *	agent -> init  PREPARE  + specification, user namespace, layers, volumes
+ *	init -> agent  PREPARED   when PREPARE asked for it
+ *	agent -> init  GO       + standard output, standard error
+ *	agent -> init  STATUS   + a file for the end
  *	init -> agent  RUNS, or FAILED and exit
  *
- * Both ends are built together, so structs go over the wire as they are. Libc headers only. */
+ * The agent need not wait for an answer before it sends what comes next. STAGE holds what is the
+ * same for all, PREPARE what is the same for all replicas of a function's revision, GO the rest.
+ *The end of the socket ends an init that has not got all of them. Both ends are built together, so
+ * structs go over the wire as they are. Libc headers only. */
 #ifndef GANTRY_RUNTIME_INIT_PROTO_H
 #define GANTRY_RUNTIME_INIT_PROTO_H
 
 #include <stdint.h>
 
-#define GT_INIT_SOCKET  3 /* where init finds its end */
-#define GT_INIT_FDS_MAX 64
-#define GT_INIT_MAGIC   0x31544e47u /* "GNT1" */
+#define GT_INIT_SOCKET     3   /* where init finds its end */
+#define GT_INIT_FDS_MAX    200 /* in one packet; the kernel takes 253 */
+#define GT_INIT_LAYERS_MAX 128
+#define GT_INIT_MAGIC      0x32544e47u /* "GNT2" */
+#define GT_INIT_GO_ENV     4
+#define GT_INIT_GO_BYTES   512
 
 enum gt_init_type {
 	GT_INIT_STAGE = 1,
 	GT_INIT_STAGED,
-	GT_INIT_START,
+	GT_INIT_PREPARE,
+	GT_INIT_PREPARED,
+	GT_INIT_GO,
+	GT_INIT_STATUS,
 	GT_INIT_RUNS,
 	GT_INIT_FAILED,
 };
@@ -49,19 +61,27 @@ struct gt_init_stage {
 	char resolv[GT_INIT_RESOLV_SIZE]; /* the container's /etc/resolv.conf, NUL-terminated */
 };
 
-struct gt_init_start {
+/* Descriptors: the memory file, the user namespace, `n_layers` detached trees (topmost first), and
+ * one a volume. */
+struct gt_init_prepare {
 	uint32_t type;
 	uint32_t spec_len; /* bytes in the memory file */
+	uint32_t n_layers;
+	uint32_t by_fd;  /* the kernel's overlay takes layers by descriptor; they stay detached */
+	uint32_t answer; /* PREPARED is waited for; GO comes at some later time */
 };
 
-enum gt_init_fd {
-	GT_INIT_FD_SPEC,
-	GT_INIT_FD_IMAGE, /* detached tree */
-	GT_INIT_FD_USERNS,
-	GT_INIT_FD_STDOUT, /* FIFOs, open for both directions: no reader may ever be missing */
-	GT_INIT_FD_STDERR,
-	GT_INIT_FD_STATUS, /* gets one struct gt_init_status */
-	GT_INIT_FD_N
+enum gt_init_prepare_fd { GT_INIT_FD_SPEC, GT_INIT_FD_USERNS, GT_INIT_FD_LAYERS };
+
+/* Descriptors: FIFOs, open for both directions: no reader may ever be missing. */
+struct gt_init_go {
+	uint32_t type;
+	uint32_t n_env;             /* up to GT_INIT_GO_ENV */
+	char env[GT_INIT_GO_BYTES]; /* NUL-terminated strings, "NAME=value" */
+};
+
+struct gt_init_status_here {
+	uint32_t type; /* one descriptor, which gets one struct gt_init_status */
 };
 
 /* Where a start failed: name, text for people. */
@@ -84,6 +104,7 @@ enum gt_init_fd {
 	X(SECCOMP, "load the system call filter")         \
 	X(FORK, "start a process")                        \
 	X(STDIO, "set up standard input and output")      \
+	X(USER_NAME, "find the user")                     \
 	X(USER, "switch to the user")                     \
 	X(WORKDIR, "enter the working directory")         \
 	X(LOOKUP, "find the command")                     \
@@ -101,18 +122,21 @@ struct gt_init_answer {
 	uint32_t type;
 	uint32_t step;    /* FAILED: enum gt_init_step */
 	int32_t code;     /* FAILED: errno */
-	uint32_t index;   /* FAILED: which mount, with TARGET and MOUNT */
-	uint64_t root_us; /* START received -> root file system in place */
-	uint64_t exec_us; /* -> program executed */
+	uint32_t index;   /* FAILED: which mount, with TARGET and MOUNT; what, with USER_NAME */
+	uint64_t root_us; /* PREPARE received -> root file system in place; 0: done ahead of GO */
+	uint64_t exec_us; /* from there, or from GO, to the program's execution */
 };
 
+/* index of a failed USER_NAME */
+enum gt_init_user_part { GT_INIT_USER_FILE, GT_INIT_USER_USER, GT_INIT_USER_GROUP };
+
 /* The memory file: this head, `n_filter` seccomp instructions of 8 bytes, `n_mounts` mounts, then
- * NUL-terminated strings: working directory, host name, arguments, environment, mount paths. */
+ * NUL-terminated strings: working directory, host name, user, arguments, environment, mount paths.
+ */
 struct gt_init_spec {
 	uint32_t magic;
-	uint32_t uid, gid; /* of the program, as the container counts */
 	uint32_t n_filter, n_argv, n_env, n_mounts;
-	uint32_t zero;
+	uint32_t home; /* the environment lacks HOME: the user's own is put there */
 	uint64_t disk_bytes;
 };
 

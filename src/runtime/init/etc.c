@@ -3,11 +3,9 @@
  * it costs no mount. A volume on one of these paths comes later and wins. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -17,22 +15,29 @@
 	"::1\tlocalhost ip6-localhost ip6-loopback\n" \
 	"127.0.0.1\t%s\n"
 
+/* What stands for /etc in the image: the entry of the topmost layer that has one, unless that is a
+ * whiteout. False: nothing does. Looked at only, never entered. */
+static bool find_etc(const struct init_prepare *p, struct stat *ret)
+{
+	for (unsigned i = 0; i < p->head.n_layers; i++) {
+		if (fstatat(p->fds[GT_INIT_FD_LAYERS + i], "etc", ret, AT_SYMLINK_NOFOLLOW) == 0)
+			return !(S_ISCHR(ret->st_mode) && ret->st_rdev == 0);
+		if (errno != ENOENT)
+			init_fail(GT_INIT_STEP_ETC, errno, 0);
+	}
+	return false;
+}
+
 /* The directory over the image's own of that name, with its mode and owner. False: the image has
  * something else there, which stays as it is. */
-static bool cover_etc(uint32_t id_base)
+static bool cover_etc(const struct init_prepare *p, uint32_t id_base)
 {
-	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
-	struct stat st = { .st_mode = S_IFDIR | 0755, .st_uid = id_base, .st_gid = id_base };
-	int fd = (int)syscall(SYS_openat2, AT_FDCWD, "lower/etc", &how, sizeof(how));
+	struct stat st;
 
-	if (fd < 0 && errno != ENOENT)
-		return false; /* a link, or not readable: nothing that we must repair */
-	if (fd >= 0) {
-		if (fstat(fd, &st) < 0)
-			init_fail(GT_INIT_STEP_ETC, errno, 0);
-		close(fd);
-	}
+	if (!find_etc(p, &st))
+		st = (struct stat){ .st_mode = S_IFDIR | 0755,
+				    .st_uid = id_base,
+				    .st_gid = id_base };
 	if (!S_ISDIR(st.st_mode))
 		return false;
 	if (mkdir("up/etc", 0755) < 0 || chown("up/etc", st.st_uid, st.st_gid) < 0 ||
@@ -52,11 +57,12 @@ static void write_file(const char *path, const char *text, uint32_t id_base)
 	close(fd);
 }
 
-void init_etc(const char *hostname, const char *resolv, uint32_t id_base)
+void init_etc(const char *hostname, const char *resolv, const struct init_prepare *p,
+	      uint32_t id_base)
 {
 	char text[512];
 
-	if (!cover_etc(id_base))
+	if (!cover_etc(p, id_base))
 		return;
 	write_file("up/etc/resolv.conf", resolv, id_base);
 	snprintf(text, sizeof(text), HOSTS, hostname);

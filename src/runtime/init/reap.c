@@ -35,6 +35,23 @@ static void bury(pid_t program, int status_fd)
 	}
 }
 
+/* What images name as their stop signal, and what servers take for "reopen" or "reload". */
+static bool is_passed_on(int signo)
+{
+	switch (signo) {
+	case SIGTERM:
+	case SIGINT:
+	case SIGHUP:
+	case SIGQUIT:
+	case SIGUSR1:
+	case SIGUSR2:
+	case SIGWINCH:
+		return true;
+	default:
+		return signo >= SIGRTMIN && signo <= SIGRTMAX;
+	}
+}
+
 void init_reap(pid_t program, int status_fd)
 {
 	sigset_t all;
@@ -45,16 +62,7 @@ void init_reap(pid_t program, int status_fd)
 		bury(program, status_fd);
 		if (sigwait(&all, &signo) != 0)
 			continue;
-		switch (signo) {
-		case SIGTERM:
-		case SIGINT:
-		case SIGHUP:
-		case SIGUSR1:
-		case SIGUSR2:
+		if (is_passed_on(signo))
 			kill(-program, signo);
-			break;
-		default:
-			break;
-		}
 	}
 }

@@ -27,9 +27,9 @@ static char *take_string(struct cursor *c)
 	return take(c, strnlen(c->at, (size_t)(c->end - c->at)) + 1);
 }
 
-static char **take_strings(struct cursor *c, size_t n)
+static char **take_strings(struct cursor *c, size_t n, size_t spare)
 {
-	char **list = calloc(n + 1, sizeof(*list));
+	char **list = calloc(n + spare + 1, sizeof(*list));
 
 	if (!list)
 		init_fail(GT_INIT_STEP_PROTOCOL, ENOMEM, 0);
@@ -56,7 +56,8 @@ void init_spec_read(int fd, size_t len, struct init_spec *ret)
 	ret->mounts = take(&c, head->n_mounts * sizeof(*ret->mounts));
 	ret->workdir = take_string(&c);
 	ret->hostname = take_string(&c);
-	ret->argv = take_strings(&c, head->n_argv);
-	ret->envp = take_strings(&c, head->n_env);
-	ret->paths = take_strings(&c, head->n_mounts);
+	ret->user = take_string(&c);
+	ret->argv = take_strings(&c, head->n_argv, 0);
+	ret->envp = take_strings(&c, head->n_env, 1 + GT_INIT_GO_ENV);
+	ret->paths = take_strings(&c, head->n_mounts, 0);
 }

@@ -17,13 +17,13 @@
 static const struct gt_net_config egress = { .set_forwarding = true, .dns = "192.0.2.53" };
 static const struct gt_runtime_config plain = { .allow_host_image = true, .egress = &egress };
 
-#define CONTAINER(f, config)                             \
-	struct fixture f;                                \
-	do {                                             \
-		if (fixture_open_as(&f, (config)) < 0) { \
-			skip();                          \
-			return;                          \
-		}                                        \
+#define CONTAINER(f, config)                                \
+	struct fixture f;                                   \
+	do {                                                \
+		if (fixture_open_with(&f, *(config)) < 0) { \
+			skip();                             \
+			return;                             \
+		}                                           \
 	} while (0)
 
 static struct gt_spec *shell(enum gt_network network, const char *script)
@@ -177,7 +177,7 @@ static void host_network_needs_permission(void **state)
 	run_close(&run);
 	fixture_close(&f);
 	config.allow_host_network = true;
-	assert_int_equal(fixture_open_as(&f, &config), 0);
+	assert_int_equal(fixture_open_with(&f, config), 0);
 	run_all(&f,
 		shell(GT_NETWORK_HOST, "readlink /proc/self/ns/net; ip link add x type bridge || "
 				       "echo refused"),

@@ -37,7 +37,7 @@ static const struct {
 	  "{" BASE "}" },
 	{ IMAGE("host:"), NULL },
 	{ IMAGE("dir:/srv/app/"), NULL }, /* as written; image_path is normalised */
-	{ WITH("\"workdir\":\"/\",\"user\":\"0\",\"env\":{},\"volumes\":[],\"tmpfs\":[],"
+	{ WITH("\"workdir\":\"/\",\"env\":{},\"volumes\":[],\"tmpfs\":[],"
 	       "\"network\":\"none\",\"access\":\"token\",\"ready\":{},\"resources\":{},"
 	       "\"scale\":{},\"limits\":{},\"serves\":{}"),
 	  "{" BASE "}" },
@@ -49,6 +49,12 @@ static const struct {
 	  "{" BASE "}" },
 	{ WITH("\"user\":\"1000\""), WITH("\"user\":\"1000:1000\"") },
 	{ WITH("\"user\":\"65535:0\""), NULL },
+	{ WITH("\"user\":\"007\""), WITH("\"user\":\"7:7\"") },
+	{ WITH("\"user\":\"0\""), WITH("\"user\":\"0:0\"") },
+	{ WITH("\"user\":\"web\""), NULL },
+	{ WITH("\"user\":\"_web.1-x:www\""), NULL },
+	{ WITH("\"user\":\"web:7\""), NULL },
+	{ WITH("\"user\":\"7:www\""), NULL },
 	{ WITH("\"env\":{\"B\":\"\",\"A_1\":\"x=\\n\xc3\xa9\",\"_\":\"2\"}"),
 	  WITH("\"env\":{\"A_1\":\"x=\\n\xc3\xa9\",\"B\":\"\",\"_\":\"2\"}") },
 	{ WITH("\"volumes\":[{\"path\":\"/m\",\"readonly\":true,\"host\":\"/srv/m\"},"
@@ -134,8 +140,7 @@ static void members_reach_their_places(void **state)
 	assert_string_equal(s->command[0], "/echo");
 	assert_null(s->command[1]);
 	assert_int_equal(s->port, 8000);
-	assert_int_equal(s->uid, 7);
-	assert_int_equal(s->gid, 8);
+	assert_string_equal(s->user, "7:8");
 	assert_int_equal(s->n_env, 2);
 	assert_string_equal(s->env[0].name, "A");
 	assert_string_equal(s->env[1].value, "2");
@@ -230,7 +235,11 @@ static const struct {
 	{ WITH("\"workdir\":\"/a/../b\""), "workdir", "contains \"..\"" },
 	{ WITH("\"workdir\":\"/a/\""), "workdir", "write \"/a\"" },
 	{ WITH("\"workdir\":\"\""), "workdir", "empty" },
-	{ WITH("\"user\":\"root\""), "user", "is no user" },
+	{ WITH("\"user\":\"\""), "user", "is no user" },
+	{ WITH("\"user\":\"-x\""), "user", "is no user" },
+	{ WITH("\"user\":\"a b\""), "user", "is no user" },
+	{ WITH("\"user\":\"../x\""), "user", "is no user" },
+	{ WITH("\"user\":\"web:70000\""), "user", "is no user" },
 	{ WITH("\"user\":1000"), "user", "write a string" },
 	{ WITH("\"user\":\"70000\""), "user", "is no user" },
 	{ WITH("\"user\":\"1:\""), "user", "is no user" },
