@@ -304,9 +304,10 @@ int gt_sandbox_spawn(struct gt_runtime *rt, struct sandbox **ret, struct gt_err 
 	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
 		 (unsigned long long)gt_mono_ns(&gt_clock_system),
 		 (unsigned long long)++rt->sandbox_n);
-	r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
+	/* The process first: it begins to run while we make its groups. */
+	r = clone_init(box, err);
 	if (r == 0)
-		r = clone_init(box, err);
+		r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
 	if (r == 0)
 		r = send_stage(box, cgroups, n_cgroups, err);
 	if (r == 0)
