@@ -70,7 +70,7 @@ int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *ar
 		container_free(c);
 		return r;
 	}
-	rt->classes[c->plan->network].used = true;
+	rt->staging[c->plan->network].used = true;
 	c->waiting = true;
 	DL_APPEND(rt->waiting, c);
 	gt_pool_pump(rt);

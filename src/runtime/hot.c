@@ -118,36 +118,35 @@ void gt_hot_on_lost(struct sandbox *box, const struct gt_err *why)
 		gt_debug("no sandbox is prepared for %s: %s", h->plan->function, why->text);
 }
 
-static int prepare(struct gt_runtime *rt, struct hot *h, struct gt_err *err)
+static void prepare(struct gt_runtime *rt, struct hot *h)
 {
 	struct sandbox *box;
-	int r = gt_sandbox_spawn(rt, h->plan->network, &box, err);
+	struct gt_err err;
 
-	if (r < 0)
-		return r;
+	if (gt_sandbox_spawn(rt, h->plan->network, &box, &err) < 0) {
+		h->failed = true;
+		gt_pool_staged(rt, h->plan->network, &err);
+		return;
+	}
 	box->state = SANDBOX_PREPARING;
 	box->hot = h;
 	h->box = box;
-	r = gt_sandbox_prepare(box, h->plan, true, err);
-	if (r < 0) {
-		gt_hot_on_lost(box, err);
+	if (gt_sandbox_prepare(box, h->plan, true, &err) < 0) {
+		gt_hot_on_lost(box, &err); /* the function's trouble; sandboxes can be made */
 		gt_sandbox_drop(box);
 	}
-	return 0; /* the function's trouble; sandboxes can be made */
 }
 
 void gt_hot_refill(struct gt_runtime *rt, unsigned most)
 {
-	struct gt_err err;
 	struct hot *h;
 
 	DL_FOREACH (rt->hots, h) {
-		if (h->box || h->failed || rt->classes[h->plan->network].failed)
+		if (h->box || h->failed || rt->staging[h->plan->network].failed)
 			continue;
 		if (most-- == 0)
 			return; /* the next one that is staged brings us back */
-		if (prepare(rt, h, &err) < 0)
-			gt_pool_staged(rt, h->plan->network, &err);
+		prepare(rt, h);
 	}
 }
 

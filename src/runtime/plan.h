@@ -25,12 +25,12 @@ struct plan_tree {
 struct plan {
 	char function[GT_NAME_MAX + 1];
 	uint32_t revision;
-	enum gt_network network;
 	struct gt_buf flat; /* the memory file */
 	struct plan_tree trees[PLAN_TREES_MAX];
 	size_t n_layers, n_trees; /* layers first, topmost first; then volumes as in `flat` */
 	bool once;                /* the layers are gone with the first sandbox */
 	struct gt_cgroup_limits limits;
+	enum gt_network network;
 	char *command, *workdir, *image, *user; /* for error texts */
 	char **mount_paths;                     /* NULL-terminated, in the order of the message */
 };

@@ -64,35 +64,36 @@ static unsigned staging_left(const struct gt_runtime *rt)
 
 /* ---- how many to keep ---- */
 
-static void fade(struct gt_runtime *rt, struct pool_class *k)
+static void fade(struct gt_runtime *rt, enum gt_network network)
 {
 	const uint64_t half_ns = DEMAND_HALF_S * 1000 * GT_NS_PER_MS;
 	uint64_t now_ns = gt_loop_now_ns(rt->loop);
+	unsigned *demand = &rt->staging[network].demand;
+	uint64_t *demand_ns = &rt->staging[network].demand_ns;
 
-	for (; k->demand > 0 && k->demand_ns + half_ns <= now_ns; k->demand_ns += half_ns)
-		k->demand /= 2;
-	if (k->demand == 0)
-		k->demand_ns = now_ns;
+	for (; *demand > 0 && *demand_ns + half_ns <= now_ns; *demand_ns += half_ns)
+		*demand /= 2;
+	if (*demand == 0)
+		*demand_ns = now_ns;
 }
 
-/* A way out is made ahead once somebody wanted one; the host's network costs nothing to make. */
+/* A way out is made ahead once somebody wanted one; who has the host's network is rare. */
 static unsigned wanted(struct gt_runtime *rt, enum gt_network network)
 {
-	struct pool_class *k = &rt->classes[network];
-
-	fade(rt, k);
-	if (network == GT_NETWORK_HOST || (network == GT_NETWORK_EGRESS && !k->used))
+	if (network == GT_NETWORK_HOST ||
+	    (network == GT_NETWORK_EGRESS && !rt->staging[network].used))
 		return 0;
-	return GT_MAX(rt->pool, GT_MIN(k->demand, rt->pool_max));
+	fade(rt, network);
+	return GT_MAX(rt->pool, GT_MIN(rt->staging[network].demand, rt->pool_max));
 }
 
 /* A start found nothing prepared for it. */
 static void demanded(struct gt_runtime *rt, enum gt_network network)
 {
-	struct pool_class *k = &rt->classes[network];
+	unsigned *demand = &rt->staging[network].demand;
 
-	fade(rt, k);
-	k->demand = GT_MIN(k->demand + 1, 2 * rt->pool_max);
+	fade(rt, network);
+	*demand = GT_MIN(*demand + 1, 2 * rt->pool_max);
 }
 
 /* ---- filling ---- */
@@ -114,32 +115,28 @@ static unsigned stage_ahead(struct gt_runtime *rt, enum gt_network network)
 	return have > want ? have - want : 0;
 }
 
-static bool shrink(struct gt_runtime *rt, enum gt_network network)
-{
-	struct sandbox *box = first(rt, network, SANDBOX_STAGED);
-
-	if (box)
-		gt_sandbox_drop(box);
-	return box != NULL;
-}
-
 static void refill(void *arg)
 {
 	struct gt_runtime *rt = arg;
-	bool again = false;
+	bool shrink = false;
 
 	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
-		if (rt->classes[k].failed) {
-			rt->classes[k].failed = false;
+		if (rt->staging[k].failed)
 			gt_pool_pump(rt);
-		}
+		rt->staging[k].failed = false;
 	}
 	gt_hot_refill(rt, staging_left(rt));
 	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
-		if (stage_ahead(rt, k) > 0)
-			again |= shrink(rt, k);
+		struct sandbox *box;
+
+		if (rt->staging[k].failed || stage_ahead(rt, k) == 0)
+			continue;
+		shrink = true;
+		box = first(rt, k, SANDBOX_STAGED);
+		if (box)
+			gt_sandbox_drop(box);
 	}
-	if (again)
+	if (shrink)
 		gt_timer_set(rt->loop, &rt->refill, SHRINK_DELAY_MS, refill, rt);
 }
 
@@ -171,13 +168,16 @@ static void pair(struct gt_runtime *rt, struct gt_container *c, struct sandbox *
 	gt_container_on_failed(c, &err);
 }
 
-/* False: nothing can be done for it now. */
-static bool pair_one(struct gt_runtime *rt, struct gt_container *c)
+/* The container that waits longest. False: nothing can be done for it now. */
+static bool pair_next(struct gt_runtime *rt, enum gt_network network)
 {
-	enum gt_network network = c->plan->network;
-	struct sandbox *box = gt_hot_take(rt, c->plan);
+	struct gt_container *c = waiting_first(rt, network);
+	struct sandbox *box;
 	struct gt_err err;
 
+	if (!c)
+		return false;
+	box = gt_hot_take(rt, c->plan);
 	c->kind = box ? GT_START_PREPARED : GT_START_POOLED;
 	if (!box)
 		box = first(rt, network, SANDBOX_STAGED);
@@ -186,7 +186,7 @@ static bool pair_one(struct gt_runtime *rt, struct gt_container *c)
 		box = first(rt, network, SANDBOX_STAGING);
 	}
 	if (!box) {
-		if (rt->classes[network].failed || staging_left(rt) == 0)
+		if (rt->staging[network].failed || staging_left(rt) == 0)
 			return false;
 		if (gt_sandbox_spawn(rt, network, &box, &err) < 0) {
 			gt_pool_staged(rt, network, &err);
@@ -202,13 +202,12 @@ static bool pair_one(struct gt_runtime *rt, struct gt_container *c)
 static void pump(void *arg)
 {
 	struct gt_runtime *rt = arg;
-	struct gt_container *c;
 	bool failed = false;
 
 	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
-		while ((c = waiting_first(rt, k)) && pair_one(rt, c))
+		while (pair_next(rt, k))
 			;
-		failed |= rt->classes[k].failed;
+		failed |= rt->staging[k].failed;
 	}
 	if (!gt_timer_is_set(&rt->refill))
 		gt_timer_set(rt->loop, &rt->refill, failed ? FAILED_DELAY_MS : REFILL_DELAY_MS,
@@ -224,9 +223,11 @@ void gt_pool_pump(struct gt_runtime *rt)
 /* A machine that can not make a sandbox now will not make one for the next in line either. */
 static void fail_waiting(struct gt_runtime *rt, enum gt_network network, const struct gt_err *why)
 {
-	struct gt_container *c;
+	struct gt_container *c, *next;
 
-	while ((c = waiting_first(rt, network))) {
+	DL_FOREACH_SAFE (rt->waiting, c, next) {
+		if (c->plan->network != network)
+			continue;
 		DL_DELETE(rt->waiting, c);
 		c->waiting = false;
 		gt_container_on_failed(c, why);
@@ -235,18 +236,18 @@ static void fail_waiting(struct gt_runtime *rt, enum gt_network network, const s
 
 void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct gt_err *failed)
 {
-	struct gt_err *last = &rt->classes[network].err;
+	struct gt_err *last = &rt->staging[network].err;
 
 	if (rt->freeing)
 		return;
-	rt->classes[network].failed = failed != NULL;
+	rt->staging[network].failed = failed != NULL;
 	if (!failed)
 		gt_err_clear(last);
 	if (failed) {
 		if (!gt_streq(last->text, failed->text))
 			gt_warn("no sandbox: %s", failed->text); /* once, not with each try */
 		*last = *failed;
-		rt->classes[network].used = false; /* the next who wants one tries again */
+		rt->staging[network].used = false; /* the next who wants one tries again */
 		fail_waiting(rt, network, last);
 	}
 	gt_pool_pump(rt);

@@ -59,15 +59,6 @@ struct gt_container {
 	bool waiting, ended;
 };
 
-/* The sandboxes of one network kind. */
-struct pool_class {
-	bool used;          /* somebody asked for one, ever */
-	bool failed;        /* the last try to stage one: go slowly */
-	uint64_t demand_ns; /* when `demand` was true */
-	unsigned demand;    /* starts that took a sandbox from the pool, fading with time */
-	struct gt_err err;
-};
-
 struct gt_runtime {
 	struct gt_loop *loop;
 	struct gt_cgroups cgroups;
@@ -87,7 +78,13 @@ struct gt_runtime {
 	struct hot *hots;
 	struct gt_timer pump, refill, cool;
 	uint64_t sandbox_n;
-	struct pool_class classes[GT_NETWORK_N];
+	struct {
+		bool used;          /* somebody asked for one, and it could be made */
+		uint64_t demand_ns; /* when `demand` was true */
+		unsigned demand;    /* starts that took one from the pool, fading with time */
+		bool failed;        /* the last try to stage one: go slowly */
+		struct gt_err err;
+	} staging[GT_NETWORK_N];
 };
 
 /* sandbox.c */
@@ -121,7 +118,8 @@ void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct
 struct sandbox *gt_hot_take(struct gt_runtime *rt, const struct plan *p);
 void gt_hot_keep(struct gt_runtime *rt, struct plan *p); /* was started; takes the plan */
 void gt_hot_on_lost(struct sandbox *box, const struct gt_err *why); /* why NULL: it died */
-void gt_hot_refill(struct gt_runtime *rt, unsigned most);           /* prepares what is missing */
+/* Prepares up to `most` that are missing. */
+void gt_hot_refill(struct gt_runtime *rt, unsigned most);
 void gt_hot_clear(struct gt_runtime *rt);
 
 /* container.c: what happened to its sandbox. */

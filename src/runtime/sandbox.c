@@ -36,27 +36,26 @@ const char *gt_init_step_text(uint32_t step)
 struct birth {
 	const char *mnt_path;
 	int init, null, control;
+	int code; /* why it did not come to executing init */
 };
 
 static void become_init(void *arg)
 {
 	static char name[] = "gantry-init";
 	static char *argv[] = { name, NULL }, *envp[] = { NULL };
-	const struct birth *b = arg;
+	struct birth *b = arg;
 	long program = syscall(SYS_fcntl, b->init, F_DUPFD_CLOEXEC, HIGH_FD);
 	long sock = syscall(SYS_fcntl, b->control, F_DUPFD_CLOEXEC, HIGH_FD);
 	long null = syscall(SYS_fcntl, b->null, F_DUPFD_CLOEXEC, HIGH_FD);
+	bool ok = program >= 0 && sock >= 0 && null >= 0 && syscall(SYS_chdir, b->mnt_path) == 0;
 
-	if (program < 0 || sock < 0 || null < 0 || syscall(SYS_chdir, b->mnt_path) < 0)
-		return;
-	for (int fd = 0; fd < GT_INIT_SOCKET; fd++) {
-		if (syscall(SYS_dup3, null, fd, 0) < 0)
-			return;
-	}
-	if (syscall(SYS_dup3, sock, GT_INIT_SOCKET, 0) < 0 ||
-	    syscall(SYS_close_range, GT_INIT_SOCKET + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-		return;
-	syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
+	for (int fd = 0; ok && fd < GT_INIT_SOCKET; fd++)
+		ok = syscall(SYS_dup3, null, fd, 0) >= 0;
+	ok = ok && syscall(SYS_dup3, sock, GT_INIT_SOCKET, 0) >= 0 &&
+	     syscall(SYS_close_range, GT_INIT_SOCKET + 1, ~0u, CLOSE_RANGE_CLOEXEC) == 0;
+	if (ok)
+		syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
+	b->code = errno;
 }
 
 /* ---- end of life ---- */
@@ -75,9 +74,9 @@ void gt_sandbox_forget(struct sandbox *box)
 	gt_watch_close(box->pid_watch);
 	gt_close(box->pidfd);
 	gt_close(box->netns);
+	gt_sandbox_net_release(box->rt, &box->net);
 	if (box->hot)
 		gt_hot_on_lost(box, NULL);
-	gt_sandbox_net_release(box->rt, &box->net);
 	if (box->owner)
 		box->owner->box = NULL;
 	DL_DELETE(box->rt->sandboxes, box);
@@ -267,7 +266,7 @@ static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err
 static int clone_init(struct sandbox *box, struct gt_err *err)
 {
 	struct gt_runtime *rt = box->rt;
-	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF };
+	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF, 0 };
 	const struct gt_os_spawn spawn = {
 		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC |
 			 (box->net.kind == GT_NETWORK_HOST ? 0 : CLONE_NEWNET),
@@ -283,11 +282,12 @@ static int clone_init(struct sandbox *box, struct gt_err *err)
 	birth.control = pair[1];
 	r = gt_os_spawn(&spawn, &box->where.pid, &box->pidfd, err);
 	gt_close(pair[1]);
-	if (r < 0)
+	if (r < 0) {
 		gt_close(pair[0]);
-	else
-		box->control = pair[0];
-	return r;
+		return r;
+	}
+	box->control = pair[0];
+	return birth.code ? gt_err_errno(err, birth.code, "execute process 1") : 0;
 }
 
 static int watch_init(struct sandbox *box, struct gt_err *err)
@@ -314,13 +314,16 @@ int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sand
 	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
 		 (unsigned long long)gt_mono_ns(&gt_clock_system),
 		 (unsigned long long)++rt->sandbox_n);
-	r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
+	/* The process first: it begins to run while we make its groups. */
+	r = clone_init(box, err);
 	if (r == 0)
-		r = clone_init(box, err);
-	if (r == 0)
-		r = send_stage(box, cgroups, n_cgroups, err);
+		r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
+	/* Before STAGE: process 1 visits the host's network then, and it is its own that we open.
+	 */
 	if (r == 0)
 		r = watch_init(box, err);
+	if (r == 0)
+		r = send_stage(box, cgroups, n_cgroups, err);
 	if (r == 0)
 		r = gt_loop_watch(rt->loop, box->control, GT_EV_READ, on_control, box,
 				  &box->control_watch, err);

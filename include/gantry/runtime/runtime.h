@@ -27,7 +27,7 @@ struct gt_foreign;
 
 struct gt_runtime_config {
 	const char *dir;       /* exists, only root enters it; also names the control groups and
-				* the packet filter */
+				  the packet filter */
 	uint32_t id_base;      /* host id of the containers' root, 65536 follow it; 0 = 100000 */
 	unsigned pool;         /* sandboxes staged ahead, always */
 	unsigned pool_max;     /* how many recent starts may raise that to; below pool = pool */

@@ -3,11 +3,9 @@
  * it costs no mount. A volume on one of these paths comes later and wins. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -17,41 +15,31 @@
 	"::1\tlocalhost ip6-localhost ip6-loopback\n" \
 	"127.0.0.1\t%s\n"
 
-/* What the topmost layer that has an /etc has there. A whiteout (0:0) is none. */
-static bool image_etc(const struct init_prepare *p, struct stat *ret)
+/* What stands for /etc in the image: the entry of the topmost layer that has one, unless that is a
+ * whiteout. False: nothing does. Looked at only, never entered. */
+static bool find_etc(const struct init_prepare *p, struct stat *ret)
 {
-	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
-
 	for (unsigned i = 0; i < p->head.n_layers; i++) {
-		int fd = (int)syscall(SYS_openat2, p->fds[GT_INIT_FD_LAYERS + i], "etc", &how,
-				      sizeof(how));
-
-		if (fd < 0 && errno == ENOENT)
-			continue;
-		if (fd < 0 || fstat(fd, ret) < 0)
-			return false; /* nothing that we must repair */
-		close(fd);
-		if (S_ISCHR(ret->st_mode) && ret->st_rdev == 0)
-			break;
-		return S_ISDIR(ret->st_mode);
+		if (fstatat(p->fds[GT_INIT_FD_LAYERS + i], "etc", ret, AT_SYMLINK_NOFOLLOW) == 0)
+			return !(S_ISCHR(ret->st_mode) && ret->st_rdev == 0);
+		if (errno != ENOENT)
+			init_fail(GT_INIT_STEP_ETC, errno, 0);
 	}
-	return true;
+	return false;
 }
 
 /* The directory over the image's own of that name, with its mode and owner. False: the image has
  * something else there, which stays as it is. */
 static bool cover_etc(const struct init_prepare *p, uint32_t id_base)
 {
-	const struct stat none = { .st_mode = S_IFDIR | 0755,
-				   .st_uid = id_base,
-				   .st_gid = id_base };
-	struct stat st = none;
+	struct stat st;
 
-	if (!image_etc(p, &st))
-		return false;
+	if (!find_etc(p, &st))
+		st = (struct stat){ .st_mode = S_IFDIR | 0755,
+				    .st_uid = id_base,
+				    .st_gid = id_base };
 	if (!S_ISDIR(st.st_mode))
-		st = none;
+		return false;
 	if (mkdir("up/etc", 0755) < 0 || chown("up/etc", st.st_uid, st.st_gid) < 0 ||
 	    chmod("up/etc", st.st_mode & 07777) < 0)
 		init_fail(GT_INIT_STEP_ETC, errno, 1);
@@ -69,7 +57,7 @@ static void write_file(const char *path, const char *text, uint32_t id_base)
 	close(fd);
 }
 
-void init_etc(const struct init_prepare *p, const char *hostname, const char *resolv,
+void init_etc(const char *hostname, const char *resolv, const struct init_prepare *p,
 	      uint32_t id_base)
 {
 	char text[512];

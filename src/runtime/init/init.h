@@ -52,8 +52,8 @@ void init_spec_read(int fd, size_t len, struct init_spec *ret);
 void init_root(const struct init_spec *spec, const struct init_prepare *p,
 	       const struct gt_init_stage *stage);
 
-/* etc.c: resolv.conf, hosts and hostname into "up", over the topmost layer that has /etc. */
-void init_etc(const struct init_prepare *p, const char *hostname, const char *resolv,
+/* etc.c: resolv.conf, hosts and hostname into "up", over the layers of the image. */
+void init_etc(const char *hostname, const char *resolv, const struct init_prepare *p,
 	      uint32_t id_base);
 
 /* What is below `root`, never through a link that leads out; -1 with errno. */

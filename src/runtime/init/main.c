@@ -35,7 +35,7 @@ static void quiet(void)
 	prctl(PR_SET_NAME, "gantry-init");
 }
 
-static void receive_stage(struct gt_init_stage *ret)
+static void stage(struct gt_init_stage *ret)
 {
 	struct gt_init_answer a = { .type = GT_INIT_STAGED };
 	int fds[GT_INIT_FDS_MAX];
@@ -69,18 +69,18 @@ static int receive_status(void)
 int main(void)
 {
 	struct gt_init_answer a = { .type = GT_INIT_RUNS };
+	static struct gt_init_stage staged;
 	static struct init_prepare p;
-	static struct gt_init_stage stage;
 	struct init_spec spec;
 	uint64_t rooted_us, go_us;
 	pid_t program;
 	int status;
 
 	quiet();
-	receive_stage(&stage);
+	stage(&staged);
 	receive_prepare(&p);
 	init_spec_read(p.fds[GT_INIT_FD_SPEC], p.head.spec_len, &spec);
-	init_root(&spec, &p, &stage);
+	init_root(&spec, &p, &staged);
 	rooted_us = init_now_us();
 	init_drop(&spec, p.fds[GT_INIT_FD_USERNS]);
 	program = init_exec(&spec, p.head.answer != 0, &go_us);

@@ -137,7 +137,7 @@ static int overlay_of_fds(const struct init_prepare *p)
 	return mnt;
 }
 
-static void scratch_size(const struct init_prepare *p, uint64_t disk_bytes)
+static void upper(const struct init_prepare *p, uint64_t disk_bytes)
 {
 	char size[64];
 	struct stat st;
@@ -238,8 +238,8 @@ void init_root(const struct init_spec *spec, const struct init_prepare *p,
 	if (spec->foreign && spec->foreign->root_direct) {
 		root = init_foreign_root(p, id_base);
 	} else {
-		scratch_size(p, spec->head->disk_bytes);
-		init_etc(p, spec->hostname, stage->resolv, id_base);
+		upper(p, spec->head->disk_bytes);
+		init_etc(spec->hostname, stage->resolv, p, id_base);
 		root = overlay(p);
 	}
 
