@@ -142,6 +142,17 @@ static void on_deadline(void *arg)
 
 static void on_staged(struct sandbox *box)
 {
+	struct gt_err err;
+	int r;
+
+	/* It has a network of its own only now, after it visited the host's. A short program may
+	 * even have ended already; then nobody will want to call it. */
+	r = gt_os_ns_open(box->where.pid, "net", &box->netns, &err);
+	if (r < 0 && r != -ENOENT) {
+		gt_cause_set(&err, r);
+		give_up(box, &err);
+		return;
+	}
 	box->staged = true;
 	if (box->state == SANDBOX_STAGING) {
 		gt_timer_clear(box->rt->loop, &box->timer);
@@ -268,8 +279,7 @@ static int clone_init(struct sandbox *box, struct gt_err *err)
 	struct gt_runtime *rt = box->rt;
 	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF, 0 };
 	const struct gt_os_spawn spawn = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC |
-			 (box->net.kind == GT_NETWORK_HOST ? 0 : CLONE_NEWNET),
+		.flags = CLONE_NEWPID,
 		.cgroup = -EBADF,
 		.fn = become_init,
 		.arg = &birth,
@@ -296,8 +306,6 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 	int r = gt_os_start_time(box->where.pid, &box->where.start_time, err);
 
 	if (r == 0)
-		r = gt_os_ns_open(box->where.pid, "net", &box->netns, err);
-	if (r == 0)
 		r = gt_loop_watch(loop, box->pidfd, GT_EV_READ, on_death, box, &box->pid_watch,
 				  err);
 	return r;
@@ -318,8 +326,6 @@ int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sand
 	r = clone_init(box, err);
 	if (r == 0)
 		r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
-	/* Before STAGE: process 1 visits the host's network then, and it is its own that we open.
-	 */
 	if (r == 0)
 		r = watch_init(box, err);
 	if (r == 0)
@@ -377,7 +383,7 @@ struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_containe
 	box->state = SANDBOX_RUNNING;
 	box->where = *where;
 	box->pidfd = pidfd;
-	if (watch_init(box, err) == 0)
+	if (gt_os_ns_open(where->pid, "net", &box->netns, err) == 0 && watch_init(box, err) == 0)
 		return box;
 	box->pidfd = -EBADF; /* stays the caller's */
 	gt_sandbox_forget(box);

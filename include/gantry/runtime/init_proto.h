@@ -95,6 +95,7 @@ struct gt_init_status_here {
 /* Where a start failed: name, text for people. */
 #define GT_INIT_STEPS(X)                                  \
 	X(PROTOCOL, "understand the agent")               \
+	X(NAMESPACES, "make its namespaces")              \
 	X(CGROUP, "join its control groups")              \
 	X(NETWORK, "set up its network")                  \
 	X(SCRATCH, "make its scratch file system")        \

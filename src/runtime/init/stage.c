@@ -16,6 +16,15 @@
 
 #define HARD (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
+/* Here and not in the agent's clone, which would stand still for it: a network takes long. */
+static void namespaces(bool host_network)
+{
+	int network = host_network ? 0 : CLONE_NEWNET;
+
+	if (unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | network) < 0)
+		init_fail(GT_INIT_STEP_NAMESPACES, errno, 0);
+}
+
 /* A write of "0" moves the writer. On cgroup v1 it takes milliseconds: the reason for staging. */
 static void join_cgroups(const int *cgroups, size_t n)
 {
@@ -185,6 +194,7 @@ void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds)
 			init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
 		host_net = fds[--n_fds];
 	}
+	namespaces((stage->net.flags & GT_INIT_NET_HOST) != 0);
 	join_cgroups(fds, n_fds);
 	ordinary_oom_score();
 	init_net(&stage->net, host_net);

@@ -295,7 +295,7 @@ static const struct {
 	{ "{\"image\":\"host:\",\"command\":[\"a\\u0000\"],\"port\":1}", "command[0]", "NUL" },
 	{ "{\"image\":\"host:\",\"command\":[\"/echo\"],\"port\":65536}", "port", "above 65535" },
 	{ "{\"image\":\"host:\",\"command\":[\"/echo\"],\"port\":0}", "port", "0 is below 1" },
-	{ IMAGE("nginx:1"), "image", "the registry's host is missing" },
+	{ IMAGE("nginx:1"), "image", "write the registry's host" },
 	{ IMAGE("registry.example/Nginx"), "image", "lower-case" },
 	{ IMAGE("bundle:sha256:12"), "image", "names no bundle" },
 	{ WITH("\"base\":\"registry.example/a\""), "base", "bundle" },
