@@ -1,7 +1,6 @@
 """Containers from start to nothing, and images, against Debian's crun, bubblewrap, skopeo and umoci in the
 same run. ROUNDS (200) starts a variant, CYCLES (10000) starts and ends for growth, BURST_MS (3000) for each
-throughput figure, PULLS (5)
-pulls of an image, 0 for none; SEED is printed and can be given back."""
+throughput figure, PULLS (5) pulls of an image (0: none); SEED is printed and can be given back."""
 import contextlib
 import os
 import pathlib

@@ -11,7 +11,7 @@ from harness import OUT, ROOT
 
 FOLDER = (OUT if (OUT / "tests").exists() else OUT / "plain") / "tests/bench/runtime"
 STAMP = FOLDER / "stamp"
-PEER_ID = 0x70000000  # host id of the root of crun's containers; nobody else's
+PEER_ID = 0x70000000  # host id of the root of crun's containers: the daemon's own default
 CAPS = ["CAP_" + c for c in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
                              "NET_BIND_SERVICE")]
 # CLONE_NEW* and clone's other namespace flag, as in the runtime's own filter.

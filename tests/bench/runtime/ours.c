@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -349,6 +350,8 @@ int bench_ours(int argc, char **argv)
 	ours.dir = argv[2];
 	snprintf(ours.rootfs, sizeof(ours.rootfs), "%s/rootfs", argv[2]);
 	bench_pipe(ours.out);
+	signal(SIGPIPE,
+	       SIG_IGN); /* nobody reads the answer any more: then the end of input is next */
 	atexit(give_up);
 	if (gt_loop_new(&ours.loop, &err) < 0 ||
 	    gt_loop_watch(ours.loop, ours.out[0], GT_EV_READ, on_output, NULL, &ours.watch, &err) <
