@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -37,6 +38,14 @@ static void ordinary_oom_score(void)
 
 	if (fd >= 0 && write(fd, "0", 1) == 1)
 		close(fd);
+}
+
+/* 1 and not 0: a handler that the host's core_pattern pipes into runs as the host's root, and the
+ * kernel starts it whatever the limit is, but for this value. Here, because with a hard limit of 0
+ * a right is needed that is gone later; soft, as other limits are. */
+static void no_core_dumps(void)
+{
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 1, 1 });
 }
 
 static void loopback_up(void)
@@ -191,6 +200,7 @@ void init_stage(const struct gt_init_stage *stage, const int *cgroups, size_t n_
 {
 	join_cgroups(cgroups, n_cgroups);
 	ordinary_oom_score();
+	no_core_dumps();
 	loopback_up();
 	scratch(stage->id_base);
 	dev(stage->id_base);
