@@ -132,12 +132,14 @@ static void attach_staged(int root, const char *name, uint32_t id_base)
 
 static int make_tmpfs(uint64_t size_bytes, uint32_t id_base, unsigned index)
 {
-	char size[32], id[16];
+	char size[32], id[16], inodes[32];
 	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mnt;
 
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)size_bytes);
 	snprintf(id, sizeof(id), "%u", id_base);
+	snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)(1024 + size_bytes / 4096));
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "uid", id, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "gid", id, 0) < 0 ||

@@ -134,7 +134,8 @@ static void dev(uint32_t id_base)
 	snprintf(pts, sizeof(pts), "newinstance,ptmxmode=0666,mode=0620,gid=%u", id_base + 5);
 	if (mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, pts) < 0)
 		init_fail(GT_INIT_STEP_DEV, errno, 32);
-	if (mount("shm", "dev/shm", "tmpfs", HARD, "mode=1777,size=64m") < 0)
+	/* Inodes are bounded by the size, too: see overlay() in root.c. */
+	if (mount("shm", "dev/shm", "tmpfs", HARD, "mode=1777,size=64m,nr_inodes=17408") < 0)
 		init_fail(GT_INIT_STEP_DEV, errno, 33);
 	/* Kernels may lack message queues; nothing we start needs them. */
 	mount("mqueue", "dev/mqueue", "mqueue", HARD, NULL);
