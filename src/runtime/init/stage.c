@@ -186,12 +186,28 @@ static void proc(void)
 	}
 }
 
+/* How warm the machine gets tells what its other containers do. */
+static void mask_thermal(void)
+{
+	char path[80];
+	struct stat st;
+
+	for (unsigned cpu = 0;; cpu++) {
+		snprintf(path, sizeof(path), "sys/devices/system/cpu/cpu%u", cpu);
+		if (lstat(path, &st) < 0)
+			return;
+		snprintf(path, sizeof(path), "sys/devices/system/cpu/cpu%u/thermal_throttle", cpu);
+		mask(path, GT_INIT_STEP_SYS);
+	}
+}
+
 static void sys(bool cgroup2)
 {
 	if (mount("sysfs", "sys", "sysfs", MS_RDONLY | HARD, NULL) < 0)
 		init_fail(GT_INIT_STEP_SYS, errno, 0);
 	mask("sys/firmware", GT_INIT_STEP_SYS);
 	mask("sys/devices/virtual/powercap", GT_INIT_STEP_SYS);
+	mask_thermal();
 	/* Language runtimes size themselves by the limits they find here. */
 	if (cgroup2 && mount("cgroup2", "sys/fs/cgroup", "cgroup2", MS_RDONLY | HARD, NULL) < 0)
 		init_fail(GT_INIT_STEP_SYS, errno, 1);
