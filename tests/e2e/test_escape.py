@@ -16,7 +16,7 @@ from escape_world import ESCAPE, Ipc, full_root, gifted_programs, host, spec
 from harness import ROOT, alive, processes, until
 
 NAME = "escape"
-CONTAINER_ROOT = 100000  # what the host calls the user that programs run as
+CONTAINER_ROOT = 0x70000000  # what the host calls the user that programs run as
 TABLE = re.compile(r'^\t(?:\{ "(\w+)", \w+,|CALL(?:_MAYBE)?\((\w+))', re.M)
 
 
@@ -177,12 +177,6 @@ def test_process_one_holds_no_right(gantry, suite):
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) and not int(status["CapEff"], 16) >> 21 & 1
     links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     assert not [link for link in links if "cgroup" in link or "socket" in link or "ns:" in link], links
-
-
-def test_agent_cannot_be_looked_into():
-    """Its memory holds the descriptors that make containers: no core, no tracing by others."""
-    source = (ROOT / "docs/security.md").read_text()
-    assert "PR_SET_DUMPABLE" in source
 
 
 # ---- the page ----------------------------------------------------------------------------------

@@ -85,8 +85,7 @@ static void cap_ambient(struct result *r, const char *arg, long nr)
 
 static void secure_bits(struct result *r, const char *arg, long nr)
 {
-	const int locked = SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED |
-			   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+	const int locked = SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 	int bits = prctl(PR_GET_SECUREBITS);
 
 	(void)arg;
@@ -94,7 +93,6 @@ static void secure_bits(struct result *r, const char *arg, long nr)
 	if (bits < 0 || (bits & locked) != locked)
 		say(r, ESCAPED, "the securebits are %#x", bits);
 	must_fail(r, "other securebits", prctl(PR_SET_SECUREBITS, 0));
-	must_fail(r, "NO_SETUID_FIXUP", prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP));
 }
 
 static void no_new_privileges(struct result *r, const char *arg, long nr)
