@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -199,6 +200,19 @@ static void stdio(struct result *r, const char *arg, long nr)
 	say(r, CONTAINED, "pipes");
 }
 
+/* Debian's crun 1.8 gave the host's /dev/null to the container. */
+static void input(struct result *r, const char *arg, long nr)
+{
+	struct stat st;
+
+	(void)arg;
+	(void)nr;
+	if (fstat(0, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		say(r, ESCAPED, "standard input is not the null device");
+	must_fail(r, "owning the null device", fchown(0, 0, 0));
+	must_fail(r, "its mode", fchmod(0, 0777));
+}
+
 /* No terminal to push bytes into (TIOCSTI), be it the controlling one or an inherited one. */
 static void terminal(struct result *r, const char *arg, long nr)
 {
@@ -239,6 +253,7 @@ static const struct probe table[] = {
 	{ "fd_leaked", leaked, NULL, 0, NOWHERE, PLAIN },
 	{ "fd_walk_up", walk_up, NULL, 0, NOWHERE, PLAIN },
 	{ "fd_stdio", stdio, NULL, 0, NOWHERE, PLAIN },
+	{ "fd_stdin", input, NULL, 0, NOWHERE, PLAIN },
 	{ "fd_terminal", terminal, NULL, 0, NOWHERE, PLAIN },
 };
 const struct probes process_probes = PROBES(table);
