@@ -248,6 +248,13 @@ $(ECHO): examples/echo/echo.c Makefile
 	@mkdir -p $(@D)
 	$(call say,STATIC,$@)gcc -std=gnu11 -D_GNU_SOURCE -Os -g $(WARN) -static -s -o $@ $<
 
+# The function that tries to get out: tests/e2e/test_escape.py runs it.
+ESCAPE := $(OUT)/tests/e2e/escape
+examples: $(ESCAPE)
+$(ESCAPE): $(wildcard tests/e2e/escape/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	$(call say,STATIC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O1 -g $(WARN) -static -o $@ $(filter %.c,$^)
+
 install: all		## into $(DESTDIR)$(PREFIX)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantryd $(BIN)/gantry
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gantry README.md docs/openapi.yaml

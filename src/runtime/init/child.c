@@ -52,9 +52,8 @@ static _Noreturn void child_fail(enum gt_init_step step, int code, unsigned inde
 /* Soft failures: a machine whose root lacks CAP_SYS_RESOURCE keeps its own limits. */
 static void limits(void)
 {
-	struct rlimit none = { 0, 0 }, files;
+	struct rlimit files;
 
-	setrlimit(RLIMIT_CORE, &none);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max < NOFILE_SOFT_MAX ? files.rlim_max
 								  : NOFILE_SOFT_MAX;

@@ -179,14 +179,35 @@ static void attach_staged(int root, const char *name, uint32_t id_base)
 	close(fd);
 }
 
+/* A link of the image may lead to the root itself, or into /proc, /sys and /dev, which no
+ * specification may name: nothing is laid over those. */
+static void refuse_ours(int root, int to, unsigned index)
+{
+	static const char *const ours[] = { "proc", "sys", "dev" };
+	struct stat st, own;
+
+	if (fstat(to, &st) < 0 || fstat(root, &own) < 0)
+		init_fail(GT_INIT_STEP_TARGET, errno, index);
+	if (st.st_dev == own.st_dev && st.st_ino == own.st_ino)
+		init_fail(GT_INIT_STEP_TARGET, ELOOP, index);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+		if (fstatat(root, ours[i], &own, AT_SYMLINK_NOFOLLOW) < 0)
+			init_fail(GT_INIT_STEP_TARGET, errno, index);
+		if (st.st_dev == own.st_dev)
+			init_fail(GT_INIT_STEP_TARGET, ELOOP, index);
+	}
+}
+
 static int make_tmpfs(uint64_t size_bytes, uint32_t id_base, unsigned index)
 {
-	char size[32], id[16];
+	char size[32], id[16], inodes[32];
 	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mnt;
 
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)size_bytes);
 	snprintf(id, sizeof(id), "%u", id_base);
+	snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)(1024 + size_bytes / 4096));
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "uid", id, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "gid", id, 0) < 0 ||
@@ -221,6 +242,7 @@ static void attach_mounts(int root, const struct init_spec *spec, const struct i
 			mnt = make_tmpfs(spec->mounts[i].size_bytes, id_base, i + 1);
 		}
 		to = target(root, spec->paths[i], dir, id_base, i + 1);
+		refuse_ours(root, to, i + 1);
 		if (move_mount(mnt, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
 		    0)
 			init_fail(GT_INIT_STEP_MOUNT, errno, i + 1);

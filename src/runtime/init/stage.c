@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -45,6 +46,14 @@ static void ordinary_oom_score(void)
 
 	if (fd >= 0 && write(fd, "0", 1) == 1)
 		close(fd);
+}
+
+/* 1 and not 0: a handler that the host's core_pattern pipes into runs as the host's root, and the
+ * kernel starts it whatever the limit is, but for this value. Here, because with a hard limit of 0
+ * a right is needed that is gone later; soft, as other limits are. */
+static void no_core_dumps(void)
+{
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 1, 1 });
 }
 
 /* One tmpfs holds the writable layer and the mount points; it gets its size with START. */
@@ -125,7 +134,8 @@ static void dev(uint32_t id_base)
 	snprintf(pts, sizeof(pts), "newinstance,ptmxmode=0666,mode=0620,gid=%u", id_base + 5);
 	if (mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, pts) < 0)
 		init_fail(GT_INIT_STEP_DEV, errno, 32);
-	if (mount("shm", "dev/shm", "tmpfs", HARD, "mode=1777,size=64m") < 0)
+	/* Inodes are bounded by the size, too: see overlay() in root.c. */
+	if (mount("shm", "dev/shm", "tmpfs", HARD, "mode=1777,size=64m,nr_inodes=17408") < 0)
 		init_fail(GT_INIT_STEP_DEV, errno, 33);
 	/* Kernels may lack message queues; nothing we start needs them. */
 	mount("mqueue", "dev/mqueue", "mqueue", HARD, NULL);
@@ -174,12 +184,28 @@ static void proc_paths(void)
 	}
 }
 
+/* How warm the machine gets tells what its other containers do. */
+static void mask_thermal(void)
+{
+	char path[80];
+	struct stat st;
+
+	for (unsigned cpu = 0;; cpu++) {
+		snprintf(path, sizeof(path), "sys/devices/system/cpu/cpu%u", cpu);
+		if (lstat(path, &st) < 0)
+			return;
+		snprintf(path, sizeof(path), "sys/devices/system/cpu/cpu%u/thermal_throttle", cpu);
+		mask(path, GT_INIT_STEP_SYS);
+	}
+}
+
 static void sys(bool cgroup2)
 {
 	if (mount("sysfs", "sys", "sysfs", MS_RDONLY | HARD, NULL) < 0)
 		init_fail(GT_INIT_STEP_SYS, errno, 0);
 	mask("sys/firmware", GT_INIT_STEP_SYS);
 	mask("sys/devices/virtual/powercap", GT_INIT_STEP_SYS);
+	mask_thermal();
 	/* Language runtimes size themselves by the limits they find here. */
 	if (cgroup2 && mount("cgroup2", "sys/fs/cgroup", "cgroup2", MS_RDONLY | HARD, NULL) < 0)
 		init_fail(GT_INIT_STEP_SYS, errno, 1);
@@ -197,6 +223,7 @@ void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds)
 	namespaces((stage->net.flags & GT_INIT_NET_HOST) != 0);
 	join_cgroups(fds, n_fds);
 	ordinary_oom_score();
+	no_core_dumps();
 	init_net(&stage->net, host_net);
 	scratch(stage->id_base);
 	dev(stage->id_base);
