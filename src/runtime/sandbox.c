@@ -348,13 +348,19 @@ int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sand
 	return gt_cause_set(err, r);
 }
 
+/* One that has failed already does not read any more; its last word or its death tells why. */
+static int unless_failed(int r)
+{
+	return r == -EPIPE || r == -ECONNRESET ? 0 : r;
+}
+
 int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, struct gt_err *err)
 {
 	struct gt_runtime *rt = box->rt;
 	int r = gt_cgroup_limit(&rt->cgroups, box->where.sandbox, &p->limits, err);
 
 	if (r == 0)
-		r = gt_plan_send(rt, p, box->control, answer, err);
+		r = unless_failed(gt_plan_send(rt, p, box->control, answer, err));
 	if (r < 0)
 		return gt_cause_set(err, r);
 	gt_timer_set(rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);
@@ -369,6 +375,7 @@ int gt_sandbox_go(struct sandbox *box, const struct gt_container *c, struct gt_e
 
 	if (r == 0)
 		r = gt_os_send(box->control, &status, sizeof(status), &c->status, 1, err);
+	r = unless_failed(r);
 	if (r < 0)
 		return gt_cause_set(err, r);
 	gt_timer_set(box->rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);

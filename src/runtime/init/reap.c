@@ -52,17 +52,19 @@ static bool is_passed_on(int signo)
 	}
 }
 
+/* Only what comes from outside, where no process of the container can be: those inside can signal
+ * the program themselves, and have nothing to say to process 1. */
 void init_reap(pid_t program, int status_fd)
 {
+	siginfo_t info;
 	sigset_t all;
 	int signo;
 
 	sigfillset(&all); /* blocked since the start */
 	for (;;) {
 		bury(program, status_fd);
-		if (sigwait(&all, &signo) != 0)
-			continue;
-		if (is_passed_on(signo))
+		signo = sigwaitinfo(&all, &info);
+		if (signo > 0 && info.si_pid == 0 && is_passed_on(signo))
 			kill(-program, signo);
 	}
 }

@@ -62,6 +62,23 @@ static bool among(const char *word, const char *const *list)
 	return false;
 }
 
+/* "lowerdir+=/": a layer that is mounted nowhere has no other path. */
+static bool tells_path(const char *options)
+{
+	static const char layer[] = "lowerdir+=/";
+
+	for (const char *at = options; (at = strstr(at, "=/")); at += 2) {
+		size_t before = strlen(layer) - 2;
+		bool is_layer = (size_t)(at - options) >= before &&
+				strncmp(at - before, layer, strlen(layer)) == 0 &&
+				(at[2] == ',' || at[2] == '\0');
+
+		if (!is_layer)
+			return true;
+	}
+	return false;
+}
+
 /* Our own file systems, whole, or a part of /proc on itself, or the null device as a mask. */
 static void look_own(struct result *r, const struct mount_line *m)
 {
@@ -74,7 +91,7 @@ static void look_own(struct result *r, const struct mount_line *m)
 		say(r, ESCAPED, "a mount of type %s at %s", m->type, m->point);
 	if (!among(m->root, roots))
 		say(r, ESCAPED, "%s shows the part %s of something", m->point, m->root);
-	if (m->source[0] == '/' || strstr(m->super, "=/"))
+	if (m->source[0] == '/' || tells_path(m->super))
 		say(r, ESCAPED, "%s tells a path of the host: %s %s", m->point, m->source,
 		    m->super);
 }
