@@ -124,7 +124,7 @@ static const struct verb {
 
 static int bad_usage(struct gt_err *err, const char *what)
 {
-	return gt_err_set(err, EINVAL, "usage", "%s\n%s", what, usage);
+	return gt_err_set(err, EINVAL, "usage", "%s; see `gantry oci --help`", what);
 }
 
 static int global_flag(struct oci_args *args, int flag, struct gt_err *err)
@@ -212,7 +212,8 @@ static int read_words(const struct verb *verb, struct oci_args *args, int n, cha
 						      : "too many words");
 	if (n > 0 && !oci_id_ok(words[0]))
 		return gt_err_set(err, EINVAL, "usage",
-				  "\"%.60s\" is no container id: letters, digits and _+-. are",
+				  "\"%.60s\" is an invalid container id: letters, digits and _+-. "
+				  "make one",
 				  words[0]);
 	args->id = n > 0 ? words[0] : NULL;
 	args->signal = n > 1 ? words[1] : NULL;

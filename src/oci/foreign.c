@@ -56,9 +56,10 @@ static const char *const cap_names[] = {
 #undef CAP
 };
 
-/* The specification wants capabilities that can not be granted to be told, not refused. */
-static uint64_t read_caps(const struct oci_args *args, const struct gt_oci_strs *names,
-			  uint64_t may)
+/* The specification wants capabilities that can not be granted to be told, not refused. A name that
+ * is none is a mistake. */
+static int read_caps(const struct oci_args *args, const struct gt_oci_strs *names, uint64_t *ret,
+		     struct gt_err *err)
 {
 	uint64_t set = 0;
 
@@ -67,16 +68,19 @@ static uint64_t read_caps(const struct oci_args *args, const struct gt_oci_strs 
 
 		while (cap < GT_LEN(cap_names) && !gt_streq(cap_names[cap], names->v[i]))
 			cap++;
-		if (cap < GT_LEN(cap_names) && (may >> cap & 1))
-			set |= 1ull << cap;
-		else
+		if (cap == GT_LEN(cap_names))
+			return oci_refuse(err, "process.capabilities", "there is no \"%.40s\"",
+					  names->v[i]);
+		set |= 1ull << cap;
+		if (!(gt_foreign_caps_max() >> cap & 1))
 			oci_warn(args, "process.capabilities: %s can not be granted", names->v[i]);
 	}
-	return set;
+	*ret = set & gt_foreign_caps_max();
+	return 0;
 }
 
-static void map_caps(const struct oci_args *args, const struct gt_oci_config *c,
-		     struct gt_foreign *f)
+static int map_caps(const struct oci_args *args, const struct gt_oci_config *c,
+		    struct gt_foreign *f, struct gt_err *err)
 {
 	static const enum gt_foreign_caps to[] = {
 		[GT_OCI_CAP_BOUNDING] = GT_FOREIGN_BOUNDING,
@@ -88,12 +92,17 @@ static void map_caps(const struct oci_args *args, const struct gt_oci_config *c,
 	uint64_t *caps = f->caps;
 
 	f->has_caps = c->has_caps;
-	for (size_t i = 0; i < GT_OCI_CAP_SET_N; i++)
-		caps[to[i]] = read_caps(args, &c->process.caps[i], gt_foreign_caps_max());
+	for (size_t i = 0; i < GT_OCI_CAP_SET_N; i++) {
+		int r = read_caps(args, &c->process.caps[i], &caps[to[i]], err);
+
+		if (r < 0)
+			return r;
+	}
 	/* What the kernel would refuse. */
 	caps[GT_FOREIGN_EFFECTIVE] &= caps[GT_FOREIGN_PERMITTED];
 	caps[GT_FOREIGN_INHERITABLE] &= caps[GT_FOREIGN_BOUNDING] | caps[GT_FOREIGN_PERMITTED];
 	caps[GT_FOREIGN_AMBIENT] &= caps[GT_FOREIGN_PERMITTED] & caps[GT_FOREIGN_INHERITABLE];
+	return 0;
 }
 
 /* ---- limits ---- */
@@ -147,8 +156,18 @@ static int map_limits(const struct oci_args *args, const struct gt_oci_config *c
 
 /* ---- sysctl ---- */
 
-/* Those of a namespace that every container has for itself. */
-static bool sysctl_is_own(const char *name)
+static bool asks_for(const struct gt_oci_config *c, const char *namespace)
+{
+	for (size_t i = 0; i < c->linux_.n_namespaces; i++) {
+		if (gt_streq(c->linux_.namespaces[i].type, namespace))
+			return true;
+	}
+	return false;
+}
+
+/* Those of a namespace that the container is to have for itself: with others a bundle means the
+ * host's. */
+static bool sysctl_is_own(const struct gt_oci_config *c, const char *name)
 {
 	static const char *const exact[] = { "kernel.msgmax", "kernel.msgmnb",
 					     "kernel.msgmni", "kernel.sem",
@@ -157,9 +176,10 @@ static bool sysctl_is_own(const char *name)
 
 	for (size_t i = 0; i < GT_LEN(exact); i++) {
 		if (gt_streq(name, exact[i]))
-			return true;
+			return asks_for(c, "ipc");
 	}
-	return gt_starts_with(name, "net.") || gt_starts_with(name, "fs.mqueue.");
+	return (gt_starts_with(name, "net.") && asks_for(c, "network")) ||
+	       (gt_starts_with(name, "fs.mqueue.") && asks_for(c, "ipc"));
 }
 
 static int map_sysctls(const struct gt_oci_config *c, struct oci_plan *p, struct gt_err *err)
@@ -172,7 +192,7 @@ static int map_sysctls(const struct gt_oci_config *c, struct oci_plan *p, struct
 		char *path = gt_strdup(c->linux_.sysctl[i].name);
 
 		p->sysctl_paths[i] = path; /* NULL-terminated: freed by it */
-		if (!sysctl_is_own(path) || strchr(path, '/') || strlen(path) > 200)
+		if (!sysctl_is_own(c, path) || strchr(path, '/') || strlen(path) > 200)
 			return oci_refuse(err, "linux.sysctl",
 					  "\"%.100s\" is of no namespace of a container's own",
 					  path);
@@ -208,7 +228,8 @@ int oci_map_foreign(const struct oci_args *args, const struct gt_oci_config *c, 
 	if (f->oom_score_adj < 0)
 		return oci_refuse(err, "process.oomScoreAdj",
 				  "no container is spared more than others");
-	map_caps(args, c, f);
-	r = map_limits(args, c, f, err);
+	r = map_caps(args, c, f, err);
+	if (r == 0)
+		r = map_limits(args, c, f, err);
 	return r < 0 ? r : map_sysctls(c, p, err);
 }

@@ -1,6 +1,7 @@
 /* oci_state.c - the state of a container, as the OCI runtime specification prints it. */
 #include <gantry/wire/oci_runtime.h>
 
+#include <limits.h>
 #include <string.h>
 
 #include <gantry/wire/json.h>
@@ -57,15 +58,17 @@ int gt_oci_state_read(const char *text, size_t len, struct gt_oci_state *ret, st
 	const struct gt_value *pairs, *item;
 	struct gt_oci_state s = { .id = "" };
 	const char *name = NULL;
+	uint64_t pid;
 	int r = gt_value_parse(text, len, &doc, err);
 
 	if (r < 0)
 		return r;
 	s.status = status_of(gt_value_str(doc, "status", ""));
-	if (s.status == GT_OCI_STATUS_N ||
+	pid = gt_value_u64(doc, "pid", 0);
+	if (s.status == GT_OCI_STATUS_N || pid > INT_MAX ||
 	    !gt_strcopy(s.id, sizeof(s.id), gt_value_str(doc, "id", "")))
 		return gt_err_set(err, EINVAL, "malformed_json", "this is no container's state");
-	s.pid = (int)gt_value_u64(doc, "pid", 0);
+	s.pid = (int)pid;
 	s.start_time = gt_value_u64(doc, "startTime", 0);
 	s.bundle = gt_strdup(gt_value_str(doc, "bundle", ""));
 	pairs = gt_value_at(doc, "annotations");
