@@ -208,7 +208,7 @@ static void host_file(struct result *r, const char *fact, long nr)
 
 static const struct probe table[] = {
 	{ "net_host_loopback", loopback, "127.0.0.1", AF_INET, BARE, PLAIN },
-	{ "net_host_loopback6", loopback, "::ffff:127.0.0.1", AF_INET6, BARE, PLAIN },
+	{ "net_host_loopback6", loopback, "::ffff:127.0.0.1", AF_INET6, NOWHERE, PLAIN },
 	{ "net_interfaces", interfaces, NULL, 0, NOWHERE, PLAIN },
 	{ "net_abstract_socket", abstract, NULL, 0, BARE, PLAIN },
 	{ "net_unix_list", listed, "/proc/net/unix", 0, BARE, PLAIN },
