@@ -16,21 +16,22 @@ static int from_helper(const struct gt_ask *ask, const char *name, struct gt_doc
 	bool hub = gt_streq(ask->host, "registry-1.docker.io");
 	gt_auto(buf) struct gt_buf out = { .max = GT_DOCKER_ANSWER_MAX };
 	bool succeeded = false;
-	int r = gt_helper_run(ask, name, hub ? HUB_SERVER : ask->ref->host, &out, &succeeded, err);
+	struct gt_err why = { 0 };
+	int r = gt_helper_run(ask, name, hub ? HUB_SERVER : ask->ref->host, &out, &succeeded, &why);
 
 	if (r == 0 && !succeeded)
 		r = strstr(gt_buf_str(&out), NOT_FOUND)
 			    ? 0
-			    : gt_err_set(err, EACCES, "image_denied", "it failed");
+			    : gt_err_set(&why, EACCES, "image_denied", "it failed");
 	else if (r == 0)
-		r = gt_docker_answer_read(gt_buf_str(&out), out.len, ret, err);
+		r = gt_docker_answer_read(gt_buf_str(&out), out.len, ret, &why);
 	explicit_bzero(gt_buf_str(&out), out.len);
-	if (r == 0 || r == -ECANCELED)
-		return r;
-	gt_err_wrap(err, "%s: credential helper docker-credential-%s", ask->ref->host, name);
-	if (err)
-		gt_strcopy(err->slug, sizeof(err->slug), "image_denied");
-	return -EACCES;
+	if (r == 0)
+		return 0;
+	return gt_err_set(err, r == -ECANCELED ? ECANCELED : EACCES,
+			  r == -ECANCELED ? "registry_unavailable" : "image_denied",
+			  "%s: credential helper docker-credential-%s: %s", ask->ref->host, name,
+			  why.text);
 }
 
 static void login_copy(const struct gt_docker_login *from, struct gt_docker_login *to)
