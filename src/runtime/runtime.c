@@ -14,7 +14,7 @@
 #include <gantry/os/os.h>
 
 #include "runtime_impl.h"
-#include "seccomp.h"
+#include "seccomp_filter.h"
 
 #define CLEANUP_MS 5000
 

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "seccomp.h"
+#include "seccomp_filter.h"
 
 static struct gt_buf filter;
 
