@@ -49,7 +49,6 @@ static const char *const refused[] = {
 	"process_vm_readv",
 	"process_vm_writev",
 	"kcmp",
-	"pidfd_getfd",
 	"kexec_load",
 	"kexec_file_load",
 	"init_module",
