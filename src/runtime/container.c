@@ -177,6 +177,43 @@ void gt_container_kill(struct gt_container *c)
 	}
 }
 
+static int running(const struct gt_container *c, struct gt_err *err)
+{
+	if (!c->box || c->box->state != SANDBOX_RUNNING)
+		return gt_err_set(err, ENOENT, "replica_lost", "the container does not run");
+	return 0;
+}
+
+int gt_container_freeze(struct gt_container *c, struct gt_err *err)
+{
+	int r = running(c, err);
+
+	return r < 0 ? r : gt_cgroup_freeze(&c->rt->cgroups, c->box->where.sandbox, err);
+}
+
+int gt_container_thaw(struct gt_container *c, struct gt_err *err)
+{
+	int r = running(c, err);
+
+	return r < 0 ? r : gt_cgroup_thaw(&c->rt->cgroups, c->box->where.sandbox, err);
+}
+
+int gt_container_frozen(const struct gt_container *c, struct gt_err *err)
+{
+	int r = running(c, err);
+
+	return r < 0 ? r : gt_cgroup_frozen(&c->rt->cgroups, c->box->where.sandbox, err);
+}
+
+int gt_container_usage(const struct gt_container *c, struct gt_usage *ret, struct gt_err *err)
+{
+	int r = running(c, err);
+
+	if (r == 0)
+		gt_cgroup_usage(&c->rt->cgroups, c->box->where.sandbox, ret);
+	return r;
+}
+
 int gt_container_dial(struct gt_container *c, uint16_t port, int *ret, struct gt_err *err)
 {
 	struct sockaddr_in to = {
@@ -185,10 +222,10 @@ int gt_container_dial(struct gt_container *c, uint16_t port, int *ret, struct gt
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 	};
 	gt_auto(fd) int fd = -EBADF;
-	int r;
+	int r = running(c, err);
 
-	if (!c->box || c->box->state != SANDBOX_RUNNING)
-		return gt_err_set(err, ENOENT, "replica_lost", "the container does not run");
+	if (r < 0)
+		return r;
 	r = gt_os_socket_in(c->box->netns, c->rt->netns, &fd, err);
 	if (r < 0)
 		return r;

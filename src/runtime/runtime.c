@@ -15,7 +15,7 @@
 #include <gantry/os/os.h>
 
 #include "runtime_impl.h"
-#include "seccomp.h"
+#include "seccomp_filter.h"
 
 #define CLEANUP_MS       5000
 #define PREPARED_IDLE_MS 300000

@@ -85,8 +85,11 @@ void gt_sandbox_forget(struct sandbox *box)
 
 void gt_sandbox_kill(struct sandbox *box)
 {
-	if (box->state != SANDBOX_REMOVING)
-		gt_os_pidfd_signal(box->pidfd, SIGKILL, NULL);
+	if (box->state == SANDBOX_REMOVING)
+		return;
+	gt_os_pidfd_signal(box->pidfd, SIGKILL, NULL);
+	/* A frozen process of control groups version 1 does not even die. */
+	gt_cgroup_thaw(&box->rt->cgroups, box->where.sandbox, NULL);
 }
 
 bool gt_sandbox_is_idle(const struct sandbox *box)

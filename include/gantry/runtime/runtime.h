@@ -16,6 +16,7 @@
 #include <gantry/loop/loop.h>
 #include <gantry/model/spec.h>
 #include <gantry/net/net.h>
+#include <gantry/runtime/usage.h>
 
 struct gt_runtime;
 struct gt_container;
@@ -141,6 +142,16 @@ GT_MUST_USE int gt_container_adopt(struct gt_runtime *rt, const struct gt_contai
 /* Passed on to the program's process group. Fine when it has ended. */
 void gt_container_signal(struct gt_container *c, int signo);
 void gt_container_kill(struct gt_container *c); /* all of it, at once; also while starting */
+/* All of its processes stand still until it is thawed, also for signals but a kill. Waits up to 5
+ * ms for the kernel; -EAGAIN: it is still at it, and gt_container_frozen or another freeze tells
+ * when it has come about. -EOPNOTSUPP: this machine can not. */
+GT_MUST_USE int gt_container_freeze(struct gt_container *c, struct gt_err *err);
+GT_MUST_USE int gt_container_thaw(struct gt_container *c, struct gt_err *err);
+/* 1 or 0, from the kernel: also of an adopted container that another process froze. */
+GT_MUST_USE int gt_container_frozen(const struct gt_container *c, struct gt_err *err);
+/* A few files are read. -ENOENT: it does not run. */
+GT_MUST_USE int gt_container_usage(const struct gt_container *c, struct gt_usage *ret,
+				   struct gt_err *err);
 /* A non-blocking socket whose connect() to 127.0.0.1:port inside was issued. */
 GT_MUST_USE int gt_container_dial(struct gt_container *c, uint16_t port, int *ret,
 				  struct gt_err *err);
