@@ -33,11 +33,7 @@ static void capabilities(void)
 			init_fail(GT_INIT_STEP_PRIVILEGE, errno, 0);
 		}
 	}
-	/* Ambient ones would pass to programs of another user: none now, and none is ever raised.
-	 */
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-	    prctl(PR_SET_SECUREBITS,
-		  SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED, 0, 0, 0) < 0 ||
 	    syscall(SYS_capset, &head, data) < 0)
 		init_fail(GT_INIT_STEP_PRIVILEGE, errno, 1);
 }

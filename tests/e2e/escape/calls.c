@@ -137,7 +137,6 @@ static const struct probe table[] = {
 	CALL(process_vm_readv),
 	CALL(process_vm_writev),
 	CALL(kcmp),
-	CALL(pidfd_getfd),
 	CALL(reboot),
 	CALL(swapon),
 	CALL(swapoff),
