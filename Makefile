@@ -77,8 +77,8 @@ TEST_PROGS := $(TESTS:%.c=$(O)/%)
 SIM_PROGS := $(SIMS:%.c=$(O)/%)
 FUZZ_PROGS := $(FUZZERS:%.c=$(O)/%)
 BENCH_SRCS := $(filter-out tests/bench/runtime/stamp.c,$(wildcard tests/bench/runtime/*.c))
-BENCH := $(O)/tests/bench/runtime/bench
-STAMP := $(O)/tests/bench/runtime/stamp
+BENCH := $(OUT)/tests/bench/runtime/bench
+STAMP := $(OUT)/tests/bench/runtime/stamp
 ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(TESTS) \
 	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS)))
 

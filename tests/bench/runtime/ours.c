@@ -14,7 +14,7 @@
 #include <gantry/loop/loop.h>
 #include <gantry/runtime/runtime.h>
 
-#include "seccomp.h"
+#include "seccomp_filter.h"
 
 #define RUNTIMES_MAX 4
 #define SLOTS_MAX    512
