@@ -69,12 +69,15 @@ static void look_own(struct result *r, const struct mount_line *m)
 					     "devpts",  "mqueue", "cgroup2", NULL };
 	static const char *const roots[] = { "/",     "/bus",           "/fs", "/irq", "/sys",
 					     "/null", "/sysrq-trigger", NULL };
+	bool tells = false;
 
 	if (!among(m->type, types))
 		say(r, ESCAPED, "a mount of type %s at %s", m->type, m->point);
 	if (!among(m->root, roots))
 		say(r, ESCAPED, "%s shows the part %s of something", m->point, m->root);
-	if (m->source[0] == '/' || strstr(m->super, "=/"))
+	for (const char *at = m->super; (at = strstr(at, "=/")) != NULL; at += 2)
+		tells = tells || (at[2] && at[2] != ','); /* "/" alone is a layer's own root */
+	if (m->source[0] == '/' || tells)
 		say(r, ESCAPED, "%s tells a path of the host: %s %s", m->point, m->source,
 		    m->super);
 }
