@@ -62,23 +62,6 @@ static bool among(const char *word, const char *const *list)
 	return false;
 }
 
-/* "lowerdir+=/": a layer that is mounted nowhere has no other path. */
-static bool tells_path(const char *options)
-{
-	static const char layer[] = "lowerdir+=/";
-
-	for (const char *at = options; (at = strstr(at, "=/")); at += 2) {
-		size_t before = strlen(layer) - 2;
-		bool is_layer = (size_t)(at - options) >= before &&
-				strncmp(at - before, layer, strlen(layer)) == 0 &&
-				(at[2] == ',' || at[2] == '\0');
-
-		if (!is_layer)
-			return true;
-	}
-	return false;
-}
-
 /* Our own file systems, whole, or a part of /proc on itself, or the null device as a mask. */
 static void look_own(struct result *r, const struct mount_line *m)
 {
@@ -86,12 +69,15 @@ static void look_own(struct result *r, const struct mount_line *m)
 					     "devpts",  "mqueue", "cgroup2", NULL };
 	static const char *const roots[] = { "/",     "/bus",           "/fs", "/irq", "/sys",
 					     "/null", "/sysrq-trigger", NULL };
+	bool tells = false;
 
 	if (!among(m->type, types))
 		say(r, ESCAPED, "a mount of type %s at %s", m->type, m->point);
 	if (!among(m->root, roots))
 		say(r, ESCAPED, "%s shows the part %s of something", m->point, m->root);
-	if (m->source[0] == '/' || tells_path(m->super))
+	for (const char *at = m->super; (at = strstr(at, "=/")) != NULL; at += 2)
+		tells = tells || (at[2] && at[2] != ','); /* "/" alone is a layer's own root */
+	if (m->source[0] == '/' || tells)
 		say(r, ESCAPED, "%s tells a path of the host: %s %s", m->point, m->source,
 		    m->super);
 }

@@ -57,7 +57,8 @@ static void signal_all(struct result *r, const char *arg, long nr)
 
 static void kill_init(struct result *r, const char *arg, long nr)
 {
-	static const int signals[] = { SIGKILL, SIGSTOP, SIGSEGV, SIGABRT, SIGQUIT };
+	/* Not those that process 1 passes on: they would come back to the program. */
+	static const int signals[] = { SIGKILL, SIGSTOP, SIGSEGV, SIGABRT, SIGTRAP };
 	char stat[400];
 
 	(void)arg;
