@@ -154,6 +154,12 @@ void fake_server_stop(struct fake_server *s)
 	free(s);
 }
 
+void fake_server_sync(struct fake_server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
 uint16_t fake_server_port(const struct fake_server *s)
 {
 	return s->port;
@@ -190,6 +196,7 @@ bool fake_send(struct fake_request *req, const void *data, size_t len)
 {
 	const char *p = data;
 
+	fake_server_sync(req->server);
 	while (len > 0) {
 		ssize_t n = send(req->fd, p, len, MSG_NOSIGNAL);
 

@@ -23,6 +23,8 @@ typedef bool fake_handler(struct fake_request *req, void *arg);
 struct fake_server *fake_server_start(fake_handler *handler, void *arg);
 /* Ends all connections and waits for their threads. */
 void fake_server_stop(struct fake_server *s);
+/* Handlers see what the caller wrote before, and the caller what they did before they last sent. */
+void fake_server_sync(struct fake_server *s);
 uint16_t fake_server_port(const struct fake_server *s);
 /* Requests so far whose head (or body) contains `text`. */
 unsigned fake_server_saw(struct fake_server *s, const char *text);

@@ -180,6 +180,8 @@ static int fetch_with(struct world *w, const char *target, struct gt_fetch what)
 	w->head_status = 0;
 	gt_buf_reset(&w->body);
 	gt_err_clear(&w->err);
+	fake_server_sync(w->server);
+	fake_server_sync(w->other);
 	return gt_fetch(w->fetcher, &what, &w->err);
 }
 

@@ -174,6 +174,12 @@ struct gt_blob reg_layer_blob(const struct reg *w)
 	return b;
 }
 
+void reg_sync(struct reg *w)
+{
+	fake_server_sync(w->server);
+	fake_server_sync(w->other);
+}
+
 int reg_manifest(struct reg *w, const char *rest, struct gt_manifest **ret)
 {
 	gt_auto(free) char *text = gt_asprintf("%s/team/echo%s", w->ref.host, rest);
@@ -181,7 +187,11 @@ int reg_manifest(struct reg *w, const char *rest, struct gt_manifest **ret)
 	gt_err_clear(&w->err);
 	if (gt_ref_parse(text, &w->ref, &w->err) < 0)
 		fail_msg("%s", w->err.text);
-	return gt_registry_manifest(w->r, &w->ref, &w->cancel, ret, &w->err);
+	reg_sync(w);
+	int r = gt_registry_manifest(w->r, &w->ref, &w->cancel, ret, &w->err);
+
+	reg_sync(w);
+	return r;
 }
 
 int reg_manifest_fails(struct reg *w, const char *rest)
@@ -205,7 +215,11 @@ int reg_blob(struct reg *w, const struct gt_blob *blob)
 {
 	gt_err_clear(&w->err);
 	gt_buf_reset(&w->got);
-	return gt_registry_blob(w->r, &w->ref, blob, &w->cancel, take, w, &w->err);
+	reg_sync(w);
+	int r = gt_registry_blob(w->r, &w->ref, blob, &w->cancel, take, w, &w->err);
+
+	reg_sync(w);
+	return r;
 }
 
 void reg_expect(struct reg *w, int r, int wanted, const char *slug, const char *text)

@@ -63,6 +63,8 @@ struct gt_blob reg_layer_blob(const struct reg *w);
 int reg_manifest(struct reg *w, const char *ref_rest, struct gt_manifest **ret);
 int reg_manifest_fails(struct reg *w, const char *ref_rest); /* -errno */
 int reg_blob(struct reg *w, const struct gt_blob *blob);
+/* With the handlers' threads; a pull does it by itself, before and after. */
+void reg_sync(struct reg *w);
 /* Fails the test unless the last error has this slug and text. */
 void reg_expect(struct reg *w, int r, int wanted, const char *slug, const char *text);
 

@@ -295,11 +295,12 @@ static void lies_are_found(void **state)
 /* number times what text says, then honest. */
 static enum reg_hooked failing(struct reg *w, struct fake_request *req)
 {
+	bool keep = w->text[0] && !strstr(w->text, "close");
+
 	if (atomic_fetch_add(&w->count, 1) >= w->number)
 		return PASS;
-	if (w->text[0])
-		fake_sendf(req, "%s", w->text);
-	return w->text[0] && !strstr(w->text, "close") ? KEEP : CLOSE;
+	fake_sendf(req, "%s", w->text);
+	return keep ? KEEP : CLOSE;
 }
 
 static int with_failures(struct reg *w, unsigned number, const char *answer)
