@@ -36,27 +36,26 @@ const char *gt_init_step_text(uint32_t step)
 struct birth {
 	const char *mnt_path;
 	int init, null, control;
+	int code; /* why it did not come to executing init */
 };
 
 static void become_init(void *arg)
 {
 	static char name[] = "gantry-init";
 	static char *argv[] = { name, NULL }, *envp[] = { NULL };
-	const struct birth *b = arg;
+	struct birth *b = arg;
 	long program = syscall(SYS_fcntl, b->init, F_DUPFD_CLOEXEC, HIGH_FD);
 	long sock = syscall(SYS_fcntl, b->control, F_DUPFD_CLOEXEC, HIGH_FD);
 	long null = syscall(SYS_fcntl, b->null, F_DUPFD_CLOEXEC, HIGH_FD);
+	bool ok = program >= 0 && sock >= 0 && null >= 0 && syscall(SYS_chdir, b->mnt_path) == 0;
 
-	if (program < 0 || sock < 0 || null < 0 || syscall(SYS_chdir, b->mnt_path) < 0)
-		return;
-	for (int fd = 0; fd < GT_INIT_SOCKET; fd++) {
-		if (syscall(SYS_dup3, null, fd, 0) < 0)
-			return;
-	}
-	if (syscall(SYS_dup3, sock, GT_INIT_SOCKET, 0) < 0 ||
-	    syscall(SYS_close_range, GT_INIT_SOCKET + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-		return;
-	syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
+	for (int fd = 0; ok && fd < GT_INIT_SOCKET; fd++)
+		ok = syscall(SYS_dup3, null, fd, 0) >= 0;
+	ok = ok && syscall(SYS_dup3, sock, GT_INIT_SOCKET, 0) >= 0 &&
+	     syscall(SYS_close_range, GT_INIT_SOCKET + 1, ~0u, CLOSE_RANGE_CLOEXEC) == 0;
+	if (ok)
+		syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
+	b->code = errno;
 }
 
 /* ---- end of life ---- */
@@ -142,6 +141,17 @@ static void on_deadline(void *arg)
 
 static void on_staged(struct sandbox *box)
 {
+	struct gt_err err;
+	int r;
+
+	/* It has a network of its own only now. A short program may even have ended already; then
+	 * nobody will want to call it. */
+	r = gt_os_ns_open(box->where.pid, "net", &box->netns, &err);
+	if (r < 0 && r != -ENOENT) {
+		gt_cause_set(&err, r);
+		give_up(box, &err);
+		return;
+	}
 	box->staged = true;
 	if (box->state == SANDBOX_STAGING) {
 		gt_timer_clear(box->rt->loop, &box->timer);
@@ -260,9 +270,9 @@ static int send_stage(struct sandbox *box, const int *cgroups, size_t n_cgroups,
 static int clone_init(struct sandbox *box, struct gt_err *err)
 {
 	struct gt_runtime *rt = box->rt;
-	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF };
+	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF, 0 };
 	const struct gt_os_spawn spawn = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC,
+		.flags = CLONE_NEWPID,
 		.cgroup = -EBADF,
 		.fn = become_init,
 		.arg = &birth,
@@ -275,11 +285,12 @@ static int clone_init(struct sandbox *box, struct gt_err *err)
 	birth.control = pair[1];
 	r = gt_os_spawn(&spawn, &box->where.pid, &box->pidfd, err);
 	gt_close(pair[1]);
-	if (r < 0)
+	if (r < 0) {
 		gt_close(pair[0]);
-	else
-		box->control = pair[0];
-	return r;
+		return r;
+	}
+	box->control = pair[0];
+	return birth.code ? gt_err_errno(err, birth.code, "execute process 1") : 0;
 }
 
 static int watch_init(struct sandbox *box, struct gt_err *err)
@@ -287,8 +298,6 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 	struct gt_loop *loop = box->rt->loop;
 	int r = gt_os_start_time(box->where.pid, &box->where.start_time, err);
 
-	if (r == 0)
-		r = gt_os_ns_open(box->where.pid, "net", &box->netns, err);
 	if (r == 0)
 		r = gt_loop_watch(loop, box->pidfd, GT_EV_READ, on_death, box, &box->pid_watch,
 				  err);
@@ -304,9 +313,10 @@ int gt_sandbox_spawn(struct gt_runtime *rt, struct sandbox **ret, struct gt_err 
 	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
 		 (unsigned long long)gt_mono_ns(&gt_clock_system),
 		 (unsigned long long)++rt->sandbox_n);
-	r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
+	/* The process first: it begins to run while we make its groups. */
+	r = clone_init(box, err);
 	if (r == 0)
-		r = clone_init(box, err);
+		r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
 	if (r == 0)
 		r = send_stage(box, cgroups, n_cgroups, err);
 	if (r == 0)
@@ -364,7 +374,7 @@ struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_containe
 	box->state = SANDBOX_RUNNING;
 	box->where = *where;
 	box->pidfd = pidfd;
-	if (watch_init(box, err) == 0)
+	if (gt_os_ns_open(where->pid, "net", &box->netns, err) == 0 && watch_init(box, err) == 0)
 		return box;
 	box->pidfd = -EBADF; /* stays the caller's */
 	gt_sandbox_forget(box);

@@ -76,6 +76,7 @@ struct gt_init_status_here {
 /* Where a start failed: name, text for people. */
 #define GT_INIT_STEPS(X)                                  \
 	X(PROTOCOL, "understand the agent")               \
+	X(NAMESPACES, "make its namespaces")              \
 	X(CGROUP, "join its control groups")              \
 	X(NETWORK, "set up the loopback network")         \
 	X(SCRATCH, "make its scratch file system")        \

@@ -18,6 +18,13 @@
 
 #define HARD (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
+/* Here and not in the agent's clone, which would stand still for it: a network takes long. */
+static void namespaces(void)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC) < 0)
+		init_fail(GT_INIT_STEP_NAMESPACES, errno, 0);
+}
+
 /* A write of "0" moves the writer. On cgroup v1 it takes milliseconds: the reason for staging. */
 static void join_cgroups(const int *cgroups, size_t n)
 {
@@ -195,6 +202,7 @@ static void sys(bool cgroup2)
 
 void init_stage(const struct gt_init_stage *stage, const int *cgroups, size_t n_cgroups)
 {
+	namespaces();
 	join_cgroups(cgroups, n_cgroups);
 	ordinary_oom_score();
 	loopback_up();

@@ -223,7 +223,8 @@ int run_start_as(struct fixture *f, struct gt_container_args args, struct gt_spe
 	assert_true(run->out[0] >= 0 && run->out[1] >= 0 && run->status >= 0);
 	args.replica = args.replica ? args.replica : "01TEST";
 	args.spec = spec;
-	args.stdout_fd = args.stderr_fd = run->out[1];
+	args.stdout_fd = args.stdout_fd ? args.stdout_fd : run->out[1];
+	args.stderr_fd = run->out[1];
 	args.status_fd = run->status;
 	r = gt_container_start(f->rt, &args, &events, &run->c, &run->err);
 	gt_spec_free(spec);

@@ -40,7 +40,7 @@ void fixture_command(struct gt_spec *spec, const char *const *words); /* NULL-te
 void fixture_mount(struct gt_spec *spec, const char *host, const char *path, bool readonly);
 /* Starts it; 0 or the refusal. The spec is freed. */
 int run_start(struct fixture *f, struct gt_spec *spec, struct run *run);
-/* The same with args whose function, revision and layers are set. */
+/* The same with args whose function, revision and layers are set, and maybe stdout_fd. */
 int run_start_as(struct fixture *f, struct gt_container_args args, struct gt_spec *spec,
 		 struct run *run);
 /* Starts it and waits for its end. */
