@@ -121,10 +121,11 @@ static int hand_over(struct sandbox *box, struct gt_container *c, struct gt_err 
 {
 	int r = 0;
 
-	if (c->events.on_sandbox)
-		r = c->events.on_sandbox(c, &box->where, c->events.arg, err);
-	if (r == 0 && c->kind != GT_START_PREPARED)
+	if (c->kind != GT_START_PREPARED)
 		r = gt_sandbox_prepare(box, c->plan, false, err);
+	/* Beside that: only GO runs something of the image. */
+	if (r == 0 && c->events.on_sandbox)
+		r = c->events.on_sandbox(c, &box->where, c->events.arg, err);
 	return r == 0 ? gt_sandbox_go(box, c, err) : r;
 }
 

@@ -1,6 +1,8 @@
 """What a function can see and do, asked from inside."""
+import grp
 import os
 import pathlib
+import pwd
 import re
 
 import pytest
@@ -179,6 +181,17 @@ def test_user_is_used(gantry, name):
     facts = gantry.ask(name, "/facts")
     assert (facts["uid"], facts["gid"], facts["groups"]) == (1000, 1001, [])
     assert int(field(facts, "CapEff")[0], 16) == 0 and int(field(facts, "CapPrm")[0], 16) == 0
+    assert gantry.attempt(name, "setuid0") == "EPERM"
+
+
+@pytest.mark.parametrize("group", [None, "daemon"])
+def test_user_by_name_is_the_images(gantry, name, group):
+    entry = pwd.getpwnam("nobody")
+    gantry.probe(name, user="nobody:" + group if group else "nobody")
+    facts = gantry.ask(name, "/facts")
+    gid = grp.getgrnam(group).gr_gid if group else entry.pw_gid
+    listed = [] if group else [g.gr_gid for g in grp.getgrall() if "nobody" in g.gr_mem]
+    assert (facts["uid"], facts["gid"], sorted(facts["groups"])) == (entry.pw_uid, gid, sorted(listed))
     assert gantry.attempt(name, "setuid0") == "EPERM"
 
 

@@ -10,7 +10,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -85,9 +84,6 @@ static void scratch(uint32_t id_base)
 		if (mkdir(dirs[i], 0755) < 0)
 			init_fail(GT_INIT_STEP_SCRATCH, errno, 3);
 	}
-	/* Away from the host's root already here: a waiting sandbox keeps nothing of it mounted. */
-	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-		init_fail(GT_INIT_STEP_SCRATCH, errno, 5);
 	/* "up" gives the root directory its owner: the container's root may write there. */
 	if (chown("up", id_base, id_base) < 0)
 		init_fail(GT_INIT_STEP_SCRATCH, errno, 4);
