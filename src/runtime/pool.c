@@ -77,42 +77,47 @@ static void demanded(struct gt_runtime *rt)
 
 /* ---- filling ---- */
 
-/* Returns how many are too many now. */
-static unsigned stage_ahead(struct gt_runtime *rt, struct gt_err *err)
+static unsigned have(const struct gt_runtime *rt)
+{
+	return count(rt, SANDBOX_STAGED) + count(rt, SANDBOX_STAGING);
+}
+
+/* One at a time, long after they were of use. */
+static void shrink(void *arg)
+{
+	struct gt_runtime *rt = arg;
+	struct sandbox *box = first(rt, SANDBOX_STAGED);
+
+	if (box && have(rt) > wanted(rt))
+		gt_sandbox_drop(box);
+	if (have(rt) > rt->pool)
+		gt_timer_set(rt->loop, &rt->shrink, SHRINK_DELAY_MS, shrink, rt);
+}
+
+static int stage_ahead(struct gt_runtime *rt, struct gt_err *err)
 {
 	unsigned want = wanted(rt), left = staging_left(rt);
-	unsigned have = count(rt, SANDBOX_STAGED) + count(rt, SANDBOX_STAGING);
 	struct sandbox *box;
+	int r = 0;
 
-	for (; have < want && left > 0; have++, left--) {
-		if (gt_sandbox_spawn(rt, &box, err) < 0) {
-			gt_pool_staged(rt, err);
-			return 0;
-		}
-	}
-	return have > want ? have - want : 0;
+	for (unsigned n = have(rt); r == 0 && n < want && left > 0; n++, left--)
+		r = gt_sandbox_spawn(rt, &box, err);
+	if (want > rt->pool && !gt_timer_is_set(&rt->shrink))
+		gt_timer_set(rt->loop, &rt->shrink, SHRINK_DELAY_MS, shrink, rt);
+	return r;
 }
 
 static void refill(void *arg)
 {
 	struct gt_runtime *rt = arg;
-	struct sandbox *box;
 	struct gt_err err;
 
 	if (rt->staging_failed) {
 		rt->staging_failed = false;
 		gt_pool_pump(rt);
 	}
-	if (gt_hot_refill(rt, staging_left(rt), &err) < 0) {
+	if (gt_hot_refill(rt, staging_left(rt), &err) < 0 || stage_ahead(rt, &err) < 0)
 		gt_pool_staged(rt, &err);
-		return;
-	}
-	if (stage_ahead(rt, &err) == 0)
-		return;
-	box = first(rt, SANDBOX_STAGED);
-	if (box)
-		gt_sandbox_drop(box);
-	gt_timer_set(rt->loop, &rt->refill, SHRINK_DELAY_MS, refill, rt);
 }
 
 /* ---- pairing ---- */

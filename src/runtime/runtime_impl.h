@@ -72,7 +72,7 @@ struct gt_runtime {
 	struct sandbox *sandboxes;
 	struct gt_container *waiting; /* oldest first */
 	struct hot *hots;
-	struct gt_timer pump, refill, cool;
+	struct gt_timer pump, refill, shrink, cool;
 	uint64_t sandbox_n;
 	uint64_t demand_ns;  /* when `demand` was true */
 	unsigned demand;     /* starts that took a sandbox from the pool, fading with time */

@@ -82,6 +82,7 @@ int main(void)
 	id_base = stage();
 	receive_prepare(&p);
 	init_spec_read(p.fds[GT_INIT_FD_SPEC], p.head.spec_len, &spec);
+	close(p.fds[GT_INIT_FD_SPEC]);
 	init_root(&spec, &p, id_base);
 	rooted_us = init_now_us();
 	init_drop(&spec, p.fds[GT_INIT_FD_USERNS]);
