@@ -98,27 +98,47 @@ static void demanded(struct gt_runtime *rt, enum gt_network network)
 
 /* ---- filling ---- */
 
-/* Returns how many are too many now. */
-static unsigned stage_ahead(struct gt_runtime *rt, enum gt_network network)
+static unsigned have(const struct gt_runtime *rt, enum gt_network network)
+{
+	return count(rt, network, SANDBOX_STAGED) + count(rt, network, SANDBOX_STAGING);
+}
+
+/* One at a time, long after they were of use. */
+static void shrink(void *arg)
+{
+	struct gt_runtime *rt = arg;
+	bool more = false;
+
+	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
+		struct sandbox *box = first(rt, k, SANDBOX_STAGED);
+
+		if (box && have(rt, k) > wanted(rt, k))
+			gt_sandbox_drop(box);
+		more |= have(rt, k) > rt->pool;
+	}
+	if (more)
+		gt_timer_set(rt->loop, &rt->shrink, SHRINK_DELAY_MS, shrink, rt);
+}
+
+static void stage_ahead(struct gt_runtime *rt, enum gt_network network)
 {
 	unsigned want = wanted(rt, network), left = staging_left(rt);
-	unsigned have = count(rt, network, SANDBOX_STAGED) + count(rt, network, SANDBOX_STAGING);
 	struct sandbox *box;
 	struct gt_err err;
 
-	for (; have < want && left > 0; have++, left--) {
+	for (unsigned n = have(rt, network); n < want && left > 0; n++, left--) {
 		if (gt_sandbox_spawn(rt, network, &box, &err) < 0) {
 			gt_pool_staged(rt, network, &err);
-			return 0;
+			return;
 		}
 	}
-	return have > want ? have - want : 0;
+	if (want > rt->pool && !gt_timer_is_set(&rt->shrink))
+		gt_timer_set(rt->loop, &rt->shrink, SHRINK_DELAY_MS, shrink, rt);
 }
 
 static void refill(void *arg)
 {
 	struct gt_runtime *rt = arg;
-	bool shrink = false;
 
 	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
 		if (rt->staging[k].failed)
@@ -127,17 +147,9 @@ static void refill(void *arg)
 	}
 	gt_hot_refill(rt, staging_left(rt));
 	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
-		struct sandbox *box;
-
-		if (rt->staging[k].failed || stage_ahead(rt, k) == 0)
-			continue;
-		shrink = true;
-		box = first(rt, k, SANDBOX_STAGED);
-		if (box)
-			gt_sandbox_drop(box);
+		if (!rt->staging[k].failed)
+			stage_ahead(rt, k);
 	}
-	if (shrink)
-		gt_timer_set(rt->loop, &rt->refill, SHRINK_DELAY_MS, refill, rt);
 }
 
 /* ---- pairing ---- */

@@ -147,6 +147,7 @@ void gt_runtime_free(struct gt_runtime *rt)
 	rt->freeing = true;
 	gt_timer_clear(rt->loop, &rt->pump);
 	gt_timer_clear(rt->loop, &rt->refill);
+	gt_timer_clear(rt->loop, &rt->shrink);
 	drop_idle(rt);
 	gt_hot_clear(rt);
 	gt_net_free(rt->net);

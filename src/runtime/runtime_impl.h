@@ -76,7 +76,7 @@ struct gt_runtime {
 	struct sandbox *sandboxes;
 	struct gt_container *waiting; /* oldest first */
 	struct hot *hots;
-	struct gt_timer pump, refill, cool;
+	struct gt_timer pump, refill, shrink, cool;
 	uint64_t sandbox_n;
 	struct {
 		bool used;          /* somebody asked for one, and it could be made */

@@ -11,9 +11,9 @@
  *	init -> agent  RUNS, or FAILED and exit
  *
  * The agent need not wait for an answer before it sends what comes next. STAGE holds what is the
- * same for all, PREPARE what is the same for all replicas of a function's revision, GO the rest.
- *The end of the socket ends an init that has not got all of them. Both ends are built together, so
- * structs go over the wire as they are. Libc headers only. */
+ * same for all, PREPARE what is the same for all replicas of a revision, GO the rest. The end of
+ * the socket ends an init that has not got all of them. Both ends are built together, so structs go
+ * over the wire as they are. Libc headers only. */
 #ifndef GANTRY_RUNTIME_INIT_PROTO_H
 #define GANTRY_RUNTIME_INIT_PROTO_H
 

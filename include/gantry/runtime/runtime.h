@@ -127,10 +127,11 @@ struct gt_container_args {
 GT_MUST_USE int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *args,
 				   const struct gt_container_events *events,
 				   struct gt_container **ret, struct gt_err *err);
-/* How its sandbox was come by; once it is started. */
+/* How its sandbox was come by; once it is started, by this process. */
 enum gt_start_kind gt_container_start_kind(const struct gt_container *c);
 /* Has a sandbox prepared for the next start with these args, as a start does for the one after it.
- * replica and the descriptors are not used. Refused as a start is; nothing is told later. */
+ * replica and the descriptors are not used, and with layers_owned nothing is done. Refused as a
+ * start is; nothing is told later. */
 GT_MUST_USE int gt_runtime_prepare(struct gt_runtime *rt, const struct gt_container_args *args,
 				   struct gt_err *err);
 /* A container that another process started: only on_exit follows. -ESRCH: it ended meanwhile, and

@@ -80,6 +80,7 @@ int main(void)
 	stage(&staged);
 	receive_prepare(&p);
 	init_spec_read(p.fds[GT_INIT_FD_SPEC], p.head.spec_len, &spec);
+	close(p.fds[GT_INIT_FD_SPEC]);
 	init_root(&spec, &p, &staged);
 	rooted_us = init_now_us();
 	init_drop(&spec, p.fds[GT_INIT_FD_USERNS]);

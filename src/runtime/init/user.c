@@ -17,6 +17,7 @@
 #define FILE_MAX  (1u << 20)
 #define ID_MAX    65535u
 #define NAME_SIZE 64
+#define TRIES_MAX 1000
 
 struct reader {
 	int fd;
@@ -38,7 +39,12 @@ static int reader_open(struct reader *r, int root, const char *path)
 	int code;
 
 	r->at = r->len = r->total = 0;
-	r->fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	/* EAGAIN: something was renamed or mounted on the machine while a ".." was walked. */
+	for (int tries = 0; tries < TRIES_MAX; tries++) {
+		r->fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+		if (r->fd >= 0 || errno != EAGAIN)
+			break;
+	}
 	if (r->fd < 0)
 		return errno;
 	if (fstat(r->fd, &st) == 0 && S_ISREG(st.st_mode))

@@ -171,12 +171,14 @@ static void idle_ones_end(void **state)
 
 static void prepared_when_told(void **state)
 {
-	gt_auto(spec) struct gt_spec *spec = fixture_shell("exit 0"), *bad = fixture_shell("true");
+	gt_auto(spec) struct gt_spec *spec = NULL, *bad = NULL;
 	struct gt_container_args args = of("a", 1);
 	struct gt_err err;
 
 	(void)state;
 	PREPARED(f, .prepared_max = 1);
+	spec = fixture_shell("exit 0");
+	bad = fixture_shell("true");
 	args.spec = bad;
 	bad->user = gt_strdup("nobody-of-this-name");
 	assert_int_equal(gt_runtime_prepare(f.rt, &args, &err), 0); /* found out inside */
@@ -202,6 +204,9 @@ static void demand_raises_the_pool(void **state)
 		run_close(&runs[i]);
 	}
 	fixture_until_waiting(&f, 4, 0);
+	/* And it fades: nobody pays for yesterday's burst. */
+	while (gt_runtime_waiting(f.rt).staged >= 4)
+		assert_int_equal(gt_loop_step(f.loop, 100, NULL), 0);
 	fixture_close(&f);
 }
 
