@@ -76,10 +76,10 @@ static const struct {
 	{ "a directory over a link",
 	  { L("d", "/etc"), D("d"), F("d/passwd") },
 	  "d d644 0:0 n2 trusted.overlay.opaque=y\nd/passwd -644 0:0 n1 s1\n" },
-	{ "a link over a directory", { F("d/f"), L("d", "/etc") }, "d l644 0:0 n1 -> /etc\n" },
+	{ "a link over a directory", { F("d/f"), L("d", "/etc") }, "d l777 0:0 n1 -> /etc\n" },
 	{ "links are kept as they are",
 	  { L("a", "../../etc/passwd"), L("b", "/"), L("c", ".") },
-	  "a l644 0:0 n1 -> ../../etc/passwd\nb l644 0:0 n1 -> /\nc l644 0:0 n1 -> .\n" },
+	  "a l777 0:0 n1 -> ../../etc/passwd\nb l777 0:0 n1 -> /\nc l777 0:0 n1 -> .\n" },
 	{ "hard links are names of one file",
 	  { F("a"), H("d/b", "./a"), H("c", "/d/b") },
 	  "a -644 0:0 n3 s1\nc -644 0:0 n3 s1\nd d755 0:0 n2\nd/b -644 0:0 n3 s1\n" },
@@ -95,7 +95,7 @@ static const struct {
 	  "a -644 0:0 n2 s1\nd -644 0:0 n2 s1\n" },
 	{ "a hard link to a link",
 	  { L("a", "x"), H("b", "a") },
-	  "a l644 0:0 n2 -> x\nb l644 0:0 n2 -> x\n" },
+	  "a l777 0:0 n2 -> x\nb l777 0:0 n2 -> x\n" },
 	{ "files of a dropped directory live on by other names",
 	  { F("d/f"), H("g", "d/f"), F("d") },
 	  "d -644 0:0 n1 s1\ng -644 0:0 n1 s1\n" },
@@ -122,7 +122,7 @@ static const struct {
 	{ "long names and links by pax",
 	  { P("short", "path=dir/long\nmtime=1.5"),
 	    { .path = "l", .type = '2', .link = "no", .pax = "linkpath=yes" } },
-	  "dir d755 0:0 n2\ndir/long -644 0:0 n1 s0\nl l644 0:0 n1 -> yes\n" },
+	  "dir d755 0:0 n2\ndir/long -644 0:0 n1 s0\nl l777 0:0 n1 -> yes\n" },
 	{ "owners by pax",
 	  { { .path = "f", .pax = "uid=4294967294\ngid=70000" }, F("g") },
 	  "f -644 4294967294:70000 n1 s0\ng -644 0:0 n1 s1\n" },
@@ -140,7 +140,7 @@ static const struct {
 		   "SCHILY.xattr.system.posix_acl_access=x\nSCHILY.xattr.user.overlay.redirect=/\n"
 		   "SCHILY.xattr.userx=1"),
 	    { .path = "l", .type = '2', .link = "f", .pax = "SCHILY.xattr.user.a=b" } },
-	  "f -644 0:0 n1 s0\nl l644 0:0 n1 -> f\n" },
+	  "f -644 0:0 n1 s0\nl l777 0:0 n1 -> f\n" },
 };
 
 static char *list_of(const struct tar_entry *entries, size_t n)
@@ -356,6 +356,32 @@ static void count_one(const struct walk_file *f, void *arg)
 	n[1] += S_ISREG(f->mode) && f->size == (5ull << 30);
 }
 
+/* The first inode too moves on to the next block when its names would not fit beside it. */
+static void a_root_of_any_size(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n < 80; n++) {
+		gt_auto(buf) struct gt_buf tar = { 0 };
+		struct layer l;
+		unsigned lines = 0;
+
+		for (unsigned i = 0; i < n; i++) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "name%u", i);
+			tar_add(&tar, &(struct tar_entry){ .path = name });
+		}
+		tar_end(&tar);
+		assert_int_equal(layer_make(&l, GT_LAYER_TAR, tar.data, tar.len, 0, NULL), 0);
+		gt_auto(free) char *list = layer_list(&l);
+
+		for (const char *p = list; *p; p++)
+			lines += *p == '\n';
+		assert_int_equal(lines, n + 1);
+		layer_close(&l);
+	}
+}
+
 /* More names than 16 bits count. */
 static void a_directory_of_many_names(void **state)
 {
@@ -419,6 +445,7 @@ int main(void)
 		cmocka_unit_test(broken_compression_is_refused),
 		cmocka_unit_test(a_digest_names_the_archive),
 		cmocka_unit_test(a_writer_that_failed_takes_no_more),
+		cmocka_unit_test(a_root_of_any_size),
 		cmocka_unit_test(a_directory_of_many_names),
 		cmocka_unit_test(files_of_many_gigabytes),
 	};
