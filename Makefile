@@ -84,7 +84,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e check check-stages \
+.PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
 	asan tsan valgrind bench bench-runtime report demo demo-stop examples install uninstall format clean help opts FORCE
 
 all: $(PROGRAMS) $(LIB)	## build gantryd and gantry (into build/)
@@ -193,6 +193,11 @@ lint:			## layers, size ratchets, headers alone, format
 
 e2e: all examples	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
+
+# The other version of control groups than this machine may have. Too slow for `check`.
+UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening)
+uml: $(UML_PROGS)	## control groups and containers under a kernel with cgroup v2 alone
+	@tests/uml/run.sh $(RESULTS)/uml.txt $^
 
 STAGES := lint unit sim fuzz-replay e2e
 check: deps		## everything a change must pass; ends in `N passed, N failed`

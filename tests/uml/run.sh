@@ -1,0 +1,28 @@
+#!/bin/bash
+# Runs test programs under a kernel that has control groups of version 2 and nothing else, which the
+# machine of the developer may not have: User Mode Linux on the host's own root, read-only.
+# usage: tests/uml/run.sh RESULTS_FILE PROGRAM...
+set -u
+results=$1
+shift
+if ! command -v linux.uml > /dev/null; then
+	echo "SKIPPED: version 2 of control groups is not tested; install user-mode-linux for it"
+	exit 0
+fi
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+programs=$(IFS=,; echo "$*")
+# TMPDIR: the guest's memory is a file there. The console is only for the log.
+TMPDIR=$out timeout -k 5 "${UML_TIMEOUT_S:-240}" linux.uml mem=768M root=/dev/root rootfstype=hostfs \
+	rootflags=/ ro quiet con=null con0=null,fd:1 init="$PWD/tests/uml/init.sh" \
+	GT_DIR="$PWD" GT_OUT="$out" GT_TESTS="$programs" < /dev/null > "$out/log" 2>&1
+grep -aE '^(kernel|ok  |FAIL|     )' "$out/log" | tr -d '\r'
+mkdir -p "$(dirname "$results")"
+if ! [ -s "$out/status" ]; then
+	echo "FAIL the guest did not come to its end"
+	tail -n 40 "$out/log"
+	echo "uml: 0 passed, 1 failed" > "$results"
+	exit 1
+fi
+sed 's/^/uml\//' "$out/counts" > "$results"
+exit "$(cat "$out/status")"
