@@ -1,5 +1,5 @@
 /* cgroup.c - finding the hierarchies and our place in them. */
-#include "cgroup.h"
+#include "cgroup_impl.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -16,12 +16,25 @@
 
 #define DAEMON_LEAF "daemon" /* where our own processes go when a unified group becomes a base */
 
-static const char *const ctl_names[] = {
-	[GT_CGROUP_MEMORY] = "memory",
-	[GT_CGROUP_CPU] = "cpu",
-	[GT_CGROUP_PIDS] = "pids",
+static const struct ctl {
+	const char *v1, *v2; /* v2 NULL: a part of every group there */
+	const char *lost;    /* what a machine without it can not do; NULL = nothing promised */
+} ctl_rows[] = {
+	[GT_CGROUP_MEMORY] = { "memory", "memory", "limits on memory are not enforced" },
+	[GT_CGROUP_CPU] = { "cpu", "cpu", "limits on cpu are not enforced" },
+	[GT_CGROUP_PIDS] = { "pids", "pids", "limits on pids are not enforced" },
+	[GT_CGROUP_DEVICES] = { "devices", NULL,
+				"only missing rights keep containers from devices" },
+	[GT_CGROUP_FREEZER] = { "freezer", NULL, "containers can not be frozen" },
+	[GT_CGROUP_CPUACCT] = { "cpuacct", NULL, NULL },
+	[GT_CGROUP_IO] = { "blkio", "io", NULL },
+	[GT_CGROUP_HUGETLB] = { "hugetlb", "hugetlb", NULL },
 };
-_Static_assert(GT_LEN(ctl_names) == GT_CGROUP_CTL_N, "every controller has a name");
+_Static_assert(GT_LEN(ctl_rows) == GT_CGROUP_CTL_N, "every controller has a row");
+
+/* Those that make a unified hierarchy worth a group. The machine's other controllers are left to
+ * version 1 then, for turning one on at the top changes what everybody finds there. */
+#define LIMITS (1u << GT_CGROUP_MEMORY | 1u << GT_CGROUP_CPU | 1u << GT_CGROUP_PIDS)
 
 /* ---- where a hierarchy is mounted, and which group of it this process is in ---- */
 
@@ -138,7 +151,7 @@ static int evacuate(const char *dir, struct gt_err *err)
 	return 0;
 }
 
-static int enable(const char *dir, unsigned ctls, struct gt_err *err)
+static int enable(const char *dir, unsigned wanted, struct gt_err *err)
 {
 	char path[GT_CGROUP_PATH_SIZE + 32];
 
@@ -147,9 +160,9 @@ static int enable(const char *dir, unsigned ctls, struct gt_err *err)
 		char text[16];
 		int r;
 
-		if (!(ctls & 1u << c))
+		if (!(wanted & 1u << c))
 			continue;
-		snprintf(text, sizeof(text), "+%s", ctl_names[c]);
+		snprintf(text, sizeof(text), "+%s", ctl_rows[c].v2);
 		r = gt_os_write_at(AT_FDCWD, path, text, err);
 		if (r < 0)
 			return r;
@@ -176,30 +189,35 @@ static bool own_delegated(const char *proc, const char *point, const char *root,
 static unsigned unified_offers(const char *point)
 {
 	char path[GT_CGROUP_PATH_SIZE + 32], text[512];
-	unsigned ctls = 0;
+	unsigned offers = 0;
 
 	snprintf(path, sizeof(path), "%s/cgroup.controllers", point);
 	if (gt_os_read_at(AT_FDCWD, path, text, sizeof(text), NULL) < 0)
 		return 0;
 	for (int c = 0; c < GT_CGROUP_CTL_N; c++)
-		ctls |= has_word(text, ctl_names[c], " ") ? 1u << c : 0;
-	return ctls;
+		offers |= ctl_rows[c].v2 && has_word(text, ctl_rows[c].v2, " ") ? 1u << c : 0;
+	return offers;
 }
 
 static int add_base(struct gt_cgroups *g, const char *parent, const char *name, bool unified,
 		    struct gt_err *err)
 {
-	size_t i = g->n_bases;
-	int r, n;
+	char path[GT_CGROUP_PATH_SIZE];
+	size_t i;
+	int r;
 
-	n = snprintf(g->bases[i].path, sizeof(g->bases[i].path), "%s/%s", parent, name);
-	if (n >= (int)sizeof(g->bases[i].path))
+	if (snprintf(path, sizeof(path), "%s/%s", parent, name) >= (int)sizeof(path))
 		return gt_err_errno(err, ENAMETOOLONG, "control group below %s", parent);
-	r = gt_os_mkdir_at(AT_FDCWD, g->bases[i].path, 0755, err);
+	for (i = 0; i < g->n_bases; i++) {
+		if (gt_streq(g->bases[i].path, path))
+			return (int)i; /* controllers that are mounted together */
+	}
+	r = gt_os_mkdir_at(AT_FDCWD, path, 0755, err);
 	if (r == 0)
-		r = gt_os_open_dir(AT_FDCWD, g->bases[i].path, &g->bases[i].fd, err);
+		r = gt_os_open_dir(AT_FDCWD, path, &g->bases[i].fd, err);
 	if (r < 0)
 		return r;
+	gt_strcopy(g->bases[i].path, sizeof(g->bases[i].path), path);
 	g->bases[i].unified = unified;
 	g->n_bases++;
 	return (int)i;
@@ -208,28 +226,33 @@ static int add_base(struct gt_cgroups *g, const char *parent, const char *name, 
 static int open_below(const char *parent, const char *name, struct gt_cgroups *g,
 		      struct gt_err *err)
 {
-	unsigned ctls = unified_offers(parent);
+	unsigned offers = unified_offers(parent);
+	struct gt_err why;
 	int r;
 
-	if (ctls == 0)
-		return 0; /* all controllers are in hierarchies of version 1 */
-	r = enable(parent, ctls, err);
+	if (!(offers & LIMITS))
+		return 0; /* they are in hierarchies of version 1 */
+	r = enable(parent, offers, err);
 	/* Only a group of our own, or a container's top, refuses because processes are in it. */
 	if (r == -EBUSY) {
 		r = evacuate(parent, err);
 		if (r == 0)
-			r = enable(parent, ctls, err);
+			r = enable(parent, offers, err);
 	}
 	if (r == 0)
 		r = add_base(g, parent, name, true, err);
 	if (r < 0)
 		return r;
 	for (int c = 0; c < GT_CGROUP_CTL_N; c++) {
-		if (ctls & 1u << c)
+		if (offers & 1u << c || !ctl_rows[c].v2)
 			g->base_of[c] = r;
 	}
 	g->unified = true;
-	return enable(g->bases[r].path, ctls, err);
+	if (gt_cgroup_device_base(g->bases[r].fd, &why) < 0) {
+		gt_debug("%s", why.text);
+		g->base_of[GT_CGROUP_DEVICES] = -1;
+	}
+	return enable(g->bases[r].path, offers, err);
 }
 
 /* At the top of what we see if we may: a service manager can neither end the replicas together with
@@ -273,7 +296,7 @@ static int keep_parent(const char *keep, const char *name, enum gt_cgroup_ctl c,
 {
 	char file[PATH_MAX], earlier[GT_CGROUP_PATH_SIZE], base[GT_CGROUP_PATH_SIZE + NAME_MAX];
 
-	if (snprintf(file, sizeof(file), "%s/cgroup.%s", keep, ctl_names[c]) >= (int)sizeof(file))
+	if (snprintf(file, sizeof(file), "%s/cgroup.%s", keep, ctl_rows[c].v1) >= (int)sizeof(file))
 		return gt_err_errno(err, ENAMETOOLONG, "%s", keep);
 	if (gt_os_read_at(AT_FDCWD, file, earlier, sizeof(earlier), NULL) >= 0 &&
 	    !gt_streq(earlier, parent)) {
@@ -290,59 +313,90 @@ static int keep_parent(const char *keep, const char *name, enum gt_cgroup_ctl c,
 	return 0;
 }
 
-static int open_v1(const char *proc, const char *name, const char *keep, enum gt_cgroup_ctl c,
-		   struct gt_cgroups *g, struct gt_err *err)
-{
-	char point[GT_CGROUP_PATH_SIZE], root[GT_CGROUP_PATH_SIZE];
-	char group[GT_CGROUP_PATH_SIZE], dir[GT_CGROUP_PATH_SIZE];
-	int r = find_mount(proc, ctl_names[c], point, root, err);
-
-	if (r == 0)
-		r = own_group(proc, ctl_names[c], group, err);
-	if (r == -ENOENT) {
-		gt_warn("this machine has no %s control group: limits on %s are not enforced",
-			ctl_names[c], ctl_names[c]);
-		return 0;
-	}
-	if (r < 0)
-		return r;
-	group_dir(point, root, group, dir);
-	r = keep ? keep_parent(keep, name, c, dir, err) : 0;
-	if (r == 0)
-		r = add_base(g, dir, name, false, err);
-	if (r < 0)
-		return r;
-	g->base_of[c] = r;
-	return 0;
-}
-
 static bool is_refusal(int r)
 {
 	return r == -EROFS || r == -EACCES || r == -EPERM;
 }
 
+static int open_v1(const char *proc, const char *name, const char *keep, enum gt_cgroup_ctl c,
+		   struct gt_cgroups *g, struct gt_err *err)
+{
+	char point[GT_CGROUP_PATH_SIZE], root[GT_CGROUP_PATH_SIZE];
+	char group[GT_CGROUP_PATH_SIZE], dir[GT_CGROUP_PATH_SIZE];
+	int r = find_mount(proc, ctl_rows[c].v1, point, root, err);
+
+	if (r == 0)
+		r = own_group(proc, ctl_rows[c].v1, group, err);
+	if (r == 0) {
+		group_dir(point, root, group, dir);
+		r = keep ? keep_parent(keep, name, c, dir, err) : 0;
+	}
+	if (r == 0)
+		r = add_base(g, dir, name, false, err);
+	if (r >= 0) {
+		g->base_of[c] = r;
+		return 0;
+	}
+	/* Refused: inside somebody else's container, whose limits hold. */
+	if (r != -ENOENT && !is_refusal(r))
+		return r;
+	if (ctl_rows[c].lost)
+		gt_warn("this machine has no %s control group%s: %s", ctl_rows[c].v1,
+			r == -ENOENT ? "" : " that can be written", ctl_rows[c].lost);
+	return 0;
+}
+
+/* A function has no way to ask for huge pages, so the machine's few are not its to take. By
+ * reservation too: then the mapping fails, not its first use. */
+static void deny_huge_pages(const struct gt_cgroups *g)
+{
+	int base = g->base_of[GT_CGROUP_HUGETLB];
+	DIR *d = base >= 0 ? opendir(g->bases[base].path) : NULL;
+	const struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		size_t len = strlen(e->d_name);
+		const char *end = g->bases[base].unified ? ".max" : "limit_in_bytes";
+
+		if (gt_starts_with(e->d_name, "hugetlb.") && len > strlen(end) &&
+		    gt_streq(e->d_name + len - strlen(end), end))
+			gt_os_write_at(g->bases[base].fd, e->d_name, "0", NULL);
+	}
+	if (d)
+		closedir(d);
+}
+
+static struct gt_cgroups none(void)
+{
+	struct gt_cgroups g = { .n_bases = 0 };
+
+	for (int c = 0; c < GT_CGROUP_CTL_N; c++)
+		g.base_of[c] = -1;
+	return g;
+}
+
 int gt_cgroups_open(const char *proc, const char *name, const char *keep, struct gt_cgroups *ret,
 		    struct gt_err *err)
 {
-	struct gt_cgroups g = { .base_of = { -1, -1, -1 } };
+	struct gt_cgroups g = none();
 	int r = open_unified(proc, name, &g, err);
 
-	for (int c = 0; r == 0 && c < GT_CGROUP_CTL_N; c++) {
-		if (g.base_of[c] < 0)
-			r = open_v1(proc, name, keep, (enum gt_cgroup_ctl)c, &g, err);
-	}
-	/* Inside somebody else's container: their limits hold, ours can not be made. */
 	if (is_refusal(r)) {
 		gt_warn("%s: limits of functions are not enforced",
 			err ? err->text : "control groups can not be written");
 		gt_cgroups_close(&g);
-		g = (struct gt_cgroups){ .base_of = { -1, -1, -1 } };
-		r = 0;
+		*ret = none();
+		return 0;
+	}
+	for (int c = 0; r == 0 && c < GT_CGROUP_CTL_N; c++) {
+		if (g.base_of[c] < 0)
+			r = open_v1(proc, name, keep, (enum gt_cgroup_ctl)c, &g, err);
 	}
 	if (r < 0) {
 		gt_cgroups_close(&g);
 		return gt_err_wrap(err, "control groups");
 	}
+	deny_huge_pages(&g);
 	*ret = g;
 	return 0;
 }
@@ -353,5 +407,5 @@ void gt_cgroups_close(struct gt_cgroups *g)
 		gt_close(g->bases[i].fd);
 		rmdir(g->bases[i].path); /* stays while replicas are in it */
 	}
-	g->n_bases = 0;
+	*g = none();
 }

@@ -1,7 +1,7 @@
 /* seccomp.c - default-deny filter: the calls of syscalls.tbl, a few for some arguments only, ENOSYS
  * for the rest (programs take it for an old kernel and fall back), EPERM for well-known privileged
  * ones (programs then say what is wrong). Another architecture's calls end the process. */
-#include "seccomp.h"
+#include "seccomp_filter.h"
 
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <gantry/base/cleanup.h>
+#include <gantry/base/log.h>
 
 #define NEW_NAMESPACES                                                                             \
 	(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | \
@@ -48,7 +49,6 @@ static const char *const refused[] = {
 	"process_vm_readv",
 	"process_vm_writev",
 	"kcmp",
-	"pidfd_getfd",
 	"kexec_load",
 	"kexec_file_load",
 	"init_module",
@@ -171,7 +171,7 @@ static void release(scmp_filter_ctx *ctx)
 		seccomp_release(*ctx);
 }
 
-int gt_seccomp_build(struct gt_buf *out, struct gt_err *err)
+int gt_seccomp_policy(struct gt_buf *out, struct gt_err *err)
 {
 	__attribute__((cleanup(release)))
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
@@ -191,4 +191,20 @@ int gt_seccomp_build(struct gt_buf *out, struct gt_err *err)
 	if (r == 0)
 		r = export(ctx, out, err);
 	return r;
+}
+
+int gt_seccomp_build(struct gt_buf *out, struct gt_err *err)
+{
+	gt_auto(buf) struct gt_buf policy = { 0 };
+	int r = gt_seccomp_policy(&policy, err);
+
+	if (r < 0)
+		return r;
+	r = gt_seccomp_compact(&policy, out, err);
+	if (r != -EOPNOTSUPP)
+		return r;
+	/* Of a library that writes programs in another way: right as they are, and slower. */
+	gt_debug("%s", "the seccomp program is libseccomp's own");
+	gt_err_clear(err);
+	return gt_buf_add(out, policy.data, policy.len);
 }

@@ -13,7 +13,6 @@
 #include <gantry/base/err.h>
 #include <gantry/image/layer.h>
 #include <gantry/model/image.h>
-#include <gantry/model/ref.h>
 
 struct gt_registry;
 

@@ -283,7 +283,7 @@ static void a_stall_is_a_break_and_cancel_the_end(void **state)
 	atomic_store(&w->count, 0);
 	w->number = 1;
 	reg_expect(w, reg_blob(w, &blob), -ECANCELED, "registry_unavailable", "cancelled");
-	assert_int_equal(w->got.len, 1234);
+	assert_true(w->got.len <= 1234);
 }
 
 static int full(const void *data, size_t len, void *arg, struct gt_err *err)

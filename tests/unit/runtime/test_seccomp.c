@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "seccomp.h"
+#include "seccomp_filter.h"
 
 static struct gt_buf filter;
 
@@ -50,6 +50,32 @@ static int under_filter(const struct call *c)
 	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* The calls of a 32-bit program, which have other numbers, from a 64-bit one. */
+static void ancient_door_is_shut(void **state)
+{
+	struct sock_fprog prog = { .len = (unsigned short)(filter.len / 8),
+				   .filter = (struct sock_filter *)(void *)filter.data };
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		long r = 20; /* getpid there, writev here */
+
+		signal(SIGSYS, SIG_DFL);
+		signal(SIGSEGV, SIG_DFL);
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0)
+			syscall(SYS_exit_group, 250);
+		__asm__ volatile("int $0x80" : "+a"(r) : : "memory", "r8", "r9", "r10", "r11");
+		syscall(SYS_exit_group, 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	/* A kernel that is built without that door has a wall there. */
+	assert_true(WIFSIGNALED(status) &&
+		    (WTERMSIG(status) == SIGSYS || WTERMSIG(status) == SIGSEGV));
+}
+
 static void verdicts(void **state)
 {
 	static const struct call calls[] = {
@@ -75,6 +101,14 @@ static void verdicts(void **state)
 		{ SYS_perf_event_open, { 0 }, EPERM },
 		{ SYS_userfaultfd, { 0 }, EPERM },
 		{ SYS_io_uring_setup, { 1, 0 }, ENOSYS },
+		{ SYS_vmsplice, { 0 }, ENOSYS },
+		{ SYS_socketpair, { AF_VSOCK, SOCK_STREAM, 0 }, ENOSYS },
+		{ SYS_membarrier, { 0 /* QUERY */ }, 0 },
+		{ SYS_set_mempolicy, { 0 /* DEFAULT */ }, 0 },
+		{ SYS_process_madvise, { -1, 0, 0, 0 }, EINVAL }, /* the kernel's own answer */
+		{ SYS_pidfd_getfd, { -1 }, EBADF },               /* likewise */
+		{ SYS_process_vm_readv, { 0 }, EPERM },
+		{ SYS_kcmp, { 0 }, EPERM },
 		{ SYS_prlimit64, { 1, 1, 0, 0 }, ENOSYS }, /* of process 1 */
 		{ SYS_prlimit64, { 0, 1, 0, 0 }, 0 },
 		{ SYS_open_by_handle_at, { 0 }, EPERM },
@@ -124,6 +158,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fits_the_kernel),
 		cmocka_unit_test(verdicts),
+		cmocka_unit_test(ancient_door_is_shut),
 	};
 
 	return cmocka_run_group_tests_name("seccomp", tests, build, drop);

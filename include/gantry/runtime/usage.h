@@ -1,0 +1,36 @@
+/* runtime/usage.h - what a container uses, as the kernel counts it for its control groups. */
+#ifndef GANTRY_RUNTIME_USAGE_H
+#define GANTRY_RUNTIME_USAGE_H
+
+#include <stdint.h>
+
+/* What of struct gt_usage is known; the rest is 0 and means nothing. Pressure needs cgroup v2. */
+enum {
+	GT_USAGE_MEMORY = 1 << 0,
+	GT_USAGE_MEMORY_PEAK = 1 << 1,
+	GT_USAGE_OOM = 1 << 2,
+	GT_USAGE_CPU = 1 << 3,
+	GT_USAGE_PIDS = 1 << 4,
+	GT_USAGE_IO = 1 << 5,
+	GT_USAGE_CPU_PRESSURE = 1 << 6,
+	GT_USAGE_MEMORY_PRESSURE = 1 << 7,
+	GT_USAGE_IO_PRESSURE = 1 << 8,
+};
+
+/* Time in which some, or all, of the container's tasks waited for the resource. */
+struct gt_pressure {
+	uint32_t some_avg10_centi, full_avg10_centi; /* of the last 10 s, in 1/100 percent */
+	uint64_t some_us, full_us;                   /* since it was made */
+};
+
+struct gt_usage {
+	unsigned has;                             /* GT_USAGE_* */
+	uint64_t memory_bytes, memory_peak_bytes; /* with its files that are cached */
+	uint64_t oom_kills;
+	uint64_t cpu_us;
+	uint64_t pids; /* threads, as the limit counts */
+	uint64_t io_read_bytes, io_write_bytes;
+	struct gt_pressure cpu, memory, io;
+};
+
+#endif
