@@ -13,12 +13,6 @@
 #define PAUSE_DOUBLES 6
 #define CHALLENGE_MAX (8 * GT_KIB)
 
-struct gt_registry_host {
-	char name[GT_REGISTRY_URL_MAX];
-	unsigned running, waiting;
-	struct gt_registry_host *prev, *next;
-};
-
 static bool cancelled(const atomic_bool *cancel)
 {
 	return cancel && atomic_load(cancel);

@@ -207,9 +207,6 @@ static int no_platform(const struct gt_oci_manifest *index, struct gt_err *err)
 		snprintf(list + len, sizeof(list) - len, "%s%s/%s%s%s", told++ ? ", " : "", d->os,
 			 d->arch, d->variant[0] ? "/" : "", d->variant);
 	}
-	for (char *p = list; *p; p++)
-		if (*p < ' ' || *p > '~')
-			*p = '?';
 	return gt_err_set(err, EBADMSG, "image_invalid", "not for linux/amd64; there is: %s",
 			  list[0] ? list : "nothing");
 }
@@ -324,6 +321,14 @@ static int follow(const struct gt_ask *ask, struct document *d, struct gt_manife
 	}
 }
 
+/* Errors repeat what the registry said of types and platforms. */
+static void printable(struct gt_err *err)
+{
+	for (char *p = err ? err->text : NULL; p && *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+}
+
 int gt_registry_manifest(struct gt_registry *r, const struct gt_ref *ref, const atomic_bool *cancel,
 			 struct gt_manifest **ret, struct gt_err *err)
 {
@@ -337,6 +342,7 @@ int gt_registry_manifest(struct gt_registry *r, const struct gt_ref *ref, const 
 
 	gt_buf_fini(&d.body);
 	if (result < 0) {
+		printable(err);
 		gt_ref_format(ref, text);
 		gt_err_wrap(err, "%s", text);
 		return result;

@@ -15,8 +15,13 @@
 #define GT_REGISTRY_AUTHS_MAX     256
 #define GT_REGISTRY_URL_MAX       1024
 
-struct gt_registry_host; /* one that is spoken to now */
 struct gt_registry_auth; /* an answer to a challenge, to be used again */
+
+struct gt_registry_host { /* one that is spoken to now */
+	char name[GT_REGISTRY_URL_MAX];
+	unsigned running, waiting; /* requests */
+	struct gt_registry_host *prev, *next;
+};
 
 struct gt_registry {
 	struct gt_docker_config *docker; /* NULL = no credentials */

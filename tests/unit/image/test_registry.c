@@ -164,6 +164,7 @@ static void layers_are_refused_with_the_reason(void **state)
 		{ OCI "layer.nondistributable.v1.tar+gzip", "may not be distributed" },
 		{ DOCK "image.rootfs.foreign.diff.tar.gzip", "may not be distributed" },
 		{ OCI "layer.v1.tar+gzip+encrypted", "not supported" },
+		{ "text\\n\\u001b[2J", "\"text??[2J\"" }, /* nothing that a terminal would act on */
 		{ "", "not supported" },
 	};
 	struct reg *w = *state;

@@ -41,7 +41,8 @@ struct served {
 static const char *program_missing(void)
 {
 	static const char *const programs[] = { "/usr/bin/docker-registry", "/usr/bin/skopeo",
-						"/usr/bin/umoci", "/bin/busybox" };
+						"/usr/bin/umoci", "/bin/busybox",
+						"/usr/bin/openssl" };
 
 	for (size_t i = 0; i < GT_LEN(programs); i++)
 		if (access(programs[i], X_OK) != 0)
@@ -76,15 +77,34 @@ static void shell(const char *script)
 		fail_msg("status %#x of: %s", (unsigned)status, script);
 }
 
-/* A registry over the one storage, ready when it says so. more: further lines of its file. */
+/* A program that serves on loopback, ready when it says so with these words. */
+static struct served serving(const char *const *argv, const char *words)
+{
+	struct served s = { 0 };
+	char line[1000] = "";
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	s.pid = spawn(argv, ends[1]);
+	close(ends[1]);
+	s.log = fdopen(ends[0], "r");
+	while (s.port == 0 && fgets(line, sizeof(line), s.log)) {
+		const char *at = strstr(line, words);
+
+		if (at)
+			s.port = (unsigned)atoi(at + strlen(words));
+	}
+	if (s.port == 0)
+		fail_msg("%s did not start: %s", argv[0], line);
+	return s;
+}
+
+/* A registry over the one storage. more: further lines of its file. */
 static struct served serve(const char *name, const char *http, const char *more)
 {
 	gt_auto(free) char *path = gt_asprintf("%s/%s.yml", all.dir, name);
 	const char *argv[] = { "docker-registry", "serve", path, NULL };
-	struct served s = { 0 };
 	FILE *f = fopen(path, "w");
-	char line[1000];
-	int ends[2];
 
 	assert_non_null(f);
 	fprintf(f,
@@ -93,19 +113,7 @@ static struct served serve(const char *name, const char *http, const char *more)
 		"http: {addr: \"127.0.0.1:0\", secret: x%s}\n%s",
 		all.dir, http, more);
 	fclose(f);
-	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	s.pid = spawn(argv, ends[1]);
-	close(ends[1]);
-	s.log = fdopen(ends[0], "r");
-	while (s.port == 0 && fgets(line, sizeof(line), s.log)) {
-		const char *at = strstr(line, "listening on 127.0.0.1:");
-
-		if (at)
-			s.port = (unsigned)atoi(at + strlen("listening on 127.0.0.1:"));
-	}
-	if (s.port == 0)
-		fail_msg("docker-registry did not start: %s", line);
-	return s;
+	return serving(argv, "listening on 127.0.0.1:");
 }
 
 static void served_end(struct served *s)
@@ -355,6 +363,49 @@ static void by_https(void **state)
 	served_end(&s);
 }
 
+/* What began by https goes on by https. */
+static void nothing_falls_back_to_http(void **state)
+{
+	static const char *const argv[] = { "openssl", "s_server", "-accept", "127.0.0.1:0",
+					    "-cert",   "cert.pem", "-key",    "key.pem",
+					    "-HTTP",   NULL };
+	gt_auto(free) char *ca = gt_asprintf("%s/cert.pem", all.dir);
+	struct gt_registry_config config = { .tries = 1, .ca_file = ca };
+
+	(void)state;
+	skip_without_programs();
+	struct served plain = serve("target", "", "");
+	struct served away = serving(argv, "ACCEPT 127.0.0.1:");
+	gt_auto(free) char *file = gt_asprintf(
+		"mkdir -p v2/team/tiny/manifests\n"
+		"printf 'HTTP/1.0 307 X\\r\\nLocation: http://127.0.0.1:%u/v2/team/tiny/manifests/1"
+		"\\r\\nContent-Length: 0\\r\\n\\r\\n' > v2/team/tiny/manifests/1\n",
+		plain.port);
+
+	shell(file);
+	refused(&config, TLS_HOST, away.port, "1", "registry_unavailable", "from https to http");
+	served_end(&away);
+	served_end(&plain);
+
+	/* Nor do credentials, by way of a token server. */
+	struct fake_server *tokens = fake_server_start(on_token, NULL);
+	gt_auto(free) char *tls = gt_asprintf(", tls: {certificate: %s/cert.pem, key: %s/key.pem}",
+					      all.dir, all.dir);
+	gt_auto(free) char *more = gt_asprintf(
+		"auth: {token: {realm: \"http://127.0.0.1:%u/token\", service: test, "
+		"issuer: issuer, rootcertbundle: %s/cert.pem}}\n",
+		fake_server_port(tokens), all.dir);
+	struct served s = serve("open-tokens", tls, more);
+	gt_auto(free) char *login = gt_asprintf(
+		"{\"auths\":{\"" TLS_HOST ":%u\":{\"auth\":\"" RIGHT "\"}}}", s.port);
+
+	config.docker_config = login;
+	refused(&config, TLS_HOST, s.port, "1", "registry_unavailable", "not an https address");
+	assert_int_equal(fake_server_saw(tokens, "token"), 0);
+	served_end(&s);
+	fake_server_stop(tokens);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +413,7 @@ int main(void)
 		cmocka_unit_test(basic),
 		cmocka_unit_test(bearer),
 		cmocka_unit_test(by_https),
+		cmocka_unit_test(nothing_falls_back_to_http),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
