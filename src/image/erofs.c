@@ -103,7 +103,7 @@ static int add_super(struct out *o, const struct gt_erofs_layout *l, uint64_t ta
 		.magic = htole32(MAGIC),
 		.feature_compat = htole32(COMPAT_MTIME),
 		.block_bits = EROFS_BLOCK_BITS,
-		.root = htole16(EROFS_FIRST_INODE / EROFS_SLOT),
+		.root = htole16((uint16_t)(l->inodes[0]->place / EROFS_SLOT)),
 		.inodes = htole64(l->n),
 		.blocks = htole32((uint32_t)(l->end / EROFS_BLOCK)),
 		.feature_incompat = htole32(INCOMPAT_CHUNKED | INCOMPAT_DEVICES),

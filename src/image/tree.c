@@ -95,7 +95,7 @@ static int copy_xattrs(struct gt_tree *t, const struct gt_tar_entry *e, struct g
 static int attributes(struct gt_tree *t, const struct gt_tar_entry *e, struct gt_tree_inode *i,
 		      struct gt_err *err)
 {
-	i->mode = (i->mode & S_IFMT) | e->mode;
+	i->mode = (i->mode & S_IFMT) | (S_ISLNK(i->mode) ? 0777 : e->mode); /* links have none */
 	i->uid = e->uid;
 	i->gid = e->gid;
 	i->mtime = e->mtime;
