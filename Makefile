@@ -76,13 +76,16 @@ FUZZERS := $(wildcard tests/fuzz/fuzz_*.c)
 TEST_PROGS := $(TESTS:%.c=$(O)/%)
 SIM_PROGS := $(SIMS:%.c=$(O)/%)
 FUZZ_PROGS := $(FUZZERS:%.c=$(O)/%)
+BENCH_SRCS := $(filter-out tests/bench/runtime/stamp.c,$(wildcard tests/bench/runtime/*.c))
+BENCH := $(OUT)/tests/bench/runtime/bench
+STAMP := $(OUT)/tests/bench/runtime/stamp
 ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(TESTS) \
-	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c))
+	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS)))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench report demo demo-stop examples install uninstall format clean help opts FORCE
+	asan tsan valgrind bench bench-runtime report demo demo-stop examples install uninstall format clean help opts FORCE
 
 all: $(PROGRAMS) $(LIB)	## build gantryd and gantry (into build/)
 lib: $(LIB)		## only build/plain/libgantry.a
@@ -98,6 +101,10 @@ $(O)/src/%.o: src/%.c $(O)/.flags
 	$(call say,CC,$<)$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
 
 $(O)/tests/unit/%.o: tests/unit/%.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(FLAGS) -Isrc/$(word 3,$(subst /, ,$<)) -MMD -MP -c -o $@ $<
+
+$(O)/tests/bench/%.o: tests/bench/%.c $(O)/.flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(FLAGS) -Isrc/$(word 3,$(subst /, ,$<)) -MMD -MP -c -o $@ $<
 
@@ -224,6 +231,14 @@ doctor: all		## can this machine run containers? says what to fix
 
 bench: all examples	## measure; writes build/bench
 	@scripts/bench.sh
+bench-runtime: all examples $(BENCH) $(STAMP)	## containers and images against crun and others
+	@scripts/bench.sh runtime
+$(BENCH): $(BENCH_SRCS:%.c=$(O)/%.o) $(LIB)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
+$(STAMP): tests/bench/runtime/stamp.c Makefile
+	@mkdir -p $(@D)
+	$(call say,STATIC,$@)gcc -std=gnu11 -Os $(WARN) -ffreestanding -fno-stack-protector -fno-pie \
+		-no-pie -nostdlib -static -s -o $@ $<
 report:			## measured figures against the goals
 	@scripts/report.py
 demo: deps		## a call served from a cold container, from nothing
@@ -237,6 +252,13 @@ examples: $(if $(wildcard examples/echo/echo.c),$(ECHO))	## the example images
 $(ECHO): examples/echo/echo.c Makefile
 	@mkdir -p $(@D)
 	$(call say,STATIC,$@)gcc -std=gnu11 -D_GNU_SOURCE -Os -g $(WARN) -static -s -o $@ $<
+
+# The function that tries to get out: tests/e2e/test_escape.py runs it.
+ESCAPE := $(OUT)/tests/e2e/escape
+examples: $(ESCAPE)
+$(ESCAPE): $(wildcard tests/e2e/escape/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	$(call say,STATIC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O1 -g $(WARN) -static -o $@ $(filter %.c,$^)
 
 install: all		## into $(DESTDIR)$(PREFIX)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantryd $(BIN)/gantry

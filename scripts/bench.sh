@@ -1,6 +1,7 @@
 #!/bin/bash
 # Measures; writes build/bench/NAME.json. As root, or by itself through sudo. `make report` prints them.
-# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak]...
+# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak|runtime]...
+# runtime is `make bench-runtime`, which also builds what it measures with.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root" || exit 1
@@ -13,11 +14,15 @@ if [ "$(id -u)" -ne 0 ]; then
 	fi
 	run=(sudo)
 fi
+settings=() # sudo drops them
+for name in ROUNDS CYCLES BURST_MS PULLS SEED; do
+	if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
+done
 [ $# -gt 0 ] || set -- cold footprint listing leak
 bad=0
 for name in "$@"; do
 	echo "== bench $name"
-	"${run[@]}" env BIN="${BIN:-build}" PYTHONDONTWRITEBYTECODE=1 \
+	"${run[@]}" env BIN="${BIN:-build}" PYTHONDONTWRITEBYTECODE=1 "${settings[@]}" \
 		build/venv/bin/python "tests/bench/$name.py" || bad=1
 done
 if [ ${#run[@]} -gt 0 ]; then "${run[@]}" chown -R "$(id -u):$(id -g)" build/bench; fi

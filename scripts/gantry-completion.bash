@@ -6,10 +6,10 @@ _gantry()
 		[[ ${COMP_WORDS[i]} == -* ]] || { cmd=${COMP_WORDS[i]}; break; }
 	done
 	local global='--url --token --token-file --json --verbose --help'
-	local commands='deploy ls get call logs ps rm events nodes doctor version help completion'
+	local commands='deploy ls get call logs ps rm events image bundle nodes doctor version help completion'
 	case $cmd in
 	'') words=$commands ;;
-	deploy) words='--file --image --port --env --volume --tmpfs --workdir --user --memory --cpu --disk --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
+	deploy) words='--file --image --base --pull --port --env --volume --tmpfs --workdir --user --memory --cpu --disk --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
 	ls) words='--quiet' ;;
 	get) words='--spec --effective' ;;
 	call) words='--request --data --header --timeout' ;;
@@ -17,6 +17,7 @@ _gantry()
 	ps) words='--all' ;;
 	rm) words='--force' ;;
 	events) words='--follow --tail' ;;
+	image) words='--all' ;;
 	doctor) words='--state' ;;
 	version) words='--client' ;;
 	esac

@@ -15,6 +15,7 @@
 #include <gantry/os/os.h>
 
 #include "agent_impl.h"
+#include "images.h"
 
 #define STOP_GRACE_MAX_MS 10000 /* when all of the node is stopped */
 
@@ -123,11 +124,26 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 		.dir = dir,
 		.id_base = config->subid_base,
 		.pool = config->pool,
+		.pool_max = config->pool_max,
+		.prepared_max = config->prepared,
 		.allow_host_image = config->allow_host_image,
 		.allow_host_paths = config->allow_host_paths,
+		.allow_host_network = config->allow_host_network,
+		.egress = &config->egress,
+	};
+	const struct images_config ic = {
+		.uid = config->image_uid,
+		.gid = config->image_gid,
+		.registry_config = config->registry_config,
+		.registry_ca = config->registry_ca,
+		.registry_insecure = config->registry_insecure,
+		.keep_ms = config->image_keep_ms,
+		.disk_percent = config->image_disk_percent,
 	};
 	int r = gt_runtime_new(a->loop, &rc, &a->rt, err);
 
+	if (r == 0)
+		r = gt_images_new(a, &ic, config->state_dir, &a->images, err);
 	if (r < 0)
 		return r;
 	/* Whom the last agent left running; what nobody knows goes. */
@@ -200,6 +216,9 @@ static void tear_down(struct agent *a)
 			gt_replica_leave(r);
 	}
 	gt_http_client_free(a->client);
+	gt_images_free(a->images);
+	if (a->stopping)
+		gt_runtime_retire(a->rt);
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);

@@ -10,11 +10,14 @@
 #include <gantry/http/server.h>
 #include <gantry/http/watch.h>
 #include <gantry/model/msg.h>
+#include <gantry/model/ref.h>
 #include <gantry/runtime/runtime.h>
 
 #include "logs.h"
 
 struct agent;
+struct image_job;
+struct images;
 
 /* Asks a replica whether it is ready, again and again. One try at a time. */
 struct probe {
@@ -43,6 +46,10 @@ struct replica {
 	struct probe probe;
 	struct gt_timer deadline; /* not ready in time, later: the end of grace */
 	struct log log;
+	struct image_job *pull; /* in state PULLING */
+	/* Of the images that it uses: a bundle's own, and the registry's (below it); "" = none. */
+	char image_digest[GT_REF_DIGEST_SIZE], base_digest[GT_REF_DIGEST_SIZE];
+	int stop_signal;
 	bool stop_ordered, forgotten; /* forgotten: freed as soon as it has ended */
 	bool was_ready;
 	bool out_of_time; /* killed because it did not get ready */
@@ -66,6 +73,7 @@ struct agent {
 	struct gt_ndjson_watch *watch;
 	struct dial *dial;
 	struct logs *logs;
+	struct images *images;
 	struct replica *replicas; /* hash by id */
 	struct reporter report;
 	char node[GT_NAME_MAX + 1];
@@ -94,6 +102,16 @@ void gt_replica_forget(struct replica *r);
 void gt_replica_leave(struct replica *r); /* the agent ends, the replica goes on */
 void gt_replica_free(struct replica *r);
 void gt_replica_is_ready(struct replica *r); /* probe.c found out */
+
+void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed);
+
+/* replica_image.c */
+/* 0: it is here, the specification has what the image says. -EINPROGRESS: gt_replica_image_is_here
+ * follows. */
+int gt_replica_image_get(struct replica *r, struct gt_err *err);
+void gt_replica_image_adopt(struct replica *r);
+/* Topmost first; borrowed. None for dir: and host:. */
+int gt_replica_image_layers(struct replica *r, int *fds, size_t *n, size_t max, struct gt_err *err);
 
 /* probe.c */
 void gt_probe_start(struct replica *r);

@@ -8,7 +8,10 @@
 #include <gantry/wire/wire.h>
 
 #include "agent_impl.h"
+#include "images.h"
 #include "log_query.h"
+
+#define IMAGE_ASK_MAX 4096
 
 struct reader {
 	struct log_follower follower;
@@ -180,5 +183,19 @@ void gt_agent_refuse(struct gt_request *req, const struct gt_err *err, void *app
 const struct gt_http_route gt_agent_routes[] = {
 	{ GT_GET, "/link/v1/logs", GT_ROLE_LINK, 0, get_logs, "link_logs",
 	  "Lines that replicas of this node printed" },
+	{ GT_GET, "/link/v1/images", GT_ROLE_LINK, 0, gt_images_list, "link_images",
+	  "List images" },
+	{ GT_POST, "/link/v1/images/resolve", GT_ROLE_LINK, IMAGE_ASK_MAX, gt_images_resolve,
+	  "link_resolve", "What a reference stands for now" },
+	{ GT_POST, "/link/v1/images/pull", GT_ROLE_LINK, IMAGE_ASK_MAX, gt_images_pull, "link_pull",
+	  "Get an image" },
+	{ GT_POST, "/link/v1/images/gc", GT_ROLE_LINK, 0, gt_images_collect, "link_collect",
+	  "Remove images that nobody uses" },
+	{ GT_DELETE, "/link/v1/images/{digest}", GT_ROLE_LINK, 0, gt_images_remove, "link_remove",
+	  "Remove an image" },
+	{ GT_GET, "/link/v1/bundles/{digest}", GT_ROLE_LINK, 0, gt_bundle_get, "link_bundle",
+	  "How far an upload came" },
+	{ GT_PUT, "/link/v1/bundles/{digest}", GT_ROLE_LINK, GT_BUNDLE_PIECE_MAX, gt_bundle_put,
+	  "link_upload", "A piece of an upload" },
 };
 const size_t gt_agent_routes_n = GT_LEN(gt_agent_routes);

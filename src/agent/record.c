@@ -72,12 +72,11 @@ int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err)
 	int dir = r->agent->replicas_fd, res;
 	char path[PATH_SIZE];
 
-	/* Owned by the program's user, who may open /dev/stdout; the directory lets nobody else in.
-	 */
+	/* Owned by the container's root, who gives them to the program's user: that may be a name
+	 * of the image. The directory lets nobody else in. */
 	res = gt_os_mkdir_at(dir, r->id, 0700, err);
 	for (int i = RECORD_STDOUT; res == 0 && i <= RECORD_STDERR; i++)
-		res = gt_os_fifo_at(dir, path_of(r, file_names[i], path), base + r->spec->uid,
-				    base + r->spec->gid, err);
+		res = gt_os_fifo_at(dir, path_of(r, file_names[i], path), base, base, err);
 	if (res == 0)
 		res = open_all(r, ret_fds, err);
 	return res;
@@ -119,21 +118,21 @@ void gt_record_ready(const struct replica *r)
 	gt_auto(fd) int fd = openat(r->agent->replicas_fd, path_of(r, "ready", path),
 				    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd >= 0)
-		dprintf(fd, "%llu %llu %llu %llu\n", (unsigned long long)p->sandbox_us,
-			(unsigned long long)p->root_us, (unsigned long long)p->exec_us,
-			(unsigned long long)p->ready_us);
+		dprintf(fd, "%llu %llu %llu %llu %llu\n", (unsigned long long)p->image_us,
+			(unsigned long long)p->sandbox_us, (unsigned long long)p->root_us,
+			(unsigned long long)p->exec_us, (unsigned long long)p->ready_us);
 }
 
 bool gt_record_was_ready(struct replica *r)
 {
 	char path[PATH_SIZE], text[128];
-	unsigned long long us[4] = { 0 };
+	unsigned long long us[5] = { 0 };
 
 	if (gt_os_read_at(r->agent->replicas_fd, path_of(r, "ready", path), text, sizeof(text),
 			  NULL) < 0)
 		return false;
-	sscanf(text, "%llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3]);
-	r->phases = (struct gt_phases){ us[0], us[1], us[2], us[3] };
+	sscanf(text, "%llu %llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3], &us[4]);
+	r->phases = (struct gt_phases){ us[0], us[1], us[2], us[3], us[4] };
 	return true;
 }
 

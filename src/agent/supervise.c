@@ -15,6 +15,7 @@
 #include <gantry/wire/wire.h>
 
 #include "agent_impl.h"
+#include "images.h"
 
 struct replica *gt_replica_find(struct agent *a, const char *id)
 {
@@ -34,7 +35,8 @@ struct replica *gt_replica_new(struct agent *a, const char *id, const char *func
 	gt_strcopy(r->function, sizeof(r->function), function);
 	r->revision = revision;
 	r->spec_json = gt_strdup(spec_json ? spec_json : "");
-	r->state = GT_REPLICA_STARTING;
+	r->state = GT_REPLICA_PENDING;
+	r->stop_signal = SIGTERM;
 	r->created_ms = gt_wall_ms(&gt_clock_system);
 	r->ordered_ns = gt_loop_clock_ns(a->loop);
 	r->end.exit_code = -1;
@@ -47,6 +49,7 @@ struct replica *gt_replica_new(struct agent *a, const char *id, const char *func
 void gt_replica_free(struct replica *r)
 {
 	gt_probe_stop(r);
+	gt_image_cancel(r->pull);
 	gt_timer_clear(r->agent->loop, &r->deadline);
 	gt_log_close(&r->log);
 	HASH_DEL(r->agent->replicas, r);
@@ -177,7 +180,7 @@ static void on_started(struct gt_container *c, uint64_t root_us, uint64_t exec_u
 	r->phases.exec_us = GT_MAX(exec_us, 1u);
 	r->exec_ns = gt_loop_clock_ns(loop);
 	if (r->state == GT_REPLICA_DRAINING) { /* stopped while it was starting */
-		gt_container_signal(c, SIGTERM);
+		gt_container_signal(c, r->stop_signal);
 		return;
 	}
 	r->dirty = true;
@@ -247,8 +250,12 @@ static int start(struct replica *r, struct gt_err *err)
 {
 	struct gt_container_events events = events_of(r);
 	int fds[3] = { -EBADF, -EBADF, -EBADF }, res;
+	int layers[GT_RUNTIME_LAYERS_MAX];
+	size_t n_layers = 0;
 
-	res = gt_record_make(r, fds, err);
+	res = gt_replica_image_layers(r, layers, &n_layers, GT_LEN(layers), err);
+	if (res == 0)
+		res = gt_record_make(r, fds, err);
 	if (res == 0)
 		res = open_logs(r, fds, err);
 	if (res == 0) {
@@ -257,6 +264,8 @@ static int start(struct replica *r, struct gt_err *err)
 			.replica = r->id,
 			.revision = r->revision,
 			.spec = r->spec,
+			.layers = layers,
+			.n_layers = n_layers,
 			.stdout_fd = fds[RECORD_STDOUT],
 			.stderr_fd = fds[RECORD_STDERR],
 			.status_fd = fds[RECORD_STATUS],
@@ -268,17 +277,42 @@ static int start(struct replica *r, struct gt_err *err)
 	return res;
 }
 
+static void fail_start(struct replica *r, const struct gt_err *err)
+{
+	fail(r, gt_streq(err->slug, "system_error") ? "sandbox_failed" : err->slug, err->text);
+}
+
+void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed)
+{
+	struct gt_err err = { 0 };
+
+	if (failed) {
+		fail_start(r, failed);
+		return;
+	}
+	move(r, GT_REPLICA_STARTING);
+	if (gt_spec_ref(r->spec))
+		r->phases.image_us = us_since(r, r->ordered_ns);
+	r->ordered_ns = gt_loop_clock_ns(r->agent->loop);
+	if (start(r, &err) < 0)
+		fail_start(r, &err);
+}
+
 void gt_replica_start(struct replica *r)
 {
 	struct gt_err err = { 0 };
+	int res;
 
 	gt_report_soon(r->agent);
 	if (gt_spec_read(r->spec_json, strlen(r->spec_json), &r->spec, &err) < 0) {
 		fail_unread(r, &err);
 		return;
 	}
-	if (start(r, &err) < 0)
-		fail(r, gt_streq(err.slug, "system_error") ? "sandbox_failed" : err.slug, err.text);
+	res = gt_replica_image_get(r, &err);
+	if (res == -EINPROGRESS)
+		move(r, GT_REPLICA_PULLING);
+	else
+		gt_replica_image_is_here(r, res < 0 ? &err : NULL);
 }
 
 static int adopt(struct replica *r, struct gt_exit *how, struct gt_err *err)
@@ -303,10 +337,12 @@ void gt_replica_adopt(struct replica *r)
 	int res;
 
 	r->was_ready = gt_record_was_ready(r);
+	move(r, GT_REPLICA_STARTING);
 	if (gt_spec_read(r->spec_json, strlen(r->spec_json), &r->spec, &err) < 0) {
 		fail_unread(r, &err); /* the sweep removes the process */
 		return;
 	}
+	gt_replica_image_adopt(r);
 	res = adopt(r, &how, &err);
 	if (res == -ESRCH) {
 		exited(r, &how);
@@ -338,14 +374,17 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms)
 	}
 	r->stop_ordered = true;
 	if (!r->container) {
-		move(r, GT_REPLICA_STOPPED); /* ordered to stop before it was ordered to run */
+		gt_image_cancel(gt_steal(&r->pull));
+		move(r, GT_REPLICA_STOPPED); /* ordered to stop before there was a process */
+		if (r->forgotten)
+			gt_replica_free(r);
 		return;
 	}
 	gt_probe_stop(r);
 	if (r->state != GT_REPLICA_DRAINING) {
 		move(r, GT_REPLICA_DRAINING);
 		if (grace_ms > 0)
-			gt_container_signal(r->container, SIGTERM);
+			gt_container_signal(r->container, r->stop_signal);
 	}
 	/* A later order may shorten the grace. */
 	gt_timer_clear(r->agent->loop, &r->deadline);

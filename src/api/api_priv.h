@@ -67,6 +67,9 @@ void gt_api_poll_start(struct gt_api *api, struct gt_request *req, const char *f
 void gt_api_poll_event(struct gt_api *api);
 void gt_api_polls_end(struct gt_api *api);
 
+/* ---- forward.c: answers with what the agent answers to /link/v1/<path>. ---- */
+void gt_api_forward(struct gt_api *api, struct gt_request *req, const char *path, bool stream);
+
 void gt_api_followers_event(struct gt_api *api, const struct gt_event *event);
 void gt_api_followers_end(struct gt_api *api);
 
@@ -75,7 +78,8 @@ gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_delete_function, gt_api_list_revisions, gt_api_get_revision, gt_api_list_replicas,
 	gt_api_get_replica, gt_api_delete_replica, gt_api_get_logs, gt_api_list_events,
 	gt_api_list_nodes, gt_api_get_node, gt_api_list_models, gt_api_get_model,
-	gt_api_get_metrics, gt_api_get_version, gt_api_get_live, gt_api_get_ready,
-	gt_api_get_contract;
+	gt_api_list_images, gt_api_pull_image, gt_api_collect_images, gt_api_delete_image,
+	gt_api_get_bundle, gt_api_put_bundle, gt_api_get_metrics, gt_api_get_version,
+	gt_api_get_live, gt_api_get_ready, gt_api_get_contract;
 
 #endif

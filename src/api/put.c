@@ -2,9 +2,14 @@
 #include <string.h>
 #include <strings.h>
 
+#include <gantry/http/client.h>
 #include <gantry/http/digest.h>
+#include <gantry/model/ref.h>
+#include <gantry/wire/value.h>
 
 #include "op.h"
+
+#define RESOLVE_MS 60000 /* registries may be slow; the client may leave at any time */
 
 /* ---- conditions ----------------------------------------------------------------------------- */
 
@@ -167,9 +172,171 @@ static int wish_read(struct gt_api *api, struct gt_request *req, struct wish *w,
 		r = gt_spec_read(body->data ? body->data : "", body->len, &w->spec, err);
 	if (r == 0)
 		r = condition_read(api, req, w->if_match, err);
-	if (r == 0)
-		gt_spec_write(w->spec, &w->text);
 	return r;
+}
+
+static void wish_fini(struct wish *w)
+{
+	gt_spec_free(w->spec);
+	gt_buf_fini(&w->text);
+}
+
+static void put_wish(struct gt_api *api, struct gt_request *req, struct wish *w, bool dry_run)
+{
+	struct gt_put put = { .dry_run = dry_run };
+	char digest[GT_SHA256_HEX_SIZE];
+	struct gt_op *op = gt_op_new(api, req);
+
+	gt_spec_write(w->spec, &w->text);
+	op->dry_run = dry_run;
+	gt_sha256_hex(w->text.data, w->text.len, digest);
+	gt_strcopy(op->etag, sizeof(op->etag), digest);
+	put.name = gt_request_param(req, "function");
+	put.spec = gt_steal(&w->spec);
+	put.spec_json = gt_buf_str(&w->text);
+	put.etag = op->etag;
+	put.if_match = w->if_match[0] ? w->if_match : NULL;
+	put.if_none_match = w->create_only;
+	gt_control_put(api->config.control, &put, on_put, op);
+	wish_fini(w);
+}
+
+/* ---- an image of a registry is pinned before it is deployed ---- */
+
+struct resolution {
+	struct gt_api *api;
+	struct gt_request *req;
+	struct gt_http_call *call;
+	struct wish wish;
+	bool dry_run;
+};
+
+static void resolution_free(struct resolution *x)
+{
+	wish_fini(&x->wish);
+	free(x);
+}
+
+static void on_resolve_gone(void *arg)
+{
+	struct resolution *x = arg;
+	struct gt_err err = { 0 };
+
+	gt_err_set(&err, ECANCELED, "unavailable", "the client left");
+	gt_api_fail(x->req, &err);
+	gt_http_cancel(x->call);
+	resolution_free(x);
+}
+
+/* The tag stays for people to read; the digest decides. */
+static int pin(struct gt_spec *spec, const struct gt_value *answer, struct gt_err *err)
+{
+	char **text = spec->image_kind == GT_IMAGE_BUNDLE ? &spec->base : &spec->image;
+	const char *digest = gt_value_str(answer, "digest", "");
+	char canonical[GT_REF_TEXT_SIZE];
+	struct gt_ref ref;
+	int r = gt_ref_parse(*text, &ref, err);
+
+	if (r == 0 && !gt_digest_ok(digest))
+		r = gt_err_set(err, EPROTO, "unavailable", "the node's answer has no digest");
+	if (r < 0)
+		return r;
+	gt_strcopy(ref.digest, sizeof(ref.digest), digest);
+	gt_ref_format(&ref, canonical);
+	free(*text);
+	*text = gt_strdup(canonical);
+	if (spec->port == 0)
+		spec->port = (uint16_t)gt_value_u64(answer, "port", 0);
+	if (spec->port == 0) {
+		gt_err_set(
+			err, EINVAL, "invalid_spec",
+			"port: missing, and the image does not expose exactly one; write the TCP "
+			"port that the process listens on");
+		return gt_err_path(err, "port");
+	}
+	if (spec->n_command == 0 && !gt_value_bool(answer, "has_command", false)) {
+		gt_err_set(err, EINVAL, "invalid_spec",
+			   "command: missing, and the image has none of its own");
+		return gt_err_path(err, "command");
+	}
+	return 0;
+}
+
+static void refuse_resolution(struct resolution *x, int status, const struct gt_value *answer,
+			      const struct gt_err *why)
+{
+	struct gt_err err = { 0 };
+
+	if (status == 0)
+		gt_err_set(&err, EAGAIN, "unavailable",
+			   "the node that asks registries does not answer: %s", why->text);
+	else
+		gt_err_set(&err, EINVAL, "image_unresolved", "image: %s",
+			   gt_value_str(answer, "detail", "the node could not resolve it"));
+	gt_err_path(&err, "%s", x->wish.spec->image_kind == GT_IMAGE_BUNDLE ? "base" : "image");
+	gt_api_fail(x->req, &err);
+}
+
+static void on_resolved(int status, const char *body, size_t len, const struct gt_err *why,
+			void *arg)
+{
+	struct resolution *x = arg;
+	gt_auto(value) struct gt_value *answer = NULL;
+	struct gt_err err = { 0 };
+
+	gt_request_on_gone(x->req, NULL, NULL);
+	if (body && gt_value_parse(body, len, &answer, NULL) < 0)
+		answer = NULL;
+	if (status != 200)
+		refuse_resolution(x, status, answer, why);
+	else if (pin(x->wish.spec, answer, &err) < 0)
+		gt_api_fail(x->req, &err);
+	else
+		put_wish(x->api, x->req, &x->wish, x->dry_run);
+	resolution_free(x);
+}
+
+static void resolve(struct gt_api *api, struct gt_request *req, struct wish *w, bool dry_run)
+{
+	struct resolution *x = gt_alloc(sizeof(*x));
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct gt_http_out out = { .method = "POST",
+				   .unix_path = api->agent_path,
+				   .url = "http://agent/link/v1/images/resolve",
+				   .content_type = GT_MEDIA_JSON,
+				   .timeout_ms = RESOLVE_MS,
+				   .on_done = on_resolved,
+				   .arg = x };
+	struct gt_err err = { 0 };
+	struct gt_json j;
+
+	x->api = api;
+	x->req = req;
+	x->wish = *w;
+	x->dry_run = dry_run;
+	gt_json_begin(&j, &body);
+	gt_json_object(&j, NULL);
+	gt_json_str(&j, "image", gt_spec_ref(w->spec));
+	gt_json_close(&j, '}');
+	out.body = gt_buf_str(&body);
+	out.body_len = body.len;
+	if (gt_http_start(api->config.client, &out, &x->call, &err) < 0) {
+		gt_api_fail(req, &err);
+		resolution_free(x);
+		return;
+	}
+	gt_request_on_gone(req, on_resolve_gone, x);
+}
+
+/* A digest never changes its meaning: nobody needs to be asked about it again. */
+static bool needs_resolution(const struct gt_spec *spec)
+{
+	const char *text = gt_spec_ref(spec);
+	struct gt_ref ref;
+
+	if (!text || gt_ref_parse(text, &ref, NULL) < 0)
+		return false;
+	return ref.digest[0] == '\0' || spec->port == 0;
 }
 
 void gt_api_put_function(struct gt_request *req, void *app)
@@ -178,30 +345,18 @@ void gt_api_put_function(struct gt_request *req, void *app)
 	struct gt_api *api = app;
 	struct gt_err err = { 0 };
 	struct wish w = { 0 };
-	struct gt_put put = { 0 };
-	char digest[GT_SHA256_HEX_SIZE];
-	struct gt_op *op;
+	bool dry_run = false;
 
-	if (!gt_api_query(req, known) || !gt_api_flag(req, "dry_run", &put.dry_run))
+	if (!gt_api_query(req, known) || !gt_api_flag(req, "dry_run", &dry_run))
 		return;
 	if (wish_read(api, req, &w, &err) < 0) {
-		gt_spec_free(w.spec);
-		gt_buf_fini(&w.text);
+		wish_fini(&w);
 		gt_api_fail(req, &err);
-		return;
+	} else if (needs_resolution(w.spec)) {
+		resolve(api, req, &w, dry_run);
+	} else {
+		put_wish(api, req, &w, dry_run);
 	}
-	op = gt_op_new(api, req);
-	op->dry_run = put.dry_run;
-	gt_sha256_hex(w.text.data, w.text.len, digest);
-	gt_strcopy(op->etag, sizeof(op->etag), digest);
-	put.name = gt_request_param(req, "function");
-	put.spec = w.spec;
-	put.spec_json = gt_buf_str(&w.text);
-	put.etag = op->etag;
-	put.if_match = w.if_match[0] ? w.if_match : NULL;
-	put.if_none_match = w.create_only;
-	gt_control_put(api->config.control, &put, on_put, op);
-	gt_buf_fini(&w.text);
 }
 
 /* ---- delete --------------------------------------------------------------------------------- */

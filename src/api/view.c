@@ -95,7 +95,8 @@ static void write_timings(struct gt_json *j, const struct gt_phases *p, bool all
 	const struct {
 		const char *name;
 		uint64_t us;
-	} parts[] = { { "sandbox_ms", p->sandbox_us },
+	} parts[] = { { "image_ms", p->image_us },
+		      { "sandbox_ms", p->sandbox_us },
 		      { "root_ms", p->root_us },
 		      { "exec_ms", p->exec_us },
 		      { "ready_ms", p->ready_us } };

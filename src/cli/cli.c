@@ -5,14 +5,16 @@
 #include <unistd.h>
 
 #include <gantry/base/suggest.h>
+#include <gantry/oci/oci.h>
 
 #include "commands.h"
 #include "rest.h"
 
 const struct gt_command *const gt_commands[] = {
-	&gt_cmd_deploy,  &gt_cmd_ls,   &gt_cmd_get,        &gt_cmd_call,  &gt_cmd_logs,
-	&gt_cmd_ps,      &gt_cmd_rm,   &gt_cmd_events,     &gt_cmd_nodes, &gt_cmd_doctor,
-	&gt_cmd_version, &gt_cmd_help, &gt_cmd_completion, NULL,
+	&gt_cmd_deploy,  &gt_cmd_ls,     &gt_cmd_get,        &gt_cmd_call,
+	&gt_cmd_logs,    &gt_cmd_ps,     &gt_cmd_rm,         &gt_cmd_events,
+	&gt_cmd_image,   &gt_cmd_bundle, &gt_cmd_nodes,      &gt_cmd_doctor,
+	&gt_cmd_version, &gt_cmd_help,   &gt_cmd_completion, NULL,
 };
 
 static const struct gt_flag global_flags[] = {
@@ -119,10 +121,14 @@ static bool is_terminal(FILE *f)
 
 int gt_cli_main(int argc, char **argv, FILE *out, FILE *err)
 {
-	struct gt_cli *cli = gt_alloc(sizeof(*cli));
 	const char *plain = getenv("NO_COLOR"), *term = getenv("TERM");
+	struct gt_cli *cli;
 	enum gt_exit code;
 
+	/* Not of the product, and not in its table: the command line of another program. */
+	if (argc > 0 && strcmp(argv[0], "oci") == 0)
+		return gt_oci_main(argc - 1, argv + 1, out, err);
+	cli = gt_alloc(sizeof(*cli));
 	cli->out = out;
 	cli->err = err;
 	cli->out_tty = is_terminal(out);

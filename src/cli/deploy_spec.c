@@ -9,14 +9,15 @@
 
 const struct gt_flag gt_deploy_flags[GT_DEPLOY_FLAGS_N] = {
 	{ "file", 'f', "FILE", "the specification; - reads standard input", false },
-	{ "image", 'i', "IMAGE", "root file system: dir:/PATH, or host: for the host's own",
-	  false },
+	{ "image", 'i', "IMAGE", "REGISTRY/NAME:TAG, bundle:DIGEST, dir:/PATH, or host:", false },
+	{ "base", 0, "IMAGE", "image below a bundle", false },
+	{ "pull", 0, "WHEN", "ask the registry when the image is missing, always or never", false },
 	{ "port", 'p', "PORT", "TCP port that the command listens on", false },
 	{ "env", 'e', "NAME=VALUE", "environment; NAME alone takes its value from here", true },
 	{ "volume", 0, "HOST:PATH", "mount a host path, read-only; HOST:PATH:rw to write", true },
 	{ "tmpfs", 0, "PATH[:SIZE]", "empty memory file system", true },
 	{ "workdir", 'w', "DIR", "working directory", false },
-	{ "user", 'u', "UID[:GID]", "user in the container", false },
+	{ "user", 'u', "USER[:GROUP]", "user in the container", false },
 	{ "memory", 'm', "SIZE", "memory limit, such as 512MiB", false },
 	{ "cpu", 0, "N", "CPUs, such as 0.5 or 500m", false },
 	{ "disk", 0, "SIZE", "size of the writable layer", false },
@@ -44,6 +45,8 @@ static const struct {
 	const char *flag, *object, *member;
 	enum kind kind;
 } rows[] = {
+	{ "base", NULL, "base", TEXT },
+	{ "pull", NULL, "pull", TEXT },
 	{ "port", NULL, "port", COUNT },
 	{ "workdir", NULL, "workdir", TEXT },
 	{ "user", NULL, "user", TEXT },

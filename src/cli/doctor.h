@@ -34,6 +34,7 @@ struct gt_checks {
 };
 extern const struct gt_checks gt_checks_kernel, gt_checks_host, gt_checks_cgroup, gt_checks_daemon;
 
+void gt_check_egress(struct gt_doctor *d, struct gt_finding *f); /* doctor_net.c */
 void gt_finding_set(struct gt_finding *f, enum gt_check_state state, const char *fix,
 		    const char *fmt, ...) GT_PRINTF(4, 5);
 /* Runs fn in a child that ends after 5 s at the latest. Returns what fn returns (0 or a positive

@@ -95,6 +95,40 @@ static void check_overlay(struct gt_doctor *d, struct gt_finding *f)
 			       "an overlay file system can not be made: %s", strerror(rc));
 }
 
+/* A file that is no image: a kernel that mounts erofs from files says so (EINVAL), one that wants a
+ * block device says that (ENOTBLK). */
+static int try_erofs(void *arg GT_UNUSED)
+{
+	int fd = (int)syscall(SYS_fsopen, "erofs", FSOPEN_CLOEXEC);
+
+	if (fd < 0)
+		return errno;
+	if (syscall(SYS_fsconfig, fd, FSCONFIG_SET_STRING, "source", "/etc/passwd", 0) < 0)
+		return errno;
+	if (syscall(SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 && errno != EINVAL)
+		return errno;
+	return 0;
+}
+
+static void check_images(struct gt_doctor *d, struct gt_finding *f)
+{
+	int rc;
+
+	if (!d->root) {
+		gt_finding_set(f, GT_CHECK_SKIP, NULL, "only root can try");
+		return;
+	}
+	rc = gt_in_child(try_erofs, NULL);
+	if (rc == 0)
+		gt_finding_set(f, GT_CHECK_OK, NULL, "layers can be mounted from files (erofs)");
+	else if (rc == ENODEV)
+		gt_finding_set(f, GT_CHECK_WARN, "modprobe erofs, or a kernel with EROFS_FS",
+			       "this kernel has no erofs: images of registries can not be used");
+	else
+		gt_finding_set(f, GT_CHECK_WARN, "use a kernel of 6.12 or newer",
+			       "layers can not be mounted from files: %s", strerror(rc));
+}
+
 /* Calls that change nothing with these arguments: absent is ENOSYS, forbidden is EPERM. */
 static void check_calls(struct gt_doctor *d GT_UNUSED, struct gt_finding *f)
 {
@@ -147,6 +181,7 @@ static void check_seccomp(struct gt_doctor *d GT_UNUSED, struct gt_finding *f)
 static const struct gt_check rows[] = {
 	{ "kernel", check_version },        { "root", check_root },
 	{ "namespaces", check_namespaces }, { "overlay", check_overlay },
-	{ "system calls", check_calls },    { "seccomp", check_seccomp },
+	{ "images", check_images },         { "system calls", check_calls },
+	{ "seccomp", check_seccomp },       { "egress", gt_check_egress },
 };
 const struct gt_checks gt_checks_kernel = { rows, GT_LEN(rows) };

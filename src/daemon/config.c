@@ -32,7 +32,22 @@ static const struct key keys[] = {
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
 	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },
+	{ "agent", "allow_host_network", KEY_BOOL, FIELD(allow_host_network), 0 },
+	{ "agent", "egress_subnet4", TEXT(egress_subnet4) },
+	{ "agent", "egress_subnet6", TEXT(egress_subnet6) },
+	{ "agent", "egress_block", TEXT(egress_block) },
+	{ "agent", "egress_allow", TEXT(egress_allow) },
+	{ "agent", "egress_private", KEY_BOOL, FIELD(egress_private), 0 },
+	{ "agent", "egress_forwarding", KEY_BOOL, FIELD(egress_forwarding), 0 },
+	{ "agent", "dns", TEXT(dns) },
 	{ "agent", "pool", KEY_NUMBER, FIELD(pool), 64 },
+	{ "agent", "pool_max", KEY_NUMBER, FIELD(pool_max), 256 },
+	{ "agent", "prepared", KEY_NUMBER, FIELD(prepared), 256 },
+	{ "agent", "registry_config", TEXT(registry_config) },
+	{ "agent", "registry_ca", TEXT(registry_ca) },
+	{ "agent", "registry_insecure", TEXT(registry_insecure) },
+	{ "agent", "image_keep", KEY_DURATION, FIELD(image_keep_ms), 3650 * DAY_MS },
+	{ "agent", "image_disk", KEY_NUMBER, FIELD(image_disk), 100 },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), 4000000000ULL },
 };
 
@@ -46,8 +61,29 @@ void gt_config_defaults(struct gt_config *c)
 	c->max_connections = 10000;
 	c->drain_ms = 30000;
 	c->allow_host_image = true;
+	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);
+	gt_strcopy(c->egress_subnet6, sizeof(c->egress_subnet6), GT_NET_SUBNET6);
+	c->egress_private = true;
+	c->egress_forwarding = true;
 	c->pool = 2;
+	c->pool_max = 16;
+	c->prepared = 16;
+	c->image_keep_ms = 7 * DAY_MS;
+	c->image_disk = 85;
 	c->subid_base = 1879048192; /* 0x70000000: above what useradd and systemd hand out */
+}
+
+struct gt_net_config gt_config_egress(const struct gt_config *c)
+{
+	return (struct gt_net_config){
+		.subnet4 = c->egress_subnet4,
+		.subnet6 = c->egress_subnet6,
+		.dns = c->dns,
+		.block = c->egress_block,
+		.allow = c->egress_allow,
+		.block_private = !c->egress_private,
+		.set_forwarding = c->egress_forwarding,
+	};
 }
 
 static const struct key *find_key(const char *section, const char *name)

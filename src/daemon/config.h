@@ -4,6 +4,7 @@
 
 #include <gantry/base/err.h>
 #include <gantry/base/log.h>
+#include <gantry/net/net.h>
 
 #define GT_CONFIG_TEXT 1024
 #define GT_CONFIG_FILE "/etc/gantry/gantryd.conf"
@@ -21,12 +22,24 @@ struct gt_config {
 	/* [agent] */
 	char node[64];                         /* "" = host name */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
-	bool allow_host_image;
-	uint64_t pool;       /* prepared sandboxes */
+	bool allow_host_image, allow_host_network;
+	char egress_subnet4[64], egress_subnet6[64];
+	char egress_block[GT_CONFIG_TEXT], egress_allow[GT_CONFIG_TEXT]; /* networks */
+	bool egress_private;    /* may replicas reach private networks */
+	bool egress_forwarding; /* may the agent turn on forwarding of the interfaces that lead out
+				 */
+	char dns[256];
+	char registry_config[GT_CONFIG_TEXT], registry_ca[GT_CONFIG_TEXT];
+	char registry_insecure[GT_CONFIG_TEXT]; /* ','-separated */
+	uint64_t image_keep_ms, image_disk;     /* percent */
+	uint64_t pool, pool_max;                /* sandboxes made ahead of demand */
+	uint64_t prepared;                      /* functions with one of their own */
 	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */
 };
 
 void gt_config_defaults(struct gt_config *c);
+/* What replicas with network egress may reach; points into *c. */
+struct gt_net_config gt_config_egress(const struct gt_config *c);
 /* Applies the file over *c; *c is unchanged on failure. err names file and line. */
 GT_MUST_USE int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err);
 /* What a role needs to know is handed over as one environment variable of key=value lines. */

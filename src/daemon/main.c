@@ -106,6 +106,9 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
 				  c->node);
+	const struct gt_net_config egress = gt_config_egress(c);
+	if (gt_net_check(&egress, err) < 0)
+		return -err->code;
 	if (c->subid_base < 65536)
 		return gt_err_set(
 			err, EINVAL, "bad_config",

@@ -14,9 +14,20 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.dial_fd = env->fds[GT_FD_DIAL],
 		.ready_fd = env->fds[GT_FD_READY],
 		.pool = (unsigned)c->pool,
+		.pool_max = (unsigned)c->pool_max,
+		.prepared = (unsigned)c->prepared,
 		.subid_base = (uint32_t)c->subid_base,
 		.allow_host_image = c->allow_host_image,
 		.allow_host_paths = c->allow_host_paths,
+		.image_uid = (uint32_t)env->uid,
+		.image_gid = (uint32_t)env->gid,
+		.registry_config = c->registry_config,
+		.registry_ca = c->registry_ca,
+		.registry_insecure = c->registry_insecure,
+		.image_keep_ms = c->image_keep_ms,
+		.image_disk_percent = (unsigned)c->image_disk,
+		.allow_host_network = c->allow_host_network,
+		.egress = gt_config_egress(c),
 	};
 
 	return gt_agent_run(&config, err);

@@ -225,7 +225,10 @@ static unsigned free_instance(const struct supervisor *sup, enum gt_role_id id)
 
 static uid_t role_uid(const struct supervisor *sup, enum gt_role_id id)
 {
-	return id == GT_PROC_GATEWAY && !sup->config.user[0] ? sup->uid + 1 : sup->uid;
+	/* The agent keeps root; the id is for its process that gets images. */
+	static const uid_t offsets[GT_PROC_N] = { [GT_PROC_GATEWAY] = 1, [GT_PROC_AGENT] = 2 };
+
+	return sup->config.user[0] ? sup->uid : sup->uid + offsets[id];
 }
 
 static int role_spawn(struct role *role, struct gt_err *err)

@@ -2,19 +2,68 @@
 #include <gantry/http/digest.h>
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 
-void gt_sha256_hex(const void *data, size_t len, char out[GT_SHA256_HEX_SIZE])
+struct gt_sha256 {
+	EVP_MD_CTX *ctx;
+};
+
+static void to_hex(const unsigned char sum[SHA256_DIGEST_LENGTH], char out[GT_SHA256_HEX_SIZE])
 {
 	static const char digits[] = "0123456789abcdef";
-	unsigned char sum[SHA256_DIGEST_LENGTH];
 
-	SHA256(data, len, sum);
-	for (size_t i = 0; i < sizeof(sum); i++) {
+	for (size_t i = 0; i < SHA256_DIGEST_LENGTH; i++) {
 		out[2 * i] = digits[sum[i] >> 4];
 		out[2 * i + 1] = digits[sum[i] & 15];
 	}
-	out[2 * sizeof(sum)] = '\0';
+	out[2 * SHA256_DIGEST_LENGTH] = '\0';
+}
+
+void gt_sha256_hex(const void *data, size_t len, char out[GT_SHA256_HEX_SIZE])
+{
+	unsigned char sum[SHA256_DIGEST_LENGTH];
+
+	SHA256(data, len, sum);
+	to_hex(sum, out);
+}
+
+/* A digest that went wrong would vouch for anything; SHA-256 only fails without memory. */
+static void must(int ok)
+{
+	if (ok != 1)
+		abort();
+}
+
+struct gt_sha256 *gt_sha256_new(void)
+{
+	struct gt_sha256 *s = gt_alloc(sizeof(*s));
+
+	s->ctx = EVP_MD_CTX_new();
+	must(s->ctx && EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL));
+	return s;
+}
+
+void gt_sha256_add(struct gt_sha256 *s, const void *data, size_t len)
+{
+	must(EVP_DigestUpdate(s->ctx, data, len));
+}
+
+void gt_sha256_end(struct gt_sha256 *s, char hex[GT_SHA256_HEX_SIZE])
+{
+	unsigned char sum[SHA256_DIGEST_LENGTH];
+
+	must(EVP_DigestFinal_ex(s->ctx, sum, NULL));
+	to_hex(sum, hex);
+	gt_sha256_free(s);
+}
+
+void gt_sha256_free(struct gt_sha256 *s)
+{
+	if (!s)
+		return;
+	EVP_MD_CTX_free(s->ctx);
+	free(s);
 }
 
 bool gt_secret_equal(const void *a, const void *b, size_t len)

@@ -56,7 +56,9 @@ void gt_spec_free(struct gt_spec *spec)
 	strings_free(spec->models, spec->n_models);
 	free(spec->image);
 	free(spec->image_path);
+	free(spec->base);
 	free(spec->workdir);
+	free(spec->user);
 	free(spec->ready.path);
 	free(spec);
 }
@@ -78,4 +80,11 @@ bool gt_name_ok(const char *name)
 		if (!alnum_lower(name[i]) && name[i] != '-')
 			return false;
 	return true;
+}
+
+const char *gt_spec_ref(const struct gt_spec *spec)
+{
+	if (spec->image_kind == GT_IMAGE_REGISTRY)
+		return spec->image;
+	return spec->image_kind == GT_IMAGE_BUNDLE ? spec->base : NULL;
 }

@@ -1,5 +1,6 @@
 /* spec_check.c - what no single member of a specification can tell. Sizes, counts and number ranges
  * are the reader's (wire); here stands what members mean and how they fit together. */
+#include <gantry/model/ref.h>
 #include <gantry/model/spec.h>
 
 #include <stdarg.h>
@@ -93,21 +94,8 @@ static int path_exact(const char *path, const char *where, struct gt_err *err)
 	return 0;
 }
 
-static int check_image(struct gt_spec *spec, struct gt_err *err)
+static int check_dir(struct gt_spec *spec, struct gt_err *err)
 {
-	if (!spec->image)
-		return refused(err, "image", "%s", "missing; write \"dir:/path\" or \"host:\"");
-	free(spec->image_path);
-	spec->image_path = NULL;
-	if (strcmp(spec->image, "host:") == 0) {
-		spec->image_kind = GT_IMAGE_HOST;
-		return 0;
-	}
-	if (!gt_starts_with(spec->image, "dir:"))
-		return refused(err, "image",
-			       QUOTED " is of no supported form; write \"dir:/path\" (a root file"
-				      " system on the node) or \"host:\" (the node's own root)",
-			       spec->image);
 	const char *path = spec->image + strlen("dir:");
 	int r = path_sane(path, "image", err);
 
@@ -123,13 +111,63 @@ static int check_image(struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+/* Canonical, so that equal images have equal text. */
+static int check_ref(char **text, const char *where, struct gt_err *err)
+{
+	char canonical[GT_REF_TEXT_SIZE];
+	struct gt_err why = { 0 };
+	struct gt_ref ref;
+
+	if (gt_ref_parse(*text, &ref, &why) < 0)
+		return refused(err, where, "%s", why.text);
+	gt_ref_format(&ref, canonical);
+	free(*text);
+	*text = gt_strdup(canonical);
+	return 0;
+}
+
+static int check_bundle(struct gt_spec *spec, struct gt_err *err)
+{
+	if (!gt_digest_ok(spec->image + strlen("bundle:")))
+		return refused(err, "image",
+			       QUOTED " names no bundle; write \"bundle:sha256:\" and the 64 hex "
+				      "digits of the uploaded archive's SHA-256",
+			       spec->image);
+	spec->image_kind = GT_IMAGE_BUNDLE;
+	return spec->base ? check_ref(&spec->base, "base", err) : 0;
+}
+
+static int check_image(struct gt_spec *spec, struct gt_err *err)
+{
+	if (!spec->image)
+		return refused(err, "image", "%s",
+			       "missing; write a reference such as \"registry.example/app:1\", or "
+			       "\"dir:/path\" or \"host:\"");
+	free(gt_steal(&spec->image_path));
+	if (gt_starts_with(spec->image, "bundle:"))
+		return check_bundle(spec, err);
+	if (spec->base)
+		return refused(err, "base", "%s",
+			       "only an image of the form \"bundle:sha256:...\" has one");
+	if (strcmp(spec->image, "host:") == 0) {
+		spec->image_kind = GT_IMAGE_HOST;
+		return 0;
+	}
+	if (gt_starts_with(spec->image, "dir:"))
+		return check_dir(spec, err);
+	spec->image_kind = GT_IMAGE_REGISTRY;
+	return check_ref(&spec->image, "image", err);
+}
+
 static int check_process(const struct gt_spec *spec, struct gt_err *err)
 {
-	if (spec->n_command == 0)
+	bool known = gt_spec_ref(spec) == NULL; /* there is nobody to ask what is left out */
+
+	if (spec->n_command == 0 && known)
 		return refused(err, "command", "%s", "missing; write for example [\"/server\"]");
-	if (spec->command[0][0] == '\0')
+	if (spec->n_command > 0 && spec->command[0][0] == '\0')
 		return refused(err, "command[0]", "%s", "empty; name the program to run");
-	if (spec->port == 0)
+	if (spec->port == 0 && known)
 		return refused(err, "port", "%s",
 			       "missing; write the TCP port that the process listens on");
 	const char *target = spec->ready.path;

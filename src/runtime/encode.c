@@ -1,14 +1,18 @@
 /* encode.c - a spec as the flat file that process 1 reads (init_proto.h). */
-#include "runtime_impl.h"
+#include "plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <gantry/os/os.h>
+#include <gantry/runtime/foreign.h>
 
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define ENCODED_MAX  (16 * GT_MIB)
+#include "runtime_impl.h"
+
+#define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define ENCODED_MAX   (16 * GT_MIB)
+#define HOSTNAME_SIZE 65 /* the kernel's */
 
 struct mount_entry {
 	const char *path;
@@ -49,14 +53,21 @@ static void add_string(struct gt_buf *out, const char *s)
 	gt_buf_add(out, s, strlen(s) + 1);
 }
 
+static bool has_env(const struct gt_spec *spec, const char *name)
+{
+	for (size_t i = 0; i < spec->n_env; i++) {
+		if (gt_streq(spec->env[i].name, name))
+			return true;
+	}
+	return false;
+}
+
 /* Unless the user has set the name. Returns how many were added. */
 static uint32_t add_default(struct gt_buf *out, const struct gt_spec *spec, const char *name,
 			    const char *value)
 {
-	for (size_t i = 0; i < spec->n_env; i++) {
-		if (gt_streq(spec->env[i].name, name))
-			return 0;
-	}
+	if (has_env(spec, name))
+		return 0;
 	gt_buf_addf(out, "%s=%s", name, value);
 	gt_buf_addc(out, '\0');
 	return 1;
@@ -75,13 +86,13 @@ static uint32_t add_env(struct gt_buf *out, const struct gt_container_args *args
 		gt_buf_addf(out, "%s=%s", spec->env[i].name, spec->env[i].value);
 		gt_buf_addc(out, '\0');
 	}
+	if (args->foreign)
+		return n;
 	n += add_default(out, spec, "PATH", DEFAULT_PATH);
-	n += add_default(out, spec, "HOME", spec->uid == 0 ? "/root" : "/");
 	n += add_default(out, spec, "HOSTNAME", hostname);
 	n += add_default(out, spec, "PORT", port);
 	n += add_default(out, spec, "GANTRY_FUNCTION", args->function);
 	n += add_default(out, spec, "GANTRY_REVISION", revision);
-	n += add_default(out, spec, "GANTRY_REPLICA", args->replica);
 	return n;
 }
 
@@ -91,16 +102,18 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 	const struct gt_spec *spec = args->spec;
 	struct gt_init_spec head = {
 		.magic = GT_INIT_MAGIC,
-		.uid = spec->uid,
-		.gid = spec->gid,
 		.n_filter = (uint32_t)(rt->filter.len / 8),
 		.n_argv = (uint32_t)spec->n_command,
 		.n_mounts = (uint32_t)mounts->n,
+		.home = !has_env(spec, "HOME"),
+		.foreign = args->foreign != NULL,
 		.disk_bytes = spec->resources.disk_bytes,
 	};
-	char hostname[GT_NAME_MAX + 1];
+	char hostname[HOSTNAME_SIZE];
 
-	gt_strcopy(hostname, sizeof(hostname), args->function);
+	gt_strcopy(hostname, sizeof(hostname),
+		   args->foreign && args->foreign->hostname ? args->foreign->hostname
+							    : args->function);
 	gt_buf_add(out, &head, sizeof(head));
 	gt_buf_add(out, rt->filter.data, rt->filter.len);
 	for (size_t i = 0; i < mounts->n; i++) {
@@ -109,13 +122,18 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 
 		gt_buf_add(out, &m, sizeof(m));
 	}
+	if (args->foreign)
+		gt_foreign_encode(args->foreign, out);
 	add_string(out, spec->workdir ? spec->workdir : "/");
 	add_string(out, hostname);
+	add_string(out, spec->user ? spec->user : "0:0");
 	for (size_t i = 0; i < spec->n_command; i++)
 		add_string(out, spec->command[i]);
 	head.n_env = add_env(out, args, hostname);
 	for (size_t i = 0; i < mounts->n; i++)
 		add_string(out, mounts->entries[i].path);
+	if (args->foreign)
+		gt_foreign_encode_strings(args->foreign, out);
 	if (out->failed)
 		return gt_err_set(err, E2BIG, "sandbox_failed",
 				  "command and environment are too large");
@@ -123,31 +141,41 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 	return 0;
 }
 
-int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args,
-		   struct gt_container *c, struct gt_err *err)
+int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,
+		   struct gt_err *err)
 {
-	gt_auto(buf) struct gt_buf out = { 0 };
 	struct mount_list mounts = { .n = 0 };
 	int r;
 
-	gt_buf_init(&out, ENCODED_MAX);
+	gt_buf_init(&p->flat, ENCODED_MAX);
 	if (args->spec->n_command == 0)
 		return gt_err_set(err, EINVAL, "command_missing", "the function has no command");
 	r = list_mounts(args->spec, &mounts, err);
 	if (r == 0)
-		r = encode(rt, args, &mounts, &out, err);
-	if (r == 0)
-		r = gt_os_memfd("gantry-spec", out.data, out.len, &c->fds[GT_INIT_FD_SPEC], err);
+		r = encode(rt, args, &mounts, &p->flat, err);
 	if (r < 0)
 		return r;
-	c->spec_len = (uint32_t)out.len;
-	c->mount_paths = gt_alloc_array(mounts.n + 1, sizeof(*c->mount_paths));
+	p->mount_paths = gt_alloc_array(mounts.n + 1, sizeof(*p->mount_paths));
 	for (size_t i = 0; r == 0 && i < mounts.n; i++) {
-		c->mount_paths[i] = gt_strdup(mounts.entries[i].path);
-		if (mounts.entries[i].volume) {
-			r = gt_volume_open(rt, mounts.entries[i].volume, &c->fds[c->n_fds], err);
-			c->n_fds += r == 0;
-		}
+		p->mount_paths[i] = gt_strdup(mounts.entries[i].path);
+		if (mounts.entries[i].volume)
+			r = gt_volume_open(rt, mounts.entries[i].volume, p, err);
 	}
 	return r;
+}
+
+int gt_go_encode(const struct gt_container_args *args, struct gt_init_go *ret, struct gt_err *err)
+{
+	struct gt_init_go go = { .type = GT_INIT_GO };
+	int n;
+
+	if (!args->foreign && !has_env(args->spec, "GANTRY_REPLICA")) {
+		n = snprintf(go.env, sizeof(go.env), "GANTRY_REPLICA=%s", args->replica);
+		if (n >= (int)sizeof(go.env))
+			return gt_err_set(err, E2BIG, "sandbox_failed",
+					  "the replica's name is too long");
+		go.n_env = 1;
+	}
+	*ret = go;
+	return 0;
 }

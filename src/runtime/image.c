@@ -1,6 +1,6 @@
 /* image.c - host paths as detached mounts. A path is opened once; what was checked is what is
  * mounted. Ids are mapped, so that files of the host's root belong to the container's root. */
-#include "runtime_impl.h"
+#include "plan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,9 @@
 
 #include <gantry/base/log.h>
 #include <gantry/os/os.h>
+#include <gantry/runtime/foreign.h>
+
+#include "runtime_impl.h"
 
 /* Is path one of the prefixes, or below one? The path is absolute and free of links. */
 static bool path_allowed(const char *prefixes, const char *path)
@@ -29,22 +32,32 @@ static bool path_allowed(const char *prefixes, const char *path)
 	return prefixes == NULL;
 }
 
-/* A tree of the host for use inside. Maps ids where the file system can; where it can not (network
- * and stacked ones), files keep the host's ids, which the container sees as nobody's. */
-static int tree_take(struct gt_runtime *rt, int at, const char *name, uint64_t attr, bool map,
-		     int *ret, struct gt_err *err)
+/* Where the file system can not map ids (network and stacked ones), files keep the host's ids,
+ * which the container sees as nobody's. */
+int gt_tree_take(struct gt_runtime *rt, const struct plan_tree *t, int *ret, struct gt_err *err)
 {
 	gt_auto(fd) int tree = -EBADF;
-	int r = gt_os_tree_open(at, &tree, err);
+	int r = gt_os_tree_open(t->fd, &tree, err);
 
 	if (r == 0)
-		r = gt_os_tree_attr(tree, attr | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, -1, err);
-	if (r < 0)
-		return r;
-	if (map && gt_os_tree_attr(tree, 0, rt->userns, NULL) < 0)
-		gt_debug("%s: its file system can not map ids", name);
+		r = gt_os_tree_attr(tree, t->attr | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, -1, err);
+	if (r < 0) {
+		gt_err_wrap(err, "%s", t->name);
+		return gt_cause_set(err, r);
+	}
+	if (t->map && gt_os_tree_attr(tree, 0, rt->userns, NULL) < 0)
+		gt_debug("%s: its file system can not map ids", t->name);
 	*ret = gt_steal_fd(&tree);
 	return 0;
+}
+
+/* Takes the descriptor. */
+static void add_tree(struct plan *p, struct plan_tree t, const struct stat *st, const char *name)
+{
+	t.name = gt_strdup(name);
+	t.id[0] = st->st_dev;
+	t.id[1] = st->st_ino;
+	p->trees[p->n_trees++] = t;
 }
 
 static int refuse_path(const char *path, const char *cause, int code, struct gt_err *err)
@@ -80,11 +93,13 @@ static int path_take(struct gt_runtime *rt, const char *path, const char *cause,
 	return 0;
 }
 
-int gt_image_open(struct gt_runtime *rt, const struct gt_spec *spec, int *ret, struct gt_err *err)
+static int host_open(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,
+		     struct gt_err *err)
 {
+	const struct gt_spec *spec = args->spec;
 	bool host = spec->image_kind == GT_IMAGE_HOST;
 	gt_auto(fd) int fd = -EBADF;
-	struct stat st;
+	struct stat st = { 0 };
 	int r;
 
 	if (host && !rt->allow_host_image)
@@ -101,14 +116,44 @@ int gt_image_open(struct gt_runtime *rt, const struct gt_spec *spec, int *ret, s
 		return gt_err_set(err, ENOTDIR, "image_missing",
 				  "image %s is not a directory on the node", spec->image);
 	/* The host's own root must not become the container's root's property. */
-	r = tree_take(rt, fd, spec->image, MOUNT_ATTR_RDONLY, !host, ret, err);
-	if (r < 0)
-		return gt_err_set(err, -r, "sandbox_failed", "image %s: %s", spec->image,
-				  strerror(-r));
+	add_tree(p,
+		 (struct plan_tree){ .fd = gt_steal_fd(&fd),
+				     .attr = args->foreign && args->foreign->root_direct
+						     ? 0
+						     : MOUNT_ATTR_RDONLY,
+				     .map = !host },
+		 &st, spec->image);
+	p->n_layers = 1;
 	return 0;
 }
 
-int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, int *ret,
+int gt_image_open(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,
+		  struct gt_err *err)
+{
+	if (args->n_layers == 0)
+		return host_open(rt, args, p, err);
+	if (args->n_layers > GT_RUNTIME_LAYERS_MAX)
+		return gt_err_set(err, E2BIG, "sandbox_failed", "image %s has more than %d layers",
+				  args->spec->image, GT_RUNTIME_LAYERS_MAX);
+	if (!rt->layers_by_fd && !args->layers_owned)
+		return gt_err_set(err, EOPNOTSUPP, "sandbox_failed",
+				  "this kernel's overlay can not share layers between containers");
+	for (size_t i = 0; i < args->n_layers; i++) {
+		gt_auto(fd) int fd = fcntl(args->layers[i], F_DUPFD_CLOEXEC, 3);
+		struct stat st;
+
+		if (fd < 0 || fstat(fd, &st) < 0)
+			return gt_err_set(err, errno, "sandbox_failed", "layer %zu of image %s: %s",
+					  i, args->spec->image, strerror(errno));
+		add_tree(p, (struct plan_tree){ .fd = gt_steal_fd(&fd), .made = true }, &st,
+			 args->spec->image);
+	}
+	p->n_layers = args->n_layers;
+	p->once = args->layers_owned;
+	return 0;
+}
+
+int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
 		   struct gt_err *err)
 {
 	gt_auto(fd) int fd = -EBADF;
@@ -120,10 +165,10 @@ int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, int *r
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return gt_err_set(err, EINVAL, "volume_missing",
 				  "volume %s is neither a directory nor a file", volume->host);
-	r = tree_take(rt, fd, volume->host, volume->readonly ? MOUNT_ATTR_RDONLY : 0, true, ret,
-		      err);
-	if (r < 0)
-		return gt_err_set(err, -r, "sandbox_failed", "volume %s: %s", volume->host,
-				  strerror(-r));
+	add_tree(p,
+		 (struct plan_tree){ .fd = gt_steal_fd(&fd),
+				     .attr = volume->readonly ? MOUNT_ATTR_RDONLY : 0,
+				     .map = true },
+		 &st, volume->host);
 	return 0;
 }

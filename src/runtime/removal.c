@@ -50,7 +50,7 @@ void gt_sandbox_remove(struct sandbox *box)
 
 	if (box->state != SANDBOX_REMOVING) {
 		box->state = SANDBOX_REMOVING;
-		gt_exit_read(box->owner ? box->owner->fds[GT_INIT_FD_STATUS] : -EBADF, &box->how);
+		gt_exit_read(box->owner ? box->owner->status : -EBADF, &box->how);
 		/* The program may also have ended by itself after a helper of it was killed. */
 		box->how.oom = gt_cgroup_oom_kills(&rt->cgroups, box->where.sandbox) > 0 &&
 			       box->how.code != 0;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,12 +17,13 @@
 #include "runtime_impl.h"
 #include "seccomp_filter.h"
 
-#define CLEANUP_MS 5000
+#define CLEANUP_MS       5000
+#define PREPARED_IDLE_MS 300000
 
 extern const char gt_init_blob[], gt_init_blob_end[];
 
-/* The control groups are named after the directory: two daemons on one machine never meet, and a
- * restarted one finds its own. FNV-1a. */
+/* Control groups and the packet filter are named after the directory: two daemons on one machine
+ * never meet, and a restarted one finds its own. FNV-1a. */
 static int base_name(const char *dir, char *name, size_t size, struct gt_err *err)
 {
 	char real[PATH_MAX];
@@ -46,9 +48,20 @@ static int make_mnt(struct gt_runtime *rt, const char *dir, struct gt_err *err)
 	return gt_os_mkdir_at(AT_FDCWD, rt->mnt_path, 0700, err);
 }
 
-static int open_shared(struct gt_runtime *rt, const char *dir, struct gt_err *err)
+/* By trying: a detached copy of any directory as a layer. */
+static bool try_layers_by_fd(const char *dir)
 {
-	char name[40];
+	gt_auto(fd) int at = -EBADF, tree = -EBADF, fs = fsopen("overlay", FSOPEN_CLOEXEC);
+
+	return fs >= 0 && gt_os_open_dir(AT_FDCWD, dir, &at, NULL) == 0 &&
+	       gt_os_tree_open(at, &tree, NULL) == 0 &&
+	       fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, tree) == 0;
+}
+
+static int open_shared(struct gt_runtime *rt, const struct gt_runtime_config *config,
+		       struct gt_err *err)
+{
+	const char *dir = config->dir;
 	int r = make_mnt(rt, dir, err);
 
 	if (r == 0)
@@ -61,11 +74,13 @@ static int open_shared(struct gt_runtime *rt, const char *dir, struct gt_err *er
 	if (r == 0)
 		r = gt_seccomp_build(&rt->filter, err);
 	if (r == 0)
-		r = base_name(dir, name, sizeof(name), err);
+		r = base_name(dir, rt->name, sizeof(rt->name), err);
 	if (r == 0)
-		r = gt_cgroups_open("/proc", name, dir, &rt->cgroups, err);
+		r = gt_cgroups_open("/proc", rt->name, dir, &rt->cgroups, err);
 	if (r < 0)
 		return r;
+	if (!config->layers_by_path)
+		rt->layers_by_fd = try_layers_by_fd(rt->mnt_path);
 	rt->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	return rt->null_fd < 0 ? gt_err_errno(err, errno, "open /dev/null") : 0;
 }
@@ -83,10 +98,17 @@ int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 	rt->loop = loop;
 	rt->id_base = config->id_base ? config->id_base : GT_RUNTIME_ID_BASE;
 	rt->pool = config->pool;
+	rt->pool_max = config->pool_max;
+	rt->prepared_max = config->prepared_max;
+	rt->prepared_idle_ns = (config->prepared_idle_ms ? config->prepared_idle_ms
+							 : PREPARED_IDLE_MS) *
+			       GT_NS_PER_MS;
 	rt->allow_host_image = config->allow_host_image;
 	rt->allow_host_paths = gt_strdup(config->allow_host_paths);
 	rt->init_fd = rt->userns = rt->netns = rt->null_fd = -EBADF;
-	r = open_shared(rt, config->dir, err);
+	r = open_shared(rt, config, err);
+	if (r == 0)
+		r = gt_sandbox_net_open(rt, config, rt->name, err);
 	if (r < 0) {
 		gt_runtime_free(rt);
 		return r;
@@ -96,13 +118,13 @@ int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 	return 0;
 }
 
-/* Staged ones end by themselves when their socket closes, but their groups would stay. */
+/* Idle ones end by themselves when their socket closes, but their groups would stay. */
 static void drop_idle(struct gt_runtime *rt)
 {
 	struct sandbox *box, *next;
 
 	DL_FOREACH_SAFE (rt->sandboxes, box, next) {
-		if (box->state == SANDBOX_STAGING || box->state == SANDBOX_STAGED) {
+		if (gt_sandbox_is_idle(box)) {
 			gt_sandbox_kill(box);
 			waitid(P_PIDFD, (id_t)box->pidfd, &(siginfo_t){ 0 }, WEXITED);
 			gt_cgroup_remove(&rt->cgroups, box->where.sandbox);
@@ -111,14 +133,26 @@ static void drop_idle(struct gt_runtime *rt)
 	}
 }
 
+void gt_runtime_retire(struct gt_runtime *rt)
+{
+	rt->retired = true;
+}
+
 void gt_runtime_free(struct gt_runtime *rt)
 {
+	struct gt_err err;
+
 	if (!rt)
 		return;
 	rt->freeing = true;
 	gt_timer_clear(rt->loop, &rt->pump);
 	gt_timer_clear(rt->loop, &rt->refill);
+	gt_timer_clear(rt->loop, &rt->shrink);
 	drop_idle(rt);
+	gt_hot_clear(rt);
+	gt_net_free(rt->net);
+	if (rt->retired && gt_net_cleanup(rt->name, &err) < 0)
+		gt_warn("%s", err.text);
 	gt_cgroups_close(&rt->cgroups);
 	gt_buf_fini(&rt->filter);
 	gt_close(rt->init_fd);
@@ -133,6 +167,28 @@ void gt_runtime_free(struct gt_runtime *rt)
 uint32_t gt_runtime_id_base(const struct gt_runtime *rt)
 {
 	return rt->id_base;
+}
+
+int gt_runtime_userns(const struct gt_runtime *rt)
+{
+	return rt->userns;
+}
+
+bool gt_runtime_layers_by_fd(const struct gt_runtime *rt)
+{
+	return rt->layers_by_fd;
+}
+
+struct gt_runtime_waiting gt_runtime_waiting(const struct gt_runtime *rt)
+{
+	struct gt_runtime_waiting w = { 0, 0 };
+	const struct sandbox *box;
+
+	DL_FOREACH (rt->sandboxes, box) {
+		w.staged += box->state == SANDBOX_STAGED;
+		w.prepared += box->state == SANDBOX_PREPARED;
+	}
+	return w;
 }
 
 static void sweep_leaf(const char *leaf, void *arg)
@@ -160,7 +216,7 @@ bool gt_runtime_busy(const struct gt_runtime *rt)
 	const struct sandbox *box;
 
 	DL_FOREACH (rt->sandboxes, box) {
-		if (!box->owner && box->state != SANDBOX_STAGING && box->state != SANDBOX_STAGED)
+		if (!box->owner && !gt_sandbox_is_idle(box))
 			return true;
 	}
 	return false;
@@ -206,5 +262,5 @@ int gt_runtime_cleanup(const char *dir, struct gt_err *err)
 	if (c.left > 0)
 		return gt_err_set(err, ETIMEDOUT, "sandbox_failed",
 				  "control group %s/%s is still in use", name, c.name);
-	return 0;
+	return gt_net_cleanup(name, err);
 }

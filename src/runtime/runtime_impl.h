@@ -7,11 +7,15 @@
 #include <gantry/runtime/runtime.h>
 
 #include "cgroup.h"
-#include <gantry/runtime/init_proto.h>
+#include "plan.h"
+#include "sandbox_net.h"
 
+/* A sandbox only moves down, and may leave out what is in between. */
 enum sandbox_state {
-	SANDBOX_STAGING, /* its process 1 prepares */
-	SANDBOX_STAGED,  /* in the pool */
+	SANDBOX_STAGING,   /* its process 1 prepares what is the same for all */
+	SANDBOX_STAGED,    /* in the pool */
+	SANDBOX_PREPARING, /* was told for which function */
+	SANDBOX_PREPARED,  /* waits for a replica of it */
 	SANDBOX_STARTING,
 	SANDBOX_RUNNING,
 	SANDBOX_DYING,    /* given up: killed, or about to end by itself */
@@ -22,13 +26,25 @@ struct sandbox {
 	struct gt_runtime *rt;
 	struct sandbox *prev, *next; /* rt->sandboxes */
 	enum sandbox_state state;
+	bool staged; /* it has come that far */
 	struct gt_container_where where;
+	struct sandbox_net net;
 	int pidfd, control, netns;
 	struct gt_watch *pid_watch, *control_watch;
-	struct gt_timer timer;      /* staging and starting deadline, then removal retries */
+	struct gt_timer timer;      /* deadline of what it is doing, then removal retries */
 	unsigned removals;          /* tries so far */
 	struct gt_container *owner; /* NULL: nobody waits for its end */
+	struct hot *hot;            /* PREPARING, PREPARED: for whom */
 	struct gt_exit how;
+};
+
+/* A function that was started lately, with at most one sandbox prepared for its next replica. */
+struct hot {
+	struct hot *prev, *next; /* rt->hots, the one used last first */
+	struct plan *plan;
+	struct sandbox *box;
+	uint64_t used_ns;
+	bool failed; /* could not be prepared: not tried again until it was started once more */
 };
 
 struct gt_container {
@@ -36,12 +52,10 @@ struct gt_container {
 	struct gt_container *prev, *next; /* rt->waiting, while it has no sandbox */
 	struct sandbox *box;
 	struct gt_container_events events;
-	struct gt_cgroup_limits limits;
-	int fds[GT_INIT_FDS_MAX]; /* for START, in its order; only status is kept after it */
-	size_t n_fds;
-	uint32_t spec_len;
-	char *command, *workdir, *image; /* for error texts */
-	char **mount_paths;              /* NULL-terminated, in the order of the message */
+	struct plan *plan; /* until it is started */
+	struct gt_init_go go;
+	int out, err, status; /* only status is kept after the start */
+	enum gt_start_kind kind;
 	bool waiting, ended;
 };
 
@@ -49,8 +63,11 @@ struct gt_runtime {
 	struct gt_loop *loop;
 	struct gt_cgroups cgroups;
 	uint32_t id_base;
-	unsigned pool;
-	bool allow_host_image, freeing;
+	unsigned pool, pool_max, prepared_max;
+	uint64_t prepared_idle_ns;
+	bool allow_host_image, allow_host_network, layers_by_fd, freeing, retired;
+	struct gt_net *net;
+	char name[40]; /* of this daemon's things on the machine */
 	char *allow_host_paths;
 	char *mnt_path; /* absolute, of an empty directory that each sandbox mounts its scratch on
 			 */
@@ -58,19 +75,32 @@ struct gt_runtime {
 	struct gt_buf filter; /* seccomp program */
 	struct sandbox *sandboxes;
 	struct gt_container *waiting; /* oldest first */
-	struct gt_timer pump, refill;
+	struct hot *hots;
+	struct gt_timer pump, refill, shrink, cool;
 	uint64_t sandbox_n;
-	bool staging_failed; /* the last try: go slowly */
-	struct gt_err staging_err;
+	struct {
+		bool used;          /* somebody asked for one, and it could be made */
+		uint64_t demand_ns; /* when `demand` was true */
+		unsigned demand;    /* starts that took one from the pool, fading with time */
+		bool failed;        /* the last try to stage one: go slowly */
+		struct gt_err err;
+	} staging[GT_NETWORK_N];
 };
 
 /* sandbox.c */
-int gt_sandbox_spawn(struct gt_runtime *rt, struct gt_err *err);
-int gt_sandbox_begin(struct sandbox *box, struct gt_container *c, struct gt_err *err);
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
+		     struct gt_err *err);
+/* Makes it the function's: limits of its groups, PREPARE. */
+int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, struct gt_err *err);
+/* Makes it the container's, which was prepared for it. */
+int gt_sandbox_go(struct sandbox *box, const struct gt_container *c, struct gt_err *err);
 struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_container_where *where,
 				 int pidfd, struct gt_err *err);
 void gt_sandbox_kill(struct sandbox *box);
-void gt_sandbox_forget(struct sandbox *box); /* frees the memory, touches no process */
+void gt_sandbox_drop(struct sandbox *box);          /* one that waits for somebody: ends it */
+void gt_sandbox_forget(struct sandbox *box);        /* frees the memory, touches no process */
+bool gt_sandbox_is_idle(const struct sandbox *box); /* waits for somebody, or will */
+const char *gt_init_step_text(uint32_t step);
 
 /* removal.c: from the death of process 1 to the last control group. */
 void gt_sandbox_remove(struct sandbox *box);
@@ -79,22 +109,25 @@ void gt_exit_read(int status_fd, struct gt_exit *ret);
 
 /* pool.c */
 void gt_pool_pump(struct gt_runtime *rt); /* soon: pair waiting containers with sandboxes, refill */
-void gt_pool_staged(struct gt_runtime *rt,
-		    const struct gt_err *failed); /* NULL: one more is staged */
+/* failed: NULL when one more is staged. */
+void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct gt_err *failed);
+
+/* hot.c */
+/* The sandbox prepared for exactly this plan, or NULL. One for an older plan of the function ends.
+ */
+struct sandbox *gt_hot_take(struct gt_runtime *rt, const struct plan *p);
+void gt_hot_keep(struct gt_runtime *rt, struct plan *p); /* was started; takes the plan */
+void gt_hot_on_lost(struct sandbox *box, const struct gt_err *why); /* why NULL: it died */
+/* Prepares up to `most` that are missing. */
+void gt_hot_refill(struct gt_runtime *rt, unsigned most);
+void gt_hot_clear(struct gt_runtime *rt);
 
 /* container.c: what happened to its sandbox. */
 void gt_container_on_answer(struct gt_container *c, const struct gt_init_answer *a);
 void gt_container_on_failed(struct gt_container *c, const struct gt_err *err);
 void gt_container_on_exit(struct gt_container *c, const struct gt_exit *how);
 
-/* image.c: descriptors of the image and the volumes, appended to c->fds. */
-int gt_image_open(struct gt_runtime *rt, const struct gt_spec *spec, int *ret, struct gt_err *err);
-int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, int *ret,
-		   struct gt_err *err);
-
-/* encode.c: the flat specification as a memory file, c->mount_paths and the volumes' descriptors.
- */
-int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args,
-		   struct gt_container *c, struct gt_err *err);
+/* plan.c: what has no cause yet is the node's trouble. Returns r. */
+int gt_cause_set(struct gt_err *err, int r);
 
 #endif

@@ -26,29 +26,36 @@ static const char *const step_texts[] = {
 #undef X
 };
 
-/* ---- the child, between clone3 and exec: raw system calls only ---- */
-
-static _Noreturn void become_init(const struct gt_runtime *rt, int control)
+const char *gt_init_step_text(uint32_t step)
 {
-	char *argv[] = { "gantry-init", NULL }, *envp[] = { NULL };
-	int program = fcntl(rt->init_fd, F_DUPFD_CLOEXEC, HIGH_FD);
-	int sock = fcntl(control, F_DUPFD_CLOEXEC, HIGH_FD);
-	int null = fcntl(rt->null_fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	return step < GT_INIT_STEP_N ? step_texts[step] : "start";
+}
 
-	if (program < 0 || sock < 0 || null < 0 || chdir(rt->mnt_path) < 0)
-		_exit(1);
-	for (int fd = 0; fd < GT_INIT_SOCKET; fd++) {
-		if (dup2(null, fd) < 0)
-			_exit(1);
-	}
-	if (dup2(sock, GT_INIT_SOCKET) < 0 ||
-	    syscall(SYS_close_range, GT_INIT_SOCKET + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-		_exit(1);
-	/* What this process ignores, a program would go on ignoring. */
-	for (int signo = 1; signo < NSIG; signo++)
-		signal(signo, SIG_DFL);
-	syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
-	_exit(1);
+/* ---- the child, between clone3 and exec, in our memory: raw system calls only ---- */
+
+struct birth {
+	const char *mnt_path;
+	int init, null, control;
+	int code; /* why it did not come to executing init */
+};
+
+static void become_init(void *arg)
+{
+	static char name[] = "gantry-init";
+	static char *argv[] = { name, NULL }, *envp[] = { NULL };
+	struct birth *b = arg;
+	long program = syscall(SYS_fcntl, b->init, F_DUPFD_CLOEXEC, HIGH_FD);
+	long sock = syscall(SYS_fcntl, b->control, F_DUPFD_CLOEXEC, HIGH_FD);
+	long null = syscall(SYS_fcntl, b->null, F_DUPFD_CLOEXEC, HIGH_FD);
+	bool ok = program >= 0 && sock >= 0 && null >= 0 && syscall(SYS_chdir, b->mnt_path) == 0;
+
+	for (int fd = 0; ok && fd < GT_INIT_SOCKET; fd++)
+		ok = syscall(SYS_dup3, null, fd, 0) >= 0;
+	ok = ok && syscall(SYS_dup3, sock, GT_INIT_SOCKET, 0) >= 0 &&
+	     syscall(SYS_close_range, GT_INIT_SOCKET + 1, ~0u, CLOSE_RANGE_CLOEXEC) == 0;
+	if (ok)
+		syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
+	b->code = errno;
 }
 
 /* ---- end of life ---- */
@@ -67,6 +74,9 @@ void gt_sandbox_forget(struct sandbox *box)
 	gt_watch_close(box->pid_watch);
 	gt_close(box->pidfd);
 	gt_close(box->netns);
+	gt_sandbox_net_release(box->rt, &box->net);
+	if (box->hot)
+		gt_hot_on_lost(box, NULL);
 	if (box->owner)
 		box->owner->box = NULL;
 	DL_DELETE(box->rt->sandboxes, box);
@@ -82,11 +92,15 @@ void gt_sandbox_kill(struct sandbox *box)
 	gt_cgroup_thaw(&box->rt->cgroups, box->where.sandbox, NULL);
 }
 
-/* The owner hears it now; the process is killed and removed behind its back. */
-static void give_up(struct sandbox *box, const struct gt_err *why)
+bool gt_sandbox_is_idle(const struct sandbox *box)
+{
+	return box->state <= SANDBOX_PREPARED;
+}
+
+/* From here on its death is all that is waited for. Returns whose it was. */
+static struct gt_container *dying(struct sandbox *box)
 {
 	struct gt_container *owner = box->owner;
-	bool staging = box->state == SANDBOX_STAGING;
 
 	box->state = SANDBOX_DYING;
 	box->owner = NULL;
@@ -94,11 +108,27 @@ static void give_up(struct sandbox *box, const struct gt_err *why)
 		owner->box = NULL;
 	close_control(box);
 	gt_timer_clear(box->rt->loop, &box->timer);
+	return owner;
+}
+
+void gt_sandbox_drop(struct sandbox *box)
+{
+	dying(box);
 	gt_sandbox_kill(box);
+}
+
+/* The owner hears it now; the process is killed and removed behind its back. */
+static void give_up(struct sandbox *box, const struct gt_err *why)
+{
+	struct gt_container *owner = dying(box);
+
+	gt_sandbox_kill(box);
+	if (box->hot)
+		gt_hot_on_lost(box, why);
 	if (owner)
 		gt_container_on_failed(owner, why);
-	if (staging)
-		gt_pool_staged(box->rt, why);
+	if (!box->staged)
+		gt_pool_staged(box->rt, box->net.kind, why);
 }
 
 static void on_deadline(void *arg)
@@ -115,55 +145,85 @@ static void on_deadline(void *arg)
 
 static void on_staged(struct sandbox *box)
 {
-	gt_timer_clear(box->rt->loop, &box->timer);
-	box->state = SANDBOX_STAGED;
-	gt_pool_staged(box->rt, NULL);
+	struct gt_err err;
+	int r;
+
+	/* It has a network of its own only now, after it visited the host's. A short program may
+	 * even have ended already; then nobody will want to call it. */
+	r = gt_os_ns_open(box->where.pid, "net", &box->netns, &err);
+	if (r < 0 && r != -ENOENT) {
+		gt_cause_set(&err, r);
+		give_up(box, &err);
+		return;
+	}
+	box->staged = true;
+	if (box->state == SANDBOX_STAGING) {
+		gt_timer_clear(box->rt->loop, &box->timer);
+		box->state = SANDBOX_STAGED;
+	}
+	gt_pool_staged(box->rt, box->net.kind, NULL);
+}
+
+static void on_failed(struct sandbox *box, const struct gt_init_answer *a)
+{
+	struct gt_err err;
+
+	if (box->owner && box->owner->plan) {
+		gt_plan_failure(box->owner->plan, a, &err);
+	} else if (box->hot) {
+		gt_plan_failure(box->hot->plan, a, &err);
+	} else {
+		gt_err_set(&err, a->code, "sandbox_failed", "the sandbox could not %s: %s (%u)",
+			   gt_init_step_text(a->step), strerror(a->code), a->index);
+	}
+	give_up(box, &err);
 }
 
 static void on_answer(struct sandbox *box, const struct gt_init_answer *a)
 {
-	struct gt_container *owner = box->owner;
-	struct gt_err err;
-
-	if (a->type == GT_INIT_STAGED && box->state == SANDBOX_STAGING) {
+	if (a->type == GT_INIT_STAGED) {
 		on_staged(box);
+	} else if (a->type == GT_INIT_PREPARED) {
+		if (box->state != SANDBOX_PREPARING)
+			return; /* taken meanwhile */
+		gt_timer_clear(box->rt->loop, &box->timer);
+		box->state = SANDBOX_PREPARED;
 	} else if (a->type == GT_INIT_RUNS && box->state == SANDBOX_STARTING) {
 		gt_timer_clear(box->rt->loop, &box->timer);
 		box->state = SANDBOX_RUNNING;
 		close_control(box);
-		if (owner)
-			gt_container_on_answer(owner, a);
-	} else if (a->type == GT_INIT_FAILED && owner && a->step < GT_INIT_STEP_N) {
-		box->state = SANDBOX_DYING;
-		box->owner = NULL;
-		owner->box = NULL;
-		close_control(box);
-		gt_timer_clear(box->rt->loop, &box->timer);
-		gt_container_on_answer(owner, a);
+		if (box->owner)
+			gt_container_on_answer(box->owner, a);
 	} else {
-		gt_err_set(&err, a->code, "sandbox_failed", "the sandbox could not %s: %s (%u)",
-			   a->step < GT_INIT_STEP_N ? step_texts[a->step] : "start",
-			   strerror(a->code), a->index);
-		give_up(box, &err);
+		on_failed(box, a);
 	}
 }
 
-static void on_control(struct gt_watch *w, unsigned events, void *arg)
+/* False: there is nothing more to read. */
+static bool read_answer(struct sandbox *box)
 {
-	struct sandbox *box = arg;
 	struct gt_init_answer a = { 0 };
 	size_t len;
-	int r;
+	int r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
 
-	(void)w;
-	(void)events;
-	r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
+	/* One that ends without having read all we sent resets the connection: that is told once,
+	 * and before its last words. */
+	if (r == -ECONNRESET)
+		r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
 	if (r == -EAGAIN)
-		return;
+		return false;
 	if (r < 0 || len != sizeof(a))
 		close_control(box); /* its death tells the rest */
 	else
 		on_answer(box, &a);
+	return box->control >= 0;
+}
+
+static void on_control(struct gt_watch *w, unsigned events, void *arg)
+{
+	(void)w;
+	(void)events;
+	read_answer(arg);
 }
 
 static void on_death(struct gt_watch *w, unsigned events, void *arg)
@@ -175,11 +235,11 @@ static void on_death(struct gt_watch *w, unsigned events, void *arg)
 	(void)events;
 	gt_watch_close(box->pid_watch);
 	box->pid_watch = NULL;
-	/* Its last word may wait beside its death. */
-	if (box->control >= 0)
-		on_control(box->control_watch, GT_EV_READ, box);
+	/* Its last words may wait beside its death. */
+	while (box->control >= 0 && read_answer(box))
+		;
 	gt_os_pidfd_reap(box->pidfd, NULL); /* adopted ones are reaped by somebody else */
-	if (box->state == SANDBOX_STAGING || box->state == SANDBOX_STARTING) {
+	if (gt_sandbox_is_idle(box) || box->state == SANDBOX_STARTING) {
 		gt_err_set(&err, ECHILD, "sandbox_failed", "the sandbox's first process died");
 		give_up(box, &err);
 	}
@@ -199,31 +259,48 @@ static struct sandbox *sandbox_new(struct gt_runtime *rt)
 	return box;
 }
 
-static int send_stage(struct sandbox *box, const int *cgroups, size_t n_cgroups, struct gt_err *err)
+/* `fds`: of the control groups, with room for one more. */
+static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err *err)
 {
 	struct gt_init_stage m = {
 		.type = GT_INIT_STAGE,
 		.id_base = box->rt->id_base,
 		.cgroup2 = box->rt->cgroups.unified,
 	};
+	int r = gt_sandbox_net_stage(box->rt, &box->net, &m, err);
 
-	return gt_os_send(box->control, &m, sizeof(m), cgroups, n_cgroups, err);
+	if (r < 0)
+		return r;
+	if (m.net.flags & GT_INIT_NET_EGRESS)
+		fds[n_fds++] = box->rt->netns;
+	return gt_os_send(box->control, &m, sizeof(m), fds, n_fds, err);
 }
 
+/* Version 1 of control groups can not be begun in: process 1 joins them while it is staged. */
 static int clone_init(struct sandbox *box, struct gt_err *err)
 {
+	struct gt_runtime *rt = box->rt;
+	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF, 0 };
+	const struct gt_os_spawn spawn = {
+		.flags = CLONE_NEWPID,
+		.cgroup = -EBADF,
+		.fn = become_init,
+		.arg = &birth,
+	};
 	int pair[2], r;
 
 	r = gt_os_socketpair(pair, err);
 	if (r < 0)
 		return r;
-	r = gt_os_clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC,
-			&box->where.pid, &box->pidfd, err);
-	if (r == 0 && box->where.pid == 0)
-		become_init(box->rt, pair[1]);
+	birth.control = pair[1];
+	r = gt_os_spawn(&spawn, &box->where.pid, &box->pidfd, err);
 	gt_close(pair[1]);
+	if (r < 0) {
+		gt_close(pair[0]);
+		return r;
+	}
 	box->control = pair[0];
-	return r;
+	return birth.code ? gt_err_errno(err, birth.code, "execute process 1") : 0;
 }
 
 static int watch_init(struct sandbox *box, struct gt_err *err)
@@ -232,36 +309,38 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 	int r = gt_os_start_time(box->where.pid, &box->where.start_time, err);
 
 	if (r == 0)
-		r = gt_os_ns_open(box->where.pid, "net", &box->netns, err);
-	if (r == 0)
 		r = gt_loop_watch(loop, box->pidfd, GT_EV_READ, on_death, box, &box->pid_watch,
 				  err);
 	return r;
 }
 
-int gt_sandbox_spawn(struct gt_runtime *rt, struct gt_err *err)
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
+		     struct gt_err *err)
 {
 	struct sandbox *box = sandbox_new(rt);
-	int cgroups[GT_CGROUP_CTL_N], r;
+	int cgroups[GT_CGROUP_CTL_N + 1], r;
 	size_t n_cgroups = 0;
 
+	box->net.kind = network;
 	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
 		 (unsigned long long)gt_mono_ns(&gt_clock_system),
 		 (unsigned long long)++rt->sandbox_n);
-	r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
+	/* The process first: it begins to run while we make its groups. */
+	r = clone_init(box, err);
 	if (r == 0)
-		r = clone_init(box, err);
+		r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
 	if (r == 0)
 		r = watch_init(box, err);
 	if (r == 0)
+		r = send_stage(box, cgroups, n_cgroups, err);
+	if (r == 0)
 		r = gt_loop_watch(rt->loop, box->control, GT_EV_READ, on_control, box,
 				  &box->control_watch, err);
-	if (r == 0)
-		r = send_stage(box, cgroups, n_cgroups, err);
 	while (n_cgroups > 0)
 		gt_close(cgroups[--n_cgroups]);
 	if (r == 0) {
 		gt_timer_set(rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);
+		*ret = box;
 		return 0;
 	}
 	if (box->pidfd >= 0) {
@@ -269,21 +348,40 @@ int gt_sandbox_spawn(struct gt_runtime *rt, struct gt_err *err)
 		waitpid(box->where.pid, NULL, 0);
 	}
 	gt_sandbox_remove(box);
-	return r;
+	return gt_cause_set(err, r);
 }
 
-/* The container's own descriptors go with the message and are closed here but for the status. */
-int gt_sandbox_begin(struct sandbox *box, struct gt_container *c, struct gt_err *err)
+/* One that has failed already does not read any more; its last word or its death tells why. */
+static int unless_failed(int r)
 {
-	struct gt_init_start m = { .type = GT_INIT_START, .spec_len = c->spec_len };
-	int r;
+	return r == -EPIPE || r == -ECONNRESET ? 0 : r;
+}
 
-	box->state = SANDBOX_STARTING;
-	c->fds[GT_INIT_FD_USERNS] = box->rt->userns;
-	r = gt_os_send(box->control, &m, sizeof(m), c->fds, c->n_fds, err);
-	c->fds[GT_INIT_FD_USERNS] = -EBADF; /* the runtime's */
+int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, struct gt_err *err)
+{
+	struct gt_runtime *rt = box->rt;
+	int r = unless_failed(gt_plan_send(rt, p, box->control, answer, err));
+
+	/* While it works: limits are for the program. */
+	if (r == 0)
+		r = gt_cgroup_limit(&rt->cgroups, box->where.sandbox, &p->limits, err);
 	if (r < 0)
-		return r;
+		return gt_cause_set(err, r);
+	gt_timer_set(rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);
+	return 0;
+}
+
+int gt_sandbox_go(struct sandbox *box, const struct gt_container *c, struct gt_err *err)
+{
+	const struct gt_init_status_here status = { .type = GT_INIT_STATUS };
+	const int fds[] = { c->out, c->err };
+	int r = gt_os_send(box->control, &c->go, sizeof(c->go), fds, GT_LEN(fds), err);
+
+	if (r == 0)
+		r = gt_os_send(box->control, &status, sizeof(status), &c->status, 1, err);
+	r = unless_failed(r);
+	if (r < 0)
+		return gt_cause_set(err, r);
 	gt_timer_set(box->rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);
 	return 0;
 }
@@ -296,7 +394,7 @@ struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_containe
 	box->state = SANDBOX_RUNNING;
 	box->where = *where;
 	box->pidfd = pidfd;
-	if (watch_init(box, err) == 0)
+	if (gt_os_ns_open(where->pid, "net", &box->netns, err) == 0 && watch_init(box, err) == 0)
 		return box;
 	box->pidfd = -EBADF; /* stays the caller's */
 	gt_sandbox_forget(box);

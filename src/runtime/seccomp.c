@@ -119,17 +119,17 @@ static int rules_by_argument(scmp_filter_ctx ctx, struct gt_err *err)
 		/* Threads and processes, not namespaces. clone3 hides its flags behind a pointer:
 		 * it stays unknown, and libc goes back to clone. */
 		{ "clone", 1, { SCMP_A0(SCMP_CMP_MASKED_EQ, NEW_NAMESPACES, 0) } },
-		{ "socket", 1, { SCMP_A0(SCMP_CMP_EQ, AF_UNIX) } },
-		{ "socket", 1, { SCMP_A0(SCMP_CMP_EQ, AF_INET) } },
-		{ "socket", 1, { SCMP_A0(SCMP_CMP_EQ, AF_INET6) } },
+		{ "socket", 1, { SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0) } },
+		{ "socket", 1, { SCMP_A0(SCMP_CMP_EQ, AF_INET, 0) } },
+		{ "socket", 1, { SCMP_A0(SCMP_CMP_EQ, AF_INET6, 0) } },
 		{ "socket",
 		  2,
-		  { SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE) } },
+		  { SCMP_A0(SCMP_CMP_EQ, AF_NETLINK, 0), SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE, 0) } },
 		/* One's own only: process 1 must keep the limits it writes the end down with. */
-		{ "prlimit64", 1, { SCMP_A0(SCMP_CMP_EQ, 0) } },
-		{ "socketpair", 1, { SCMP_A0(SCMP_CMP_EQ, AF_UNIX) } },
-		{ "personality", 1, { SCMP_A0(SCMP_CMP_EQ, 0) } },
-		{ "personality", 1, { SCMP_A0(SCMP_CMP_EQ, PERSONALITY_QUERY) } },
+		{ "prlimit64", 1, { SCMP_A0(SCMP_CMP_EQ, 0, 0) } },
+		{ "socketpair", 1, { SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0) } },
+		{ "personality", 1, { SCMP_A0(SCMP_CMP_EQ, 0, 0) } },
+		{ "personality", 1, { SCMP_A0(SCMP_CMP_EQ, PERSONALITY_QUERY, 0) } },
 	};
 
 	for (size_t i = 0; i < GT_LEN(rows); i++) {

@@ -446,9 +446,12 @@ int gt_fields_read(const struct gt_fields *fields, const json_t *js, const struc
 	{
 		const struct gt_field *f = find(fields, name);
 		struct gt_at here = { .up = at, .name = name };
-		int r = f ? readers[f->type](f, value, &here, base, err)
-			  : refuse_unknown(fields, &here, name, err);
+		int r = 0;
 
+		if (f)
+			r = readers[f->type](f, value, &here, base, err);
+		else if (!fields->open)
+			r = refuse_unknown(fields, &here, name, err);
 		if (r < 0)
 			return r;
 	}

@@ -179,6 +179,11 @@ static void write_field(const struct gt_field *f, struct gt_json *j, const void 
 		break;
 	case GT_F_LATER:
 		break;
+	case GT_F_U16:
+		/* Below what it may be it was left out, and has no form. */
+		if (load_whole(f, base) >= (int64_t)f->min)
+			gt_json_i64(j, f->name, load_whole(f, base));
+		break;
 	default:
 		gt_json_i64(j, f->name, load_whole(f, base));
 	}

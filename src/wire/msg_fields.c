@@ -87,6 +87,7 @@ static const struct gt_field end_rows[] = {
 static const struct gt_fields end_fields = { ROWS(end_rows, gt_end) };
 
 static const struct gt_field phases_rows[] = {
+	{ "image_us", GT_F_U64, 0, AT(gt_phases, image_us), .max = UINT64_MAX },
 	{ "sandbox_us", GT_F_U64, 0, AT(gt_phases, sandbox_us), .max = UINT64_MAX },
 	{ "root_us", GT_F_U64, 0, AT(gt_phases, root_us), .max = UINT64_MAX },
 	{ "exec_us", GT_F_U64, 0, AT(gt_phases, exec_us), .max = UINT64_MAX },

@@ -23,7 +23,18 @@ static const char *access_name(unsigned value)
 
 static const char *network_name(unsigned value)
 {
-	static const char *const names[] = { [GT_NETWORK_NONE] = "none" };
+	static const char *const names[] = { [GT_NETWORK_NONE] = "none",
+					     [GT_NETWORK_EGRESS] = "egress",
+					     [GT_NETWORK_HOST] = "host" };
+
+	return names[value];
+}
+
+static const char *pull_name(unsigned value)
+{
+	static const char *const names[] = { [GT_PULL_MISSING] = "missing",
+					     [GT_PULL_ALWAYS] = "always",
+					     [GT_PULL_NEVER] = "never" };
 
 	return names[value];
 }
@@ -99,6 +110,8 @@ static const struct gt_fields serves_fields = { ROWS(serves_rows) };
 
 static const struct gt_field spec_rows[] = {
 	{ "image", GT_F_STR, AT(image), .min = 1, .max = GT_TEXT_MAX - 1 },
+	{ "base", GT_F_STR, AT(base), .min = 1, .max = GT_TEXT_MAX - 1 },
+	{ "pull", GT_F_ENUM, AT(pull), .max = GT_PULL_N, .enum_name = pull_name },
 	{ "command", GT_F_STRS, AT(command), .count_offset = offsetof(struct gt_spec, n_command),
 	  .max = GT_COMMAND_MAX, .elem_max = GT_TEXT_MAX },
 	{ "port", GT_F_U16, AT(port), .min = 1, .max = UINT16_MAX },

@@ -1,6 +1,7 @@
 /* spec_hooks.c - reading, writing and comparing the members that have more than one form. */
 #include "spec_hooks.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,13 +83,32 @@ const struct gt_field_hooks gt_cpu_hooks = { cpu_read, cpu_write, cpu_equal };
 
 /* ---- user ----------------------------------------------------------------------------------- */
 
+/* As useradd and images have them; '.' and '-' not first. Writes a number in its shortest form. */
+static bool user_part(const char *text, size_t len, char out[GT_USER_NAME_MAX + 1])
+{
+	uint64_t id;
+
+	if (len == 0 || len > GT_USER_NAME_MAX || text[0] == '-' || text[0] == '.')
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)text[i]) && !strchr("_.-", text[i]))
+			return false;
+	memcpy(out, text, len);
+	out[len] = '\0';
+	if (strspn(out, "0123456789") != len)
+		return true;
+	if (gt_parse_u64(out, GT_USER_ID_MAX, &id) < 0)
+		return false;
+	snprintf(out, GT_USER_NAME_MAX + 1, "%u", (unsigned)id);
+	return true;
+}
+
 static int user_read(const struct gt_field *f, const json_t *js, const struct gt_at *at, void *base,
 		     struct gt_err *err)
 {
+	char user[GT_USER_NAME_MAX + 1], group[GT_USER_NAME_MAX + 1];
 	struct gt_spec *spec = base;
 	const char *text = NULL;
-	char uid[16] = "";
-	uint64_t u = 0, g = 0;
 	int r = json_is_string(js)
 			? gt_field_text(js, at, GT_TEXT_MAX, &text, err)
 			: gt_field_refuse_type(at, js, "a string such as \"1000:1000\"", err);
@@ -97,28 +117,32 @@ static int user_read(const struct gt_field *f, const json_t *js, const struct gt
 	if (r < 0)
 		return r;
 	size_t len = strcspn(text, ":");
+	bool has_group = text[len] == ':';
+	bool ok = user_part(text, len, user);
 
-	if (len < sizeof(uid))
-		memcpy(uid, text, len);
-	const char *gid = text[len] ? text + len + 1 : uid;
-
-	if (gt_parse_u64(uid, GT_USER_MAX, &u) < 0 || gt_parse_u64(gid, GT_USER_MAX, &g) < 0)
-		return gt_refuse_at(err, at,
-				    "\"%.100s\" is no user; write numbers from 0 to %d: \"1000\" or"
-				    " \"1000:1000\" (user:group)",
-				    text, GT_USER_MAX);
-	spec->uid = (uint32_t)u;
-	spec->gid = (uint32_t)g;
+	if (has_group)
+		ok = ok && user_part(text + len + 1, strlen(text + len + 1), group);
+	if (!ok)
+		return gt_refuse_at(
+			err, at,
+			"\"%.100s\" is no user; write \"1000\", \"1000:1000\", \"name\" or"
+			" \"name:group\", with numbers up to %d and names of the image",
+			text, GT_USER_ID_MAX);
+	if (has_group)
+		spec->user = gt_asprintf("%s:%s", user, group);
+	else if (user[strspn(user, "0123456789")] == '\0')
+		spec->user = gt_asprintf("%s:%s", user, user);
+	else
+		spec->user = gt_strdup(user);
 	return 0;
 }
 
 static void user_write(struct gt_json *j, const struct gt_field *f, const void *base)
 {
 	const struct gt_spec *spec = base;
-	char text[32];
 
-	snprintf(text, sizeof(text), "%u:%u", spec->uid, spec->gid);
-	gt_json_str(j, f->name, text);
+	if (spec->user)
+		gt_json_str(j, f->name, spec->user);
 }
 
 static bool user_equal(const struct gt_field *f, const void *a, const void *b)
@@ -126,7 +150,7 @@ static bool user_equal(const struct gt_field *f, const void *a, const void *b)
 	const struct gt_spec *x = a, *y = b;
 
 	(void)f;
-	return x->uid == y->uid && x->gid == y->gid;
+	return gt_streq(x->user, y->user);
 }
 
 const struct gt_field_hooks gt_user_hooks = { user_read, user_write, user_equal };

@@ -7,10 +7,9 @@
 #define GT_CONCURRENCY_MAX 10000
 #define GT_CPU_MILLI_MIN   10
 #define GT_CPU_MILLI_MAX   1024000
-#define GT_USER_MAX        65535
 
 extern const struct gt_field_hooks gt_cpu_hooks;         /* 0.5 or "500m"; uint32_t of 1/1000 */
-extern const struct gt_field_hooks gt_user_hooks;        /* "1000" or "1000:1000" */
+extern const struct gt_field_hooks gt_user_hooks;        /* "1000", "1000:1000", "web:www" */
 extern const struct gt_field_hooks gt_env_hooks;         /* {"NAME": "value"} */
 extern const struct gt_field_hooks gt_concurrency_hooks; /* 16 or {"target": 8, "max": 16} */
 

@@ -198,7 +198,7 @@ def test_doctor_finds_the_daemon_well(cli):
     done = subprocess.run([str(BIN / "gantry"), "doctor", "--json"], capture_output=True, text=True, env=cli.env,
                           cwd=ROOT, timeout=60 * SLOW, check=False)
     found = {x["check"]: x for x in json.loads(done.stdout)["items"]}
-    for check in ("daemon", "daemon ready", "token", "nodes", "version", "namespaces", "overlay", "seccomp"):
+    for check in ("daemon", "daemon ready", "token", "nodes", "version", "namespaces", "overlay", "seccomp", "egress"):
         assert found[check]["state"] == "ok", found[check]
 
 

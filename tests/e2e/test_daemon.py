@@ -106,6 +106,14 @@ def test_ids_of_the_hosts_own_users_are_no_range_for_containers(tmp_path):
     assert r.returncode == 2 and "subid_base" in r.stderr and "65536" in r.stderr
 
 
+def test_a_network_that_is_none_is_named_by_its_key(tmp_path):
+    conf = tmp_path / "gantryd.conf"
+    conf.write_text("[agent]\negress_block = 10.0.0.1/8\n")
+    r = subprocess.run([BIN / "gantryd", "check", "--config", conf], capture_output=True, text=True, timeout=20,
+                       check=False)
+    assert r.returncode == 2 and 'egress_block: "10.0.0.1/8"' in r.stderr
+
+
 def test_bad_configuration_names_file_line_and_key(tmp_path):
     conf = tmp_path / "gantryd.conf"
     conf.write_text("[agent]\n# fine\npoool = 3\n")

@@ -46,6 +46,28 @@ def test_command_of_no_known_format(gantry, name, tmp_path):
     refused(gantry.call(name), "exec_failed")
 
 
+def test_user_that_the_image_lacks(gantry, name):
+    gantry.put(name, {"image": f"dir:{ECHO_ROOT}", "command": ["/echo"], "port": 8000, "user": "web"})
+    body = refused(gantry.call(name), "exec_failed")
+    assert '"web" is not in /etc/passwd' in body["detail"]
+
+
+def test_next_start_is_prepared(gantry, name):
+    """A function that was started lately has its root and rights in order before it is called again."""
+    gantry.put(name, {"image": f"dir:{ECHO_ROOT}", "command": ["/echo"], "port": 8000, "scale": {"idle": "200ms"}})
+    roots = []
+
+    def called_again():
+        assert gantry.call(name).status == 200
+        [replica] = gantry.wait_replicas(name, 1)
+        roots.append(replica["timings"]["root_ms"])
+        gantry.wait_replicas(name, 0)
+        return roots[-1] < 0.01
+
+    until(called_again, f"a start whose root was there before it: {roots} ms", 20)
+    assert roots[0] > 0.01
+
+
 def test_missing_volume(gantry, name):
     gantry.echo(name, volumes=[{"host": "/nonexistent/volume", "path": "/v"}])
     body = refused(gantry.call(name), "volume_missing")

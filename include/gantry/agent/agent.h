@@ -4,6 +4,7 @@
 #define GANTRY_AGENT_AGENT_H
 
 #include <gantry/base/err.h>
+#include <gantry/net/net.h>
 
 struct gt_agent_config {
 	const char *state_dir; /* DIR; everything of the agent is in DIR/agent, which it makes */
@@ -13,10 +14,19 @@ struct gt_agent_config {
 	int agent_fd;       /* listening stream socket (logs), stays the caller's; < 0 = none */
 	int dial_fd;        /* listening SOCK_SEQPACKET socket (model/dial.h); < 0 = none */
 	int ready_fd;       /* gets "READY\n" once the node is in order; < 0 = none */
-	unsigned pool;      /* sandboxes staged ahead */
+	unsigned pool;      /* sandboxes staged ahead, always */
+	unsigned pool_max;  /* how many recent starts may raise that to */
+	unsigned prepared;  /* functions that may have a sandbox prepared for their next start */
 	uint32_t subid_base; /* 0 = 100000; 65536 host ids from it on belong to replicas */
-	bool allow_host_image;
-	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes */
+	bool allow_host_image, allow_host_network;
+	struct gt_net_config egress;   /* without a name */
+	const char *allow_host_paths;  /* ':'-separated prefixes for dir: images and volumes */
+	uint32_t image_uid, image_gid; /* of the process that gets images; not root */
+	const char *registry_config;   /* docker config.json, or NULL = /etc/gantry/registry.json */
+	const char *registry_ca;       /* more CA certificates, or NULL */
+	const char *registry_insecure; /* ','-separated hosts that are spoken to by plain HTTP */
+	uint64_t image_keep_ms;        /* images that nobody uses for so long go; 0 = never */
+	unsigned image_disk_percent;   /* and when the disk is fuller than this; 0 = never */
 };
 
 /* Runs until SIGTERM (replicas go on and are adopted by the next start) or SIGINT (replicas are

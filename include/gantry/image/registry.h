@@ -9,9 +9,10 @@
 
 #include <stdatomic.h>
 
+#include <gantry/base/clock.h>
 #include <gantry/base/err.h>
 #include <gantry/image/layer.h>
-#include <gantry/model/ref.h>
+#include <gantry/model/image.h>
 
 struct gt_registry;
 
@@ -25,13 +26,18 @@ struct gt_registry_config {
 	unsigned per_host;   /* requests at once to one host; 0 = 6 */
 	unsigned stall_s;    /* give up a transfer that moves nothing for so long; 0 = 30 */
 	unsigned tries;      /* of one request, with growing pauses; 0 = 5 */
+	unsigned pause_ms;   /* before the second try; doubled for each one more, at most 64 times
+				this, also when a registry asks for more; 0 = 500 */
+	/* Where docker-credential-NAME programs are looked for, as in PATH. NULL = the usual
+	 * directories of the system. They get this PATH, HOME and nothing else. Copied. */
+	const char *helper_path;
+	unsigned helper_ms;           /* how long one may take; 0 = 10000 */
+	const struct gt_clock *clock; /* for the age of tokens; NULL = the system's */
 };
 
 GT_MUST_USE int gt_registry_new(const struct gt_registry_config *config, struct gt_registry **ret,
 				struct gt_err *err);
 void gt_registry_free(struct gt_registry *r); /* no call may be running; NULL is fine */
-
-#define GT_IMAGE_LAYERS_MAX 128
 
 struct gt_blob {
 	char digest[GT_REF_DIGEST_SIZE];
@@ -39,20 +45,10 @@ struct gt_blob {
 	enum gt_layer_form form; /* of layers */
 };
 
-/* The parts of an image's config that mean something to us. Strings are bounded as a function's
- * specification is (model/limits.h). */
-struct gt_image_config {
-	char **entrypoint, **cmd, **env;    /* NULL-terminated; env is "NAME=value" */
-	char *user, *workdir, *stop_signal; /* NULL = not said */
-	uint16_t port;                      /* the only exposed TCP port, else 0 */
-	char (*diff_ids)[GT_REF_DIGEST_SIZE];
-	size_t n_diff_ids;
-};
-
 struct gt_manifest {
 	char digest[GT_REF_DIGEST_SIZE]; /* of the image manifest of this platform, not of an index
 					  */
-	char index[GT_REF_DIGEST_SIZE];  /* of the index it was chosen from, or "" */
+	char index[GT_REF_DIGEST_SIZE];  /* of the (outermost) index it was chosen from, or "" */
 	struct gt_blob config;
 	struct gt_blob *layers; /* lowest first, as many as config's diff ids */
 	size_t n_layers;
@@ -71,7 +67,6 @@ void gt_manifest_free(struct gt_manifest *m); /* NULL is fine */
 GT_MUST_USE int gt_registry_config(struct gt_registry *r, const struct gt_ref *ref,
 				   const struct gt_manifest *m, const atomic_bool *cancel,
 				   struct gt_image_config **ret, struct gt_err *err);
-void gt_image_config_free(struct gt_image_config *c); /* NULL is fine */
 
 /* Streams a blob in order; the sink gets each byte once, however often the transfer had to be taken
  * up again (by Range). A negative answer of the sink ends the transfer with it; its err is kept.

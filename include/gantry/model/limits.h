@@ -11,7 +11,9 @@
 #define GT_ENV_VALUE_MAX  32768
 #define GT_VOLUMES_MAX    32
 #define GT_TMPFS_MAX      16
-#define GT_MODELS_MAX     16 /* serves.openai */
+#define GT_USER_NAME_MAX  63
+#define GT_USER_ID_MAX    65535 /* users and groups inside a container */
+#define GT_MODELS_MAX     16    /* serves.openai */
 #define GT_MODEL_NAME_MAX 128
 #define GT_SPEC_BYTES_MAX (256 * 1024) /* body of PUT /v1/functions/{f} */
 #define GT_JSON_DEPTH_MAX 32
@@ -22,6 +24,8 @@
 #define GT_LOG_LINE_MAX   16384 /* longer lines are cut into pieces */
 #define GT_LOG_TAIL_MAX   10000
 #define GT_FAIL_LOG_LINES 10 /* last log lines carried in a start error */
+
+#define GT_BUNDLE_PIECE_MAX (8 << 20) /* body of PUT /v1/bundles/{digest} */
 
 #define GT_DEFAULT_CPU_MILLI        0 /* 0 = no cpu limit */
 #define GT_DEFAULT_MEMORY_BYTES     (512ULL << 20)

@@ -35,7 +35,8 @@ static inline bool gt_replica_state_ended(enum gt_replica_state s)
 
 /* Where the time of a start went, measured by the agent. 0 = not reached. All in microseconds. */
 struct gt_phases {
-	uint64_t sandbox_us; /* order received -> a sandbox is at hand */
+	uint64_t image_us;   /* order received -> the image is on the node */
+	uint64_t sandbox_us; /* -> a sandbox is at hand */
 	uint64_t root_us;    /* -> root file system and mounts are in place */
 	uint64_t exec_us;    /* -> the program runs */
 	uint64_t ready_us;   /* -> it answers */

@@ -10,11 +10,25 @@ enum gt_image_kind {
 	GT_IMAGE_DIR,  /* "dir:/abs/path": a root file system on the node, writes go to a private
 			  layer */
 	GT_IMAGE_HOST, /* "host:": the host's own root, read-only under a private layer */
+	GT_IMAGE_REGISTRY, /* "registry.example/app:1@sha256:...": layers from a registry */
+	GT_IMAGE_BUNDLE, /* "bundle:sha256:...": an uploaded archive, over `base` if there is one */
 	GT_IMAGE_N
 };
 
+enum gt_pull {                  /* when the registry is asked for an image at a start */
+	       GT_PULL_MISSING, /* when the node does not have it */
+	       GT_PULL_ALWAYS,  /* each time: it must still be there, and we still be let in */
+	       GT_PULL_NEVER,
+	       GT_PULL_N
+};
+
 enum gt_access { GT_ACCESS_TOKEN, GT_ACCESS_PUBLIC, GT_ACCESS_N };
-enum gt_network { GT_NETWORK_NONE, GT_NETWORK_N }; /* none: loopback only */
+enum gt_network {
+	GT_NETWORK_NONE,   /* loopback only */
+	GT_NETWORK_EGRESS, /* and a way out, through NAT */
+	GT_NETWORK_HOST,   /* the node's own network */
+	GT_NETWORK_N
+};
 
 struct gt_env {
 	char *name, *value;
@@ -32,14 +46,20 @@ struct gt_tmpfs {
 };
 
 struct gt_spec {
-	char *image; /* as written: "dir:/srv/app", "host:" */
+	char *image; /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
 	enum gt_image_kind image_kind;
-	char *image_path; /* of dir:, normalised; NULL for host: */
-	char **command;   /* NULL-terminated */
+	char *image_path; /* of dir:, normalised; else NULL */
+	char *base;       /* of a bundle: canonical reference of the image below it, or NULL */
+	enum gt_pull pull;
+	char **command; /* NULL-terminated; none: the image's own */
 	size_t n_command;
-	uint16_t port;     /* TCP port the process listens on, inside its own network namespace */
-	char *workdir;     /* default "/" */
-	uint32_t uid, gid; /* inside the container; "user": "1000" or "1000:1000"; default 0 */
+	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
+			  image's, found out when it is deployed */
+	char *workdir; /* "/" gives way to what the image says */
+	/* "7:8", "name", "name:8", "name:group", names as the image's files have them; NULL: the
+	 * image's own, or "0:0". A number without a group, which only an image's configuration can
+	 * hold, has the group of its entry, or 0. */
+	char *user;
 	struct gt_env *env;
 	size_t n_env;
 	struct gt_volume *volumes;
@@ -85,6 +105,9 @@ void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
  * distinct mount paths, duplicate env names. Fills image_kind and image_path. -EINVAL with
  * err->path naming the member (slug "invalid_spec"). */
 GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
+/* The reference that a registry is asked for: of the image itself or of a bundle's base; NULL = the
+ * node has all of it. */
+const char *gt_spec_ref(const struct gt_spec *spec);
 bool gt_name_ok(const char *name); /* GT_NAME_MAX and its alphabet */
 
 GT_CLEANUP_TYPE(spec, struct gt_spec *, gt_spec_free)

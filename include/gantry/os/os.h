@@ -11,7 +11,7 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
 
-#define GT_OS_FDS_MAX 64 /* descriptors in one packet */
+#define GT_OS_FDS_MAX 253 /* descriptors in one packet: the kernel takes no more */
 
 /* ---- files ---- */
 /* dirfd may be AT_FDCWD. The text is written by one write(2) into an existing file. */
@@ -37,6 +37,17 @@ int gt_os_start_time(pid_t pid, uint64_t *ret, struct gt_err *err);
 /* Like fork(2) with CLONE_* flags: *ret_pid is 0 in the child, which must keep to raw system calls
  * until it executes a program. */
 int gt_os_clone(uint64_t flags, pid_t *ret_pid, int *ret_pidfd, struct gt_err *err);
+struct gt_os_spawn {
+	uint64_t flags; /* CLONE_NEW* */
+	int cgroup;     /* directory of a group of version 2 to begin in; < 0 = the caller's */
+	void (*fn)(void *arg); /* executes a program; a return is an exit with 127 */
+	void *arg;
+};
+/* A child that runs fn in the caller's memory, on a small stack of its own, while the calling
+ * thread sleeps until it has executed or ended: fn keeps to syscall(2). All signals are blocked in
+ * it, handlers are reset, what is ignored stays ignored. */
+int gt_os_spawn(const struct gt_os_spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
+		struct gt_err *err);
 
 /* ---- namespaces ---- */
 /* A user namespace that maps 0..count-1 to base..base+count-1 for users and groups alike. */

@@ -1,9 +1,12 @@
 /* runtime/runtime.h - containers: from a spec to a running program and back to nothing.
  *
  * Everything that is slow or the same for all (namespaces, control groups, /dev, /proc, /sys) is
- * staged ahead of demand by a pool of waiting process 1s; a start then takes one message. Loop
- * thread only; nothing here blocks for longer than a few system calls. A container goes on when
- * this process ends: it can be adopted from struct gt_container_where. */
+ * staged ahead of demand by a pool of waiting process 1s. For functions that were started lately
+ * one sandbox each is prepared further, up to the last step before the program: such a start takes
+ * one message. No sandbox is used twice, and none by a function that it was not prepared for.
+ *
+ * Loop thread only; nothing here blocks for longer than a few system calls. A container goes on
+ * when this process ends: it can be adopted from struct gt_container_where. */
 #ifndef GANTRY_RUNTIME_RUNTIME_H
 #define GANTRY_RUNTIME_RUNTIME_H
 
@@ -12,19 +15,30 @@
 #include <gantry/base/err.h>
 #include <gantry/loop/loop.h>
 #include <gantry/model/spec.h>
+#include <gantry/net/net.h>
 #include <gantry/runtime/usage.h>
 
 struct gt_runtime;
 struct gt_container;
+struct gt_foreign;
 
-#define GT_RUNTIME_ID_BASE  100000
-#define GT_RUNTIME_ID_COUNT 65536
+#define GT_RUNTIME_ID_BASE    100000
+#define GT_RUNTIME_ID_COUNT   65536
+#define GT_RUNTIME_LAYERS_MAX 128
 
 struct gt_runtime_config {
-	const char *dir;  /* exists, only root enters it; also names the control groups */
-	uint32_t id_base; /* host id of the containers' root, 65536 follow it; 0 = 100000 */
-	unsigned pool;    /* sandboxes staged ahead */
+	const char *dir;       /* exists, only root enters it; also names the control groups and
+				  the packet filter */
+	uint32_t id_base;      /* host id of the containers' root, 65536 follow it; 0 = 100000 */
+	unsigned pool;         /* sandboxes staged ahead, always */
+	unsigned pool_max;     /* how many recent starts may raise that to; below pool = pool */
+	unsigned prepared_max; /* functions that may have a sandbox prepared; 0 = none */
+	uint64_t prepared_idle_ms; /* it ends when the function was not started for so long; 0 =
+				      5 min */
+	bool layers_by_path;       /* as on kernels before 6.13; for tests */
 	bool allow_host_image;
+	bool allow_host_network;
+	const struct gt_net_config *egress; /* its name is the runtime's; NULL = defaults */
 	const char *allow_host_paths; /* ':'-separated prefixes for dir: images and volumes; NULL =
 					 all */
 };
@@ -33,9 +47,21 @@ struct gt_runtime_config {
  * swept. */
 GT_MUST_USE int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 			       struct gt_runtime **ret, struct gt_err *err);
+/* No container goes on after this process: gt_runtime_free shall leave nothing on the machine. */
+void gt_runtime_retire(struct gt_runtime *rt);
 /* Staged sandboxes end; containers go on. Every container must have been released. NULL is fine. */
 void gt_runtime_free(struct gt_runtime *rt);
 uint32_t gt_runtime_id_base(const struct gt_runtime *rt);
+/* The containers' user namespace, for mapping the ids of a mount once; the runtime's. */
+int gt_runtime_userns(const struct gt_runtime *rt);
+/* Can detached mounts be layers of many containers at once (kernel 6.13)? Else each container
+ * needs attachable ones of its own: layers_owned. */
+bool gt_runtime_layers_by_fd(const struct gt_runtime *rt);
+
+struct gt_runtime_waiting {
+	unsigned staged, prepared; /* sandboxes that are ready for anyone, and for a function */
+};
+struct gt_runtime_waiting gt_runtime_waiting(const struct gt_runtime *rt);
 /* Kills and removes what a dead process left of this dir and nobody adopted. In the background. */
 void gt_runtime_sweep(struct gt_runtime *rt);
 /* True while removed containers and swept leftovers still have control groups. */
@@ -71,20 +97,43 @@ struct gt_container_events {
 	void *arg;
 };
 
+enum gt_start_kind {
+	GT_START_COLD,     /* its sandbox was made for it */
+	GT_START_POOLED,   /* a staged one was there */
+	GT_START_PREPARED, /* one for this very revision was there */
+	GT_START_KIND_N
+};
+
 struct gt_container_args {
 	const char *function, *replica;
 	uint32_t revision;
 	const struct gt_spec *spec;
-	/* FIFOs open for both directions, and a file that process 1 writes the end into. Copied. */
+	/* The image's layers, topmost first: detached read-only mounts whose ids are mapped (see
+	 * gt_runtime_userns). Copied; may serve other containers at the same time, unless
+	 * layers_owned says that they are copies for this container only. n_layers 0: the spec's
+	 * own dir: or host: image. */
+	const int *layers;
+	size_t n_layers; /* up to GT_RUNTIME_LAYERS_MAX */
+	bool layers_owned;
+	/* FIFOs open for both directions, and a file that process 1 writes the end into. Copied.
+	 * The FIFOs belong to the containers' root; the program's user is given them. */
 	int stdout_fd, stderr_fd, status_fd;
+	const struct gt_foreign *foreign; /* NULL: as functions are run */
 };
 
 /* Exactly one of on_started and on_failed follows, never before this returned; after on_started
  * exactly one on_exit. Everything of args is copied. A refusal at once has the slug of a cause too:
- * image_missing, image_not_allowed, volume_missing, sandbox_failed. */
+ * image_missing, image_not_allowed, network_not_allowed, volume_missing, sandbox_failed. */
 GT_MUST_USE int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *args,
 				   const struct gt_container_events *events,
 				   struct gt_container **ret, struct gt_err *err);
+/* How its sandbox was come by; once it is started, by this process. */
+enum gt_start_kind gt_container_start_kind(const struct gt_container *c);
+/* Has a sandbox prepared for the next start with these args, as a start does for the one after it.
+ * replica and the descriptors are not used, and with layers_owned nothing is done. Refused as a
+ * start is; nothing is told later. */
+GT_MUST_USE int gt_runtime_prepare(struct gt_runtime *rt, const struct gt_container_args *args,
+				   struct gt_err *err);
 /* A container that another process started: only on_exit follows. -ESRCH: it ended meanwhile, and
  * *ret_exit tells how. status_fd is copied. */
 GT_MUST_USE int gt_container_adopt(struct gt_runtime *rt, const struct gt_container_where *where,

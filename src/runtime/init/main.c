@@ -1,14 +1,13 @@
-/* main.c - process 1 of a container: waits staged, becomes the container on one message.
+/* main.c - process 1 of a container: waits staged, becomes a function's sandbox on one message and
+ * a replica on the next.
  *
  * The order is the point: each step gives up what the step before needed. While staged there is
- * nothing of a user in this process. From START on: root, mounts, host name with the host's
+ * nothing of a user in this process. From PREPARE on: root, mounts, host name with the host's
  * rights; then the user namespace, and from there on no right over any namespace of the container.
  * The program is a child, so that it can neither trace nor outlive this process. */
 #include <errno.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,108 +21,75 @@ uint64_t init_now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-static void answer(const struct gt_init_answer *a)
-{
-	while (send(GT_INIT_SOCKET, a, sizeof(*a), MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
-}
-
-void init_fail(enum gt_init_step step, int code, unsigned index)
-{
-	struct gt_init_answer a = {
-		.type = GT_INIT_FAILED, .step = step, .code = code, .index = index
-	};
-
-	answer(&a);
-	_exit(1);
-}
-
-/* One packet of exactly `size` bytes. The end of the socket means that the agent is gone or does
- * not need this sandbox: a staged init then ends quietly. Returns the number of descriptors. */
-static size_t receive(void *data, size_t size, int *fds)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(GT_INIT_FDS_MAX * sizeof(int))];
-	} control;
-	struct iovec iov = { data, size };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *c;
-	size_t n_fds = 0;
-	ssize_t n;
-
-	do {
-		n = recvmsg(GT_INIT_SOCKET, &msg, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		_exit(0);
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-		n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		memcpy(fds, CMSG_DATA(c), n_fds * sizeof(int));
-	}
-	if ((size_t)n != size || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
-		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
-	return n_fds;
-}
-
-static void receive_start(struct gt_init_start *start, struct init_fds *ret)
-{
-	int fds[GT_INIT_FDS_MAX];
-	size_t n = receive(start, sizeof(*start), fds);
-
-	if (start->type != GT_INIT_START || n < GT_INIT_FD_N)
-		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
-	memcpy(ret->fixed, fds, sizeof(ret->fixed));
-	ret->n_volumes = n - GT_INIT_FD_N;
-	memcpy(ret->volumes, fds + GT_INIT_FD_N, ret->n_volumes * sizeof(int));
-}
-
-/* Process 1 waits for signals; none may interrupt the set-up either. */
+/* Process 1 waits for signals; none may interrupt the set-up either. What the agent ignores, a
+ * program would go on ignoring. */
 static void quiet(void)
 {
 	sigset_t all;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (int signo = 1; signo < NSIG; signo++)
+		signal(signo, SIG_DFL);
 	prctl(PR_SET_DUMPABLE, 0);
 	prctl(PR_SET_NAME, "gantry-init");
 }
 
+static void stage(struct gt_init_stage *ret)
+{
+	struct gt_init_answer a = { .type = GT_INIT_STAGED };
+	int fds[GT_INIT_FDS_MAX];
+	size_t n = init_receive(GT_INIT_STAGE, ret, sizeof(*ret), fds);
+
+	init_stage(ret, fds, n);
+	init_answer(&a);
+}
+
+static void receive_prepare(struct init_prepare *ret)
+{
+	struct gt_init_prepare *m = &ret->head;
+
+	ret->n_fds = init_receive(GT_INIT_PREPARE, m, sizeof(*m), ret->fds);
+	ret->came_us = init_now_us();
+	if (m->n_layers == 0 || m->n_layers > GT_INIT_LAYERS_MAX ||
+	    ret->n_fds < GT_INIT_FD_LAYERS + m->n_layers)
+		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+}
+
+static int receive_status(void)
+{
+	struct gt_init_status_here m;
+	int fds[GT_INIT_FDS_MAX];
+
+	if (init_receive(GT_INIT_STATUS, &m, sizeof(m), fds) != 1)
+		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+	return fds[0];
+}
+
 int main(void)
 {
-	struct gt_init_stage stage;
-	struct gt_init_start start;
-	struct gt_init_answer a = { .type = GT_INIT_STAGED };
+	struct gt_init_answer a = { .type = GT_INIT_RUNS };
+	static struct gt_init_stage staged;
+	static struct init_prepare p;
 	struct init_spec spec;
-	struct init_fds fds;
-	int cgroups[GT_INIT_FDS_MAX];
-	uint64_t began_us;
-	size_t n_cgroups;
+	uint64_t rooted_us, go_us;
 	pid_t program;
+	int status;
 
 	quiet();
-	n_cgroups = receive(&stage, sizeof(stage), cgroups);
-	if (stage.type != GT_INIT_STAGE)
-		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
-	init_stage(&stage, cgroups, n_cgroups);
-	answer(&a);
-
-	receive_start(&start, &fds);
-	began_us = init_now_us();
-	init_spec_read(fds.fixed[GT_INIT_FD_SPEC], start.spec_len, &spec);
-	init_root(&spec, &fds, stage.id_base);
-	a.root_us = init_now_us() - began_us;
-	init_drop(&spec, fds.fixed[GT_INIT_FD_USERNS]);
-	program = init_exec(&spec, &fds);
-	a.type = GT_INIT_RUNS;
-	a.exec_us = init_now_us() - began_us - a.root_us;
-	answer(&a);
+	stage(&staged);
+	receive_prepare(&p);
+	init_spec_read(p.fds[GT_INIT_FD_SPEC], p.head.spec_len, &spec);
+	close(p.fds[GT_INIT_FD_SPEC]);
+	init_root(&spec, &p, &staged);
+	rooted_us = init_now_us();
+	init_drop(&spec, p.fds[GT_INIT_FD_USERNS]);
+	program = init_exec(&spec, p.head.answer != 0, &go_us);
+	if (!p.head.answer)
+		a.root_us = rooted_us - p.came_us;
+	a.exec_us = init_now_us() - (p.head.answer ? go_us : rooted_us);
+	status = receive_status();
+	init_answer(&a);
 	close(GT_INIT_SOCKET);
-	init_reap(program, fds.fixed[GT_INIT_FD_STATUS]);
+	init_reap(program, status);
 }

@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -13,11 +14,7 @@
 
 #include "init.h"
 
-#define CAP(name) (1ull << CAP_##name)
-/* What root may be inside: owner of its files, switching users, nothing about the machine. */
-#define KEPT                                                                                    \
-	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | CAP(FSETID) | CAP(KILL) | CAP(SETGID) | \
-	 CAP(SETUID) | CAP(SETPCAP) | CAP(NET_BIND_SERVICE))
+#define KEPT GT_INIT_CAPS
 
 static void capabilities(void)
 {
@@ -61,4 +58,15 @@ void init_drop(const struct init_spec *spec, int userns)
 		init_fail(GT_INIT_STEP_PRIVILEGE, errno, 2);
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
 		init_fail(GT_INIT_STEP_SECCOMP, errno, 0);
+}
+
+/* Ambient capabilities would survive the execution of a program without rights; none is ever
+ * raised. For others than root, user 0 is a number like any other. */
+int init_lock_rights(bool root)
+{
+	unsigned long bits = SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+
+	if (!root)
+		bits |= SECBIT_NOROOT | SECBIT_NOROOT_LOCKED;
+	return prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0 ? errno : 0;
 }

@@ -35,26 +35,36 @@ static void bury(pid_t program, int status_fd)
 	}
 }
 
+/* What images name as their stop signal, and what servers take for "reopen" or "reload". */
+static bool is_passed_on(int signo)
+{
+	switch (signo) {
+	case SIGTERM:
+	case SIGINT:
+	case SIGHUP:
+	case SIGQUIT:
+	case SIGUSR1:
+	case SIGUSR2:
+	case SIGWINCH:
+		return true;
+	default:
+		return signo >= SIGRTMIN && signo <= SIGRTMAX;
+	}
+}
+
+/* Only what comes from outside, where no process of the container can be: those inside can signal
+ * the program themselves, and have nothing to say to process 1. */
 void init_reap(pid_t program, int status_fd)
 {
+	siginfo_t info;
 	sigset_t all;
 	int signo;
 
 	sigfillset(&all); /* blocked since the start */
 	for (;;) {
 		bury(program, status_fd);
-		if (sigwait(&all, &signo) != 0)
-			continue;
-		switch (signo) {
-		case SIGTERM:
-		case SIGINT:
-		case SIGHUP:
-		case SIGUSR1:
-		case SIGUSR2:
+		signo = sigwaitinfo(&all, &info);
+		if (signo > 0 && info.si_pid == 0 && is_passed_on(signo))
 			kill(-program, signo);
-			break;
-		default:
-			break;
-		}
 	}
 }

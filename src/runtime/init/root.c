@@ -14,7 +14,7 @@
 
 #define PATH_SIZE 4096
 
-static int open_below(int root, const char *path, uint64_t flags, uint64_t resolve)
+int init_open_below(int root, const char *path, uint64_t flags, uint64_t resolve)
 {
 	struct open_how how = {
 		.flags = flags | O_PATH | O_CLOEXEC,
@@ -38,7 +38,7 @@ static void make_entry(int root, char *path, bool dir, uint32_t id_base, unsigne
 
 	if (slash)
 		*slash = '\0';
-	parent = open_below(root, slash && *path ? path : ".", O_DIRECTORY, 0);
+	parent = init_open_below(root, slash && *path ? path : ".", O_DIRECTORY, 0);
 	if (parent < 0)
 		init_fail(GT_INIT_STEP_TARGET, errno, index);
 	if (dir) {
@@ -66,7 +66,7 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 	int fd;
 
 	path += strspn(path, "/");
-	fd = open_below(root, path, dir ? O_DIRECTORY : 0, 0);
+	fd = init_open_below(root, path, dir ? O_DIRECTORY : 0, 0);
 	if (fd >= 0)
 		return fd;
 	if (errno != ENOENT || strlen(path) >= sizeof(part))
@@ -76,7 +76,7 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 
 		memcpy(part, path, len);
 		part[len] = '\0';
-		fd = open_below(root, part, 0, 0);
+		fd = init_open_below(root, part, 0, 0);
 		if (fd < 0 && errno == ENOENT)
 			make_entry(root, part, dir || !last, id_base, index);
 		else if (fd < 0)
@@ -86,13 +86,58 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 		if (last)
 			break;
 	}
-	fd = open_below(root, path, dir ? O_DIRECTORY : 0, 0);
+	fd = init_open_below(root, path, dir ? O_DIRECTORY : 0, 0);
 	if (fd < 0)
 		init_fail(GT_INIT_STEP_TARGET, errno, index);
 	return fd;
 }
 
-static void overlay(int image, uint64_t disk_bytes)
+/* Kernels before 6.13 take layers by path only, and only of what is attached. */
+static int overlay_of_paths(const struct init_prepare *p)
+{
+	char options[GT_INIT_LAYERS_MAX * 12 + 64] = "upperdir=up,workdir=work,lowerdir=", path[16];
+	size_t len = strlen(options);
+
+	for (unsigned i = 0; i < p->head.n_layers; i++) {
+		int n = snprintf(path, sizeof(path), "lower/%u", i);
+
+		if (mkdir(path, 0755) < 0 || move_mount(p->fds[GT_INIT_FD_LAYERS + i], "", AT_FDCWD,
+							path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			init_fail(GT_INIT_STEP_OVERLAY, errno, 1);
+		if (i > 0)
+			options[len++] = ':';
+		memcpy(options + len, path, (size_t)n + 1);
+		len += (size_t)n;
+	}
+	if (mount("overlay", "root", "overlay", MS_NOSUID | MS_NODEV, options) < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 3);
+	return open("root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The layers stay detached: one mount of an image's layer serves every container. */
+static int overlay_of_fds(const struct init_prepare *p)
+{
+	int fs = fsopen("overlay", FSOPEN_CLOEXEC), mnt;
+
+	if (fs < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 5);
+	for (unsigned i = 0; i < p->head.n_layers; i++) {
+		if (fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL,
+			     p->fds[GT_INIT_FD_LAYERS + i]) < 0)
+			init_fail(GT_INIT_STEP_OVERLAY, errno, 6);
+	}
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", "up", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "workdir", "work", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 7);
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (mnt < 0 || move_mount(mnt, "", AT_FDCWD, "root", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 8);
+	close(fs);
+	return mnt;
+}
+
+static void upper(const struct init_prepare *p, uint64_t disk_bytes)
 {
 	char size[64];
 	struct stat st;
@@ -102,26 +147,30 @@ static void overlay(int image, uint64_t disk_bytes)
 		 (unsigned long long)(1024 + disk_bytes / 4096));
 	if (mount(NULL, ".", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, size) < 0)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 0);
-	/* Attached to a path first, because older kernels refuse a detached layer. */
-	if (move_mount(image, "", AT_FDCWD, "lower", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		init_fail(GT_INIT_STEP_OVERLAY, errno, 1);
-	if (fstat(image, &st) < 0 || chmod("up", st.st_mode & 07777) < 0)
+	if (fstat(p->fds[GT_INIT_FD_LAYERS], &st) < 0 || chmod("up", st.st_mode & 07777) < 0)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 2);
-	if (mount("overlay", "root", "overlay", MS_NOSUID | MS_NODEV,
-		  "lowerdir=lower,upperdir=up,workdir=work") < 0)
-		init_fail(GT_INIT_STEP_OVERLAY, errno, 3);
+}
+
+/* Returns a descriptor of the root. */
+static int overlay(const struct init_prepare *p)
+{
+	int root = p->head.by_fd ? overlay_of_fds(p) : overlay_of_paths(p);
+
+	if (root < 0)
+		init_fail(GT_INIT_STEP_OVERLAY, errno, 4);
+	return root;
 }
 
 /* The staged mount goes onto a real directory of the image, never through a link in its place. */
 static void attach_staged(int root, const char *name, uint32_t id_base)
 {
 	char path[16];
-	int fd = open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	int fd = init_open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 
 	if (fd < 0 && errno == ENOENT) {
 		snprintf(path, sizeof(path), "%s", name);
 		make_entry(root, path, true, id_base, 0);
-		fd = open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+		fd = init_open_below(root, name, O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 	}
 	if (fd < 0)
 		init_fail(GT_INIT_STEP_TARGET, errno, 0);
@@ -130,14 +179,35 @@ static void attach_staged(int root, const char *name, uint32_t id_base)
 	close(fd);
 }
 
+/* A link of the image may lead to the root itself, or into /proc, /sys and /dev, which no
+ * specification may name: nothing is laid over those. */
+static void refuse_ours(int root, int to, unsigned index)
+{
+	static const char *const ours[] = { "proc", "sys", "dev" };
+	struct stat st, own;
+
+	if (fstat(to, &st) < 0 || fstat(root, &own) < 0)
+		init_fail(GT_INIT_STEP_TARGET, errno, index);
+	if (st.st_dev == own.st_dev && st.st_ino == own.st_ino)
+		init_fail(GT_INIT_STEP_TARGET, ELOOP, index);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+		if (fstatat(root, ours[i], &own, AT_SYMLINK_NOFOLLOW) < 0)
+			init_fail(GT_INIT_STEP_TARGET, errno, index);
+		if (st.st_dev == own.st_dev)
+			init_fail(GT_INIT_STEP_TARGET, ELOOP, index);
+	}
+}
+
 static int make_tmpfs(uint64_t size_bytes, uint32_t id_base, unsigned index)
 {
-	char size[32], id[16];
+	char size[32], id[16], inodes[32];
 	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mnt;
 
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)size_bytes);
 	snprintf(id, sizeof(id), "%u", id_base);
+	snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)(1024 + size_bytes / 4096));
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "uid", id, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "gid", id, 0) < 0 ||
@@ -151,10 +221,10 @@ static int make_tmpfs(uint64_t size_bytes, uint32_t id_base, unsigned index)
 }
 
 /* index: 1 is the first of the list; 0 stands for /dev, /proc and /sys. */
-static void attach_mounts(int root, const struct init_spec *spec, const struct init_fds *fds,
+static void attach_mounts(int root, const struct init_spec *spec, const struct init_prepare *p,
 			  uint32_t id_base)
 {
-	size_t volume = 0;
+	size_t volume = GT_INIT_FD_LAYERS + p->head.n_layers;
 
 	for (unsigned i = 0; i < spec->head->n_mounts; i++) {
 		bool dir = true;
@@ -162,9 +232,9 @@ static void attach_mounts(int root, const struct init_spec *spec, const struct i
 		int mnt, to;
 
 		if (spec->mounts[i].volume) {
-			if (volume >= fds->n_volumes)
+			if (volume >= p->n_fds)
 				init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
-			mnt = fds->volumes[volume++];
+			mnt = p->fds[volume++];
 			if (fstat(mnt, &st) < 0)
 				init_fail(GT_INIT_STEP_MOUNT, errno, i + 1);
 			dir = S_ISDIR(st.st_mode);
@@ -172,6 +242,7 @@ static void attach_mounts(int root, const struct init_spec *spec, const struct i
 			mnt = make_tmpfs(spec->mounts[i].size_bytes, id_base, i + 1);
 		}
 		to = target(root, spec->paths[i], dir, id_base, i + 1);
+		refuse_ours(root, to, i + 1);
 		if (move_mount(mnt, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
 		    0)
 			init_fail(GT_INIT_STEP_MOUNT, errno, i + 1);
@@ -180,24 +251,33 @@ static void attach_mounts(int root, const struct init_spec *spec, const struct i
 	}
 }
 
-void init_root(const struct init_spec *spec, const struct init_fds *fds, uint32_t id_base)
+void init_root(const struct init_spec *spec, const struct init_prepare *p,
+	       const struct gt_init_stage *stage)
 {
+	uint32_t id_base = stage->id_base;
 	int root;
 
-	overlay(fds->fixed[GT_INIT_FD_IMAGE], spec->head->disk_bytes);
-	root = open("root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		init_fail(GT_INIT_STEP_OVERLAY, errno, 4);
+	if (spec->foreign && spec->foreign->root_direct) {
+		root = init_foreign_root(p, id_base);
+	} else {
+		upper(p, spec->head->disk_bytes);
+		init_etc(spec->hostname, stage->resolv, p, id_base);
+		root = overlay(p);
+	}
+
 	attach_staged(root, "proc", id_base);
 	attach_staged(root, "sys", id_base);
 	attach_staged(root, "dev", id_base);
-	attach_mounts(root, spec, fds, id_base);
+	attach_mounts(root, spec, p, id_base);
+	if (spec->foreign)
+		init_foreign_set_up(spec, root);
 	/* The old root ends up below the new one and leaves with all that is on it. */
 	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
 	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		init_fail(GT_INIT_STEP_PIVOT, errno, 0);
 	close(root);
-	close(fds->fixed[GT_INIT_FD_IMAGE]);
+	for (unsigned i = 0; i < p->head.n_layers; i++)
+		close(p->fds[GT_INIT_FD_LAYERS + i]);
 	if (sethostname(spec->hostname, strlen(spec->hostname)) < 0)
 		init_fail(GT_INIT_STEP_HOSTNAME, errno, 0);
 }

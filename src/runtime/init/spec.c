@@ -27,15 +27,28 @@ static char *take_string(struct cursor *c)
 	return take(c, strnlen(c->at, (size_t)(c->end - c->at)) + 1);
 }
 
-static char **take_strings(struct cursor *c, size_t n)
+static char **take_strings(struct cursor *c, size_t n, size_t spare)
 {
-	char **list = calloc(n + 1, sizeof(*list));
+	char **list = calloc(n + spare + 1, sizeof(*list));
 
 	if (!list)
 		init_fail(GT_INIT_STEP_PROTOCOL, ENOMEM, 0);
 	for (size_t i = 0; i < n; i++)
 		list[i] = take_string(c);
 	return list;
+}
+
+static void take_foreign(struct cursor *c, size_t len, struct init_spec *ret)
+{
+	const struct gt_init_foreign *f = ret->foreign;
+
+	if (f->n_groups > GT_INIT_FOREIGN_MAX || f->n_limits > GT_INIT_FOREIGN_MAX ||
+	    f->n_masked > len || f->n_readonly > len || f->n_sysctls > len)
+		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+	ret->domainname = take_string(c);
+	ret->masked = take_strings(c, f->n_masked, 0);
+	ret->readonly = take_strings(c, f->n_readonly, 0);
+	ret->sysctls = take_strings(c, (size_t)f->n_sysctls * 2, 0);
 }
 
 void init_spec_read(int fd, size_t len, struct init_spec *ret)
@@ -54,9 +67,13 @@ void init_spec_read(int fd, size_t len, struct init_spec *ret)
 	ret->head = head;
 	ret->filter = take(&c, (size_t)head->n_filter * 8);
 	ret->mounts = take(&c, head->n_mounts * sizeof(*ret->mounts));
+	ret->foreign = head->foreign ? take(&c, sizeof(*ret->foreign)) : NULL;
 	ret->workdir = take_string(&c);
 	ret->hostname = take_string(&c);
-	ret->argv = take_strings(&c, head->n_argv);
-	ret->envp = take_strings(&c, head->n_env);
-	ret->paths = take_strings(&c, head->n_mounts);
+	ret->user = take_string(&c);
+	ret->argv = take_strings(&c, head->n_argv, 0);
+	ret->envp = take_strings(&c, head->n_env, 1 + GT_INIT_GO_ENV);
+	ret->paths = take_strings(&c, head->n_mounts, 0);
+	if (ret->foreign)
+		take_foreign(&c, len, ret);
 }

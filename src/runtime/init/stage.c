@@ -1,14 +1,13 @@
 /* stage.c - the part of a sandbox that is the same for every container, made ahead of demand:
- * control groups, network, /dev, /proc and /sys, the scratch file system of the writable layer. */
+ * control groups, network (net.c), /dev, /proc and /sys, the scratch file system of the writable
+ * layer. */
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -16,6 +15,15 @@
 #include "init.h"
 
 #define HARD (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+/* Here and not in the agent's clone, which would stand still for it: a network takes long. */
+static void namespaces(bool host_network)
+{
+	int network = host_network ? 0 : CLONE_NEWNET;
+
+	if (unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | network) < 0)
+		init_fail(GT_INIT_STEP_NAMESPACES, errno, 0);
+}
 
 /* A write of "0" moves the writer, on cgroup v1 its one thread. It may take milliseconds: a reason
  * for staging. */
@@ -40,19 +48,12 @@ static void ordinary_oom_score(void)
 		close(fd);
 }
 
-static void loopback_up(void)
+/* 1 and not 0: a handler that the host's core_pattern pipes into runs as the host's root, and the
+ * kernel starts it whatever the limit is, but for this value. Here, because with a hard limit of 0
+ * a right is needed that is gone later; soft, as other limits are. */
+static void no_core_dumps(void)
 {
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
-		init_fail(GT_INIT_STEP_NETWORK, errno, 0);
-	close(fd);
-	/* The container's root has no right over its network, so port 80 must need none. */
-	fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "0", 1) != 1)
-		init_fail(GT_INIT_STEP_NETWORK, errno, 1);
-	close(fd);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 1, 1 });
 }
 
 /* One tmpfs holds the writable layer and the mount points; it gets its size with START. */
@@ -81,6 +82,10 @@ static void scratch(uint32_t id_base)
 	/* "up" gives the root directory its owner: the container's root may write there. */
 	if (chown("up", id_base, id_base) < 0)
 		init_fail(GT_INIT_STEP_SCRATCH, errno, 4);
+	/* Before /dev: conformance programs want the kernel's list of mounts to begin like a
+	 * bundle's does. */
+	if (mount("proc", "proc", "proc", HARD, NULL) < 0)
+		init_fail(GT_INIT_STEP_PROC, errno, 0);
 }
 
 static void dev_nodes(uint32_t id_base)
@@ -126,7 +131,8 @@ static void dev(uint32_t id_base)
 	snprintf(pts, sizeof(pts), "newinstance,ptmxmode=0666,mode=0620,gid=%u", id_base + 5);
 	if (mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, pts) < 0)
 		init_fail(GT_INIT_STEP_DEV, errno, 32);
-	if (mount("shm", "dev/shm", "tmpfs", HARD, "mode=1777,size=64m") < 0)
+	/* Inodes are bounded by the size, too: see overlay() in root.c. */
+	if (mount("shm", "dev/shm", "tmpfs", HARD, "mode=1777,size=64m,nr_inodes=17408") < 0)
 		init_fail(GT_INIT_STEP_DEV, errno, 33);
 	/* Kernels may lack message queues; nothing we start needs them. */
 	mount("mqueue", "dev/mqueue", "mqueue", HARD, NULL);
@@ -151,7 +157,7 @@ static void mask(const char *path, enum gt_init_step step)
 	}
 }
 
-static void proc(void)
+static void proc_paths(void)
 {
 	static const char *const masked[] = {
 		"proc/acpi",        "proc/asound",        "proc/interrupts", "proc/kcore",
@@ -163,8 +169,6 @@ static void proc(void)
 	};
 	struct stat st;
 
-	if (mount("proc", "proc", "proc", HARD, NULL) < 0)
-		init_fail(GT_INIT_STEP_PROC, errno, 0);
 	for (size_t i = 0; i < sizeof(masked) / sizeof(masked[0]); i++)
 		mask(masked[i], GT_INIT_STEP_PROC);
 	for (size_t i = 0; i < sizeof(readonly) / sizeof(readonly[0]); i++) {
@@ -177,24 +181,49 @@ static void proc(void)
 	}
 }
 
+/* How warm the machine gets tells what its other containers do. */
+static void mask_thermal(void)
+{
+	char path[80];
+	struct stat st;
+
+	for (unsigned cpu = 0;; cpu++) {
+		snprintf(path, sizeof(path), "sys/devices/system/cpu/cpu%u", cpu);
+		if (lstat(path, &st) < 0)
+			return;
+		snprintf(path, sizeof(path), "sys/devices/system/cpu/cpu%u/thermal_throttle", cpu);
+		mask(path, GT_INIT_STEP_SYS);
+	}
+}
+
 static void sys(bool cgroup2)
 {
 	if (mount("sysfs", "sys", "sysfs", MS_RDONLY | HARD, NULL) < 0)
 		init_fail(GT_INIT_STEP_SYS, errno, 0);
 	mask("sys/firmware", GT_INIT_STEP_SYS);
 	mask("sys/devices/virtual/powercap", GT_INIT_STEP_SYS);
+	mask_thermal();
 	/* Language runtimes size themselves by the limits they find here. */
 	if (cgroup2 && mount("cgroup2", "sys/fs/cgroup", "cgroup2", MS_RDONLY | HARD, NULL) < 0)
 		init_fail(GT_INIT_STEP_SYS, errno, 1);
 }
 
-void init_stage(const struct gt_init_stage *stage, const int *cgroups, size_t n_cgroups)
+void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds)
 {
-	join_cgroups(cgroups, n_cgroups);
+	int host_net = -1;
+
+	if (stage->net.flags & GT_INIT_NET_EGRESS) {
+		if (n_fds == 0)
+			init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+		host_net = fds[--n_fds];
+	}
+	namespaces((stage->net.flags & GT_INIT_NET_HOST) != 0);
+	join_cgroups(fds, n_fds);
 	ordinary_oom_score();
-	loopback_up();
+	no_core_dumps();
+	init_net(&stage->net, host_net);
 	scratch(stage->id_base);
 	dev(stage->id_base);
-	proc();
+	proc_paths();
 	sys(stage->cgroup2 != 0);
 }

@@ -9,6 +9,8 @@ import socket
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -70,11 +72,18 @@ def attempt(op, arg):
         elif op == "connect":
             host, port = arg.rsplit(":", 1)
             socket.create_connection((host, int(port)), 2).close()
+        elif op == "fetch":
+            return urllib.request.urlopen(arg, timeout=5).read().decode()
+        elif op == "cat":
+            with open(arg) as f:
+                return f.read()
         elif op == "core":
             return resource.getrlimit(resource.RLIMIT_CORE)[1]
         else:
             return "unknown"
         return "ok"
+    except urllib.error.URLError as e:
+        return "could not resolve" if isinstance(e.reason, socket.gaierror) else str(e.reason)
     except OSError as e:
         return errno.errorcode.get(e.errno, str(e))
 

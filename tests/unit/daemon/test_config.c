@@ -69,6 +69,7 @@ static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
 		{ "[agent]\npool = 9999\n", "from 0 to 64" },
 		{ "[daemon]\nlog_level = loud\n", "none of debug" },
 		{ "[daemon\n", "no [section]" },
+		{ "[agent]\nallow_host_networ = yes\n", "did you mean \"allow_host_network\"?" },
 		{ "[daemon]\nlisten\n", "no key = value" },
 		{ "drain = 5s\n", "no section []" },
 	};
@@ -96,6 +97,8 @@ static void what_is_packed_for_a_role_is_what_it_unpacks(void **state)
 	gt_config_defaults(&c);
 	c.drain_ms = 1234;
 	c.allow_host_image = false;
+	c.allow_host_network = true;
+	gt_strcopy(c.egress_block, sizeof(c.egress_block), "10.0.0.0/8, fd00::/8");
 	c.log_level = GT_ERROR;
 	gt_strcopy(c.allow_host_paths, sizeof(c.allow_host_paths), "/srv:/opt/models");
 	gt_strcopy(c.user, sizeof(c.user), "nobody");
@@ -119,7 +122,8 @@ static void the_page_for_operators_is_right(void **state)
 	(void)state;
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f)) {
-		int n = sscanf(line, "| %15[a-z] | `%31[a-z_]` | `%63[^`]`", section, key, value);
+		int n = sscanf(line, "| %15[a-z] | `%31[a-z0-9_]` | `%63[^`]`", section, key,
+			       value);
 
 		if (n < 2)
 			continue;

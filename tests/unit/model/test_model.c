@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <gantry/model/image.h>
 #include <gantry/model/msg.h>
 #include <gantry/model/problem.h>
 
@@ -194,6 +195,24 @@ static void an_end_is_copied_deep(void **state)
 	gt_end_fini(&b);
 }
 
+static void signals_have_names_and_numbers(void **state)
+{
+	static const struct {
+		const char *name;
+		int signo;
+	} rows[] = {
+		{ "TERM", SIGTERM },  { "SIGQUIT", SIGQUIT }, { "15", 15 },
+		{ "SIGRTMIN+3", 37 }, { "RTMAX-1", 63 },      { "SIGRTMAX", 64 },
+		{ "RTMIN", 34 },      { "SIGNONE", 0 },       { "", 0 },
+		{ "99", 0 },          { "RTMIN-1", 0 },       { "RTMIN+31", 0 },
+		{ "term", 0 },        { "SIGSIGTERM", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(rows); i++)
+		assert_int_equal(gt_signal_parse(rows[i].name), rows[i].signo);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +224,7 @@ int main(void)
 		cmocka_unit_test(images_are_read_and_normalised),
 		cmocka_unit_test(an_empty_spec_misses_its_image_first),
 		cmocka_unit_test(an_end_is_copied_deep),
+		cmocka_unit_test(signals_have_names_and_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -131,6 +132,40 @@ static void a_process_is_told_from_its_successor(void **state)
 	gt_close(pidfd);
 }
 
+/* Runs in the child: raw system calls and memory that both see. */
+static void spawned(void *arg)
+{
+	int *seen = arg;
+	sigset_t mask = { 0 };
+
+	seen[0] = (int)syscall(SYS_getpid);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &mask, 8);
+	seen[1] = sigismember(&mask, SIGUSR1);
+}
+
+static void a_child_in_our_memory(void **state)
+{
+	int seen[2] = { 0, 0 }, pidfd;
+	const struct gt_os_spawn spawn = { .cgroup = -1, .fn = spawned, .arg = seen };
+	const struct gt_os_spawn bad = { .cgroup = 0, .fn = spawned, .arg = seen };
+	struct gt_err err = { 0 };
+	siginfo_t how = { 0 };
+	sigset_t mask;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(gt_os_spawn(&spawn, &pid, &pidfd, &err), 0);
+	assert_int_equal(seen[0], pid); /* it ran to its end before we went on */
+	assert_int_equal(seen[1], 1);
+	assert_int_equal(waitid(P_PIDFD, (id_t)pidfd, &how, WEXITED), 0);
+	assert_int_equal(how.si_status, 127);
+	assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &mask), 0);
+	assert_int_equal(sigismember(&mask, SIGUSR1), 0);
+	gt_close(pidfd);
+	assert_true(gt_os_spawn(&bad, &pid, &pidfd, &err) < 0); /* no control group */
+	assert_non_null(strstr(err.text, "clone3"));
+}
+
 static void user_namespace_is_mapped(void **state)
 {
 	struct gt_err err = { 0 };
@@ -207,6 +242,7 @@ int main(void)
 		cmocka_unit_test(sealed_memory_can_not_change),
 		cmocka_unit_test(packets_carry_descriptors),
 		cmocka_unit_test(a_process_is_told_from_its_successor),
+		cmocka_unit_test(a_child_in_our_memory),
 		cmocka_unit_test(user_namespace_is_mapped),
 		cmocka_unit_test(sockets_are_made_elsewhere_and_we_stay),
 		cmocka_unit_test(trees_know_their_path),

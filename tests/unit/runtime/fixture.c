@@ -45,7 +45,11 @@ static int build_echo(const char *rootfs)
 
 int fixture_open(struct fixture *f, unsigned pool)
 {
-	struct gt_runtime_config config = { .pool = pool, .allow_host_image = true };
+	return fixture_open_with(f, (struct gt_runtime_config){ .pool = pool });
+}
+
+int fixture_open_with(struct fixture *f, struct gt_runtime_config config)
+{
 	struct gt_err err;
 
 	*f = (struct fixture){ .dir = "/tmp/gantry-test-XXXXXX" };
@@ -62,6 +66,7 @@ int fixture_open(struct fixture *f, unsigned pool)
 		return -1;
 	}
 	config.dir = f->dir;
+	config.allow_host_image = true;
 	assert_int_equal(gt_loop_new(&f->loop, &err), 0);
 	if (gt_runtime_new(f->loop, &config, &f->rt, &err) < 0)
 		fail_msg("%s", err.text);
@@ -87,6 +92,21 @@ void fixture_until(struct fixture *f, const bool *flag)
 	while (!*flag && gt_mono_ns(&gt_clock_system) < until_ns)
 		assert_int_equal(gt_loop_step(f->loop, 100, NULL), 0);
 	assert_true(*flag);
+}
+
+void fixture_until_waiting(struct fixture *f, unsigned staged, unsigned prepared)
+{
+	uint64_t until_ns = gt_mono_ns(&gt_clock_system) + WAIT_MS * GT_NS_PER_MS;
+	struct gt_runtime_waiting w;
+
+	for (;;) {
+		w = gt_runtime_waiting(f->rt);
+		if (w.staged == staged && w.prepared == prepared)
+			return;
+		if (gt_mono_ns(&gt_clock_system) >= until_ns)
+			fail_msg("%u staged and %u prepared", w.staged, w.prepared);
+		assert_int_equal(gt_loop_step(f->loop, 100, NULL), 0);
+	}
 }
 
 void fixture_command(struct gt_spec *spec, const char *const *words)
@@ -182,6 +202,13 @@ static void on_exit_(struct gt_container *c, const struct gt_exit *how, void *ar
 
 int run_start(struct fixture *f, struct gt_spec *spec, struct run *run)
 {
+	return run_start_as(f, (struct gt_container_args){ .function = "hello", .revision = 3 },
+			    spec, run);
+}
+
+int run_start_as(struct fixture *f, struct gt_container_args args, struct gt_spec *spec,
+		 struct run *run)
+{
 	struct gt_container_events events = { on_sandbox, on_started, on_failed, on_exit_, run };
 	char fifo[128];
 	int r;
@@ -190,19 +217,15 @@ int run_start(struct fixture *f, struct gt_spec *spec, struct run *run)
 	snprintf(fifo, sizeof(fifo), "%s/out", f->dir);
 	unlink(fifo);
 	assert_int_equal(mkfifo(fifo, 0600), 0);
-	assert_int_equal(chown(fifo, GT_RUNTIME_ID_BASE + spec->uid, GT_RUNTIME_ID_BASE), 0);
+	assert_int_equal(chown(fifo, GT_RUNTIME_ID_BASE, GT_RUNTIME_ID_BASE), 0);
 	run->out[1] = open(fifo, O_RDWR | O_CLOEXEC);
 	run->out[0] = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	assert_true(run->out[0] >= 0 && run->out[1] >= 0 && run->status >= 0);
-	struct gt_container_args args = {
-		.function = "hello",
-		.replica = "01TEST",
-		.revision = 3,
-		.spec = spec,
-		.stdout_fd = run->out[1],
-		.stderr_fd = run->out[1],
-		.status_fd = run->status,
-	};
+	args.replica = args.replica ? args.replica : "01TEST";
+	args.spec = spec;
+	args.stdout_fd = args.stdout_fd ? args.stdout_fd : run->out[1];
+	args.stderr_fd = run->out[1];
+	args.status_fd = run->status;
 	r = gt_container_start(f->rt, &args, &events, &run->c, &run->err);
 	gt_spec_free(spec);
 	return r;

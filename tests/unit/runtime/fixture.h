@@ -26,6 +26,10 @@ struct run {
 
 /* 0, or -1 with a printed reason when this machine can not run containers. */
 int fixture_open(struct fixture *f, unsigned pool);
+/* The same; dir and allow_host_image are filled in. */
+int fixture_open_with(struct fixture *f, struct gt_runtime_config config);
+/* Steps the loop until so many wait staged and prepared. */
+void fixture_until_waiting(struct fixture *f, unsigned staged, unsigned prepared);
 void fixture_close(struct fixture *f);
 /* Steps the loop until *flag or 10 s have passed. */
 void fixture_until(struct fixture *f, const bool *flag);
@@ -36,6 +40,9 @@ void fixture_command(struct gt_spec *spec, const char *const *words); /* NULL-te
 void fixture_mount(struct gt_spec *spec, const char *host, const char *path, bool readonly);
 /* Starts it; 0 or the refusal. The spec is freed. */
 int run_start(struct fixture *f, struct gt_spec *spec, struct run *run);
+/* The same with args whose function, revision and layers are set, and maybe stdout_fd. */
+int run_start_as(struct fixture *f, struct gt_container_args args, struct gt_spec *spec,
+		 struct run *run);
 /* Starts it and waits for its end. */
 void run_all(struct fixture *f, struct gt_spec *spec, struct run *run);
 void run_read(struct run *run); /* what is in the pipe now */

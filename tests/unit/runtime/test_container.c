@@ -133,8 +133,7 @@ static void another_user_has_no_rights(void **state)
 	struct run run;
 
 	(void)state;
-	spec->uid = 1000;
-	spec->gid = 1001;
+	spec->user = gt_strdup("1000:1001");
 	CONTAINER(f, 1);
 	run_all(&f, spec, &run);
 	expect_output(&run, "1000\n1001\nCapEff:\t0000000000000000\nok\n1\n");

@@ -156,7 +156,7 @@ static void reports_round_trip(void **state)
 		  .state = GT_REPLICA_READY,
 		  .pid = 4711,
 		  .created_ms = 1700000000000,
-		  .phases = { 1, 2, 3, 4 } },
+		  .phases = { 5, 1, 2, 3, 4 } },
 		{ .replica = ID_B,
 		  .function = "echo",
 		  .revision = 2,

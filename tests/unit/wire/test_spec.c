@@ -15,6 +15,7 @@
 
 #define BASE     "\"image\":\"dir:/srv/app\",\"command\":[\"/echo\"],\"port\":8000"
 #define WITH(x)  "{" BASE "," x "}"
+#define HEX      "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define IMAGE(x) "{\"image\":\"" x "\",\"command\":[\"/echo\"],\"port\":8000}"
 
 static char *canonical(const char *text)
@@ -37,7 +38,15 @@ static const struct {
 	  "{" BASE "}" },
 	{ IMAGE("host:"), NULL },
 	{ IMAGE("dir:/srv/app/"), NULL }, /* as written; image_path is normalised */
-	{ WITH("\"workdir\":\"/\",\"user\":\"0\",\"env\":{},\"volumes\":[],\"tmpfs\":[],"
+	{ "{\"image\":\"registry.example/team/app\"}",
+	  "{\"image\":\"registry.example/team/app:latest\"}" },
+	{ IMAGE("localhost:5000/a:1@sha256:" HEX), NULL },
+	{ IMAGE("bundle:sha256:" HEX), NULL },
+	{ "{\"image\":\"bundle:sha256:" HEX
+	  "\",\"base\":\"registry.example/a\",\"pull\":\"always\"}",
+	  "{\"image\":\"bundle:sha256:" HEX
+	  "\",\"base\":\"registry.example/a:latest\",\"pull\":\"always\"}" },
+	{ WITH("\"workdir\":\"/\",\"env\":{},\"volumes\":[],\"tmpfs\":[],"
 	       "\"network\":\"none\",\"access\":\"token\",\"ready\":{},\"resources\":{},"
 	       "\"scale\":{},\"limits\":{},\"serves\":{}"),
 	  "{" BASE "}" },
@@ -49,6 +58,12 @@ static const struct {
 	  "{" BASE "}" },
 	{ WITH("\"user\":\"1000\""), WITH("\"user\":\"1000:1000\"") },
 	{ WITH("\"user\":\"65535:0\""), NULL },
+	{ WITH("\"user\":\"007\""), WITH("\"user\":\"7:7\"") },
+	{ WITH("\"user\":\"0\""), WITH("\"user\":\"0:0\"") },
+	{ WITH("\"user\":\"web\""), NULL },
+	{ WITH("\"user\":\"_web.1-x:www\""), NULL },
+	{ WITH("\"user\":\"web:7\""), NULL },
+	{ WITH("\"user\":\"7:www\""), NULL },
 	{ WITH("\"env\":{\"B\":\"\",\"A_1\":\"x=\\n\xc3\xa9\",\"_\":\"2\"}"),
 	  WITH("\"env\":{\"A_1\":\"x=\\n\xc3\xa9\",\"B\":\"\",\"_\":\"2\"}") },
 	{ WITH("\"volumes\":[{\"path\":\"/m\",\"readonly\":true,\"host\":\"/srv/m\"},"
@@ -134,8 +149,7 @@ static void members_reach_their_places(void **state)
 	assert_string_equal(s->command[0], "/echo");
 	assert_null(s->command[1]);
 	assert_int_equal(s->port, 8000);
-	assert_int_equal(s->uid, 7);
-	assert_int_equal(s->gid, 8);
+	assert_string_equal(s->user, "7:8");
 	assert_int_equal(s->n_env, 2);
 	assert_string_equal(s->env[0].name, "A");
 	assert_string_equal(s->env[1].value, "2");
@@ -230,7 +244,11 @@ static const struct {
 	{ WITH("\"workdir\":\"/a/../b\""), "workdir", "contains \"..\"" },
 	{ WITH("\"workdir\":\"/a/\""), "workdir", "write \"/a\"" },
 	{ WITH("\"workdir\":\"\""), "workdir", "empty" },
-	{ WITH("\"user\":\"root\""), "user", "is no user" },
+	{ WITH("\"user\":\"\""), "user", "is no user" },
+	{ WITH("\"user\":\"-x\""), "user", "is no user" },
+	{ WITH("\"user\":\"a b\""), "user", "is no user" },
+	{ WITH("\"user\":\"../x\""), "user", "is no user" },
+	{ WITH("\"user\":\"web:70000\""), "user", "is no user" },
 	{ WITH("\"user\":1000"), "user", "write a string" },
 	{ WITH("\"user\":\"70000\""), "user", "is no user" },
 	{ WITH("\"user\":\"1:\""), "user", "is no user" },
@@ -252,8 +270,8 @@ static const struct {
 	{ WITH("\"tmpfs\":[{\"path\":\"/sys\"}]"), "tmpfs[0].path", "belongs to the runtime" },
 	{ WITH("\"tmpfs\":[{\"path\":\"/t\",\"size\":0}]"), "tmpfs[0].size", "0 is below 64KiB" },
 	{ WITH("\"tmpfs\":[1]"), "tmpfs[0]", "a whole number does not fit; write an object" },
-	{ WITH("\"network\":\"egress\""), "network",
-	  "\"egress\" is not supported; write \"none\"" },
+	{ WITH("\"network\":\"bridge\""), "network",
+	  "\"bridge\" is not supported; write \"none\" or \"egress\" or \"host\"" },
 	{ WITH("\"access\":\"all\""), "access", "write \"token\" or \"public\"" },
 	{ WITH("\"ready\":{\"path\":\"health\"}"), "ready.path", "must begin with /" },
 	{ WITH("\"ready\":{\"path\":\"/a b\"}"), "ready.path", "printable ASCII" },
@@ -277,7 +295,11 @@ static const struct {
 	{ "{\"image\":\"host:\",\"command\":[\"a\\u0000\"],\"port\":1}", "command[0]", "NUL" },
 	{ "{\"image\":\"host:\",\"command\":[\"/echo\"],\"port\":65536}", "port", "above 65535" },
 	{ "{\"image\":\"host:\",\"command\":[\"/echo\"],\"port\":0}", "port", "0 is below 1" },
-	{ IMAGE("nginx:1"), "image", "of no supported form" },
+	{ IMAGE("nginx:1"), "image", "write the registry's host" },
+	{ IMAGE("registry.example/Nginx"), "image", "lower-case" },
+	{ IMAGE("bundle:sha256:12"), "image", "names no bundle" },
+	{ WITH("\"base\":\"registry.example/a\""), "base", "bundle" },
+	{ WITH("\"pull\":\"sometimes\""), "pull", "missing" },
 	{ IMAGE("dir:/a/../.."), "image", "contains \"..\"" },
 	{ IMAGE("dir:/"), "image", "write \"host:\"" },
 	{ IMAGE(""), "image", "empty" },

@@ -1,0 +1,423 @@
+/* image_store.c - images.h's files: opened, checked at the start, taken over from the worker. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gantry/base/clock.h>
+#include <gantry/base/log.h>
+#include <gantry/os/os.h>
+#include <gantry/wire/image.h>
+
+#include "agent_impl.h"
+#include "images.h"
+
+#define PATH_SIZE 128
+#define BOOT_FILE "boot"
+#define BOOT_ID   "/proc/sys/kernel/random/boot_id"
+
+static const char *hex_of(const char *digest)
+{
+	return digest + strlen("sha256:");
+}
+
+static const char *path_of(const char *digest, const char *end, char out[PATH_SIZE])
+{
+	snprintf(out, PATH_SIZE, "%.64s%s", hex_of(digest), end);
+	return out;
+}
+
+static bool exists(int dir, const char *digest, const char *end)
+{
+	char path[PATH_SIZE];
+
+	return faccessat(dir, path_of(digest, end, path), F_OK, 0) == 0;
+}
+
+/* ---- layers ---- */
+
+static struct image_layer *layer_find(const struct images *im, const char *diff_id)
+{
+	struct image_layer *l;
+
+	HASH_FIND_STR(im->layers, diff_id, l);
+	return l;
+}
+
+uint64_t gt_image_layer_bytes(const struct images *im, const char *diff_id)
+{
+	const struct image_layer *l = layer_find(im, diff_id);
+
+	return l ? l->tar_bytes : 0;
+}
+
+static void layer_add(struct images *im, const char *diff_id)
+{
+	struct image_layer *l = layer_find(im, diff_id);
+	char path[PATH_SIZE];
+	struct stat st;
+
+	if (l || fstatat(im->layers_fd, path_of(diff_id, ".tar", path), &st, 0) < 0)
+		return;
+	l = gt_alloc(sizeof(*l));
+	gt_strcopy(l->diff_id, sizeof(l->diff_id), diff_id);
+	l->tar_bytes = (uint64_t)st.st_size;
+	l->mount = -EBADF;
+	HASH_ADD_STR(im->layers, diff_id, l);
+}
+
+/* Moved to the worker, which has the time to let the file system free them. The index goes first:
+ * without it there is no layer. */
+static uint64_t layer_remove(struct images *im, struct image_layer *l)
+{
+	static const char *const ends[] = { ".erofs", ".ok", ".tar" };
+	uint64_t bytes = l->tar_bytes;
+
+	for (size_t i = 0; i < GT_LEN(ends); i++) {
+		char path[PATH_SIZE], trash[PATH_SIZE + 8];
+
+		path_of(l->diff_id, ends[i], path);
+		snprintf(trash, sizeof(trash), GT_IMAGE_TRASH "%s", path);
+		if (renameat(im->layers_fd, path, im->work_fd, trash) < 0)
+			unlinkat(im->layers_fd, path, 0);
+	}
+	HASH_DEL(im->layers, l);
+	gt_close(l->mount);
+	free(l);
+	return bytes;
+}
+
+/* The worker is not trusted: only a plain file that has no other name becomes ours. */
+static int take_file(struct images *im, const char *file, const char *end, const char *diff_id,
+		     struct gt_err *err)
+{
+	char from[PATH_SIZE], to[PATH_SIZE];
+	struct stat st;
+
+	snprintf(from, sizeof(from), "%.31s%s", file, end);
+	gt_auto(fd) int fd = openat(im->work_fd, from,
+				    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return gt_err_errno(err, errno, "open %s of the image worker", from);
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return gt_err_errno(err, EINVAL, "%s of the image worker", from);
+	if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0444) < 0 ||
+	    renameat(im->work_fd, from, im->layers_fd, path_of(diff_id, end, to)) < 0)
+		return gt_err_errno(err, errno, "take over %s of the image worker", from);
+	return 0;
+}
+
+int gt_image_layer_keep(struct images *im, const char *file, const char *diff_id,
+			struct gt_err *err)
+{
+	int r;
+
+	if (!gt_digest_ok(diff_id) || strchr(file, '/'))
+		return gt_err_errno(err, EINVAL, "layer of the image worker");
+	r = take_file(im, file, ".tar", diff_id, err);
+	if (r == 0)
+		r = take_file(im, file, ".erofs", diff_id, err);
+	if (r == 0)
+		layer_add(im, diff_id);
+	return r;
+}
+
+void gt_image_layer_synced(struct images *im, const char *diff_id)
+{
+	char path[PATH_SIZE];
+
+	if (gt_digest_ok(diff_id) && layer_find(im, diff_id))
+		gt_close(openat(im->layers_fd, path_of(diff_id, ".ok", path),
+				O_WRONLY | O_CREAT | O_CLOEXEC, 0444));
+}
+
+/* ---- records ---- */
+
+static void image_free(struct images *im, struct image *image)
+{
+	HASH_DEL(im->images, image);
+	gt_image_record_free(image->record);
+	free(image);
+}
+
+static bool is_complete(const struct images *im, const struct gt_image_record *r)
+{
+	for (size_t i = 0; i < r->n_layers; i++) {
+		if (!layer_find(im, r->layers[i].diff_id))
+			return false;
+	}
+	return true;
+}
+
+struct image *gt_image_find(struct images *im, const char *digest)
+{
+	struct image *image;
+
+	HASH_FIND_STR(im->images, digest, image);
+	return image && is_complete(im, image->record) ? image : NULL;
+}
+
+static struct image *image_add(struct images *im, struct gt_image_record *record, uint64_t used_ms)
+{
+	struct image *image;
+
+	HASH_FIND_STR(im->images, record->digest, image);
+	if (image) {
+		/* Its key is inside the record that is about to go. */
+		HASH_DEL(im->images, image);
+		gt_image_record_free(image->record);
+	} else {
+		image = gt_alloc(sizeof(*image));
+	}
+	image->record = record;
+	image->used_ms = used_ms;
+	HASH_ADD_KEYPTR(hh, im->images, image->record->digest, strlen(image->record->digest),
+			image);
+	return image;
+}
+
+/* Remembered by the file's own time. */
+void gt_image_used(struct images *im, struct image *image)
+{
+	char path[PATH_SIZE];
+
+	image->used_ms = gt_wall_ms(&gt_clock_system);
+	utimensat(im->records_fd, path_of(image->record->digest, ".json", path), NULL, 0);
+}
+
+static int read_record(int dir, const char *file, struct gt_image_record **ret, uint64_t *ret_ms,
+		       struct gt_err *err)
+{
+	gt_auto(fd) int fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	gt_auto(buf) struct gt_buf text = { 0 };
+	struct stat st;
+	char *room;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return gt_err_errno(err, errno, "open record %s", file);
+	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > GT_IMAGE_RECORD_MAX)
+		return gt_err_errno(err, EINVAL, "record %s", file);
+	gt_buf_init(&text, GT_IMAGE_RECORD_MAX + 1);
+	room = gt_buf_reserve(&text, (size_t)st.st_size);
+	n = room ? read(fd, room, (size_t)st.st_size) : -1;
+	if (n != st.st_size)
+		return gt_err_errno(err, EIO, "read record %s", file);
+	if (ret_ms)
+		*ret_ms = (uint64_t)st.st_mtim.tv_sec * 1000;
+	return gt_image_record_read(room, (size_t)n, ret, err);
+}
+
+int gt_image_record_take(struct images *im, const char *file, struct gt_image_record **ret,
+			 struct gt_err *err)
+{
+	int r;
+
+	if (strchr(file, '/'))
+		return gt_err_errno(err, EINVAL, "record of the image worker");
+	r = read_record(im->work_fd, file, ret, NULL, err);
+	unlinkat(im->work_fd, file, 0);
+	return r;
+}
+
+int gt_image_record_keep(struct images *im, struct gt_image_record **record, struct gt_err *err)
+{
+	gt_auto(buf) struct gt_buf text = { 0 };
+	char path[PATH_SIZE];
+
+	if (!is_complete(im, *record))
+		return gt_err_set(err, EIO, "sandbox_failed", "a layer of image %s is not here",
+				  (*record)->name);
+	gt_buf_init(&text, 2 * GT_IMAGE_RECORD_MAX);
+	gt_image_record_write(*record, &text);
+	gt_auto(fd) int fd = openat(im->records_fd, "new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+				    0600);
+	if (fd < 0 || write(fd, text.data, text.len) != (ssize_t)text.len ||
+	    renameat(im->records_fd, "new", im->records_fd,
+		     path_of((*record)->digest, ".json", path)) < 0)
+		return gt_err_set(err, errno ? errno : ENOSPC, "storage_full",
+				  "write the record of image %s: %s", (*record)->name,
+				  strerror(errno ? errno : ENOSPC));
+	image_add(im, gt_steal(record), gt_wall_ms(&gt_clock_system));
+	return 0;
+}
+
+static bool is_shared(const struct images *im, const char *diff_id)
+{
+	struct image *image, *next;
+
+	HASH_ITER (hh, im->images, image, next) {
+		for (size_t i = 0; i < image->record->n_layers; i++) {
+			if (gt_streq(image->record->layers[i].diff_id, diff_id))
+				return true;
+		}
+	}
+	return false;
+}
+
+uint64_t gt_image_remove(struct images *im, struct image *image)
+{
+	struct gt_image_record *r = image->record;
+	char path[PATH_SIZE];
+	uint64_t bytes = 0;
+
+	unlinkat(im->records_fd, path_of(r->digest, ".json", path), 0);
+	image->record = NULL;
+	HASH_DEL(im->images, image);
+	free(image);
+	for (size_t i = 0; i < r->n_layers; i++) {
+		struct image_layer *l = layer_find(im, r->layers[i].diff_id);
+
+		if (l && !is_shared(im, l->diff_id))
+			bytes += layer_remove(im, l);
+	}
+	gt_image_record_free(r);
+	return bytes;
+}
+
+/* ---- the start ---- */
+
+static void each(int dir, void (*fn)(struct images *im, const char *name), struct images *im)
+{
+	DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] != '.')
+			fn(im, e->d_name);
+	}
+	if (d)
+		closedir(d);
+}
+
+/* "<64 hex><end>" as a digest. */
+static bool digest_of(const char *name, const char *end, char out[GT_REF_DIGEST_SIZE])
+{
+	size_t len = strcspn(name, ".");
+
+	if (len != 64 || !gt_streq(name + len, end))
+		return false;
+	snprintf(out, GT_REF_DIGEST_SIZE, "sha256:%.64s", name);
+	return gt_digest_ok(out);
+}
+
+static void load_layer(struct images *im, const char *name)
+{
+	char digest[GT_REF_DIGEST_SIZE];
+
+	if (digest_of(name, ".erofs", digest))
+		layer_add(im, digest);
+}
+
+/* An archive whose index never came, or the other way round. */
+static void drop_stray(struct images *im, const char *name)
+{
+	char digest[GT_REF_DIGEST_SIZE];
+	bool part = digest_of(name, ".tar", digest) || digest_of(name, ".erofs", digest) ||
+		    digest_of(name, ".ok", digest);
+
+	if (part && !layer_find(im, digest))
+		unlinkat(im->layers_fd, name, 0);
+}
+
+static void drop_unsynced(struct images *im, const char *name)
+{
+	char digest[GT_REF_DIGEST_SIZE], path[PATH_SIZE];
+
+	if (digest_of(name, ".erofs", digest) && !exists(im->layers_fd, digest, ".ok")) {
+		gt_info("layer %.19s was not on the disk when the machine stopped: removed",
+			digest);
+		unlinkat(im->layers_fd, path_of(digest, ".erofs", path), 0);
+	}
+}
+
+/* After a crash of the machine what was never synced may hold anything. */
+static void check_boot(struct images *im)
+{
+	char now[64] = "", before[64] = "";
+
+	gt_os_read_at(AT_FDCWD, BOOT_ID, now, sizeof(now), NULL);
+	if (gt_os_read_at(im->layers_fd, BOOT_FILE, before, sizeof(before), NULL) >= 0 &&
+	    gt_streq(now, before))
+		return;
+	each(im->layers_fd, drop_unsynced, im);
+	gt_auto(fd) int fd = openat(im->layers_fd, BOOT_FILE,
+				    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		dprintf(fd, "%s\n", now);
+}
+
+static void load_record(struct images *im, const char *name)
+{
+	struct gt_image_record *record = NULL;
+	char digest[GT_REF_DIGEST_SIZE];
+	struct gt_err err = { 0 };
+	uint64_t used_ms = 0;
+
+	if (digest_of(name, ".json", digest) &&
+	    read_record(im->records_fd, name, &record, &used_ms, &err) == 0 &&
+	    gt_streq(record->digest, digest) && is_complete(im, record)) {
+		image_add(im, record, used_ms);
+		return;
+	}
+	gt_debug("image record %s is not complete: removed %s", name, err.text);
+	gt_image_record_free(record);
+	unlinkat(im->records_fd, name, 0);
+}
+
+static int open_dir(int parent, const char *name, mode_t mode, uid_t uid, gid_t gid, int *ret,
+		    struct gt_err *err)
+{
+	gt_auto(fd) int fd = -EBADF;
+	int r = gt_os_mkdir_at(parent, name, mode, err);
+
+	if (r == 0)
+		r = gt_os_open_dir(parent, name, &fd, err);
+	if (r == 0 && (fchmod(fd, mode) < 0 || fchown(fd, uid, gid) < 0))
+		r = gt_err_errno(err, errno, "owner of %s", name);
+	if (r == 0)
+		*ret = gt_steal_fd(&fd);
+	return r;
+}
+
+int gt_image_store_open(struct images *im, const char *dir, struct gt_err *err)
+{
+	int r = open_dir(AT_FDCWD, dir, 0711, 0, 0, &im->dir_fd, err);
+
+	if (r == 0)
+		r = open_dir(im->dir_fd, "records", 0700, 0, 0, &im->records_fd, err);
+	if (r == 0)
+		r = open_dir(im->dir_fd, "layers", 0755, 0, 0, &im->layers_fd, err);
+	if (r == 0)
+		r = open_dir(im->dir_fd, "work", 0700, im->config.uid, im->config.gid, &im->work_fd,
+			     err);
+	if (r < 0)
+		return gt_err_wrap(err, "images");
+	check_boot(im);
+	each(im->layers_fd, load_layer, im);
+	each(im->layers_fd, drop_stray, im);
+	each(im->records_fd, load_record, im);
+	return 0;
+}
+
+void gt_image_store_close(struct images *im)
+{
+	struct image *image, *next;
+	struct image_layer *l, *after;
+
+	HASH_ITER (hh, im->images, image, next)
+		image_free(im, image);
+	HASH_ITER (hh, im->layers, l, after) {
+		HASH_DEL(im->layers, l);
+		gt_close(l->mount);
+		free(l);
+	}
+	gt_close(im->dir_fd);
+	gt_close(im->records_fd);
+	gt_close(im->layers_fd);
+	gt_close(im->work_fd);
+}

@@ -1,0 +1,135 @@
+/* images.h - the images of a node: records, layers, what is mounted of them, and the worker that
+ * gets new ones. Loop thread only.
+ *
+ *	DIR/agent/images/records/<hex>.json	one an image, written when all its layers are there
+ *	DIR/agent/images/layers/<hex>.tar, .erofs	a layer; the index comes last
+ *	DIR/agent/images/layers/<hex>.ok	it is on the disk for sure
+ *	DIR/agent/images/work/	the worker's own: unfinished files, uploads, trash
+ *
+ * A layer without .ok is used, but not after a crash of the machine: then it is fetched again. */
+#ifndef GANTRY_AGENT_IMAGES_H
+#define GANTRY_AGENT_IMAGES_H
+
+#include <uthash.h>
+
+#include <gantry/base/buf.h>
+#include <gantry/image/worker.h>
+#include <gantry/loop/loop.h>
+#include <gantry/model/image.h>
+#include <gantry/runtime/runtime.h>
+
+struct agent;
+struct image_job;
+
+struct image_layer {
+	char diff_id[GT_REF_DIGEST_SIZE];
+	uint64_t tar_bytes;
+	int mount; /* detached, id-mapped; -EBADF = not mounted yet */
+	UT_hash_handle hh;
+};
+
+struct image {
+	struct gt_image_record *record;
+	uint64_t used_ms;
+	UT_hash_handle hh; /* by record->digest */
+};
+
+struct images_config {
+	uid_t uid;
+	gid_t gid; /* of the worker */
+	const char *registry_config, *registry_ca;
+	const char *registry_insecure; /* comma-separated hosts */
+	uint64_t keep_ms;              /* an image that nobody uses for so long goes; 0 = never */
+	unsigned disk_percent; /* fuller than this, images that nobody uses go, oldest first */
+};
+
+struct images {
+	struct agent *agent;
+	struct images_config config;
+	char *registry_config, *registry_ca, *registry_insecure;
+	int dir_fd, records_fd, layers_fd, work_fd;
+	char *layers_path; /* absolute */
+	struct image *images;
+	struct image_layer *layers;
+	struct gt_timer collect;
+	/* image_jobs.c */
+	pid_t worker_pid;
+	int worker_pidfd, worker_fd;
+	struct gt_watch *pid_watch, *worker_watch;
+	struct gt_timer idle;
+	struct image_job *jobs;
+	uint32_t next_id;
+};
+
+/* Who ordered hears exactly one of on_done and on_failed, never before the order returned. */
+struct image_want {
+	void (*on_done)(struct gt_image_record *r, void *arg); /* borrowed */
+	void (*on_failed)(const struct gt_err *err, void *arg);
+	void (*on_progress)(const struct gt_image_event *e, void *arg); /* may be NULL */
+	void *arg;
+};
+
+int gt_images_new(struct agent *a, const struct images_config *config, const char *state_dir,
+		  struct images **ret, struct gt_err *err);
+void gt_images_free(struct images *im); /* NULL is fine */
+
+/* ---- image_store.c ---- */
+int gt_image_store_open(struct images *im, const char *dir, struct gt_err *err);
+void gt_image_store_close(struct images *im);
+/* The image of this digest with all its layers, or NULL. */
+struct image *gt_image_find(struct images *im, const char *digest);
+uint64_t gt_image_layer_bytes(const struct images *im, const char *diff_id);
+void gt_image_used(struct images *im, struct image *image);
+/* Takes over the worker's two files. */
+int gt_image_layer_keep(struct images *im, const char *file, const char *diff_id,
+			struct gt_err *err);
+void gt_image_layer_synced(struct images *im, const char *diff_id);
+/* Reads and removes the worker's file. */
+int gt_image_record_take(struct images *im, const char *file, struct gt_image_record **ret,
+			 struct gt_err *err);
+/* *record becomes the store's, and NULL, on success. */
+int gt_image_record_keep(struct images *im, struct gt_image_record **record, struct gt_err *err);
+/* Layers that no other image has go with it. */
+uint64_t gt_image_remove(struct images *im, struct image *image);
+
+/* ---- image_collect.c ---- */
+struct collected {
+	unsigned images;
+	uint64_t bytes;
+};
+void gt_image_collect_start(struct images *im);
+/* all: everything that no replica uses, however young. */
+struct collected gt_image_collect(struct images *im, bool all);
+bool gt_image_in_use(const struct images *im, const char *digest);
+
+/* ---- image_mount.c ---- */
+/* Descriptors of the image's layers, topmost first, borrowed from the store. */
+int gt_image_mount(struct images *im, const struct gt_image_record *record, int *fds, size_t *n,
+		   size_t max, struct gt_err *err);
+
+/* ---- image_jobs.c ---- */
+/* op: GT_IMAGE_RESOLVE, GT_IMAGE_PULL, GT_IMAGE_IMPORT (text: digest, file: of the work directory).
+ */
+struct image_job *gt_image_order(struct images *im, enum gt_image_op op, const char *text,
+				 const char *file, const struct image_want *want);
+void gt_image_cancel(struct image_job *job); /* nothing is heard of it any more; NULL is fine */
+void gt_image_sweep(struct images *im);
+void gt_image_jobs_end(struct images *im);
+
+/* ---- image_spec.c: what the image says where the specification says nothing. ---- */
+void gt_image_apply(const struct gt_image_record *record, struct gt_spec *spec);
+
+/* ---- images_serve.c, bundles_serve.c: routes of the agent's socket ---- */
+struct gt_request;
+void gt_images_list(struct gt_request *req, void *app);
+void gt_images_resolve(struct gt_request *req, void *app);
+void gt_images_pull(struct gt_request *req, void *app);
+void gt_images_remove(struct gt_request *req, void *app);
+void gt_images_collect(struct gt_request *req, void *app);
+/* Takes the request over. file: as gt_image_order. */
+void gt_image_order_stream(struct gt_request *req, struct images *im, enum gt_image_op op,
+			   const char *text, const char *file);
+void gt_bundle_get(struct gt_request *req, void *app);
+void gt_bundle_put(struct gt_request *req, void *app);
+
+#endif

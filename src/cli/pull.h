@@ -1,0 +1,10 @@
+/* pull.h - an order whose answer is progress first and an image at the end. */
+#ifndef GANTRY_CLI_PULL_H
+#define GANTRY_CLI_PULL_H
+
+#include "cli.h"
+
+/* Sends and shows progress for `what`; prints the image's digest at the end. */
+enum gt_exit gt_cli_pull(struct gt_cli *cli, struct gt_rest_request *req, const char *what);
+
+#endif

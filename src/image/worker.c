@@ -1,0 +1,279 @@
+/* worker.c - the process: its birth, its rights, its orders. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include <gantry/base/clock.h>
+#include <gantry/base/log.h>
+#include <gantry/os/os.h>
+
+#include "work.h"
+
+#define PROGRESS_MS 100
+#define SOCKET_FD   3
+#define DIR_FD      4
+#define LAYERS_FD   5
+#define HIGH_FD     16
+
+/* ---- telling ---- */
+
+void gt_work_tell(struct worker *w, const struct gt_image_event *e)
+{
+	/* One packet, whole or not at all: threads need no lock for it. */
+	while (send(w->socket, e, sizeof(*e), MSG_NOSIGNAL) < 0) {
+		if (errno != EINTR)
+			_exit(0); /* the agent is gone */
+	}
+}
+
+void gt_work_progress(struct job *j, bool now)
+{
+	uint64_t ns = gt_mono_ns(&gt_clock_system), before = j->told_ns;
+	struct gt_image_event e = {
+		.word = GT_IMAGE_PROGRESS,
+		.id = j->order.id,
+		.done_bytes = j->done_bytes,
+		.total_bytes = j->total_bytes,
+		.done_layers = j->done_layers,
+		.total_layers = j->total_layers,
+	};
+
+	if (!now && ns - before < PROGRESS_MS * GT_NS_PER_MS)
+		return;
+	if (atomic_compare_exchange_strong(&j->told_ns, &before, ns) || now)
+		gt_work_tell(j->w, &e);
+}
+
+static void tell_failed(struct job *j, const struct gt_err *err)
+{
+	struct gt_image_event e = { .word = GT_IMAGE_FAILED,
+				    .id = j->order.id,
+				    .code = err->code ? err->code : EIO };
+
+	gt_strcopy(e.slug, sizeof(e.slug),
+		   gt_streq(err->slug, "system_error") ? "sandbox_failed" : err->slug);
+	gt_strcopy(e.text, sizeof(e.text), err->text);
+	gt_work_tell(j->w, &e);
+}
+
+/* ---- orders ---- */
+
+static void job_end(struct job *j)
+{
+	struct worker *w = j->w;
+
+	pthread_mutex_lock(&w->lock);
+	DL_DELETE(w->jobs, j);
+	pthread_mutex_unlock(&w->lock);
+	free(j);
+}
+
+static void *run_job(void *arg)
+{
+	struct job *j = arg;
+	struct gt_err err = { 0 };
+	int r = j->order.op == GT_IMAGE_IMPORT ? gt_work_import(j, &err) : gt_work_pull(j, &err);
+
+	if (r < 0)
+		tell_failed(j, &err);
+	job_end(j);
+	return NULL;
+}
+
+static void begin_job(struct worker *w, const struct gt_image_order *o)
+{
+	struct job *j = gt_alloc(sizeof(*j));
+	pthread_t thread;
+	struct gt_err err;
+	int r;
+
+	j->w = w;
+	j->order = *o;
+	j->order.text[sizeof(j->order.text) - 1] = '\0';
+	pthread_mutex_lock(&w->lock);
+	DL_APPEND(w->jobs, j);
+	pthread_mutex_unlock(&w->lock);
+	r = pthread_create(&thread, NULL, run_job, j);
+	if (r == 0) {
+		pthread_detach(thread);
+		return;
+	}
+	gt_err_errno(&err, r, "start a thread for an image");
+	tell_failed(j, &err);
+	job_end(j);
+}
+
+static void cancel_job(struct worker *w, uint32_t id)
+{
+	struct job *j;
+
+	pthread_mutex_lock(&w->lock);
+	DL_FOREACH (w->jobs, j) {
+		if (j->order.id == id)
+			j->cancel = true;
+	}
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Removes what was thrown away; at the start also what a predecessor left unfinished. Uploads are
+ * the agent's. */
+static void sweep(const struct worker *w, bool all)
+{
+	DIR *d = fdopendir(openat(w->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.' || gt_starts_with(e->d_name, GT_IMAGE_UPLOAD))
+			continue;
+		if (all || gt_starts_with(e->d_name, GT_IMAGE_TRASH))
+			unlinkat(w->dir_fd, e->d_name, 0);
+	}
+	if (d)
+		closedir(d);
+}
+
+static void obey(struct worker *w, const struct gt_image_order *o)
+{
+	switch (o->op) {
+	case GT_IMAGE_RESOLVE:
+	case GT_IMAGE_PULL:
+	case GT_IMAGE_IMPORT:
+		begin_job(w, o);
+		break;
+	case GT_IMAGE_CANCEL:
+		cancel_job(w, o->id);
+		break;
+	case GT_IMAGE_KEPT:
+		gt_work_kept(w, o);
+		break;
+	case GT_IMAGE_SWEEP:
+		sweep(w, false);
+		break;
+	default:
+		break;
+	}
+}
+
+static _Noreturn void serve(struct worker *w)
+{
+	struct gt_image_order o;
+	ssize_t n;
+
+	sweep(w, true);
+	for (;;) {
+		n = recv(w->socket, &o, sizeof(o), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			_exit(0); /* with the agent; files that are not complete are nobody's */
+		if (n == sizeof(o))
+			obey(w, &o);
+	}
+}
+
+/* ---- birth ---- */
+
+/* Irrevocable. What is left is the work directory, reading complete layers, and the network. */
+static void give_up_rights(const struct gt_image_worker_config *c)
+{
+	struct rlimit none = { 0, 0 };
+
+	if (setgroups(0, NULL) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
+	    setresuid(c->uid, c->uid, c->uid) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    (c->uid != 0 && setuid(0) == 0))
+		_exit(125);
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_NAME, "gantry-images");
+	/* After the change of ids, which clears it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		_exit(125);
+}
+
+/* Copies high up first: one that stands where another goes must not be lost. */
+static void place_fds(int sock, const struct gt_image_worker_config *c)
+{
+	const int from[] = { sock, c->dir_fd, c->layers_fd };
+	int high[GT_LEN(from)], null = open("/dev/null", O_RDWR);
+
+	for (size_t i = 0; i < GT_LEN(from); i++)
+		high[i] = fcntl(from[i], F_DUPFD, HIGH_FD);
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
+		_exit(125);
+	for (size_t i = 0; i < GT_LEN(from); i++) {
+		if (dup3(high[i], SOCKET_FD + (int)i, O_CLOEXEC) < 0)
+			_exit(125);
+	}
+	close_range(LAYERS_FD + 1, ~0u, 0);
+}
+
+static _Noreturn void become_worker(const struct gt_image_worker_config *c, int sock, pid_t parent)
+{
+	struct worker *w = gt_alloc(sizeof(*w));
+	const struct gt_registry_config rc = { .docker_config = c->docker_config,
+					       .insecure = c->insecure,
+					       .ca_file = c->ca_file };
+	struct gt_err err;
+	sigset_t none;
+
+	for (int signo = 1; signo < NSIG; signo++)
+		signal(signo, signo == SIGPIPE ? SIG_IGN : SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	place_fds(sock, c);
+	give_up_rights(c);
+	if (getppid() != parent || chdir("/") < 0)
+		_exit(125);
+	if (gt_work_confine(DIR_FD) < 0)
+		gt_debug("images: this kernel has no Landlock; only the user id confines");
+	w->socket = SOCKET_FD;
+	w->dir_fd = DIR_FD;
+	w->layers_fd = LAYERS_FD;
+	w->limits.bytes = c->layer_bytes;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->changed, NULL);
+	if (gt_registry_new(&rc, &w->registry, &err) < 0) {
+		gt_error("images: %s", err.text);
+		_exit(1);
+	}
+	serve(w);
+}
+
+int gt_image_worker_start(const struct gt_image_worker_config *config, pid_t *ret_pid,
+			  int *ret_pidfd, int *ret_socket, struct gt_err *err)
+{
+	pid_t self = getpid(), pid;
+	int pair[2], r = gt_os_socketpair(pair, err);
+
+	if (r < 0)
+		return r;
+	pid = fork();
+	if (pid == 0)
+		become_worker(config, pair[1], self);
+	if (pid < 0)
+		r = gt_err_errno(err, errno, "fork the image worker");
+	gt_close(pair[1]);
+	if (r == 0)
+		r = gt_os_pidfd_open(pid, ret_pidfd, err);
+	if (r == 0) {
+		*ret_pid = pid;
+		*ret_socket = pair[0];
+		return 0;
+	}
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	gt_close(pair[0]);
+	return r;
+}

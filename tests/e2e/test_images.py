@@ -1,0 +1,346 @@
+"""Functions whose image comes from a registry, or was uploaded; what a node keeps of them."""
+import base64
+import gzip
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+from harness import BIN, Daemon, until
+from registry import (ECHO_CONFIG, FILES_CONFIG, Registry, digest_of, echo_layer, files_layer, tar_of,
+                      zstd)
+
+
+BYTES = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def registry():
+    r = Registry()
+    yield r
+    r.close()
+
+
+@pytest.fixture(scope="module")
+def daemon():
+    d = Daemon()
+    d.start()
+    yield d
+    d.stop()
+
+
+def lines(reply):
+    return [json.loads(line) for line in reply.text.splitlines() if line]
+
+
+def pull(daemon, image):
+    return lines(daemon.client.request("POST", "/v1/images/pull", {"image": image}))[-1]
+
+
+def images(daemon):
+    return {i["digest"]: i for i in daemon.client.get("/v1/images").json()["items"]}
+
+
+def store(daemon):
+    return daemon.state / "agent" / "images"
+
+
+def test_smallest_deploy(daemon, registry):
+    digest = registry.push("team/echo", "1", [echo_layer()], ECHO_CONFIG)
+    reply = daemon.put("smallest", {"image": f"{registry.host}/team/echo:1"}).json()
+    assert reply["spec"]["image"] == f"{registry.host}/team/echo:1@{digest}"
+    assert reply["spec"]["port"] == 8000
+    answer = daemon.call("smallest", "/hello")
+    assert answer.status == 200, answer
+    replica = daemon.replicas("smallest", "ready")[0]
+    assert daemon.client.get(f"/v1/functions/smallest/replicas/{replica['id']}").json()["timings"]["image_ms"] > 0
+    assert images(daemon)[digest]["in_use"]
+
+
+@pytest.mark.parametrize("compress", ["gzip", "zstd", ""])
+def test_layers_and_whiteouts(daemon, registry, compress):
+    low = tar_of({"app/old": b"old", "app/kept": b"kept", "gone/inside": b"x", "link": "app/kept"})
+    high = tar_of({"app/.wh.old": b"", "app/new": b"new", "gone/.wh..wh..opq": b"", "gone/fresh": b"fresh"})
+    repo = f"team/layers-{compress or 'plain'}"
+    registry.push(repo, "1", [files_layer(), low, high], FILES_CONFIG, compress)
+    name = f"layers-{compress or 'plain'}"
+    daemon.put(name, {"image": f"{registry.host}/{repo}:1"})
+    assert daemon.call(name, "/app/new").text == "new"
+    assert daemon.call(name, "/app/kept").text == "kept"
+    assert daemon.call(name, "/link").text == "kept"
+    assert daemon.call(name, "/gone/fresh").text == "fresh"
+    assert daemon.call(name, "/app/old").status == 404
+    assert daemon.call(name, "/gone/inside").status == 404
+
+
+def test_second_image_pulls_only_what_is_new(daemon, registry):
+    shared = tar_of({"shared": os.urandom(1 << 20)})
+    registry.push("team/first", "1", [echo_layer(), shared], ECHO_CONFIG)
+    registry.push("team/second", "1", [echo_layer(), shared, tar_of({"own": b"own"})], ECHO_CONFIG)
+    first = pull(daemon, f"{registry.host}/team/first:1")["image"]
+    before = {p: p.stat().st_ino for p in (store(daemon) / "layers").glob("*.tar")}
+    second = pull(daemon, f"{registry.host}/team/second:1")["image"]
+    after = {p: p.stat().st_ino for p in (store(daemon) / "layers").glob("*.tar")}
+    assert {p: after[p] for p in before} == before and len(after) == len(before) + 1
+    assert (first["layers"], second["layers"]) == (2, 3)
+
+
+def test_tag_moves_replicas_do_not(daemon, registry):
+    registry.push("team/moving", "1", [files_layer(), tar_of({"v": b"one"})], FILES_CONFIG)
+    spec = {"image": f"{registry.host}/team/moving:1"}
+    first = daemon.put("moving", spec).json()
+    assert daemon.put("moving", spec).json()["unchanged"]
+    registry.push("team/moving", "1", [files_layer(), tar_of({"v": b"two"})], FILES_CONFIG)
+    assert daemon.call("moving", "/v").text == "one"
+    second = daemon.put("moving", spec).json()
+    assert second["changed"] and second["spec"]["image"] != first["spec"]["image"]
+    until(lambda: daemon.call("moving", "/v").text == "two", "the new revision serves")
+
+
+def test_registry_gone_after_deploy(daemon):
+    other = Registry()
+    try:
+        other.push("team/gone", "1", [echo_layer(), tar_of({"gone": b"gone"})], ECHO_CONFIG)
+        for name, policy in (("gone-missing", "missing"), ("gone-always", "always"), ("gone-never", "never")):
+            daemon.put(name, {"image": f"{other.host}/team/gone:1", "pull": policy})
+        assert daemon.call("gone-never").json()["cause"] == "image_missing"
+        assert daemon.call("gone-missing").status == 200
+        other.stop()
+        daemon.delete("gone-missing")
+        body = daemon.call("gone-always").json()
+        assert (body["code"], body["cause"]) == ("start_failed", "registry_unavailable")
+        spec = {"image": f"{other.host}/team/gone:1"}
+        reply = daemon.client.request("PUT", "/v1/functions/gone-new", spec)
+        assert reply.status == 422 and reply.json()["code"] == "image_unresolved"
+        assert reply.json()["errors"][0]["path"] == "image"
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("image, words", [
+    ("echo:1", "registry"), ("registry.example/UPPER:1", "lower"), ("registry.example/a:b:c", ""),
+    ("bundle:sha256:12", "bundle")])
+def test_bad_references(daemon, image, words):
+    reply = daemon.client.request("PUT", "/v1/functions/bad", {"image": image})
+    assert reply.status == 422 and reply.json()["code"] == "invalid_spec"
+    assert reply.json()["errors"][0]["path"] == "image" and words in reply.json()["detail"]
+
+
+def test_no_port_no_command(daemon, registry):
+    registry.push("team/bare", "1", [echo_layer()], {})
+    reply = daemon.client.request("PUT", "/v1/functions/bare", {"image": f"{registry.host}/team/bare:1"})
+    assert reply.status == 422 and reply.json()["errors"][0]["path"] == "port"
+    reply = daemon.client.request("PUT", "/v1/functions/bare", {"image": f"{registry.host}/team/bare:1", "port": 80})
+    assert reply.status == 422 and reply.json()["errors"][0]["path"] == "command"
+    reply = daemon.client.request("PUT", "/v1/functions/bare", {"image": f"{registry.host}/team/none:1"})
+    assert reply.status == 422 and reply.json()["code"] == "image_unresolved"
+
+
+def test_wrong_diff_id(daemon, registry):
+    layer = echo_layer()
+    config = {"architecture": "amd64", "os": "linux", "config": ECHO_CONFIG,
+              "rootfs": {"type": "layers", "diff_ids": [digest_of(b"something else")]}}
+    kind = "application/vnd.oci.image."
+    registry.manifest("team/lie", "1", {
+        "schemaVersion": 2, "mediaType": kind + "manifest.v1+json",
+        "config": {"mediaType": kind + "config.v1+json", **registry.blob("team/lie", json.dumps(config).encode())},
+        "layers": [{"mediaType": kind + "layer.v1.tar+gzip", **registry.blob("team/lie", gzip.compress(layer))}]})
+    assert pull(daemon, f"{registry.host}/team/lie:1")["error"]["code"] == "image_invalid"
+    assert not list((store(daemon) / "work").iterdir())
+
+
+def test_basic_auth():
+    private = Registry(htpasswd=subprocess.run(["htpasswd", "-Bbn", "u", "secret"], stdout=subprocess.PIPE,
+                                               check=True, text=True).stdout)
+    daemon = Daemon()
+    try:
+        config = daemon.dir / "registry.json"
+        auth = base64.b64encode(b"u:secret").decode()
+        config.write_text(json.dumps({"auths": {private.host: {"auth": auth}}}))
+        (daemon.dir / "conf").write_text(f"[agent]\nregistry_config = {config}\n")
+        daemon.config = daemon.dir / "conf"
+        daemon.start()
+        private.headers = {"Authorization": f"Basic {auth}"}
+        private.push("team/secret", "1", [echo_layer()], ECHO_CONFIG)
+        daemon.put("secret", {"image": f"{private.host}/team/secret:1"})
+        assert daemon.call("secret").status == 200
+    finally:
+        daemon.stop()
+        private.close()
+
+
+def test_removal_and_collection(daemon, registry):
+    digest = registry.push("team/rm", "1", [echo_layer(), tar_of({"rm": b"rm"})], ECHO_CONFIG)
+    pull(daemon, f"{registry.host}/team/rm:1")
+    assert digest in images(daemon)
+    used = next(d for d, i in images(daemon).items() if i["in_use"])
+    assert daemon.client.request("DELETE", f"/v1/images/{used}").status == 409
+    assert daemon.client.request("DELETE", f"/v1/images/{digest}").json()["images"] == 1
+    assert digest not in images(daemon)
+    assert daemon.client.request("DELETE", f"/v1/images/{digest}").status == 404
+    pull(daemon, f"{registry.host}/team/rm:1")
+    assert daemon.client.request("POST", "/v1/images/gc").json()["images"] == 0
+    assert daemon.client.request("POST", "/v1/images/gc?all=1").json()["images"] > 0
+    assert all(i["in_use"] for i in images(daemon).values())
+    until(lambda: not list((store(daemon) / "work").iterdir()), "the trash is emptied")
+
+
+def test_images_outlive_the_daemon(registry):
+    daemon = Daemon()
+    try:
+        daemon.start()
+        digest = registry.push("team/stay", "1", [echo_layer()], ECHO_CONFIG)
+        daemon.put("stay", {"image": f"{registry.host}/team/stay:1", "pull": "never"})
+        pull(daemon, f"{registry.host}/team/stay:1")
+        assert daemon.call("stay").status == 200
+        daemon.signal(signal.SIGTERM)
+        daemon.start()
+        assert images(daemon)[digest]["in_use"]
+        assert daemon.call("stay").status == 200
+    finally:
+        daemon.stop()
+
+
+def test_killed_in_the_middle_of_a_pull(registry):
+    """Whatever instant the daemon dies at, the next one pulls the same image and keeps no garbage."""
+    layers = [echo_layer()] + [tar_of({f"f{i}": os.urandom(3 << 20)}) for i in range(4)]
+    digest = registry.push("team/killed", "1", layers, ECHO_CONFIG, "zstd")
+    daemon = Daemon()
+    try:
+        for _ in range(4):
+            daemon.start()
+            ask = {"image": f"{registry.host}/team/killed:1"}
+            with daemon.client.stream("POST", "/v1/images/pull", ask) as answer:
+                answer.readline()
+                daemon.kill_everything()
+        daemon.start()
+        assert pull(daemon, f"{registry.host}/team/killed:1")["image"]["digest"] == digest
+        assert not list((store(daemon) / "work").iterdir())
+        names = {p.name for p in (store(daemon) / "layers").glob("*.tar")}
+        assert {n[:-4] for n in names} == {p.name[:-6] for p in (store(daemon) / "layers").glob("*.erofs")}
+    finally:
+        daemon.stop()
+
+
+def test_full_disk(registry, tmp_path):
+    """Nothing half done stays; with room again the same pull works."""
+    digest = registry.push("team/large", "1", [echo_layer(), tar_of({"large": os.urandom(24 << 20)})], ECHO_CONFIG)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0755", "none", tmp_path], check=True)
+    daemon = Daemon(state=tmp_path / "state")
+    try:
+        daemon.start()
+        image = f"{registry.host}/team/large:1"
+        assert pull(daemon, image)["error"]["code"] == "storage_full"
+        until(lambda: not list((store(daemon) / "work").iterdir()), "unfinished files are removed")
+        assert digest not in images(daemon)
+        subprocess.run(["mount", "-o", "remount,size=64m", tmp_path], check=True)
+        assert pull(daemon, image)["image"]["digest"] == digest
+    finally:
+        daemon.stop()
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+def test_worker_dies(daemon, registry):
+    """It is started again; who waited hears of it."""
+    layer = tar_of({"slow": os.urandom(16 << 20)})
+    digest = registry.push("team/worker", "1", [echo_layer(), layer], ECHO_CONFIG)
+    ask = {"image": f"{registry.host}/team/worker:1"}
+    with daemon.client.stream("POST", "/v1/images/pull", ask) as answer:
+        answer.readline()
+        agent = daemon.roles()["agent"]
+        workers = [int(p) for p in pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+                   if pathlib.Path(f"/proc/{p}/comm").read_text().strip() == "gantry-images"]
+        assert len(workers) == 1
+        status = pathlib.Path(f"/proc/{workers[0]}/status").read_text()
+        assert "\nUid:\t0" not in status and "NoNewPrivs:\t1" in status
+        os.kill(workers[0], signal.SIGKILL)
+        end = [json.loads(line) for line in answer.read().splitlines()][-1:]
+    assert end and ("error" in end[0] or end[0]["image"]["digest"] == digest)
+    assert pull(daemon, ask["image"])["image"]["digest"] == digest
+
+
+# ---- bundles ----
+
+def upload(daemon, data, piece=1 << 20, start=0):
+    at, reply = start, None
+    while at < len(data):
+        reply = daemon.client.request("PUT", f"/v1/bundles/{digest_of(data)}?offset={at}&total={len(data)}",
+                                      data[at:at + piece], headers=BYTES)
+        assert reply.status == 200, reply
+        at += piece
+    return lines(reply)[-1]
+
+
+@pytest.mark.parametrize("pack", [lambda d: d, gzip.compress, zstd], ids=["tar", "gzip", "zstd"])
+def test_bundle_alone(daemon, pack):
+    data = pack(echo_layer())
+    name = f"bundle-{digest_of(data)[7:15]}"
+    assert upload(daemon, data)["image"]["digest"] == digest_of(data)
+    daemon.put(name, {"image": f"bundle:{digest_of(data)}", "command": ["/echo"], "port": 8000})
+    assert daemon.call(name).status == 200
+
+
+def test_bundle_over_base(daemon, registry):
+    registry.push("team/base", "1", [files_layer(), tar_of({"app/file": b"base", "app/other": b"other"})],
+                  FILES_CONFIG)
+    data = zstd(tar_of({"app/file": b"bundle", "big": os.urandom(2 << 20)}))
+    upload(daemon, data)
+    spec = {"image": f"bundle:{digest_of(data)}", "base": f"{registry.host}/team/base:1"}
+    assert "@sha256:" in daemon.put("over", spec).json()["spec"]["base"]
+    assert daemon.call("over", "/app/file").text == "bundle"
+    assert daemon.call("over", "/app/other").text == "other"
+
+
+def test_bundle_goes_on(daemon):
+    data = gzip.compress(tar_of({"echo": b"x" * 100, "rest": os.urandom(3 << 20)}))
+    path = f"/v1/bundles/{digest_of(data)}"
+    first = daemon.client.request("PUT", f"{path}?offset=0&total={len(data)}", data[:1 << 20],
+                                  headers=BYTES)
+    assert first.json() == {"digest": digest_of(data), "bytes": 1 << 20, "complete": False}
+    gap = daemon.client.request("PUT", f"{path}?offset={2 << 20}&total={len(data)}", data[2 << 20:],
+                                headers=BYTES)
+    assert gap.status == 409 and str(1 << 20) in gap.json()["detail"]
+    assert daemon.client.get(path).json()["bytes"] == 1 << 20
+    assert upload(daemon, data, start=1 << 20)["image"]["digest"] == digest_of(data)
+    assert daemon.client.get(path).json()["complete"]
+    again = daemon.client.request("PUT", f"{path}?offset=0&total={len(data)}", data[:10],
+                                  headers=BYTES)
+    assert again.json()["complete"]
+
+
+def test_bundle_that_is_another(daemon):
+    data, lie = gzip.compress(echo_layer()), digest_of(b"lie")
+    reply = daemon.client.request("PUT", f"/v1/bundles/{lie}?offset=0&total={len(data)}", data,
+                                  headers=BYTES)
+    assert lines(reply)[-1]["error"]["code"] == "image_invalid"
+    reply = daemon.client.request("PUT", "/v1/functions/lie", {"image": f"bundle:{lie}", "command": ["/echo"],
+                                                               "port": 8000})
+    assert reply.status == 201
+    assert daemon.call("lie").json()["cause"] == "image_missing"
+
+
+# ---- the command line ----
+
+def gantry(daemon, *words):
+    return subprocess.run([str(BIN / "gantry"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, "GANTRY_URL": daemon.url, "GANTRY_TOKEN": daemon.token}, check=False)
+
+
+def test_cli(daemon, registry, tmp_path):
+    digest = registry.push("team/cli", "1", [echo_layer(), tar_of({"cli": b"cli"})], ECHO_CONFIG)
+    done = gantry(daemon, "image", "pull", f"{registry.host}/team/cli:1")
+    assert (done.returncode, done.stdout) == (0, digest + "\n"), done.stderr
+    assert f"{registry.host}/team/cli:1" in gantry(daemon, "image", "ls").stdout
+    assert gantry(daemon, "image", "rm", digest[7:15]).stdout.startswith("1 images removed")
+    assert gantry(daemon, "image", "rm", digest).returncode == 1
+    failed = gantry(daemon, "image", "pull", f"{registry.host}/team/none:1")
+    assert failed.returncode == 1 and "image_missing" in failed.stderr
+    data = tmp_path / "app.tar.gz"
+    data.write_bytes(gzip.compress(tar_of({"echo": echo_layer(), "pad": os.urandom(9 << 20)})))
+    pushed = gantry(daemon, "bundle", "push", str(data))
+    assert (pushed.returncode, pushed.stdout) == (0, digest_of(data.read_bytes()) + "\n"), pushed.stderr
+    assert gantry(daemon, "bundle", "push", str(data)).stdout == pushed.stdout
+    assert gantry(daemon, "bundle", "push", str(tmp_path)).returncode == 1
