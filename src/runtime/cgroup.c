@@ -324,9 +324,11 @@ static int open_v1(const char *proc, const char *name, const char *keep, enum gt
 	char point[GT_CGROUP_PATH_SIZE], root[GT_CGROUP_PATH_SIZE];
 	char group[GT_CGROUP_PATH_SIZE], dir[GT_CGROUP_PATH_SIZE];
 	int r = find_mount(proc, ctl_rows[c].v1, point, root, err);
+	bool absent;
 
 	if (r == 0)
 		r = own_group(proc, ctl_rows[c].v1, group, err);
+	absent = r == -ENOENT;
 	if (r == 0) {
 		group_dir(point, root, group, dir);
 		r = keep ? keep_parent(keep, name, c, dir, err) : 0;
@@ -338,11 +340,11 @@ static int open_v1(const char *proc, const char *name, const char *keep, enum gt
 		return 0;
 	}
 	/* Refused: inside somebody else's container, whose limits hold. */
-	if (r != -ENOENT && !is_refusal(r))
+	if (!absent && !is_refusal(r))
 		return r;
 	if (ctl_rows[c].lost)
 		gt_warn("this machine has no %s control group%s: %s", ctl_rows[c].v1,
-			r == -ENOENT ? "" : " that can be written", ctl_rows[c].lost);
+			absent ? "" : " that can be written", ctl_rows[c].lost);
 	return 0;
 }
 

@@ -25,7 +25,8 @@ static void namespaces(bool host_network)
 		init_fail(GT_INIT_STEP_NAMESPACES, errno, 0);
 }
 
-/* A write of "0" moves the writer. On cgroup v1 it takes milliseconds: the reason for staging. */
+/* A write of "0" moves the writer, on cgroup v1 its one thread. It may take milliseconds: a reason
+ * for staging. */
 static void join_cgroups(const int *cgroups, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
