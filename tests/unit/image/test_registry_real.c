@@ -30,6 +30,8 @@ static struct {
 	char dir[64];
 	const char *missing; /* a program, or NULL */
 	struct issuer issuer;
+	pid_t running[16]; /* a test that fails leaves its servers here */
+	size_t n_running;
 } all;
 
 struct served {
@@ -85,7 +87,9 @@ static struct served serving(const char *const *argv, const char *words)
 	int ends[2];
 
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_true(all.n_running < GT_LEN(all.running));
 	s.pid = spawn(argv, ends[1]);
+	all.running[all.n_running++] = s.pid;
 	close(ends[1]);
 	s.log = fdopen(ends[0], "r");
 	while (s.port == 0 && fgets(line, sizeof(line), s.log)) {
@@ -120,6 +124,9 @@ static void served_end(struct served *s)
 {
 	kill(s->pid, SIGKILL);
 	waitpid(s->pid, NULL, 0);
+	for (size_t i = 0; i < all.n_running; i++)
+		if (all.running[i] == s->pid)
+			all.running[i] = all.running[--all.n_running];
 	fclose(s->log);
 }
 
@@ -161,6 +168,10 @@ static int teardown(void **state)
 	(void)state;
 	if (all.missing)
 		return 0;
+	while (all.n_running) {
+		kill(all.running[--all.n_running], SIGKILL);
+		waitpid(all.running[all.n_running], NULL, 0);
+	}
 	const char *argv[] = { "rm", "-rf", all.dir, NULL };
 	pid_t pid = spawn(argv, STDERR_FILENO);
 
