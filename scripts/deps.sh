@@ -15,7 +15,7 @@ if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
 fi
 have=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null |
 	awk '$2 == "installed" { print $1 }')
-mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort) <(sort <<< "$have"))
+mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(sort -u <<< "$have"))
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 -o Acquire::Retries=3)
