@@ -1,5 +1,6 @@
 #!/bin/bash
 # Fuzz targets tests/fuzz/fuzz_NAME.c over tests/fuzz/corpus/fuzz_NAME/, each counted as one test.
+# Where there is one, tests/fuzz/dict/fuzz_NAME.dict tells the fuzzer words of the format.
 # usage: scripts/run-fuzz.sh replay|SECONDS RESULTS_FILE PROGRAM...
 set -u
 mode=$1 results=$2
@@ -16,10 +17,11 @@ for prog in "$@"; do
 	else
 		found=build/fuzz/found/$name
 		mkdir -p "$found"
-		seeds=()
+		seeds=() dict=()
 		if [ -d "$corpus" ]; then seeds=("$corpus"); fi
+		if [ -f "tests/fuzz/dict/$name.dict" ]; then dict=("-dict=tests/fuzz/dict/$name.dict"); fi
 		"$prog" -max_total_time="$mode" -timeout=10 -rss_limit_mb=2048 -verbosity=1 \
-			-artifact_prefix="$found/crash-" "$found" "${seeds[@]}" > "$log" 2>&1
+			-artifact_prefix="$found/crash-" "${dict[@]}" "$found" "${seeds[@]}" > "$log" 2>&1
 	fi
 	rc=$?
 	if [ $rc -eq 0 ]; then
