@@ -63,7 +63,7 @@ void gt_bundle_get(struct gt_request *req, void *app)
 		gt_agent_refuse(req, &err, app);
 		return;
 	}
-	image = gt_image_find(im, digest);
+	image = gt_image_bundle_find(im, digest);
 	upload_name(digest, name);
 	if (!image)
 		fstatat(im->work_fd, name, &st, AT_SYMLINK_NOFOLLOW);
@@ -93,9 +93,13 @@ static int write_piece(struct images *im, const char *name, uint64_t offset,
 				    O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-	    fchown(fd, im->config.uid, im->config.gid) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return gt_err_errno(err, errno, "open the upload");
+	/* The directory is the worker's: it must not get a file by another name of it. */
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return gt_err_errno(err, EINVAL, "the upload's file");
+	if (fchown(fd, im->config.uid, im->config.gid) < 0)
+		return gt_err_errno(err, errno, "owner of the upload");
 	if (offset > (uint64_t)st.st_size)
 		return gt_err_set(err, EINVAL, "conflict",
 				  "offset: %llu bytes are here; go on from there",
@@ -108,13 +112,12 @@ static int write_piece(struct images *im, const char *name, uint64_t offset,
 	return 0;
 }
 
-static int put(struct gt_request *req, struct images *im, const char *digest, const char *name,
-	       uint64_t *size, uint64_t *total, struct gt_err *err)
+static int put(struct gt_request *req, struct images *im, const char *name, uint64_t *size,
+	       uint64_t *total, struct gt_err *err)
 {
 	uint64_t offset = 0;
 	int r = read_number(req, "offset", &offset, err);
 
-	(void)digest;
 	if (r == 0)
 		r = read_number(req, "total", total, err);
 	if (r == 0 && offset + gt_request_body(req)->len > *total)
@@ -131,14 +134,17 @@ void gt_bundle_put(struct gt_request *req, void *app)
 	const char *digest = NULL;
 	int r = read_digest(req, &digest, &err);
 
-	if (r == 0 && gt_image_find(im, digest)) {
+	if (r == 0 && gt_image_bundle_find(im, digest)) {
 		reply_state(req, digest,
-			    gt_image_find(im, digest)->record->layers[0].download_bytes, true);
+			    gt_image_bundle_find(im, digest)->record->layers[0].download_bytes,
+			    true);
 		return;
 	}
 	if (r == 0) {
 		upload_name(digest, name);
-		r = put(req, im, digest, name, &size, &total, &err);
+		/* Another client was faster, and its last byte is read already. */
+		if (!gt_image_ordered(im, GT_IMAGE_IMPORT, digest))
+			r = put(req, im, name, &size, &total, &err);
 	}
 	if (r < 0)
 		gt_agent_refuse(req, &err, app);

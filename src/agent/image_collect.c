@@ -9,6 +9,8 @@
 #include "images.h"
 
 #define COLLECT_MS 60000
+#define ORPHAN_MS  (60 * 60 * 1000ULL)      /* a pull that failed is likely tried again */
+#define UPLOAD_MS  (24 * 60 * 60 * 1000ULL) /* and an upload taken up again */
 
 bool gt_image_in_use(const struct images *im, const char *digest)
 {
@@ -52,6 +54,20 @@ static bool is_old(const struct images *im, const struct image *image)
 	return im->config.keep_ms > 0 && image->used_ms + im->config.keep_ms < now;
 }
 
+/* What no image has: parts of pulls and uploads that were given up. */
+static void collect_rest(struct images *im, bool at_once, struct collected *c)
+{
+	uint64_t now = gt_wall_ms(&gt_clock_system), bytes;
+	unsigned uploads = 0;
+
+	if (im->errands)
+		return; /* what is pulled has no record yet */
+	bytes = gt_image_orphans_remove(im, at_once ? UINT64_MAX : now - ORPHAN_MS);
+	uploads = gt_image_uploads_drop(im, now - UPLOAD_MS);
+	c->bytes += bytes;
+	c->rest = uploads > 0 || bytes > 0;
+}
+
 struct collected gt_image_collect(struct images *im, bool all)
 {
 	struct collected c = { 0 };
@@ -59,20 +75,18 @@ struct collected gt_image_collect(struct images *im, bool all)
 	struct image *image;
 
 	while ((image = oldest_unused(im)) && (all || full || is_old(im, image))) {
-		uint64_t bytes;
-
 		gt_info("image %s is removed: %s", image->record->name,
 			all    ? "asked for"
 			: full ? "the disk is full"
 			       : "nobody uses it");
-		bytes = gt_image_remove(im, image);
-		c.bytes += bytes;
+		c.bytes += gt_image_remove(im, image);
 		c.images++;
 		/* The space comes back when the worker has removed the files: one at a time. */
 		if (full && !all)
 			break;
 	}
-	if (c.images > 0)
+	collect_rest(im, all || full, &c);
+	if (c.images > 0 || c.rest)
 		gt_image_sweep(im);
 	return c;
 }

@@ -21,36 +21,69 @@
 #define DOCKER_CONFIG_MAX  (1024 * 1024)
 #define DOCKER_CONFIG_PATH "/etc/gantry/registry.json"
 
-struct image_job {
+/* One order to the worker. Who asks for the same meanwhile waits for it too: a hundred replicas of
+ * one image are one pull. */
+struct errand {
 	struct images *im;
-	struct image_job *prev, *next;
+	struct errand *prev, *next;
 	struct gt_image_order order;
-	struct image_want want;
-	struct gt_timer late; /* a refusal at once is told later */
+	struct image_job *jobs; /* who waits */
+	bool settled;           /* they are being told */
+	bool again;             /* it was ordered a second time */
+	struct gt_timer late;   /* a refusal at once is told later */
 	struct gt_err err;
 };
 
-static void job_free(struct image_job *job)
+struct image_job {
+	struct errand *errand;
+	struct image_job *prev, *next;
+	struct image_want want;
+};
+
+/* What the worker's socket had no room for. As many as there are errands, and layers that it
+ * offers, which are few: it waits for each answer. */
+struct outgoing {
+	struct outgoing *prev, *next;
+	struct gt_image_order order;
+};
+
+static void errand_free(struct errand *e)
 {
-	gt_timer_clear(job->im->agent->loop, &job->late);
-	DL_DELETE(job->im->jobs, job);
-	free(job);
+	gt_timer_clear(e->im->agent->loop, &e->late);
+	DL_DELETE(e->im->errands, e);
+	free(e);
 }
 
-static void fail(struct image_job *job, const struct gt_err *err)
+static struct image_want job_end(struct image_job *job)
 {
 	struct image_want want = job->want;
 
-	job_free(job);
-	want.on_failed(err, want.arg);
+	DL_DELETE(job->errand->jobs, job);
+	free(job);
+	return want;
+}
+
+/* Callbacks may cancel others of the errand, and order anew. */
+static void settle(struct errand *e, struct gt_image_record *record, const struct gt_err *err)
+{
+	e->settled = true;
+	while (e->jobs) {
+		struct image_want want = job_end(e->jobs);
+
+		if (record)
+			want.on_done(record, want.arg);
+		else
+			want.on_failed(err, want.arg);
+	}
+	errand_free(e);
 }
 
 static void on_late(void *arg)
 {
-	struct image_job *job = arg;
-	struct gt_err err = job->err;
+	struct errand *e = arg;
+	struct gt_err err = e->err;
 
-	fail(job, &err);
+	settle(e, NULL, &err);
 }
 
 /* ---- the end of the worker ---- */
@@ -63,22 +96,30 @@ static void close_worker(struct images *im)
 	im->worker_fd = gt_close(im->worker_fd);
 	im->worker_pidfd = gt_close(im->worker_pidfd);
 	im->worker_pid = 0;
+	while (im->outbox) {
+		struct outgoing *out = im->outbox;
+
+		DL_DELETE(im->outbox, out);
+		free(out);
+	}
 }
 
 static void on_death(struct gt_watch *w, unsigned events, void *arg)
 {
 	struct images *im = arg;
-	struct image_job *job, *next;
-	struct gt_err err = { 0 };
+	struct gt_err died = { 0 };
+	uint32_t last = im->next_id;
 
 	(void)w;
 	(void)events;
 	gt_os_pidfd_reap(im->worker_pidfd, NULL);
 	close_worker(im);
-	gt_err_set(&err, ECHILD, "sandbox_failed", "the image worker died");
-	DL_FOREACH_SAFE (im->jobs, job, next) {
-		if (!gt_timer_is_set(&job->late))
-			fail(job, &err);
+	gt_err_set(&died, ECHILD, "sandbox_failed", "the image worker died");
+	/* What is ordered meanwhile goes to the next worker. */
+	while (im->errands && im->errands->order.id <= last) {
+		struct gt_err err = im->errands->err.code ? im->errands->err : died;
+
+		settle(im->errands, NULL, &err);
 	}
 }
 
@@ -86,7 +127,7 @@ static void on_idle(void *arg)
 {
 	struct images *im = arg;
 
-	if (im->jobs) {
+	if (im->errands) {
 		gt_timer_set(im->agent->loop, &im->idle, IDLE_MS, on_idle, im);
 		return;
 	}
@@ -102,17 +143,55 @@ void gt_image_jobs_end(struct images *im)
 		waitid(P_PIDFD, (id_t)im->worker_pidfd, &(siginfo_t){ 0 }, WEXITED);
 	}
 	close_worker(im);
-	while (im->jobs)
-		job_free(im->jobs);
+	while (im->errands) {
+		while (im->errands->jobs)
+			job_end(im->errands->jobs);
+		errand_free(im->errands);
+	}
 }
 
-/* ---- what it tells ---- */
+/* ---- what it is told ---- */
+
+static int post(struct images *im, const struct gt_image_order *o, struct gt_err *err)
+{
+	struct outgoing *out;
+	int r = im->outbox ? -EAGAIN : gt_os_send(im->worker_fd, o, sizeof(*o), NULL, 0, err);
+
+	if (r != -EAGAIN)
+		return r;
+	r = gt_watch_set(im->worker_watch, GT_EV_READ | GT_EV_WRITE, err);
+	if (r < 0)
+		return r;
+	out = gt_alloc(sizeof(*out));
+	out->order = *o;
+	DL_APPEND(im->outbox, out);
+	return 0;
+}
+
+static void flush(struct images *im)
+{
+	while (im->outbox) {
+		struct outgoing *out = im->outbox;
+
+		if (gt_os_send(im->worker_fd, &out->order, sizeof(out->order), NULL, 0, NULL) ==
+		    -EAGAIN)
+			return;
+		DL_DELETE(im->outbox, out); /* any other failure is its death */
+		free(out);
+	}
+	if (gt_watch_set(im->worker_watch, GT_EV_READ, NULL) < 0)
+		gt_warn("the image worker's socket can not be watched");
+}
 
 static void send_order(struct images *im, const struct gt_image_order *o)
 {
-	if (im->worker_fd >= 0)
-		gt_os_send(im->worker_fd, o, sizeof(*o), NULL, 0, NULL);
+	struct gt_err err = { 0 };
+
+	if (im->worker_watch && post(im, o, &err) < 0)
+		gt_debug("images: %s", err.text); /* it is dead, which is noticed soon */
 }
+
+/* ---- what it tells ---- */
 
 static void keep_layer(struct images *im, const struct gt_image_event *e)
 {
@@ -127,60 +206,66 @@ static void keep_layer(struct images *im, const struct gt_image_event *e)
 	send_order(im, &o);
 }
 
-static void done(struct image_job *job, const struct gt_image_event *e)
+static void done(struct errand *e, const struct gt_image_event *ev)
 {
 	gt_auto(image_record) struct gt_image_record *record = NULL;
-	struct images *im = job->im;
-	struct image_want want = job->want;
+	struct images *im = e->im;
+	struct image *image = NULL;
 	struct gt_err err = { 0 };
-	bool keep = job->order.op != GT_IMAGE_RESOLVE;
-	char digest[GT_REF_DIGEST_SIZE];
-	int r = gt_image_record_take(im, e->file, &record, &err);
+	int r = gt_image_record_take(im, ev->file, &record, &err);
 
-	if (r == 0) {
-		gt_strcopy(digest, sizeof(digest), record->digest);
-		if (keep)
-			r = gt_image_record_keep(im, &record, &err);
+	if (r == 0 && e->order.op != GT_IMAGE_RESOLVE)
+		r = gt_image_record_keep(im, e->order.text, &record, &image, &err);
+	if (r == -ESTALE && e->order.op == GT_IMAGE_PULL && !e->again) {
+		e->again = true; /* a removal came between: the worker gets what is missing */
+		r = post(im, &e->order, &err);
+		if (r == 0)
+			return;
 	}
-	if (r < 0) {
-		fail(job, &err);
-		return;
-	}
-	job_free(job);
-	want.on_done(keep ? gt_image_find(im, digest)->record : record, want.arg);
+	settle(e, r < 0 ? NULL : image ? image->record : record, &err);
 }
 
-static void on_event(struct images *im, struct gt_image_event *e)
+static void progress(struct errand *e, const struct gt_image_event *ev)
 {
-	struct image_job *job;
+	struct image_job *job, *next;
+
+	DL_FOREACH_SAFE (e->jobs, job, next) {
+		if (job->want.on_progress)
+			job->want.on_progress(ev, job->want.arg);
+	}
+}
+
+static void on_event(struct images *im, struct gt_image_event *ev)
+{
+	struct errand *e;
 	struct gt_err err = { 0 };
 
-	e->name[sizeof(e->name) - 1] = e->file[sizeof(e->file) - 1] = '\0';
-	e->slug[sizeof(e->slug) - 1] = e->text[sizeof(e->text) - 1] = '\0';
-	if (e->word == GT_IMAGE_LAYER) {
-		keep_layer(im, e);
+	ev->name[sizeof(ev->name) - 1] = ev->file[sizeof(ev->file) - 1] = '\0';
+	ev->slug[sizeof(ev->slug) - 1] = ev->text[sizeof(ev->text) - 1] = '\0';
+	if (ev->word == GT_IMAGE_LAYER) {
+		keep_layer(im, ev);
 		return;
 	}
-	if (e->word == GT_IMAGE_SYNCED) {
-		gt_image_layer_synced(im, e->name);
+	if (ev->word == GT_IMAGE_SYNCED) {
+		gt_image_layer_synced(im, ev->name);
 		return;
 	}
-	DL_FOREACH (im->jobs, job) {
-		if (job->order.id == e->id)
+	DL_FOREACH (im->errands, e) {
+		if (e->order.id == ev->id)
 			break;
 	}
-	if (!job) {
-		if (e->word == GT_IMAGE_DONE && !strchr(e->file, '/'))
-			unlinkat(im->work_fd, e->file, 0); /* cancelled too late */
+	if (!e) {
+		if (ev->word == GT_IMAGE_DONE && !strchr(ev->file, '/'))
+			unlinkat(im->work_fd, ev->file, 0); /* cancelled too late */
 		return;
 	}
-	if (e->word == GT_IMAGE_PROGRESS && job->want.on_progress) {
-		job->want.on_progress(e, job->want.arg);
-	} else if (e->word == GT_IMAGE_DONE) {
-		done(job, e);
-	} else if (e->word == GT_IMAGE_FAILED) {
-		gt_err_set(&err, e->code > 0 ? e->code : EIO, e->slug, "%s", e->text);
-		fail(job, &err);
+	if (ev->word == GT_IMAGE_PROGRESS) {
+		progress(e, ev);
+	} else if (ev->word == GT_IMAGE_DONE) {
+		done(e, ev);
+	} else if (ev->word == GT_IMAGE_FAILED) {
+		gt_err_set(&err, ev->code > 0 ? ev->code : EIO, ev->slug, "%s", ev->text);
+		settle(e, NULL, &err);
 	}
 }
 
@@ -192,12 +277,15 @@ static void on_word(struct gt_watch *w, unsigned events, void *arg)
 	int r;
 
 	(void)w;
-	(void)events;
+	if (events & GT_EV_WRITE)
+		flush(im);
 	r = gt_os_recv(im->worker_fd, &e, sizeof(e), &len, NULL, 0, NULL, NULL);
 	if (r == -EAGAIN)
 		return;
 	if (r < 0 || len != sizeof(e)) {
-		gt_watch_close(gt_steal(&im->worker_watch)); /* its death tells the rest */
+		/* Its death tells the rest; what talks like this must not live on. */
+		gt_watch_close(gt_steal(&im->worker_watch));
+		gt_os_pidfd_signal(im->worker_pidfd, SIGKILL, NULL);
 		return;
 	}
 	gt_timer_set(im->agent->loop, &im->idle, IDLE_MS, on_idle, im);
@@ -263,32 +351,69 @@ static int start_worker(struct images *im, struct gt_err *err)
 		r = gt_loop_watch(loop, im->worker_fd, GT_EV_READ, on_word, im, &im->worker_watch,
 				  err);
 	if (r < 0) {
-		struct image_job *jobs = gt_steal(&im->jobs);
+		struct errand *errands = gt_steal(&im->errands);
 
 		gt_image_jobs_end(im);
-		im->jobs = jobs;
+		im->errands = errands;
 	}
 	return r;
 }
 
-static int submit(struct image_job *job, struct gt_err *err)
+/* One that listens. */
+static int need_worker(struct images *im, struct gt_err *err)
 {
-	struct images *im = job->im;
-	int r = 0;
-
-	if (im->worker_pid > 0 && im->worker_fd < 0) {
+	if (im->worker_watch)
+		return 0;
+	if (im->worker_pid > 0) {
 		/* It is about to end; do not wait for that. */
 		gt_os_pidfd_signal(im->worker_pidfd, SIGKILL, NULL);
 		waitid(P_PIDFD, (id_t)im->worker_pidfd, &(siginfo_t){ 0 }, WEXITED);
 		close_worker(im);
 	}
-	if (im->worker_pid == 0)
-		r = start_worker(im, err);
+	return start_worker(im, err);
+}
+
+static int submit(struct errand *e, struct gt_err *err)
+{
+	struct images *im = e->im;
+	int r;
+
+	if (im->worker_pid > 0 && !im->worker_watch && im->errands != e)
+		return gt_err_set(err, ECHILD, "sandbox_failed",
+				  "the image worker broke down"); /* others wait to hear of it */
+	r = need_worker(im, err);
 	if (r == 0)
-		r = gt_os_send(im->worker_fd, &job->order, sizeof(job->order), NULL, 0, err);
+		r = post(im, &e->order, err);
 	if (r == 0)
 		gt_timer_set(im->agent->loop, &im->idle, IDLE_MS, on_idle, im);
 	return r;
+}
+
+static struct errand *find_errand(const struct images *im, enum gt_image_op op, const char *text)
+{
+	struct errand *e;
+
+	DL_FOREACH (im->errands, e) {
+		if (!e->settled && e->order.op == op && gt_streq(e->order.text, text))
+			return e;
+	}
+	return NULL;
+}
+
+static struct errand *errand_new(struct images *im, enum gt_image_op op, const char *text,
+				 const char *file)
+{
+	struct errand *e = gt_alloc(sizeof(*e));
+
+	e->im = im;
+	e->order.op = op;
+	e->order.id = ++im->next_id;
+	gt_strcopy(e->order.text, sizeof(e->order.text), text);
+	gt_strcopy(e->order.name, sizeof(e->order.name), file ? file : "");
+	DL_APPEND(im->errands, e);
+	if (submit(e, &e->err) < 0)
+		gt_timer_set(im->agent->loop, &e->late, 0, on_late, e);
+	return e;
 }
 
 struct image_job *gt_image_order(struct images *im, enum gt_image_op op, const char *text,
@@ -296,30 +421,44 @@ struct image_job *gt_image_order(struct images *im, enum gt_image_op op, const c
 {
 	struct image_job *job = gt_alloc(sizeof(*job));
 
-	job->im = im;
+	job->errand = find_errand(im, op, text);
+	if (!job->errand)
+		job->errand = errand_new(im, op, text, file);
 	job->want = *want;
-	job->order.op = op;
-	job->order.id = ++im->next_id;
-	gt_strcopy(job->order.text, sizeof(job->order.text), text);
-	gt_strcopy(job->order.name, sizeof(job->order.name), file ? file : "");
-	DL_APPEND(im->jobs, job);
-	if (submit(job, &job->err) < 0)
-		gt_timer_set(im->agent->loop, &job->late, 0, on_late, job);
+	DL_APPEND(job->errand->jobs, job);
 	return job;
+}
+
+bool gt_image_ordered(const struct images *im, enum gt_image_op op, const char *text)
+{
+	return find_errand(im, op, text) != NULL;
 }
 
 void gt_image_cancel(struct image_job *job)
 {
 	struct gt_image_order o = { .op = GT_IMAGE_CANCEL };
+	struct errand *e;
 
 	if (!job)
 		return;
-	o.id = job->order.id;
-	send_order(job->im, &o);
-	job_free(job);
+	e = job->errand;
+	job_end(job);
+	if (e->jobs || e->settled)
+		return;
+	o.id = e->order.id;
+	send_order(e->im, &o);
+	errand_free(e);
 }
 
 void gt_image_sweep(struct images *im)
 {
+	struct gt_err err = { 0 };
+
+	/* One that was about to end may have swept already. */
+	if (im->errands == NULL && need_worker(im, &err) < 0) {
+		gt_warn("images: %s", err.text);
+		return;
+	}
 	send_order(im, &(struct gt_image_order){ .op = GT_IMAGE_SWEEP });
+	gt_timer_set(im->agent->loop, &im->idle, IDLE_MS, on_idle, im);
 }

@@ -66,6 +66,7 @@ static void layer_add(struct images *im, const char *diff_id)
 	l = gt_alloc(sizeof(*l));
 	gt_strcopy(l->diff_id, sizeof(l->diff_id), diff_id);
 	l->tar_bytes = (uint64_t)st.st_size;
+	l->since_ms = (uint64_t)st.st_ctim.tv_sec * 1000; /* its owner was changed when it came */
 	l->mount = -EBADF;
 	HASH_ADD_STR(im->layers, diff_id, l);
 }
@@ -91,7 +92,21 @@ static uint64_t layer_remove(struct images *im, struct image_layer *l)
 	return bytes;
 }
 
-/* The worker is not trusted: only a plain file that has no other name becomes ours. */
+/* NULL also when somebody took one of its files away: then it is fetched again. */
+static struct image_layer *layer_here(struct images *im, const char *diff_id)
+{
+	struct image_layer *l = layer_find(im, diff_id);
+
+	if (!l || l->mount >= 0 ||
+	    (exists(im->layers_fd, diff_id, ".tar") && exists(im->layers_fd, diff_id, ".erofs")))
+		return l;
+	gt_warn("layer %.19s has lost a file", diff_id);
+	layer_remove(im, l);
+	return NULL;
+}
+
+/* The worker is not trusted: what was opened is what becomes ours, if it is a plain file that has
+ * no other name. A link, unlike a renaming, can not be led to another file, nor replace one. */
 static int take_file(struct images *im, const char *file, const char *end, const char *diff_id,
 		     struct gt_err *err)
 {
@@ -106,9 +121,17 @@ static int take_file(struct images *im, const char *file, const char *end, const
 	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
 		return gt_err_errno(err, EINVAL, "%s of the image worker", from);
 	if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0444) < 0 ||
-	    renameat(im->work_fd, from, im->layers_fd, path_of(diff_id, end, to)) < 0)
+	    linkat(fd, "", im->layers_fd, path_of(diff_id, end, to), AT_EMPTY_PATH) < 0)
 		return gt_err_errno(err, errno, "take over %s of the image worker", from);
+	unlinkat(im->work_fd, from, 0);
 	return 0;
+}
+
+static void unlink_part(struct images *im, const char *diff_id, const char *end)
+{
+	char path[PATH_SIZE];
+
+	unlinkat(im->layers_fd, path_of(diff_id, end, path), 0);
 }
 
 int gt_image_layer_keep(struct images *im, const char *file, const char *diff_id,
@@ -118,11 +141,18 @@ int gt_image_layer_keep(struct images *im, const char *file, const char *diff_id
 
 	if (!gt_digest_ok(diff_id) || strchr(file, '/'))
 		return gt_err_errno(err, EINVAL, "layer of the image worker");
+	/* It looks before it begins: this one is a mistake, or a lie. */
+	if (layer_here(im, diff_id))
+		return gt_err_errno(err, EEXIST, "layer %.19s of the image worker", diff_id);
+	unlink_part(im, diff_id, ".erofs");
+	unlink_part(im, diff_id, ".tar");
 	r = take_file(im, file, ".tar", diff_id, err);
 	if (r == 0)
 		r = take_file(im, file, ".erofs", diff_id, err);
 	if (r == 0)
 		layer_add(im, diff_id);
+	else
+		unlink_part(im, diff_id, ".tar");
 	return r;
 }
 
@@ -144,13 +174,24 @@ static void image_free(struct images *im, struct image *image)
 	free(image);
 }
 
-static bool is_complete(const struct images *im, const struct gt_image_record *r)
+static bool is_complete(struct images *im, const struct gt_image_record *r)
 {
 	for (size_t i = 0; i < r->n_layers; i++) {
-		if (!layer_find(im, r->layers[i].diff_id))
+		if (!layer_here(im, r->layers[i].diff_id))
 			return false;
 	}
 	return true;
+}
+
+static struct image *find_by_index(const struct images *im, const char *digest)
+{
+	struct image *image, *next;
+
+	HASH_ITER (hh, im->images, image, next) {
+		if (digest[0] && gt_streq(image->record->index, digest))
+			return image;
+	}
+	return NULL;
 }
 
 struct image *gt_image_find(struct images *im, const char *digest)
@@ -158,7 +199,19 @@ struct image *gt_image_find(struct images *im, const char *digest)
 	struct image *image;
 
 	HASH_FIND_STR(im->images, digest, image);
+	if (!image)
+		image = find_by_index(im, digest);
 	return image && is_complete(im, image->record) ? image : NULL;
+}
+
+struct image *gt_image_bundle_find(struct images *im, const char *digest)
+{
+	struct image *image = gt_image_find(im, digest);
+
+	return image && image->record->n_layers == 1 &&
+			       gt_streq(image->record->layers[0].digest, digest)
+		       ? image
+		       : NULL;
 }
 
 static struct image *image_add(struct images *im, struct gt_image_record *record, uint64_t used_ms)
@@ -224,25 +277,77 @@ int gt_image_record_take(struct images *im, const char *file, struct gt_image_re
 	return r;
 }
 
-int gt_image_record_keep(struct images *im, struct gt_image_record **record, struct gt_err *err)
+static int write_record(struct images *im, const struct gt_image_record *record, struct gt_err *err)
 {
 	gt_auto(buf) struct gt_buf text = { 0 };
 	char path[PATH_SIZE];
+	ssize_t n;
 
-	if (!is_complete(im, *record))
-		return gt_err_set(err, EIO, "sandbox_failed", "a layer of image %s is not here",
-				  (*record)->name);
 	gt_buf_init(&text, 2 * GT_IMAGE_RECORD_MAX);
-	gt_image_record_write(*record, &text);
+	gt_image_record_write(record, &text);
 	gt_auto(fd) int fd = openat(im->records_fd, "new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
 				    0600);
-	if (fd < 0 || write(fd, text.data, text.len) != (ssize_t)text.len ||
-	    renameat(im->records_fd, "new", im->records_fd,
-		     path_of((*record)->digest, ".json", path)) < 0)
-		return gt_err_set(err, errno ? errno : ENOSPC, "storage_full",
-				  "write the record of image %s: %s", (*record)->name,
-				  strerror(errno ? errno : ENOSPC));
-	image_add(im, gt_steal(record), gt_wall_ms(&gt_clock_system));
+	n = fd < 0 ? -1 : write(fd, text.data, text.len);
+	if (n >= 0 && (size_t)n < text.len)
+		errno = ENOSPC;
+	if (n != (ssize_t)text.len || renameat(im->records_fd, "new", im->records_fd,
+					       path_of(record->digest, ".json", path)) < 0)
+		return gt_err_set(err, errno, "storage_full", "write the record of image %s: %s",
+				  record->name, strerror(errno));
+	return 0;
+}
+
+/* The worker says what an image consists of, but not of which one it speaks. */
+static int check_record(const char *ordered, struct gt_image_record *r, struct gt_err *err)
+{
+	struct gt_ref ref = { 0 };
+	bool is_bundle = gt_digest_ok(ordered);
+	const char *pinned = is_bundle ? ordered : ref.digest;
+	int res = is_bundle ? 0 : gt_ref_parse(ordered, &ref, err);
+
+	if (res < 0)
+		return res;
+	if (!gt_digest_ok(r->digest) || (is_bundle && r->n_layers != 1) ||
+	    (pinned[0] && !gt_streq(r->digest, pinned) && !gt_streq(r->index, pinned)))
+		return gt_err_set(err, EBADMSG, "image_invalid",
+				  "the image worker answered with another image than %s", ordered);
+	/* Only who asked for the index by its digest has checked that it leads here. */
+	if (!gt_streq(r->index, pinned))
+		r->index[0] = '\0';
+	return 0;
+}
+
+int gt_image_record_keep(struct images *im, const char *ordered, struct gt_image_record **record,
+			 struct image **ret, struct gt_err *err)
+{
+	struct gt_image_record *r = *record;
+	struct image *image;
+	int res = check_record(ordered, r, err);
+
+	if (res < 0)
+		return res;
+	if (!is_complete(im, r))
+		return gt_err_set(err, ESTALE, "sandbox_failed", "a layer of image %s is not here",
+				  r->name ? r->name : r->digest);
+	HASH_FIND_STR(im->images, r->digest, image);
+	if (image && is_complete(im, image->record)) {
+		/* One digest, one content: nothing but its names can be new. */
+		char *name = image->record->name;
+
+		image->record->name = r->name;
+		r->name = name;
+		image->record->pulled_ms = r->pulled_ms;
+		if (r->index[0])
+			gt_strcopy(image->record->index, sizeof(r->index), r->index);
+		r = image->record;
+	}
+	res = write_record(im, r, err);
+	if (res < 0)
+		return res;
+	if (r == *record)
+		image = image_add(im, gt_steal(record), 0);
+	image->used_ms = gt_wall_ms(&gt_clock_system);
+	*ret = image;
 	return 0;
 }
 
@@ -259,6 +364,11 @@ static bool is_shared(const struct images *im, const char *diff_id)
 	return false;
 }
 
+static uint64_t layer_unneeded(struct images *im, struct image_layer *l)
+{
+	return l && !is_shared(im, l->diff_id) ? layer_remove(im, l) : 0;
+}
+
 uint64_t gt_image_remove(struct images *im, struct image *image)
 {
 	struct gt_image_record *r = image->record;
@@ -266,17 +376,46 @@ uint64_t gt_image_remove(struct images *im, struct image *image)
 	uint64_t bytes = 0;
 
 	unlinkat(im->records_fd, path_of(r->digest, ".json", path), 0);
-	image->record = NULL;
 	HASH_DEL(im->images, image);
 	free(image);
-	for (size_t i = 0; i < r->n_layers; i++) {
-		struct image_layer *l = layer_find(im, r->layers[i].diff_id);
-
-		if (l && !is_shared(im, l->diff_id))
-			bytes += layer_remove(im, l);
-	}
+	for (size_t i = 0; i < r->n_layers; i++)
+		bytes += layer_unneeded(im, layer_find(im, r->layers[i].diff_id));
 	gt_image_record_free(r);
 	return bytes;
+}
+
+uint64_t gt_image_orphans_remove(struct images *im, uint64_t since_ms)
+{
+	struct image_layer *l, *next;
+	uint64_t bytes = 0;
+
+	HASH_ITER (hh, im->layers, l, next) {
+		if (l->since_ms < since_ms)
+			bytes += layer_unneeded(im, l);
+	}
+	return bytes;
+}
+
+unsigned gt_image_uploads_drop(struct images *im, uint64_t since_ms)
+{
+	DIR *d = fdopendir(openat(im->work_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *e;
+	unsigned n = 0;
+
+	while (d && (e = readdir(d))) {
+		char trash[sizeof(e->d_name) + sizeof(GT_IMAGE_TRASH)];
+		struct stat st;
+
+		if (!gt_starts_with(e->d_name, GT_IMAGE_UPLOAD) ||
+		    fstatat(im->work_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    (uint64_t)st.st_mtim.tv_sec * 1000 >= since_ms)
+			continue;
+		snprintf(trash, sizeof(trash), GT_IMAGE_TRASH "%s", e->d_name);
+		n += renameat(im->work_fd, e->d_name, im->work_fd, trash) == 0;
+	}
+	if (d)
+		closedir(d);
+	return n;
 }
 
 /* ---- the start ---- */

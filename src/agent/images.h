@@ -20,10 +20,12 @@
 
 struct agent;
 struct image_job;
+struct errand;
+struct outgoing;
 
 struct image_layer {
 	char diff_id[GT_REF_DIGEST_SIZE];
-	uint64_t tar_bytes;
+	uint64_t tar_bytes, since_ms;
 	int mount; /* detached, id-mapped; -EBADF = not mounted yet */
 	UT_hash_handle hh;
 };
@@ -57,7 +59,8 @@ struct images {
 	int worker_pidfd, worker_fd;
 	struct gt_watch *pid_watch, *worker_watch;
 	struct gt_timer idle;
-	struct image_job *jobs;
+	struct errand *errands;
+	struct outgoing *outbox;
 	uint32_t next_id;
 };
 
@@ -76,8 +79,11 @@ void gt_images_free(struct images *im); /* NULL is fine */
 /* ---- image_store.c ---- */
 int gt_image_store_open(struct images *im, const char *dir, struct gt_err *err);
 void gt_image_store_close(struct images *im);
-/* The image of this digest with all its layers, or NULL. */
+/* The image of this digest, its own or that of the index which led to it, with all its layers; or
+ * NULL. */
 struct image *gt_image_find(struct images *im, const char *digest);
+/* The same for what was uploaded. */
+struct image *gt_image_bundle_find(struct images *im, const char *digest);
 uint64_t gt_image_layer_bytes(const struct images *im, const char *diff_id);
 void gt_image_used(struct images *im, struct image *image);
 /* Takes over the worker's two files. */
@@ -87,15 +93,22 @@ void gt_image_layer_synced(struct images *im, const char *diff_id);
 /* Reads and removes the worker's file. */
 int gt_image_record_take(struct images *im, const char *file, struct gt_image_record **ret,
 			 struct gt_err *err);
-/* *record becomes the store's, and NULL, on success. */
-int gt_image_record_keep(struct images *im, struct gt_image_record **record, struct gt_err *err);
+/* What came for `ordered` (a reference, a bundle's digest) becomes an image. *record is the store's
+ * then, and NULL. -ESTALE: a layer that was here when the worker looked went meanwhile. */
+int gt_image_record_keep(struct images *im, const char *ordered, struct gt_image_record **record,
+			 struct image **ret, struct gt_err *err);
 /* Layers that no other image has go with it. */
 uint64_t gt_image_remove(struct images *im, struct image *image);
+/* Layers that no image has, of pulls that failed: those that came before since_ms. */
+uint64_t gt_image_orphans_remove(struct images *im, uint64_t since_ms);
+/* Uploads of which nothing came since then are thrown away; how many. */
+unsigned gt_image_uploads_drop(struct images *im, uint64_t since_ms);
 
 /* ---- image_collect.c ---- */
 struct collected {
 	unsigned images;
 	uint64_t bytes;
+	bool rest; /* also what no image has */
 };
 void gt_image_collect_start(struct images *im);
 /* all: everything that no replica uses, however young. */
@@ -112,6 +125,8 @@ int gt_image_mount(struct images *im, const struct gt_image_record *record, int 
  */
 struct image_job *gt_image_order(struct images *im, enum gt_image_op op, const char *text,
 				 const char *file, const struct image_want *want);
+/* Is the same under way? Another order would only wait for it, too. */
+bool gt_image_ordered(const struct images *im, enum gt_image_op op, const char *text);
 void gt_image_cancel(struct image_job *job); /* nothing is heard of it any more; NULL is fine */
 void gt_image_sweep(struct images *im);
 void gt_image_jobs_end(struct images *im);

@@ -81,7 +81,7 @@ static int find_bundle(struct replica *r, struct gt_err *err)
 
 	if (r->spec->image_kind != GT_IMAGE_BUNDLE)
 		return 0;
-	image = gt_image_find(r->agent->images, r->image_digest);
+	image = gt_image_bundle_find(r->agent->images, r->image_digest);
 	if (!image)
 		return gt_err_set(err, ENOENT, "image_missing",
 				  "%s is not on this node; upload it (gantry bundle push)",

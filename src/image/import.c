@@ -88,21 +88,13 @@ static int write_record(struct job *j, const struct gt_layer_result *result, str
 	return gt_work_record(j, &record, err);
 }
 
-int gt_work_import(struct job *j, struct gt_err *err)
+static int import(struct job *j, int fd, struct gt_err *err)
 {
 	struct worker *w = j->w;
 	struct work_files files = { .tar = -EBADF, .index = -EBADF };
 	struct gt_layer_result result;
-	struct stat st;
-	int r;
+	int r = gt_work_files_make(w, &files, err);
 
-	j->order.name[sizeof(j->order.name) - 1] = '\0';
-	gt_auto(fd) int fd = openat(w->dir_fd, j->order.name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return gt_err_errno(err, errno, "open the upload");
-	j->total_bytes = (uint64_t)st.st_size;
-	j->total_layers = 1;
-	r = gt_work_files_make(w, &files, err);
 	if (r < 0)
 		return r;
 	r = unpack(j, fd, &files, &result, err);
@@ -114,5 +106,24 @@ int gt_work_import(struct job *j, struct gt_err *err)
 	if (r == 0)
 		r = write_record(j, &result, err);
 	gt_work_sync(w, result.diff_id, &files);
+	return r;
+}
+
+int gt_work_import(struct job *j, struct gt_err *err)
+{
+	struct worker *w = j->w;
+	struct stat st;
+	int r;
+
+	j->order.name[sizeof(j->order.name) - 1] = '\0';
+	gt_auto(fd) int fd = openat(w->dir_fd, j->order.name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return gt_err_errno(err, errno, "open the upload");
+	j->total_bytes = (uint64_t)st.st_size;
+	j->total_layers = 1;
+	r = import(j, fd, err);
+	/* With room again, the same bytes would do; what is wrong must be sent anew. */
+	if (r == 0 || gt_streq(err->slug, "image_invalid"))
+		unlinkat(w->dir_fd, j->order.name, 0);
 	return r;
 }

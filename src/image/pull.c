@@ -42,6 +42,7 @@ static struct gt_image_record *record_of(const struct gt_ref *ref, const struct 
 	gt_ref_format(&pinned, name);
 	r->name = gt_strdup(name);
 	gt_strcopy(r->digest, sizeof(r->digest), m->digest);
+	gt_strcopy(r->index, sizeof(r->index), m->index);
 	r->pulled_ms = gt_wall_ms(&gt_clock_system);
 	r->entrypoint = strings_copy(c->entrypoint, &r->n_entrypoint);
 	r->cmd = strings_copy(c->cmd, &r->n_cmd);

@@ -22,9 +22,9 @@ int gt_work_record(struct job *j, const struct gt_image_record *record, struct g
 	gt_strcopy(e.name, sizeof(e.name), record->digest);
 	gt_auto(fd) int fd = openat(j->w->dir_fd, e.file,
 				    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
+	if (fd < 0 && errno != ENOSPC)
 		return gt_err_errno(err, errno, "write the image's record");
-	if (write(fd, text.data, text.len) != (ssize_t)text.len) {
+	if (fd < 0 || write(fd, text.data, text.len) != (ssize_t)text.len) {
 		unlinkat(j->w->dir_fd, e.file, 0);
 		return gt_err_set(err, ENOSPC, "storage_full",
 				  "the disk of the state directory is full");

@@ -31,12 +31,14 @@ static const struct gt_fields layer_fields = { ROWS(layer_rows),
 
 static const struct gt_field record_rows[] = {
 	{ "digest", GT_F_CHARS, GT_F_NEEDED, AT(digest), DIGEST },
+	{ "index", GT_F_CHARS, 0, AT(index), DIGEST },
 	{ "name", GT_F_STR, 0, AT(name), .max = GT_REF_TEXT_SIZE },
 	{ "pulled_ms", GT_F_U64, 0, AT(pulled_ms), .max = UINT64_MAX },
 	{ "entrypoint", GT_F_STRS, 0, LIST(entrypoint), .max = GT_COMMAND_MAX,
 	  .elem_max = GT_TEXT_MAX },
 	{ "cmd", GT_F_STRS, 0, LIST(cmd), .max = GT_COMMAND_MAX, .elem_max = GT_TEXT_MAX },
-	{ "env", GT_F_STRS, 0, LIST(env), .max = GT_ENV_MAX, .elem_max = GT_ENV_VALUE_MAX },
+	{ "env", GT_F_STRS, 0, LIST(env), .max = GT_ENV_MAX,
+	  .elem_max = GT_TEXT_MAX + 1 + GT_ENV_VALUE_MAX }, /* as in the image's config */
 	{ "user", GT_F_STR, 0, AT(user), .max = GT_TEXT_MAX },
 	{ "workdir", GT_F_STR, 0, AT(workdir), .max = GT_TEXT_MAX },
 	{ "stop_signal", GT_F_STR, 0, AT(stop_signal), .max = 32 },

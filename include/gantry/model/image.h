@@ -17,6 +17,7 @@ struct gt_image_layer {
 /* Strings are bounded as those of a specification are. Lists end in NULL. */
 struct gt_image_record {
 	char digest[GT_REF_DIGEST_SIZE]; /* of the manifest, or of a bundle's archive */
+	char index[GT_REF_DIGEST_SIZE];  /* of the index that led to it by its digest, or "" */
 	char *name;                      /* the reference it was last asked for by */
 	uint64_t pulled_ms;              /* wall clock */
 	char **entrypoint, **cmd, **env; /* env: "NAME=value" */
