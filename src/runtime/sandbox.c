@@ -276,14 +276,14 @@ static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err
 	return gt_os_send(box->control, &m, sizeof(m), fds, n_fds, err);
 }
 
-/* Version 1 of control groups can not be begun in: process 1 joins them while it is staged. */
-static int clone_init(struct sandbox *box, struct gt_err *err)
+/* cgroup: the directory of a group to begin in, or < 0. */
+static int clone_init(struct sandbox *box, int cgroup, struct gt_err *err)
 {
 	struct gt_runtime *rt = box->rt;
 	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF, 0 };
 	const struct gt_os_spawn spawn = {
 		.flags = CLONE_NEWPID,
-		.cgroup = -EBADF,
+		.cgroup = cgroup,
 		.fn = become_init,
 		.arg = &birth,
 	};
@@ -314,6 +314,28 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 	return r;
 }
 
+/* The process and its groups; `fds` are of those that it has yet to join. It is begun in the one of
+ * version 2. Version 1 has no such thing: there the process comes first and begins to run while we
+ * make its groups. */
+static int clone_in_groups(struct sandbox *box, int *fds, size_t *n_fds, struct gt_err *err)
+{
+	const struct gt_cgroups *g = &box->rt->cgroups;
+	gt_auto(fd) int dir = -EBADF;
+	int r;
+
+	if (!g->unified) {
+		r = clone_init(box, -EBADF, err);
+		return r < 0 ? r : gt_cgroup_make(g, box->where.sandbox, fds, n_fds, err);
+	}
+	r = gt_cgroup_make(g, box->where.sandbox, fds, n_fds, err);
+	if (r < 0)
+		return r;
+	gt_close(fds[0]);
+	memmove(fds, fds + 1, --*n_fds * sizeof(*fds));
+	r = gt_cgroup_dir(g, box->where.sandbox, &dir, err);
+	return r < 0 ? r : clone_init(box, dir, err);
+}
+
 int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
 		     struct gt_err *err)
 {
@@ -325,10 +347,7 @@ int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sand
 	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
 		 (unsigned long long)gt_mono_ns(&gt_clock_system),
 		 (unsigned long long)++rt->sandbox_n);
-	/* The process first: it begins to run while we make its groups. */
-	r = clone_init(box, err);
-	if (r == 0)
-		r = gt_cgroup_make(&rt->cgroups, box->where.sandbox, cgroups, &n_cgroups, err);
+	r = clone_in_groups(box, cgroups, &n_cgroups, err);
 	if (r == 0)
 		r = watch_init(box, err);
 	if (r == 0)
