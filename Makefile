@@ -195,7 +195,7 @@ e2e: all examples	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
 
 # The other version of control groups than this machine may have. Too slow for `check`.
-UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening)
+UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening prepared)
 uml: $(UML_PROGS)	## control groups and containers under a kernel with cgroup v2 alone
 	@tests/uml/run.sh $(RESULTS)/uml.txt $^
 

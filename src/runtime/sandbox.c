@@ -276,14 +276,14 @@ static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err
 	return gt_os_send(box->control, &m, sizeof(m), fds, n_fds, err);
 }
 
-/* group: of version 2, for the process to begin in; -EBADF = none. */
-static int clone_init(struct sandbox *box, int group, struct gt_err *err)
+/* cgroup: the directory of a group to begin in, or < 0. */
+static int clone_init(struct sandbox *box, int cgroup, struct gt_err *err)
 {
 	struct gt_runtime *rt = box->rt;
 	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF, 0 };
 	const struct gt_os_spawn spawn = {
 		.flags = CLONE_NEWPID,
-		.cgroup = group,
+		.cgroup = cgroup,
 		.fn = become_init,
 		.arg = &birth,
 	};
@@ -314,23 +314,26 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 	return r;
 }
 
-/* A process begins in its group of version 2. Groups of version 1 it joins while it is staged: with
- * nothing else it goes first, and begins to run while its groups are made. */
-static int clone_into_groups(struct sandbox *box, int cgroups[GT_CGROUP_CTL_N], size_t *n,
-			     struct gt_err *err)
+/* The process and its groups; `fds` are of those that it has yet to join. It is begun in the one of
+ * version 2. Version 1 has no such thing: there the process comes first and begins to run while we
+ * make its groups. */
+static int clone_in_groups(struct sandbox *box, int *fds, size_t *n_fds, struct gt_err *err)
 {
 	const struct gt_cgroups *g = &box->rt->cgroups;
-	gt_auto(fd) int group = -EBADF;
+	gt_auto(fd) int dir = -EBADF;
 	int r;
 
 	if (!g->unified) {
 		r = clone_init(box, -EBADF, err);
-		return r < 0 ? r : gt_cgroup_make(g, box->where.sandbox, cgroups, n, err);
+		return r < 0 ? r : gt_cgroup_make(g, box->where.sandbox, fds, n_fds, err);
 	}
-	r = gt_cgroup_make(g, box->where.sandbox, cgroups, n, err);
-	if (r == 0)
-		r = gt_cgroup_dir(g, box->where.sandbox, &group, err);
-	return r < 0 ? r : clone_init(box, group, err);
+	r = gt_cgroup_make(g, box->where.sandbox, fds, n_fds, err);
+	if (r < 0)
+		return r;
+	gt_close(fds[0]);
+	memmove(fds, fds + 1, --*n_fds * sizeof(*fds));
+	r = gt_cgroup_dir(g, box->where.sandbox, &dir, err);
+	return r < 0 ? r : clone_init(box, dir, err);
 }
 
 int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
@@ -338,17 +341,17 @@ int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sand
 {
 	struct sandbox *box = sandbox_new(rt);
 	int cgroups[GT_CGROUP_CTL_N + 1], r;
-	size_t n_cgroups = 0, in_unified = rt->cgroups.unified; /* that one it is in already */
+	size_t n_cgroups = 0;
 
 	box->net.kind = network;
 	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
 		 (unsigned long long)gt_mono_ns(&gt_clock_system),
 		 (unsigned long long)++rt->sandbox_n);
-	r = clone_into_groups(box, cgroups, &n_cgroups, err);
+	r = clone_in_groups(box, cgroups, &n_cgroups, err);
 	if (r == 0)
 		r = watch_init(box, err);
 	if (r == 0)
-		r = send_stage(box, cgroups + in_unified, n_cgroups - in_unified, err);
+		r = send_stage(box, cgroups, n_cgroups, err);
 	if (r == 0)
 		r = gt_loop_watch(rt->loop, box->control, GT_EV_READ, on_control, box,
 				  &box->control_watch, err);

@@ -13,9 +13,9 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 programs=$(IFS=,; echo "$*")
 # TMPDIR: the guest's memory is a file there. The console is only for the log.
-TMPDIR=$out timeout -k 5 "${UML_TIMEOUT_S:-240}" linux.uml mem=768M root=/dev/root rootfstype=hostfs \
+TMPDIR=$out timeout -k 5 "${UML_TIMEOUT_S:-600}" linux.uml mem=768M root=/dev/root rootfstype=hostfs \
 	rootflags=/ ro quiet con=null con0=null,fd:1 init="$PWD/tests/uml/init.sh" \
-	GT_DIR="$PWD" GT_OUT="$out" GT_TESTS="$programs" < /dev/null > "$out/log" 2>&1
+	uml_dir="$out" GT_DIR="$PWD" GT_OUT="$out" GT_TESTS="$programs" < /dev/null > "$out/log" 2>&1
 grep -aE '^(kernel|ok  |FAIL|     )' "$out/log" | tr -d '\r'
 mkdir -p "$(dirname "$results")"
 if ! [ -s "$out/status" ]; then
