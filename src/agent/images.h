@@ -138,7 +138,7 @@ struct collected {
 void gt_image_collect_start(struct images *im);
 /* all: everything that no replica uses, however young. */
 struct collected gt_image_collect(struct images *im, bool all);
-bool gt_image_in_use(const struct images *im, const char *digest);
+bool gt_image_in_use(const struct images *im, const struct gt_image_record *image);
 
 /* ---- image_mount.c ---- */
 /* Appends descriptors of the image's layers, topmost first. *n counts them also after an error. */

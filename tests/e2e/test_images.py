@@ -1,15 +1,19 @@
 """Functions whose image comes from a registry, or was uploaded; what a node keeps of them."""
 import base64
 import gzip
+import http.server
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
+import threading
+import time
 
 import pytest
 
-from harness import BIN, Daemon, until
+from harness import BIN, Background, Daemon, until
 from registry import (ECHO_CONFIG, FILES_CONFIG, OCI, Registry, digest_of, echo_layer, files_layer, tar_of,
                       zstd)
 
@@ -46,6 +50,19 @@ def images(daemon):
 
 def store(daemon):
     return daemon.state / "agent" / "images"
+
+
+def comm_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
+def agent_children(daemon, comm):
+    agent = daemon.roles()["agent"]
+    return [int(p) for p in pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+            if comm_of(p) == comm]
 
 
 def test_smallest_deploy(daemon, registry):
@@ -115,8 +132,8 @@ def test_unpacked_layers(registry):
         daemon.stop()
 
 
-def test_unpacking_is_stopped(registry):
-    """A stop of all while a layer is unpacked ends at once, and a killed agent leaves nothing for ever."""
+def test_killed_while_unpacking(registry):
+    """A layer that was being unpacked when the agent was killed is unpacked anew."""
     many = tar_of({f"d{i // 100}/f{i}": b"x" for i in range(40000)})
     registry.push("team/many", "1", [echo_layer(), many], ECHO_CONFIG)
     daemon = Daemon()
@@ -128,8 +145,9 @@ def test_unpacking_is_stopped(registry):
         pull(daemon, f"{registry.host}/team/many:1")
         daemon.put("many", {"image": f"{registry.host}/team/many:1", "scale": {"min": 1}})
         until(lambda: (trees / "part" / "d1").exists(), "it is unpacked")
-        daemon.kill()
-        until(lambda: not children("gantry-files"), "the child ends with its agent")
+        child, = agent_children(daemon, "gantry-files")
+        daemon.kill_everything()
+        until(lambda: comm_of(child) != "gantry-files", "the child ends with its agent")
         daemon.start()
         assert daemon.call("many").status == 200
         assert not (trees / "part").exists()
@@ -137,15 +155,71 @@ def test_unpacking_is_stopped(registry):
         daemon.stop()
 
 
-def children(comm):
-    found = []
-    for p in pathlib.Path("/proc").glob("[0-9]*"):
+def test_stop_while_pulling():
+    """A registry that never answers holds up neither a deletion nor the end of the daemon."""
+    daemon = Daemon()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
         try:
-            if (p / "comm").read_text().strip() == comm:
-                found.append(int(p.name))
-        except OSError:
+            daemon.start()
+            image = f"127.0.0.1:{silent.getsockname()[1]}/team/silent@{digest_of(b'silent')}"
+            spec = {"image": image, "command": ["/echo"], "port": 8000, "scale": {"min": 1}}
+            daemon.put("first", spec)
+            until(lambda: daemon.replicas("first", "pulling"), "it waits for the registry")
+            daemon.delete("first")
+            until(lambda: daemon.client.get("/v1/functions/first").status == 404, "it is gone")
+            daemon.put("second", spec)
+            until(lambda: daemon.replicas("second", "pulling"), "it waits for the registry")
+            before = time.monotonic()
+            daemon.signal(signal.SIGINT)
+            assert time.monotonic() - before < 5
+        finally:
+            daemon.stop()
+
+
+class Gate(http.server.ThreadingHTTPServer):
+    """Stands before a registry and lets nothing through until it is opened."""
+
+    def __init__(self, registry):
+        self.seen, self.opened, self.registry = threading.Event(), threading.Event(), registry
+        super().__init__(("127.0.0.1", 0), Gate.Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.seen.set()
+            self.server.opened.wait(20)
+            status, headers, data = self.server.registry.request("GET", self.path, Accept=self.headers["Accept"])
+            self.send_response(status)
+            for name in ("Content-Type", "Docker-Content-Digest", "Content-Length"):
+                if name in headers:
+                    self.send_header(name, headers[name])
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
             pass
-    return found
+
+
+def test_condition_holds_after_resolution(daemon, registry):
+    """What If-Match asked for is true when the change is made, not when its image was looked up."""
+    registry.push("team/gate", "1", [echo_layer()], ECHO_CONFIG)
+    gate = Gate(registry)
+    try:
+        daemon.put("gate", {"image": f"{registry.host}/team/gate:1"})
+        change = Background(lambda: daemon.client.request(
+            "PUT", "/v1/functions/gate", {"image": f"127.0.0.1:{gate.server_port}/team/gate:1"},
+            headers={"If-Match": "*"}))
+        assert gate.seen.wait(10)
+        daemon.delete("gate")
+        until(lambda: daemon.client.get("/v1/functions/gate").status == 404, "it is deleted")
+        gate.opened.set()
+        assert change.result(20).status == 412
+    finally:
+        gate.opened.set()
+        gate.shutdown()
+        gate.server_close()
 
 
 def test_index_by_its_digest(registry):
@@ -154,7 +228,7 @@ def test_index_by_its_digest(registry):
     try:
         daemon.start()
         inner = other.push("team/index", "inner", [echo_layer()], ECHO_CONFIG)
-        size = len(other.request("GET", f"/v2/team/index/manifests/{inner}", Accept="*/*")[2])
+        size = len(other.request("GET", f"/v2/team/index/manifests/{inner}", Accept=OCI + "manifest.v1+json")[2])
         index = other.manifest("team/index", "1", {
             "schemaVersion": 2, "mediaType": OCI + "index.v1+json",
             "manifests": [{"mediaType": OCI + "manifest.v1+json", "digest": inner, "size": size,
@@ -358,9 +432,7 @@ def test_worker_dies(daemon, registry):
     ask = {"image": f"{registry.host}/team/worker:1"}
     with daemon.client.stream("POST", "/v1/images/pull", ask) as answer:
         answer.readline()
-        agent = daemon.roles()["agent"]
-        workers = [int(p) for p in pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
-                   if pathlib.Path(f"/proc/{p}/comm").read_text().strip() == "gantry-images"]
+        workers = agent_children(daemon, "gantry-images")
         assert len(workers) == 1
         status = pathlib.Path(f"/proc/{workers[0]}/status").read_text()
         assert "\nUid:\t0" not in status and "NoNewPrivs:\t1" in status
