@@ -138,6 +138,7 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 		.registry_ca = config->registry_ca,
 		.registry_insecure = config->registry_insecure,
 		.keep_ms = config->image_keep_ms,
+		.extract = config->image_extract,
 		.disk_percent = config->image_disk_percent,
 	};
 	int r = gt_runtime_new(a->loop, &rc, &a->rt, err);

@@ -17,6 +17,7 @@
 
 struct agent;
 struct image_job;
+struct image_wait;
 struct images;
 
 /* Asks a replica whether it is ready, again and again. One try at a time. */
@@ -46,7 +47,8 @@ struct replica {
 	struct probe probe;
 	struct gt_timer deadline; /* not ready in time, later: the end of grace */
 	struct log log;
-	struct image_job *pull; /* in state PULLING */
+	struct image_job *pull;    /* in state PULLING: it comes */
+	struct image_wait *unpack; /* and then, where that is needed, this */
 	/* Of the images that it uses: a bundle's own, and the registry's (below it); "" = none. */
 	char image_digest[GT_REF_DIGEST_SIZE], base_digest[GT_REF_DIGEST_SIZE];
 	int stop_signal;
@@ -110,7 +112,7 @@ void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed);
  * follows. */
 int gt_replica_image_get(struct replica *r, struct gt_err *err);
 void gt_replica_image_adopt(struct replica *r);
-/* Topmost first; borrowed. None for dir: and host:. */
+/* Topmost first, to be returned with gt_image_mounts_drop. None for dir: and host:. */
 int gt_replica_image_layers(struct replica *r, int *fds, size_t *n, size_t max, struct gt_err *err);
 
 /* probe.c */

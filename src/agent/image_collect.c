@@ -12,13 +12,19 @@
 #define ORPHAN_MS  (60 * 60 * 1000ULL)      /* a pull that failed is likely tried again */
 #define UPLOAD_MS  (24 * 60 * 60 * 1000ULL) /* and an upload taken up again */
 
-bool gt_image_in_use(const struct images *im, const char *digest)
+static bool uses(const struct replica *r, const struct gt_image_record *image)
+{
+	return gt_streq(r->image_digest, image->digest) ||
+	       gt_streq(r->base_digest, image->digest) ||
+	       (image->index[0] && gt_streq(r->base_digest, image->index));
+}
+
+bool gt_image_in_use(const struct images *im, const struct gt_image_record *image)
 {
 	struct replica *r, *next;
 
 	HASH_ITER (hh, im->agent->replicas, r, next) {
-		if (!gt_replica_state_ended(r->state) &&
-		    (gt_streq(r->image_digest, digest) || gt_streq(r->base_digest, digest)))
+		if (!gt_replica_state_ended(r->state) && uses(r, image))
 			return true;
 	}
 	return false;
@@ -41,7 +47,7 @@ static struct image *oldest_unused(struct images *im)
 
 	HASH_ITER (hh, im->images, image, next) {
 		if ((!oldest || image->used_ms < oldest->used_ms) &&
-		    !gt_image_in_use(im, image->record->digest))
+		    !gt_image_in_use(im, image->record))
 			oldest = image;
 	}
 	return oldest;

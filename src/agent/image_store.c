@@ -86,6 +86,8 @@ static uint64_t layer_remove(struct images *im, struct image_layer *l)
 		if (renameat(im->layers_fd, path, im->work_fd, trash) < 0)
 			unlinkat(im->layers_fd, path, 0);
 	}
+	if (l->unpacked)
+		gt_image_tree_drop(im, l->diff_id);
 	HASH_DEL(im->layers, l);
 	gt_close(l->mount);
 	free(l);
@@ -163,6 +165,19 @@ void gt_image_layer_synced(struct images *im, const char *diff_id)
 	if (gt_digest_ok(diff_id) && layer_find(im, diff_id))
 		gt_close(openat(im->layers_fd, path_of(diff_id, ".ok", path),
 				O_WRONLY | O_CREAT | O_CLOEXEC, 0444));
+}
+
+int gt_image_layer_open(const struct images *im, const char *diff_id, const char *end, int *ret,
+			struct gt_err *err)
+{
+	char path[PATH_SIZE];
+	int fd = openat(im->layers_fd, path_of(diff_id, end, path),
+			O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return gt_err_errno(err, errno, "open layer %s", path);
+	*ret = fd;
+	return 0;
 }
 
 /* ---- records ---- */
@@ -483,6 +498,7 @@ static void check_boot(struct images *im)
 	if (gt_os_read_at(im->layers_fd, BOOT_FILE, before, sizeof(before), NULL) >= 0 &&
 	    gt_streq(now, before))
 		return;
+	im->new_boot = true;
 	each(im->layers_fd, drop_unsynced, im);
 	gt_auto(fd) int fd = openat(im->layers_fd, BOOT_FILE,
 				    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -532,6 +548,8 @@ int gt_image_store_open(struct images *im, const char *dir, struct gt_err *err)
 	if (r == 0)
 		r = open_dir(im->dir_fd, "layers", 0755, 0, 0, &im->layers_fd, err);
 	if (r == 0)
+		r = open_dir(im->dir_fd, "trees", 0700, 0, 0, &im->trees_fd, err);
+	if (r == 0)
 		r = open_dir(im->dir_fd, "work", 0700, im->config.uid, im->config.gid, &im->work_fd,
 			     err);
 	if (r < 0)
@@ -540,6 +558,7 @@ int gt_image_store_open(struct images *im, const char *dir, struct gt_err *err)
 	each(im->layers_fd, load_layer, im);
 	each(im->layers_fd, drop_stray, im);
 	each(im->records_fd, load_record, im);
+	each(im->trees_fd, gt_image_tree_load, im);
 	return 0;
 }
 
@@ -559,4 +578,5 @@ void gt_image_store_close(struct images *im)
 	gt_close(im->records_fd);
 	gt_close(im->layers_fd);
 	gt_close(im->work_fd);
+	gt_close(im->trees_fd);
 }

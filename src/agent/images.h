@@ -4,7 +4,8 @@
  *	DIR/agent/images/records/<hex>.json	one an image, written when all its layers are there
  *	DIR/agent/images/layers/<hex>.tar, .erofs	a layer; the index comes last
  *	DIR/agent/images/layers/<hex>.ok	it is on the disk for sure
- *	DIR/agent/images/work/	the worker's own: unfinished files, uploads, trash
+ *	DIR/agent/images/trees/<hex>	the layer as a directory, only where layers can not be
+ *mounted DIR/agent/images/work/	the worker's own: unfinished files, uploads, trash
  *
  * A layer without .ok is used, but not after a crash of the machine: then it is fetched again. */
 #ifndef GANTRY_AGENT_IMAGES_H
@@ -12,6 +13,7 @@
 
 #include <uthash.h>
 
+#include <gantry/agent/agent.h>
 #include <gantry/base/buf.h>
 #include <gantry/image/worker.h>
 #include <gantry/loop/loop.h>
@@ -27,6 +29,7 @@ struct image_layer {
 	char diff_id[GT_REF_DIGEST_SIZE];
 	uint64_t tar_bytes, since_ms;
 	int mount; /* detached, id-mapped; -EBADF = not mounted yet */
+	bool unpacked;
 	UT_hash_handle hh;
 };
 
@@ -36,12 +39,24 @@ struct image {
 	UT_hash_handle hh; /* by record->digest */
 };
 
+struct images;
+typedef int chore_fn(const int *fds, struct gt_err *err);
+
+/* One child at a time that works on files. */
+struct chore {
+	struct images *images;
+	int pidfd, answer; /* -EBADF = none */
+	struct gt_watch *watch;
+	void (*done)(struct images *im, const struct gt_err *err); /* err NULL: it went well */
+};
+
 struct images_config {
 	uid_t uid;
 	gid_t gid; /* of the worker */
 	const char *registry_config, *registry_ca;
 	const char *registry_insecure; /* comma-separated hosts */
 	uint64_t keep_ms;              /* an image that nobody uses for so long goes; 0 = never */
+	enum gt_image_extract extract;
 	unsigned disk_percent; /* fuller than this, images that nobody uses go, oldest first */
 };
 
@@ -49,8 +64,8 @@ struct images {
 	struct agent *agent;
 	struct images_config config;
 	char *registry_config, *registry_ca, *registry_insecure;
-	int dir_fd, records_fd, layers_fd, work_fd;
-	char *layers_path; /* absolute */
+	int dir_fd, records_fd, layers_fd, work_fd, trees_fd;
+	bool new_boot; /* the machine was started since the last agent */
 	struct image *images;
 	struct image_layer *layers;
 	struct gt_timer collect;
@@ -62,6 +77,14 @@ struct images {
 	struct errand *errands;
 	struct outgoing *outbox;
 	uint32_t next_id;
+	/* image_unpack.c */
+	bool unpacks, mounts_known; /* layers become directories; the kernel was asked */
+	struct image_wait *waits;
+	struct gt_timer unpack_soon;
+	struct chore unpacking, removal;
+	char unpacking_id[GT_REF_DIGEST_SIZE];
+	unsigned garbage_serial;
+	bool garbage_more; /* came while the last was being removed */
 };
 
 /* Who ordered hears exactly one of on_done and on_failed, never before the order returned. */
@@ -86,6 +109,8 @@ struct image *gt_image_find(struct images *im, const char *digest);
 struct image *gt_image_bundle_find(struct images *im, const char *digest);
 uint64_t gt_image_layer_bytes(const struct images *im, const char *diff_id);
 void gt_image_used(struct images *im, struct image *image);
+int gt_image_layer_open(const struct images *im, const char *diff_id, const char *end, int *ret,
+			struct gt_err *err);
 /* Takes over the worker's two files. */
 int gt_image_layer_keep(struct images *im, const char *file, const char *diff_id,
 			struct gt_err *err);
@@ -113,12 +138,35 @@ struct collected {
 void gt_image_collect_start(struct images *im);
 /* all: everything that no replica uses, however young. */
 struct collected gt_image_collect(struct images *im, bool all);
-bool gt_image_in_use(const struct images *im, const char *digest);
+bool gt_image_in_use(const struct images *im, const struct gt_image_record *image);
 
 /* ---- image_mount.c ---- */
-/* Descriptors of the image's layers, topmost first, borrowed from the store. */
+/* Appends descriptors of the image's layers, topmost first. *n counts them also after an error. */
 int gt_image_mount(struct images *im, const struct gt_image_record *record, int *fds, size_t *n,
 		   size_t max, struct gt_err *err);
+/* Where each container needs layers of its own (kernels before 6.13) they are the caller's, else
+ * borrowed from the store. */
+bool gt_image_mounts_owned(const struct images *im);
+void gt_image_mounts_drop(const struct images *im, int *fds, size_t n); /* if they are owned */
+int gt_image_can_mount(struct images *im, const char *diff_id, struct gt_err *err);
+
+/* ---- image_unpack.c: where layers can not be mounted from files ---- */
+struct image_wait;
+/* 0: the layers of these can be mounted now, nothing is heard. -EINPROGRESS: fn follows once,
+ * failed NULL when they can. */
+int gt_image_unpack(struct images *im, const struct gt_image_record *const *records, size_t n,
+		    void (*fn)(const struct gt_err *failed, void *arg), void *arg,
+		    struct image_wait **ret);
+void gt_image_wait_cancel(struct image_wait *w); /* NULL is fine */
+void gt_image_unpack_end(struct images *im);
+void gt_image_tree_load(struct images *im, const char *name); /* what was found at the start */
+void gt_image_tree_drop(struct images *im, const char *diff_id);
+
+/* ---- image_chore.c ---- */
+/* fn runs in a child that has copies of the descriptors, and no other. */
+int gt_chore_start(struct images *im, struct chore *c, chore_fn *fn, const int *fds, size_t n,
+		   void (*done)(struct images *im, const struct gt_err *err), struct gt_err *err);
+void gt_chore_end(struct chore *c); /* killed; nothing is heard */
 
 /* ---- image_jobs.c ---- */
 /* op: GT_IMAGE_RESOLVE, GT_IMAGE_PULL, GT_IMAGE_IMPORT (text: digest, file: of the work directory).

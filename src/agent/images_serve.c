@@ -41,7 +41,7 @@ static void view(struct gt_json *j, const char *name, const struct images *im,
 	for (size_t i = 0; i < r->n_layers; i++)
 		bytes += gt_image_layer_bytes(im, r->layers[i].diff_id);
 	gt_json_u64(j, "bytes", bytes);
-	gt_json_bool(j, "in_use", gt_image_in_use(im, r->digest));
+	gt_json_bool(j, "in_use", gt_image_in_use(im, r));
 	if (r->port)
 		gt_json_u64(j, "port", r->port);
 	gt_json_bool(j, "has_command", r->n_entrypoint + r->n_cmd > 0);
@@ -258,7 +258,7 @@ void gt_images_remove(struct gt_request *req, void *app)
 		gt_agent_refuse(req, &err, app);
 		return;
 	}
-	if (gt_image_in_use(im, digest)) {
+	if (gt_image_in_use(im, image->record)) {
 		gt_err_set(&err, EBUSY, "conflict",
 			   "image %s is in use by a replica; delete its function first", digest);
 		gt_agent_refuse(req, &err, app);

@@ -58,13 +58,39 @@ int gt_replica_image_layers(struct replica *r, int *fds, size_t *n, size_t max, 
 	return res;
 }
 
+static void on_unpacked(const struct gt_err *failed, void *arg)
+{
+	struct replica *r = arg;
+
+	r->unpack = NULL;
+	gt_replica_image_is_here(r, failed);
+}
+
+/* 0 or -EINPROGRESS, as the layers of both must be fit for mounting. */
+static int unpack(struct replica *r)
+{
+	const char *const digests[] = { r->image_digest, r->base_digest };
+	const struct gt_image_record *records[GT_LEN(digests)];
+	size_t n = 0;
+
+	for (size_t i = 0; i < GT_LEN(digests); i++) {
+		struct image *image = digests[i][0] ? gt_image_find(r->agent->images, digests[i])
+						    : NULL;
+
+		if (image)
+			records[n++] = image->record;
+	}
+	return gt_image_unpack(r->agent->images, records, n, on_unpacked, r, &r->unpack);
+}
+
 static void on_done(struct gt_image_record *record, void *arg)
 {
 	struct replica *r = arg;
 
 	r->pull = NULL;
 	take_base(r, gt_image_find(r->agent->images, record->digest));
-	gt_replica_image_is_here(r, NULL);
+	if (unpack(r) == 0)
+		gt_replica_image_is_here(r, NULL);
 }
 
 static void on_failed(const struct gt_err *err, void *arg)
@@ -99,12 +125,14 @@ int gt_replica_image_get(struct replica *r, struct gt_err *err)
 
 	note_digests(r);
 	res = find_bundle(r, err);
-	if (res < 0 || !ref)
+	if (res < 0)
 		return res;
+	if (!ref)
+		return unpack(r);
 	base = r->base_digest[0] ? gt_image_find(r->agent->images, r->base_digest) : NULL;
 	if (base && r->spec->pull != GT_PULL_ALWAYS) {
 		take_base(r, base);
-		return 0;
+		return unpack(r);
 	}
 	if (r->spec->pull == GT_PULL_NEVER)
 		return gt_err_set(err, ENOENT, "image_missing",

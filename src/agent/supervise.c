@@ -50,6 +50,7 @@ void gt_replica_free(struct replica *r)
 {
 	gt_probe_stop(r);
 	gt_image_cancel(r->pull);
+	gt_image_wait_cancel(r->unpack);
 	gt_timer_clear(r->agent->loop, &r->deadline);
 	gt_log_close(&r->log);
 	HASH_DEL(r->agent->replicas, r);
@@ -266,6 +267,7 @@ static int start(struct replica *r, struct gt_err *err)
 			.spec = r->spec,
 			.layers = layers,
 			.n_layers = n_layers,
+			.layers_owned = n_layers > 0 && gt_image_mounts_owned(r->agent->images),
 			.stdout_fd = fds[RECORD_STDOUT],
 			.stderr_fd = fds[RECORD_STDERR],
 			.status_fd = fds[RECORD_STATUS],
@@ -274,6 +276,7 @@ static int start(struct replica *r, struct gt_err *err)
 		res = gt_container_start(r->agent->rt, &args, &events, &r->container, err);
 	}
 	close_all(fds);
+	gt_image_mounts_drop(r->agent->images, layers, n_layers);
 	return res;
 }
 
@@ -375,6 +378,7 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms)
 	r->stop_ordered = true;
 	if (!r->container) {
 		gt_image_cancel(gt_steal(&r->pull));
+		gt_image_wait_cancel(gt_steal(&r->unpack));
 		move(r, GT_REPLICA_STOPPED); /* ordered to stop before there was a process */
 		if (r->forgotten)
 			gt_replica_free(r);

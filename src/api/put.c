@@ -265,15 +265,16 @@ static int pin(struct gt_spec *spec, const struct gt_value *answer, struct gt_er
 static void refuse_resolution(struct resolution *x, int status, const struct gt_value *answer,
 			      const struct gt_err *why)
 {
+	const char *path = x->wish.spec->image_kind == GT_IMAGE_BUNDLE ? "base" : "image";
 	struct gt_err err = { 0 };
 
 	if (status == 0)
 		gt_err_set(&err, EAGAIN, "unavailable",
 			   "the node that asks registries does not answer: %s", why->text);
 	else
-		gt_err_set(&err, EINVAL, "image_unresolved", "image: %s",
+		gt_err_set(&err, EINVAL, "image_unresolved", "%s: %s", path,
 			   gt_value_str(answer, "detail", "the node could not resolve it"));
-	gt_err_path(&err, "%s", x->wish.spec->image_kind == GT_IMAGE_BUNDLE ? "base" : "image");
+	gt_err_path(&err, "%s", path);
 	gt_api_fail(x->req, &err);
 }
 
@@ -289,7 +290,8 @@ static void on_resolved(int status, const char *body, size_t len, const struct g
 		answer = NULL;
 	if (status != 200)
 		refuse_resolution(x, status, answer, why);
-	else if (pin(x->wish.spec, answer, &err) < 0)
+	else if (pin(x->wish.spec, answer, &err) < 0 ||
+		 condition_read(x->api, x->req, x->wish.if_match, &err) < 0) /* it took a while */
 		gt_api_fail(x->req, &err);
 	else
 		put_wish(x->api, x->req, &x->wish, x->dry_run);

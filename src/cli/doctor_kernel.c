@@ -122,10 +122,13 @@ static void check_images(struct gt_doctor *d, struct gt_finding *f)
 	if (rc == 0)
 		gt_finding_set(f, GT_CHECK_OK, NULL, "layers can be mounted from files (erofs)");
 	else if (rc == ENODEV)
-		gt_finding_set(f, GT_CHECK_WARN, "modprobe erofs, or a kernel with EROFS_FS",
-			       "this kernel has no erofs: images of registries can not be used");
+		gt_finding_set(f, GT_CHECK_WARN,
+			       "modprobe erofs, or image_extract = yes in [agent] of gantry.conf",
+			       "this kernel has no erofs: layers of images can not be mounted");
 	else
-		gt_finding_set(f, GT_CHECK_WARN, "use a kernel of 6.12 or newer",
+		gt_finding_set(f, GT_CHECK_WARN,
+			       "a kernel of 6.12 or newer, or image_extract = yes in [agent] of "
+			       "gantry.conf",
 			       "layers can not be mounted from files: %s", strerror(rc));
 }
 

@@ -9,7 +9,7 @@
 #include <gantry/base/suggest.h>
 #include <gantry/base/units.h>
 
-enum key_type { KEY_TEXT, KEY_BOOL, KEY_DURATION, KEY_NUMBER, KEY_LEVEL };
+enum key_type { KEY_TEXT, KEY_BOOL, KEY_DURATION, KEY_NUMBER, KEY_LEVEL, KEY_EXTRACT };
 
 struct key {
 	const char *section, *name;
@@ -21,6 +21,8 @@ struct key {
 #define FIELD(f) offsetof(struct gt_config, f)
 #define TEXT(f)  KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
 #define DAY_MS   86400000ULL
+
+static const char *const extract_words[] = { "no", "yes", "always" }; /* enum gt_image_extract */
 
 static const struct key keys[] = {
 	{ "daemon", "state", TEXT(state) },
@@ -47,6 +49,7 @@ static const struct key keys[] = {
 	{ "agent", "registry_ca", TEXT(registry_ca) },
 	{ "agent", "registry_insecure", TEXT(registry_insecure) },
 	{ "agent", "image_keep", KEY_DURATION, FIELD(image_keep_ms), 3650 * DAY_MS },
+	{ "agent", "image_extract", KEY_EXTRACT, FIELD(image_extract), GT_LEN(extract_words) },
 	{ "agent", "image_disk", KEY_NUMBER, FIELD(image_disk), 100 },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), 4000000000ULL },
 };
@@ -149,6 +152,13 @@ static int set_key(struct gt_config *c, const struct key *k, const char *value, 
 					  "%s: \"%s\" is none of debug, info, warn, error", k->name,
 					  value);
 		return 0;
+	case KEY_EXTRACT:
+		while (n < k->max && !gt_streq(extract_words[n], value))
+			n++;
+		if (n == k->max)
+			return gt_err_set(err, EINVAL, "bad_config",
+					  "%s: \"%s\" is none of no, yes, always", k->name, value);
+		break;
 	case KEY_DURATION:
 		if (gt_parse_duration_ms(value, &n) < 0 || n > k->max)
 			return gt_err_set(err, EINVAL, "bad_config",
@@ -238,6 +248,9 @@ int gt_config_pack(const struct gt_config *c, char *out, size_t size, struct gt_
 		else if (k->type == KEY_LEVEL)
 			gt_strcopy(value, sizeof(value),
 				   levels[*(const enum gt_level *)(const void *)at]);
+		else if (k->type == KEY_EXTRACT)
+			gt_strcopy(value, sizeof(value),
+				   extract_words[*(const uint64_t *)(const void *)at]);
 		else
 			snprintf(value, sizeof(value), "%llu%s",
 				 *(const unsigned long long *)(const void *)at,

@@ -32,6 +32,7 @@ struct gt_config {
 	char registry_config[GT_CONFIG_TEXT], registry_ca[GT_CONFIG_TEXT];
 	char registry_insecure[GT_CONFIG_TEXT]; /* ','-separated */
 	uint64_t image_keep_ms, image_disk;     /* percent */
+	uint64_t image_extract;                 /* enum gt_image_extract */
 	uint64_t pool, pool_max;                /* sandboxes made ahead of demand */
 	uint64_t prepared;                      /* functions with one of their own */
 	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */

@@ -25,6 +25,7 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.registry_ca = c->registry_ca,
 		.registry_insecure = c->registry_insecure,
 		.image_keep_ms = c->image_keep_ms,
+		.image_extract = (enum gt_image_extract)c->image_extract,
 		.image_disk_percent = (unsigned)c->image_disk,
 		.allow_host_network = c->allow_host_network,
 		.egress = gt_config_egress(c),

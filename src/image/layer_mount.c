@@ -2,6 +2,7 @@
 #include <gantry/image/layer.h>
 
 #include <gantry/base/cleanup.h>
+#include <gantry/os/os.h>
 
 #include <fcntl.h>
 #include <string.h>
@@ -31,6 +32,8 @@ static int failed(int fs, int code, const char *index_path, struct gt_err *err)
 			  strerror(code), fs >= 0 ? kernel_says(fs, said, sizeof(said)) : "");
 }
 
+#define ATTRS (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+
 int gt_layer_mount(const char *tar_path, const char *index_path, int *ret, struct gt_err *err)
 {
 	gt_auto(fd) int fs = fsopen("erofs", FSOPEN_CLOEXEC);
@@ -43,10 +46,21 @@ int gt_layer_mount(const char *tar_path, const char *index_path, int *ret, struc
 	    fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return failed(fs, errno, index_path, err);
-	mnt = fsmount(fs, FSMOUNT_CLOEXEC,
-		      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC, ATTRS);
 	if (mnt < 0)
 		return failed(fs, errno, index_path, err);
 	*ret = mnt;
 	return 0;
+}
+
+int gt_layer_mount_dir(int dir_fd, int *ret, struct gt_err *err)
+{
+	gt_auto(fd) int tree = -EBADF;
+	int r = gt_os_tree_open(dir_fd, &tree, err);
+
+	if (r == 0)
+		r = gt_os_tree_attr(tree, ATTRS, -1, err);
+	if (r == 0)
+		*ret = gt_steal_fd(&tree);
+	return r;
 }

@@ -1,16 +1,20 @@
 """Functions whose image comes from a registry, or was uploaded; what a node keeps of them."""
 import base64
 import gzip
+import http.server
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
+import threading
+import time
 
 import pytest
 
-from harness import BIN, Daemon, until
-from registry import (ECHO_CONFIG, FILES_CONFIG, Registry, digest_of, echo_layer, files_layer, tar_of,
+from harness import BIN, Background, Daemon, until
+from registry import (ECHO_CONFIG, FILES_CONFIG, OCI, Registry, digest_of, echo_layer, files_layer, tar_of,
                       zstd)
 
 
@@ -48,6 +52,19 @@ def store(daemon):
     return daemon.state / "agent" / "images"
 
 
+def comm_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
+def agent_children(daemon, comm):
+    agent = daemon.roles()["agent"]
+    return [int(p) for p in pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+            if comm_of(p) == comm]
+
+
 def test_smallest_deploy(daemon, registry):
     digest = registry.push("team/echo", "1", [echo_layer()], ECHO_CONFIG)
     reply = daemon.put("smallest", {"image": f"{registry.host}/team/echo:1"}).json()
@@ -60,12 +77,11 @@ def test_smallest_deploy(daemon, registry):
     assert images(daemon)[digest]["in_use"]
 
 
-@pytest.mark.parametrize("compress", ["gzip", "zstd", ""])
-def test_layers_and_whiteouts(daemon, registry, compress):
+def check_layers(daemon, registry, compress):
     low = tar_of({"app/old": b"old", "app/kept": b"kept", "gone/inside": b"x", "link": "app/kept"})
     high = tar_of({"app/.wh.old": b"", "app/new": b"new", "gone/.wh..wh..opq": b"", "gone/fresh": b"fresh"})
     repo = f"team/layers-{compress or 'plain'}"
-    registry.push(repo, "1", [files_layer(), low, high], FILES_CONFIG, compress)
+    digest = registry.push(repo, "1", [files_layer(), low, high], FILES_CONFIG, compress)
     name = f"layers-{compress or 'plain'}"
     daemon.put(name, {"image": f"{registry.host}/{repo}:1"})
     assert daemon.call(name, "/app/new").text == "new"
@@ -74,6 +90,172 @@ def test_layers_and_whiteouts(daemon, registry, compress):
     assert daemon.call(name, "/gone/fresh").text == "fresh"
     assert daemon.call(name, "/app/old").status == 404
     assert daemon.call(name, "/gone/inside").status == 404
+    return name, digest
+
+
+@pytest.mark.parametrize("compress", ["gzip", "zstd", ""])
+def test_layers_and_whiteouts(daemon, registry, compress):
+    check_layers(daemon, registry, compress)
+    assert not list((store(daemon) / "trees").iterdir())
+
+
+def test_unpacked_layers(registry):
+    """The same image out of directories: unpacked once a layer, found again, removed with the image."""
+    daemon = Daemon()
+    trees = store(daemon) / "trees"
+    try:
+        (daemon.dir / "conf").write_text("[agent]\nimage_extract = always\n")
+        daemon.config = daemon.dir / "conf"
+        daemon.start()
+        name, digest = check_layers(daemon, registry, "gzip")
+        assert trees.stat().st_mode & 0o7777 == 0o700  # what is setuid in there is nobody's outside
+        made = {p.name: p.stat().st_ino for p in trees.iterdir()}
+        assert set(made) == {p.stem for p in (store(daemon) / "layers").glob("*.tar")} and len(made) == 3
+        daemon.put("again", {"image": f"{registry.host}/team/layers-gzip:1"})
+        assert daemon.call("again", "/app/new").text == "new"
+        daemon.signal(signal.SIGTERM)
+        (trees / "part").mkdir()
+        (trees / "part" / "half").write_bytes(b"x")
+        daemon.start()
+        until(lambda: {p.name: p.stat().st_ino for p in trees.iterdir()} == made, "the half one is removed")
+        assert daemon.call(name, "/app/new").text == "new"
+        data = zstd(tar_of({"app/new": b"bundle"}))
+        upload(daemon, data)
+        daemon.put("over", {"image": f"bundle:{digest_of(data)}", "base": f"{registry.host}/team/layers-gzip:1"})
+        assert daemon.call("over", "/app/new").text == "bundle"
+        for function in (name, "again", "over"):
+            daemon.delete(function)
+        until(lambda: not images(daemon)[digest]["in_use"], "no replica has it")
+        assert daemon.client.request("POST", "/v1/images/gc?all=1").json()["images"] == 2
+        until(lambda: not list(trees.iterdir()), "the directories are removed")
+    finally:
+        daemon.stop()
+
+
+def test_killed_while_unpacking(registry):
+    """A layer that was being unpacked when the agent was killed is unpacked anew."""
+    many = tar_of({f"d{i // 100}/f{i}": b"x" for i in range(40000)})
+    registry.push("team/many", "1", [echo_layer(), many], ECHO_CONFIG)
+    daemon = Daemon()
+    trees = store(daemon) / "trees"
+    try:
+        (daemon.dir / "conf").write_text("[agent]\nimage_extract = always\n")
+        daemon.config = daemon.dir / "conf"
+        daemon.start()
+        pull(daemon, f"{registry.host}/team/many:1")
+        daemon.put("many", {"image": f"{registry.host}/team/many:1", "scale": {"min": 1}})
+        until(lambda: (trees / "part" / "d1").exists(), "it is unpacked")
+        child, = agent_children(daemon, "gantry-files")
+        daemon.kill_everything()
+        until(lambda: comm_of(child) != "gantry-files", "the child ends with its agent")
+        daemon.start()
+        assert daemon.call("many").status == 200
+        assert not (trees / "part").exists()
+    finally:
+        daemon.stop()
+
+
+def test_stop_while_pulling():
+    """A registry that never answers holds up neither a deletion nor the end of the daemon."""
+    daemon = Daemon()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        try:
+            daemon.start()
+            image = f"127.0.0.1:{silent.getsockname()[1]}/team/silent@{digest_of(b'silent')}"
+            spec = {"image": image, "command": ["/echo"], "port": 8000, "scale": {"min": 1}}
+            daemon.put("first", spec)
+            until(lambda: daemon.replicas("first", "pulling"), "it waits for the registry")
+            daemon.delete("first")
+            until(lambda: daemon.client.get("/v1/functions/first").status == 404, "it is gone")
+            daemon.put("second", spec)
+            until(lambda: daemon.replicas("second", "pulling"), "it waits for the registry")
+            before = time.monotonic()
+            daemon.signal(signal.SIGINT)
+            assert time.monotonic() - before < 5
+        finally:
+            daemon.stop()
+
+
+class Gate(http.server.ThreadingHTTPServer):
+    """Stands before a registry and lets nothing through until it is opened."""
+
+    def __init__(self, registry):
+        self.seen, self.opened, self.registry = threading.Event(), threading.Event(), registry
+        super().__init__(("127.0.0.1", 0), Gate.Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.seen.set()
+            self.server.opened.wait(20)
+            status, headers, data = self.server.registry.request("GET", self.path, Accept=self.headers["Accept"])
+            self.send_response(status)
+            for name in ("Content-Type", "Docker-Content-Digest", "Content-Length"):
+                if name in headers:
+                    self.send_header(name, headers[name])
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+
+def test_condition_holds_after_resolution(daemon, registry):
+    """What If-Match asked for is true when the change is made, not when its image was looked up."""
+    registry.push("team/gate", "1", [echo_layer()], ECHO_CONFIG)
+    gate = Gate(registry)
+    try:
+        daemon.put("gate", {"image": f"{registry.host}/team/gate:1"})
+        change = Background(lambda: daemon.client.request(
+            "PUT", "/v1/functions/gate", {"image": f"127.0.0.1:{gate.server_port}/team/gate:1"},
+            headers={"If-Match": "*"}))
+        assert gate.seen.wait(10)
+        daemon.delete("gate")
+        until(lambda: daemon.client.get("/v1/functions/gate").status == 404, "it is deleted")
+        gate.opened.set()
+        assert change.result(20).status == 412
+    finally:
+        gate.opened.set()
+        gate.shutdown()
+        gate.server_close()
+
+
+def test_index_by_its_digest(registry):
+    """The platform's manifest is found by the index's digest, with the registry gone, too."""
+    other, daemon = Registry(), Daemon()
+    try:
+        daemon.start()
+        inner = other.push("team/index", "inner", [echo_layer()], ECHO_CONFIG)
+        size = len(other.request("GET", f"/v2/team/index/manifests/{inner}", Accept=OCI + "manifest.v1+json")[2])
+        index = other.manifest("team/index", "1", {
+            "schemaVersion": 2, "mediaType": OCI + "index.v1+json",
+            "manifests": [{"mediaType": OCI + "manifest.v1+json", "digest": inner, "size": size,
+                           "platform": {"os": "linux", "architecture": "amd64"}}]})
+        daemon.put("index", {"image": f"{other.host}/team/index@{index}", "port": 8000})
+        assert daemon.call("index").status == 200
+        assert images(daemon)[inner]["in_use"]
+        other.stop()
+        daemon.put("offline", {"image": f"{other.host}/team/index@{index}", "port": 8000, "pull": "never"})
+        assert daemon.call("offline").status == 200
+    finally:
+        daemon.stop()
+        other.close()
+
+
+def test_many_replicas_one_pull(registry):
+    """Replicas that begin while the image is not here wait for one pull."""
+    image = registry.push("team/fleet", "1", [echo_layer(), tar_of({"big": os.urandom(8 << 20)})], ECHO_CONFIG)
+    daemon = Daemon()
+    try:
+        daemon.start()
+        daemon.put("fleet", {"image": f"{registry.host}/team/fleet:1", "scale": {"min": 8, "max": 8}})
+        until(lambda: len(daemon.replicas("fleet", "ready")) == 8, "all are ready")
+        assert len(list((store(daemon) / "layers").glob("*.tar"))) == 2
+        assert image in images(daemon)
+    finally:
+        daemon.stop()
 
 
 def test_second_image_pulls_only_what_is_new(daemon, registry):
@@ -250,9 +432,7 @@ def test_worker_dies(daemon, registry):
     ask = {"image": f"{registry.host}/team/worker:1"}
     with daemon.client.stream("POST", "/v1/images/pull", ask) as answer:
         answer.readline()
-        agent = daemon.roles()["agent"]
-        workers = [int(p) for p in pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
-                   if pathlib.Path(f"/proc/{p}/comm").read_text().strip() == "gantry-images"]
+        workers = agent_children(daemon, "gantry-images")
         assert len(workers) == 1
         status = pathlib.Path(f"/proc/{workers[0]}/status").read_text()
         assert "\nUid:\t0" not in status and "NoNewPrivs:\t1" in status
@@ -306,6 +486,7 @@ def test_bundle_goes_on(daemon):
     assert daemon.client.get(path).json()["bytes"] == 1 << 20
     assert upload(daemon, data, start=1 << 20)["image"]["digest"] == digest_of(data)
     assert daemon.client.get(path).json()["complete"]
+    until(lambda: not list((store(daemon) / "work").glob("upload-*")), "the upload is no longer kept")
     again = daemon.client.request("PUT", f"{path}?offset=0&total={len(data)}", data[:10],
                                   headers=BYTES)
     assert again.json()["complete"]
@@ -316,6 +497,7 @@ def test_bundle_that_is_another(daemon):
     reply = daemon.client.request("PUT", f"/v1/bundles/{lie}?offset=0&total={len(data)}", data,
                                   headers=BYTES)
     assert lines(reply)[-1]["error"]["code"] == "image_invalid"
+    until(lambda: daemon.client.get(f"/v1/bundles/{lie}").json()["bytes"] == 0, "it can be sent anew")
     reply = daemon.client.request("PUT", "/v1/functions/lie", {"image": f"bundle:{lie}", "command": ["/echo"],
                                                                "port": 8000})
     assert reply.status == 201

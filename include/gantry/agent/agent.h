@@ -6,6 +6,10 @@
 #include <gantry/base/err.h>
 #include <gantry/net/net.h>
 
+/* Are layers unpacked into directories: where the kernel can not mount them from files, or always?
+ */
+enum gt_image_extract { GT_EXTRACT_NO, GT_EXTRACT_YES, GT_EXTRACT_ALWAYS, GT_EXTRACT_N };
+
 struct gt_agent_config {
 	const char *state_dir; /* DIR; everything of the agent is in DIR/agent, which it makes */
 	const char *node;      /* NULL or "" = the host's name */
@@ -26,7 +30,8 @@ struct gt_agent_config {
 	const char *registry_ca;       /* more CA certificates, or NULL */
 	const char *registry_insecure; /* ','-separated hosts that are spoken to by plain HTTP */
 	uint64_t image_keep_ms;        /* images that nobody uses for so long go; 0 = never */
-	unsigned image_disk_percent;   /* and when the disk is fuller than this; 0 = never */
+	enum gt_image_extract image_extract;
+	unsigned image_disk_percent; /* and when the disk is fuller than this; 0 = never */
 };
 
 /* Runs until SIGTERM (replicas go on and are adopted by the next start) or SIGINT (replicas are

@@ -50,6 +50,9 @@ void gt_layer_free(struct gt_layer_writer *w); /* NULL is fine */
 GT_MUST_USE int gt_layer_mount(const char *tar_path, const char *index_path, int *ret,
 			       struct gt_err *err);
 
+/* The same of a directory that gt_layer_extract filled. */
+GT_MUST_USE int gt_layer_mount_dir(int dir_fd, int *ret, struct gt_err *err);
+
 /* The fallback: unpacks an uncompressed archive that a writer accepted into the empty directory
  * dir, with the archive's owners shifted by id_base, whiteouts and opaque directories as overlayfs
  * wants them. As root, but confined: no path resolves outside of dir. */
