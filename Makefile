@@ -224,7 +224,7 @@ valgrind: $(VALGRIND_PROGS)	## unit tests under valgrind
 
 # ---- the rest --------------------------------------------------------------------------------
 deps:			## install the Debian packages that build and tests need
-	@scripts/deps.sh build test
+	@scripts/deps.sh build demo test
 
 doctor: all		## can this machine run containers? says what to fix
 	@$(BIN)/gantry doctor
@@ -241,7 +241,8 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 		-no-pie -nostdlib -static -s -o $@ $<
 report:			## measured figures against the goals
 	@scripts/report.py
-demo: deps		## a call served from a cold container, from nothing
+demo:			## a call served from a cold container, from nothing
+	@scripts/deps.sh build demo
 	+@$(MAKE) --no-print-directory all examples
 	@scripts/demo.sh
 demo-stop:		## end the demo's daemon and everything it runs

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Installs the Debian packages of the named sections that are missing; silent when none is.
-# usage: scripts/deps.sh build|test...
+# usage: scripts/deps.sh build|demo|test...
 set -u
 cd "$(dirname "$0")" || exit 1
-[ $# -gt 0 ] || set -- build test
+[ $# -gt 0 ] || set -- build demo test
 wanted=()
 for section in "$@"; do
 	mapfile -t -O ${#wanted[@]} wanted < <(awk -v want="[$section]" '
@@ -18,6 +18,7 @@ have=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev
 mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(sort -u <<< "$have"))
 [ ${#missing[@]} -eq 0 ] && exit 0
 
+as_root=()
 apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 -o Acquire::Retries=3)
 hint="apt-get install --no-install-recommends ${missing[*]}"
 if [ "$(id -u)" -ne 0 ]; then
@@ -25,11 +26,16 @@ if [ "$(id -u)" -ne 0 ]; then
 		echo "deps: packages are missing; as root, run: $hint" >&2
 		exit 1
 	fi
-	apt=(sudo "${apt[@]}")
+	as_root=(sudo)
 fi
 echo "deps: installing ${#missing[@]} packages: ${missing[*]}"
 for try in 1 2 3; do
-	if "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; then
+	if "${as_root[@]}" "${apt[@]}" update &&
+		"${as_root[@]}" "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; then
+		# The tests start it themselves; Debian's service would listen at all addresses for good.
+		if [[ " ${missing[*]} " == *" docker-registry "* && -d /run/systemd/system ]]; then
+			"${as_root[@]}" systemctl disable --now docker-registry.service
+		fi
 		exit 0
 	fi
 	echo "deps: attempt $try failed" >&2
