@@ -145,7 +145,7 @@ static int on_data(const void *data, size_t len, void *arg, struct gt_err *err)
 static int setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	struct gt_fetcher_config config = { .connect_ms = 2000, .stall_s = 1 };
+	struct gt_fetcher_config config = { .connect_ms = 2000, .stall_s = 60 };
 
 	signal(SIGPIPE, SIG_IGN);
 	assert_non_null(w);
@@ -316,6 +316,11 @@ static void a_cut_or_a_stall_is_told(void **state)
 	assert_int_equal(fetch(w, "/cut"), -EIO);
 	assert_string_equal(gt_buf_str(&w->body), "hello");
 	assert_int_equal(status(w), 200);
+	gt_fetcher_free(w->fetcher);
+	w->fetcher = NULL;
+	assert_int_equal(
+		gt_fetcher_new(&(struct gt_fetcher_config){ .stall_s = 1 }, &w->fetcher, &w->err),
+		0);
 	assert_int_equal(fetch(w, "/stall"), -ETIMEDOUT);
 	assert_string_equal(gt_buf_str(&w->body), "hello");
 	assert_int_equal(fetch_with(w, "/hang", (struct gt_fetch){ .whole_ms = 50 }), -ETIMEDOUT);

@@ -393,6 +393,7 @@ static void a_silent_registry_is_given_up(void **state)
 
 	w->hook = hanging;
 	w->config.tries = 2;
+	w->config.stall_s = 1;
 	reg_open(w);
 	reg_expect(w, reg_manifest_fails(w, ":1"), -ETIMEDOUT, "registry_unavailable",
 		   "manifest 1");
@@ -405,8 +406,6 @@ static void a_cancelled_pull_ends(void **state)
 
 	w->hook = hanging;
 	w->number = 1;
-	w->config.stall_s = 60;
-	reg_open(w);
 	reg_expect(w, reg_manifest_fails(w, ":1"), -ECANCELED, "registry_unavailable", "cancelled");
 	/* Also in a pause. */
 	atomic_store(&w->cancel, false);

@@ -276,6 +276,8 @@ static void a_stall_is_a_break_and_cancel_the_end(void **state)
 	struct gt_blob blob = reg_layer_blob(w);
 
 	w->hook = stalling;
+	w->config.stall_s = 1;
+	reg_open(w);
 	delivered_whole(w, reg_blob(w, &blob));
 	assert_int_equal(fake_server_saw(w->server, "Range: bytes=1234-"), 1);
 	w->config.stall_s = 60;
