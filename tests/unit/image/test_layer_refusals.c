@@ -182,6 +182,8 @@ static const struct {
 	{ "whiteout as a link", "whiteout", { LINK(".wh.x", "/etc") } },
 	{ "whiteout as a hard link", "whiteout", { FILE_AT("f"), HARD(".wh.x", "f") } },
 	{ "whiteout with content", "whiteout", { FILE_AT(".wh.x") } },
+	{ "opaque root", "opaque root", { TYPED(".wh..wh..opq", '0') } },
+	{ "opaque root by its full name", "opaque root", { TYPED("./.wh..wh..opq", '0') } },
 	{ "whiteout on the way", "whiteout", { FILE_AT(".wh.d/f") } },
 	{ "whiteout in a hard link", "not there", { TYPED(".wh.d", '0'), HARD("h", "d/f") } },
 	{ "unknown kind of archive",
