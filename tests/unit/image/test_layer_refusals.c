@@ -386,6 +386,11 @@ static void names_hold_no_nul(void **state)
 	tar_add(&tar, &plain_file);
 	tar_end(&tar);
 	must_refuse(*state, "NUL in a key", &tar, "key");
+	gt_buf_reset(&tar);
+	extra(&tar, 'x', "15 mtime=1.5\0x\n", 15);
+	tar_add(&tar, &plain_file);
+	tar_end(&tar);
+	must_refuse(*state, "NUL in a time", &tar, "time");
 }
 
 /* A path of n components of one letter. */
