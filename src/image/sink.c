@@ -28,7 +28,7 @@ int gt_image_write_error(struct gt_err *err, int code, const char *what)
 {
 	if (code == ENOSPC || code == EDQUOT)
 		return gt_err_set(err, code, "storage_full", "%s: the disk is full", what);
-	return gt_err_errno(err, code, "%s: write", what);
+	return gt_err_errno(err, code, "%s", what);
 }
 
 struct gt_sink *gt_sink_new(int fd)

@@ -131,13 +131,10 @@ int gt_tar_head_parse(const uint8_t block[GT_TAR_BLOCK], struct gt_tar_head *ret
 	h.mode = (uint64_t)mode;
 	h.uid = (uint64_t)uid;
 	h.gid = (uint64_t)gid;
-	/* Only POSIX's own form has a prefix; GNU keeps other things at its place. */
-	if (memcmp(block + 257,
-		   "ustar\0"
-		   "00",
-		   8) == 0 &&
-	    block[345])
-		n = text(block + 345, 155, h.path);
+	/* Only POSIX's own form has a prefix, and star has times at its end; GNU keeps other things
+	 * at its place. */
+	if (memcmp(block + 257, "ustar", 6) == 0 && block[345])
+		n = text(block + 345, memcmp(block + 508, "tar", 4) == 0 ? 131 : 155, h.path);
 	else if (memcmp(block + 257, "ustar", 5) != 0 && block[257])
 		return gt_image_refuse(err, "a header of an unknown kind of archive");
 	if (n)

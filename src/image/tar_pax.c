@@ -59,7 +59,7 @@ static int time_value(const struct record *r, struct gt_pax *pax, struct gt_err 
 	int rc;
 
 	whole.len = dot ? (size_t)(dot - whole.value) : r->len - negative;
-	if (whole.len == 0)
+	if (whole.len == 0 || strlen(r->value) != r->len)
 		return gt_image_refuse(err, "pax %s is no time", r->key);
 	if ((rc = whole_number(&whole, INT64_MAX / 2, &s, err)) < 0)
 		return rc;

@@ -227,6 +227,10 @@ static int add_whiteout(struct gt_tree *t, const struct gt_tar_entry *e,
 	if (e->type != GT_TAR_FILE || e->size)
 		return gt_image_refuse(err, "a whiteout that is no empty file");
 	if (strcmp(w->name, WHITEOUT_OPAQUE) == 0) {
+		/* overlayfs does not look at a root's attributes: what the image has deleted
+		 * would be there again. */
+		if (w->dir == t->root)
+			return gt_image_refuse(err, "an opaque root directory is not supported");
 		w->dir->opaque = true;
 		return 0;
 	}

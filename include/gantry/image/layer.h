@@ -7,7 +7,9 @@
  * names, sizes, links and depth are bounded, what can not be meant honestly is refused with the
  * entry's name.
  *
- * A writer belongs to one thread at a time. */
+ * A writer belongs to one thread at a time; for large layers it has one more of its own, which
+ * digests and writes and takes no signals. Its memory: about 1 MiB and 250 bytes an entry, at most
+ * 512 MiB for entries (a hostile archive), and up to 128 MiB for the window of a zstd frame. */
 #ifndef GANTRY_IMAGE_LAYER_H
 #define GANTRY_IMAGE_LAYER_H
 
@@ -25,7 +27,8 @@ struct gt_layer_limits {
 
 struct gt_layer_result {
 	char diff_id[GT_REF_DIGEST_SIZE]; /* "sha256:..." of the uncompressed archive */
-	uint64_t tar_bytes, index_bytes, entries;
+	uint64_t tar_bytes, index_bytes;
+	uint64_t entries; /* names, those of implied directories among them */
 };
 
 struct gt_layer_writer;
@@ -39,7 +42,8 @@ GT_MUST_USE int gt_layer_new(enum gt_layer_form form, int tar_fd, int index_fd,
  * error only gt_layer_free may follow. */
 GT_MUST_USE int gt_layer_feed(struct gt_layer_writer *w, const void *data, size_t len,
 			      struct gt_err *err);
-/* After the last byte: completes the index. */
+/* After the last byte: completes the index. Neither file is synced: when both must outlive a crash
+ * is the caller's to say. */
 GT_MUST_USE int gt_layer_finish(struct gt_layer_writer *w, struct gt_layer_result *ret,
 				struct gt_err *err);
 void gt_layer_free(struct gt_layer_writer *w); /* NULL is fine */

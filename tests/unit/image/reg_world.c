@@ -143,7 +143,8 @@ int reg_setup(void **state)
 	assert_non_null(w);
 	w->server = fake_server_start(on_request, w);
 	w->other = fake_server_start(on_request, w);
-	/* The tests of stalls ask for a short one: a busy machine stops others for a second, too. */
+	/* The tests of stalls ask for a short one: a busy machine stops others for a second, too.
+	 */
 	w->config = (struct gt_registry_config){ .stall_s = 60, .tries = 4, .pause_ms = 2 };
 	snprintf(w->ref.host, sizeof(w->ref.host), "127.0.0.1:%u", fake_server_port(w->server));
 	gt_strcopy(w->ref.path, sizeof(w->ref.path), "team/echo");

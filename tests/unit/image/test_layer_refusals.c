@@ -182,6 +182,8 @@ static const struct {
 	{ "whiteout as a link", "whiteout", { LINK(".wh.x", "/etc") } },
 	{ "whiteout as a hard link", "whiteout", { FILE_AT("f"), HARD(".wh.x", "f") } },
 	{ "whiteout with content", "whiteout", { FILE_AT(".wh.x") } },
+	{ "opaque root", "opaque root", { TYPED(".wh..wh..opq", '0') } },
+	{ "opaque root by its full name", "opaque root", { TYPED("./.wh..wh..opq", '0') } },
 	{ "whiteout on the way", "whiteout", { FILE_AT(".wh.d/f") } },
 	{ "whiteout in a hard link", "not there", { TYPED(".wh.d", '0'), HARD("h", "d/f") } },
 	{ "unknown kind of archive",
@@ -384,6 +386,11 @@ static void names_hold_no_nul(void **state)
 	tar_add(&tar, &plain_file);
 	tar_end(&tar);
 	must_refuse(*state, "NUL in a key", &tar, "key");
+	gt_buf_reset(&tar);
+	extra(&tar, 'x', "15 mtime=1.5\0x\n", 15);
+	tar_add(&tar, &plain_file);
+	tar_end(&tar);
+	must_refuse(*state, "NUL in a time", &tar, "time");
 }
 
 /* A path of n components of one letter. */
