@@ -45,8 +45,10 @@ BASE_FLAGS := $(CPPFLAGS) -std=gnu11 $(CFLAGS) $(WARN) $(FORTIFY) -fstack-protec
 FLAGS = $(BASE_FLAGS) $(PKG_CFLAGS)
 LINK = $(CC) $(CFLAGS) $(SAN_FLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 LIBS = $(PKG_LIBS) -lpthread -lm
+# With musl, whose programs start in a third of the time; the kernel's headers are the host's.
 INIT_FLAGS := $(CPPFLAGS) -DGT_INIT -std=gnu11 -Os $(WARN) -fstack-protector-strong \
-	-ffunction-sections -fdata-sections
+	-ffunction-sections -fdata-sections -idirafter /usr/include \
+	-idirafter /usr/include/$(shell gcc -print-multiarch) -include src/runtime/init/musl.h
 
 # ---- sources: the tree says what there is ----------------------------------------------------
 MAINS := src/daemon/main.c src/cli/main.c
@@ -127,7 +129,7 @@ $(BIN)/gantry: $(O)/src/cli/main.o $(LIB)
 # The program that is process 1 of a container: static, small, and embedded in the library.
 $(O)/gantry-init: $(INIT_SRCS) $(wildcard src/runtime/init/*.h include/gantry/*/*.h) Makefile
 	@mkdir -p $(@D)
-	$(call say,INIT,$@)gcc $(INIT_FLAGS) -static -Wl,--gc-sections,-s -o $@ $(INIT_SRCS)
+	$(call say,INIT,$@)musl-gcc $(INIT_FLAGS) -static -Wl,--gc-sections,-s -o $@ $(INIT_SRCS)
 
 $(O)/src/runtime/%.o: src/runtime/%.S $(O)/gantry-init
 	@mkdir -p $(@D)

@@ -176,7 +176,7 @@ int init_foreign_limits(const struct gt_init_foreign *f)
 	for (uint32_t i = 0; i < f->n_limits; i++) {
 		struct rlimit r = { f->limits[i].soft, f->limits[i].hard };
 
-		if (setrlimit((__rlimit_resource_t)f->limits[i].resource, &r) < 0)
+		if (setrlimit((int)f->limits[i].resource, &r) < 0)
 			return errno;
 	}
 	umask(f->umask);
