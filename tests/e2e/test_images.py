@@ -155,6 +155,26 @@ def test_killed_while_unpacking(registry):
         daemon.stop()
 
 
+def test_full_disk_while_unpacking(registry, tmp_path):
+    registry.push("team/room", "1", [echo_layer(), tar_of({"large": os.urandom(16 << 20)})], ECHO_CONFIG)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=28m,mode=0755", "none", tmp_path], check=True)
+    daemon = Daemon(state=tmp_path / "state")
+    try:
+        (daemon.dir / "conf").write_text("[agent]\nimage_extract = always\nimage_disk = 0\n")
+        daemon.config = daemon.dir / "conf"
+        daemon.start()
+        assert "image" in pull(daemon, f"{registry.host}/team/room:1")
+        daemon.put("room", {"image": f"{registry.host}/team/room:1"})
+        assert daemon.call("room").json()["cause"] == "storage_full"
+        until(lambda: len(list((store(daemon) / "trees").iterdir())) < 2, "the half one is removed")
+        subprocess.run(["mount", "-o", "remount,size=64m", tmp_path], check=True)
+        daemon.put("again", {"image": f"{registry.host}/team/room:1"})
+        assert daemon.call("again").status == 200
+    finally:
+        daemon.stop()
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
 def test_stop_while_pulling():
     """A registry that never answers holds up neither a deletion nor the end of the daemon."""
     daemon = Daemon()
