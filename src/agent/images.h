@@ -4,8 +4,8 @@
  *	DIR/agent/images/records/<hex>.json	one an image, written when all its layers are there
  *	DIR/agent/images/layers/<hex>.tar, .erofs	a layer; the index comes last
  *	DIR/agent/images/layers/<hex>.ok	it is on the disk for sure
- *	DIR/agent/images/trees/<hex>	the layer as a directory, only where layers can not be
- *mounted DIR/agent/images/work/	the worker's own: unfinished files, uploads, trash
+ *	DIR/agent/images/trees/<hex>	it as a directory, where layers can not be mounted
+ *	DIR/agent/images/work/	the worker's own: unfinished files, uploads, trash
  *
  * A layer without .ok is used, but not after a crash of the machine: then it is fetched again. */
 #ifndef GANTRY_AGENT_IMAGES_H
