@@ -17,6 +17,7 @@
 #include "images.h"
 
 #define IDLE_MS            10000
+#define SYNC_ROUNDS        60 /* of them, for a slow disk; then a sync has failed */
 #define INSECURE_MAX       32
 #define DOCKER_CONFIG_MAX  (1024 * 1024)
 #define DOCKER_CONFIG_PATH "/etc/gantry/registry.json"
@@ -96,6 +97,7 @@ static void close_worker(struct images *im)
 	im->worker_fd = gt_close(im->worker_fd);
 	im->worker_pidfd = gt_close(im->worker_pidfd);
 	im->worker_pid = 0;
+	im->unsynced = im->idle_rounds = 0;
 	while (im->outbox) {
 		struct outgoing *out = im->outbox;
 
@@ -127,7 +129,8 @@ static void on_idle(void *arg)
 {
 	struct images *im = arg;
 
-	if (im->errands) {
+	/* It syncs layers after it told that they are there. */
+	if (im->errands || (im->unsynced > 0 && im->idle_rounds++ < SYNC_ROUNDS)) {
 		gt_timer_set(im->agent->loop, &im->idle, IDLE_MS, on_idle, im);
 		return;
 	}
@@ -202,6 +205,9 @@ static void keep_layer(struct images *im, const struct gt_image_event *e)
 	if (gt_image_layer_keep(im, e->file, e->name, &err) < 0) {
 		gt_warn("%s", err.text);
 		o.code = err.code;
+	} else {
+		im->unsynced++;
+		im->idle_rounds = 0;
 	}
 	send_order(im, &o);
 }
@@ -247,7 +253,8 @@ static void on_event(struct images *im, struct gt_image_event *ev)
 		return;
 	}
 	if (ev->word == GT_IMAGE_SYNCED) {
-		gt_image_layer_synced(im, ev->name);
+		if (gt_image_layer_synced(im, ev->name) && im->unsynced > 0)
+			im->unsynced--;
 		return;
 	}
 	DL_FOREACH (im->errands, e) {

@@ -158,13 +158,15 @@ int gt_image_layer_keep(struct images *im, const char *file, const char *diff_id
 	return r;
 }
 
-void gt_image_layer_synced(struct images *im, const char *diff_id)
+bool gt_image_layer_synced(struct images *im, const char *diff_id)
 {
 	char path[PATH_SIZE];
 
-	if (gt_digest_ok(diff_id) && layer_find(im, diff_id))
-		gt_close(openat(im->layers_fd, path_of(diff_id, ".ok", path),
-				O_WRONLY | O_CREAT | O_CLOEXEC, 0444));
+	if (!gt_digest_ok(diff_id) || !layer_find(im, diff_id))
+		return false;
+	gt_close(openat(im->layers_fd, path_of(diff_id, ".ok", path),
+			O_WRONLY | O_CREAT | O_CLOEXEC, 0444));
+	return true;
 }
 
 int gt_image_layer_open(const struct images *im, const char *diff_id, const char *end, int *ret,

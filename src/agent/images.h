@@ -77,6 +77,7 @@ struct images {
 	struct errand *errands;
 	struct outgoing *outbox;
 	uint32_t next_id;
+	unsigned unsynced, idle_rounds; /* layers that the worker brings to the disk still */
 	/* image_unpack.c */
 	bool unpacks, mounts_known; /* layers become directories; the kernel was asked */
 	struct image_wait *waits;
@@ -114,7 +115,8 @@ int gt_image_layer_open(const struct images *im, const char *diff_id, const char
 /* Takes over the worker's two files. */
 int gt_image_layer_keep(struct images *im, const char *file, const char *diff_id,
 			struct gt_err *err);
-void gt_image_layer_synced(struct images *im, const char *diff_id);
+/* Was it one that is here? */
+bool gt_image_layer_synced(struct images *im, const char *diff_id);
 /* Reads and removes the worker's file. */
 int gt_image_record_take(struct images *im, const char *file, struct gt_image_record **ret,
 			 struct gt_err *err);

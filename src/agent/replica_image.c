@@ -86,9 +86,17 @@ static int unpack(struct replica *r)
 static void on_done(struct gt_image_record *record, void *arg)
 {
 	struct replica *r = arg;
+	struct image *base = gt_image_find(r->agent->images, record->digest);
+	struct gt_err err = { 0 };
 
 	r->pull = NULL;
-	take_base(r, gt_image_find(r->agent->images, record->digest));
+	if (!base) { /* somebody took a file away in this instant */
+		gt_err_set(&err, ENOENT, "sandbox_failed", "a layer of %s is not here",
+			   record->name);
+		gt_replica_image_is_here(r, &err);
+		return;
+	}
+	take_base(r, base);
 	if (unpack(r) == 0)
 		gt_replica_image_is_here(r, NULL);
 }

@@ -169,8 +169,13 @@ void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r)
 }
 
 /* ---- what a node saw ---- */
-static void start_time_learn(struct gt_ctl_live *live, uint64_t ms)
+static void start_time_learn(struct gt_ctl_live *live, const struct gt_ctl_replica *r)
 {
+	/* Without its image's pull: minutes that the next start does not take. */
+	uint64_t all_ns = r->ready_ns - r->created_ns;
+	uint64_t pull_ns = GT_MIN(r->phases.image_us * GT_NS_PER_US, all_ns);
+	uint64_t ms = (all_ns - pull_ns) / GT_NS_PER_MS;
+
 	live->start_ms = live->start_ms == CTL_START_MS_DEFAULT
 				 ? ms
 				 : (7 * live->start_ms + 3 * ms) / 10;
@@ -190,7 +195,7 @@ void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r)
 	if (!live)
 		return;
 	if (!r->adopted)
-		start_time_learn(live, (r->ready_ns - r->created_ns) / GT_NS_PER_MS);
+		start_time_learn(live, r);
 	if (gt_ctl_current(r))
 		gt_ctl_failure_clear(live);
 	DL_FOREACH (live->replicas, other)

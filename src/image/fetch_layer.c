@@ -147,7 +147,9 @@ static int offer(struct worker *w, struct fetch *f, const struct work_files *fil
 
 	gt_strcopy(e.name, sizeof(e.name), f->diff_id);
 	gt_strcopy(e.file, sizeof(e.file), files->name);
-	f->asked = true; /* nobody else looks before the agent has heard of it */
+	pthread_mutex_lock(&w->lock);
+	f->asked = true;
+	pthread_mutex_unlock(&w->lock);
 	gt_work_tell(w, &e);
 	pthread_mutex_lock(&w->lock);
 	while (f->asked)

@@ -71,6 +71,19 @@ static int entry_type(const struct gt_tar_head *h, struct gt_tar_entry *e, struc
 	return 0;
 }
 
+/* In a container a fresh /dev lies over the image's own: what base images of old have there is
+ * passed over. Anywhere else a node would be one more door. */
+static bool is_passed_over(const struct gt_tar_head *h, const struct gt_tar_entry *e)
+{
+	const char *path = e->path;
+
+	if (h->type != '3' && h->type != '4')
+		return false;
+	while (path[0] == '/' || (path[0] == '.' && path[1] == '/'))
+		path++;
+	return gt_starts_with(path, "dev/");
+}
+
 static void overlay_pax(struct gt_tar_entry *e, const struct gt_pax *pax)
 {
 	if (pax->has & GT_PAX_PATH)
@@ -130,7 +143,8 @@ static int entry(struct gt_tar *t, const struct gt_tar_head *h, struct gt_err *e
 	if (e.size > GT_TAR_FILE_MAX)
 		return gt_image_refuse(err, "%s has an impossible size",
 				       gt_image_shown(e.path, shown));
-	if ((r = entry_type(h, &e, err)) < 0 || (r = t->fn(&e, t->arg, err)) < 0)
+	if (!is_passed_over(h, &e) &&
+	    ((r = entry_type(h, &e, err)) < 0 || (r = t->fn(&e, t->arg, err)) < 0))
 		return r;
 	t->left = e.size;
 	t->pad = (uint32_t)(-e.size & (GT_TAR_BLOCK - 1));

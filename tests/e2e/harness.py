@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -67,6 +68,12 @@ def proc_status(pid, field):
 def cgroup_dirs(name):
     """The control groups, in all hierarchies, that carry `name`."""
     return [d for d, _, _ in os.walk("/sys/fs/cgroup") if name in d]
+
+
+def core_limit_can_be_one():
+    """sudo hands on a hard limit of 0, which root without CAP_SYS_RESOURCE (a container's, say) can not raise."""
+    code = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (1, 1))"
+    return subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 class Reply:

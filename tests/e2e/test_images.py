@@ -1,6 +1,8 @@
 """Functions whose image comes from a registry, or was uploaded; what a node keeps of them."""
 import base64
+import contextlib
 import gzip
+import http.client
 import http.server
 import json
 import os
@@ -155,6 +157,32 @@ def test_killed_while_unpacking(registry):
         daemon.stop()
 
 
+def test_full_disk_while_unpacking(registry, tmp_path):
+    registry.push("team/room", "1", [echo_layer(), tar_of({"large": os.urandom(16 << 20)})], ECHO_CONFIG)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=28m,mode=0755", "none", tmp_path], check=True)
+    daemon = Daemon(state=tmp_path / "state")
+    try:
+        (daemon.dir / "conf").write_text("[agent]\nimage_extract = always\nimage_disk = 0\n")
+        daemon.config = daemon.dir / "conf"
+        daemon.start()
+        assert "image" in pull(daemon, f"{registry.host}/team/room:1")
+        daemon.put("room", {"image": f"{registry.host}/team/room:1"})
+        assert daemon.call("room").json()["cause"] == "storage_full"
+        until(lambda: len(list((store(daemon) / "trees").iterdir())) < 2, "the half one is removed")
+        subprocess.run(["mount", "-o", "remount,size=64m", tmp_path], check=True)
+        daemon.put("again", {"image": f"{registry.host}/team/room:1"})
+        assert daemon.call("again").status == 200
+    finally:
+        daemon.stop()
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+def connections(port):
+    """To a port of the loopback interface, established."""
+    rows = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(row.split()[2].endswith(f":{port:04X}") and row.split()[3] == "01" for row in rows)
+
+
 def test_stop_while_pulling():
     """A registry that never answers holds up neither a deletion nor the end of the daemon."""
     daemon = Daemon()
@@ -162,6 +190,8 @@ def test_stop_while_pulling():
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         try:
+            (daemon.dir / "conf").write_text("[gateway]\ndrain = 1s\n")
+            daemon.config = daemon.dir / "conf"
             daemon.start()
             image = f"127.0.0.1:{silent.getsockname()[1]}/team/silent@{digest_of(b'silent')}"
             spec = {"image": image, "command": ["/echo"], "port": 8000, "scale": {"min": 1}}
@@ -171,9 +201,16 @@ def test_stop_while_pulling():
             until(lambda: daemon.client.get("/v1/functions/first").status == 404, "it is gone")
             daemon.put("second", spec)
             until(lambda: daemon.replicas("second", "pulling"), "it waits for the registry")
+            asked = Background(lambda: daemon.client.request(
+                "PUT", "/v1/functions/third", {"image": image.split("@", maxsplit=1)[0] + ":1"}))
+            gets = Background(lambda: daemon.client.request("POST", "/v1/images/pull", {"image": image}))
+            until(lambda: connections(silent.getsockname()[1]) >= 2, "the registry is asked for both")
             before = time.monotonic()
             daemon.signal(signal.SIGINT)
             assert time.monotonic() - before < 5
+            for end in (asked, gets):
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    end.result(5)
         finally:
             daemon.stop()
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from harness import FUNCTIONS, alive, processes, until
+from harness import FUNCTIONS, alive, core_limit_can_be_one, processes, until
 
 SEEN = "inside"
 
@@ -158,6 +158,8 @@ def test_workdir_and_hostname(facts):
 
 def test_no_core_dumps(attempt):
     """1: with 0, a core_pattern that pipes into a program of the host's would still start that."""
+    if not core_limit_can_be_one():
+        pytest.skip("RLIMIT_CORE is 0 and may not be raised here")
     assert attempt("core") == 1
 
 

@@ -47,6 +47,26 @@ static void a_call_starts_one_and_idleness_stops_it(void **state)
 	assert_true(gt_control_due_ns(x->c) == UINT64_MAX);
 }
 
+static void a_pull_is_not_what_a_start_takes(void **state)
+{
+	struct gt_observed o = { .function = "f",
+				 .revision = 1,
+				 .state = GT_REPLICA_READY,
+				 .phases = { .image_us = 200000000 } };
+	struct fix *x = *state;
+	struct gt_route route;
+
+	fix_put(x, "f", fix_spec(), "a");
+	fix_demand(x, "f", 1, 0);
+	gt_strcopy(o.replica, sizeof(o.replica), x->order.replica);
+	fix_report(x, o.replica, GT_REPLICA_PULLING);
+	fix_pass(x, 200040);
+	fix_report_full(x, &o, 1);
+	assert_int_equal(gt_control_route(x->c, "f", &route, NULL), 0);
+	assert_int_equal(route.start_ms, 40);
+	gt_route_fini(&route);
+}
+
 static void scales_to_max_and_down_after_the_window(void **state)
 {
 	struct fix *x = *state;
@@ -383,6 +403,7 @@ int main(void)
 #define T_EMPTY(fn) cmocka_unit_test_setup_teardown(fn, fix_setup_empty, fix_teardown)
 	const struct CMUnitTest tests[] = {
 		T(a_call_starts_one_and_idleness_stops_it),
+		T(a_pull_is_not_what_a_start_takes),
 		T(scales_to_max_and_down_after_the_window),
 		T(a_start_is_not_stopped_because_its_client_left),
 		T(min_is_kept_without_demand),

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <gantry/agent/agent.h>
+
 #include "config.h"
 
 static char path[] = "/tmp/gantry-config-XXXXXX";
@@ -43,15 +45,16 @@ static void a_file_sets_what_it_names(void **state)
 	struct gt_err err = { 0 };
 
 	(void)state;
-	assert_int_equal(
-		read_text(&c,
-			  "# a comment\n\n[gateway]\ndrain = 5s\n[agent]\n"
-			  "  allow_host_image = no \nnode=gpu-1\n[daemon]\nlog_level=warn\n",
-			  &err),
-		0);
+	assert_int_equal(read_text(&c,
+				   "# a comment\n\n[gateway]\ndrain = 5s\n[agent]\n"
+				   "  allow_host_image = no \nnode=gpu-1\nimage_extract = "
+				   "always\n[daemon]\nlog_level=warn\n",
+				   &err),
+			 0);
 	assert_int_equal(c.drain_ms, 5000);
 	assert_false(c.allow_host_image);
 	assert_string_equal(c.node, "gpu-1");
+	assert_int_equal(c.image_extract, GT_EXTRACT_ALWAYS);
 	assert_int_equal(c.log_level, GT_WARN);
 	assert_int_equal(c.max_connections, 10000);
 }
@@ -66,6 +69,7 @@ static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
 		{ "[gatway]\ndrain = 5s\n", "no section [gatway]" },
 		{ "[gateway]\ndrain = 5\n", "is no duration" },
 		{ "[agent]\nallow_host_image = maybe\n", "neither yes nor no" },
+		{ "[agent]\nimage_extract = often\n", "none of no, yes, always" },
 		{ "[agent]\npool = 9999\n", "from 0 to 64" },
 		{ "[daemon]\nlog_level = loud\n", "none of debug" },
 		{ "[daemon\n", "no [section]" },

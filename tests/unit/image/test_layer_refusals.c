@@ -93,6 +93,8 @@ static const struct {
 	{ "hard link to nowhere", "empty path", { HARD("h", "") } },
 	{ "character device", "character device", { TYPED("c", '3') } },
 	{ "block device", "block device", { TYPED("b", '4') } },
+	{ "device beside /dev", "character device", { TYPED("devices/c", '3') } },
+	{ "device in a /dev further down", "block device", { TYPED("x/dev/b", '4') } },
 	{ "GNU sparse file", "sparse", { TYPED("s", 'S') } },
 	{ "pax sparse file", "sparse", { PAX("GNU.sparse.major=1") } },
 	{ "star sparse file", "sparse", { PAX("SCHILY.realsize=5") } },

@@ -7,12 +7,14 @@
 
 #include <cmocka.h>
 
+#include <gantry/model/limits.h>
 #include <gantry/wire/image.h>
 
 #define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static const char full[] =
-	"{\"digest\":\"sha256:" HEX "\",\"name\":\"registry.example/a:1@sha256:" HEX "\","
+	"{\"digest\":\"sha256:" HEX "\",\"index\":\"sha256:" HEX
+	"\",\"name\":\"registry.example/a:1@sha256:" HEX "\","
 	"\"pulled_ms\":1700000000000,\"entrypoint\":[\"/bin/a\",\"\"],\"cmd\":[\"-x\"],"
 	"\"env\":[\"A=1\",\"B=\"],\"user\":\"app:app\",\"workdir\":\"/"
 	"app\",\"stop_signal\":\"SIGQUIT\","
@@ -35,6 +37,22 @@ static void a_record_is_read_and_written_the_same(void **state)
 	assert_int_equal(r->n_layers, 1);
 	gt_image_record_write(r, &out);
 	assert_string_equal(gt_buf_str(&out), full);
+}
+
+/* As long as an image's config may have it: name, =, value. */
+static void a_long_variable_is_read(void **state)
+{
+	gt_auto(image_record) struct gt_image_record *r = NULL;
+	gt_auto(buf) struct gt_buf text = { 0 };
+	struct gt_err err = { 0 };
+
+	(void)state;
+	gt_buf_adds(&text, "{\"digest\":\"sha256:" HEX "\",\"env\":[\"A=");
+	for (int i = 0; i < GT_ENV_VALUE_MAX; i++)
+		gt_buf_addc(&text, 'x');
+	gt_buf_adds(&text, "\"]}");
+	if (gt_image_record_read(text.data, text.len, &r, &err) < 0)
+		fail_msg("%s: %s", err.path, err.text);
 }
 
 static void what_is_no_record_is_refused(void **state)
@@ -68,6 +86,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_record_is_read_and_written_the_same),
+		cmocka_unit_test(a_long_variable_is_read),
 		cmocka_unit_test(what_is_no_record_is_refused),
 	};
 
