@@ -191,7 +191,7 @@ char *layer_list(const struct layer *l)
 
 void gzip_of(const struct gt_buf *plain, struct gt_buf *ret)
 {
-	struct isal_zstream s;
+	struct isal_zstream s = { 0 }; /* its init leaves members as they are */
 	size_t room = plain->len + plain->len / 2 + 1024;
 
 	isal_deflate_stateless_init(&s);

@@ -367,7 +367,7 @@ static void full_disk(const char *data, size_t len, bool tar_on_it, size_t *fed)
 static void a_full_disk_is_told(void **state)
 {
 	gt_auto(buf) struct gt_buf tar = { 0 }, many = { 0 };
-	gt_auto(free) char *text = gt_alloc((8 << 20) + 1);
+	gt_auto(free) char *text = NULL;
 	struct gt_err err = { 0 };
 	size_t fed;
 
@@ -376,6 +376,7 @@ static void a_full_disk_is_told(void **state)
 		print_message("skipped: mounting a small disk needs root\n");
 		skip();
 	}
+	text = gt_alloc((8 << 20) + 1);
 	memset(text, 'x', 8 << 20);
 	tar_add(&tar, &(struct tar_entry){ .path = "f", .data = text });
 	tar_end(&tar);
