@@ -143,7 +143,8 @@ int oci_lock_take(const struct oci_dir *d, int *ret, struct gt_err *err)
 {
 	gt_auto(fd) int fd = openat(d->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+	/* Others look for an instant; nobody but a monitor keeps it. */
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
 		return gt_err_errno(err, errno, "lock %s", d->path);
 	*ret = gt_steal_fd(&fd);
 	return 0;
@@ -155,7 +156,8 @@ int oci_lock_wait(const struct oci_dir *d, unsigned wait_ms, struct gt_err *err)
 	uint64_t until_ns = gt_mono_ns(&gt_clock_system) + wait_ms * GT_NS_PER_MS;
 	gt_auto(fd) int fd = openat(d->fd, "lock", O_RDWR | O_CLOEXEC);
 
-	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	/* Shared: whoever looks must not be taken for a monitor by the next one. */
+	while (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0) {
 		if (gt_mono_ns(&gt_clock_system) > until_ns)
 			return gt_err_set(err, ETIMEDOUT, "busy",
 					  "the container's monitor did not end within %u ms",

@@ -49,6 +49,35 @@ static int birth_prepare(const struct oci_args *args, struct birth *b, struct gt
 	return r;
 }
 
+/* Where the container is gone, what was promised to its owner is done and its directory goes. */
+static void bury(const struct oci_args *args, const struct oci_dir *dir,
+		 const struct gt_oci_config *config, const struct gt_oci_state *state)
+{
+	const struct gt_oci_hook_list *hooks = &config->hooks[GT_OCI_POSTSTOP];
+
+	for (size_t i = 0; i < hooks->n; i++) {
+		struct gt_oci_hook_list one = { .v = &hooks->v[i], .n = 1 };
+		struct gt_err err;
+
+		if (oci_hooks_run(&one, state, &err) < 0)
+			oci_warn(args, "%s", err.text);
+	}
+	oci_dir_remove(dir);
+}
+
+/* The same for one that this process made; what never came as far as a state has no hooks to run.
+ */
+static void birth_undo(const struct oci_args *args, const struct birth *b)
+{
+	struct gt_oci_state state = { .id = "" };
+
+	if (oci_state_load(&b->dir, &state, NULL) == 0)
+		bury(args, &b->dir, b->bundle.config, &state);
+	else
+		oci_dir_remove(&b->dir);
+	gt_oci_state_fini(&state);
+}
+
 /* In a process of its own, which ends with the container. */
 static _Noreturn void become_monitor(const struct oci_args *args, struct birth *b, int report)
 {
@@ -113,31 +142,14 @@ int oci_create(const struct oci_args *args, struct gt_err *err)
 		r = wait_created(report[0], err);
 	gt_close(report[0]);
 	if (r < 0 && oci_lock_wait(&b.dir, END_WAIT_MS, NULL) == 0)
-		oci_dir_remove(&b.dir);
+		birth_undo(args, &b);
 	birth_fini(&b);
 	return r;
-}
-
-/* Where the container is gone, what was promised to its owner is done and its directory goes. */
-static void bury(const struct oci_args *args, const struct oci_dir *dir,
-		 const struct gt_oci_config *config, const struct gt_oci_state *state)
-{
-	const struct gt_oci_hook_list *hooks = &config->hooks[GT_OCI_POSTSTOP];
-
-	for (size_t i = 0; i < hooks->n; i++) {
-		struct gt_oci_hook_list one = { .v = &hooks->v[i], .n = 1 };
-		struct gt_err err;
-
-		if (oci_hooks_run(&one, state, &err) < 0)
-			oci_warn(args, "%s", err.text);
-	}
-	oci_dir_remove(dir);
 }
 
 static int run_here(const struct oci_args *args, struct gt_err *err)
 {
 	struct birth b;
-	struct gt_oci_state state = { .id = "" };
 	int r = birth_prepare(args, &b, err);
 	struct oci_monitor m = { .args = args,
 				 .dir = &b.dir,
@@ -150,11 +162,8 @@ static int run_here(const struct oci_args *args, struct gt_err *err)
 			       "the configuration has no process.args");
 	if (r == 0)
 		r = oci_monitor_run(&m, err);
-	if (b.dir.fd >= 0 && oci_state_load(&b.dir, &state, NULL) < 0)
-		oci_dir_remove(&b.dir);
-	else if (b.dir.fd >= 0 && (r < 0 || !args->keep))
-		bury(args, &b.dir, b.bundle.config, &state);
-	gt_oci_state_fini(&state);
+	if (b.dir.fd >= 0 && (r < 0 || !args->keep))
+		birth_undo(args, &b);
 	birth_fini(&b);
 	return r;
 }
@@ -324,14 +333,16 @@ int oci_list(const struct oci_args *args, struct gt_err *err)
 		struct oci_dir at;
 
 		one.id = e->d_name;
-		if (oci_id_ok(e->d_name) && load(&one, &at, &state, NULL) == 0) {
+		if (!oci_id_ok(e->d_name))
+			continue;
+		if (load(&one, &at, &state, NULL) == 0) {
 			if (args->quiet)
 				fprintf(args->out, "%s\n", state.id);
 			else
 				fprintf(args->out, "%-24s %-8d %-8s %s\n", state.id, state.pid,
 					gt_oci_status_name(state.status), state.bundle);
-			oci_dir_fini(&at);
 		}
+		oci_dir_fini(&at);
 		gt_oci_state_fini(&state);
 	}
 	if (dir)

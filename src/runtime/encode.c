@@ -87,7 +87,7 @@ static uint32_t add_env(struct gt_buf *out, const struct gt_container_args *args
 		gt_buf_addc(out, '\0');
 	}
 	if (args->foreign)
-		return n;
+		return n; /* a bundle lists all of it */
 	n += add_default(out, spec, "PATH", DEFAULT_PATH);
 	n += add_default(out, spec, "HOSTNAME", hostname);
 	n += add_default(out, spec, "PORT", port);

@@ -289,8 +289,9 @@ def test_hooks_get_no_environment_of_anybody(bundle):
 
 
 def test_a_failed_hook_ends_the_creation(bundle):
-    bundle.write("touch /ran", hooks={"createRuntime": [{"path": "/bin/false"}]})
+    bundle.write("touch /ran", hooks={"createRuntime": [{"path": "/bin/false"}], "poststop": hook(bundle, "end")})
     assert "hook /bin/false: exit code 1" in bundle.refused("create", "c")
+    assert json.loads((bundle.path / "end").read_text())["status"] == "stopped"
     assert not bundle.leftovers() and not (bundle.rootfs / "ran").exists()
 
 

@@ -208,7 +208,14 @@ static int set_caps(const struct gt_init_foreign *f)
 int init_foreign_become(const struct gt_init_foreign *f, uint32_t uid, uint32_t gid)
 {
 	gid_t groups[GT_INIT_FOREIGN_MAX];
+	int code;
 
+	/* As for functions, unless the bundle has ambient capabilities to raise. */
+	if (!f->has_caps || f->caps[4] == 0) {
+		code = init_lock_rights(uid == 0);
+		if (code != 0)
+			return code;
+	}
 	for (uint32_t i = 0; i < f->n_groups; i++)
 		groups[i] = f->groups[i];
 	for (unsigned long cap = 0; f->has_caps && cap < 64; cap++) {
@@ -222,8 +229,7 @@ int init_foreign_become(const struct gt_init_foreign *f, uint32_t uid, uint32_t 
 	    setresuid(uid, uid, uid) < 0)
 		return errno;
 	if (f->has_caps) {
-		int code = set_caps(f);
-
+		code = set_caps(f);
 		if (code != 0)
 			return code;
 	}
