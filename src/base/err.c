@@ -92,6 +92,21 @@ int gt_err_path(struct gt_err *err, const char *fmt, ...)
 	return -err->code;
 }
 
+static void printable(char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			*s = '?';
+}
+
+void gt_err_printable(struct gt_err *err)
+{
+	if (!err)
+		return;
+	printable(err->text);
+	printable(err->path);
+}
+
 void gt_err_clear(struct gt_err *err)
 {
 	if (err)

@@ -321,14 +321,6 @@ static int follow(const struct gt_ask *ask, struct document *d, struct gt_manife
 	}
 }
 
-/* Errors repeat what the registry said of types and platforms. */
-static void printable(struct gt_err *err)
-{
-	for (char *p = err ? err->text : NULL; p && *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
-}
-
 int gt_registry_manifest(struct gt_registry *r, const struct gt_ref *ref, const atomic_bool *cancel,
 			 struct gt_manifest **ret, struct gt_err *err)
 {
@@ -342,7 +334,7 @@ int gt_registry_manifest(struct gt_registry *r, const struct gt_ref *ref, const 
 
 	gt_buf_fini(&d.body);
 	if (result < 0) {
-		printable(err);
+		gt_err_printable(err); /* it may repeat what the registry wrote */
 		gt_ref_format(ref, text);
 		gt_err_wrap(err, "%s", text);
 		return result;

@@ -4,21 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static void printable(char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			*s = '?';
-}
-
-void gt_err_printable(struct gt_err *err)
-{
-	if (!err)
-		return;
-	printable(err->text);
-	printable(err->path);
-}
-
 GT_PRINTF(3, 0)
 static int refuse_va(struct gt_err *err, const char *path, const char *fmt, va_list args)
 {

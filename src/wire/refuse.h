@@ -15,7 +15,5 @@ struct gt_at {
 /* path "" = the document itself. Both return -EINVAL. */
 int gt_refuse(struct gt_err *err, const char *path, const char *fmt, ...) GT_PRINTF(3, 4);
 int gt_refuse_at(struct gt_err *err, const struct gt_at *at, const char *fmt, ...) GT_PRINTF(3, 4);
-/* Control characters in text and path become '?'. */
-void gt_err_printable(struct gt_err *err);
 
 #endif

@@ -24,6 +24,8 @@ int gt_err_errno(struct gt_err *err, int code, const char *fmt, ...) GT_PRINTF(3
 int gt_err_wrap(struct gt_err *err, const char *fmt, ...) GT_PRINTF(2, 3);
 /* Names the JSON path ("scale.max") beside the text. Returns -err->code. */
 int gt_err_path(struct gt_err *err, const char *fmt, ...) GT_PRINTF(2, 3);
+/* Control characters in text and path become '?': for what repeats words from outside. */
+void gt_err_printable(struct gt_err *err);
 void gt_err_clear(struct gt_err *err);
 
 #endif
