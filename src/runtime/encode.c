@@ -48,7 +48,7 @@ static int list_mounts(const struct gt_spec *spec, struct mount_list *ret, struc
 	return 0;
 }
 
-static void add_string(struct gt_buf *out, const char *s)
+void gt_encode_string(struct gt_buf *out, const char *s)
 {
 	gt_buf_add(out, s, strlen(s) + 1);
 }
@@ -124,14 +124,14 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 	}
 	if (args->foreign)
 		gt_foreign_encode(args->foreign, out);
-	add_string(out, spec->workdir ? spec->workdir : "/");
-	add_string(out, hostname);
-	add_string(out, spec->user ? spec->user : "0:0");
+	gt_encode_string(out, spec->workdir ? spec->workdir : "/");
+	gt_encode_string(out, hostname);
+	gt_encode_string(out, spec->user ? spec->user : "0:0");
 	for (size_t i = 0; i < spec->n_command; i++)
-		add_string(out, spec->command[i]);
+		gt_encode_string(out, spec->command[i]);
 	head.n_env = add_env(out, args, hostname);
 	for (size_t i = 0; i < mounts->n; i++)
-		add_string(out, mounts->entries[i].path);
+		gt_encode_string(out, mounts->entries[i].path);
 	if (args->foreign)
 		gt_foreign_encode_strings(args->foreign, out);
 	if (out->failed)

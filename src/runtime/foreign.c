@@ -41,20 +41,15 @@ void gt_foreign_encode(const struct gt_foreign *f, struct gt_buf *out)
 	gt_buf_add(out, &flat, sizeof(flat));
 }
 
-static void add_string(struct gt_buf *out, const char *s)
-{
-	gt_buf_add(out, s, strlen(s) + 1);
-}
-
 void gt_foreign_encode_strings(const struct gt_foreign *f, struct gt_buf *out)
 {
-	add_string(out, f->domainname ? f->domainname : "");
+	gt_encode_string(out, f->domainname ? f->domainname : "");
 	for (size_t i = 0; i < f->n_masked; i++)
-		add_string(out, f->masked[i]);
+		gt_encode_string(out, f->masked[i]);
 	for (size_t i = 0; i < f->n_readonly; i++)
-		add_string(out, f->readonly[i]);
+		gt_encode_string(out, f->readonly[i]);
 	for (size_t i = 0; i < f->n_sysctls; i++) {
-		add_string(out, f->sysctls[i].path);
-		add_string(out, f->sysctls[i].value);
+		gt_encode_string(out, f->sysctls[i].path);
+		gt_encode_string(out, f->sysctls[i].value);
 	}
 }

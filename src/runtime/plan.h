@@ -58,6 +58,7 @@ int gt_tree_take(struct gt_runtime *rt, const struct plan_tree *t, int *ret, str
 /* encode.c: fills p->flat and p->mount_paths, opens the volumes. */
 int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,
 		   struct gt_err *err);
+void gt_encode_string(struct gt_buf *out, const char *s); /* with its end */
 /* foreign.c: the struct, and its strings. */
 void gt_foreign_encode(const struct gt_foreign *f, struct gt_buf *out);
 void gt_foreign_encode_strings(const struct gt_foreign *f, struct gt_buf *out);
