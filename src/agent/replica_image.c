@@ -7,6 +7,8 @@
 #include "agent_impl.h"
 #include "images.h"
 
+#define IMAGES_MAX 2 /* of a replica: a bundle and its base */
+
 /* The digests that its specification names: what garbage collection must leave alone. */
 static void note_digests(struct replica *r)
 {
@@ -18,6 +20,19 @@ static void note_digests(struct replica *r)
 			   r->spec->image + strlen("bundle:"));
 	if (ref_text && gt_ref_parse(ref_text, &ref, NULL) == 0)
 		gt_strcopy(r->base_digest, sizeof(r->base_digest), ref.digest);
+}
+
+/* Those of them that are here, topmost first. */
+static size_t images_here(const struct replica *r, struct image *ret[IMAGES_MAX])
+{
+	const char *const digests[IMAGES_MAX] = { r->image_digest, r->base_digest };
+	size_t n = 0;
+
+	for (size_t i = 0; i < IMAGES_MAX; i++) {
+		if (digests[i][0] && (ret[n] = gt_image_find(r->agent->images, digests[i])))
+			n++;
+	}
+	return n;
 }
 
 static void take_base(struct replica *r, struct image *base)
@@ -44,17 +59,13 @@ void gt_replica_image_adopt(struct replica *r)
 
 int gt_replica_image_layers(struct replica *r, int *fds, size_t *n, size_t max, struct gt_err *err)
 {
-	const char *const digests[] = { r->image_digest, r->base_digest };
+	struct image *images[IMAGES_MAX];
+	size_t n_images = images_here(r, images);
 	int res = 0;
 
 	*n = 0;
-	for (size_t i = 0; res == 0 && i < GT_LEN(digests); i++) {
-		struct image *image = digests[i][0] ? gt_image_find(r->agent->images, digests[i])
-						    : NULL;
-
-		if (image)
-			res = gt_image_mount(r->agent->images, image->record, fds, n, max, err);
-	}
+	for (size_t i = 0; res == 0 && i < n_images; i++)
+		res = gt_image_mount(r->agent->images, images[i]->record, fds, n, max, err);
 	return res;
 }
 
@@ -69,17 +80,12 @@ static void on_unpacked(const struct gt_err *failed, void *arg)
 /* 0 or -EINPROGRESS, as the layers of both must be fit for mounting. */
 static int unpack(struct replica *r)
 {
-	const char *const digests[] = { r->image_digest, r->base_digest };
-	const struct gt_image_record *records[GT_LEN(digests)];
-	size_t n = 0;
+	const struct gt_image_record *records[IMAGES_MAX];
+	struct image *images[IMAGES_MAX];
+	size_t n = images_here(r, images);
 
-	for (size_t i = 0; i < GT_LEN(digests); i++) {
-		struct image *image = digests[i][0] ? gt_image_find(r->agent->images, digests[i])
-						    : NULL;
-
-		if (image)
-			records[n++] = image->record;
-	}
+	for (size_t i = 0; i < n; i++)
+		records[i] = images[i]->record;
 	return gt_image_unpack(r->agent->images, records, n, on_unpacked, r, &r->unpack);
 }
 
