@@ -33,7 +33,7 @@ static int read_digest(struct gt_request *req, const char **ret, struct gt_err *
 static void upload_name(const char *digest, char out[GT_REF_DIGEST_SIZE])
 {
 	/* The digest's last digits would not fit beside the prefix into an order. */
-	snprintf(out, GT_REF_DIGEST_SIZE, GT_IMAGE_UPLOAD "%.60s", digest + strlen("sha256:"));
+	snprintf(out, GT_REF_DIGEST_SIZE, GT_IMAGE_UPLOAD "%.60s", gt_digest_hex(digest));
 }
 
 static void reply_state(struct gt_request *req, const char *digest, uint64_t bytes, bool complete)

@@ -29,7 +29,7 @@ static int mount_files(const struct images *im, const char *diff_id, int *ret, s
 static int mount_tree(const struct images *im, const char *diff_id, int *ret, struct gt_err *err)
 {
 	gt_auto(fd) int dir = -EBADF;
-	int r = gt_os_open_dir(im->trees_fd, diff_id + strlen("sha256:"), &dir, err);
+	int r = gt_os_open_dir(im->trees_fd, gt_digest_hex(diff_id), &dir, err);
 
 	return r < 0 ? r : gt_layer_mount_dir(dir, ret, err);
 }

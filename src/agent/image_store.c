@@ -20,14 +20,9 @@
 #define BOOT_FILE "boot"
 #define BOOT_ID   "/proc/sys/kernel/random/boot_id"
 
-static const char *hex_of(const char *digest)
-{
-	return digest + strlen("sha256:");
-}
-
 static const char *path_of(const char *digest, const char *end, char out[PATH_SIZE])
 {
-	snprintf(out, PATH_SIZE, "%.64s%s", hex_of(digest), end);
+	snprintf(out, PATH_SIZE, "%.64s%s", gt_digest_hex(digest), end);
 	return out;
 }
 

@@ -30,11 +30,6 @@ struct image_wait {
 	void *arg;
 };
 
-static const char *hex_of(const char *digest)
-{
-	return digest + strlen("sha256:");
-}
-
 /* ---- garbage ---- */
 
 static int remove_garbage(const int *fds, struct gt_err *err)
@@ -92,7 +87,7 @@ static void throw_away(struct images *im, const char *name)
 
 void gt_image_tree_drop(struct images *im, const char *diff_id)
 {
-	throw_away(im, hex_of(diff_id));
+	throw_away(im, gt_digest_hex(diff_id));
 }
 
 void gt_image_tree_load(struct images *im, const char *name)
@@ -102,7 +97,7 @@ void gt_image_tree_load(struct images *im, const char *name)
 
 	snprintf(diff_id, sizeof(diff_id), "sha256:%.64s", name);
 	HASH_FIND_STR(im->layers, diff_id, l);
-	if (l && gt_streq(hex_of(diff_id), name) && !im->new_boot)
+	if (l && gt_streq(gt_digest_hex(diff_id), name) && !im->new_boot)
 		l->unpacked = true;
 	else if (gt_starts_with(name, GARBAGE))
 		start_removal(im);
@@ -180,7 +175,7 @@ static void on_unpacked(struct images *im, const struct gt_err *failed)
 		err = *failed;
 	else if (!l)
 		gt_err_set(&err, ENOENT, "sandbox_failed", "it was removed meanwhile");
-	else if (renameat(im->trees_fd, PART, im->trees_fd, hex_of(diff_id)) < 0)
+	else if (renameat(im->trees_fd, PART, im->trees_fd, gt_digest_hex(diff_id)) < 0)
 		gt_err_errno(&err, errno, "name the directory");
 	if (err.code) {
 		throw_away(im, PART);

@@ -117,7 +117,7 @@ static int digest_check(struct transfer *t, struct gt_err *err)
 	char hex[GT_SHA256_HEX_SIZE];
 
 	gt_sha256_end(gt_steal(&t->sha), hex);
-	if (gt_streq(hex, t->blob->digest + strlen("sha256:")))
+	if (gt_streq(hex, gt_digest_hex(t->blob->digest)))
 		return 0;
 	return lie(t, err, "its content has the digest sha256:%s", hex);
 }

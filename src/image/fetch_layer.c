@@ -61,8 +61,8 @@ static bool is_complete(const struct worker *w, const char *diff_id)
 {
 	char path[PATH_SIZE];
 
-	return faccessat(w->layers_fd, path_of(diff_id + strlen("sha256:"), ".erofs", path), F_OK,
-			 0) == 0;
+	return faccessat(w->layers_fd, path_of(gt_digest_hex(diff_id), ".erofs", path), F_OK, 0) ==
+	       0;
 }
 
 void gt_work_sync(struct worker *w, const char *diff_id, struct work_files *files)

@@ -67,7 +67,7 @@ static int unpack(struct job *j, int fd, const struct work_files *files,
 	if (r < 0)
 		return r;
 	gt_sha256_end(gt_steal(&sha), hex);
-	if (!gt_streq(hex, j->order.text + strlen("sha256:")))
+	if (!gt_streq(hex, gt_digest_hex(j->order.text)))
 		return gt_err_set(err, EBADMSG, "image_invalid",
 				  "what was uploaded has the digest sha256:%s", hex);
 	return 0;

@@ -36,7 +36,7 @@ bool gt_digest_ok(const char *digest)
 {
 	if (!digest || !gt_starts_with(digest, SHA256_PREFIX))
 		return false;
-	const char *hex = digest + strlen(SHA256_PREFIX);
+	const char *hex = gt_digest_hex(digest);
 
 	if (strnlen(hex, HEX_LEN + 1) != HEX_LEN)
 		return false;
@@ -44,6 +44,11 @@ bool gt_digest_ok(const char *digest)
 		if (!hex_lower(hex[i]))
 			return false;
 	return true;
+}
+
+const char *gt_digest_hex(const char *digest)
+{
+	return digest + strlen(SHA256_PREFIX);
 }
 
 /* Labels of letters, digits and inner dashes, joined by single dots. */

@@ -27,5 +27,6 @@ GT_MUST_USE int gt_ref_parse(const char *text, struct gt_ref *ret, struct gt_err
 /* Canonical: host/path[:tag][@digest]. */
 void gt_ref_format(const struct gt_ref *ref, char out[GT_REF_TEXT_SIZE]);
 bool gt_digest_ok(const char *digest); /* "sha256:" and 64 lower-case hex digits, nothing else */
+const char *gt_digest_hex(const char *digest); /* of one that is ok: its digits alone */
 
 #endif
