@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include <gantry/base/clock.h>
+#include <gantry/model/ref.h>
 #include <gantry/wire/json.h>
 
 #include "commands.h"
@@ -108,7 +109,8 @@ static bool match(struct gt_cli *cli GT_UNUSED, const struct gt_value *i, void *
 	size_t len = strlen(s->wanted);
 	bool named = strncmp(name, s->wanted, len) == 0 && (name[len] == '\0' || name[len] == '@');
 
-	if (!named && (strlen(hex) < 6 || !gt_starts_with(digest + strlen("sha256:"), hex)))
+	if (!named && (strlen(hex) < 6 || !gt_digest_ok(digest) ||
+		       !gt_starts_with(gt_digest_hex(digest), hex)))
 		return true;
 	free(s->digest);
 	s->digest = gt_strdup(digest);
