@@ -64,18 +64,41 @@ int gt_os_userns_new(uint32_t base, uint32_t count, int *ret, struct gt_err *err
 	return r;
 }
 
-int gt_os_socket_in(int netns, int home, int *ret, struct gt_err *err)
+static int enter_net(int netns, struct gt_err *err)
 {
-	int fd, code = 0;
-
 	if (setns(netns, CLONE_NEWNET) < 0)
 		return gt_err_errno(err, errno, "enter a network namespace");
+	return 0;
+}
+
+/* Nothing of this process may go on in a stranger's network. */
+static void leave_net(int home)
+{
+	if (setns(home, CLONE_NEWNET) < 0)
+		abort();
+}
+
+int gt_os_read_in(int netns, int home, const char *path, char *buf, size_t size, struct gt_err *err)
+{
+	int r = enter_net(netns, err);
+
+	if (r < 0)
+		return r;
+	r = gt_os_read_at(AT_FDCWD, path, buf, size, err);
+	leave_net(home);
+	return r;
+}
+
+int gt_os_socket_in(int netns, int home, int *ret, struct gt_err *err)
+{
+	int fd, code = 0, r = enter_net(netns, err);
+
+	if (r < 0)
+		return r;
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		code = errno;
-	/* Nothing of this process may go on in a stranger's network. */
-	if (setns(home, CLONE_NEWNET) < 0)
-		abort();
+	leave_net(home);
 	if (fd < 0)
 		return gt_err_errno(err, code, "socket in a network namespace");
 	*ret = fd;

@@ -73,12 +73,22 @@ void gt_cgroups_close(struct gt_cgroups *g); /* removes the base groups when the
  * version 1 moves a thread (0.12 ms for all of them; moving a process takes up to 20). */
 GT_MUST_USE int gt_cgroup_make(const struct gt_cgroups *g, const char *leaf,
 			       int fds[GT_CGROUP_CTL_N], size_t *n_fds, struct gt_err *err);
+/* The same for a leaf that is there, made and limited before. */
+GT_MUST_USE int gt_cgroup_reopen(const struct gt_cgroups *g, const char *leaf,
+				 int fds[GT_CGROUP_CTL_N], size_t *n_fds, struct gt_err *err);
+/* Nobody is in the leaf, and another one in it would feel nothing of who was: the kernel never
+ * killed there, and next to no memory is charged. False also when that can not be told. */
+bool gt_cgroup_is_fresh(const struct gt_cgroups *g, const char *leaf);
 /* The leaf's directory of version 2, for CLONE_INTO_CGROUP: who was cloned into it need not write
  * to fds[0]. -ENOENT: nothing is unified here. */
 GT_MUST_USE int gt_cgroup_dir(const struct gt_cgroups *g, const char *leaf, int *ret,
 			      struct gt_err *err);
 GT_MUST_USE int gt_cgroup_limit(const struct gt_cgroups *g, const char *leaf,
 				const struct gt_cgroup_limits *limits, struct gt_err *err);
+
+/* For a leaf with these limits: a new period begins, whatever was used up in the last one. */
+GT_MUST_USE int gt_cgroup_refill(const struct gt_cgroups *g, const char *leaf,
+				 const struct gt_cgroup_limits *limits, struct gt_err *err);
 
 /* Waits up to GT_CGROUP_WAIT_MS; -EAGAIN: the kernel is still at it (a process sleeps in a driver),
  * which gt_cgroup_frozen tells the end of. -EOPNOTSUPP: this machine can not. */

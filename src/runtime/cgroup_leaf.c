@@ -57,28 +57,36 @@ static int open_members(const struct gt_cgroups *g, size_t base, const char *lea
 	return 0;
 }
 
-int gt_cgroup_make(const struct gt_cgroups *g, const char *leaf, int fds[GT_CGROUP_CTL_N],
-		   size_t *n_fds, struct gt_err *err)
+int gt_cgroup_reopen(const struct gt_cgroups *g, const char *leaf, int fds[GT_CGROUP_CTL_N],
+		     size_t *n_fds, struct gt_err *err)
 {
 	size_t n = 0;
 	int r = 0;
 
 	while (r == 0 && n < g->n_bases) {
-		r = gt_os_mkdir_at(g->bases[n].fd, leaf, 0755, err);
-		if (r == 0)
-			r = open_members(g, n, leaf, &fds[n], err);
+		r = open_members(g, n, leaf, &fds[n], err);
 		n += r == 0;
 	}
+	while (r < 0 && n > 0)
+		gt_close(fds[--n]);
+	*n_fds = n;
+	return r < 0 ? gt_err_wrap(err, "control group %s", leaf) : 0;
+}
+
+int gt_cgroup_make(const struct gt_cgroups *g, const char *leaf, int fds[GT_CGROUP_CTL_N],
+		   size_t *n_fds, struct gt_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < g->n_bases; i++)
+		r = gt_os_mkdir_at(g->bases[i].fd, leaf, 0755, err);
 	if (r == 0)
 		r = gt_cgroup_device_deny(g, leaf, err);
-	if (r < 0) {
-		while (n > 0)
-			gt_close(fds[--n]);
+	r = r < 0 ? gt_err_wrap(err, "control group %s", leaf)
+		  : gt_cgroup_reopen(g, leaf, fds, n_fds, err);
+	if (r < 0)
 		gt_cgroup_remove(g, leaf);
-		return gt_err_wrap(err, "control group %s", leaf);
-	}
-	*n_fds = n;
-	return 0;
+	return r;
 }
 
 /* No memory.high below the maximum: it slows a program down for using what it was promised, and
@@ -105,24 +113,32 @@ static int limit_memory(const struct gt_cgroups *g, const char *leaf, uint64_t b
 	return r;
 }
 
+static int limit_quota(const struct gt_cgroups *g, const char *leaf, uint32_t milli,
+		       struct gt_err *err)
+{
+	bool unified = gt_cgroup_is_unified(g, GT_CGROUP_CPU);
+	uint64_t quota_us = GT_MAX((uint64_t)milli * CPU_PERIOD_US / 1000, CPU_QUOTA_MIN_US);
+	char text[48];
+
+	snprintf(text, sizeof(text), unified ? "%llu %d" : "%llu", (unsigned long long)quota_us,
+		 CPU_PERIOD_US);
+	return gt_cgroup_write(g, GT_CGROUP_CPU, leaf, unified ? "cpu.max" : "cpu.cfs_quota_us",
+			       text, err);
+}
+
 /* The quota is the promise's upper end; the weight, 1 CPU = the kernel's default, shares out a
  * machine that has promised more than it has. */
 static int limit_cpu(const struct gt_cgroups *g, const char *leaf, uint32_t milli,
 		     struct gt_err *err)
 {
 	bool unified = gt_cgroup_is_unified(g, GT_CGROUP_CPU);
-	uint64_t quota_us = GT_MAX((uint64_t)milli * CPU_PERIOD_US / 1000, CPU_QUOTA_MIN_US);
 	uint64_t weight = unified ? milli / 10 : (uint64_t)milli * 1024 / 1000;
 	char text[48];
-	int r;
+	int r = limit_quota(g, leaf, milli, err);
 
-	weight = unified ? GT_MIN(GT_MAX(weight, 1), 10000) : GT_MIN(GT_MAX(weight, 2), 262144);
-	snprintf(text, sizeof(text), unified ? "%llu %d" : "%llu", (unsigned long long)quota_us,
-		 CPU_PERIOD_US);
-	r = gt_cgroup_write(g, GT_CGROUP_CPU, leaf, unified ? "cpu.max" : "cpu.cfs_quota_us", text,
-			    err);
 	if (r < 0)
 		return r;
+	weight = unified ? GT_MIN(GT_MAX(weight, 1), 10000) : GT_MIN(GT_MAX(weight, 2), 262144);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)weight);
 	return gt_cgroup_write(g, GT_CGROUP_CPU, leaf, unified ? "cpu.weight" : "cpu.shares", text,
 			       err);
@@ -145,6 +161,15 @@ int gt_cgroup_limit(const struct gt_cgroups *g, const char *leaf,
 	if (r == 0 && limits->n_devices > 0)
 		r = gt_cgroup_device_allow(g, leaf, limits->devices, limits->n_devices, err);
 	return r;
+}
+
+/* Writing the quota fills it up again, also when it is the same. */
+int gt_cgroup_refill(const struct gt_cgroups *g, const char *leaf,
+		     const struct gt_cgroup_limits *limits, struct gt_err *err)
+{
+	if (limits->cpu_milli && gt_cgroup_has(g, GT_CGROUP_CPU))
+		return limit_quota(g, leaf, limits->cpu_milli, err);
+	return 0;
 }
 
 int gt_cgroup_remove(const struct gt_cgroups *g, const char *leaf)

@@ -43,12 +43,33 @@ static bool oom_kills(const struct gt_cgroups *g, const char *leaf, uint64_t *re
 			   "oom_kill ", ret);
 }
 
+static bool memory_used(const struct gt_cgroups *g, const char *leaf, uint64_t *ret)
+{
+	return read_number(g, GT_CGROUP_MEMORY, leaf,
+			   gt_cgroup_is_unified(g, GT_CGROUP_MEMORY) ? "memory.current"
+								     : "memory.usage_in_bytes",
+			   "", ret);
+}
+
 uint64_t gt_cgroup_oom_kills(const struct gt_cgroups *g, const char *leaf)
 {
 	uint64_t n = 0;
 
 	oom_kills(g, leaf, &n);
 	return n;
+}
+
+/* What the kernel still has on its way back to the machine, and the pages of the image's files. */
+#define FRESH_BYTES (4 * GT_MIB)
+
+bool gt_cgroup_is_fresh(const struct gt_cgroups *g, const char *leaf)
+{
+	uint64_t pids, bytes = 0, kills = 0;
+
+	return read_number(g, GT_CGROUP_PIDS, leaf, "pids.current", "", &pids) && pids == 0 &&
+	       (!gt_cgroup_has(g, GT_CGROUP_MEMORY) ||
+		(oom_kills(g, leaf, &kills) && kills == 0 && memory_used(g, leaf, &bytes) &&
+		 bytes <= FRESH_BYTES));
 }
 
 static bool cpu(const struct gt_cgroups *g, const char *leaf, uint64_t *ret)
@@ -119,8 +140,7 @@ void gt_cgroup_usage(const struct gt_cgroups *g, const char *leaf, struct gt_usa
 	bool unified = gt_cgroup_is_unified(g, GT_CGROUP_MEMORY);
 	struct gt_usage u = { 0 };
 
-	if (read_number(g, GT_CGROUP_MEMORY, leaf,
-			unified ? "memory.current" : "memory.usage_in_bytes", "", &u.memory_bytes))
+	if (memory_used(g, leaf, &u.memory_bytes))
 		u.has |= GT_USAGE_MEMORY;
 	if (read_number(g, GT_CGROUP_MEMORY, leaf,
 			unified ? "memory.peak" : "memory.max_usage_in_bytes", "",

@@ -135,7 +135,7 @@ void gt_container_on_answer(struct gt_container *c, const struct gt_init_answer 
 	struct plan *plan = gt_steal(&c->plan);
 
 	drop_start(c);
-	gt_hot_keep(c->rt, plan);
+	c->box->kin = gt_hot_keep(c->rt, plan);
 	c->events.on_started(c, a->root_us, a->exec_us, c->events.arg);
 }
 
@@ -188,6 +188,8 @@ int gt_container_freeze(struct gt_container *c, struct gt_err *err)
 {
 	int r = running(c, err);
 
+	if (r == 0)
+		c->box->frozen_once = true;
 	return r < 0 ? r : gt_cgroup_freeze(&c->rt->cgroups, c->box->where.sandbox, err);
 }
 

@@ -1,6 +1,7 @@
-/* hot.c - functions that were started lately: one sandbox each is prepared up to the last step
- * before the program, for the next replica of the very same revision. The one whose last start is
- * the longest ago makes room; after some idle minutes each does. */
+/* hot.c - functions that were started lately: a sandbox each, and more by demand, is prepared up to
+ * the last step before the program, for the next replicas of the very same revision; and what the
+ * replicas before left that those may have. The function whose last start is the longest ago makes
+ * room; after some idle minutes each does. */
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -8,20 +9,54 @@
 
 #include "runtime_impl.h"
 
+#define TRACES_MAX 4 /* looks for a clean vessel in one start */
+
 static void cool(void *arg);
+
+/* ---- what a function has ---- */
+
+static void put_box(struct hot *h, struct sandbox *box)
+{
+	box->hot = h;
+	h->n_boxes++;
+	DL_APPEND2(h->boxes, box, hot_prev, hot_next);
+}
+
+static void pull_box(struct sandbox *box)
+{
+	struct hot *h = gt_steal(&box->hot);
+
+	h->n_boxes--;
+	DL_DELETE2(h->boxes, box, hot_prev, hot_next);
+}
+
+static struct vessel *pull_vessel(struct hot *h, struct vessel *v)
+{
+	h->n_vessels--;
+	DL_DELETE(h->vessels, v);
+	return v;
+}
+
+static void end_box(struct hot *h)
+{
+	struct sandbox *box = h->boxes->hot_prev; /* the one begun last */
+
+	pull_box(box);
+	gt_sandbox_drop(box);
+}
 
 static void hot_free(struct gt_runtime *rt, struct hot *h)
 {
-	struct sandbox *box = h->box;
-
 	DL_DELETE(rt->hots, h);
-	if (box) {
-		box->hot = NULL;
-		gt_sandbox_drop(box);
-	}
+	while (h->boxes)
+		end_box(h);
+	while (h->vessels)
+		gt_vessel_drop(rt, pull_vessel(h, h->vessels));
 	gt_plan_free(h->plan);
 	free(h);
 }
+
+/* ---- which functions ---- */
 
 static struct hot *hot_find(struct gt_runtime *rt, const char *function)
 {
@@ -60,42 +95,34 @@ static void cool(void *arg)
 	arm(rt);
 }
 
-struct sandbox *gt_hot_take(struct gt_runtime *rt, const struct plan *p)
+struct hot *gt_hot_of(struct gt_runtime *rt, const struct plan *p)
 {
 	struct hot *h = hot_find(rt, p->function);
-	struct sandbox *box;
 
-	if (!h)
-		return NULL;
-	if (!gt_plan_same(h->plan, p)) {
-		hot_free(rt, h);
-		arm(rt);
-		return NULL;
-	}
-	box = h->box;
-	h->box = NULL;
-	if (box)
-		box->hot = NULL;
-	return box;
+	if (!h || gt_plan_same(h->plan, p))
+		return h;
+	hot_free(rt, h);
+	arm(rt);
+	return NULL;
 }
 
-void gt_hot_keep(struct gt_runtime *rt, struct plan *p)
+uint64_t gt_hot_keep(struct gt_runtime *rt, struct plan *p)
 {
-	struct hot *h = hot_find(rt, p->function);
+	struct hot *h;
 	unsigned n = 0;
 
 	if (rt->prepared_max == 0 || p->once) {
 		gt_plan_free(p);
-		return;
+		return 0;
 	}
-	if (h && gt_plan_same(h->plan, p)) {
+	h = gt_hot_of(rt, p);
+	if (h) {
 		DL_DELETE(rt->hots, h);
 		gt_plan_free(p);
 	} else {
-		if (h)
-			hot_free(rt, h);
 		h = gt_alloc(sizeof(*h));
 		h->plan = p;
+		h->id = ++rt->hot_n;
 	}
 	h->failed = false;
 	h->used_ns = gt_loop_now_ns(rt->loop);
@@ -105,17 +132,34 @@ void gt_hot_keep(struct gt_runtime *rt, struct plan *p)
 		hot_free(rt, hot_last(rt));
 	arm(rt);
 	gt_pool_pump(rt);
+	return rt->hots->id;
+}
+
+/* ---- sandboxes ahead ---- */
+
+struct sandbox *gt_hot_take(struct hot *h)
+{
+	struct sandbox *box = h->boxes;
+
+	if (box)
+		pull_box(box);
+	return box;
 }
 
 void gt_hot_on_lost(struct sandbox *box, const struct gt_err *why)
 {
 	struct hot *h = box->hot;
 
-	box->hot = NULL;
-	h->box = NULL;
+	pull_box(box);
 	h->failed = why != NULL;
 	if (why)
 		gt_debug("no sandbox is prepared for %s: %s", h->plan->function, why->text);
+}
+
+/* One always: the next start finds it. */
+static unsigned wanted(struct gt_runtime *rt, struct hot *h)
+{
+	return GT_MAX(gt_demand_now(rt, &h->demand), 1u);
 }
 
 static void prepare(struct gt_runtime *rt, struct hot *h)
@@ -123,14 +167,13 @@ static void prepare(struct gt_runtime *rt, struct hot *h)
 	struct sandbox *box;
 	struct gt_err err;
 
-	if (gt_sandbox_spawn(rt, h->plan->network, &box, &err) < 0) {
+	if (gt_sandbox_spawn(rt, h->plan->network, gt_hot_vessel(rt, h), &box, &err) < 0) {
 		h->failed = true;
 		gt_pool_staged(rt, h->plan->network, &err);
 		return;
 	}
 	box->state = SANDBOX_PREPARING;
-	box->hot = h;
-	h->box = box;
+	put_box(h, box);
 	if (gt_sandbox_prepare(box, h->plan, true, &err) < 0) {
 		gt_hot_on_lost(box, &err); /* the function's trouble; sandboxes can be made */
 		gt_sandbox_drop(box);
@@ -139,16 +182,91 @@ static void prepare(struct gt_runtime *rt, struct hot *h)
 
 void gt_hot_refill(struct gt_runtime *rt, unsigned most)
 {
+	/* The first of each function apart, as many as of sandboxes for anyone. */
+	unsigned n = 0, n_max = rt->prepared_max + rt->pool_max;
+	struct hot *h;
+
+	DL_FOREACH (rt->hots, h)
+		n += h->n_boxes;
+	DL_FOREACH (rt->hots, h) {
+		unsigned want = wanted(rt, h);
+
+		while (h->n_boxes < want && !h->failed && !rt->staging[h->plan->network].failed &&
+		       (h->n_boxes == 0 || n < n_max)) {
+			if (most-- == 0)
+				return; /* the next one that is staged brings us back */
+			prepare(rt, h);
+			n++;
+		}
+	}
+}
+
+bool gt_hot_shrink(struct gt_runtime *rt)
+{
+	bool more = false;
 	struct hot *h;
 
 	DL_FOREACH (rt->hots, h) {
-		if (h->box || h->failed || rt->staging[h->plan->network].failed)
-			continue;
-		if (most-- == 0)
-			return; /* the next one that is staged brings us back */
-		prepare(rt, h);
+		unsigned want = gt_demand_now(rt, &h->demand);
+
+		if (h->n_boxes > GT_MAX(want, 1u))
+			end_box(h);
+		if (h->n_vessels > want)
+			gt_vessel_drop(rt, pull_vessel(h, h->vessels));
+		more |= h->demand.n > 0 || h->n_boxes > 1 || h->n_vessels > 0;
 	}
+	return more;
 }
+
+/* ---- what is left ---- */
+
+bool gt_hot_inherit(struct sandbox *box)
+{
+	struct gt_runtime *rt = box->rt;
+	struct vessel *v;
+	struct hot *h;
+
+	DL_SEARCH_SCALAR(rt->hots, h, id, box->kin);
+	if (!h || box->kin == 0 || h->n_vessels >= gt_demand_now(rt, &h->demand))
+		return false;
+	v = gt_vessel_of(box);
+	if (!v)
+		return false;
+	h->n_vessels++;
+	DL_APPEND(h->vessels, v);
+	return true;
+}
+
+/* One that is not clean yet may be in a moment: the gateway still holds a connection. */
+struct vessel *gt_hot_vessel(struct gt_runtime *rt, struct hot *h)
+{
+	unsigned looks = 0;
+	struct vessel *v;
+
+	DL_FOREACH (h->vessels, v) {
+		if (gt_vessel_is_clean(rt, v))
+			return pull_vessel(h, v);
+		if (++looks == TRACES_MAX)
+			break;
+	}
+	return NULL;
+}
+
+bool gt_hot_has_leaf(const struct gt_runtime *rt, const char *leaf)
+{
+	const struct vessel *v;
+	const struct hot *h;
+
+	DL_FOREACH (rt->hots, h) {
+		DL_FOREACH (h->vessels, v) {
+			if (gt_streq(v->leaf, leaf))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* ---- for the room's users ---- */
 
 int gt_runtime_prepare(struct gt_runtime *rt, const struct gt_container_args *args,
 		       struct gt_err *err)

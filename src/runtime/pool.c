@@ -64,17 +64,25 @@ static unsigned staging_left(const struct gt_runtime *rt)
 
 /* ---- how many to keep ---- */
 
-static void fade(struct gt_runtime *rt, enum gt_network network)
+unsigned gt_demand_now(const struct gt_runtime *rt, struct demand *d)
 {
 	const uint64_t half_ns = DEMAND_HALF_S * 1000 * GT_NS_PER_MS;
 	uint64_t now_ns = gt_loop_now_ns(rt->loop);
-	unsigned *demand = &rt->staging[network].demand;
-	uint64_t *demand_ns = &rt->staging[network].demand_ns;
 
-	for (; *demand > 0 && *demand_ns + half_ns <= now_ns; *demand_ns += half_ns)
-		*demand /= 2;
-	if (*demand == 0)
-		*demand_ns = now_ns;
+	for (; d->n > 0 && d->since_ns + half_ns <= now_ns; d->since_ns += half_ns)
+		d->n /= 2;
+	if (d->n == 0)
+		d->since_ns = now_ns;
+	return GT_MIN(d->n, rt->pool_max);
+}
+
+static void shrink_later(struct gt_runtime *rt);
+
+static void demand_more(struct gt_runtime *rt, struct demand *d)
+{
+	gt_demand_now(rt, d);
+	d->n = GT_MIN(d->n + 1, 2 * rt->pool_max);
+	shrink_later(rt);
 }
 
 /* A way out is made ahead once somebody wanted one; who has the host's network is rare. */
@@ -83,17 +91,7 @@ static unsigned wanted(struct gt_runtime *rt, enum gt_network network)
 	if (network == GT_NETWORK_HOST ||
 	    (network == GT_NETWORK_EGRESS && !rt->staging[network].used))
 		return 0;
-	fade(rt, network);
-	return GT_MAX(rt->pool, GT_MIN(rt->staging[network].demand, rt->pool_max));
-}
-
-/* A start found nothing prepared for it. */
-static void demanded(struct gt_runtime *rt, enum gt_network network)
-{
-	unsigned *demand = &rt->staging[network].demand;
-
-	fade(rt, network);
-	*demand = GT_MIN(*demand + 1, 2 * rt->pool_max);
+	return GT_MAX(rt->pool, gt_demand_now(rt, &rt->staging[network].demand));
 }
 
 /* ---- filling ---- */
@@ -107,16 +105,22 @@ static unsigned have(const struct gt_runtime *rt, enum gt_network network)
 static void shrink(void *arg)
 {
 	struct gt_runtime *rt = arg;
-	bool more = false;
+	bool more = gt_hot_shrink(rt);
 
 	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
 		struct sandbox *box = first(rt, k, SANDBOX_STAGED);
 
 		if (box && have(rt, k) > wanted(rt, k))
 			gt_sandbox_drop(box);
-		more |= have(rt, k) > rt->pool;
+		more |= have(rt, k) > rt->pool || rt->staging[k].demand.n > 0;
 	}
 	if (more)
+		shrink_later(rt);
+}
+
+static void shrink_later(struct gt_runtime *rt)
+{
+	if (!gt_timer_is_set(&rt->shrink))
 		gt_timer_set(rt->loop, &rt->shrink, SHRINK_DELAY_MS, shrink, rt);
 }
 
@@ -127,13 +131,11 @@ static void stage_ahead(struct gt_runtime *rt, enum gt_network network)
 	struct gt_err err;
 
 	for (unsigned n = have(rt, network); n < want && left > 0; n++, left--) {
-		if (gt_sandbox_spawn(rt, network, &box, &err) < 0) {
+		if (gt_sandbox_spawn(rt, network, NULL, &box, &err) < 0) {
 			gt_pool_staged(rt, network, &err);
 			return;
 		}
 	}
-	if (want > rt->pool && !gt_timer_is_set(&rt->shrink))
-		gt_timer_set(rt->loop, &rt->shrink, SHRINK_DELAY_MS, shrink, rt);
 }
 
 static void refill(void *arg)
@@ -186,11 +188,13 @@ static bool pair_next(struct gt_runtime *rt, enum gt_network network)
 {
 	struct gt_container *c = waiting_first(rt, network);
 	struct sandbox *box;
+	struct hot *hot;
 	struct gt_err err;
 
 	if (!c)
 		return false;
-	box = gt_hot_take(rt, c->plan);
+	hot = gt_hot_of(rt, c->plan);
+	box = hot ? gt_hot_take(hot) : NULL;
 	c->kind = box ? GT_START_PREPARED : GT_START_POOLED;
 	if (!box)
 		box = first(rt, network, SANDBOX_STAGED);
@@ -201,13 +205,14 @@ static bool pair_next(struct gt_runtime *rt, enum gt_network network)
 	if (!box) {
 		if (rt->staging[network].failed || staging_left(rt) == 0)
 			return false;
-		if (gt_sandbox_spawn(rt, network, &box, &err) < 0) {
+		if (gt_sandbox_spawn(rt, network, hot ? gt_hot_vessel(rt, hot) : NULL, &box, &err) <
+		    0) {
 			gt_pool_staged(rt, network, &err);
 			return false;
 		}
 	}
 	if (c->kind != GT_START_PREPARED)
-		demanded(rt, network);
+		demand_more(rt, hot ? &hot->demand : &rt->staging[network].demand);
 	pair(rt, c, box);
 	return true;
 }

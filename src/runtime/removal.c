@@ -55,7 +55,7 @@ void gt_sandbox_remove(struct sandbox *box)
 		box->how.oom = gt_cgroup_oom_kills(&rt->cgroups, box->where.sandbox) > 0 &&
 			       box->how.code != 0;
 	}
-	r = gt_cgroup_remove(&rt->cgroups, box->where.sandbox);
+	r = gt_hot_inherit(box) ? 0 : gt_cgroup_remove(&rt->cgroups, box->where.sandbox);
 	if (r == 0) {
 		tell_owner(box);
 		gt_sandbox_forget(box);

@@ -150,6 +150,7 @@ void gt_runtime_free(struct gt_runtime *rt)
 	gt_timer_clear(rt->loop, &rt->shrink);
 	drop_idle(rt);
 	gt_hot_clear(rt);
+	drop_idle(rt); /* what was kept for a next container and would not go at once */
 	gt_net_free(rt->net);
 	if (rt->retired && gt_net_cleanup(rt->name, &err) < 0)
 		gt_warn("%s", err.text);
@@ -200,6 +201,8 @@ static void sweep_leaf(const char *leaf, void *arg)
 		if (gt_streq(box->where.sandbox, leaf))
 			return;
 	}
+	if (gt_hot_has_leaf(rt, leaf))
+		return;
 	gt_debug("sweeping what is left of sandbox %s", leaf);
 	box = gt_sandbox_leftover(rt, leaf);
 	gt_cgroup_kill(&rt->cgroups, leaf);

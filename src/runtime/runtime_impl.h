@@ -26,7 +26,8 @@ struct sandbox {
 	struct gt_runtime *rt;
 	struct sandbox *prev, *next; /* rt->sandboxes */
 	enum sandbox_state state;
-	bool staged; /* it has come that far */
+	bool staged;  /* it has come that far */
+	bool limited; /* its control groups have been a container's of the same plan */
 	struct gt_container_where where;
 	struct sandbox_net net;
 	int pidfd, control, netns;
@@ -35,16 +36,42 @@ struct sandbox {
 	unsigned removals;          /* tries so far */
 	struct gt_container *owner; /* NULL: nobody waits for its end */
 	struct hot *hot;            /* PREPARING, PREPARED: for whom */
+	struct sandbox *hot_prev, *hot_next; /* hot->boxes */
+	uint64_t kin;                        /* hot.id of the plan that ran in it; 0 = of none */
+	bool frozen_once;                    /* its control groups may remember that */
 	struct gt_exit how;
 };
 
-/* A function that was started lately, with at most one sandbox prepared for its next replica. */
+/* How many are wanted at a time: grows with each start that had to do without, and every
+ * DEMAND_HALF_S seconds without one halve it. */
+struct demand {
+	unsigned n;
+	uint64_t since_ns; /* when n was true */
+};
+
+/* A function that was started lately, with the sandboxes prepared for its next replicas and what
+ * the ones before left behind for them. */
 struct hot {
 	struct hot *prev, *next; /* rt->hots, the one used last first */
 	struct plan *plan;
-	struct sandbox *box;
+	uint64_t id; /* never 0, never the same again */
+	struct demand demand;
+	struct sandbox *boxes; /* the one begun first is first */
+	unsigned n_boxes;
+	struct vessel *vessels; /* the one left first is first */
+	unsigned n_vessels;
 	uint64_t used_ns;
 	bool failed; /* could not be prepared: not tried again until it was started once more */
+};
+
+/* What outlives a container and was not its to alter: the network namespace and the control groups,
+ * both made and set by process 1 and the agent. The next container of the very same plan may have
+ * them. */
+struct vessel {
+	struct vessel *prev, *next;
+	char leaf[GT_CGROUP_LEAF_SIZE]; /* with the plan's limits */
+	int netns;
+	struct sandbox_net net;
 };
 
 struct gt_container {
@@ -77,19 +104,19 @@ struct gt_runtime {
 	struct gt_container *waiting; /* oldest first */
 	struct hot *hots;
 	struct gt_timer pump, refill, shrink, cool;
-	uint64_t sandbox_n;
+	uint64_t sandbox_n, hot_n;
 	struct {
-		bool used;          /* somebody asked for one, and it could be made */
-		uint64_t demand_ns; /* when `demand` was true */
-		unsigned demand;    /* starts that took one from the pool, fading with time */
-		bool failed;        /* the last try to stage one: go slowly */
+		bool used; /* somebody asked for one, and it could be made */
+		struct demand demand;
+		bool failed; /* the last try to stage one: go slowly */
 		struct gt_err err;
 	} staging[GT_NETWORK_N];
 };
 
 /* sandbox.c */
-int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
-		     struct gt_err *err);
+/* from: NULL, or what the sandbox is made in; taken in any case. */
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct vessel *from,
+		     struct sandbox **ret, struct gt_err *err);
 /* Makes it the function's: limits of its groups, PREPARE. */
 int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, struct gt_err *err);
 /* Makes it the container's, which was prepared for it. */
@@ -107,19 +134,34 @@ void gt_sandbox_remove(struct sandbox *box);
 struct sandbox *gt_sandbox_leftover(struct gt_runtime *rt, const char *leaf);
 void gt_exit_read(int status_fd, struct gt_exit *ret);
 
+/* vessel.c */
+/* The namespace and the groups of a dead sandbox, taken from it; NULL: they show traces of it, or
+ * can not be told to be clean. */
+struct vessel *gt_vessel_of(struct sandbox *box);
+bool gt_vessel_is_clean(const struct gt_runtime *rt, const struct vessel *v);
+void gt_vessel_drop(struct gt_runtime *rt, struct vessel *v);
+
 /* pool.c */
+unsigned gt_demand_now(const struct gt_runtime *rt, struct demand *d); /* up to rt->pool_max */
 void gt_pool_pump(struct gt_runtime *rt); /* soon: pair waiting containers with sandboxes, refill */
 /* failed: NULL when one more is staged. */
 void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct gt_err *failed);
 
 /* hot.c */
-/* The sandbox prepared for exactly this plan, or NULL. One for an older plan of the function ends.
- */
-struct sandbox *gt_hot_take(struct gt_runtime *rt, const struct plan *p);
-void gt_hot_keep(struct gt_runtime *rt, struct plan *p); /* was started; takes the plan */
+/* Of exactly this plan, or NULL. What was kept for an older plan of the function ends. */
+struct hot *gt_hot_of(struct gt_runtime *rt, const struct plan *p);
+struct sandbox *gt_hot_take(struct hot *h);                         /* NULL: none is prepared */
+struct vessel *gt_hot_vessel(struct gt_runtime *rt, struct hot *h); /* NULL: none is clean */
+/* Was started; takes the plan. Returns the hot's id, 0: it is not kept. */
+uint64_t gt_hot_keep(struct gt_runtime *rt, struct plan *p);
+/* True: the sandbox's namespace and groups are kept for the next of its plan. */
+bool gt_hot_inherit(struct sandbox *box);
 void gt_hot_on_lost(struct sandbox *box, const struct gt_err *why); /* why NULL: it died */
 /* Prepares up to `most` that are missing. */
 void gt_hot_refill(struct gt_runtime *rt, unsigned most);
+/* Ends one thing a function that recent starts do not ask for. True: there is more, or will be. */
+bool gt_hot_shrink(struct gt_runtime *rt);
+bool gt_hot_has_leaf(const struct gt_runtime *rt, const char *leaf);
 void gt_hot_clear(struct gt_runtime *rt);
 
 /* container.c: what happened to its sandbox. */

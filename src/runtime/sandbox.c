@@ -150,7 +150,7 @@ static void on_staged(struct sandbox *box)
 
 	/* It has a network of its own only now, after it visited the host's. A short program may
 	 * even have ended already; then nobody will want to call it. */
-	r = gt_os_ns_open(box->where.pid, "net", &box->netns, &err);
+	r = box->netns >= 0 ? 0 : gt_os_ns_open(box->where.pid, "net", &box->netns, &err);
 	if (r < 0 && r != -ENOENT) {
 		gt_cause_set(&err, r);
 		give_up(box, &err);
@@ -267,12 +267,14 @@ static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err
 		.id_base = box->rt->id_base,
 		.cgroup2 = box->rt->cgroups.unified,
 	};
-	int r = gt_sandbox_net_stage(box->rt, &box->net, &m, err);
+	int r = gt_sandbox_net_stage(box->rt, &box->net, box->netns >= 0, &m, err);
 
 	if (r < 0)
 		return r;
 	if (m.net.flags & GT_INIT_NET_EGRESS)
 		fds[n_fds++] = box->rt->netns;
+	if (m.net.flags & GT_INIT_NET_MADE)
+		fds[n_fds++] = box->netns;
 	return gt_os_send(box->control, &m, sizeof(m), fds, n_fds, err);
 }
 
@@ -320,14 +322,16 @@ static int watch_init(struct sandbox *box, struct gt_err *err)
 static int clone_in_groups(struct sandbox *box, int *fds, size_t *n_fds, struct gt_err *err)
 {
 	const struct gt_cgroups *g = &box->rt->cgroups;
+	int (*const make)(const struct gt_cgroups *, const char *, int *, size_t *,
+			  struct gt_err *) = box->limited ? gt_cgroup_reopen : gt_cgroup_make;
 	gt_auto(fd) int dir = -EBADF;
 	int r;
 
 	if (!g->unified) {
 		r = clone_init(box, -EBADF, err);
-		return r < 0 ? r : gt_cgroup_make(g, box->where.sandbox, fds, n_fds, err);
+		return r < 0 ? r : make(g, box->where.sandbox, fds, n_fds, err);
 	}
-	r = gt_cgroup_make(g, box->where.sandbox, fds, n_fds, err);
+	r = make(g, box->where.sandbox, fds, n_fds, err);
 	if (r < 0)
 		return r;
 	gt_close(fds[0]);
@@ -336,17 +340,34 @@ static int clone_in_groups(struct sandbox *box, int *fds, size_t *n_fds, struct 
 	return r < 0 ? r : clone_init(box, dir, err);
 }
 
-int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
-		     struct gt_err *err)
+static void name_new(struct sandbox *box, enum gt_network network)
+{
+	box->net.kind = network;
+	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
+		 (unsigned long long)gt_mono_ns(&gt_clock_system),
+		 (unsigned long long)++box->rt->sandbox_n);
+}
+
+static void move_in(struct sandbox *box, struct vessel *from)
+{
+	gt_strcopy(box->where.sandbox, sizeof(box->where.sandbox), from->leaf);
+	box->limited = true;
+	box->netns = from->netns;
+	box->net = from->net;
+	free(from);
+}
+
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct vessel *from,
+		     struct sandbox **ret, struct gt_err *err)
 {
 	struct sandbox *box = sandbox_new(rt);
 	int cgroups[GT_CGROUP_CTL_N + 1], r;
 	size_t n_cgroups = 0;
 
-	box->net.kind = network;
-	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
-		 (unsigned long long)gt_mono_ns(&gt_clock_system),
-		 (unsigned long long)++rt->sandbox_n);
+	if (from)
+		move_in(box, from);
+	else
+		name_new(box, network);
 	r = clone_in_groups(box, cgroups, &n_cgroups, err);
 	if (r == 0)
 		r = watch_init(box, err);
@@ -383,7 +404,9 @@ int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, s
 
 	/* While it works: limits are for the program. */
 	if (r == 0)
-		r = gt_cgroup_limit(&rt->cgroups, box->where.sandbox, &p->limits, err);
+		r = box->limited
+			    ? gt_cgroup_refill(&rt->cgroups, box->where.sandbox, &p->limits, err)
+			    : gt_cgroup_limit(&rt->cgroups, box->where.sandbox, &p->limits, err);
 	if (r < 0)
 		return gt_cause_set(err, r);
 	gt_timer_set(rt->loop, &box->timer, DEADLINE_MS, on_deadline, box);

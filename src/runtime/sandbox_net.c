@@ -62,9 +62,15 @@ static int stage_egress(struct gt_runtime *rt, struct sandbox_net *n, struct gt_
 	return 0;
 }
 
-int gt_sandbox_net_stage(struct gt_runtime *rt, struct sandbox_net *n, struct gt_init_stage *stage,
-			 struct gt_err *err)
+int gt_sandbox_net_stage(struct gt_runtime *rt, struct sandbox_net *n, bool made,
+			 struct gt_init_stage *stage, struct gt_err *err)
 {
+	if (made) {
+		stage->net.flags = GT_INIT_NET_MADE;
+		if (n->kind == GT_NETWORK_EGRESS)
+			gt_strcopy(stage->resolv, sizeof(stage->resolv), gt_net_resolv(rt->net));
+		return 0;
+	}
 	switch (n->kind) {
 	case GT_NETWORK_EGRESS:
 		return stage_egress(rt, n, stage, err);

@@ -20,9 +20,10 @@ int gt_sandbox_net_open(struct gt_runtime *rt, const struct gt_runtime_config *c
 			const char *name, struct gt_err *err);
 /* -EPERM with the slug of a cause when the operator does not let functions have this network. */
 int gt_sandbox_net_allowed(const struct gt_runtime *rt, enum gt_network kind, struct gt_err *err);
-/* Fills in what process 1 is told. Egress takes an address, given back by the release. */
-int gt_sandbox_net_stage(struct gt_runtime *rt, struct sandbox_net *n, struct gt_init_stage *stage,
-			 struct gt_err *err);
+/* Fills in what process 1 is told. Egress takes an address, given back by the release; with `made`
+ * the namespace is there, and its address taken. */
+int gt_sandbox_net_stage(struct gt_runtime *rt, struct sandbox_net *n, bool made,
+			 struct gt_init_stage *stage, struct gt_err *err);
 void gt_sandbox_net_release(struct gt_runtime *rt, struct sandbox_net *n);
 
 #endif

@@ -56,6 +56,9 @@ int gt_os_ns_open(pid_t pid, const char *name, int *ret, struct gt_err *err); /*
 /* A non-blocking TCP socket made inside the network namespace `netns`; the calling thread is moved
  * there and back to `home`. Aborts when it can not come back. */
 int gt_os_socket_in(int netns, int home, int *ret, struct gt_err *err);
+/* The same for reading a file whose content is the namespace's: "/proc/thread-self/net/...". */
+int gt_os_read_in(int netns, int home, const char *path, char *buf, size_t size,
+		  struct gt_err *err);
 
 /* ---- mounts ---- */
 /* Only a name for the file or directory, without any right on it. Symbolic links are followed in

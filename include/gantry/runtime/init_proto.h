@@ -2,7 +2,8 @@
  * say to each other over one packet socket.
  *
  *	agent -> init  STAGE    + one descriptor of a group's list of members a group to join,
- *				with GT_INIT_NET_EGRESS the host's network namespace last
+ *				with GT_INIT_NET_EGRESS the host's network namespace last, with
+ *				GT_INIT_NET_MADE the one to have
  *	init -> agent  STAGED
  *	agent -> init  PREPARE  + specification, user namespace, layers, volumes
  *	init -> agent  PREPARED   when PREPARE asked for it
@@ -50,6 +51,7 @@ enum gt_init_net_flags {
 	GT_INIT_NET_EGRESS = 2, /* make a veth pair; the members below say how */
 	GT_INIT_NET_4 = 4,
 	GT_INIT_NET_6 = 8,
+	GT_INIT_NET_MADE = 16, /* it gets one that is there and set up */
 };
 
 struct gt_init_net {

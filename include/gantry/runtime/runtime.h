@@ -3,7 +3,9 @@
  * Everything that is slow or the same for all (namespaces, control groups, /dev, /proc, /sys) is
  * staged ahead of demand by a pool of waiting process 1s. For functions that were started lately
  * one sandbox each is prepared further, up to the last step before the program: such a start takes
- * one message. No sandbox is used twice, and none by a function that it was not prepared for.
+ * one message. No sandbox is used twice, and none by a function that it was not prepared for; the
+ * next container of the same plan may have the network namespace and the control groups of one that
+ * is gone, where they show no trace of it.
  *
  * Loop thread only; nothing here blocks for longer than a few system calls. A container goes on
  * when this process ends: it can be adopted from struct gt_container_where. */
@@ -31,7 +33,8 @@ struct gt_runtime_config {
 				  the packet filter */
 	uint32_t id_base;      /* host id of the containers' root, 65536 follow it; 0 = 100000 */
 	unsigned pool;         /* sandboxes staged ahead, always */
-	unsigned pool_max;     /* how many recent starts may raise that to; below pool = pool */
+	unsigned pool_max;     /* how many recent starts may raise that to, and what is prepared
+				  for one function; below pool = pool */
 	unsigned prepared_max; /* functions that may have a sandbox prepared; 0 = none */
 	uint64_t prepared_idle_ms; /* it ends when the function was not started for so long; 0 =
 				      5 min */

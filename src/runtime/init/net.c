@@ -311,8 +311,8 @@ static void egress(const struct gt_init_net *net, int host)
 
 void init_net(const struct gt_init_net *net, int host)
 {
-	if (net->flags & GT_INIT_NET_HOST)
-		return; /* not ours to change */
+	if (net->flags & (GT_INIT_NET_HOST | GT_INIT_NET_MADE))
+		return; /* not ours to change, or done */
 	loopback_up();
 	if (host >= 0)
 		egress(net, host);

@@ -17,12 +17,17 @@
 #define HARD (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 /* Here and not in the agent's clone, which would stand still for it: a network takes long. */
-static void namespaces(bool host_network)
+static void namespaces(uint32_t net_flags, int made)
 {
-	int network = host_network ? 0 : CLONE_NEWNET;
+	int network = net_flags & (GT_INIT_NET_HOST | GT_INIT_NET_MADE) ? 0 : CLONE_NEWNET;
 
 	if (unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | network) < 0)
 		init_fail(GT_INIT_STEP_NAMESPACES, errno, 0);
+	if (net_flags & GT_INIT_NET_MADE) {
+		if (setns(made, CLONE_NEWNET) < 0)
+			init_fail(GT_INIT_STEP_NAMESPACES, errno, 1);
+		close(made);
+	}
 }
 
 /* A write of "0" moves the writer, on cgroup v1 its one thread. It may take milliseconds: a reason
@@ -210,18 +215,18 @@ static void sys(bool cgroup2)
 
 void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds)
 {
-	int host_net = -1;
+	int other_net = -1;
 
-	if (stage->net.flags & GT_INIT_NET_EGRESS) {
+	if (stage->net.flags & (GT_INIT_NET_EGRESS | GT_INIT_NET_MADE)) {
 		if (n_fds == 0)
 			init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
-		host_net = fds[--n_fds];
+		other_net = fds[--n_fds];
 	}
-	namespaces((stage->net.flags & GT_INIT_NET_HOST) != 0);
+	namespaces(stage->net.flags, other_net);
 	join_cgroups(fds, n_fds);
 	ordinary_oom_score();
 	no_core_dumps();
-	init_net(&stage->net, host_net);
+	init_net(&stage->net, other_net);
 	scratch(stage->id_base);
 	dev(stage->id_base);
 	proc_paths();

@@ -122,6 +122,47 @@ static void egress_is_a_link_of_its_own(void **state)
 	close_all(&f);
 }
 
+/* While starts are frequent, the next one of the plan has the link of one that is gone. */
+static void a_link_serves_again(void **state)
+{
+	struct gt_runtime_config config = plain;
+	struct gt_container_args args = { .function = "a", .revision = 1 };
+	char addresses[16][16];
+	unsigned n = 0, again = 0;
+	struct run runs[4];
+
+	(void)state;
+	config.pool_max = 4;
+	config.prepared_max = 1;
+	CONTAINER(f, &config);
+	for (unsigned round = 0; round < 4; round++) {
+		for (size_t i = 0; i < GT_LEN(runs); i++) {
+			struct gt_spec *spec = shell(GT_NETWORK_EGRESS,
+						     "ip -4 -o addr show eth0 | tr / ' ' | "
+						     "awk '{ print $4 }'; "
+						     "cat /etc/resolv.conf; ip route");
+
+			assert_int_equal(run_start_as(&f, args, spec, &runs[i]), 0);
+			if (round == 0)
+				fixture_until(&f, &runs[i].started);
+		}
+		for (size_t i = 0; i < GT_LEN(runs); i++, n++) {
+			fixture_until(&f, &runs[i].exited);
+			if (runs[i].failed)
+				fail_msg("%s", runs[i].err.text);
+			run_read(&runs[i]);
+			says(&runs[i], "nameserver 192.0.2.53\n");
+			says(&runs[i], "default via 198.18.0.1 dev eth0 proto static onlink");
+			assert_int_equal(sscanf(runs[i].text.data, "%15s", addresses[n]), 1);
+			for (unsigned k = 0; k < n && round > 0; k++)
+				again += gt_streq(addresses[k], addresses[n]);
+			run_close(&runs[i]);
+		}
+	}
+	assert_true(again > 0);
+	close_all(&f);
+}
+
 static void the_host_end_takes_one_address(void **state)
 {
 	char text[16] = "";
@@ -253,6 +294,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(none_is_loopback),
 		cmocka_unit_test(egress_is_a_link_of_its_own),
+		cmocka_unit_test(a_link_serves_again),
 		cmocka_unit_test(the_host_end_takes_one_address),
 		cmocka_unit_test(staged_ahead_after_the_first),
 		cmocka_unit_test(host_network_needs_permission),
