@@ -136,6 +136,8 @@ void gt_records_load(struct agent *a);
 enum { RECORD_STDOUT, RECORD_STDERR, RECORD_STATUS };
 
 /* dial.c */
+/* A non-blocking connection to where the replica listens. */
+int gt_replica_dial(struct replica *r, int *ret, struct gt_err *err);
 int gt_dial_new(struct agent *a, int listen_fd, struct dial **ret, struct gt_err *err);
 void gt_dial_free(struct dial *d);
 

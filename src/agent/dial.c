@@ -53,6 +53,12 @@ static int answer(struct peer *p, const struct gt_dial_answer *a, int sock)
 	return r;
 }
 
+int gt_replica_dial(struct replica *r, int *ret, struct gt_err *err)
+{
+	return r->spec->socket ? gt_container_dial_path(r->container, r->spec->socket, ret, err)
+			       : gt_container_dial(r->container, r->spec->port, ret, err);
+}
+
 static int serve(struct peer *p, const struct gt_dial_ask *ask)
 {
 	struct gt_dial_answer a = { .tag = ask->tag };
@@ -64,7 +70,7 @@ static int serve(struct peer *p, const struct gt_dial_ask *ask)
 		r = gt_replica_find(p->dial->agent, ask->replica);
 	if (!r || !r->container)
 		a.error = ENOENT;
-	else if (gt_container_dial(r->container, ask->port, &sock, &err) < 0)
+	else if (gt_replica_dial(r, &sock, &err) < 0)
 		a.error = err.code;
 	res = answer(p, &a, sock);
 	if (res == -EAGAIN) {

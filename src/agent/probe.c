@@ -79,7 +79,7 @@ static void on_answer(struct probe *p)
 static void on_connected(struct probe *p)
 {
 	const struct gt_spec *spec = p->r->spec;
-	char request[GT_TEXT_MAX + 128];
+	char request[GT_TEXT_MAX + 128], host[32] = "localhost";
 	socklen_t size = sizeof(int);
 	int error = 0, n;
 
@@ -91,10 +91,12 @@ static void on_connected(struct probe *p)
 		ready(p);
 		return;
 	}
+	if (!spec->socket)
+		snprintf(host, sizeof(host), "127.0.0.1:%u", spec->port);
 	n = snprintf(request, sizeof(request),
-		     "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: gantry-probe\r\n"
+		     "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: gantry-probe\r\n"
 		     "Connection: close\r\n\r\n",
-		     spec->ready.path, spec->port);
+		     spec->ready.path, host);
 	if (send(p->fd, request, (size_t)n, MSG_NOSIGNAL) != n ||
 	    gt_watch_set(p->watch, GT_EV_READ, NULL) < 0)
 		try_later(p);
@@ -117,7 +119,7 @@ static void begin_try(struct probe *p)
 	struct gt_loop *loop = r->agent->loop;
 
 	p->len = 0;
-	if (gt_container_dial(r->container, r->spec->port, &p->fd, NULL) < 0 ||
+	if (gt_replica_dial(r, &p->fd, NULL) < 0 ||
 	    gt_loop_watch(loop, p->fd, GT_EV_WRITE, on_socket, p, &p->watch, NULL) < 0) {
 		try_later(p);
 		return;

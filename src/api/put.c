@@ -245,9 +245,9 @@ static int pin(struct gt_spec *spec, const struct gt_value *answer, struct gt_er
 	gt_ref_format(&ref, canonical);
 	free(*text);
 	*text = gt_strdup(canonical);
-	if (spec->port == 0)
+	if (spec->port == 0 && !spec->socket)
 		spec->port = (uint16_t)gt_value_u64(answer, "port", 0);
-	if (spec->port == 0) {
+	if (spec->port == 0 && !spec->socket) {
 		gt_err_set(
 			err, EINVAL, "invalid_spec",
 			"port: missing, and the image does not expose exactly one; write the TCP "

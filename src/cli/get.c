@@ -85,7 +85,10 @@ static void print_function(struct gt_cli *cli, const struct gt_value *f)
 	field(cli, "updated", gt_value_str(f, "updated_at", ""));
 	field(cli, "image", gt_value_str(spec, "image", ""));
 	part(cli, "command", spec, "command");
-	fieldf(cli, "port", "%u", (unsigned)gt_value_u64(spec, "port", 0));
+	if (gt_value_at(spec, "socket"))
+		field(cli, "socket", gt_value_str(spec, "socket", ""));
+	else
+		fieldf(cli, "port", "%u", (unsigned)gt_value_u64(spec, "port", 0));
 	field(cli, "access", gt_value_str(spec, "access", "token"));
 	part(cli, "scale", spec, "scale");
 	part(cli, "resources", spec, "resources");

@@ -160,7 +160,7 @@ static int connect_broker(struct gt_gateway *gw)
 	return r;
 }
 
-void gt_dialer_ask(struct gt_call *call, const char *replica, uint16_t port)
+void gt_dialer_ask(struct gt_call *call, const char *replica)
 {
 	struct gt_gateway *gw = call->gw;
 	int r = gw->dialer.fd < 0 ? connect_broker(gw) : 0;
@@ -173,7 +173,6 @@ void gt_dialer_ask(struct gt_call *call, const char *replica, uint16_t port)
 
 	d->ask = gt_alloc(sizeof(*d->ask));
 	d->call = call;
-	d->ask->port = port;
 	d->ask->tag = ++gw->dialer.tag;
 	gt_strcopy(d->ask->replica, sizeof(d->ask->replica), replica);
 	DL_APPEND(gw->dialer.asks, d);

@@ -235,7 +235,7 @@ void gt_up_retire(struct gt_target *t);
 int gt_up_connect_api(struct gt_gateway *gw); /* fd or -errno */
 
 /* dial.c */
-void gt_dialer_ask(struct gt_call *call, const char *replica, uint16_t port);
+void gt_dialer_ask(struct gt_call *call, const char *replica);
 void gt_dialer_cancel(struct gt_dial *dial);
 void gt_dialer_close(struct gt_gateway *gw);
 void gt_dialer_forget(struct gt_gateway *gw); /* frees the questions; their calls are gone */

@@ -108,7 +108,7 @@ void gt_relay_connect(struct gt_call *call)
 	}
 	call->state = GT_CALL_DIALING;
 	gt_call_arm(call);
-	gt_dialer_ask(call, call->replica, call->fn->route.port);
+	gt_dialer_ask(call, call->replica);
 }
 
 void gt_relay_attach(struct gt_call *call, struct gt_up *up)

@@ -57,6 +57,7 @@ void gt_spec_free(struct gt_spec *spec)
 	free(spec->image);
 	free(spec->image_path);
 	free(spec->base);
+	free(spec->socket);
 	free(spec->workdir);
 	free(spec->user);
 	free(spec->ready.path);

@@ -167,7 +167,7 @@ static int check_process(const struct gt_spec *spec, struct gt_err *err)
 		return refused(err, "command", "%s", "missing; write for example [\"/server\"]");
 	if (spec->n_command > 0 && spec->command[0][0] == '\0')
 		return refused(err, "command[0]", "%s", "empty; name the program to run");
-	if (spec->port == 0 && known)
+	if (spec->port == 0 && !spec->socket && known)
 		return refused(err, "port", "%s",
 			       "missing; write the TCP port that the process listens on");
 	const char *target = spec->ready.path;
@@ -291,6 +291,28 @@ static int check_mounts(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+/* On the container's own root: see gt_container_dial_path. */
+static int check_socket(const struct gt_spec *spec, struct gt_err *err)
+{
+	char where[64];
+	int r;
+
+	if (!spec->socket)
+		return 0;
+	if (spec->port != 0)
+		return refused(err, "socket", "%s",
+			       "there is a port too; keep the one that the process listens on");
+	r = check_mount_path(spec->socket, false, "socket", err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < spec->n_volumes + spec->n_tmpfs; i++)
+		if (path_within(spec->socket, mount_path(spec, i, where, sizeof(where))))
+			return refused(err, "socket",
+				       QUOTED " is on the mount of %s; choose a path elsewhere",
+				       spec->socket, where);
+	return 0;
+}
+
 static int check_scale(const struct gt_spec *spec, struct gt_err *err)
 {
 	if (spec->scale.max == 0)
@@ -343,6 +365,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_env(spec, err);
 	if (r == 0)
 		r = check_mounts(spec, err);
+	if (r == 0)
+		r = check_socket(spec, err);
 	if (r == 0)
 		r = check_scale(spec, err);
 	if (r == 0)

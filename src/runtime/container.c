@@ -1,11 +1,9 @@
 /* container.c - the public handle of one container. */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -177,7 +175,7 @@ void gt_container_kill(struct gt_container *c)
 	}
 }
 
-static int running(const struct gt_container *c, struct gt_err *err)
+int gt_container_running(const struct gt_container *c, struct gt_err *err)
 {
 	if (!c->box || c->box->state != SANDBOX_RUNNING)
 		return gt_err_set(err, ENOENT, "replica_lost", "the container does not run");
@@ -186,7 +184,7 @@ static int running(const struct gt_container *c, struct gt_err *err)
 
 int gt_container_freeze(struct gt_container *c, struct gt_err *err)
 {
-	int r = running(c, err);
+	int r = gt_container_running(c, err);
 
 	if (r == 0)
 		c->box->frozen_once = true;
@@ -195,46 +193,25 @@ int gt_container_freeze(struct gt_container *c, struct gt_err *err)
 
 int gt_container_thaw(struct gt_container *c, struct gt_err *err)
 {
-	int r = running(c, err);
+	int r = gt_container_running(c, err);
 
 	return r < 0 ? r : gt_cgroup_thaw(&c->rt->cgroups, c->box->where.sandbox, err);
 }
 
 int gt_container_frozen(const struct gt_container *c, struct gt_err *err)
 {
-	int r = running(c, err);
+	int r = gt_container_running(c, err);
 
 	return r < 0 ? r : gt_cgroup_frozen(&c->rt->cgroups, c->box->where.sandbox, err);
 }
 
 int gt_container_usage(const struct gt_container *c, struct gt_usage *ret, struct gt_err *err)
 {
-	int r = running(c, err);
+	int r = gt_container_running(c, err);
 
 	if (r == 0)
 		gt_cgroup_usage(&c->rt->cgroups, c->box->where.sandbox, ret);
 	return r;
-}
-
-int gt_container_dial(struct gt_container *c, uint16_t port, int *ret, struct gt_err *err)
-{
-	struct sockaddr_in to = {
-		.sin_family = AF_INET,
-		.sin_port = htons(port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	gt_auto(fd) int fd = -EBADF;
-	int r = running(c, err);
-
-	if (r < 0)
-		return r;
-	r = gt_os_socket_in(c->box->netns, c->rt->netns, &fd, err);
-	if (r < 0)
-		return r;
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS)
-		return gt_err_errno(err, errno, "connect to port %u of the container", port);
-	*ret = gt_steal_fd(&fd);
-	return 0;
 }
 
 void gt_container_leave(struct gt_container *c)

@@ -90,7 +90,10 @@ static uint32_t add_env(struct gt_buf *out, const struct gt_container_args *args
 		return n; /* a bundle lists all of it */
 	n += add_default(out, spec, "PATH", DEFAULT_PATH);
 	n += add_default(out, spec, "HOSTNAME", hostname);
-	n += add_default(out, spec, "PORT", port);
+	if (spec->socket)
+		n += add_default(out, spec, "GANTRY_SOCKET", spec->socket);
+	else
+		n += add_default(out, spec, "PORT", port);
 	n += add_default(out, spec, "GANTRY_FUNCTION", args->function);
 	n += add_default(out, spec, "GANTRY_REVISION", revision);
 	return n;

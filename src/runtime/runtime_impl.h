@@ -164,6 +164,7 @@ bool gt_hot_shrink(struct gt_runtime *rt);
 bool gt_hot_has_leaf(const struct gt_runtime *rt, const char *leaf);
 void gt_hot_clear(struct gt_runtime *rt);
 
+int gt_container_running(const struct gt_container *c, struct gt_err *err); /* -ENOENT */
 /* container.c: what happened to its sandbox. */
 void gt_container_on_answer(struct gt_container *c, const struct gt_init_answer *a);
 void gt_container_on_failed(struct gt_container *c, const struct gt_err *err);

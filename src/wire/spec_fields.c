@@ -115,6 +115,7 @@ static const struct gt_field spec_rows[] = {
 	{ "command", GT_F_STRS, AT(command), .count_offset = offsetof(struct gt_spec, n_command),
 	  .max = GT_COMMAND_MAX, .elem_max = GT_TEXT_MAX },
 	{ "port", GT_F_U16, AT(port), .min = 1, .max = UINT16_MAX },
+	{ "socket", GT_F_STR, AT(socket), .min = 2, .max = GT_SOCKET_PATH_MAX },
 	{ "workdir", GT_F_STR, AT(workdir), .min = 1, .max = GT_TEXT_MAX - 1 },
 	{ "user", GT_F_CUSTOM, .hooks = &gt_user_hooks },
 	{ "env", GT_F_CUSTOM, .hooks = &gt_env_hooks },

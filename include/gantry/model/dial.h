@@ -9,12 +9,12 @@
 struct gt_dial_ask {
 	char replica[GT_REPLICA_ID_SIZE]; /* NUL-terminated */
 	uint8_t zero;
-	uint16_t port;
 	uint32_t tag; /* handed back */
 };
 
 /* With error == 0 the packet carries one descriptor (SCM_RIGHTS): a non-blocking TCP socket made
- * inside the replica's network namespace, its connect() to 127.0.0.1:port already issued. */
+ * inside the replica's network namespace, its connect() to 127.0.0.1 already issued, or one that is
+ * connected to the replica's unix socket. */
 struct gt_dial_answer {
 	uint32_t tag;
 	int32_t error; /* 0, or a positive errno: ENOENT = no such replica here */

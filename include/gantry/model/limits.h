@@ -2,28 +2,29 @@
 #ifndef GANTRY_MODEL_LIMITS_H
 #define GANTRY_MODEL_LIMITS_H
 
-#define GT_NAME_MAX       63 /* function, node and gateway names: [a-z0-9]([a-z0-9-]*[a-z0-9])? */
-#define GT_FUNCTIONS_MAX  100000
-#define GT_REPLICAS_MAX   1000 /* scale.max */
-#define GT_COMMAND_MAX    256  /* words */
-#define GT_TEXT_MAX       4096 /* one word, path, value that has no limit of its own */
-#define GT_ENV_MAX        256
-#define GT_ENV_VALUE_MAX  32768
-#define GT_VOLUMES_MAX    32
-#define GT_TMPFS_MAX      16
-#define GT_USER_NAME_MAX  63
-#define GT_USER_ID_MAX    65535 /* users and groups inside a container */
-#define GT_MODELS_MAX     16    /* serves.openai */
-#define GT_MODEL_NAME_MAX 128
-#define GT_SPEC_BYTES_MAX (256 * 1024) /* body of PUT /v1/functions/{f} */
-#define GT_JSON_DEPTH_MAX 32
-#define GT_REVISIONS_KEPT 20
-#define GT_EVENTS_KEPT    10000
-#define GT_LIST_DEFAULT   100
-#define GT_LIST_MAX       1000
-#define GT_LOG_LINE_MAX   16384 /* longer lines are cut into pieces */
-#define GT_LOG_TAIL_MAX   10000
-#define GT_FAIL_LOG_LINES 10 /* last log lines carried in a start error */
+#define GT_NAME_MAX        63 /* function, node and gateway names: [a-z0-9]([a-z0-9-]*[a-z0-9])? */
+#define GT_FUNCTIONS_MAX   100000
+#define GT_REPLICAS_MAX    1000 /* scale.max */
+#define GT_COMMAND_MAX     256  /* words */
+#define GT_SOCKET_PATH_MAX 107  /* what the kernel's address of a unix socket holds */
+#define GT_TEXT_MAX        4096 /* one word, path, value that has no limit of its own */
+#define GT_ENV_MAX         256
+#define GT_ENV_VALUE_MAX   32768
+#define GT_VOLUMES_MAX     32
+#define GT_TMPFS_MAX       16
+#define GT_USER_NAME_MAX   63
+#define GT_USER_ID_MAX     65535 /* users and groups inside a container */
+#define GT_MODELS_MAX      16    /* serves.openai */
+#define GT_MODEL_NAME_MAX  128
+#define GT_SPEC_BYTES_MAX  (256 * 1024) /* body of PUT /v1/functions/{f} */
+#define GT_JSON_DEPTH_MAX  32
+#define GT_REVISIONS_KEPT  20
+#define GT_EVENTS_KEPT     10000
+#define GT_LIST_DEFAULT    100
+#define GT_LIST_MAX        1000
+#define GT_LOG_LINE_MAX    16384 /* longer lines are cut into pieces */
+#define GT_LOG_TAIL_MAX    10000
+#define GT_FAIL_LOG_LINES  10 /* last log lines carried in a start error */
 
 #define GT_BUNDLE_PIECE_MAX (8 << 20) /* body of PUT /v1/bundles/{digest} */
 

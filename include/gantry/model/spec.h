@@ -54,7 +54,8 @@ struct gt_spec {
 	char **command; /* NULL-terminated; none: the image's own */
 	size_t n_command;
 	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
-			  image's, found out when it is deployed */
+			  image's, found out when it is deployed, or `socket` is there */
+	char *socket;  /* instead: absolute path in the container of the unix socket; or NULL */
 	char *workdir; /* "/" gives way to what the image says */
 	/* "7:8", "name", "name:8", "name:group", names as the image's files have them; NULL: the
 	 * image's own, or "0:0". A number without a group, which only an image's configuration can

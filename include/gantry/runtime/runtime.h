@@ -159,6 +159,11 @@ GT_MUST_USE int gt_container_usage(const struct gt_container *c, struct gt_usage
 /* A non-blocking socket whose connect() to 127.0.0.1:port inside was issued. */
 GT_MUST_USE int gt_container_dial(struct gt_container *c, uint16_t port, int *ret,
 				  struct gt_err *err);
+/* A non-blocking connection to the unix socket at the absolute path inside, on the container's root
+ * itself and not on a mount. -ENOENT, -ECONNREFUSED: nobody listens yet; -EAGAIN: more wait than
+ * it takes. */
+GT_MUST_USE int gt_container_dial_path(struct gt_container *c, const char *path, int *ret,
+				       struct gt_err *err);
 /* Ends the handle; no event follows. A container that has not ended is killed and removed. */
 void gt_container_release(struct gt_container *c);
 /* The same, but the container goes on: it can be adopted again. */
