@@ -11,18 +11,25 @@
 
 #define EVENTS_MAX 256 /* descriptors a round; the rest are ready again in the next one */
 
+struct gt_loop *gt_loop_new_virtual(const struct gt_clock *clock)
+{
+	struct gt_loop *l = gt_alloc(sizeof(*l));
+
+	l->clock = clock;
+	l->epoll_fd = -EBADF;
+	l->signals.fd = -EBADF;
+	l->now_ns = gt_mono_ns(clock);
+	return l;
+}
+
 int gt_loop_new(struct gt_loop **ret, struct gt_err *err)
 {
 	int fd = epoll_create1(EPOLL_CLOEXEC);
 
 	if (fd < 0)
 		return gt_err_errno(err, errno, "epoll_create1");
-	struct gt_loop *l = gt_alloc(sizeof(*l));
-
-	l->epoll_fd = fd;
-	l->signals.fd = -EBADF;
-	l->now_ns = gt_mono_ns(&gt_clock_system);
-	*ret = l;
+	*ret = gt_loop_new_virtual(&gt_clock_system);
+	(*ret)->epoll_fd = fd;
 	return 0;
 }
 
@@ -59,8 +66,12 @@ uint64_t gt_loop_now_ns(const struct gt_loop *l)
 
 uint64_t gt_loop_clock_ns(struct gt_loop *l)
 {
-	(void)l;
-	return gt_mono_ns(&gt_clock_system);
+	return gt_mono_ns(l->clock);
+}
+
+const struct gt_clock *gt_loop_clock(const struct gt_loop *l)
+{
+	return l->clock;
 }
 
 void gt_loop_stop(struct gt_loop *l)
@@ -195,15 +206,22 @@ static void run_deferred(struct gt_loop *l)
 	l->n_deferred -= n;
 }
 
+uint64_t gt_loop_due_ns(const struct gt_loop *l)
+{
+	uint64_t due_ns;
+
+	if (l->n_deferred)
+		return 0;
+	return gt_timers_next(l, &due_ns) ? due_ns : UINT64_MAX;
+}
+
 /* UINT64_MAX = until something happens. */
 static uint64_t round_wait_ns(const struct gt_loop *l, int max_wait_ms)
 {
 	uint64_t limit_ns = max_wait_ms < 0 ? UINT64_MAX : (uint64_t)max_wait_ms * GT_NS_PER_MS;
-	uint64_t due_ns, now_ns = gt_mono_ns(&gt_clock_system);
+	uint64_t due_ns = gt_loop_due_ns(l), now_ns = gt_mono_ns(l->clock);
 
-	if (l->n_deferred)
-		return 0;
-	if (!gt_timers_next(l, &due_ns))
+	if (due_ns == UINT64_MAX)
 		return limit_ns;
 	return GT_MIN(due_ns <= now_ns ? 0 : due_ns - now_ns, limit_ns);
 }
@@ -213,6 +231,8 @@ static uint64_t round_wait_ns(const struct gt_loop *l, int max_wait_ms)
 /* A start is waited for in fractions of a millisecond, which epoll_wait does not know. */
 static int round_wait(const struct gt_loop *l, struct epoll_event *events, uint64_t wait_ns)
 {
+	if (l->epoll_fd < 0)
+		return 0;
 	if (wait_ns > 0 && wait_ns < FINE_NS) {
 		const struct timespec ts = { .tv_nsec = (long)wait_ns };
 		int n = epoll_pwait2(l->epoll_fd, events, EVENTS_MAX, &ts, NULL);
@@ -235,7 +255,7 @@ int gt_loop_step(struct gt_loop *l, int max_wait_ms, struct gt_err *err)
 
 	if (n < 0 && errno != EINTR)
 		return gt_err_errno(err, errno, "epoll_wait");
-	l->now_ns = gt_mono_ns(&gt_clock_system);
+	l->now_ns = gt_mono_ns(l->clock);
 	l->dispatching = true;
 	for (int i = 0; i < n; i++) {
 		struct gt_watch *w = events[i].data.ptr;

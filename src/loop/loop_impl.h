@@ -32,7 +32,8 @@ struct gt_signals { /* signal.c */
 };
 
 struct gt_loop {
-	int epoll_fd;
+	const struct gt_clock *clock;
+	int epoll_fd; /* -EBADF: a virtual loop */
 	bool stopping;
 	bool dispatching; /* events of this round may still point to a closed watch */
 	uint64_t now_ns;

@@ -27,6 +27,9 @@ typedef void gt_timer_fn(void *arg);
 typedef void gt_signal_fn(int signo, void *arg);
 
 GT_MUST_USE int gt_loop_new(struct gt_loop **ret, struct gt_err *err);
+/* A loop of timers and deferred calls alone, whose time is `clock`'s (borrowed): it knows no
+ * descriptors and its steps never wait. For tests and simulations. */
+struct gt_loop *gt_loop_new_virtual(const struct gt_clock *clock);
 /* NULL is fine; watches left in it are freed, their descriptors are not closed. */
 void gt_loop_free(struct gt_loop *l);
 GT_MUST_USE int gt_loop_run(struct gt_loop *l, struct gt_err *err); /* until gt_loop_stop */
@@ -35,6 +38,9 @@ void gt_loop_stop(struct gt_loop *l);
 GT_MUST_USE int gt_loop_step(struct gt_loop *l, int max_wait_ms, struct gt_err *err);
 uint64_t gt_loop_now_ns(const struct gt_loop *l); /* monotonic time read once a round */
 uint64_t gt_loop_clock_ns(struct gt_loop *l);     /* the same clock, read now */
+const struct gt_clock *gt_loop_clock(const struct gt_loop *l);
+/* When the next step has something to do on its own: 0 = now, UINT64_MAX = never. */
+uint64_t gt_loop_due_ns(const struct gt_loop *l);
 
 /* Watches fd until gt_watch_close. The fd stays the caller's; close the watch before the fd. */
 GT_MUST_USE int gt_loop_watch(struct gt_loop *l, int fd, unsigned events, gt_watch_fn *fn,

@@ -206,6 +206,43 @@ static void freeing_the_loop_unsets_its_timers(void **state)
 
 #define TIMER_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* ---- a virtual loop ---- */
+
+static uint64_t virtual_ns(void *arg)
+{
+	return *(uint64_t *)arg;
+}
+
+static void nothing(struct gt_watch *w, unsigned events, void *arg)
+{
+	(void)w;
+	(void)events;
+	(void)arg;
+}
+
+static void a_virtual_loop_lives_by_its_clock(void **state)
+{
+	uint64_t now_ns = 5 * GT_NS_PER_S;
+	const struct gt_clock clock = { .mono_ns = virtual_ns, .arg = &now_ns };
+	struct gt_watch *w = NULL;
+	struct gt_timer t = { 0 };
+
+	(void)state;
+	gt_loop_free(fx->loop);
+	fx->loop = gt_loop_new_virtual(&clock);
+	assert_ptr_equal(gt_loop_clock(fx->loop), &clock);
+	assert_true(gt_loop_due_ns(fx->loop) == UINT64_MAX);
+	assert_true(gt_loop_watch(fx->loop, 0, GT_EV_READ, nothing, NULL, &w, &fx->err) < 0);
+	gt_timer_set(fx->loop, &t, 3600 * 1000, on_due, &t);
+	assert_true(gt_loop_due_ns(fx->loop) == now_ns + 3600 * GT_NS_PER_S);
+	assert_int_equal(gt_loop_step(fx->loop, -1, &fx->err), 0); /* does not wait */
+	assert_int_equal(fx->n_fired, 0);
+	now_ns = gt_loop_due_ns(fx->loop);
+	step();
+	assert_int_equal(fx->n_fired, 1);
+	assert_true(gt_loop_now_ns(fx->loop) == now_ns);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +255,7 @@ int main(void)
 		TIMER_TEST(a_delay_counts_from_now_and_saturates),
 		TIMER_TEST(the_loop_wakes_for_its_next_timer_and_not_early),
 		TIMER_TEST(freeing_the_loop_unsets_its_timers),
+		TIMER_TEST(a_virtual_loop_lives_by_its_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
