@@ -354,7 +354,7 @@ void gt_call_begin(struct gt_conn *c)
 	call->req_done = c->req.framing == GT_H1_NO_BODY ||
 			 (c->req.framing == GT_H1_LENGTH && !c->req.length);
 	call->body_max = call->way == GT_WAY_OPENAI ? GT_GW_OPENAI_MAX : UINT64_MAX;
-	gt_request_id_make(&gw->rnd, &c->req, call->request_id);
+	gt_request_id_make(gw, &c->req, call->request_id);
 	gt_h1_init(&call->resp, GT_H1_RESPONSE);
 	call->resp.to_head = gt_h1_is(&c->req, c->req.method, "HEAD");
 	gt_outq_init(&call->upq, UPQ_MAX);

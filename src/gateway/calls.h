@@ -4,7 +4,7 @@
 
 #include "gw.h"
 
-/* path.c: pure */
+/* path.c: no state of its own */
 struct gt_path {
 	enum gt_way way;
 	const char *function; /* in the target; not terminated */
@@ -13,7 +13,7 @@ struct gt_path {
 };
 struct gt_path gt_path_read(const struct gt_h1 *req);
 /* The caller's own id when it is a sane one. */
-void gt_request_id_make(const struct gt_rand *rnd, const struct gt_h1 *req,
+void gt_request_id_make(const struct gt_gateway *gw, const struct gt_h1 *req,
 			char out[GT_GW_REQUEST_ID + 1]);
 
 /* answer.c */

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <utlist.h>
 
 static void on_timer(void *arg);
@@ -76,7 +75,7 @@ static void refuse_bad(struct gt_conn *c)
 		gt_call_refuse(c->call, &why);
 		return;
 	}
-	gt_request_id_make(&c->gw->rnd, NULL, id);
+	gt_request_id_make(c->gw, NULL, id);
 	if (gt_answer_problem(c, &why, id, false) < 0)
 		gt_conn_close(c);
 	else
@@ -228,7 +227,7 @@ static bool flush_client(struct gt_conn *c)
 	} else if (!c->shut) {
 		c->shut = true;
 		gt_buf_fini(&c->in);
-		shutdown(c->sock.fd, SHUT_WR);
+		c->sock.ops->shut(&c->sock);
 		arm(c, GT_GW_LINGER_MS);
 	}
 	return after < before && !c->closed;
@@ -361,7 +360,7 @@ static void on_timer(void *arg)
 		gt_conn_close(c);
 	} else {
 		c->keep = false;
-		gt_request_id_make(&c->gw->rnd, NULL, id);
+		gt_request_id_make(c->gw, NULL, id);
 		gt_answer_problem(c, &why, id, false);
 		linger(c);
 		gt_conn_run(c);
@@ -378,7 +377,7 @@ void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
 	gt_h1_init(&c->req, GT_H1_REQUEST);
 	gt_buf_init(&c->in, 2 * GT_GW_BUFFER);
 	gt_outq_init(&c->out, 8 * GT_GW_BUFFER);
-	if (gt_sock_open(&c->sock, gw->loop, fd, on_event, c, NULL) < 0) {
+	if (gt_sock_open(&c->sock, gw->port->sock, gw->loop, fd, on_event, c, NULL) < 0) {
 		free(c);
 		return;
 	}

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <utlist.h>
 
 #include <gantry/model/dial.h>
@@ -14,9 +13,7 @@ static void fail_all(struct gt_gateway *gw, int error);
 
 void gt_dialer_close(struct gt_gateway *gw)
 {
-	gt_watch_close(gw->dialer.watch);
-	gw->dialer.watch = NULL;
-	gw->dialer.fd = gt_close(gw->dialer.fd);
+	gt_sock_close(&gw->dialer.sock);
 }
 
 static void dial_free(struct gt_gateway *gw, struct gt_dial *d)
@@ -52,18 +49,19 @@ static void fail_all(struct gt_gateway *gw, int error)
 
 static void send_asks(struct gt_gateway *gw)
 {
+	struct gt_sock *sock = &gw->dialer.sock;
 	struct gt_dial *d;
 
 	DL_FOREACH (gw->dialer.asks, d) {
 		if (d->sent)
 			continue;
-		ssize_t n = send(gw->dialer.fd, d->ask, sizeof(*d->ask),
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
+		const struct iovec whole = { d->ask, sizeof(*d->ask) };
+		ssize_t n = sock->ops->write(sock, &whole, 1);
 
-		if (n < 0 && errno == EAGAIN)
+		if (n == -EAGAIN)
 			return; /* the next writable edge sends the rest */
 		if (n < 0) {
-			broken(gw, errno);
+			broken(gw, (int)-n);
 			return;
 		}
 		d->sent = true;
@@ -76,7 +74,7 @@ static void answered(struct gt_gateway *gw, const struct gt_dial_answer *a, int 
 	struct gt_dial *d = gw->dialer.asks;
 
 	if (!d || d->ask->tag != a->tag || (a->error == 0) != (fd >= 0)) {
-		gt_close(fd);
+		gt_sock_drop(gw->port->sock, fd);
 		broken(gw, EPROTO);
 		return;
 	}
@@ -84,7 +82,7 @@ static void answered(struct gt_gateway *gw, const struct gt_dial_answer *a, int 
 
 	dial_free(gw, d);
 	if (!call) {
-		gt_close(fd);
+		gt_sock_drop(gw->port->sock, fd);
 		return;
 	}
 	call->dial = NULL;
@@ -99,34 +97,20 @@ static void answered(struct gt_gateway *gw, const struct gt_dial_answer *a, int 
 /* One answer; false when there is none. */
 static bool read_answer(struct gt_gateway *gw)
 {
+	struct gt_sock *sock = &gw->dialer.sock;
 	struct gt_dial_answer a;
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = { &a, sizeof(a) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.buf,
-			      .msg_controllen = sizeof(control.buf) };
-	ssize_t n = recvmsg(gw->dialer.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	int fd = -1;
+	ssize_t n = sock->ops->receive(sock, &a, sizeof(a), &fd);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN)
 		return false;
-	if (n > 0) {
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-		if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-			memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	}
 	if (n != sizeof(a)) {
-		gt_close(fd);
-		broken(gw, n < 0 ? errno : ECONNRESET);
+		gt_sock_drop(gw->port->sock, fd);
+		broken(gw, n < 0 ? (int)-n : ECONNRESET);
 		return false;
 	}
 	answered(gw, &a, fd);
-	return gw->dialer.fd >= 0;
+	return sock->fd >= 0;
 }
 
 static void on_event(struct gt_watch *w, unsigned events, void *arg)
@@ -137,33 +121,23 @@ static void on_event(struct gt_watch *w, unsigned events, void *arg)
 	if (events & (GT_EV_READ | GT_EV_HANGUP))
 		while (read_answer(gw))
 			;
-	if (gw->dialer.fd >= 0 && (events & GT_EV_WRITE))
+	if (gw->dialer.sock.fd >= 0 && (events & GT_EV_WRITE))
 		send_asks(gw);
 }
 
 static int connect_broker(struct gt_gateway *gw)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	gt_auto(fd) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = gw->port->connect(gw->cfg.dial_path, SOCK_SEQPACKET);
 
-	if (fd < 0)
-		return -errno;
-	if (!gt_strcopy(addr.sun_path, sizeof(addr.sun_path), gw->cfg.dial_path))
-		return -ENAMETOOLONG;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return -errno;
-	int r = gt_loop_watch(gw->loop, fd, GT_EV_READ | GT_EV_WRITE | GT_EV_HANGUP | GT_EV_EDGE,
-			      on_event, gw, &gw->dialer.watch, NULL);
-
-	if (r == 0)
-		gw->dialer.fd = gt_steal_fd(&fd);
-	return r;
+	return fd < 0 ? fd
+		      : gt_sock_open(&gw->dialer.sock, gw->port->sock, gw->loop, fd, on_event, gw,
+				     NULL);
 }
 
 void gt_dialer_ask(struct gt_call *call, const char *replica)
 {
 	struct gt_gateway *gw = call->gw;
-	int r = gw->dialer.fd < 0 ? connect_broker(gw) : 0;
+	int r = gw->dialer.sock.fd < 0 ? connect_broker(gw) : 0;
 
 	if (r < 0) {
 		gt_relay_dial_failed(call, -r);

@@ -1,12 +1,9 @@
 /* gateway.c - the role: start, listening, drain, end. */
 #include "gw.h"
 
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -70,50 +67,29 @@ static void accept_again(void *arg)
 	set_accepting(arg, true);
 }
 
-static void peer_text(const struct sockaddr_storage *ss, char out[INET6_ADDRSTRLEN])
-{
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)ss;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)ss;
-
-	out[0] = '\0';
-	if (ss->ss_family == AF_INET)
-		inet_ntop(AF_INET, &v4->sin_addr, out, INET6_ADDRSTRLEN);
-	else if (ss->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-		inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], out, INET6_ADDRSTRLEN);
-	else if (ss->ss_family == AF_INET6)
-		inet_ntop(AF_INET6, &v6->sin6_addr, out, INET6_ADDRSTRLEN);
-}
-
 static void accept_some(struct gt_watch *w, unsigned events, void *arg)
 {
 	struct gt_gateway *gw = arg;
-	int one = 1;
 
 	(void)events;
 	for (int i = 0; i < ACCEPTS_MAX; i++) {
-		struct sockaddr_storage ss = { 0 };
-		socklen_t len = sizeof(ss);
 		char peer[INET6_ADDRSTRLEN];
 
 		if (gw->n_conns >= gw->cfg.connections_max) {
 			set_accepting(gw, false); /* the kernel's backlog holds the others */
 			return;
 		}
-		int fd = accept4(gt_watch_fd(w), (struct sockaddr *)&ss, &len,
-				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = gw->port->accept(gt_watch_fd(w), peer);
 
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM) {
 			set_accepting(gw, false);
 			gt_timer_set(gw->loop, &gw->accept_timer, NO_FD_PAUSE_MS, accept_again, gw);
 			return;
 		}
-		if (fd < 0 && errno == EAGAIN)
+		if (fd == -EAGAIN)
 			return;
-		if (fd < 0)
-			continue; /* that client is gone already */
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		peer_text(&ss, peer);
-		gt_conn_open(gw, fd, peer);
+		if (fd >= 0) /* else that client is gone already */
+			gt_conn_open(gw, fd, peer);
 	}
 }
 
@@ -175,12 +151,13 @@ static void on_signal(int signo, void *arg)
 
 /* ---- all together ---- */
 
-int gt_gw_new(struct gt_loop *loop, const struct gt_gateway_config *cfg, struct gt_gateway **ret,
-	      struct gt_err *err)
+int gt_gw_new(struct gt_loop *loop, const struct gt_port *port, const struct gt_gateway_config *cfg,
+	      struct gt_gateway **ret, struct gt_err *err)
 {
 	struct gt_gateway *gw = gt_alloc(sizeof(*gw));
 
 	gw->loop = loop;
+	gw->port = port;
 	gw->cfg = *cfg;
 	gw->cfg.name = cfg->name ? cfg->name : "local";
 	gw->cfg.api_path = cfg->api_path ? cfg->api_path : "run/api.sock";
@@ -191,7 +168,7 @@ int gt_gw_new(struct gt_loop *loop, const struct gt_gateway_config *cfg, struct 
 	gw->cfg.memory_bytes = cfg->memory_bytes ? cfg->memory_bytes : 256 * GT_MIB;
 	gt_rand_system.fill(gt_rand_system.arg, &gw->rnd_state, sizeof(gw->rnd_state));
 	gw->rnd = gt_rand_seeded(&gw->rnd_state);
-	gw->dialer.fd = -1;
+	gw->dialer.sock.fd = -1;
 	gw->down_since_ns = gt_gw_now(gw);
 	if (strlen(gw->cfg.name) > GT_NAME_MAX) {
 		int r = gt_err_set(err, EINVAL, "bad_parameter", "gateway name \"%s\" is too long",
@@ -282,7 +259,7 @@ int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 	sigaddset(&mask, SIGINT);
 	r = gt_loop_new(&loop, err);
 	if (r == 0)
-		r = gt_gw_new(loop, config, &gw, err);
+		r = gt_gw_new(loop, &gt_port_system, config, &gw, err);
 	if (r == 0)
 		r = gt_loop_signals(loop, &mask, on_signal, gw, err);
 	if (r == 0)

@@ -10,7 +10,6 @@
 #ifndef GANTRY_GATEWAY_GW_H
 #define GANTRY_GATEWAY_GW_H
 
-#include <netinet/in.h>
 #include <uthash.h>
 
 #include <gantry/base/log.h>
@@ -20,7 +19,7 @@
 #include <gantry/wire/wire.h>
 
 #include "fn.h"
-#include "sock.h"
+#include "port.h"
 
 #define GT_GW_BUFFER      (64 * GT_KIB) /* a blocked direction holds no more */
 #define GT_GW_OPENAI_MAX  (32 * GT_MIB) /* body read before the model is known */
@@ -154,6 +153,7 @@ struct gt_model {
 
 struct gt_gateway {
 	struct gt_loop *loop;
+	const struct gt_port *port;
 	struct gt_gateway_config cfg; /* defaults filled in */
 	struct gt_http_client *http;
 	struct gt_ndjson_watch *watch;
@@ -179,9 +179,8 @@ struct gt_gateway {
 	uint32_t n_conns;
 	bool accept_paused, quiescing, freeing;
 	size_t buffered;
-	struct {        /* dial.c */
-		int fd; /* -1 = not connected */
-		struct gt_watch *watch;
+	struct { /* dial.c */
+		struct gt_sock sock;
 		struct gt_dial *asks;
 		uint32_t tag;
 	} dialer;
@@ -194,8 +193,9 @@ struct gt_gateway {
 };
 
 /* gateway.c */
-GT_MUST_USE int gt_gw_new(struct gt_loop *loop, const struct gt_gateway_config *cfg,
-			  struct gt_gateway **ret, struct gt_err *err);
+GT_MUST_USE int gt_gw_new(struct gt_loop *loop, const struct gt_port *port,
+			  const struct gt_gateway_config *cfg, struct gt_gateway **ret,
+			  struct gt_err *err);
 void gt_gw_free(struct gt_gateway *gw); /* NULL is fine; cuts what is open */
 GT_MUST_USE int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err);
 /* Connects to control: routes come in, demand goes out. Without it nothing is known or told. */
@@ -232,7 +232,6 @@ void gt_up_close(struct gt_up *up);
 void gt_up_park(struct gt_up *up); /* becomes idle in its target's pool */
 struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns);
 void gt_up_retire(struct gt_target *t);
-int gt_up_connect_api(struct gt_gateway *gw); /* fd or -errno */
 
 /* dial.c */
 void gt_dialer_ask(struct gt_call *call, const char *replica);

@@ -63,7 +63,7 @@ static bool id_char(char c)
 	       c == '-' || c == '_' || c == '.';
 }
 
-void gt_request_id_make(const struct gt_rand *rnd, const struct gt_h1 *req,
+void gt_request_id_make(const struct gt_gateway *gw, const struct gt_h1 *req,
 			char out[GT_GW_REQUEST_ID + 1])
 {
 	const struct gt_h1_field *f = req ? gt_h1_find(req, GT_H1_X_REQUEST_ID) : NULL;
@@ -72,7 +72,7 @@ void gt_request_id_make(const struct gt_rand *rnd, const struct gt_h1 *req,
 	for (size_t i = 0; sane && i < f->value.len; i++)
 		sane = id_char(gt_h1_text(req, f->value)[i]);
 	if (!sane) {
-		gt_ulid(&gt_clock_system, rnd, out);
+		gt_ulid(gt_loop_clock(gw->loop), &gw->rnd, out);
 		return;
 	}
 	memcpy(out, gt_h1_text(req, f->value), f->value.len);

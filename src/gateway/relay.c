@@ -2,7 +2,6 @@
  * it breaks. */
 #include "calls.h"
 
-#include <linux/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,11 +21,11 @@ static void refuse(struct gt_call *call, const char *slug, const char *detail)
 
 void gt_relay_cut(struct gt_call *call)
 {
-	struct linger reset = { .l_onoff = 1 };
+	struct gt_sock *sock = &call->conn->sock;
 
 	/* Where only the end of the connection ends the body, a plain close would look complete. */
 	if (!call->chunk_down && call->resp.framing != GT_H1_LENGTH)
-		setsockopt(call->conn->sock.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		sock->ops->reset(sock);
 	call->status = 0;
 	gt_conn_close(call->conn);
 }
@@ -83,7 +82,7 @@ void gt_relay_retry(struct gt_call *call)
 
 static void connect_control(struct gt_call *call)
 {
-	int fd = gt_up_connect_api(call->gw);
+	int fd = call->gw->port->connect(call->gw->cfg.api_path, SOCK_STREAM);
 	struct gt_up *up = fd < 0 ? NULL : gt_up_open(call->gw, fd, NULL);
 
 	call->slot_ns = gt_gw_now(call->gw);
@@ -137,11 +136,9 @@ static bool nothing_sent(const struct gt_call *call)
  * them means that the replica died of or during the call: sending it again could kill the next. */
 static bool crossed(const struct gt_call *call, int error)
 {
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
+	struct gt_sock *sock = &call->up->sock;
 
-	if (getsockopt(call->up->sock.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-	    info.tcpi_bytes_acked < info.tcpi_bytes_sent)
+	if (!sock->ops->delivered(sock))
 		return true;
 	return error && gt_h1_idempotent(&call->conn->req);
 }
@@ -186,13 +183,15 @@ static void lost(struct gt_call *call, int error)
 
 static void tunnel_ends(struct gt_call *call)
 {
+	struct gt_sock *up = &call->up->sock, *client = &call->conn->sock;
+
 	if (call->tunnel_up_eof && !gt_outq_unsent(&call->upq) && !call->tunnel_up_shut) {
 		call->tunnel_up_shut = true;
-		shutdown(call->up->sock.fd, SHUT_WR);
+		up->ops->shut(up);
 	}
 	if (call->tunnel_down_eof && !gt_outq_unsent(&call->conn->out) && !call->tunnel_down_shut) {
 		call->tunnel_down_shut = true;
-		shutdown(call->conn->sock.fd, SHUT_WR);
+		client->ops->shut(client);
 	}
 	if (call->tunnel_up_shut && call->tunnel_down_shut)
 		gt_conn_close(call->conn);

@@ -1,28 +1,33 @@
 /* sock.c - reading and writing of edge-triggered sockets. */
 #include "sock.h"
 
-#include <string.h>
-#include <sys/socket.h>
+#include <errno.h>
 
 #define PARTS_MAX 4
 
-int gt_sock_open(struct gt_sock *s, struct gt_loop *loop, int fd GT_TAKES, gt_watch_fn *fn,
-		 void *arg, struct gt_err *err)
+int gt_sock_open(struct gt_sock *s, const struct gt_sock_ops *ops, struct gt_loop *loop,
+		 int fd GT_TAKES, gt_watch_fn *fn, void *arg, struct gt_err *err)
 {
-	*s = (struct gt_sock){ .fd = fd };
-	int r = gt_loop_watch(loop, fd, GT_EV_READ | GT_EV_WRITE | GT_EV_HANGUP | GT_EV_EDGE, fn,
-			      arg, &s->watch, err);
+	*s = (struct gt_sock){ .ops = ops, .fd = fd };
+	int r = ops->watch(s, loop, fn, arg, err);
 
 	if (r < 0)
-		s->fd = gt_close(fd);
+		gt_sock_close(s);
 	return r;
 }
 
 void gt_sock_close(struct gt_sock *s)
 {
-	gt_watch_close(s->watch);
-	gt_close(s->fd);
-	*s = (struct gt_sock){ .fd = -1 };
+	if (s->fd >= 0)
+		s->ops->close(s);
+	*s = (struct gt_sock){ .ops = s->ops, .fd = -1 };
+}
+
+void gt_sock_drop(const struct gt_sock_ops *ops, int fd GT_TAKES)
+{
+	struct gt_sock s = { .ops = ops, .fd = fd };
+
+	gt_sock_close(&s);
 }
 
 void gt_sock_told(struct gt_sock *s, unsigned events)
@@ -34,15 +39,11 @@ void gt_sock_told(struct gt_sock *s, unsigned events)
 
 ssize_t gt_sock_read(struct gt_sock *s, void *buf, size_t len)
 {
-	ssize_t n;
-
 	if (!s->can_read)
 		return -EAGAIN;
-	do
-		n = recv(s->fd, buf, len, 0);
-	while (n < 0 && errno == EINTR);
+	ssize_t n = s->ops->read(s, buf, len);
+
 	if (n < 0) {
-		n = -errno;
 		s->can_read = n != -EAGAIN;
 	} else if ((size_t)n < len && !s->hup) {
 		s->can_read = false; /* a short read emptied it; the next edge will tell */
@@ -110,7 +111,7 @@ static int account(struct gt_outq *q, const struct iovec *parts, size_t n, size_
 int gt_sock_send(struct gt_sock *s, struct gt_outq *q, const struct iovec *parts, size_t n)
 {
 	struct iovec iov[PARTS_MAX + 1];
-	struct msghdr msg = { .msg_iov = iov };
+	size_t n_iov = 0;
 	ssize_t took = 0;
 
 	if (q->keep) { /* everything must be in the queue for a replay */
@@ -121,15 +122,13 @@ int gt_sock_send(struct gt_sock *s, struct gt_outq *q, const struct iovec *parts
 		n = 0;
 	}
 	if (gt_outq_unsent(q))
-		iov[msg.msg_iovlen++] = (struct iovec){ q->buf.data + q->sent, gt_outq_unsent(q) };
+		iov[n_iov++] = (struct iovec){ q->buf.data + q->sent, gt_outq_unsent(q) };
 	for (size_t i = 0; i < n && i < PARTS_MAX; i++)
-		iov[msg.msg_iovlen++] = parts[i];
-	if (s->can_write && msg.msg_iovlen) {
-		do
-			took = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-		while (took < 0 && errno == EINTR);
-		if (took < 0 && errno != EAGAIN)
-			return -errno;
+		iov[n_iov++] = parts[i];
+	if (s->can_write && n_iov) {
+		took = s->ops->write(s, iov, n_iov);
+		if (took < 0 && took != -EAGAIN)
+			return (int)took;
 		took = GT_MAX(took, 0);
 		size_t all = gt_outq_unsent(q);
 

@@ -9,7 +9,27 @@
 #include <gantry/base/buf.h>
 #include <gantry/loop/loop.h>
 
+struct gt_sock;
+
+/* One table per kind of transport; the kernel's is in port.c. Interrupted calls are made again
+ * inside. */
+struct gt_sock_ops {
+	int (*watch)(struct gt_sock *s, struct gt_loop *loop, gt_watch_fn *fn, void *arg,
+		     struct gt_err *err);
+	ssize_t (*read)(struct gt_sock *s, void *buf, size_t len); /* > 0; 0 = end; -errno */
+	/* One message, and the descriptor that came with it or -1. */
+	ssize_t (*receive)(struct gt_sock *s, void *buf, size_t len, int *fd);
+	ssize_t (*write)(struct gt_sock *s, const struct iovec *iov, size_t n); /* or -errno */
+	bool (*silent)(struct gt_sock *s);    /* open, and nothing is there to read */
+	bool (*delivered)(struct gt_sock *s); /* the peer's kernel has all, or nobody knows */
+	void (*shut)(struct gt_sock *s);      /* we send no more */
+	/* The close to come is a reset: no peer may take it for an orderly end. */
+	void (*reset)(struct gt_sock *s);
+	void (*close)(struct gt_sock *s); /* with its watch */
+};
+
 struct gt_sock {
+	const struct gt_sock_ops *ops;
 	int fd; /* owned; -1 = closed */
 	struct gt_watch *watch;
 	bool can_read, can_write;
@@ -24,9 +44,10 @@ struct gt_outq {
 };
 
 /* Takes fd in any case: closes it on failure. */
-GT_MUST_USE int gt_sock_open(struct gt_sock *s, struct gt_loop *loop, int fd GT_TAKES,
-			     gt_watch_fn *fn, void *arg, struct gt_err *err);
-void gt_sock_close(struct gt_sock *s); /* fine when closed */
+GT_MUST_USE int gt_sock_open(struct gt_sock *s, const struct gt_sock_ops *ops, struct gt_loop *loop,
+			     int fd GT_TAKES, gt_watch_fn *fn, void *arg, struct gt_err *err);
+void gt_sock_close(struct gt_sock *s);                             /* fine when closed */
+void gt_sock_drop(const struct gt_sock_ops *ops, int fd GT_TAKES); /* one never opened; or -1 */
 void gt_sock_told(struct gt_sock *s, unsigned events);
 /* > 0 bytes; 0 = end; -EAGAIN; another -errno. */
 ssize_t gt_sock_read(struct gt_sock *s, void *buf, size_t len);

@@ -2,9 +2,6 @@
 #include "gw.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <utlist.h>
 
 #define IDLE_MAX 64
@@ -31,7 +28,7 @@ struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_targe
 
 	up->gw = gw;
 	up->target = t;
-	if (gt_sock_open(&up->sock, gw->loop, fd, on_event, up, NULL) < 0) {
+	if (gt_sock_open(&up->sock, gw->port->sock, gw->loop, fd, on_event, up, NULL) < 0) {
 		free(up);
 		return NULL;
 	}
@@ -67,12 +64,9 @@ void gt_up_park(struct gt_up *up)
 		gt_up_close(t->idle->prev); /* the one unused for longest */
 }
 
-static bool still_open(const struct gt_up *up)
+static bool still_open(struct gt_up *up)
 {
-	char c;
-
-	return !up->sock.hup && recv(up->sock.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-	       errno == EAGAIN;
+	return !up->sock.hup && up->sock.ops->silent(&up->sock);
 }
 
 struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns)
@@ -102,18 +96,4 @@ void gt_up_retire(struct gt_target *t)
 {
 	while (t->idle)
 		gt_up_close(t->idle);
-}
-
-int gt_up_connect_api(struct gt_gateway *gw)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	gt_auto(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	if (!gt_strcopy(addr.sun_path, sizeof(addr.sun_path), gw->cfg.api_path))
-		return -ENAMETOOLONG;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return -errno;
-	return gt_steal_fd(&fd);
 }

@@ -39,7 +39,7 @@ int world_open(void **state)
 		.listen_fd = -1, .ready_fd = -1, .api_path = w->api_path, .dial_path = w->dial_path
 	};
 
-	assert_int_equal(gt_gw_new(w->loop, &cfg, &w->gw, &err), 0);
+	assert_int_equal(gt_gw_new(w->loop, &gt_port_system, &cfg, &w->gw, &err), 0);
 	w->route = (struct gt_route){ .revision = 7,
 				      .port = 8000,
 				      .concurrency = 1,

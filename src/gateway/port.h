@@ -1,0 +1,19 @@
+/* port.h - all that the gateway asks the kernel for. What is above it knows descriptors as numbers
+ * only: under a test they stand for scripted peers, and nothing is opened. */
+#ifndef GANTRY_GATEWAY_PORT_H
+#define GANTRY_GATEWAY_PORT_H
+
+#include <netinet/in.h>
+
+#include "sock.h"
+
+struct gt_port {
+	const struct gt_sock_ops *sock; /* of what is accepted, dialed and connected */
+	/* A client's connection and its address as text, "" when it has none. fd or -errno. */
+	int (*accept)(int listen_fd, char peer[INET6_ADDRSTRLEN]);
+	/* To a unix socket of this host; type as in socket(2). fd or -errno. */
+	int (*connect)(const char *path, int type);
+};
+extern const struct gt_port gt_port_system;
+
+#endif
