@@ -1,0 +1,68 @@
+/* script.h - a gateway without a descriptor: its port leads to scripted peers and its clock is the
+ * script's. Nothing waits and nothing is timed, so a minute of a slow client takes no time and a
+ * run depends on its input alone. Needs no test framework: the fuzz target uses it, too. */
+#ifndef TESTS_GATEWAY_SCRIPT_H
+#define TESTS_GATEWAY_SCRIPT_H
+
+#include "../../../src/gateway/calls.h"
+
+#define SCRIPT_TOKEN   "secret-token"
+#define SCRIPT_ENDS    96
+#define SCRIPT_REPLICA "01ARZ3NDEKTSV4RRFFQ69G5FA" /* and a letter from A on */
+
+enum script_role { SCRIPT_FREE, SCRIPT_CLIENT, SCRIPT_BROKER, SCRIPT_UP, SCRIPT_API };
+
+/* One connection, seen from the peer. */
+struct script_end {
+	enum script_role role;
+	struct script *script;
+	char name[INET6_ADDRSTRLEN]; /* a client's address, a replica's id */
+	struct gt_buf to_gw;         /* on its way to the gateway */
+	bool eof;                    /* after to_gw */
+	int error;                   /* after to_gw; 0 = none */
+	struct gt_buf sent;          /* all that ever was in to_gw */
+	struct gt_buf got;           /* what the gateway wrote */
+	size_t room;                 /* bytes it may write before the peer reads on */
+	bool shut, reset, closed;    /* by the gateway */
+	uint64_t closed_ns;
+	bool undelivered; /* the peer's kernel says that it did not get all */
+	bool open;        /* the gateway holds it */
+	unsigned pending; /* events not told yet */
+	bool full;        /* the gateway was told to wait for room */
+	gt_watch_fn *fn;
+	void *arg;
+};
+
+struct script {
+	uint64_t now_ns;
+	struct gt_clock clock;
+	struct gt_loop *loop;
+	struct gt_gateway *gw;
+	struct script_end ends[SCRIPT_ENDS]; /* in the order of their making */
+	size_t n_ends;
+	size_t room;         /* of connections to come */
+	unsigned dial_fails; /* so many dials fail */
+	bool api_away;       /* control can not be connected to */
+	struct gt_route route;
+	struct gt_route_replica replicas[4];
+	uint64_t seq;
+	unsigned writes, reads; /* calls of the port */
+};
+
+/* A function "echo" with one slot on each of n replicas; its routes are told. */
+struct script *script_open(size_t n_replicas);
+/* Frees the gateway; returns how many connections it did not close. */
+size_t script_close(struct script *s);
+void script_tell(struct script *s, size_t n_replicas); /* s->route, again or changed */
+struct script_end *script_client(struct script *s, const char *peer); /* NULL: no ends left */
+struct script_end *script_up(struct script *s, enum script_role role, size_t i); /* i-th, or NULL */
+void script_put(struct script_end *e, const void *data, size_t len);             /* and runs */
+void script_puts(struct script_end *e, const char *text);
+void script_eof(struct script_end *e);
+void script_fail(struct script_end *e, int error); /* a reset, mostly */
+void script_room(struct script_end *e, size_t more);
+void script_run(struct script *s);                       /* until nothing moves */
+void script_wait(struct script *s, uint64_t ms);         /* timers fire in their order */
+bool script_has(struct script_end *e, const char *text); /* e got it */
+
+#endif

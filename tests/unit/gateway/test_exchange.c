@@ -1,0 +1,239 @@
+/* The exchange from end to end without a descriptor, on a virtual clock: slow peers, floods, limits
+ * of time, and every request of tests/data/http-vectors.json, cut wherever it can be cut. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "script.h"
+
+#define AUTH     "Authorization: Bearer " SCRIPT_TOKEN "\r\n"
+#define GET_ECHO "GET /f/echo/x HTTP/1.1\r\nHost: h\r\n" AUTH "\r\n"
+#define OK_HI    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+static int setup(void **state)
+{
+	*state = script_open(1);
+	return 0;
+}
+
+/* Nothing may be left: no slot, no buffered byte, no connection. */
+static int teardown(void **state)
+{
+	struct script *s = *state;
+	struct gt_fn *fn = gt_routes_function(s->gw, "echo", 4);
+
+	for (size_t i = 0; i < s->n_ends; i++)
+		if (s->ends[i].open && s->ends[i].role == SCRIPT_CLIENT)
+			script_fail(&s->ends[i], ECONNRESET);
+	assert_int_equal(s->gw->n_conns, 0);
+	assert_int_equal(s->gw->buffered, 0);
+	assert_int_equal(fn->in_flight, 0);
+	assert_int_equal(fn->n_waiting, 0);
+	assert_int_equal(script_close(s), 0);
+	return 0;
+}
+
+static struct script_end *up(struct script *s, size_t i)
+{
+	struct script_end *e = script_up(s, SCRIPT_UP, i);
+
+	assert_non_null(e);
+	return e;
+}
+
+static void test_a_call_and_the_next_one_on_the_same_connections(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	for (int i = 0; i < 3; i++) {
+		script_puts(c, GET_ECHO);
+		assert_true(script_has(up(s, 0), "GET /x HTTP/1.1\r\n"));
+		gt_buf_reset(&up(s, 0)->got);
+		script_puts(up(s, 0), OK_HI);
+		assert_true(script_has(c, "HTTP/1.1 200 OK\r\n"));
+		gt_buf_reset(&c->got);
+	}
+	assert_null(script_up(s, SCRIPT_UP, 1));
+}
+
+static void test_small_call_reads_and_writes_each_side_once(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	script_puts(c, GET_ECHO);
+	script_puts(up(s, 0), OK_HI);
+	unsigned reads = s->reads, writes = s->writes;
+
+	script_puts(c, GET_ECHO);
+	script_puts(up(s, 0), OK_HI);
+	assert_int_equal(s->reads - reads, 2);
+	assert_int_equal(s->writes - writes, 2);
+}
+
+static void test_head_that_trickles_is_over_after_ten_seconds(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	for (size_t i = 0; i < 9; i++) {
+		script_put(c, &GET_ECHO[i], 1);
+		script_wait(s, 1000);
+	}
+	assert_int_equal(c->got.len, 0);
+	script_wait(s, 1000);
+	assert_true(script_has(c, "HTTP/1.1 408 "));
+	assert_true(c->shut);
+	script_wait(s, GT_GW_LINGER_MS);
+	assert_true(c->closed);
+}
+
+static void test_body_that_trickles_goes_on_and_holds_no_slot(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9"), *other;
+
+	s->route.wait_ms = 3600 * 1000;
+	script_tell(s, 1);
+	script_puts(c, "POST /f/echo HTTP/1.1\r\nHost: h\r\n" AUTH "Content-Length: 100\r\n\r\n");
+	for (int i = 0; i < 99; i++) {
+		script_wait(s, 1000); /* a byte a second is slow, but it is no end */
+		script_puts(c, "x");
+	}
+	assert_null(script_up(s, SCRIPT_UP, 0));
+	other = script_client(s, "10.0.0.8");
+	script_puts(other, GET_ECHO); /* overtakes it */
+	script_puts(up(s, 0), OK_HI);
+	assert_true(script_has(other, "200 OK"));
+	script_puts(c, "y");
+	assert_true(script_has(up(s, 0), "xxy"));
+}
+
+static void test_body_that_stops_coming_ends_after_a_minute(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	s->route.wait_ms = 3600 * 1000;
+	script_tell(s, 1);
+	script_puts(c, "POST /f/echo HTTP/1.1\r\nHost: h\r\n" AUTH "Content-Length: 9\r\n\r\nx");
+	script_wait(s, GT_GW_STALL_MS - 1);
+	assert_int_equal(c->got.len, 0);
+	script_wait(s, 2);
+	assert_true(script_has(c, "HTTP/1.1 408 "));
+}
+
+static void test_client_that_stops_reading_is_cut_after_a_minute(void **state)
+{
+	struct script *s = *state;
+	char body[4096];
+
+	memset(body, 'b', sizeof(body));
+	s->room = 1000;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	s->room = SIZE_MAX / 2;
+	script_puts(c, GET_ECHO);
+	script_puts(up(s, 0), "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+	for (int i = 0; i < 200; i++)
+		script_put(up(s, 0), body, sizeof(body));
+	/* What waits in each direction is bounded: the replica's bytes stay with its kernel. */
+	assert_true(up(s, 0)->to_gw.len >= 200 * sizeof(body) - 2 * GT_GW_BUFFER);
+	script_wait(s, GT_GW_STALL_MS / 2);
+	script_room(c, 10); /* that little is progress */
+	script_wait(s, GT_GW_STALL_MS - 1);
+	assert_false(c->closed);
+	script_wait(s, 2);
+	assert_true(c->closed);
+	assert_true(up(s, 0)->closed);
+}
+
+static void test_pipelined_flood_is_served_one_by_one_and_bounded(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	for (int i = 0; i < 20000; i++) {
+		gt_buf_adds(&c->to_gw, GET_ECHO);
+	}
+	size_t all = c->to_gw.len;
+
+	script_puts(c, GET_ECHO);
+	assert_true(all - c->to_gw.len <= 64 * GT_KIB); /* the rest was not read */
+	assert_int_equal(gt_routes_function(s->gw, "echo", 4)->in_flight, 1);
+	for (int i = 0; i < 1000; i++) {
+		size_t before = up(s, 0)->got.len;
+
+		script_puts(up(s, 0), OK_HI);
+		assert_true(up(s, 0)->got.len > before); /* exactly the next one */
+		assert_int_equal(gt_routes_function(s->gw, "echo", 4)->in_flight, 1);
+	}
+	assert_true(s->gw->buffered <= 128 * GT_KIB);
+	script_fail(c, ECONNRESET);
+	assert_true(up(s, 0)->closed);
+}
+
+static void test_idle_connections_end_after_a_minute(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	script_wait(s, GT_GW_IDLE_MS - 1);
+	assert_false(c->closed);
+	script_wait(s, 2);
+	assert_true(c->closed);
+}
+
+static void test_first_byte_of_the_answer_has_its_time(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	script_puts(c, GET_ECHO);
+	script_wait(s, 59999);
+	assert_int_equal(c->got.len, 0);
+	script_wait(s, 2);
+	assert_true(script_has(c, "HTTP/1.1 504 "));
+	assert_true(script_has(c, "run_timeout"));
+	assert_true(up(s, 0)->closed);
+}
+
+static void test_a_minute_in_the_queue_and_no_more(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c;
+
+	script_tell(s, 0);
+	c = script_client(s, "10.0.0.9");
+	script_puts(c, GET_ECHO);
+	script_wait(s, 59999);
+	assert_int_equal(c->got.len, 0);
+	script_wait(s, 2);
+	assert_true(script_has(c, "HTTP/1.1 504 "));
+	assert_true(script_has(c, "wait_timeout"));
+}
+
+#define EXCHANGE_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		EXCHANGE_TEST(test_a_call_and_the_next_one_on_the_same_connections),
+		EXCHANGE_TEST(test_small_call_reads_and_writes_each_side_once),
+		EXCHANGE_TEST(test_head_that_trickles_is_over_after_ten_seconds),
+		EXCHANGE_TEST(test_body_that_trickles_goes_on_and_holds_no_slot),
+		EXCHANGE_TEST(test_body_that_stops_coming_ends_after_a_minute),
+		EXCHANGE_TEST(test_client_that_stops_reading_is_cut_after_a_minute),
+		EXCHANGE_TEST(test_pipelined_flood_is_served_one_by_one_and_bounded),
+		EXCHANGE_TEST(test_idle_connections_end_after_a_minute),
+		EXCHANGE_TEST(test_first_byte_of_the_answer_has_its_time),
+		EXCHANGE_TEST(test_a_minute_in_the_queue_and_no_more),
+	};
+
+	return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
+}
