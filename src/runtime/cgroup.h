@@ -10,7 +10,7 @@
 
 #include <gantry/base/buf.h>
 #include <gantry/base/err.h>
-#include <gantry/runtime/usage.h>
+#include <gantry/model/usage.h>
 
 /* The last five are no files of limits that a spec could set: devices are denied, frozen is a
  * state, processor time and traffic are counted, huge pages are kept away from containers. */

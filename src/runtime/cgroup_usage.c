@@ -17,7 +17,9 @@ static bool number_of(const char *text, const char *name, uint64_t *ret)
 	for (; text; text = strchr(text, '\n')) {
 		text += *text == '\n';
 		if (strncmp(text, name, len) == 0 && text[len] >= '0' && text[len] <= '9') {
-			*ret = strtoull(text + len, NULL, 10);
+			/* A report could not carry more. */
+			*ret = GT_MIN(strtoull(text + len, NULL, 10),
+				      (unsigned long long)INT64_MAX);
 			return true;
 		}
 	}
@@ -82,29 +84,55 @@ static bool cpu(const struct gt_cgroups *g, const char *leaf, uint64_t *ret)
 	return true;
 }
 
+static bool throttled(const struct gt_cgroups *g, const char *leaf, uint64_t *ret)
+{
+	bool unified = gt_cgroup_is_unified(g, GT_CGROUP_CPU);
+
+	if (!read_number(g, GT_CGROUP_CPU, leaf, "cpu.stat",
+			 unified ? "throttled_usec " : "throttled_time ", ret))
+		return false;
+	if (!unified)
+		*ret /= 1000;
+	return true;
+}
+
+static uint64_t sum_of(const char *text, const char *name)
+{
+	uint64_t sum = 0;
+
+	for (const char *at = text; (at = strstr(at, name));) {
+		at += strlen(name);
+		sum += strtoull(at, NULL, 10);
+	}
+	return GT_MIN(sum, (uint64_t)INT64_MAX);
+}
+
 /* Each device has a line: "8:0 rbytes=1 wbytes=2 rios=3 ..." in version 2, in version 1 one a kind:
  * "8:0 Read 1". A group that has not touched a disk has none. */
-static bool io(const struct gt_cgroups *g, const char *leaf, uint64_t *ret_read,
-	       uint64_t *ret_write)
+static bool io_of(const struct gt_cgroups *g, const char *leaf, const char *file,
+		  const char *const names[2], uint64_t *ret_read, uint64_t *ret_write)
 {
-	bool unified = gt_cgroup_is_unified(g, GT_CGROUP_IO);
-	const char *file = unified ? "io.stat" : "blkio.throttle.io_service_bytes";
-	const char *names[] = { unified ? " rbytes=" : " Read ", unified ? " wbytes=" : " Write " };
-	uint64_t sums[2] = { 0, 0 };
 	char text[16384];
 
 	if (!gt_cgroup_has(g, GT_CGROUP_IO) ||
 	    gt_cgroup_read(g, GT_CGROUP_IO, leaf, file, text, sizeof(text), NULL) < 0)
 		return false;
-	for (size_t i = 0; i < 2; i++) {
-		for (const char *at = text; (at = strstr(at, names[i]));) {
-			at += strlen(names[i]);
-			sums[i] += strtoull(at, NULL, 10);
-		}
-	}
-	*ret_read = sums[0];
-	*ret_write = sums[1];
+	*ret_read = sum_of(text, names[0]);
+	*ret_write = sum_of(text, names[1]);
 	return true;
+}
+
+static bool io(const struct gt_cgroups *g, const char *leaf, struct gt_usage *u)
+{
+	static const char *const bytes[] = { " rbytes=", " wbytes=" };
+	static const char *const ops[] = { " rios=", " wios=" };
+	static const char *const old[] = { " Read ", " Write " };
+	bool unified = gt_cgroup_is_unified(g, GT_CGROUP_IO);
+
+	return io_of(g, leaf, unified ? "io.stat" : "blkio.throttle.io_service_bytes",
+		     unified ? bytes : old, &u->io_read_bytes, &u->io_write_bytes) &&
+	       io_of(g, leaf, unified ? "io.stat" : "blkio.throttle.io_serviced",
+		     unified ? ops : old, &u->io_reads, &u->io_writes);
 }
 
 /* "some avg10=0.12 avg60=0.00 avg300=0.00 total=345", then the same of "full", which older kernels
@@ -152,7 +180,9 @@ void gt_cgroup_usage(const struct gt_cgroups *g, const char *leaf, struct gt_usa
 		u.has |= GT_USAGE_CPU;
 	if (read_number(g, GT_CGROUP_PIDS, leaf, "pids.current", "", &u.pids))
 		u.has |= GT_USAGE_PIDS;
-	if (io(g, leaf, &u.io_read_bytes, &u.io_write_bytes))
+	if (throttled(g, leaf, &u.throttled_us))
+		u.has |= GT_USAGE_THROTTLED;
+	if (io(g, leaf, &u))
 		u.has |= GT_USAGE_IO;
 	if (pressure(g, leaf, "cpu.pressure", &u.cpu))
 		u.has |= GT_USAGE_CPU_PRESSURE;

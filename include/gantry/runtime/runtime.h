@@ -17,8 +17,8 @@
 #include <gantry/base/err.h>
 #include <gantry/loop/loop.h>
 #include <gantry/model/spec.h>
+#include <gantry/model/usage.h>
 #include <gantry/net/net.h>
-#include <gantry/runtime/usage.h>
 
 struct gt_runtime;
 struct gt_container;

@@ -13,6 +13,7 @@
 #include <gantry/model/image.h>
 #include <gantry/model/msg.h>
 #include <gantry/model/problem.h>
+#include <gantry/model/usage.h>
 
 /* Rows: from; columns: to, in the order of the enum. */
 static const char *const moves[GT_REPLICA_N] = {
@@ -213,6 +214,38 @@ static void signals_have_names_and_numbers(void **state)
 		assert_int_equal(gt_signal_parse(rows[i].name), rows[i].signo);
 }
 
+static void use_is_told_when_it_moved(void **state)
+{
+	const struct gt_usage then = { .has = GT_USAGE_ALL,
+				       .memory_bytes = 50 * GT_MIB,
+				       .cpu_us = 1000000,
+				       .pids = 3,
+				       .io = { .some_avg10_centi = 70 } };
+	struct gt_usage now = then;
+
+	(void)state;
+	assert_false(gt_usage_moved(&then, &now));
+	/* An idle runtime's ticks are not; their sum is. */
+	now.cpu_us += 49999;
+	now.memory_bytes -= GT_MIB - 1;
+	now.io.some_avg10_centi += 99;
+	assert_false(gt_usage_moved(&then, &now));
+	now.cpu_us++;
+	assert_true(gt_usage_moved(&then, &now));
+	now = then;
+	now.memory_bytes -= GT_MIB;
+	assert_true(gt_usage_moved(&then, &now));
+	now = then;
+	now.io.some_avg10_centi = 0; /* the end of it */
+	assert_true(gt_usage_moved(&then, &now));
+	now = then;
+	now.oom_kills++;
+	assert_true(gt_usage_moved(&then, &now));
+	now = then;
+	now.has &= ~(unsigned)GT_USAGE_IO;
+	assert_true(gt_usage_moved(&then, &now));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +258,7 @@ int main(void)
 		cmocka_unit_test(an_empty_spec_misses_its_image_first),
 		cmocka_unit_test(an_end_is_copied_deep),
 		cmocka_unit_test(signals_have_names_and_numbers),
+		cmocka_unit_test(use_is_told_when_it_moved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

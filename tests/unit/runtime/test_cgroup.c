@@ -92,10 +92,11 @@ static void usage_of_version_2(const struct gt_cgroups *g)
 	struct gt_usage u;
 
 	put("4096\n", "fs/mine/leaf/memory.current");
-	put("usage_usec 1234\nuser_usec 1000\n", "fs/mine/leaf/cpu.stat");
+	put("usage_usec 1234\nuser_usec 1000\nnr_throttled 2\nthrottled_usec 55\n",
+	    "fs/mine/leaf/cpu.stat");
 	put("7\n", "fs/mine/leaf/pids.current");
-	put("8:0 rbytes=10 wbytes=20 rios=1 wios=1 dbytes=5 dios=0\n"
-	    "8:16 rbytes=1 wbytes=2 rios=1 wios=1 dbytes=0 dios=0\n",
+	put("8:0 rbytes=10 wbytes=20 rios=1 wios=3 dbytes=5 dios=0\n"
+	    "8:16 rbytes=1 wbytes=2 rios=1 wios=4 dbytes=0 dios=0\n",
 	    "fs/mine/leaf/io.stat");
 	put("some avg10=1.25 avg60=0.00 avg300=0.00 total=77\n"
 	    "full avg10=0.50 avg60=0.00 avg300=0.00 total=33\n",
@@ -105,7 +106,7 @@ static void usage_of_version_2(const struct gt_cgroups *g)
 	gt_cgroup_usage(g, "leaf", &u);
 	/* memory.peak and io.pressure are not there: not known is not 0. */
 	assert_int_equal(u.has, GT_USAGE_MEMORY | GT_USAGE_OOM | GT_USAGE_CPU | GT_USAGE_PIDS |
-					GT_USAGE_IO | GT_USAGE_CPU_PRESSURE |
+					GT_USAGE_THROTTLED | GT_USAGE_IO | GT_USAGE_CPU_PRESSURE |
 					GT_USAGE_MEMORY_PRESSURE);
 	assert_int_equal(u.memory_bytes, 4096);
 	assert_int_equal(u.oom_kills, 3);
@@ -113,6 +114,9 @@ static void usage_of_version_2(const struct gt_cgroups *g)
 	assert_int_equal(u.pids, 7);
 	assert_int_equal(u.io_read_bytes, 11);
 	assert_int_equal(u.io_write_bytes, 22);
+	assert_int_equal(u.io_reads, 2);
+	assert_int_equal(u.io_writes, 7);
+	assert_int_equal(u.throttled_us, 55);
 	assert_int_equal(u.memory.some_avg10_centi, 125);
 	assert_int_equal(u.memory.full_avg10_centi, 50);
 	assert_int_equal(u.memory.some_us, 77);
@@ -300,9 +304,12 @@ static void version_1_with_a_controller_missing(void **state)
 	    "memory/me/mine/leaf/memory.oom_control");
 	assert_int_equal(gt_cgroup_oom_kills(&g, "leaf"), 2);
 	put("5000000\n", "cpu/mine/leaf/cpuacct.usage");
+	put("nr_periods 9\nnr_throttled 2\nthrottled_time 7000\n", "cpu/mine/leaf/cpu.stat");
 	gt_cgroup_usage(&g, "leaf", &usage);
-	assert_int_equal(usage.has, GT_USAGE_OOM | GT_USAGE_CPU); /* and no pressure */
+	/* and no pressure */
+	assert_int_equal(usage.has, GT_USAGE_OOM | GT_USAGE_CPU | GT_USAGE_THROTTLED);
 	assert_int_equal(usage.cpu_us, 5000);
+	assert_int_equal(usage.throttled_us, 7);
 	gt_cgroups_close(&g);
 }
 

@@ -1,8 +1,8 @@
-/* runtime/usage.h - what a container uses, as the kernel counts it for its control groups. */
-#ifndef GANTRY_RUNTIME_USAGE_H
-#define GANTRY_RUNTIME_USAGE_H
+/* model/usage.h - what a container uses, as the kernel counts it for its control groups. */
+#ifndef GANTRY_MODEL_USAGE_H
+#define GANTRY_MODEL_USAGE_H
 
-#include <stdint.h>
+#include <gantry/base/base.h>
 
 /* What of struct gt_usage is known; the rest is 0 and means nothing. Pressure needs cgroup v2. */
 enum {
@@ -15,6 +15,8 @@ enum {
 	GT_USAGE_CPU_PRESSURE = 1 << 6,
 	GT_USAGE_MEMORY_PRESSURE = 1 << 7,
 	GT_USAGE_IO_PRESSURE = 1 << 8,
+	GT_USAGE_THROTTLED = 1 << 9,
+	GT_USAGE_ALL = (1 << 10) - 1,
 };
 
 /* Time in which some, or all, of the container's tasks waited for the resource. */
@@ -28,9 +30,15 @@ struct gt_usage {
 	uint64_t memory_bytes, memory_peak_bytes; /* with its files that are cached */
 	uint64_t oom_kills;
 	uint64_t cpu_us;
-	uint64_t pids; /* threads, as the limit counts */
+	uint64_t throttled_us; /* stood still because its limit of CPU was used up */
+	uint64_t pids;         /* threads, as the limit counts */
 	uint64_t io_read_bytes, io_write_bytes;
+	uint64_t io_reads, io_writes; /* operations */
 	struct gt_pressure cpu, memory, io;
 };
+
+/* Is the difference worth telling? A container that does nothing answers no for ever; what it does
+ * in small steps adds up until it is. */
+bool gt_usage_moved(const struct gt_usage *then, const struct gt_usage *now);
 
 #endif
