@@ -18,6 +18,7 @@
 #include "images.h"
 
 #define STOP_GRACE_MAX_MS 10000 /* when all of the node is stopped */
+#define USAGE_EVERY_MS    5000
 
 /* ---- signals ---- */
 
@@ -180,6 +181,7 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 
 	node_name(config->node, a->node);
 	measure(a);
+	a->usage.every_ms = config->usage_ms ? config->usage_ms : USAGE_EVERY_MS;
 	raise_files();
 	a->link_path = config->link_path ? gt_strdup(config->link_path)
 					 : gt_asprintf("%s/run/link.sock", config->state_dir);
@@ -206,6 +208,7 @@ static void tear_down(struct agent *a)
 	struct replica *r, *next;
 
 	gt_ndjson_watch_free(a->watch);
+	gt_usage_rounds_stop(a);
 	if (a->client)
 		gt_report_stop(a);
 	gt_dial_free(a->dial);

@@ -43,6 +43,8 @@ struct replica {
 	struct gt_container_where where;
 	uint64_t created_ms, ordered_ns, exec_ns;
 	struct gt_phases phases;
+	struct gt_usage usage; /* as last told to control */
+	unsigned usage_round;  /* of its last look */
 	struct gt_end end;
 	struct probe probe;
 	struct gt_timer deadline; /* not ready in time, later: the end of grace */
@@ -67,6 +69,13 @@ struct reporter {
 	bool deferred;
 };
 
+/* Looks at what replicas use, one round after the other while any runs. */
+struct usage_rounds {
+	struct gt_timer timer;
+	uint64_t every_ms;
+	unsigned round; /* the one that comes or goes on, from 1 */
+};
+
 struct agent {
 	struct gt_loop *loop;
 	struct gt_runtime *rt;
@@ -78,6 +87,7 @@ struct agent {
 	struct images *images;
 	struct replica *replicas; /* hash by id */
 	struct reporter report;
+	struct usage_rounds usage;
 	char node[GT_NAME_MAX + 1];
 	char *link_path;
 	int replicas_fd; /* DIR/agent/replicas */
@@ -123,6 +133,10 @@ void gt_probe_stop(struct replica *r);
 void gt_report_soon(struct agent *a);
 void gt_report_full(struct agent *a);
 void gt_report_stop(struct agent *a);
+
+/* usage.c */
+void gt_usage_rounds_begin(struct agent *a); /* a replica runs; fine when they go on already */
+void gt_usage_rounds_stop(struct agent *a);
 
 /* record.c: DIR/agent/replicas/<id>/ */
 int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err);

@@ -24,6 +24,7 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->pid = gt_replica_state_ended(r->state) ? 0 : r->where.pid;
 	o->created_ms = r->created_ms;
 	o->phases = r->phases;
+	o->usage = r->usage;
 	o->end = r->end; /* borrowed: not freed with the report */
 }
 

@@ -180,6 +180,7 @@ static void on_started(struct gt_container *c, uint64_t root_us, uint64_t exec_u
 	r->phases.root_us = GT_MAX(root_us, 1u);
 	r->phases.exec_us = GT_MAX(exec_us, 1u);
 	r->exec_ns = gt_loop_clock_ns(loop);
+	gt_usage_rounds_begin(r->agent);
 	if (r->state == GT_REPLICA_DRAINING) { /* stopped while it was starting */
 		gt_container_signal(c, r->stop_signal);
 		return;
@@ -349,9 +350,14 @@ void gt_replica_adopt(struct replica *r)
 	res = adopt(r, &how, &err);
 	if (res == -ESRCH) {
 		exited(r, &how);
-	} else if (res < 0) {
+		return;
+	}
+	if (res < 0) {
 		fail(r, "sandbox_failed", err.text);
-	} else if (r->was_ready) {
+		return;
+	}
+	gt_usage_rounds_begin(r->agent);
+	if (r->was_ready) {
 		move(r, GT_REPLICA_READY);
 	} else {
 		r->exec_ns = gt_loop_clock_ns(r->agent->loop);

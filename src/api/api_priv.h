@@ -61,6 +61,14 @@ void gt_view_end(struct gt_json *j, const char *name, const struct gt_end *end);
 void gt_view_time(struct gt_json *j, const char *name, uint64_t wall_ms); /* 0: left out */
 void gt_view_etag_header(struct gt_request *req, const char *etag);
 
+/* ---- usage.c ---- */
+void gt_view_usage(struct gt_json *j, const struct gt_usage *u); /* has 0: left out */
+void gt_api_usage_metrics(struct gt_api *api, struct gt_buf *out);
+
+/* ---- metrics.c ---- */
+void gt_metrics_family(struct gt_buf *out, const char *name, const char *type, const char *help,
+		       struct gt_buf *samples); /* ends the buffer */
+
 /* ---- poll.c ---- */
 void gt_api_poll_start(struct gt_api *api, struct gt_request *req, const char *function,
 		       enum gt_function_state until, uint64_t wait_ms, bool effective);

@@ -72,6 +72,14 @@ static void add_head(struct gt_buf *out, const char *name, const char *type, con
 	gt_buf_addf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+void gt_metrics_family(struct gt_buf *out, const char *name, const char *type, const char *help,
+		       struct gt_buf *samples)
+{
+	add_head(out, name, type, help);
+	gt_buf_add(out, gt_buf_str(samples), samples->len);
+	gt_buf_fini(samples);
+}
+
 static void write_traffic(struct gt_api *api, struct gt_buf *out)
 {
 	struct traffic_use use = { .out = out };
@@ -118,14 +126,6 @@ static bool add_function(const struct gt_function_view *v, void *arg)
 	return true;
 }
 
-static void add_family(struct gt_buf *out, const char *name, const char *type, const char *help,
-		       struct gt_buf *samples)
-{
-	add_head(out, name, type, help);
-	gt_buf_add(out, gt_buf_str(samples), samples->len);
-	gt_buf_fini(samples);
-}
-
 static void write_functions(struct gt_api *api, struct gt_buf *out)
 {
 	struct families f = { 0 };
@@ -135,11 +135,12 @@ static void write_functions(struct gt_api *api, struct gt_buf *out)
 	for (unsigned s = 0; s < GT_FUNCTION_N; s++)
 		gt_buf_addf(out, "gantry_functions{state=\"%s\"} %llu\n", gt_function_state_name(s),
 			    (unsigned long long)f.states[s]);
-	add_family(out, "gantry_replicas", "gauge", "Live replicas by state.", &f.replicas);
-	add_family(out, "gantry_replicas_wanted", "gauge", "Replicas that should run.", &f.wanted);
-	add_family(out, "gantry_starts_total", "counter", "Replicas started.", &f.starts);
-	add_family(out, "gantry_starts_failed_total", "counter", "Replicas that failed to start.",
-		   &f.failed);
+	gt_metrics_family(out, "gantry_replicas", "gauge", "Live replicas by state.", &f.replicas);
+	gt_metrics_family(out, "gantry_replicas_wanted", "gauge", "Replicas that should run.",
+			  &f.wanted);
+	gt_metrics_family(out, "gantry_starts_total", "counter", "Replicas started.", &f.starts);
+	gt_metrics_family(out, "gantry_starts_failed_total", "counter",
+			  "Replicas that failed to start.", &f.failed);
 }
 
 /* ---- the rest ------------------------------------------------------------------------------- */
@@ -176,6 +177,7 @@ void gt_api_get_metrics(struct gt_request *req, void *app)
 	add_head(&out, "gantry_node_up", "gauge", "1 while the node is connected.");
 	gt_control_nodes(api->config.control, add_node, &out);
 	write_functions(api, &out);
+	gt_api_usage_metrics(api, &out);
 	write_traffic(api, &out);
 	write_api(api, &out);
 	gt_request_reply(req, 200, "text/plain; version=0.0.4; charset=utf-8", &out);

@@ -126,6 +126,7 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 	gt_view_time(j, "ended_at", v->ended_ms);
 	gt_json_u64(j, "age_ms", until > v->created_ms ? until - v->created_ms : 0);
 	write_timings(j, &v->phases, v->ready_ms != 0);
+	gt_view_usage(j, v->usage);
 	if (v->reason && v->reason[0])
 		gt_json_str(j, "reason", v->reason);
 	if (v->end) {

@@ -104,6 +104,7 @@ bool gt_progress_wanted(const struct gt_cli *cli);
 /* "12s", "5m", "3h", "2d" since an RFC 3339 time; "" when it is none. */
 void gt_age_text(const char *since, uint64_t now_ms, char *out, size_t size);
 int gt_time_read(const char *rfc3339, uint64_t *ret_ms);
-void gt_ms_text(double ms, char *out, size_t size); /* "0.42 ms", "12.3 ms", "1.84 s" */
+void gt_mib_text(uint64_t bytes, char *out, size_t size); /* "12.3 MiB" */
+void gt_ms_text(double ms, char *out, size_t size);       /* "0.42 ms", "12.3 ms", "1.84 s" */
 
 #endif

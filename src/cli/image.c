@@ -12,11 +12,6 @@
 
 #define DIGEST_SHOWN (strlen("sha256:") + 12)
 
-static void size_text(uint64_t bytes, char *out, size_t size)
-{
-	snprintf(out, size, "%.1f MiB", (double)bytes / (double)GT_MIB);
-}
-
 /* ---- ls ---- */
 
 static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *i, void *arg)
@@ -26,7 +21,7 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *i, void
 
 	gt_age_text(gt_value_str(i, "used_at", NULL), gt_wall_ms(&gt_clock_system), age,
 		    sizeof(age));
-	size_text(gt_value_u64(i, "bytes", 0), size, sizeof(size));
+	gt_mib_text(gt_value_u64(i, "bytes", 0), size, sizeof(size));
 	gt_table_cellf(t, "%.*s", (int)DIGEST_SHOWN, gt_value_str(i, "digest", "?"));
 	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(i, "layers", 0));
 	gt_table_cell(t, size);
@@ -89,7 +84,7 @@ static enum gt_exit send_removal(struct gt_cli *cli, const char *method, const c
 	}
 	if (gt_value_parse(gt_buf_str(&answer.body), answer.body.len, &v, NULL) < 0)
 		return GT_EXIT_FAILED;
-	size_text(gt_value_u64(v, "bytes", 0), size, sizeof(size));
+	gt_mib_text(gt_value_u64(v, "bytes", 0), size, sizeof(size));
 	fprintf(cli->out, "%u images removed, %s\n", (unsigned)gt_value_u64(v, "images", 0), size);
 	return code;
 }

@@ -79,6 +79,11 @@ void gt_age_text(const char *since, uint64_t now_ms, char *out, size_t size)
 		snprintf(out, size, "%ud", (unsigned)(s / 86400));
 }
 
+void gt_mib_text(uint64_t bytes, char *out, size_t size)
+{
+	snprintf(out, size, "%.1f MiB", (double)bytes / (double)GT_MIB);
+}
+
 void gt_ms_text(double ms, char *out, size_t size)
 {
 	if (ms < 10)

@@ -33,6 +33,19 @@ static void start_text(const struct gt_value *timings, char *out, size_t size)
 	gt_ms_text(ms, out, size);
 }
 
+/* The CPU time so far and the memory now, once the node has looked. */
+static void add_usage(struct gt_table *t, const struct gt_value *r)
+{
+	char cpu[24] = "", memory[32] = "";
+
+	if (gt_value_at(r, "usage.cpu_ms"))
+		gt_ms_text(gt_value_num(r, "usage.cpu_ms", 0), cpu, sizeof(cpu));
+	if (gt_value_at(r, "usage.memory_bytes"))
+		gt_mib_text(gt_value_u64(r, "usage.memory_bytes", 0), memory, sizeof(memory));
+	gt_table_cell(t, cpu);
+	gt_table_cell(t, memory);
+}
+
 static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 {
 	struct work *w = arg;
@@ -53,6 +66,7 @@ static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(r, "revision", 0));
 	gt_table_cell(t, age);
 	gt_table_cell(t, ready);
+	add_usage(t, r);
 	if (gt_value_u64(r, "pid", 0))
 		gt_table_cellf(t, "%u", (unsigned)gt_value_u64(r, "pid", 0));
 	else
@@ -101,8 +115,9 @@ static enum gt_exit list(struct gt_cli *cli, struct work *w)
 
 static enum gt_exit run(struct gt_cli *cli)
 {
-	static const char *const headers[] = { "REPLICA", "FUNCTION", "STATE", ">REV", ">AGE",
-					       ">START",  ">PID",     "NODE",  "WHY" };
+	static const char *const headers[] = { "REPLICA", "FUNCTION", "STATE", ">REV",
+					       ">AGE",    ">START",   ">CPU",  ">MEMORY",
+					       ">PID",    "NODE",     "WHY" };
 	struct work w = { .table = gt_table_new(headers, GT_LEN(headers)),
 			  .all = gt_args_has(&cli->args, "all") };
 	enum gt_exit code = list(cli, &w);
@@ -128,7 +143,9 @@ const struct gt_command gt_cmd_ps = {
 	.summary = "list replicas",
 	.help = "Lists the replicas of one function or of all. START is how long it took from the "
 		"order to\n"
-		"the first answer; WHY is why the replica was started or how it ended.",
+		"the first answer; CPU the time it used and MEMORY what it has now, looked at "
+		"every few\n"
+		"seconds; WHY is why the replica was started or how it ended.",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.most = 1,

@@ -132,11 +132,34 @@ static void observe_move(struct gt_control *c, struct gt_ctl_replica *r, enum gt
 		     r->function, r->id, r->node->name, NULL, "revision %u", r->revision);
 }
 
+/* On version 1 of control groups a replica may live on without one of its processes, and nothing
+ * else would tell why calls fail. */
+static void oom_event(struct gt_control *c, const struct gt_ctl_replica *r, uint64_t kills)
+{
+	gt_ctl_event(c, "replica.oom_kill", r->function, r->id, r->node->name, "out_of_memory",
+		     "revision %u: %llu of its processes were killed at its memory limit",
+		     r->revision, (unsigned long long)kills);
+}
+
+/* An agent that has just started has not looked at what its replicas use. */
+static void observe_facts(struct gt_control *c, struct gt_ctl_replica *r,
+			  const struct gt_observed *o)
+{
+	uint64_t kills = r->usage.oom_kills;
+
+	r->pid = o->pid;
+	r->phases = o->phases;
+	if (!o->usage.has)
+		return;
+	if (o->usage.oom_kills > kills && (r->usage.has || !r->adopted))
+		oom_event(c, r, o->usage.oom_kills - kills);
+	r->usage = o->usage;
+}
+
 /* Reports are coalesced and late: they may skip states, and one of the past changes nothing. */
 static void observe(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_observed *o)
 {
-	r->pid = o->pid;
-	r->phases = o->phases;
+	observe_facts(c, r, o);
 	switch (o->state) {
 	case GT_REPLICA_PULLING:
 	case GT_REPLICA_STARTING:
@@ -195,8 +218,7 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 	struct gt_ctl_replica *r = gt_ctl_replica_adopt(c, f, node, o);
 
 	r->sweep = node->sweep;
-	r->pid = o->pid;
-	r->phases = o->phases;
+	observe_facts(c, r, o);
 	if (!f)
 		gt_ctl_replica_leave(c, r, "its function does not exist", false);
 	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)

@@ -266,6 +266,7 @@ static void view_of(const struct gt_ctl_replica *r, struct gt_replica_view *v)
 				       .ready_ms = r->ready_ms,
 				       .ended_ms = r->ended_ms,
 				       .phases = r->phases,
+				       .usage = &r->usage,
 				       .end = r->end,
 				       .reason = r->reason };
 }

@@ -95,6 +95,37 @@ static const struct gt_field phases_rows[] = {
 };
 static const struct gt_fields phases_fields = { ROWS(phases_rows, gt_phases) };
 
+#define COUNT(type, name)                                             \
+	{                                                             \
+#name, GT_F_U64, 0, AT(type, name), .max = UINT64_MAX \
+	}
+
+static const struct gt_field pressure_rows[] = {
+	{ "some_avg10_centi", GT_F_U32, 0, AT(gt_pressure, some_avg10_centi), .max = UINT32_MAX },
+	{ "full_avg10_centi", GT_F_U32, 0, AT(gt_pressure, full_avg10_centi), .max = UINT32_MAX },
+	COUNT(gt_pressure, some_us),
+	COUNT(gt_pressure, full_us),
+};
+static const struct gt_fields pressure_fields = { ROWS(pressure_rows, gt_pressure) };
+
+static const struct gt_field usage_rows[] = {
+	{ "has", GT_F_U32, 0, AT(gt_usage, has), .max = GT_USAGE_ALL },
+	COUNT(gt_usage, memory_bytes),
+	COUNT(gt_usage, memory_peak_bytes),
+	COUNT(gt_usage, oom_kills),
+	COUNT(gt_usage, cpu_us),
+	COUNT(gt_usage, throttled_us),
+	COUNT(gt_usage, pids),
+	COUNT(gt_usage, io_read_bytes),
+	COUNT(gt_usage, io_write_bytes),
+	COUNT(gt_usage, io_reads),
+	COUNT(gt_usage, io_writes),
+	{ "cpu", GT_F_OBJECT, 0, AT(gt_usage, cpu), .sub = &pressure_fields },
+	{ "memory", GT_F_OBJECT, 0, AT(gt_usage, memory), .sub = &pressure_fields },
+	{ "io", GT_F_OBJECT, 0, AT(gt_usage, io), .sub = &pressure_fields },
+};
+static const struct gt_fields usage_fields = { ROWS(usage_rows, gt_usage) };
+
 static const struct gt_field observed_rows[] = {
 	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_observed, replica), REPLICA_ID },
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_observed, function), FUNCTION_NAME },
@@ -104,6 +135,7 @@ static const struct gt_field observed_rows[] = {
 	{ "pid", GT_F_I64, 0, AT(gt_observed, pid), .max = INT64_MAX },
 	{ "created_ms", GT_F_U64, 0, AT(gt_observed, created_ms), .max = UINT64_MAX },
 	{ "phases", GT_F_OBJECT, 0, AT(gt_observed, phases), .sub = &phases_fields },
+	{ "usage", GT_F_OBJECT, 0, AT(gt_observed, usage), .sub = &usage_fields },
 	{ "end", GT_F_OBJECT, 0, AT(gt_observed, end), .sub = &end_fields },
 };
 static const struct gt_fields observed_fields = { ROWS(observed_rows, gt_observed) };

@@ -357,6 +357,21 @@ def test_metrics_are_valid_and_count(gantry, name):
           "three calls are counted")
 
 
+def test_a_replica_tells_what_it_uses(gantry, name):
+    gantry.echo(name, scale={"min": 1})
+
+    def used():
+        replicas = [r for r in gantry.replicas(name) if r["state"] == "ready" and "usage" in r]
+        return replicas[0] if replicas else None
+
+    replica = until(used, "the node has looked", timeout=15)
+    usage = replica["usage"]
+    assert usage["cpu_ms"] > 0 and usage["pids"] >= 1 and usage["memory_bytes"] > 0
+    assert usage["oom_kills"] == 0
+    labels = f'function="{name}",replica="{replica["id"]}"'
+    assert gantry.metrics()["gantry_replica_pids{%s}" % labels] == usage["pids"]
+
+
 def test_status_of_the_api_under_load(gantry, name):
     """Management stays quick while calls flow."""
     gantry.echo(name)

@@ -32,6 +32,7 @@ struct gt_agent_config {
 	uint64_t image_keep_ms;        /* images that nobody uses for so long go; 0 = never */
 	enum gt_image_extract image_extract;
 	unsigned image_disk_percent; /* and when the disk is fuller than this; 0 = never */
+	uint64_t usage_ms; /* how often it looks what replicas use; 0 = 5000, others for tests */
 };
 
 /* Runs until SIGTERM (replicas go on and are adopted by the next start) or SIGINT (replicas are

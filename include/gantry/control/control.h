@@ -101,7 +101,8 @@ struct gt_replica_view {
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock; 0 = not yet */
 	struct gt_phases phases;
-	const struct gt_end *end; /* NULL while it lives */
+	const struct gt_usage *usage; /* as last reported; has 0 = not yet */
+	const struct gt_end *end;     /* NULL while it lives */
 	const char
 		*reason; /* why it was started or stopped: "queue", "min", "idle", "replaced" ... */
 };

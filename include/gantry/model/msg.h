@@ -14,6 +14,7 @@
 
 #include <gantry/model/replica.h>
 #include <gantry/model/spec.h>
+#include <gantry/model/usage.h>
 
 #define GT_REPLICA_ID_SIZE (GT_ULID_LEN + 1)
 #define GT_TOKEN_HASH_HEX  65 /* SHA-256 in hex and NUL */
@@ -50,6 +51,7 @@ struct gt_observed {
 	int64_t pid;   /* of the container's init, 0 = none */
 	uint64_t created_ms; /* wall clock */
 	struct gt_phases phases;
+	struct gt_usage usage; /* has 0: not looked at yet */
 	struct gt_end end;
 };
 

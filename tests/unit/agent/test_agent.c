@@ -152,6 +152,7 @@ static void start_agent(struct world *w)
 			.ready_fd = ready[1],
 			.pool = 1,
 			.allow_host_image = true,
+			.usage_ms = 100,
 		};
 		struct gt_err err = { 0 };
 		int r = gt_agent_run(&config, &err);
@@ -273,6 +274,11 @@ static bool in_state(struct world *w, const void *arg)
 
 	gt_strcopy(seen_slot(w, e->replica)->replica, GT_REPLICA_ID_SIZE, e->replica);
 	return o->state == e->state;
+}
+
+static bool usage_is_known(struct world *w, const void *arg)
+{
+	return seen_slot(w, arg)->usage.has & GT_USAGE_CPU;
 }
 
 static struct gt_observed *expect_state(struct world *w, const char *replica,
@@ -411,6 +417,8 @@ static void a_replica_from_order_to_forget(void **state)
 	assert_int_equal(read(fd, text, 2), 2);
 	assert_string_equal(text, "hi");
 	gt_close(fd);
+	assert_true(wait_for(w, usage_is_known, A));
+	assert_true(o->usage.cpu_us > 0 && o->usage.pids == 2); /* with process 1 */
 	assert_int_equal(dial(w, B, &fd), ENOENT);
 	assert_non_null(strstr(get_logs(w, ""), "\"line\":\"up\""));
 	order(w, A, GT_WANT_STOP, "", 5000);
@@ -510,6 +518,7 @@ static void replicas_outlive_their_agent(void **state)
 	await_link(w);
 	assert_int_equal(expect_state(w, A, GT_REPLICA_READY)->pid, pid);
 	assert_true(seen_slot(w, A)->phases.exec_us > 0);
+	assert_true(wait_for(w, usage_is_known, A)); /* though nobody started it */
 	assert_string_equal(expect_state(w, B, GT_REPLICA_FAILED)->end.cause, "exited_early");
 	assert_int_equal(dial(w, A, &fd), 0);
 	gt_close(fd);
@@ -533,6 +542,7 @@ static void a_new_control_asks_before_it_orders(void **state)
 	await_link(w);
 	order(w, A, GT_WANT_RUN, SERVER, 0);
 	pid = expect_state(w, A, GT_REPLICA_READY)->pid;
+	assert_true(wait_for(w, usage_is_known, A));
 	/* Control restarts with an empty mind: nothing may stop because of it. */
 	gt_stream_end(w->watch);
 	w->watch = NULL;
@@ -546,6 +556,7 @@ static void a_new_control_asks_before_it_orders(void **state)
 	serve_link(w);
 	await_link(w);
 	assert_int_equal(expect_state(w, A, GT_REPLICA_READY)->pid, pid);
+	assert_true(usage_is_known(w, A)); /* with the very first report */
 	/* The same control, connected again, means what it lists. */
 	gt_stream_end(w->watch);
 	w->watch = NULL;

@@ -283,6 +283,47 @@ static void says_whether_it_is_ready(void **state)
 	refused(w, "GET", "/v1/nodes/none", NULL, NULL, 404, "not_found");
 }
 
+/* What the node could not tell is nowhere, and never 0. */
+static void shows_what_a_replica_uses(void **state)
+{
+	struct world *w = *state;
+	struct gt_observed o = { .replica = "01AAAAAAAAAAAAAAAAAAAAAAAA",
+				 .function = "one",
+				 .revision = 1,
+				 .state = GT_REPLICA_READY,
+				 .usage = { .has = GT_USAGE_CPU | GT_USAGE_OOM |
+						   GT_USAGE_MEMORY_PRESSURE,
+					    .cpu_us = 1234567,
+					    .memory = { 125, 0, 2500000, 0 } } };
+	struct gt_report report = { .node = "box",
+				    .epoch = gt_control_epoch(w->control),
+				    .replicas = &o,
+				    .n_replicas = 1 };
+	struct answer a;
+
+	put_ok(w, "one", SPEC, 201);
+	node_up(w, "box");
+	assert_int_equal(gt_control_report(w->control, &report, NULL), 0);
+	ask(w, "GET", "/v1/functions/one/replicas/01AAAAAAAAAAAAAAAAAAAAAAAA", NULL, NULL, &a);
+	assert_true(gt_value_num(a.json, "usage.cpu_ms", 0) == 1234.567);
+	assert_non_null(gt_value_at(a.json, "usage.oom_kills"));
+	assert_null(gt_value_at(a.json, "usage.memory_bytes"));
+	assert_true(gt_value_num(a.json, "usage.pressure.memory.some_percent", 0) == 1.25);
+	assert_true(gt_value_num(a.json, "usage.pressure.memory.some_ms", 0) == 2500);
+	assert_null(gt_value_at(a.json, "usage.pressure.io"));
+	answer_fini(&a);
+	ask(w, "GET", "/metrics", NULL, NULL, &a);
+#define OF "{function=\"one\",replica=\"01AAAAAAAAAAAAAAAAAAAAAAAA\""
+	assert_non_null(strstr(a.body, "\ngantry_replica_cpu_seconds_total" OF "} 1.234567\n"));
+	assert_non_null(strstr(a.body, "\ngantry_replica_oom_kills_total" OF "} 0\n"));
+	assert_null(strstr(a.body, "\ngantry_replica_memory_bytes{"));
+	assert_non_null(strstr(a.body, "\ngantry_replica_pressure_seconds_total" OF
+				       ",resource=\"memory\",share=\"some\"} 2.500000\n"));
+	assert_null(strstr(a.body, "resource=\"io\""));
+#undef OF
+	answer_fini(&a);
+}
+
 static void serves_metrics_and_the_contract(void **state)
 {
 	struct world *w = *state;
@@ -319,6 +360,7 @@ int main(void)
 		t(lists_models_at_zero),
 		t(says_whether_it_is_ready),
 		t(serves_metrics_and_the_contract),
+		t(shows_what_a_replica_uses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,10 +24,11 @@
 	"\"replicas\":{\"ready\":1,\"starting\":0},\"wanted\":2,\"queued\":4,\"in_flight\":5,"     \
 	"\"why\":\"5 in flight\",\"spec\":{\"image\":\"host:\",\"command\":[\"/x\"],\"port\":80,"  \
 	"\"scale\":{\"min\":1}}}"
-#define REPLICA(id, state)                                                                       \
-	"{\"id\":\"" id "\",\"function\":\"echo\",\"state\":\"" state "\","                      \
-	"\"node\":\"n1\",\"revision\":3,\"pid\":77,\"created_at\":\"2020-01-01T00:00:00.000Z\"," \
-	"\"timings\":{\"sandbox_ms\":1.5,\"exec_ms\":0.5,\"ready_ms\":2.2},\"reason\":\"queue\"}"
+#define REPLICA(id, state)                                                                        \
+	"{\"id\":\"" id "\",\"function\":\"echo\",\"state\":\"" state "\","                       \
+	"\"node\":\"n1\",\"revision\":3,\"pid\":77,\"created_at\":\"2020-01-01T00:00:00.000Z\","  \
+	"\"timings\":{\"sandbox_ms\":1.5,\"exec_ms\":0.5,\"ready_ms\":2.2},\"reason\":\"queue\"," \
+	"\"usage\":{\"cpu_ms\":1500,\"memory_bytes\":3145728}}"
 
 static void lists_follow_the_cursor(void **state)
 {
@@ -90,7 +91,7 @@ static void ps_asks_about_functions_that_are_not_idle(void **state)
 	requests = fake_stop();
 	assert_int_equal(live.code, 0);
 	assert_non_null(strstr(live.out, "01AAA    echo      ready    3"));
-	assert_non_null(strstr(live.out, "4.20 ms   77  n1    queue\n"));
+	assert_non_null(strstr(live.out, "4.20 ms  1.50 s  3.0 MiB   77  n1    queue\n"));
 	assert_null(strstr(live.out, "01BBB"));
 	assert_non_null(strstr(all.out, "01BBB"));
 	assert_null(strstr(requests, "zzz"));

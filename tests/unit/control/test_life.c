@@ -67,6 +67,50 @@ static void a_pull_is_not_what_a_start_takes(void **state)
 	gt_route_fini(&route);
 }
 
+static bool copy_usage(const struct gt_replica_view *v, void *arg)
+{
+	*(struct gt_usage *)arg = *v->usage;
+	return v->usage->has == 0;
+}
+
+static struct gt_usage usage_of(struct fix *x, const char *function)
+{
+	struct gt_usage u = { 0 };
+
+	gt_control_replicas(x->c, function, copy_usage, &u);
+	return u;
+}
+
+static void what_a_replica_uses_is_known_and_kept(void **state)
+{
+	struct fix *x = *state;
+	char id[GT_REPLICA_ID_SIZE];
+	struct gt_observed o;
+
+	fix_put(x, "f", fix_spec(), "a");
+	fix_start(x, "f", id);
+	assert_int_equal(usage_of(x, "f").has, 0);
+	o = fix_observed(id, "f", 1, GT_REPLICA_READY);
+	o.usage = (struct gt_usage){ .has = GT_USAGE_MEMORY | GT_USAGE_OOM, .memory_bytes = 77 };
+	fix_report_full(x, &o, 1);
+	assert_int_equal(usage_of(x, "f").memory_bytes, 77);
+	o.usage.oom_kills = 2; /* and it lives on */
+	fix_report_full(x, &o, 1);
+	assert_string_equal(x->event.type, "replica.oom_kill");
+	assert_string_equal(x->event.cause, "out_of_memory");
+	assert_string_equal(x->event.replica, id);
+	assert_non_null(strstr(x->event.text, "2 of its processes"));
+	size_t told = x->n_events;
+	fix_report_full(x, &o, 1);
+	assert_int_equal(x->n_events, told);
+	/* An agent that has just started does not know yet. */
+	o.usage = (struct gt_usage){ 0 };
+	fix_report_full(x, &o, 1);
+	assert_int_equal(usage_of(x, "f").oom_kills, 2);
+	fix_report(x, id, GT_REPLICA_FAILED); /* the one that takes its place has none yet */
+	assert_int_equal(usage_of(x, "f").memory_bytes, 77);
+}
+
 static void scales_to_max_and_down_after_the_window(void **state)
 {
 	struct fix *x = *state;
@@ -404,6 +448,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_call_starts_one_and_idleness_stops_it),
 		T(a_pull_is_not_what_a_start_takes),
+		T(what_a_replica_uses_is_known_and_kept),
 		T(scales_to_max_and_down_after_the_window),
 		T(a_start_is_not_stopped_because_its_client_left),
 		T(min_is_kept_without_demand),

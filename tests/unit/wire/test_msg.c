@@ -156,7 +156,21 @@ static void reports_round_trip(void **state)
 		  .state = GT_REPLICA_READY,
 		  .pid = 4711,
 		  .created_ms = 1700000000000,
-		  .phases = { 5, 1, 2, 3, 4 } },
+		  .phases = { 5, 1, 2, 3, 4 },
+		  .usage = { GT_USAGE_ALL,
+			     1,
+			     2,
+			     3,
+			     4,
+			     5,
+			     6,
+			     7,
+			     8,
+			     9,
+			     10,
+			     { 11, 12, 13, 14 },
+			     { 15, 16, 17, 18 },
+			     { 19, 20, 21, 22 } } },
 		{ .replica = ID_B,
 		  .function = "echo",
 		  .revision = 2,
@@ -185,6 +199,9 @@ static void reports_round_trip(void **state)
 	assert_int_equal(copy.replicas[1].end.exit_code, -1);
 	assert_int_equal(copy.replicas[1].end.signal, 9);
 	assert_int_equal(copy.replicas[0].phases.ready_us, 4);
+	assert_int_equal(copy.replicas[0].usage.io_writes, 10);
+	assert_int_equal(copy.replicas[0].usage.io.full_us, 22);
+	assert_int_equal(copy.replicas[1].usage.has, 0);
 	gt_report_fini(&copy);
 }
 
