@@ -313,6 +313,17 @@ static int check_socket(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+static int check_resources(const struct gt_spec *spec, struct gt_err *err)
+{
+	if (spec->resources.memory_high_bytes > spec->resources.memory_bytes)
+		return refused(err, "resources.memory_high",
+			       "%llu is above resources.memory, which is %llu and would be met "
+			       "first",
+			       (unsigned long long)spec->resources.memory_high_bytes,
+			       (unsigned long long)spec->resources.memory_bytes);
+	return 0;
+}
+
 static int check_scale(const struct gt_spec *spec, struct gt_err *err)
 {
 	if (spec->scale.max == 0)
@@ -367,6 +378,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_mounts(spec, err);
 	if (r == 0)
 		r = check_socket(spec, err);
+	if (r == 0)
+		r = check_resources(spec, err);
 	if (r == 0)
 		r = check_scale(spec, err);
 	if (r == 0)

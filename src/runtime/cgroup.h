@@ -8,12 +8,15 @@
 #ifndef GANTRY_RUNTIME_CGROUP_H
 #define GANTRY_RUNTIME_CGROUP_H
 
+#include <sys/types.h>
+
 #include <gantry/base/buf.h>
 #include <gantry/base/err.h>
+#include <gantry/model/spec.h>
 #include <gantry/model/usage.h>
 
-/* The last five are no files of limits that a spec could set: devices are denied, frozen is a
- * state, processor time and traffic are counted, huge pages are kept away from containers. */
+/* Not all are limits that a spec could set: devices are denied, frozen is a state, processor time
+ * is counted, huge pages are kept away from containers. */
 enum gt_cgroup_ctl {
 	GT_CGROUP_MEMORY,
 	GT_CGROUP_CPU,
@@ -52,14 +55,23 @@ struct gt_cgroup_device {
 };
 
 #define GT_CGROUP_DEVICES_MAX 128
+#define GT_CGROUP_DISKS_MAX   (GT_VOLUMES_MAX + 2) /* the image, and what holds all images */
+
+struct gt_cgroup_disk {
+	uint32_t major, minor; /* of the whole disk: a partition has no limits of its own */
+};
 
 struct gt_cgroup_limits {
-	uint64_t memory_bytes; /* 0 = none, in each */
+	uint64_t memory_bytes;      /* 0 = none, in each */
+	uint64_t memory_high_bytes; /* version 2 only */
 	uint32_t cpu_milli;
 	uint32_t pids;
 	/* Beside the terminals and /dev/null's family, which every container may use. Borrowed. */
 	const struct gt_cgroup_device *devices;
 	size_t n_devices;
+	struct gt_io_limits io; /* on each of the disks */
+	struct gt_cgroup_disk disks[GT_CGROUP_DISKS_MAX];
+	size_t n_disks;
 };
 
 /* proc is "/proc", or a directory that looks like it to a test. name: of the base group. keep: a
@@ -83,12 +95,26 @@ bool gt_cgroup_is_fresh(const struct gt_cgroups *g, const char *leaf);
  * to fds[0]. -ENOENT: nothing is unified here. */
 GT_MUST_USE int gt_cgroup_dir(const struct gt_cgroups *g, const char *leaf, int *ret,
 			      struct gt_err *err);
+/* What has a default and is not to be had here (memory, cpu, pids) is passed over, as the daemon
+ * warned of it; the others refuse: a spec asks for them by name. */
 GT_MUST_USE int gt_cgroup_limit(const struct gt_cgroups *g, const char *leaf,
 				const struct gt_cgroup_limits *limits, struct gt_err *err);
 
 /* For a leaf with these limits: a new period begins, whatever was used up in the last one. */
 GT_MUST_USE int gt_cgroup_refill(const struct gt_cgroups *g, const char *leaf,
 				 const struct gt_cgroup_limits *limits, struct gt_err *err);
+/* cgroup_io.c. Would a leaf take those of the limits that may be refused? -EOPNOTSUPP (slug
+ * limit_unsupported), with what to do. */
+GT_MUST_USE int gt_cgroups_can(const struct gt_cgroups *g, const struct gt_cgroup_limits *limits,
+			       struct gt_err *err);
+static inline bool gt_io_is_limited(const struct gt_io_limits *io)
+{
+	return io->read_bps || io->write_bps || io->read_iops || io->write_iops;
+}
+/* Adds the disk below a file system's device (st_dev), once. Those without one are passed over:
+ * memory, networks, and file systems of many disks (btrfs, zfs) have a number that is no device's.
+ * sys is "/sys", or looks like it to a test. */
+void gt_cgroup_disk_add(const char *sys, dev_t dev, struct gt_cgroup_limits *limits);
 
 /* Waits up to GT_CGROUP_WAIT_MS; -EAGAIN: the kernel is still at it (a process sleeps in a driver),
  * which gt_cgroup_frozen tells the end of. -EOPNOTSUPP: this machine can not. */

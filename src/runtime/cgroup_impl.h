@@ -20,6 +20,10 @@ int gt_cgroup_write(const struct gt_cgroups *g, enum gt_cgroup_ctl ctl, const ch
 int gt_cgroup_read(const struct gt_cgroups *g, enum gt_cgroup_ctl ctl, const char *leaf,
 		   const char *file, char *buf, size_t size, struct gt_err *err);
 
+/* cgroup_io.c */
+int gt_cgroup_limit_io(const struct gt_cgroups *g, const char *leaf,
+		       const struct gt_cgroup_limits *limits, struct gt_err *err);
+
 /* cgroup_device.c: what all leaves of a base of version 2 may use, what a leaf of version 1 may,
  * and more for one leaf. */
 int gt_cgroup_device_base(int dirfd, struct gt_err *err);

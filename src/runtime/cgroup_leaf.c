@@ -89,8 +89,8 @@ int gt_cgroup_make(const struct gt_cgroups *g, const char *leaf, int fds[GT_CGRO
 	return r;
 }
 
-/* No memory.high below the maximum: it slows a program down for using what it was promised, and
- * with no swap to go to there is nothing to win by it. */
+/* No memory.high below the maximum unless it is asked for: it slows a program down for using what
+ * it was promised. */
 static int limit_memory(const struct gt_cgroups *g, const char *leaf, uint64_t bytes,
 			struct gt_err *err)
 {
@@ -148,16 +148,22 @@ int gt_cgroup_limit(const struct gt_cgroups *g, const char *leaf,
 		    const struct gt_cgroup_limits *limits, struct gt_err *err)
 {
 	char text[32];
-	int r = 0;
+	int r = gt_cgroups_can(g, limits, err);
 
-	if (limits->memory_bytes && gt_cgroup_has(g, GT_CGROUP_MEMORY))
+	if (r == 0 && limits->memory_bytes && gt_cgroup_has(g, GT_CGROUP_MEMORY))
 		r = limit_memory(g, leaf, limits->memory_bytes, err);
+	if (r == 0 && limits->memory_high_bytes) {
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)limits->memory_high_bytes);
+		r = gt_cgroup_write(g, GT_CGROUP_MEMORY, leaf, "memory.high", text, err);
+	}
 	if (r == 0 && limits->cpu_milli && gt_cgroup_has(g, GT_CGROUP_CPU))
 		r = limit_cpu(g, leaf, limits->cpu_milli, err);
 	if (r == 0 && limits->pids && gt_cgroup_has(g, GT_CGROUP_PIDS)) {
 		snprintf(text, sizeof(text), "%u", limits->pids);
 		r = gt_cgroup_write(g, GT_CGROUP_PIDS, leaf, "pids.max", text, err);
 	}
+	if (r == 0 && gt_io_is_limited(&limits->io))
+		r = gt_cgroup_limit_io(g, leaf, limits, err);
 	if (r == 0 && limits->n_devices > 0)
 		r = gt_cgroup_device_allow(g, leaf, limits->devices, limits->n_devices, err);
 	return r;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <gantry/os/os.h>
 
@@ -15,6 +16,19 @@ int gt_cause_set(struct gt_err *err, int r)
 	if (r < 0 && err && gt_streq(err->slug, "system_error"))
 		gt_strcopy(err->slug, sizeof(err->slug), "sandbox_failed");
 	return r;
+}
+
+/* The disks that it reads its image from and that its volumes are on. */
+static void find_disks(const struct gt_runtime *rt, struct plan *p)
+{
+	struct stat st;
+
+	if (stat(rt->mnt_path, &st) == 0)
+		gt_cgroup_disk_add("/sys", st.st_dev, &p->limits);
+	for (size_t i = 0; i < p->n_trees; i++) {
+		if (fstat(p->trees[i].fd, &st) == 0)
+			gt_cgroup_disk_add("/sys", st.st_dev, &p->limits);
+	}
 }
 
 int gt_plan_new(struct gt_runtime *rt, const struct gt_container_args *args, struct plan **ret,
@@ -29,12 +43,18 @@ int gt_plan_new(struct gt_runtime *rt, const struct gt_container_args *args, str
 	p->network = spec->network;
 	p->limits = (struct gt_cgroup_limits){
 		.memory_bytes = spec->resources.memory_bytes,
+		.memory_high_bytes = spec->resources.memory_high_bytes,
 		.cpu_milli = spec->resources.cpu_milli,
 		.pids = spec->resources.pids,
+		.io = spec->resources.io,
 	};
 	r = gt_image_open(rt, args, p, err);
 	if (r == 0)
 		r = gt_spec_encode(rt, args, p, err);
+	if (r == 0 && gt_io_is_limited(&p->limits.io))
+		find_disks(rt, p);
+	if (r == 0)
+		r = gt_cgroups_can(&rt->cgroups, &p->limits, err);
 	if (r < 0) {
 		gt_plan_free(p);
 		return gt_cause_set(err, r);

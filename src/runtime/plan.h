@@ -36,7 +36,7 @@ struct plan {
 };
 
 /* Slugs are causes: image_missing, image_not_allowed, volume_missing, command_missing,
- * sandbox_failed. */
+ * limit_unsupported, sandbox_failed. */
 int gt_plan_new(struct gt_runtime *rt, const struct gt_container_args *args, struct plan **ret,
 		struct gt_err *err);
 void gt_plan_free(struct plan *p); /* NULL is fine */

@@ -139,6 +139,21 @@ static void write_unit(struct gt_json *j, const struct gt_field *f, const void *
 	gt_json_str(j, f->name, text);
 }
 
+/* Below what it may be it was left out, and has no form. */
+static bool has_form(const struct gt_field *f, const void *base)
+{
+	switch (f->type) {
+	case GT_F_U16:
+	case GT_F_U32:
+	case GT_F_U64:
+	case GT_F_BYTES:
+	case GT_F_DURATION:
+		return (uint64_t)load_whole(f, base) >= f->min;
+	default:
+		return true;
+	}
+}
+
 static void write_field(const struct gt_field *f, struct gt_json *j, const void *base,
 			const void *defaults, bool all)
 {
@@ -179,11 +194,6 @@ static void write_field(const struct gt_field *f, struct gt_json *j, const void 
 		break;
 	case GT_F_LATER:
 		break;
-	case GT_F_U16:
-		/* Below what it may be it was left out, and has no form. */
-		if (load_whole(f, base) >= (int64_t)f->min)
-			gt_json_i64(j, f->name, load_whole(f, base));
-		break;
 	default:
 		gt_json_i64(j, f->name, load_whole(f, base));
 	}
@@ -199,8 +209,9 @@ void gt_fields_write(const struct gt_fields *fields, struct gt_json *j, const ch
 	for (size_t i = 0; i < fields->n; i++) {
 		const struct gt_field *f = &fields->rows[i];
 
-		if (all || (f->flags & (GT_F_ALWAYS | GT_F_NEEDED)) ||
-		    !field_equal(f, base, defaults))
+		if ((all || (f->flags & (GT_F_ALWAYS | GT_F_NEEDED)) ||
+		     !field_equal(f, base, defaults)) &&
+		    has_form(f, base))
 			write_field(f, j, base, defaults, all);
 	}
 	gt_json_close(j, '}');

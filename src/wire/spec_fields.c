@@ -11,6 +11,7 @@
 #define DAY_MS      86400000ULL
 #define WEEK_MS     (7 * DAY_MS)
 #define TIB         (1ULL << 40)
+#define IOPS_MAX    10000000
 
 static const char *access_name(unsigned value)
 {
@@ -66,11 +67,22 @@ static const struct gt_field ready_rows[] = {
 };
 static const struct gt_fields ready_fields = { ROWS(ready_rows) };
 
+static const struct gt_field io_rows[] = {
+	{ "read_bps", GT_F_BYTES, AT(resources.io.read_bps), .min = 64 * GT_KIB, .max = TIB },
+	{ "write_bps", GT_F_BYTES, AT(resources.io.write_bps), .min = 64 * GT_KIB, .max = TIB },
+	{ "read_iops", GT_F_U32, AT(resources.io.read_iops), .min = 10, .max = IOPS_MAX },
+	{ "write_iops", GT_F_U32, AT(resources.io.write_iops), .min = 10, .max = IOPS_MAX },
+};
+static const struct gt_fields io_fields = { ROWS(io_rows) };
+
 static const struct gt_field resources_rows[] = {
 	{ "cpu", GT_F_CUSTOM, AT(resources.cpu_milli), .hooks = &gt_cpu_hooks },
 	{ "memory", GT_F_BYTES, AT(resources.memory_bytes), .min = 4 * GT_MIB, .max = 64 * TIB },
+	{ "memory_high", GT_F_BYTES, AT(resources.memory_high_bytes), .min = 4 * GT_MIB,
+	  .max = 64 * TIB },
 	{ "disk", GT_F_BYTES, AT(resources.disk_bytes), .min = 64 * GT_KIB, .max = 64 * TIB },
 	{ "pids", GT_F_U32, AT(resources.pids), .min = 2, .max = 4194304 },
+	{ "io", GT_F_OBJECT, .sub = &io_fields },
 	{ .name = "gpu", .type = GT_F_LATER },
 };
 static const struct gt_fields resources_fields = { ROWS(resources_rows) };

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from harness import FUNCTIONS, alive, core_limit_can_be_one, processes, until
+from harness import ECHO_ROOT, FUNCTIONS, alive, core_limit_can_be_one, processes, until
 
 SEEN = "inside"
 
@@ -290,3 +290,37 @@ def test_memory_limit_counts_the_disk_layer_too(gantry, name):
     gantry.probe(name, resources={"memory": "64MiB", "disk": "32MiB"})
     got = gantry.ask(name, "/fill?path=/var/tmp/big&mib=64")
     assert got["stopped"] == "ENOSPC" and got["mib"] <= 32
+
+
+def own_group_file(pid, controller, v1, v2):
+    """The control file of the replica's group, in the hierarchy that has the controller."""
+    groups = [line.split(":", 2) for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    for _, controllers, path in groups:
+        if controller in controllers.split(","):
+            return pathlib.Path(f"/sys/fs/cgroup/{controllers}{path}") / v1
+    path = next(path for _, controllers, path in groups if not controllers)
+    return pathlib.Path(f"/sys/fs/cgroup{path}") / v2
+
+
+def test_io_limits_are_on_the_disk_or_refused(gantry, name):
+    gantry.echo(name, resources={"io": {"read_bps": "50MiB", "write_iops": 500}})
+    reply = gantry.call(name)
+    if all(os.major(os.stat(path).st_dev) == 0 for path in (gantry.state, ECHO_ROOT)):
+        assert reply.status == 503 and reply.json()["cause"] == "limit_unsupported", reply
+        return
+    assert reply.status == 200, reply
+    pid = gantry.replicas(name, "ready")[0]["pid"]
+    text = own_group_file(pid, "blkio", "blkio.throttle.read_bps_device", "io.max").read_text()
+    assert re.search(rf"^\d+:\d+ (rbps=)?{50 << 20}\b", text, re.M), text
+
+
+def test_soft_memory_limit_is_kept_or_refused(gantry, name):
+    gantry.echo(name, resources={"memory": "32MiB", "memory_high": "16MiB"})
+    reply = gantry.call(name)
+    if "memory" in pathlib.Path("/proc/self/cgroup").read_text():  # version 1
+        assert reply.status == 503 and reply.json()["cause"] == "limit_unsupported", reply
+        assert "resources.memory_high" in reply.json()["detail"]
+        return
+    assert reply.status == 200, reply
+    pid = gantry.replicas(name, "ready")[0]["pid"]
+    assert int(own_group_file(pid, "memory", "", "memory.high").read_text()) == 16 << 20

@@ -11,10 +11,11 @@ if ! command -v linux.uml > /dev/null; then
 fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
+truncate -s 1M "$out/disk" # for limits of io: the root is no block device
 programs=$(IFS=,; echo "$*")
 # TMPDIR: the guest's memory is a file there. The console is only for the log.
 TMPDIR=$out timeout -k 5 "${UML_TIMEOUT_S:-600}" linux.uml mem=768M root=/dev/root rootfstype=hostfs \
-	rootflags=/ ro quiet con=null con0=null,fd:1 init="$PWD/tests/uml/init.sh" \
+	rootflags=/ ro ubd0="$out/disk" quiet con=null con0=null,fd:1 init="$PWD/tests/uml/init.sh" \
 	uml_dir="$out" GT_DIR="$PWD" GT_OUT="$out" GT_TESTS="$programs" < /dev/null > "$out/log" 2>&1
 grep -aE '^(kernel|ok  |FAIL|     )' "$out/log" | tr -d '\r'
 mkdir -p "$(dirname "$results")"

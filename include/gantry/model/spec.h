@@ -45,6 +45,11 @@ struct gt_tmpfs {
 	uint64_t size_bytes;
 };
 
+struct gt_io_limits { /* a second, on each block device; 0 = no limit */
+	uint64_t read_bps, write_bps;
+	uint32_t read_iops, write_iops;
+};
+
 struct gt_spec {
 	char *image; /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
 	enum gt_image_kind image_kind;
@@ -77,8 +82,10 @@ struct gt_spec {
 	struct {
 		uint32_t cpu_milli; /* 0 = no limit */
 		uint64_t memory_bytes;
+		uint64_t memory_high_bytes; /* slowed and reclaimed from above it; 0 = never */
 		uint64_t disk_bytes;
 		uint32_t pids;
+		struct gt_io_limits io;
 	} resources;
 	struct {
 		uint32_t min, max;
@@ -102,7 +109,8 @@ struct gt_spec {
 
 struct gt_spec *gt_spec_new(void);       /* all defaults; image and command still missing */
 void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
-/* What no single field can tell: image form, port present, min <= max, target <= max, absolute and
+/* What no single field can tell: image form, port present, min <= max, target <= max,
+ * memory_high <= memory, absolute and
  * distinct mount paths, duplicate env names. Fills image_kind and image_path. -EINVAL with
  * err->path naming the member (slug "invalid_spec"). */
 GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);

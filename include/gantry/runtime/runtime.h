@@ -126,7 +126,8 @@ struct gt_container_args {
 
 /* Exactly one of on_started and on_failed follows, never before this returned; after on_started
  * exactly one on_exit. Everything of args is copied. A refusal at once has the slug of a cause too:
- * image_missing, image_not_allowed, network_not_allowed, volume_missing, sandbox_failed. */
+ * image_missing, image_not_allowed, network_not_allowed, volume_missing, limit_unsupported,
+ * sandbox_failed. */
 GT_MUST_USE int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *args,
 				   const struct gt_container_events *events,
 				   struct gt_container **ret, struct gt_err *err);

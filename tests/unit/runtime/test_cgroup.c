@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -122,6 +123,76 @@ static void usage_of_version_2(const struct gt_cgroups *g)
 	assert_int_equal(u.memory.some_us, 77);
 	assert_int_equal(u.memory.full_us, 33);
 	assert_int_equal(u.cpu.some_avg10_centi, 9900);
+}
+
+/* What a node may lack is refused, where it would only seem to be kept. */
+static void limits_that_are_asked_for(void **state)
+{
+	struct gt_cgroup_limits asked = { .memory_high_bytes = 5 * GT_MIB };
+	struct gt_cgroups g;
+	struct gt_err err = { 0 };
+	char line[256], proc[80];
+	int fds[GT_CGROUP_CTL_N];
+	size_t n;
+
+	(void)state;
+	snprintf(line, sizeof(line), "30 20 0:27 / %s/fs rw - cgroup2 cgroup2 rw\n", root);
+	put(line, "proc/self/mountinfo");
+	put("0::/\n", "proc/self/cgroup");
+	put("io memory\n", "fs/cgroup.controllers");
+	put("", "fs/cgroup.subtree_control");
+	put("", "fs/mine/cgroup.subtree_control");
+	snprintf(proc, sizeof(proc), "%s/proc", root);
+	assert_int_equal(gt_cgroups_open(proc, "mine", NULL, &g, &err), 0);
+	fill_leaf("fs/mine",
+		  (const char *const[]){ "cgroup.procs", "memory.high", "io.max", NULL });
+	assert_int_equal(gt_cgroup_make(&g, "leaf", fds, &n, &err), 0);
+	gt_close(fds[0]);
+	assert_int_equal(gt_cgroup_limit(&g, "leaf", &asked, &err), -EOPNOTSUPP);
+	assert_string_equal(err.slug, "limit_unsupported");
+	assert_non_null(strstr(err.text, "resources.memory_high"));
+	put("max\n", "fs/mine/memory.high");
+	assert_int_equal(gt_cgroup_limit(&g, "leaf", &asked, &err), 0);
+	expect("fs/mine/leaf/memory.high", "5242880");
+
+	asked.io = (struct gt_io_limits){ .read_bps = GT_MIB, .write_iops = 100 };
+	assert_int_equal(gt_cgroups_can(&g, &asked, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "throttles"));
+	put("", "fs/mine/io.max");
+	assert_int_equal(gt_cgroups_can(&g, &asked, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "block device"));
+	asked.disks[asked.n_disks++] = (struct gt_cgroup_disk){ 8, 16 };
+	assert_int_equal(gt_cgroup_limit(&g, "leaf", &asked, &err), 0);
+	expect("fs/mine/leaf/io.max", "8:16 rbps=1048576 wiops=100");
+	gt_cgroups_close(&g);
+}
+
+static void a_partition_is_limited_by_its_disk(void **state)
+{
+	struct gt_cgroup_limits limits_of = { 0 };
+	char sys[80], link[128];
+
+	(void)state;
+	put("8:0\n", "sys/devices/sda/dev");
+	put("8:2\n", "sys/devices/sda/sda2/dev");
+	put("2\n", "sys/devices/sda/sda2/partition");
+	put("253:1\n", "sys/devices/virtual/dm-1/dev");
+	put("", "sys/dev/block/some");
+	snprintf(sys, sizeof(sys), "%s/sys", root);
+	snprintf(link, sizeof(link), "%s/dev/block/8:2", sys);
+	assert_int_equal(symlink("../../devices/sda/sda2", link), 0);
+	snprintf(link, sizeof(link), "%s/dev/block/253:1", sys);
+	assert_int_equal(symlink("../../devices/virtual/dm-1", link), 0);
+	gt_cgroup_disk_add(sys, makedev(0, 44), &limits_of); /* tmpfs, btrfs, nfs */
+	assert_int_equal(limits_of.n_disks, 0);
+	gt_cgroup_disk_add(sys, makedev(8, 2), &limits_of);
+	gt_cgroup_disk_add(sys, makedev(253, 1), &limits_of);
+	gt_cgroup_disk_add(sys, makedev(8, 2), &limits_of);
+	assert_int_equal(limits_of.n_disks, 2);
+	assert_int_equal(limits_of.disks[0].major, 8);
+	assert_int_equal(limits_of.disks[0].minor, 0);
+	assert_int_equal(limits_of.disks[1].major, 253);
+	assert_int_equal(limits_of.disks[1].minor, 1);
 }
 
 static void version_2(void **state)
@@ -254,8 +325,9 @@ static void version_1_with_a_controller_missing(void **state)
 {
 	struct gt_cgroups g;
 	struct gt_err err = { 0 };
+	struct gt_cgroup_limits asked;
 	struct gt_usage usage;
-	char text[512], proc[80];
+	char text[768], proc[80];
 	int fds[GT_CGROUP_CTL_N];
 	size_t n;
 
@@ -264,31 +336,37 @@ static void version_1_with_a_controller_missing(void **state)
 		 "30 20 0:27 / %s/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
 		 "31 20 0:28 /outer %s/memory rw - cgroup cgroup rw,memory\n"
 		 "32 20 0:29 / %s/unified rw - cgroup2 cgroup2 rw\n"
-		 "33 20 0:30 / %s/devices rw - cgroup cgroup rw,devices\n",
-		 root, root, root, root);
+		 "33 20 0:30 / %s/devices rw - cgroup cgroup rw,devices\n"
+		 "34 20 0:31 / %s/blkio rw - cgroup cgroup rw,blkio\n",
+		 root, root, root, root, root);
 	put(text, "proc/self/mountinfo");
-	put("5:devices:/\n4:memory:/outer/me\n1:cpu,cpuacct:/\n0::/\n", "proc/self/cgroup");
+	put("6:blkio:/\n5:devices:/\n4:memory:/outer/me\n1:cpu,cpuacct:/\n0::/\n",
+	    "proc/self/cgroup");
 	put("hugetlb\n", "unified/cgroup.controllers");
 	put("", "memory/me/cgroup.procs");
 	put("", "cpu/cgroup.procs");
 	put("", "devices/cgroup.procs");
+	put("", "blkio/cgroup.procs");
 	snprintf(proc, sizeof(proc), "%s/proc", root);
 	if (gt_cgroups_open(proc, "mine", NULL, &g, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_false(g.unified);
 	assert_int_equal(g.base_of[GT_CGROUP_PIDS], -1); /* warned of, not fatal */
-	assert_int_equal(g.n_bases, 3);
+	assert_int_equal(g.n_bases, 4);
 	assert_int_equal(g.base_of[GT_CGROUP_CPU], g.base_of[GT_CGROUP_CPUACCT]);
 	assert_int_equal(access_of("unified/cgroup.subtree_control"), -1); /* left alone */
 	/* Below our own group, also when the mount shows only a part of the hierarchy. */
 	fill_leaf("memory/me/mine", (const char *const[]){ "tasks", "memory.limit_in_bytes",
 							   "memory.oom_control", NULL });
+	fill_leaf("blkio/mine", (const char *const[]){ "tasks", "blkio.throttle.read_bps_device",
+						       "blkio.throttle.write_bps_device",
+						       "blkio.throttle.write_iops_device", NULL });
 	fill_leaf("cpu/mine",
 		  (const char *const[]){ "tasks", "cpu.cfs_quota_us", "cpu.shares", NULL });
 	fill_leaf("devices/mine",
 		  (const char *const[]){ "tasks", "devices.deny", "devices.allow", NULL });
 	assert_int_equal(gt_cgroup_make(&g, "leaf", fds, &n, &err), 0);
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 4);
 	expect("devices/mine/leaf/devices.deny", "a");
 	expect("devices/mine/leaf/devices.allow", "c 136:* rw"); /* the last of them */
 	assert_int_equal(gt_cgroup_dir(&g, "leaf", &fds[n], &err), -ENOENT);
@@ -300,6 +378,18 @@ static void version_1_with_a_controller_missing(void **state)
 	expect("memory/me/mine/leaf/memory.limit_in_bytes", "67108864");
 	expect("cpu/mine/leaf/cpu.cfs_quota_us", "150000");
 	expect("cpu/mine/leaf/cpu.shares", "1536");
+	asked = (struct gt_cgroup_limits){ .memory_high_bytes = GT_MIB };
+	assert_int_equal(gt_cgroup_limit(&g, "leaf", &asked, &err), -EOPNOTSUPP);
+	asked = (struct gt_cgroup_limits){ .io = { .read_bps = 65536, .write_iops = 99 },
+					   .disks = { { 8, 0 } },
+					   .n_disks = 1 };
+	assert_int_equal(gt_cgroup_limit(&g, "leaf", &asked, &err), -EOPNOTSUPP); /* too old */
+	put("", "blkio/mine/blkio.throttle.read_bps_device");
+	if (gt_cgroup_limit(&g, "leaf", &asked, &err) < 0)
+		fail_msg("%s", err.text);
+	expect("blkio/mine/leaf/blkio.throttle.read_bps_device", "8:0 65536");
+	expect("blkio/mine/leaf/blkio.throttle.write_iops_device", "8:0 99");
+	expect("blkio/mine/leaf/blkio.throttle.write_bps_device", "");
 	put("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
 	    "memory/me/mine/leaf/memory.oom_control");
 	assert_int_equal(gt_cgroup_oom_kills(&g, "leaf"), 2);
@@ -337,6 +427,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(version_2, make_root, remove_root),
+		cmocka_unit_test_setup_teardown(limits_that_are_asked_for, make_root, remove_root),
+		cmocka_unit_test_setup_teardown(a_partition_is_limited_by_its_disk, make_root,
+						remove_root),
 		cmocka_unit_test_setup_teardown(a_start_from_another_group_finds_what_was_left,
 						make_root, remove_root),
 		cmocka_unit_test_setup_teardown(version_1_with_a_controller_missing, make_root,

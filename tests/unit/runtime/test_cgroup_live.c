@@ -1,6 +1,7 @@
 /* test_cgroup_live.c - control groups of the kernel that runs the test: those that the daemon would
  * use on this machine, and, where that is version 1, also what version 2 has without controllers.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -240,6 +241,86 @@ static void limits_are_taken(void **state)
 	NEEDS_GROUPS();
 	if (gt_cgroup_limit(&g, "leaf", &limits, &err) < 0)
 		fail_msg("%s", err.text);
+}
+
+static int eats_some(void *arg)
+{
+	const size_t size = 8 * GT_MIB + 128 * GT_KIB; /* a trifle: the kernel is slow */
+	char *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)arg;
+	for (size_t i = 0; i < size; i += 4096)
+		room[i] = 1;
+	return 0;
+}
+
+/* Any disk will do, also one without a medium: nothing is read. */
+static bool find_disk(struct gt_cgroup_limits *limits)
+{
+	DIR *d = opendir("/sys/block");
+	struct gt_cgroup_disk *disk = &limits->disks[0];
+	const struct dirent *e;
+	char path[300], text[32];
+
+	while (d && limits->n_disks == 0 && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "/sys/block/%s/dev", e->d_name);
+		if (e->d_name[0] != '.' &&
+		    gt_os_read_at(AT_FDCWD, path, text, sizeof(text), NULL) >= 0)
+			limits->n_disks = sscanf(text, "%u:%u", &disk->major, &disk->minor) == 2;
+	}
+	if (d)
+		closedir(d);
+	return limits->n_disks > 0;
+}
+
+static void a_disk_is_limited(void **state)
+{
+	struct gt_cgroup_limits limits = { .io = { .read_bps = 1048576, .write_iops = 77 } };
+	char text[4096], wanted[64];
+	struct gt_err err = { 0 };
+	bool unified;
+
+	NEEDS_GROUPS();
+	if (!gt_cgroup_has(&g, GT_CGROUP_IO) || !find_disk(&limits) ||
+	    gt_cgroups_can(&g, &limits, &err) < 0) {
+		print_message("skipped: no disk, or none that can be limited: %s\n", err.text);
+		skip();
+	}
+	unified = gt_cgroup_is_unified(&g, GT_CGROUP_IO);
+	if (gt_cgroup_limit(&g, "leaf", &limits, &err) < 0)
+		fail_msg("%s", err.text);
+	/* The kernel's own word on it. */
+	assert_true(gt_cgroup_read(&g, GT_CGROUP_IO, "leaf",
+				   unified ? "io.max" : "blkio.throttle.read_bps_device", text,
+				   sizeof(text), &err) >= 0);
+	snprintf(wanted, sizeof(wanted),
+		 unified ? "%u:%u rbps=1048576 wbps=max riops=max wiops=77" : "%u:%u 1048576",
+		 limits.disks[0].major, limits.disks[0].minor);
+	assert_non_null(strstr(text, wanted));
+	limits.disks[0] = (struct gt_cgroup_disk){ 4000, 4000 };
+	assert_true(gt_cgroup_limit(&g, "leaf", &limits, &err) < 0);
+	assert_string_equal(err.slug, "limit_unsupported");
+}
+
+static void memory_is_slowed_before_its_end(void **state)
+{
+	const struct gt_cgroup_limits limits = { .memory_bytes = 64 * GT_MIB,
+						 .memory_high_bytes = 8 * GT_MIB };
+	char text[4096];
+	struct gt_err err = { 0 };
+
+	NEEDS_GROUPS();
+	if (!gt_cgroup_is_unified(&g, GT_CGROUP_MEMORY)) {
+		assert_int_equal(gt_cgroup_limit(&g, "leaf", &limits, &err), -EOPNOTSUPP);
+		assert_string_equal(err.slug, "limit_unsupported");
+		return;
+	}
+	assert_int_equal(gt_cgroup_limit(&g, "leaf", &limits, &err), 0);
+	assert_int_equal(inside(eats_some, NULL), 0); /* it is not killed for it */
+	assert_true(gt_cgroup_read(&g, GT_CGROUP_MEMORY, "leaf", "memory.events", text,
+				   sizeof(text), &err) >= 0);
+	assert_null(strstr(text, "\nhigh 0\n"));
+	assert_int_equal(gt_cgroup_oom_kills(&g, "leaf"), 0);
 }
 
 static int eats_memory(void *arg)
@@ -566,6 +647,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ON_MACHINE(joined_killed_removed),   ON_UNIFIED(joined_killed_removed),
 		ON_MACHINE(limits_are_taken),        ON_MACHINE(memory_ends_at_the_limit),
+		ON_MACHINE(a_disk_is_limited),       ON_MACHINE(memory_is_slowed_before_its_end),
 		ON_MACHINE(two_daemons_do_not_meet), ON_UNIFIED(cloned_into_it),
 		ON_MACHINE(only_harmless_devices),   ON_UNIFIED(only_harmless_devices),
 		ON_MACHINE(frozen_and_thawed),       ON_UNIFIED(frozen_and_thawed),

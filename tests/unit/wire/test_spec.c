@@ -79,6 +79,11 @@ static const struct {
 	{ WITH("\"resources\":{\"cpu\":4.0}"), WITH("\"resources\":{\"cpu\":4}") },
 	{ WITH("\"resources\":{\"cpu\":1.001}"), NULL },
 	{ WITH("\"resources\":{\"memory\":\"4MiB\"}"), NULL },
+	{ WITH("\"resources\":{\"memory_high\":\"4MiB\",\"io\":{\"read_bps\":\"64KiB\"}}"), NULL },
+	{ WITH("\"resources\":{\"io\":{\"write_bps\":\"1TiB\",\"read_iops\":10,"
+	       "\"write_iops\":10000000}}"),
+	  NULL },
+	{ WITH("\"resources\":{\"io\":{}}"), "{" BASE "}" },
 	{ WITH("\"resources\":{\"memory\":\"1GB\"}"),
 	  WITH("\"resources\":{\"memory\":\"1000000000\"}") },
 	{ WITH("\"scale\":{\"concurrency\":{\"target\":16}}"), "{" BASE "}" },
@@ -135,7 +140,9 @@ static void members_reach_their_places(void **state)
 		"\"volumes\":[{\"host\":\"/h\",\"path\":\"/v\",\"readonly\":false}],"
 		"\"tmpfs\":[{\"path\":\"/t\",\"size\":\"1MiB\"}],\"access\":\"public\","
 		"\"ready\":{\"path\":\"/ok\",\"timeout\":\"2s\"},"
-		"\"resources\":{\"cpu\":0.25,\"memory\":\"5MiB\",\"disk\":\"6MiB\",\"pids\":7},"
+		"\"resources\":{\"cpu\":0.25,\"memory\":\"5MiB\",\"disk\":\"6MiB\",\"pids\":7,"
+		"\"memory_high\":\"4MiB\",\"io\":{\"read_bps\":\"1MiB\",\"write_bps\":\"2MiB\","
+		"\"read_iops\":30,\"write_iops\":40}},"
 		"\"scale\":{\"min\":1,\"max\":2,\"concurrency\":{\"target\":3,\"max\":4},"
 		"\"idle\":\"5s\"},\"limits\":{\"queue\":1,\"wait\":\"2s\",\"first_byte\":\"3s\","
 		"\"run\":\"4s\",\"drain\":\"5s\",\"body\":6,\"log\":\"7MiB\"},"
@@ -163,6 +170,11 @@ static void members_reach_their_places(void **state)
 	assert_int_equal(s->ready.timeout_ms, 2000);
 	assert_int_equal(s->resources.cpu_milli, 250);
 	assert_int_equal(s->resources.memory_bytes, 5 * GT_MIB);
+	assert_int_equal(s->resources.memory_high_bytes, 4 * GT_MIB);
+	assert_int_equal(s->resources.io.read_bps, GT_MIB);
+	assert_int_equal(s->resources.io.write_bps, 2 * GT_MIB);
+	assert_int_equal(s->resources.io.read_iops, 30);
+	assert_int_equal(s->resources.io.write_iops, 40);
 	assert_int_equal(s->resources.disk_bytes, 6 * GT_MIB);
 	assert_int_equal(s->resources.pids, 7);
 	assert_int_equal(s->scale.min, 1);
@@ -228,6 +240,18 @@ static const struct {
 	{ WITH("\"resources\":{\"cpu\":\"99999999999999999999999m\"}"), "resources.cpu",
 	  "no amount" },
 	{ WITH("\"resources\":{\"pids\":1}"), "resources.pids", "1 is below 2" },
+	{ WITH("\"resources\":{\"memory_high\":\"1GiB\"}"), "resources.memory_high",
+	  "is above resources.memory, which is 536870912" },
+	{ WITH("\"resources\":{\"memory_high\":\"1MiB\"}"), "resources.memory_high",
+	  "1MiB is below 4MiB" },
+	{ WITH("\"resources\":{\"io\":{\"read_bps\":1000}}"), "resources.io.read_bps",
+	  "1000 is below 64KiB" },
+	{ WITH("\"resources\":{\"io\":{\"read_bps\":\"2TiB\"}}"), "resources.io.read_bps",
+	  "is above 1TiB" },
+	{ WITH("\"resources\":{\"io\":{\"write_iops\":9}}"), "resources.io.write_iops",
+	  "9 is below 10" },
+	{ WITH("\"resources\":{\"io\":{\"read\":9}}"), "resources.io.read", "unknown member" },
+	{ WITH("\"resources\":{\"io\":9}"), "resources.io", "an object" },
 	{ WITH("\"port\":1"), "port", "given twice" },
 	{ WITH("\"env\":{\"A\":\"1\",\"A\":\"2\"}"), "env.A", "given twice" },
 	{ WITH("\"volumes\":[{\"host\":\"/a\",\"path\":\"/b\"},{\"host\":\"/a\",\"host\":\"/b\"}]"),
