@@ -127,6 +127,34 @@ static void check_files(struct gt_doctor *d GT_UNUSED, struct gt_finding *f)
 			       (unsigned long long)lim.rlim_max);
 }
 
+/* As process 1 of a container does it. */
+static int try_core_limit(void *arg GT_UNUSED)
+{
+	return setrlimit(RLIMIT_CORE, &(struct rlimit){ 1, 1 }) < 0 ? errno : 0;
+}
+
+/* The kernel starts a program of core_pattern for a crash in a container too, as the host's root,
+ * and a limit of 0 does not keep it from that: only 1 does. */
+static void check_core(struct gt_doctor *d, struct gt_finding *f)
+{
+	gt_auto(file) FILE *pattern = fopen("/proc/sys/kernel/core_pattern", "re");
+	int kind = pattern ? fgetc(pattern) : EOF;
+
+	if (!d->root)
+		gt_finding_set(f, GT_CHECK_SKIP, NULL, "only root can try");
+	else if (gt_in_child(try_core_limit, NULL) == 0)
+		gt_finding_set(f, GT_CHECK_OK, NULL, "a crash in a container stays there");
+	else if (kind == '|')
+		gt_finding_set(f, GT_CHECK_WARN,
+			       "start gantryd by the service manager instead of sudo, or with "
+			       "CAP_SYS_RESOURCE, or sysctl -w kernel.core_pattern=core",
+			       "a crash in a container starts the host's program for core dumps as "
+			       "root: RLIMIT_CORE is 0 for good");
+	else
+		gt_finding_set(f, GT_CHECK_OK, NULL,
+			       "no program is started for core dumps; RLIMIT_CORE is 0 for good");
+}
+
 static void check_port(struct gt_doctor *d, struct gt_finding *f)
 {
 	gt_auto(fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -148,8 +176,8 @@ static void check_port(struct gt_doctor *d, struct gt_finding *f)
 }
 
 static const struct gt_check rows[] = {
-	{ "disk", check_disk },     { "durable writes", check_fsync },
-	{ "memory", check_memory }, { "open files", check_files },
-	{ "port", check_port },
+	{ "disk", check_disk },       { "durable writes", check_fsync },
+	{ "memory", check_memory },   { "open files", check_files },
+	{ "core dumps", check_core }, { "port", check_port },
 };
 const struct gt_checks gt_checks_host = { rows, GT_LEN(rows) };

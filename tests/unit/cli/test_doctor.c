@@ -5,9 +5,12 @@
 
 #include <cmocka.h>
 
+#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "doctor.h"
@@ -100,6 +103,40 @@ static void a_read_only_place_for_state_is_an_error(void **state)
 	assert_int_equal(code, 2);
 }
 
+/* In a child, which has given up for good what a container's process 1 would need. */
+static int doctor_without_core_limit(void *arg)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct caps[2];
+	gt_auto(value) struct gt_value *v = NULL;
+	const char *state;
+	int code;
+
+	if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) < 0 ||
+	    syscall(SYS_capget, &head, caps) < 0)
+		return errno;
+	caps[0].effective &= ~(1U << CAP_SYS_RESOURCE);
+	caps[0].permitted &= ~(1U << CAP_SYS_RESOURCE);
+	if (syscall(SYS_capset, &head, caps) < 0)
+		return errno;
+	v = report("doctor --json", &code);
+	state = gt_value_str(finding(v, "core dumps"), "state", "");
+	return gt_streq(state, *(bool *)arg ? "warn" : "ok") ? 0 : ERANGE;
+}
+
+static void a_host_that_handles_crashes_is_told(void **state)
+{
+	FILE *f = fopen("/proc/sys/kernel/core_pattern", "r");
+	bool pipe = f && fgetc(f) == '|';
+
+	(void)state;
+	if (f)
+		fclose(f);
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(gt_in_child(doctor_without_core_limit, &pipe), 0);
+}
+
 #define JSON "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 static void a_daemon_is_asked_how_it_is(void **state)
@@ -162,6 +199,7 @@ int main(void)
 		cmocka_unit_test(a_child_tells_or_dies),
 		cmocka_unit_test(every_bad_finding_has_a_text),
 		cmocka_unit_test(a_read_only_place_for_state_is_an_error),
+		cmocka_unit_test(a_host_that_handles_crashes_is_told),
 		cmocka_unit_test(a_daemon_is_asked_how_it_is),
 		cmocka_unit_test(a_sick_daemon_is_told_with_the_fix),
 	};
