@@ -332,6 +332,14 @@ static void load(struct fix *x, const char *name, uint32_t revision, struct gt_s
 	gt_control_load(x->c, &row, spec);
 }
 
+/* Those of before have been told by the control of then. */
+static bool no_oom_kill(const struct gt_event *e, void *arg)
+{
+	(void)arg;
+	assert_string_not_equal(e->type, "replica.oom_kill");
+	return true;
+}
+
 static void a_new_control_adopts_what_runs(void **state)
 {
 	struct fix *x = *state;
@@ -345,6 +353,7 @@ static void a_new_control_adopts_what_runs(void **state)
 	struct gt_order orders[8];
 	struct gt_spec *spec = fix_spec();
 
+	all[1].usage = (struct gt_usage){ .has = GT_USAGE_OOM, .oom_kills = 2 };
 	spec->scale.min = 1;
 	load(x, "f", 3, spec);
 	gt_control_node_up(x->c, "n1");
@@ -359,6 +368,8 @@ static void a_new_control_adopts_what_runs(void **state)
 		assert_int_equal(orders[i].want,
 				 strcmp(orders[i].replica, "R3") == 0 ? GT_WANT_STOP : GT_WANT_RUN);
 	assert_string_equal(x->forgot, "R4");
+	assert_int_equal(usage_of(x, "f").oom_kills, 2);
+	assert_int_equal(gt_control_events(x->c, 0, "f", no_oom_kill, NULL, NULL), 0);
 	assert_int_equal(fix_view(x, "f").replicas[GT_REPLICA_READY], 2);
 	fix_demand(x, "f", 0, 0);
 	fix_pass(x, 59999); /* the past is unknown: nothing goes before one window */
