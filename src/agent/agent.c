@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -179,6 +180,8 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	sigset_t mask;
 	int r;
 
+	/* The environment of functions is in this memory: no dump of it on a disk. */
+	prctl(PR_SET_DUMPABLE, 0);
 	node_name(config->node, a->node);
 	measure(a);
 	a->usage.every_ms = config->usage_ms ? config->usage_ms : USAGE_EVERY_MS;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -433,6 +434,23 @@ static void a_replica_from_order_to_forget(void **state)
 	assert_non_null(strstr(get_logs(w, "&replica=" A), "\"line\":\"up\"")); /* logs stay */
 }
 
+static void a_crash_leaves_no_memory_behind(void **state)
+{
+	struct rlimit any = { RLIM_INFINITY, RLIM_INFINITY };
+	int status = 0;
+
+	NEEDS_ROOT(w);
+	if (prlimit(w->agent, RLIMIT_CORE, &any, NULL) < 0) {
+		print_message("skipped: no dump could be made at all\n");
+		skip();
+	}
+	await_link(w);
+	assert_int_equal(kill(w->agent, SIGABRT), 0);
+	assert_int_equal(waitpid(w->agent, &status, 0), w->agent);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_false(WCOREDUMP(status));
+}
+
 static void failures_tell_why(void **state)
 {
 	struct gt_observed *o;
@@ -567,9 +585,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(a_replica_from_order_to_forget), T(failures_tell_why),
-		T(ready_is_what_the_path_says),    T(the_deaf_are_killed_after_the_grace),
-		T(replicas_outlive_their_agent),   T(a_new_control_asks_before_it_orders),
+		T(a_replica_from_order_to_forget),      T(failures_tell_why),
+		T(a_crash_leaves_no_memory_behind),     T(ready_is_what_the_path_says),
+		T(the_deaf_are_killed_after_the_grace), T(replicas_outlive_their_agent),
+		T(a_new_control_asks_before_it_orders),
 	};
 
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
