@@ -94,9 +94,9 @@ int gt_record_write(struct replica *r, struct gt_err *err)
 	gt_auto(buf) struct gt_buf out = { 0 };
 
 	gt_buf_init(&out, 2 * RECORD_MAX);
-	gt_buf_addf(&out, RECORD_HEAD "%s %u %llu %s %d %llu\n", r->function, r->revision,
+	gt_buf_addf(&out, RECORD_HEAD "%s %u %llu %s %d %llu %d\n", r->function, r->revision,
 		    (unsigned long long)r->created_ms, r->where.sandbox, (int)r->where.pid,
-		    (unsigned long long)r->where.start_time);
+		    (unsigned long long)r->where.start_time, r->where.again);
 	gt_buf_adds(&out, r->spec_json);
 	path_of(r, "record", path);
 	path_of(r, "record.new", temp);
@@ -164,19 +164,20 @@ static bool load_one(struct agent *a, const char *id)
 	struct replica *r;
 	unsigned revision;
 	char *spec;
-	int pid;
+	int pid, again = 0; /* older records do not tell */
 
 	snprintf(path, sizeof(path), "%s/record", id);
 	if (strlen(id) != GT_ULID_LEN ||
 	    gt_os_read_at(a->replicas_fd, path, text, RECORD_MAX, NULL) < 0 ||
 	    !gt_starts_with(text, RECORD_HEAD) ||
-	    sscanf(text + strlen(RECORD_HEAD), "%63s %u %llu %47s %d %llu", function, &revision,
-		   &created, where.sandbox, &pid, &start) != 6)
+	    sscanf(text + strlen(RECORD_HEAD), "%63s %u %llu %47s %d %llu%*[ ]%d", function,
+		   &revision, &created, where.sandbox, &pid, &start, &again) < 6)
 		return false;
 	spec = strchr(text + strlen(RECORD_HEAD), '\n');
 	if (!spec || !gt_name_ok(function))
 		return false;
 	where.pid = pid;
+	where.again = again == 1;
 	where.start_time = start;
 	r = gt_replica_new(a, id, function, revision, spec + 1);
 	r->created_ms = created;

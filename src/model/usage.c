@@ -1,4 +1,4 @@
-/* usage.c - when has a container's use of the machine changed? */
+/* usage.c - a container's use of the machine: since when, and has it changed? */
 #include <gantry/model/usage.h>
 
 #define STEP_US    50000 /* of a processor, or of waiting */
@@ -38,4 +38,33 @@ bool gt_usage_moved(const struct gt_usage *then, const struct gt_usage *now)
 	       differs(then->io_writes, now->io_writes, STEP_OPS) ||
 	       pressure_moved(&then->cpu, &now->cpu) ||
 	       pressure_moved(&then->memory, &now->memory) || pressure_moved(&then->io, &now->io);
+}
+
+static void since(uint64_t *now, uint64_t before)
+{
+	*now -= GT_MIN(*now, before);
+}
+
+static void pressure_since(struct gt_pressure *now, const struct gt_pressure *before)
+{
+	since(&now->some_us, before->some_us);
+	since(&now->full_us, before->full_us);
+}
+
+void gt_usage_since(struct gt_usage *now, const struct gt_usage *before)
+{
+	if (now->memory_peak_bytes <= before->memory_peak_bytes) {
+		now->memory_peak_bytes = 0;
+		now->has &= ~(unsigned)GT_USAGE_MEMORY_PEAK;
+	}
+	since(&now->oom_kills, before->oom_kills);
+	since(&now->cpu_us, before->cpu_us);
+	since(&now->throttled_us, before->throttled_us);
+	since(&now->io_read_bytes, before->io_read_bytes);
+	since(&now->io_write_bytes, before->io_write_bytes);
+	since(&now->io_reads, before->io_reads);
+	since(&now->io_writes, before->io_writes);
+	pressure_since(&now->cpu, &before->cpu);
+	pressure_since(&now->memory, &before->memory);
+	pressure_since(&now->io, &before->io);
 }

@@ -209,9 +209,12 @@ int gt_container_usage(const struct gt_container *c, struct gt_usage *ret, struc
 {
 	int r = gt_container_running(c, err);
 
-	if (r == 0)
-		gt_cgroup_usage(&c->rt->cgroups, c->box->where.sandbox, ret);
-	return r;
+	if (r < 0)
+		return r;
+	gt_cgroup_usage(&c->rt->cgroups, c->box->where.sandbox, ret);
+	if (c->box->where.again)
+		gt_usage_since(ret, &c->box->before);
+	return 0;
 }
 
 void gt_container_leave(struct gt_container *c)

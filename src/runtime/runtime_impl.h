@@ -26,8 +26,7 @@ struct sandbox {
 	struct gt_runtime *rt;
 	struct sandbox *prev, *next; /* rt->sandboxes */
 	enum sandbox_state state;
-	bool staged;  /* it has come that far */
-	bool limited; /* its control groups have been a container's of the same plan */
+	bool staged; /* it has come that far */
 	struct gt_container_where where;
 	struct sandbox_net net;
 	int pidfd, control, netns;
@@ -39,6 +38,7 @@ struct sandbox {
 	struct sandbox *hot_prev, *hot_next; /* hot->boxes */
 	uint64_t kin;                        /* hot.id of the plan that ran in it; 0 = of none */
 	bool frozen_once;                    /* its control groups may remember that */
+	struct gt_usage before;              /* what its groups counted for the one before it */
 	struct gt_exit how;
 };
 

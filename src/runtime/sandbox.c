@@ -323,7 +323,7 @@ static int clone_in_groups(struct sandbox *box, int *fds, size_t *n_fds, struct 
 {
 	const struct gt_cgroups *g = &box->rt->cgroups;
 	int (*const make)(const struct gt_cgroups *, const char *, int *, size_t *,
-			  struct gt_err *) = box->limited ? gt_cgroup_reopen : gt_cgroup_make;
+			  struct gt_err *) = box->where.again ? gt_cgroup_reopen : gt_cgroup_make;
 	gt_auto(fd) int dir = -EBADF;
 	int r;
 
@@ -351,7 +351,8 @@ static void name_new(struct sandbox *box, enum gt_network network)
 static void move_in(struct sandbox *box, struct vessel *from)
 {
 	gt_strcopy(box->where.sandbox, sizeof(box->where.sandbox), from->leaf);
-	box->limited = true;
+	box->where.again = true;
+	gt_cgroup_usage(&box->rt->cgroups, from->leaf, &box->before);
 	box->netns = from->netns;
 	box->net = from->net;
 	free(from);
@@ -404,7 +405,7 @@ int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, s
 
 	/* While it works: limits are for the program. */
 	if (r == 0)
-		r = box->limited
+		r = box->where.again
 			    ? gt_cgroup_refill(&rt->cgroups, box->where.sandbox, &p->limits, err)
 			    : gt_cgroup_limit(&rt->cgroups, box->where.sandbox, &p->limits, err);
 	if (r < 0)
@@ -436,6 +437,8 @@ struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_containe
 	box->state = SANDBOX_RUNNING;
 	box->where = *where;
 	box->pidfd = pidfd;
+	if (where->again)
+		gt_cgroup_usage(&rt->cgroups, where->sandbox, &box->before);
 	if (gt_os_ns_open(where->pid, "net", &box->netns, err) == 0 && watch_init(box, err) == 0)
 		return box;
 	box->pidfd = -EBADF; /* stays the caller's */

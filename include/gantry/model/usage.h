@@ -37,6 +37,8 @@ struct gt_usage {
 	struct gt_pressure cpu, memory, io;
 };
 
+/* Takes off what was counted before. A peak that was not passed since is not known any more. */
+void gt_usage_since(struct gt_usage *now, const struct gt_usage *before);
 /* Is the difference worth telling? A container that does nothing answers no for ever; what it does
  * in small steps adds up until it is. */
 bool gt_usage_moved(const struct gt_usage *then, const struct gt_usage *now);

@@ -77,6 +77,7 @@ GT_MUST_USE int gt_runtime_cleanup(const char *dir, struct gt_err *err);
 struct gt_container_where {
 	char sandbox[48]; /* its control groups' name */
 	pid_t pid;        /* of its process 1, here */
+	bool again;       /* the groups were another container's of the same plan before */
 	uint64_t start_time;
 };
 
@@ -154,7 +155,8 @@ GT_MUST_USE int gt_container_freeze(struct gt_container *c, struct gt_err *err);
 GT_MUST_USE int gt_container_thaw(struct gt_container *c, struct gt_err *err);
 /* 1 or 0, from the kernel: also of an adopted container that another process froze. */
 GT_MUST_USE int gt_container_frozen(const struct gt_container *c, struct gt_err *err);
-/* A few files are read. -ENOENT: it does not run. */
+/* A few files are read. -ENOENT: it does not run. Of an adopted container whose groups were another
+ * one's before, what was used until it was adopted is not counted. */
 GT_MUST_USE int gt_container_usage(const struct gt_container *c, struct gt_usage *ret,
 				   struct gt_err *err);
 /* A non-blocking socket whose connect() to 127.0.0.1:port inside was issued. */

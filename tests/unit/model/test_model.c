@@ -246,6 +246,34 @@ static void use_is_told_when_it_moved(void **state)
 	assert_true(gt_usage_moved(&then, &now));
 }
 
+static void usage_since_another_container(void **state)
+{
+	const struct gt_usage before = { .has = GT_USAGE_ALL,
+					 .memory_bytes = 9,
+					 .memory_peak_bytes = 100,
+					 .cpu_us = 1000,
+					 .io_reads = 5,
+					 .cpu = { .some_us = 7, .some_avg10_centi = 3 } };
+	struct gt_usage now = before;
+
+	(void)state;
+	now.cpu_us += 10;
+	now.io_reads = 6;
+	gt_usage_since(&now, &before);
+	assert_int_equal(now.cpu_us, 10);
+	assert_int_equal(now.io_reads, 1);
+	assert_int_equal(now.memory_bytes, 9); /* what is there is there */
+	assert_int_equal(now.cpu.some_us, 0);
+	assert_int_equal(now.cpu.some_avg10_centi, 3);
+	/* Whose peak that was is not known. */
+	assert_int_equal(now.has, GT_USAGE_ALL & ~GT_USAGE_MEMORY_PEAK);
+	now = before;
+	now.memory_peak_bytes = 101;
+	gt_usage_since(&now, &before);
+	assert_int_equal(now.has, GT_USAGE_ALL);
+	assert_int_equal(now.memory_peak_bytes, 101);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -259,6 +287,7 @@ int main(void)
 		cmocka_unit_test(an_end_is_copied_deep),
 		cmocka_unit_test(signals_have_names_and_numbers),
 		cmocka_unit_test(use_is_told_when_it_moved),
+		cmocka_unit_test(usage_since_another_container),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -246,6 +247,56 @@ static void not_after_it_was_frozen(void **state)
 	fixture_close(&f);
 }
 
+/* What the one before used is not the next one's. */
+static void counts_begin_anew(void **state)
+{
+	struct gt_container_args args = { .function = "a", .revision = 1 };
+	struct gt_usage used = { 0 };
+	unsigned again = 0;
+	struct gt_err err;
+	char dir[160], flag[176];
+
+	(void)state;
+	VESSEL(f);
+	snprintf(dir, sizeof(dir), "%s/data", f.dir);
+	snprintf(flag, sizeof(flag), "%s/lazy", dir);
+	assert_int_equal(mkdir(dir, 0755), 0);
+	for (unsigned n = 0; n < 3; n++) {
+		struct run runs[WIDTH];
+
+		if (n == 1)
+			fclose(fopen(flag, "we"));
+		for (size_t i = 0; i < WIDTH; i++) {
+			struct gt_spec *spec = fixture_shell(
+				"i=0; while [ ! -e /mnt/lazy -a $i -lt 100000 ]; do i=$((i+1)); "
+				"done; echo done; sleep 1000");
+
+			fixture_mount(spec, dir, "/mnt", true);
+			assert_int_equal(run_start_as(&f, args, spec, &runs[i]), 0);
+			fixture_until(&f, &runs[i].started);
+		}
+		for (size_t i = 0; i < WIDTH; i++) {
+			while (runs[i].text.len == 0) {
+				assert_int_equal(gt_loop_step(f.loop, 1, NULL), 0);
+				run_read(&runs[i]);
+			}
+			assert_int_equal(gt_container_usage(runs[i].c, &used, &err), 0);
+			if (!(used.has & GT_USAGE_CPU))
+				print_message("nobody counts processor time here\n");
+			else if (n == 0)
+				assert_true(used.cpu_us > 50000);
+			else
+				assert_true(used.cpu_us < 50000);
+			again += runs[i].where.again;
+			gt_container_kill(runs[i].c);
+			fixture_until(&f, &runs[i].exited);
+			run_close(&runs[i]);
+		}
+	}
+	assert_true(again > 0);
+	fixture_close(&f);
+}
+
 static bool hog(struct run *run, char leaf[48])
 {
 	bool oom = run->how.oom;
@@ -299,6 +350,7 @@ int main(void)
 		cmocka_unit_test(nor_beside_one),
 		cmocka_unit_test(not_while_a_socket_is_held),
 		cmocka_unit_test(not_after_it_was_frozen),
+		cmocka_unit_test(counts_begin_anew),
 		cmocka_unit_test(not_after_the_kernel_killed),
 	};
 
