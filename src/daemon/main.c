@@ -16,6 +16,7 @@
 enum { EXIT_USAGE = 2 };
 
 struct options {
+	char **argv; /* as the process was given them */
 	const char *state, *listen, *file, *node;
 	enum gt_level log_level;
 	bool has_log_level;
@@ -33,7 +34,7 @@ static const char usage[] =
 	"Signals of a running daemon: TERM drains and ends (replicas keep running and are adopted "
 	"by\n"
 	"the next start), INT ends the replicas too, HUP reads configuration and admin token "
-	"again.\n";
+	"again, USR2 becomes the program that is now at its path, without a lost call.\n";
 
 static int parse_options(int argc, char **argv, struct options *o, struct gt_err *err)
 {
@@ -131,7 +132,7 @@ static int run_daemon(struct options *o, struct gt_err *err)
 			return gt_err_errno(err, errno, "%s", o->file);
 		o->file = full;
 	}
-	return gt_supervise(load_config, o, err);
+	return gt_supervise(load_config, o, o->argv, err);
 }
 
 static int run_check(struct options *o, struct gt_err *err)
@@ -208,7 +209,7 @@ static int run_role(enum gt_role_id id)
 
 static int run_command(int argc, char **argv, size_t i)
 {
-	struct options o = { 0 };
+	struct options o = { .argv = argv };
 	struct gt_err err = { 0 };
 
 	if (parse_options(argc - 1, argv + 1, &o, &err) < 0) {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,12 +21,14 @@
 #include "notify.h"
 #include "spawn.h"
 #include "state_dir.h"
+#include "upgrade.h"
 
 #define RETRY_FIRST_MS 20
 #define RETRY_MAX_MS   800 /* a crashed role is back within a second */
 #define STEADY_MS      5000
-#define STOP_SLACK_MS  10000 /* on top of the drain time, then KILL */
-#define CHILDREN_MAX   16    /* three roles, and gateways that still drain after a reload */
+#define STOP_SLACK_MS  10000                /* on top of the drain time, then KILL */
+#define CHILDREN_MAX   GT_HELD_CHILDREN_MAX /* roles, and gateways that drain after a reload */
+#define CHECK_MS       10000                /* for a new program to say that it would start */
 
 struct supervisor;
 
@@ -74,6 +77,12 @@ struct supervisor {
 	enum stage stage;
 	bool stop_replicas;
 	struct gt_timer deadline;
+	struct {           /* of a new program, before this one becomes it */
+		pid_t pid; /* 0 = none */
+		int pidfd;
+		struct gt_watch *watch;
+		struct gt_timer late;
+	} check;
 	int status; /* of gt_supervise: 0, or the -errno in failure */
 	struct gt_err failure;
 };
@@ -403,14 +412,139 @@ static void reload(struct supervisor *sup)
 		role_replace(&sup->roles[i]);
 }
 
+/* ---- another program ---- */
+
+static void hold(const struct supervisor *sup, struct gt_held *held)
+{
+	*held = (struct gt_held){ .n_children = 0 };
+	gt_strcopy(held->state, sizeof(held->state), sup->config.state);
+	gt_strcopy(held->url, sizeof(held->url), sup->url);
+	memcpy(held->fds, sup->fds, sizeof(held->fds));
+	for (size_t i = 0; i < CHILDREN_MAX; i++) {
+		const struct child *c = &sup->children[i];
+
+		if (c->pid == 0)
+			continue;
+		held->children[held->n_children].id = c->id;
+		held->children[held->n_children].pid = c->pid;
+		held->children[held->n_children].instance = c->instance;
+		held->children[held->n_children++].current = sup->roles[c->id].child == c;
+	}
+}
+
+static bool all_ready(const struct supervisor *sup)
+{
+	for (int i = 0; i < GT_PROC_N; i++)
+		if (!sup->roles[i].ready)
+			return false;
+	return true;
+}
+
+static void become_next(struct supervisor *sup)
+{
+	struct gt_held held;
+	struct gt_err err;
+
+	if (sup->stage != STAGE_RUNNING)
+		return;
+	if (!all_ready(sup)) {
+		gt_error("upgrade: a role is just being started; try again");
+		return;
+	}
+	hold(sup, &held);
+	gt_info("upgrade: executing the new program");
+	if (gt_upgrade_exec(&held, &err) < 0)
+		gt_error("upgrade: %s; this program goes on", err.text);
+}
+
+static void on_checked(struct gt_watch *w, unsigned events, void *arg)
+{
+	struct supervisor *sup = arg;
+	char how[128];
+	int status;
+
+	(void)events;
+	if (waitpid(sup->check.pid, &status, WNOHANG) != sup->check.pid)
+		return;
+	gt_watch_close(w);
+	gt_timer_clear(sup->loop, &sup->check.late);
+	gt_close(sup->check.pidfd);
+	sup->check.pid = 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		become_next(sup);
+		return;
+	}
+	child_describe(status, how, sizeof(how));
+	gt_error("upgrade: the new program would not start (its check %s); this one goes on", how);
+}
+
+static void on_check_late(void *arg)
+{
+	struct supervisor *sup = arg;
+
+	kill(sup->check.pid, SIGKILL);
+}
+
+static void upgrade(struct supervisor *sup)
+{
+	struct gt_err err;
+
+	if (sup->check.pid)
+		return;
+	if (gt_upgrade_check(&sup->check.pid, &sup->check.pidfd, &err) < 0 ||
+	    gt_loop_watch(sup->loop, sup->check.pidfd, GT_EV_READ, on_checked, sup,
+			  &sup->check.watch, &err) < 0) {
+		gt_error("upgrade: %s", err.text);
+		return;
+	}
+	gt_timer_set(sup->loop, &sup->check.late, CHECK_MS, on_check_late, sup);
+}
+
+static int take_over(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
+{
+	for (size_t i = 0; i < held->n_children; i++) {
+		struct child *c = &sup->children[i];
+		struct role *role = &sup->roles[held->children[i].id];
+
+		*c = (struct child){ .sup = sup,
+				     .id = held->children[i].id,
+				     .pid = held->children[i].pid,
+				     .instance = held->children[i].instance };
+		c->pidfd = pidfd_open(c->pid, 0);
+		if (c->pidfd < 0)
+			return gt_err_errno(err, errno, "pidfd of the %s", gt_role_names[c->id]);
+		if (gt_loop_watch(sup->loop, c->pidfd, GT_EV_READ, on_child_end, c, &c->watch,
+				  err) < 0)
+			return -err->code;
+		if (held->children[i].current) {
+			role->child = c;
+			role->ready = role->ever_ready = true;
+			role->started_ns = gt_loop_clock_ns(sup->loop);
+		}
+	}
+	sup->stage = STAGE_RUNNING;
+	gt_info("this is gantryd %s; replacing the roles", GT_VERSION);
+	for (int i = 0; i < GT_PROC_N; i++) {
+		if (sup->roles[i].child)
+			role_replace(&sup->roles[i]);
+		else
+			role_start(&sup->roles[i]);
+	}
+	return 0;
+}
+
 static void on_signal(int signo, void *arg)
 {
 	struct supervisor *sup = arg;
 
-	if (signo == SIGHUP && sup->stage == STAGE_RUNNING)
-		reload(sup);
-	else if (signo != SIGHUP)
+	if (signo == SIGTERM || signo == SIGINT)
 		stop(sup, signo == SIGINT);
+	else if (sup->stage != STAGE_RUNNING)
+		return;
+	else if (signo == SIGHUP)
+		reload(sup);
+	else
+		upgrade(sup);
 }
 
 /* ---- set-up ---- */
@@ -453,7 +587,24 @@ static int open_listeners(struct supervisor *sup, struct gt_err *err)
 			     &sup->fds[GT_FD_LISTEN], err);
 }
 
-static int set_up(struct supervisor *sup, struct gt_err *err)
+/* The directory, its lock and the listeners: made, or taken over. */
+static int open_all(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
+{
+	if (!held) {
+		if (gt_state_open(sup->config.state, sizeof(sup->config.state), sup->uid, sup->gid,
+				  &sup->fds[GT_FD_LOCK], err) < 0)
+			return -err->code;
+		return open_listeners(sup, err);
+	}
+	memcpy(sup->fds, held->fds, sizeof(sup->fds));
+	memcpy(sup->url, held->url, sizeof(sup->url));
+	memcpy(sup->config.state, held->state, sizeof(held->state));
+	if (chdir(held->state) < 0)
+		return gt_err_errno(err, errno, "state directory %s", held->state);
+	return 0;
+}
+
+static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
 {
 	sigset_t mask;
 
@@ -466,35 +617,50 @@ static int set_up(struct supervisor *sup, struct gt_err *err)
 		return -err->code;
 	gt_log_init("supervisor", sup->config.log_level);
 	umask(022);
-	if (find_ids(sup, err) < 0 ||
-	    gt_state_open(sup->config.state, sizeof(sup->config.state), sup->uid, sup->gid,
-			  &sup->fds[GT_FD_LOCK], err) < 0 ||
+	if (find_ids(sup, err) < 0 || open_all(sup, held, err) < 0 ||
 	    gt_state_token(sup->token_sha256, sizeof(sup->token_sha256), err) < 0 ||
-	    open_listeners(sup, err) < 0 || gt_loop_new(&sup->loop, err) < 0)
+	    gt_loop_new(&sup->loop, err) < 0)
 		return -err->code;
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);
 	sigaddset(&mask, SIGHUP);
+	sigaddset(&mask, SIGUSR2);
 	signal(SIGPIPE, SIG_IGN);
 	return gt_loop_signals(sup->loop, &mask, on_signal, sup, err);
 }
 
-int gt_supervise(gt_config_load_fn *load, void *arg, struct gt_err *err)
+static int start(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
+{
+	for (int i = 0; i < GT_PROC_N; i++)
+		sup->roles[i] =
+			(struct role){ .sup = sup, .id = (enum gt_role_id)i, .ready_fd = -EBADF };
+	if (held)
+		return take_over(sup, held, err);
+	for (int i = 0; i < GT_PROC_N && sup->stage == STAGE_STARTING; i++)
+		role_start(&sup->roles[i]);
+	return 0;
+}
+
+int gt_supervise(gt_config_load_fn *load, void *arg, char **argv, struct gt_err *err)
 {
 	struct supervisor sup = { .load = load, .load_arg = arg };
+	struct gt_held held;
 
 	gt_config_defaults(&sup.config);
 	for (int i = 0; i < GT_FD_N; i++)
 		sup.fds[i] = -EBADF;
-	int r = set_up(&sup, err);
+	int r = gt_upgrade_resume(&held, err);
+	bool resumed = r == 0;
+	if (r == -ENOENT)
+		r = 0;
+	if (r == 0)
+		r = gt_upgrade_begin(argv, err);
+	if (r == 0)
+		r = set_up(&sup, resumed ? &held : NULL, err);
+	if (r == 0)
+		r = start(&sup, resumed ? &held : NULL, err);
 	if (r == 0) {
-		for (int i = 0; i < GT_PROC_N; i++)
-			sup.roles[i] = (struct role){ .sup = &sup,
-						      .id = (enum gt_role_id)i,
-						      .ready_fd = -EBADF };
-		for (int i = 0; i < GT_PROC_N && sup.stage == STAGE_STARTING; i++)
-			role_start(&sup.roles[i]);
 		r = gt_loop_run(sup.loop, err);
 		gt_state_withdraw(sup.config.state);
 	}

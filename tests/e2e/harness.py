@@ -218,10 +218,11 @@ class Raw:
 class Daemon:
     """`gantryd run` on a free port with a state directory of its own."""
 
-    def __init__(self, state=None, config=None):
+    def __init__(self, state=None, config=None, program=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-e2e-", dir="/tmp"))
         self.state = pathlib.Path(state) if state else self.dir / "state"
         self.config = config
+        self.program = program or BIN / "gantryd"
         self.proc = None
         self.log_path = self.dir / "gantryd.log"
         self.groups = set()
@@ -229,7 +230,7 @@ class Daemon:
 
     # ---- life -----------------------------------------------------------------------------
     def command(self):
-        words = [str(BIN / "gantryd"), "run", "--state", str(self.state), "--listen", "127.0.0.1:0"]
+        words = [str(self.program), "run", "--state", str(self.state), "--listen", "127.0.0.1:0"]
         return words + (["--config", str(self.config)] if self.config else [])
 
     def start(self, timeout=10):

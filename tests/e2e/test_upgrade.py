@@ -1,0 +1,115 @@
+"""A newer program in the place of the running one."""
+import http.client
+import os
+import shutil
+import signal
+import threading
+
+import pytest
+
+from harness import BIN, processes, until
+
+
+def install(path, version):
+    """A program of another version in the place of the one there, as a package manager does it."""
+    program = (BIN / "gantryd").read_bytes()
+    assert b"0.1.0\0" in program
+    new = path.with_suffix(".new")
+    new.write_bytes(program.replace(b"0.1.0\0", version + b"\0"))
+    new.chmod(0o755)
+    new.rename(path)
+
+
+@pytest.fixture
+def daemon(own, tmp_path):
+    program = tmp_path / "gantryd"
+    shutil.copy(BIN / "gantryd", program)
+    return own(program=program)
+
+
+def version(daemon):
+    return daemon.client.get("/v1/version").json()["version"]
+
+
+def upgrade(daemon, to):
+    install(daemon.program, to.encode())
+    before = daemon.roles()
+    daemon.proc.send_signal(signal.SIGUSR2)
+    until(lambda: len(now := daemon.roles()) == 3 and not set(now.values()) & set(before.values()), "all roles are new")
+    until(lambda: version(daemon) == to, f"it is {to}")
+
+
+class Caller(threading.Thread):
+    """Calls over one connection after the other, or over one that is kept."""
+
+    def __init__(self, daemon, kept):
+        super().__init__(daemon=True)
+        self.gantry, self.kept, self.done, self.ended, self.errors = daemon, kept, 0, False, []
+
+    def run(self):
+        head = {"Authorization": f"Bearer {self.gantry.token}"}
+        conn = http.client.HTTPConnection(*self.gantry.address, timeout=60)
+        while not self.ended:
+            try:
+                conn.request("GET", "/f/echo/x", headers=head)
+                answer = conn.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.errors.append(f"status {answer.status}")
+                self.done += 1
+            except (OSError, http.client.HTTPException) as e:
+                self.errors.append(repr(e))
+            if not self.kept:
+                conn.close()
+        conn.close()
+
+
+def test_no_call_is_lost(daemon):
+    daemon.echo("echo", scale={"min": 1, "max": 1, "concurrency": 100})
+    replica = daemon.wait_replicas("echo", 1)[0]["id"]
+    pid = daemon.proc.pid
+    assert version(daemon) == "0.1.0"
+    callers = [Caller(daemon, kept) for kept in (False, False)]
+    for c in callers:
+        c.start()
+    for to in ("0.1.1", "0.1.2"):
+        counts = [c.done for c in callers]
+        upgrade(daemon, to)
+        until(lambda counts=counts: all(c.done > n + 20 for c, n in zip(callers, counts, strict=True)), "all go on")
+    for c in callers:
+        c.ended = True
+    for c in callers:
+        c.join(30)
+    assert [c.errors for c in callers] == [[]] * len(callers)
+    assert daemon.proc.pid == pid and daemon.proc.poll() is None
+    assert daemon.wait_replicas("echo", 1)[0]["id"] == replica
+
+
+def gateways(daemon):
+    return [argv for parent, _, argv in processes().values() if parent == daemon.proc.pid and "gateway" in argv]
+
+
+def test_stream_ends_in_the_old_one(daemon):
+    daemon.echo("echo", scale={"min": 1})
+    daemon.wait_replicas("echo", 1)
+    with daemon.client.stream("GET", "/f/echo/stream?n=60&ms=50") as answer:
+        first = answer.read(1)
+        upgrade(daemon, "0.1.1")
+        assert len(gateways(daemon)) == 2
+        rest = answer.read()
+    assert len((first + rest).splitlines()) == 60
+    until(lambda: len(gateways(daemon)) == 1, "the old gateway is gone")
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\necho no good >&2\nexit 3\n", "neither a program nor a script"])
+def test_program_that_would_not_start(daemon, text):
+    daemon.echo("echo")
+    before = daemon.roles()
+    daemon.program.unlink()
+    daemon.program.write_text(text)
+    os.chmod(daemon.program, 0o755)
+    daemon.proc.send_signal(signal.SIGUSR2)
+    until(lambda: "the new program would not start" in daemon.log(), "it says so")
+    assert daemon.roles() == before and daemon.call("echo").status == 200
+    upgrade(daemon, "0.1.1")
+    assert daemon.call("echo").status == 200
