@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
 	S_START,    /* nothing seen, or one empty line before a request */
@@ -57,6 +58,17 @@ const struct gt_h1_field *gt_h1_find(const struct gt_h1 *h, enum gt_h1_name name
 {
 	for (size_t i = 0; i < h->n_fields; i++)
 		if (h->fields[i].id == name)
+			return &h->fields[i];
+	return NULL;
+}
+
+const struct gt_h1_field *gt_h1_find_text(const struct gt_h1 *h, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < h->n_fields; i++)
+		if (h->fields[i].name.len == len &&
+		    !strncasecmp(gt_h1_text(h, h->fields[i].name), name, len))
 			return &h->fields[i];
 	return NULL;
 }

@@ -39,6 +39,7 @@ enum gt_h1_name {
 	GT_H1_EXPECT,
 	GT_H1_FORWARDED,
 	GT_H1_GANTRY_DEADLINE,
+	GT_H1_GANTRY_PRIORITY,
 	GT_H1_GANTRY_REPLICA,
 	GT_H1_GANTRY_REVISION,
 	GT_H1_HOST,
@@ -123,6 +124,8 @@ static inline const char *gt_h1_text(const struct gt_h1 *h, struct gt_h1_span s)
 bool gt_h1_is(const struct gt_h1 *h, struct gt_h1_span s, const char *text); /* case-sensitive */
 /* The first field of that name, or NULL. */
 const struct gt_h1_field *gt_h1_find(const struct gt_h1 *h, enum gt_h1_name name);
+/* The same for a name that is not in the list: whatever the case of its letters. */
+const struct gt_h1_field *gt_h1_find_text(const struct gt_h1 *h, const char *name);
 bool gt_h1_idempotent(const struct gt_h1 *h); /* by RFC 9110: GET HEAD OPTIONS TRACE PUT DELETE */
 
 /* How a head is passed on. */

@@ -223,6 +223,22 @@ static bool keeps(const char *text)
 	return keep;
 }
 
+static void test_find_by_text(void **state)
+{
+	(void)state;
+	struct result r = { 0 };
+
+	parse(&r, GT_H1_REQUEST, "GET / HTTP/1.1\r\nHost: a\r\nX-User: 1\r\nx-user: 2\r\n\r\n",
+	      false);
+	const struct gt_h1_field *f = gt_h1_find_text(&r.h, "x-USER");
+
+	assert_non_null(f);
+	assert_true(gt_h1_is(&r.h, f->value, "1"));
+	assert_non_null(gt_h1_find_text(&r.h, "host"));
+	assert_null(gt_h1_find_text(&r.h, "X-Use"));
+	release(&r);
+}
+
 static void test_keep_alive(void **state)
 {
 	(void)state;
@@ -343,6 +359,7 @@ int main(void)
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_chunked),
 		cmocka_unit_test(test_responses),
+		cmocka_unit_test(test_find_by_text),
 		cmocka_unit_test(test_keep_alive),
 		cmocka_unit_test(test_pipelined_bytes_are_left),
 		cmocka_unit_test(test_write_request),
