@@ -65,11 +65,16 @@ static void spec_fill(const struct gt_ctl_function *f, struct gt_route *route)
 	route->access = spec->access;
 	route->port = spec->port;
 	route->concurrency = spec->scale.concurrency;
+	route->target = spec->scale.target;
 	route->queue = spec->limits.queue;
 	route->wait_ms = spec->limits.wait_ms;
 	route->first_byte_ms = spec->limits.first_byte_ms;
+	route->idle_ms = spec->limits.idle_ms;
 	route->run_ms = spec->limits.run_ms;
 	route->body_bytes = spec->limits.body_bytes;
+	route->idempotent = spec->idempotent;
+	if (spec->affinity.header)
+		gt_strcopy(route->affinity, sizeof(route->affinity), spec->affinity.header);
 	route->max_replicas = spec->scale.max;
 	route->start_ms = CTL_START_MS_DEFAULT;
 	route->models = gt_alloc_array(spec->n_models, sizeof(char *));

@@ -21,6 +21,7 @@ struct gt_spec *gt_spec_new(void)
 	spec->limits.queue = GT_DEFAULT_QUEUE;
 	spec->limits.wait_ms = GT_DEFAULT_WAIT_MS;
 	spec->limits.first_byte_ms = GT_DEFAULT_FIRST_BYTE_MS;
+	spec->limits.idle_ms = GT_DEFAULT_MOVE_MS;
 	spec->limits.run_ms = GT_DEFAULT_RUN_MS;
 	spec->limits.drain_ms = GT_DEFAULT_DRAIN_MS;
 	spec->limits.body_bytes = GT_DEFAULT_BODY_BYTES;
@@ -60,6 +61,7 @@ void gt_spec_free(struct gt_spec *spec)
 	free(spec->socket);
 	free(spec->workdir);
 	free(spec->user);
+	free(spec->affinity.header);
 	free(spec->ready.path);
 	free(spec);
 }

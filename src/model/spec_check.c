@@ -343,6 +343,19 @@ static int check_scale(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+static int check_affinity(const struct gt_spec *spec, struct gt_err *err)
+{
+	static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+				    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	const char *name = spec->affinity.header;
+
+	if (name && (!*name || name[strspn(name, token)]))
+		return refused(err, "affinity.header",
+			       QUOTED " is no header name; write for example \"X-Session-Id\"",
+			       name);
+	return 0;
+}
+
 static int check_models(const struct gt_spec *spec, struct gt_err *err)
 {
 	char where[64];
@@ -382,6 +395,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_resources(spec, err);
 	if (r == 0)
 		r = check_scale(spec, err);
+	if (r == 0)
+		r = check_affinity(spec, err);
 	if (r == 0)
 		r = check_models(spec, err);
 	return r;

@@ -107,12 +107,18 @@ static const struct gt_field limits_rows[] = {
 	{ "queue", GT_F_U32, AT(limits.queue), .min = 1, .max = 100000 },
 	{ "wait", GT_F_DURATION, AT(limits.wait_ms), .min = 1, .max = DAY_MS },
 	{ "first_byte", GT_F_DURATION, AT(limits.first_byte_ms), .min = 1, .max = WEEK_MS },
+	{ "idle", GT_F_DURATION, AT(limits.idle_ms), .max = WEEK_MS },
 	{ "run", GT_F_DURATION, AT(limits.run_ms), .max = WEEK_MS },
 	{ "drain", GT_F_DURATION, AT(limits.drain_ms), .max = DAY_MS },
 	{ "body", GT_F_BYTES, AT(limits.body_bytes), .min = 1, .max = TIB },
 	{ "log", GT_F_BYTES, AT(limits.log_bytes), .min = 64 * GT_KIB, .max = TIB },
 };
 static const struct gt_fields limits_fields = { ROWS(limits_rows) };
+
+static const struct gt_field affinity_rows[] = {
+	{ "header", GT_F_STR, AT(affinity.header), .min = 1, .max = GT_HEADER_MAX },
+};
+static const struct gt_fields affinity_fields = { ROWS(affinity_rows) };
 
 static const struct gt_field serves_rows[] = {
 	{ "openai", GT_F_STRS, AT(models), .count_offset = offsetof(struct gt_spec, n_models),
@@ -137,11 +143,13 @@ static const struct gt_field spec_rows[] = {
 	  .max = GT_TMPFS_MAX, .sub = &tmpfs_fields },
 	{ "network", GT_F_ENUM, AT(network), .max = GT_NETWORK_N, .enum_name = network_name },
 	{ "access", GT_F_ENUM, AT(access), .max = GT_ACCESS_N, .enum_name = access_name },
+	{ "idempotent", GT_F_BOOL, AT(idempotent) },
 	/* The groups are members of struct gt_spec itself: their rows count from its start. */
 	{ "ready", GT_F_OBJECT, .sub = &ready_fields },
 	{ "resources", GT_F_OBJECT, .sub = &resources_fields },
 	{ "scale", GT_F_OBJECT, .sub = &scale_fields },
 	{ "limits", GT_F_OBJECT, .sub = &limits_fields },
+	{ "affinity", GT_F_OBJECT, .sub = &affinity_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
 	{ .name = "gpu", .type = GT_F_LATER },
 	{ .name = "park", .type = GT_F_LATER },

@@ -16,6 +16,7 @@
 #define GT_USER_ID_MAX     65535 /* users and groups inside a container */
 #define GT_MODELS_MAX      16    /* serves.openai */
 #define GT_MODEL_NAME_MAX  128
+#define GT_HEADER_MAX      63           /* name of a header: affinity.header */
 #define GT_SPEC_BYTES_MAX  (256 * 1024) /* body of PUT /v1/functions/{f} */
 #define GT_JSON_DEPTH_MAX  32
 #define GT_REVISIONS_KEPT  20
@@ -39,6 +40,7 @@
 #define GT_DEFAULT_WAIT_MS          300000
 #define GT_DEFAULT_RUN_MS           0 /* whole answer; 0 = no limit */
 #define GT_DEFAULT_FIRST_BYTE_MS    300000
+#define GT_DEFAULT_MOVE_MS          60000 /* limits.idle: between bytes of a call; 0 = no limit */
 #define GT_DEFAULT_DRAIN_MS         30000
 #define GT_DEFAULT_BODY_BYTES       (64ULL << 20)
 #define GT_DEFAULT_LOG_BYTES        (16ULL << 20) /* a replica's log on disk */

@@ -76,8 +76,11 @@ struct gt_route {
 	enum gt_access access;
 	uint16_t port;
 	uint32_t concurrency; /* slots a replica */
+	uint32_t target;      /* calls that scaling wants a replica to hold; 0 = concurrency */
 	uint32_t queue;
-	uint64_t wait_ms, first_byte_ms, run_ms, body_bytes;
+	uint64_t wait_ms, first_byte_ms, idle_ms, run_ms, body_bytes; /* idle, run: 0 = no limit */
+	bool idempotent;
+	char affinity[GT_HEADER_MAX + 1]; /* header; "" = none */
 	uint32_t max_replicas;
 	uint64_t start_ms; /* how long a start is expected to take: for Retry-After */
 	char **models;

@@ -74,6 +74,10 @@ struct gt_spec {
 	size_t n_tmpfs;
 	enum gt_network network;
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
+	bool idempotent;       /* a call may be sent again whatever its method */
+	struct {
+		char *header; /* calls with the same value go to the same replica; NULL: no such */
+	} affinity;
 
 	struct {
 		char *path; /* NULL: ready when the port accepts; else when GET path answers 2xx */
@@ -98,6 +102,7 @@ struct gt_spec {
 		uint32_t queue;   /* calls that may wait at once */
 		uint64_t wait_ms; /* longest wait in the queue */
 		uint64_t first_byte_ms;
+		uint64_t idle_ms;  /* between bytes of a call; 0 = no limit */
 		uint64_t run_ms;   /* 0 = no limit */
 		uint64_t drain_ms; /* in-flight calls may finish; then TERM, the same again, KILL */
 		uint64_t body_bytes;

@@ -171,6 +171,9 @@ struct gt_spec *fix_spec(void)
 	spec->scale.concurrency = 1;
 	spec->scale.idle_ms = 60000;
 	spec->limits.drain_ms = 30000;
+	spec->limits.idle_ms = 7000;
+	spec->idempotent = true;
+	spec->affinity.header = gt_strdup("X-User");
 	spec->port = 8000;
 	return spec;
 }

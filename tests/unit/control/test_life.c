@@ -27,6 +27,10 @@ static void a_call_starts_one_and_idleness_stops_it(void **state)
 	assert_string_equal(route.replicas[0].id, id);
 	assert_false(route.replicas[0].draining);
 	assert_int_equal(route.port, 8000);
+	assert_int_equal(route.target, 1);
+	assert_int_equal(route.idle_ms, 7000);
+	assert_true(route.idempotent);
+	assert_string_equal(route.affinity, "X-User");
 	assert_int_equal(route.start_ms, 40);
 	gt_route_fini(&route);
 	assert_int_equal(fix_view(x, "f").state, GT_FUNCTION_READY);

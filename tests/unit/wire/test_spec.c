@@ -97,6 +97,9 @@ static const struct {
 	{ WITH("\"ready\":{\"path\":\"/health?x=%20\",\"timeout\":\"1ms\"}"), NULL },
 	{ WITH("\"access\":\"public\""), NULL },
 	{ WITH("\"serves\":{\"openai\":[\"org/model:tag\",\"b\"]}"), NULL },
+	{ WITH("\"idempotent\":true,\"affinity\":{\"header\":\"X-Session-Id\"}"), NULL },
+	{ WITH("\"idempotent\":false,\"limits\":{\"idle\":\"1m\"},\"affinity\":{}"), "{" BASE "}" },
+	{ WITH("\"limits\":{\"idle\":\"0s\"}"), NULL },
 	{ WITH("\"limits\":{\"run\":\"1500ms\",\"body\":1}"),
 	  WITH("\"limits\":{\"run\":\"1500ms\",\"body\":\"1\"}") },
 };
@@ -145,8 +148,9 @@ static void members_reach_their_places(void **state)
 		"\"read_iops\":30,\"write_iops\":40}},"
 		"\"scale\":{\"min\":1,\"max\":2,\"concurrency\":{\"target\":3,\"max\":4},"
 		"\"idle\":\"5s\"},\"limits\":{\"queue\":1,\"wait\":\"2s\",\"first_byte\":\"3s\","
-		"\"run\":\"4s\",\"drain\":\"5s\",\"body\":6,\"log\":\"7MiB\"},"
-		"\"serves\":{\"openai\":[\"m\"]}");
+		"\"idle\":\"8s\",\"run\":\"4s\",\"drain\":\"5s\",\"body\":6,\"log\":\"7MiB\"},"
+		"\"serves\":{\"openai\":[\"m\"]},\"idempotent\":true,"
+		"\"affinity\":{\"header\":\"x-user\"}");
 	gt_auto(spec) struct gt_spec *s = NULL;
 	struct gt_err err = { 0 };
 
@@ -185,7 +189,10 @@ static void members_reach_their_places(void **state)
 	assert_int_equal(s->limits.queue, 1);
 	assert_int_equal(s->limits.wait_ms, 2000);
 	assert_int_equal(s->limits.first_byte_ms, 3000);
+	assert_int_equal(s->limits.idle_ms, 8000);
 	assert_int_equal(s->limits.run_ms, 4000);
+	assert_true(s->idempotent);
+	assert_string_equal(s->affinity.header, "x-user");
 	assert_int_equal(s->limits.drain_ms, 5000);
 	assert_int_equal(s->limits.body_bytes, 6);
 	assert_int_equal(s->limits.log_bytes, 7 * GT_MIB);
@@ -307,6 +314,12 @@ static const struct {
 	{ WITH("\"serves\":{\"openai\":\"a\"}"), "serves.openai", "write an array of strings" },
 	{ WITH("\"limits\":{\"body\":0}"), "limits.body", "0 is below 1" },
 	{ WITH("\"limits\":{\"queue\":0}"), "limits.queue", "0 is below 1" },
+	{ WITH("\"limits\":{\"idle\":\"8d\"}"), "limits.idle", "8d is above 7d" },
+	{ WITH("\"affinity\":{\"header\":\"X Session\"}"), "affinity.header", "no header name" },
+	{ WITH("\"affinity\":{\"header\":\"a:\"}"), "affinity.header", "no header name" },
+	{ WITH("\"affinity\":{\"header\":\"\"}"), "affinity.header", "" },
+	{ WITH("\"affinity\":\"X-Session-Id\""), "affinity", "write an object" },
+	{ WITH("\"idempotent\":1"), "idempotent", "" },
 	{ WITH("\"gpu\":1"), "gpu", "not supported by this version" },
 	{ WITH("\"park\":{}"), "park", "not supported by this version" },
 	{ WITH("\"weights\":{}"), "weights", "not supported by this version" },
