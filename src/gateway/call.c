@@ -24,12 +24,47 @@ void gt_call_free_slot(struct gt_call *call)
 	if (!t)
 		return;
 	call->target = NULL;
-	unsigned found = gt_fn_release(fn, t, gt_gw_now(call->gw) - call->slot_ns);
+	uint64_t now_ns = gt_gw_now(call->gw);
+	unsigned found = gt_fn_release(fn, t, now_ns - call->slot_ns, now_ns);
 
 	gt_demander_changed(call->gw, (found & GT_FN_DRAINED) != 0);
 	if (found & GT_FN_FREED)
 		gt_routes_pump(call->gw, fn);
 }
+
+/* ---- second tries ---- */
+
+bool gt_call_idempotent(const struct gt_call *call)
+{
+	return gt_h1_idempotent(&call->conn->req) || (call->fn && call->fn->route.idempotent);
+}
+
+bool gt_call_may_retry(struct gt_call *call)
+{
+	if (call->retries == GT_GW_RETRIES)
+		return false;
+	if (!call->retrying && !gt_fn_retry_take(call->fn))
+		return false;
+	call->retrying = true;
+	call->retries++;
+	return true;
+}
+
+static void retry_over(struct gt_call *call)
+{
+	if (call->retrying)
+		gt_fn_retry_give(call->fn);
+	call->retrying = false;
+}
+
+void gt_call_answered(struct gt_call *call)
+{
+	if (call->target)
+		gt_target_answered(call->target);
+	retry_over(call);
+}
+
+/* ---- the end of one ---- */
 
 static void count(struct gt_call *call)
 {
@@ -69,7 +104,8 @@ void gt_call_finish(struct gt_call *call)
 		gt_up_close(call->up);
 	count(call);
 	if (fn)
-		gt_fn_leave(fn, &call->waiter);
+		gt_fn_leave(fn, &call->waiter, gt_gw_now(call->gw));
+	retry_over(call);
 	gt_call_free_slot(call);
 	if (waited)
 		gt_demander_changed(call->gw, true); /* a start may not be wanted any more */
@@ -108,11 +144,16 @@ static void refuse(struct gt_call *call, const char *slug, const char *detail)
 	gt_call_refuse(call, &why);
 }
 
+static int64_t retry_after_s(const struct gt_call *call)
+{
+	return call->fn ? gt_fn_retry_after_s(call->fn, &call->waiter, gt_gw_now(call->gw)) : 1;
+}
+
 static void refuse_for_now(struct gt_call *call, const char *slug, const char *detail)
 {
 	struct gt_refusal why = GT_REFUSAL(slug, detail);
 
-	why.retry_after_s = call->fn ? gt_fn_retry_after_s(call->fn, gt_gw_now(call->gw)) : 1;
+	why.retry_after_s = retry_after_s(call);
 	gt_call_refuse(call, &why);
 }
 
@@ -125,7 +166,7 @@ void gt_call_refuse_start(struct gt_call *call)
 		 call->fn->route.function, end->text[0] ? end->text : end->cause);
 	struct gt_refusal why = GT_REFUSAL("start_failed", detail);
 
-	why.retry_after_s = gt_fn_retry_after_s(call->fn, gt_gw_now(call->gw));
+	why.retry_after_s = retry_after_s(call);
 	why.end = end;
 	gt_call_refuse(call, &why);
 }
@@ -160,8 +201,51 @@ static int read_deadline(struct gt_call *call)
 	text[f->value.len] = '\0';
 	if (gt_parse_u64(text, DEADLINE_MAX, &s) < 0 || s == 0)
 		return -EINVAL;
-	call->deadline_ns = call->begun_ns + s * GT_NS_PER_S;
+	call->deadline_ms = s * 1000;
 	return 0;
+}
+
+/* Gantry-Priority: high, normal or low; high is for holders of a token. */
+static int read_class(struct gt_call *call)
+{
+	static const char *const names[GT_CLASS_N] = { "high", "normal", "low" };
+	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1_field *f = gt_h1_find(req, GT_H1_GANTRY_PRIORITY);
+
+	call->waiter.class = GT_CLASS_NORMAL;
+	if (!f)
+		return 0;
+	for (int i = 0; i < GT_CLASS_N; i++)
+		if (gt_h1_is(req, f->value, names[i])) {
+			call->waiter.class = (enum gt_class)i;
+			return i == GT_CLASS_HIGH && !call->authed ? -EPERM : 0;
+		}
+	return -EINVAL;
+}
+
+static void read_affinity(struct gt_call *call)
+{
+	const char *name = call->fn->route.affinity;
+	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1_field *f = *name ? gt_h1_find_text(req, name) : NULL;
+
+	if (f && f->value.len)
+		call->waiter.affinity = gt_affinity_hash(gt_h1_text(req, f->value), f->value.len);
+}
+
+/* What it may hold while it waits: its head, and its body as far as it is read before a slot. */
+static size_t bytes_held(const struct gt_call *call)
+{
+	const struct gt_h1 *req = &call->conn->req;
+	uint64_t body = 0;
+
+	if (call->way == GT_WAY_OPENAI)
+		body = call->upq.buf.len;
+	else if (req->framing == GT_H1_LENGTH)
+		body = GT_MIN(req->length, (uint64_t)GT_GW_BUFFER);
+	else if (req->framing == GT_H1_CHUNKED)
+		body = GT_GW_BUFFER;
+	return req->head_len + (size_t)body;
 }
 
 static void want_body(struct gt_call *call)
@@ -180,39 +264,72 @@ static void join(struct gt_call *call)
 	uint64_t now_ns = gt_gw_now(call->gw);
 
 	call->state = GT_CALL_QUEUED;
-	call->wait_until_ns = now_ns + fn->route.wait_ms * GT_NS_PER_MS;
-	if (call->deadline_ns && call->deadline_ns < call->wait_until_ns)
-		call->wait_until_ns = call->deadline_ns;
+	call->wait_ms = fn->route.wait_ms;
 	call->waiter.able = call->req_done;
 	gt_fn_join(fn, &call->waiter, now_ns);
 	gt_call_arm(call);
 	want_body(call);
 	gt_routes_pump(call->gw, fn);
-	gt_demander_changed(call->gw, fn->n_waiting > gt_fn_free_slots(fn));
+	gt_demander_changed(call->gw, gt_fn_kicks(fn));
+}
+
+static void refuse_full(struct gt_call *call, enum gt_admit verdict)
+{
+	const struct gt_fn *fn = call->fn;
+	const char *name = fn->route.function;
+	char detail[200];
+
+	if (verdict == GT_ADMIT_BYTES)
+		snprintf(
+			detail, sizeof(detail),
+			"the %u calls that wait for \"%s\" hold all the memory they may: %zu bytes",
+			fn->n_waiting, name, fn->held_max);
+	else
+		snprintf(detail, sizeof(detail),
+			 "%u calls wait for \"%s\" already, %u of them of this caller: its "
+			 "limits.queue is %u",
+			 fn->n_waiting, name, gt_queue_of(&fn->queue, call->waiter.caller),
+			 fn->route.queue);
+	refuse_for_now(call, verdict == GT_ADMIT_OWN ? "queue_full" : "overloaded", detail);
+}
+
+/* What the request's head says about waiting; refuses the call when it is nonsense. */
+static bool read_wishes(struct gt_call *call)
+{
+	int class = read_class(call);
+
+	if (read_deadline(call) < 0)
+		refuse(call, "bad_parameter", "Gantry-Deadline must be whole seconds, 1 to 86400");
+	else if (class == -EPERM)
+		refuse(call, "forbidden",
+		       "Gantry-Priority: high needs a token; without one write normal or low");
+	else if (class < 0)
+		refuse(call, "bad_parameter", "Gantry-Priority must be high, normal or low");
+	else
+		return true;
+	return false;
 }
 
 static void admit(struct gt_call *call)
 {
 	struct gt_fn *fn = call->fn;
 	const struct gt_h1 *req = &call->conn->req;
-	enum gt_admit verdict = gt_fn_admit(fn, gt_gw_now(call->gw));
 
 	fn->stats.calls++;
 	call->counted = true;
 	call->body_max = fn->route.body_bytes;
-	if (read_deadline(call) < 0) {
-		refuse(call, "bad_parameter", "Gantry-Deadline must be whole seconds, 1 to 86400");
-	} else if (req->length > call->body_max || call->body_bytes > call->body_max) {
+	if (!read_wishes(call))
+		return;
+	call->waiter.bytes = bytes_held(call);
+	read_affinity(call);
+	enum gt_admit verdict = gt_fn_admit(fn, &call->waiter, gt_gw_now(call->gw));
+
+	if (req->length > call->body_max || call->body_bytes > call->body_max) {
 		refuse_size(call);
 	} else if (verdict == GT_ADMIT_FAILING) {
 		gt_call_refuse_start(call);
-	} else if (verdict == GT_ADMIT_FULL) {
-		char detail[160];
-
-		snprintf(detail, sizeof(detail),
-			 "%u calls wait for \"%s\" already: its limits.queue is %u", fn->n_waiting,
-			 fn->route.function, fn->route.queue);
-		refuse_for_now(call, "queue_full", detail);
+	} else if (verdict != GT_ADMIT) {
+		refuse_full(call, verdict);
 	} else if (gt_head_up(call) < 0) {
 		refuse(call, "internal", "the head could not be passed on");
 	} else {
@@ -276,7 +393,8 @@ static void route_model(struct gt_call *call)
 
 void gt_call_route(struct gt_call *call)
 {
-	call->authed = gt_routes_token(call->gw, &call->conn->req);
+	call->waiter.caller = gt_routes_caller(call->gw, &call->conn->req);
+	call->authed = call->waiter.caller != 0;
 	if (call->way == GT_WAY_FUNCTION) {
 		route_function(call);
 	} else if (!call->authed && !gt_routes_any_public_model(call->gw)) {
@@ -395,9 +513,9 @@ static void now_able(struct gt_call *call)
 {
 	if (!call->waiter.queued || call->waiter.able)
 		return;
-	call->waiter.able = true;
+	gt_fn_able(call->fn, &call->waiter);
 	gt_routes_pump(call->gw, call->fn);
-	gt_demander_changed(call->gw, call->waiter.queued);
+	gt_demander_changed(call->gw, false);
 }
 
 void gt_call_body(struct gt_call *call, const char *data, size_t len)
@@ -449,7 +567,7 @@ void gt_call_got_slot(struct gt_call *call, struct gt_target *t)
 
 	call->target = t;
 	call->slot_ns = now_ns;
-	if (!call->tries && !call->retry_until_ns) { /* the first slot of this call */
+	if (!call->retries && !call->retry_until_ns) { /* the first slot of this call */
 		call->start_ns = gt_fn_cold_ns(call->fn, now_ns) - call->waiter.cold_at_ns;
 		s->cold += call->start_ns > 0;
 		s->wait_us += wait_ns / GT_NS_PER_US;
@@ -460,40 +578,73 @@ void gt_call_got_slot(struct gt_call *call, struct gt_target *t)
 	gt_relay_connect(call);
 }
 
-static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+/* ---- time ---- */
+
+/* When the state's time is over (0 = never), and by which limit. */
+struct due {
+	uint64_t at_ns, ms;
+	const char *limit;
+};
+
+static void or_sooner(struct due *d, const char *limit, uint64_t from_ns, uint64_t ms)
 {
-	return !a_ns ? b_ns : !b_ns ? a_ns : GT_MIN(a_ns, b_ns);
+	uint64_t at_ns = from_ns + ms * GT_NS_PER_MS;
+
+	if (ms && (!d->at_ns || at_ns < d->at_ns))
+		*d = (struct due){ at_ns, ms, limit };
 }
 
-/* When the state's time is over; 0 = never. */
-static uint64_t due_ns(const struct gt_call *call)
+/* The client is expected to send more of its body. */
+static bool owes_body(const struct gt_call *call)
+{
+	return !call->req_done && gt_call_body_room(call) > 0;
+}
+
+static struct due due(const struct gt_call *call)
 {
 	const struct gt_route *r = call->fn ? &call->fn->route : NULL;
-	uint64_t run_ns = r && r->run_ms ? call->slot_ns + r->run_ms * GT_NS_PER_MS : 0;
+	uint64_t client_ns = GT_MAX(call->conn->progress_ns, call->slot_ns);
+	struct due d = { 0 };
 
 	switch (call->state) {
 	case GT_CALL_HELD:
-		return call->begun_ns + GT_GW_FIRST_MS * GT_NS_PER_MS;
+		or_sooner(&d, NULL, call->begun_ns, GT_GW_FIRST_MS);
+		return d;
 	case GT_CALL_QUEUED:
-		return call->wait_until_ns;
+		or_sooner(&d, "limits.wait", call->waiter.since_ns, call->wait_ms);
+		or_sooner(&d, "Gantry-Deadline", call->begun_ns, call->deadline_ms);
+		return d;
 	case GT_CALL_PAUSED:
-		return call->retry_at_ns;
+		d.at_ns = call->retry_at_ns;
+		return d;
 	case GT_CALL_DIALING:
 	case GT_CALL_SENT:
-		if (r && r->first_byte_ms)
-			run_ns = earlier(run_ns, call->slot_ns + r->first_byte_ms * GT_NS_PER_MS);
-		return r ? earlier(run_ns, call->deadline_ns) : 0;
+		if (!r)
+			return d;
+		or_sooner(&d, "limits.run", call->slot_ns, r->run_ms);
+		or_sooner(&d, "limits.first_byte", call->slot_ns, r->first_byte_ms);
+		or_sooner(&d, "Gantry-Deadline", call->begun_ns, call->deadline_ms);
+		if (!call->req_done) /* while there is no room for more, look again later */
+			or_sooner(&d, "limits.idle",
+				  owes_body(call) ? GT_MAX(client_ns, call->moved_ns)
+						  : gt_gw_now(call->gw),
+				  r->idle_ms);
+		return d;
 	case GT_CALL_STREAM:
 	case GT_CALL_TUNNEL:
-		return run_ns;
+		if (!r)
+			return d;
+		or_sooner(&d, "limits.run", call->slot_ns, r->run_ms);
+		or_sooner(&d, "limits.idle", GT_MAX(client_ns, call->moved_ns), r->idle_ms);
+		return d;
 	default:
-		return 0;
+		return d;
 	}
 }
 
 void gt_call_arm(struct gt_call *call)
 {
-	uint64_t at_ns = due_ns(call);
+	uint64_t at_ns = due(call).at_ns;
 
 	if (at_ns)
 		gt_timer_set_at(call->gw->loop, &call->timer, at_ns, on_timer, call);
@@ -501,29 +652,58 @@ void gt_call_arm(struct gt_call *call)
 		gt_timer_clear(call->gw->loop, &call->timer);
 }
 
+static void refuse_late(struct gt_call *call, const char *slug, const struct due *d,
+			const char *what)
+{
+	struct gt_refusal why = GT_REFUSAL(slug, NULL);
+	char detail[200], time[32];
+
+	gt_format_duration_ms(d->ms, time, sizeof(time));
+	snprintf(detail, sizeof(detail), "%s: %s within %s", d->limit, what, time);
+	why.detail = detail;
+	why.path = d->limit;
+	if (strcmp(slug, "request_timeout") != 0)
+		why.retry_after_s = retry_after_s(call);
+	gt_call_refuse(call, &why);
+}
+
+/* A slot is held, and no answer has come. */
+static void unanswered(struct gt_call *call, const struct due *d)
+{
+	bool by_client = owes_body(call) && (!strcmp(d->limit, "limits.idle") ||
+					     !strcmp(d->limit, "limits.first_byte"));
+
+	if (by_client)
+		refuse_late(call, "request_timeout", d, "the body did not go on to its end");
+	else
+		refuse_late(call, "run_timeout", d, "the replica gave no answer");
+}
+
 static void on_timer(void *arg)
 {
 	struct gt_call *call = arg;
+	struct due d = due(call);
 
+	if (!d.at_ns || d.at_ns > gt_gw_now(call->gw)) {
+		gt_call_arm(call); /* bytes moved meanwhile */
+		return;
+	}
 	switch (call->state) {
 	case GT_CALL_HELD:
 		refuse_for_now(call, "unavailable", "the gateway has no routes from control yet");
 		break;
 	case GT_CALL_QUEUED:
-		refuse_for_now(
-			call, "wait_timeout",
-			call->fn->n_ready
-				? "no slot became free in time: see limits.wait and scale.max"
-				: "no replica became ready in time: see the function's events");
+		refuse_late(call, "wait_timeout", &d,
+			    call->fn->n_ready ? "no slot became free (see scale.max)"
+					      : "no replica became ready (see the function's "
+						"events)");
 		break;
 	case GT_CALL_PAUSED:
 		gt_relay_retry(call);
 		break;
 	case GT_CALL_DIALING:
 	case GT_CALL_SENT:
-		refuse_for_now(
-			call, "run_timeout",
-			"the replica gave no answer in time: see limits.first_byte and limits.run");
+		unanswered(call, &d);
 		break;
 	default:
 		gt_relay_cut(call);

@@ -44,6 +44,9 @@ void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why);
 void gt_call_refuse_start(struct gt_call *call); /* the function's start failed */
 void gt_call_arm(struct gt_call *call);          /* the timer for its state */
 void gt_call_free_slot(struct gt_call *call);
+bool gt_call_idempotent(const struct gt_call *call);
+bool gt_call_may_retry(struct gt_call *call); /* counts it; answered or ended gives it back */
+void gt_call_answered(struct gt_call *call);  /* the head of the replica's answer is here */
 /* The answer is complete on our side, or the client is gone: gives everything back but the queue of
  * bytes to the client. */
 void gt_call_finish(struct gt_call *call);
@@ -52,7 +55,8 @@ void gt_call_free(struct gt_call *call);
 /* relay.c */
 void gt_relay_connect(struct gt_call *call); /* a slot is held, or the way is control */
 void gt_relay_attach(struct gt_call *call, struct gt_up *up);
-void gt_relay_dial_failed(struct gt_call *call, int error);
+void gt_relay_dial_failed(struct gt_call *call, int error); /* the replica takes no connection */
+void gt_relay_no_broker(struct gt_call *call, int error);
 void gt_relay_retry(struct gt_call *call); /* the pause is over */
 bool gt_relay_flush(struct gt_call *call); /* to the replica */
 bool gt_relay_read(struct gt_call *call);  /* from the replica; true = something moved */

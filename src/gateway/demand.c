@@ -1,5 +1,6 @@
 /* demand.c - tells control who waits and who is served: at once when somebody waits for a slot that
- * is not there, otherwise collected for a moment. One post at a time; what it misses comes next. */
+ * no replica asked for so far will have, otherwise collected for a moment. One post at a time; what
+ * it misses comes next. */
 #include "gw.h"
 
 #include <stdlib.h>
@@ -90,6 +91,7 @@ void gt_demander_build(struct gt_gateway *gw, bool full, struct gt_demand *d)
 		/* Calls that came and went since the last time are told once, and taken back. */
 		fn->dirty = fn->peak > fn->in_flight;
 		fn->peak = fn->in_flight;
+		fn->told_need = gt_fn_need(fn);
 	}
 }
 

@@ -9,6 +9,13 @@
 
 #include <gantry/model/dial.h>
 
+struct gt_dial {
+	struct gt_dial *prev, *next;
+	struct gt_call *call; /* NULL: cancelled; its answer is closed */
+	struct gt_dial_ask *ask;
+	bool sent;
+};
+
 static void fail_all(struct gt_gateway *gw, int error);
 
 void gt_dialer_close(struct gt_gateway *gw)
@@ -42,7 +49,7 @@ static void fail_all(struct gt_gateway *gw, int error)
 		free(d);
 		if (call) {
 			call->dial = NULL;
-			gt_relay_dial_failed(call, error);
+			gt_relay_no_broker(call, error);
 		}
 	}
 }
@@ -90,8 +97,10 @@ static void answered(struct gt_gateway *gw, const struct gt_dial_answer *a, int 
 
 	if (up)
 		gt_relay_attach(call, up);
+	else if (a->error)
+		gt_relay_dial_failed(call, a->error);
 	else
-		gt_relay_dial_failed(call, a->error ? a->error : ENOMEM);
+		gt_relay_no_broker(call, ENOMEM);
 }
 
 /* One answer; false when there is none. */
@@ -140,7 +149,7 @@ void gt_dialer_ask(struct gt_call *call, const char *replica)
 	int r = gw->dialer.sock.fd < 0 ? connect_broker(gw) : 0;
 
 	if (r < 0) {
-		gt_relay_dial_failed(call, -r);
+		gt_relay_no_broker(call, -r);
 		return;
 	}
 	struct gt_dial *d = gt_alloc(sizeof(*d));

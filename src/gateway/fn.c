@@ -1,12 +1,11 @@
-/* fn.c - queue, slots and route of one function. */
+/* fn.c - route, admission, slots of one function. */
 #include "fn.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
-#define RETRY_MAX_S 300
+#define SERVICES 32 /* the mean of service times looks back about so many */
 
 void gt_fn_init(struct gt_fn *fn, const char *name, uint64_t now_ns)
 {
@@ -29,14 +28,42 @@ void gt_fn_fini(struct gt_fn *fn)
 
 	DL_FOREACH_SAFE (fn->targets, t, next)
 		target_free(fn, t);
+	gt_queue_fini(&fn->queue);
 	gt_route_fini(&fn->route);
+}
+
+/* ---- need ---- */
+
+uint32_t gt_fn_need(const struct gt_fn *fn)
+{
+	uint64_t load = (uint64_t)fn->in_flight + fn->n_waiting;
+	uint32_t target = fn->route.target ? fn->route.target : gt_fn_slots(fn);
+	uint64_t need = (load + target - 1) / target;
+
+	return (uint32_t)GT_MIN(need, fn->route.max_replicas ? fn->route.max_replicas : UINT32_MAX);
+}
+
+bool gt_fn_kicks(const struct gt_fn *fn)
+{
+	return fn->n_waiting > fn->n_free && gt_fn_need(fn) > fn->told_need;
+}
+
+/* The load or the replicas changed. */
+static void note_need(struct gt_fn *fn, uint64_t now_ns)
+{
+	if (gt_fn_need(fn) <= fn->n_ready)
+		fn->asked_ns = 0;
+	else if (!fn->asked_ns)
+		fn->asked_ns = now_ns;
 }
 
 /* ---- route ---- */
 
-static bool takes_calls(const struct gt_target *t)
+static uint32_t room(const struct gt_fn *fn, const struct gt_target *t)
 {
-	return !t->draining && !t->gone;
+	uint32_t slots = gt_fn_slots(fn);
+
+	return gt_target_serves(t) && t->in_flight < slots ? slots - t->in_flight : 0;
 }
 
 static struct gt_target *target_find(struct gt_fn *fn, const char *id)
@@ -53,15 +80,18 @@ static void count_ready(struct gt_fn *fn, uint64_t now_ns)
 {
 	struct gt_target *t;
 
-	fn->n_ready = 0;
-	DL_FOREACH (fn->targets, t)
-		fn->n_ready += takes_calls(t);
+	fn->n_ready = fn->n_free = 0;
+	DL_FOREACH (fn->targets, t) {
+		fn->n_ready += gt_target_serves(t);
+		fn->n_free += room(fn, t);
+	}
 	if (fn->n_ready && fn->cold_since_ns) {
 		fn->cold_total_ns += now_ns - fn->cold_since_ns;
 		fn->cold_since_ns = 0;
 	} else if (!fn->n_ready && !fn->cold_since_ns) {
 		fn->cold_since_ns = now_ns;
 	}
+	note_need(fn, now_ns);
 }
 
 /* Targets not seen in the route are gone: those with calls in flight live until these end. */
@@ -106,13 +136,13 @@ unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, uint64_t now_ns)
 	}
 	drop_unseen(fn);
 	fn->gone = false;
-	count_ready(fn, now_ns);
 	/* Only a new failure counts from now on; the same one told again keeps its end. */
 	bool failed = route->fail_seq && route->fail_seq != fn->route.fail_seq;
 
 	gt_route_fini(&fn->route);
 	fn->route = *route;
 	*route = (struct gt_route){ 0 };
+	count_ready(fn, now_ns);
 	if (failed)
 		fn->fail_until_ns = now_ns + fn->route.retry_ms * GT_NS_PER_MS;
 	if (failed && !fn->n_ready)
@@ -136,46 +166,35 @@ bool gt_fn_unused(const struct gt_fn *fn)
 	return fn->gone && !fn->n_waiting && !fn->in_flight;
 }
 
-/* ---- queue and slots ---- */
-
-static uint32_t room(const struct gt_fn *fn, const struct gt_target *t)
-{
-	uint32_t slots = GT_MAX(fn->route.concurrency, 1u);
-
-	return takes_calls(t) && t->in_flight < slots ? slots - t->in_flight : 0;
-}
-
-uint32_t gt_fn_free_slots(const struct gt_fn *fn)
-{
-	const struct gt_target *t;
-	uint32_t n = 0;
-
-	DL_FOREACH (fn->targets, t)
-		n += room(fn, t);
-	return n;
-}
+/* ---- who may wait ---- */
 
 bool gt_fn_failing(const struct gt_fn *fn, uint64_t now_ns)
 {
 	return fn->route.fail_seq && !fn->n_ready && now_ns < fn->fail_until_ns;
 }
 
-enum gt_admit gt_fn_admit(const struct gt_fn *fn, uint64_t now_ns)
+/* One caller cannot keep others out: of each, one call may always wait. */
+enum gt_admit gt_fn_admit(const struct gt_fn *fn, const struct gt_waiter *w, uint64_t now_ns)
 {
+	uint32_t own = gt_queue_of(&fn->queue, w->caller);
+
 	if (gt_fn_failing(fn, now_ns))
 		return GT_ADMIT_FAILING;
-	if (fn->n_waiting < fn->route.queue)
-		return GT_ADMIT;
+	if (fn->held_max && fn->held && fn->held + w->bytes > fn->held_max)
+		return GT_ADMIT_BYTES;
 	/* A free slot serves one more even where nobody may wait. */
-	return fn->n_waiting < fn->route.queue + (uint64_t)gt_fn_free_slots(fn) ? GT_ADMIT
-										: GT_ADMIT_FULL;
+	if (!own || fn->n_waiting < fn->route.queue + (uint64_t)fn->n_free)
+		return GT_ADMIT;
+	return own >= fn->route.queue / gt_queue_callers(&fn->queue) ? GT_ADMIT_OWN : GT_ADMIT_FULL;
 }
 
-static void queued(struct gt_fn *fn, struct gt_waiter *w)
+static void queued(struct gt_fn *fn, struct gt_waiter *w, uint64_t now_ns)
 {
 	w->queued = true;
 	fn->n_waiting++;
+	fn->held += w->bytes;
 	fn->dirty = true;
+	note_need(fn, now_ns);
 }
 
 void gt_fn_join(struct gt_fn *fn, struct gt_waiter *w, uint64_t now_ns)
@@ -183,65 +202,55 @@ void gt_fn_join(struct gt_fn *fn, struct gt_waiter *w, uint64_t now_ns)
 	w->since_ns = now_ns;
 	w->cold_at_ns = gt_fn_cold_ns(fn, now_ns);
 	DL_APPEND(fn->waiters, w);
-	queued(fn, w);
+	gt_queue_add(&fn->queue, w);
+	queued(fn, w, now_ns);
 }
 
-void gt_fn_rejoin(struct gt_fn *fn, struct gt_waiter *w)
+void gt_fn_able(struct gt_fn *fn, struct gt_waiter *w)
+{
+	gt_queue_able(&fn->queue, w);
+}
+
+void gt_fn_rejoin(struct gt_fn *fn, struct gt_waiter *w, uint64_t now_ns)
 {
 	DL_PREPEND(fn->waiters, w);
-	queued(fn, w);
+	gt_queue_put_back(&fn->queue, w);
+	queued(fn, w, now_ns);
 }
 
-void gt_fn_leave(struct gt_fn *fn, struct gt_waiter *w)
+static void unqueued(struct gt_fn *fn, struct gt_waiter *w)
 {
-	if (!w->queued)
-		return;
 	w->queued = false;
 	DL_DELETE(fn->waiters, w);
 	fn->n_waiting--;
+	fn->held -= w->bytes;
 	fn->dirty = true;
 }
 
-void gt_fn_rest(struct gt_target *t, uint64_t now_ns)
+void gt_fn_leave(struct gt_fn *fn, struct gt_waiter *w, uint64_t now_ns)
 {
-	t->rest_until_ns = now_ns + GT_FN_REST_MS * GT_NS_PER_MS;
+	if (!w->queued)
+		return;
+	gt_queue_remove(&fn->queue, w);
+	unqueued(fn, w);
+	note_need(fn, now_ns);
 }
 
-static struct gt_target *choose(const struct gt_fn *fn, const struct gt_waiter *w, uint64_t now_ns)
-{
-	struct gt_target *t, *best = NULL;
-	bool best_avoided = false;
-
-	DL_FOREACH (fn->targets, t) {
-		bool avoided = !strcmp(t->id, w->avoid);
-
-		if (!room(fn, t) || now_ns < t->rest_until_ns)
-			continue;
-		if (!best || (best_avoided && !avoided) ||
-		    (best_avoided == avoided &&
-		     (t->in_flight < best->in_flight ||
-		      (t->in_flight == best->in_flight && t->used_ns > best->used_ns)))) {
-			best = t;
-			best_avoided = avoided;
-		}
-	}
-	return best;
-}
+/* ---- slots ---- */
 
 bool gt_fn_next(struct gt_fn *fn, uint64_t now_ns, struct gt_waiter **w, struct gt_target **t)
 {
-	struct gt_waiter *first;
-
-	DL_FOREACH (fn->waiters, first)
-		if (first->able)
-			break;
-	struct gt_target *best = first ? choose(fn, first, now_ns) : NULL;
+	struct gt_waiter *first = fn->n_free ? gt_queue_first(&fn->queue) : NULL;
+	struct gt_target *best = first ? gt_fn_choose(fn, first, now_ns) : NULL;
 
 	if (!best)
 		return false;
-	gt_fn_leave(fn, first);
+	gt_queue_serve(&fn->queue, first);
+	unqueued(fn, first);
 	best->in_flight++;
 	best->used_ns = now_ns;
+	fn->first_ns = fn->first_ns ? fn->first_ns : now_ns;
+	fn->n_free--;
 	fn->in_flight++;
 	fn->peak = GT_MAX(fn->peak, fn->in_flight);
 	*w = first;
@@ -249,42 +258,33 @@ bool gt_fn_next(struct gt_fn *fn, uint64_t now_ns, struct gt_waiter **w, struct 
 	return true;
 }
 
-unsigned gt_fn_release(struct gt_fn *fn, struct gt_target *t, uint64_t held_ns)
+static void measure(struct gt_fn *fn, double held_ms)
 {
-	unsigned found = takes_calls(t) ? GT_FN_FREED : 0;
-	double held_ms = (double)held_ns / 1e6;
+	fn->n_service += fn->n_service < SERVICES;
+	fn->service_ms += (held_ms - fn->service_ms) / fn->n_service;
+}
+
+unsigned gt_fn_release(struct gt_fn *fn, struct gt_target *t, uint64_t held_ns, uint64_t now_ns)
+{
+	unsigned found = gt_target_serves(t) ? GT_FN_FREED : 0;
+	uint32_t before = room(fn, t);
 
 	t->in_flight--;
 	fn->in_flight--;
+	fn->n_free += room(fn, t) - before;
 	fn->dirty = true;
 	fn->stats.busy_us += held_ns / GT_NS_PER_US;
 	if (held_ns)
-		fn->service_ms = fn->service_ms > 0 ? fn->service_ms * 0.9 + held_ms * 0.1
-						    : held_ms;
+		measure(fn, (double)held_ns / 1e6);
 	if (t->gone && !t->in_flight)
 		target_free(fn, t);
 	else if (t->draining && !t->in_flight)
 		found |= GT_FN_DRAINED;
+	note_need(fn, now_ns);
 	return found;
 }
-
-/* ---- times ---- */
 
 uint64_t gt_fn_cold_ns(const struct gt_fn *fn, uint64_t now_ns)
 {
 	return fn->cold_total_ns + (fn->cold_since_ns ? now_ns - fn->cold_since_ns : 0);
-}
-
-uint32_t gt_fn_retry_after_s(const struct gt_fn *fn, uint64_t now_ns)
-{
-	double slots = (double)GT_MAX(fn->n_ready, 1u) * GT_MAX(fn->route.concurrency, 1u);
-	double ms = (fn->n_waiting + 1.0) * fn->service_ms / slots;
-
-	if (!fn->n_ready)
-		ms += (double)fn->route.start_ms;
-	if (gt_fn_failing(fn, now_ns))
-		ms = (double)(fn->fail_until_ns - now_ns) / 1e6;
-	double s = ceil(ms / 1000);
-
-	return s < 1 ? 1 : s > RETRY_MAX_S ? RETRY_MAX_S : (uint32_t)s;
 }

@@ -28,14 +28,15 @@
 #define GT_GW_STALL_MS    60000 /* the client neither takes nor sends what is due */
 #define GT_GW_LINGER_MS   2000
 #define GT_GW_FIRST_MS    5000  /* calls are held so long before the first routes */
-#define GT_GW_REACH_MS    3000  /* how long an unreachable replica or control is tried again */
+#define GT_GW_REACH_MS    3000  /* how long an unreachable broker or control is tried again */
 #define GT_GW_STALE_MS    30000 /* /readyz: a watch down for longer is no longer fine */
-#define GT_GW_TRIES       3
+#define GT_GW_RETRIES     3
 #define GT_GW_REQUEST_ID  64
 #define GT_GW_PUMP_ROUNDS 16 /* reads of one connection before others get their turn */
 
 struct gt_gateway;
 struct gt_call;
+struct gt_dial;
 
 /* Memory that must outlive the current stack. First member of what is buried. */
 struct gt_grave {
@@ -119,23 +120,19 @@ struct gt_call {
 	char replica[GT_REPLICA_ID_SIZE]; /* that answers; kept after the slot was given back */
 	uint32_t revision;
 	bool authed, req_done, counted;
+	bool retrying;                         /* in the function's budget */
 	bool chunk_up, chunk_down;             /* bodies are written in chunks */
 	bool continued;                        /* 100 Continue was sent */
 	bool refused;                          /* the body is no longer wanted: read and dropped */
 	bool tunnel_up_eof, tunnel_down_eof;   /* the client, the replica will send no more */
 	bool tunnel_up_shut, tunnel_down_shut; /* and the other side was told so */
-	unsigned tries, interims;
-	uint64_t begun_ns, wait_until_ns, slot_ns, wait_ns, start_ns;
-	uint64_t retry_at_ns, retry_until_ns, deadline_ns;
+	unsigned retries, interims;
+	uint64_t begun_ns, slot_ns, wait_ns, start_ns;
+	uint64_t wait_ms, deadline_ms; /* limits.wait when it came; Gantry-Deadline, 0 = none */
+	uint64_t retry_at_ns, retry_until_ns;
+	uint64_t moved_ns; /* last byte from or to the replica */
 	uint64_t body_bytes, down_bytes, body_max;
 	int status;
-};
-
-struct gt_dial {
-	struct gt_dial *prev, *next;
-	struct gt_call *call; /* NULL: cancelled; its answer is closed */
-	struct gt_dial_ask *ask;
-	bool sent;
 };
 
 struct gt_route_fn {
@@ -160,7 +157,6 @@ struct gt_gateway {
 	struct gt_watch *listener;
 	struct gt_timer accept_timer, drain_timer;
 	struct gt_timer rest_timer; /* set while a replica rests */
-	uint64_t rest_until_ns;     /* the last of them */
 	struct gt_grave *graves, *doomed;
 	bool reaping;
 	struct gt_rand rnd; /* of request ids: distinct, not secret; no system call each */
@@ -213,11 +209,13 @@ void gt_routes_down(const struct gt_err *why, void *gw);
 struct gt_fn *gt_routes_function(struct gt_gateway *gw, const char *name, size_t len);
 struct gt_fn *gt_routes_model(struct gt_gateway *gw, const char *model);
 bool gt_routes_any_public_model(struct gt_gateway *gw);
-bool gt_routes_token(const struct gt_gateway *gw, const struct gt_h1 *req); /* a valid one */
+/* Who holds the request's token; 0 = no valid one. */
+uint64_t gt_routes_caller(const struct gt_gateway *gw, const struct gt_h1 *req);
 void gt_routes_free(struct gt_gateway *gw);
-void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn);    /* runs whoever can run now */
-void gt_routes_rest(struct gt_gateway *gw, struct gt_target *t); /* it dropped a call */
-void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn);   /* frees fn when it is unused */
+void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn); /* runs whoever can run now */
+/* It was not reached, or dropped a call. */
+void gt_routes_failed(struct gt_gateway *gw, struct gt_target *t);
+void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn); /* frees fn when it is unused */
 
 /* conn.c */
 void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);

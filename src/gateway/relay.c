@@ -43,9 +43,8 @@ static void pause_call(struct gt_call *call, int error)
 	if (now_ns >= call->retry_until_ns) {
 		bool control = call->way == GT_WAY_CONTROL;
 
-		snprintf(detail, sizeof(detail), "%s%s could not be reached: %s",
-			 control ? "control" : "replica ", control ? "" : call->replica,
-			 strerror(error));
+		snprintf(detail, sizeof(detail), "%s could not be reached: %s",
+			 control ? "control" : "the node's agent", strerror(error));
 		refuse(call, control ? "unavailable" : "replica_lost", detail);
 		return;
 	}
@@ -66,7 +65,7 @@ static void requeue(struct gt_call *call)
 	call->state = GT_CALL_QUEUED;
 	call->upq.sent = 0;
 	gt_h1_reset(&call->resp);
-	gt_fn_rejoin(call->fn, &call->waiter);
+	gt_fn_rejoin(call->fn, &call->waiter, gt_gw_now(call->gw));
 	gt_call_arm(call);
 	gt_call_free_slot(call); /* pumps the queue */
 	gt_routes_pump(call->gw, call->fn);
@@ -100,7 +99,7 @@ void gt_relay_connect(struct gt_call *call)
 		connect_control(call);
 		return;
 	}
-	up = gt_up_take(call->target, gt_h1_idempotent(&call->conn->req), gt_gw_now(call->gw));
+	up = gt_up_take(call->target, gt_call_idempotent(call), gt_gw_now(call->gw));
 	if (up) {
 		gt_relay_attach(call, up);
 		return;
@@ -119,9 +118,24 @@ void gt_relay_attach(struct gt_call *call, struct gt_up *up)
 	gt_conn_kick(call->conn);
 }
 
-void gt_relay_dial_failed(struct gt_call *call, int error)
+void gt_relay_no_broker(struct gt_call *call, int error)
 {
 	pause_call(call, error);
+}
+
+/* Nothing was sent: another replica may have it at once, or this one when it has rested. */
+void gt_relay_dial_failed(struct gt_call *call, int error)
+{
+	char detail[160];
+
+	gt_routes_failed(call->gw, call->target);
+	if (gt_call_may_retry(call)) {
+		requeue(call);
+		return;
+	}
+	snprintf(detail, sizeof(detail), "replica %s could not be reached: %s", call->replica,
+		 strerror(error));
+	refuse(call, "replica_lost", detail);
 }
 
 /* ---- when it breaks ---- */
@@ -140,7 +154,7 @@ static bool crossed(const struct gt_call *call, int error)
 
 	if (!sock->ops->delivered(sock))
 		return true;
-	return error && gt_h1_idempotent(&call->conn->req);
+	return error && gt_call_idempotent(call);
 }
 
 static void lost(struct gt_call *call, int error)
@@ -148,16 +162,18 @@ static void lost(struct gt_call *call, int error)
 	struct gt_up *up = call->up;
 	bool reused = up->reused, unsent = nothing_sent(call);
 	bool silent = !gt_h1_started(&call->resp) && !call->interims;
-	bool again = silent && call->upq.keep &&
-		     (unsent || (reused && crossed(call, error)) ||
-		      (call->way == GT_WAY_CONTROL && gt_h1_idempotent(&call->conn->req)));
+	/* A replica that ends of a call may end of it again, unless the function says otherwise. */
+	bool declared = call->way == GT_WAY_CONTROL ? gt_h1_idempotent(&call->conn->req)
+						    : call->fn->route.idempotent;
+	bool dropped = !unsent && !(reused && crossed(call, error));
+	bool again = silent && call->upq.keep && (!dropped || declared);
 	char detail[160];
 
 	call->up = NULL;
 	up->call = NULL;
 	gt_up_close(up);
-	if (call->target && !again)
-		gt_routes_rest(call->gw, call->target);
+	if (call->target && dropped)
+		gt_routes_failed(call->gw, call->target);
 	if (call->state >= GT_CALL_STREAM) {
 		gt_relay_cut(call);
 	} else if (call->way == GT_WAY_CONTROL) {
@@ -168,8 +184,8 @@ static void lost(struct gt_call *call, int error)
 			refuse(call, "unavailable",
 			       "control went away while it served the request");
 	} else if (again && unsent && !reused) {
-		pause_call(call, error ? error : ECONNRESET);
-	} else if (again && reused && ++call->tries < GT_GW_TRIES) {
+		gt_relay_dial_failed(call, error ? error : ECONNRESET);
+	} else if (again && gt_call_may_retry(call)) {
 		requeue(call);
 	} else {
 		snprintf(detail, sizeof(detail), "replica %s closed the connection %s (%s)",
@@ -219,6 +235,8 @@ bool gt_relay_flush(struct gt_call *call)
 		gt_outq_fini(&call->upq);
 		up->sock.can_read = moved = true;
 	}
+	if (moved)
+		call->moved_ns = gt_gw_now(call->gw);
 	if (call->state == GT_CALL_TUNNEL)
 		tunnel_ends(call);
 	return moved;
@@ -278,6 +296,7 @@ static int on_head(struct gt_call *call)
 	if (resp->status == 101) {
 		if (resp->websocket && req->websocket && call->way == GT_WAY_FUNCTION) {
 			call->status = 101;
+			gt_call_answered(call);
 			return start_tunnel(call);
 		}
 		bad_answer(call, "it switches protocols without being asked");
@@ -292,6 +311,7 @@ static int on_head(struct gt_call *call)
 	}
 	call->status = resp->status;
 	call->state = GT_CALL_STREAM;
+	gt_call_answered(call);
 	gt_call_arm(call);
 	return gt_head_down(call);
 }
@@ -385,6 +405,7 @@ bool gt_relay_read(struct gt_call *call)
 
 	if (n == -EAGAIN)
 		return false;
+	call->moved_ns = gt_gw_now(call->gw);
 	if (n <= 0)
 		upstream_ended(call, (int)-n);
 	else

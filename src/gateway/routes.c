@@ -9,7 +9,8 @@
 
 #include <gantry/http/digest.h>
 
-#define TOKEN_MAX 512
+#define TOKEN_MAX  512
+#define HELD_SHARE 4 /* of the gateway's memory, for the calls that wait for one function */
 
 static struct gt_route_fn *find(struct gt_gateway *gw, const char *name, size_t len)
 {
@@ -46,7 +47,19 @@ bool gt_routes_any_public_model(struct gt_gateway *gw)
 
 /* ---- tokens ---- */
 
-bool gt_routes_token(const struct gt_gateway *gw, const struct gt_h1 *req)
+/* The hash begins with enough of itself to tell tokens apart; 0 is nobody. */
+static uint64_t caller_id(const char *hex)
+{
+	char first[17];
+
+	memcpy(first, hex, sizeof(first) - 1);
+	first[sizeof(first) - 1] = '\0';
+	uint64_t id = strtoull(first, NULL, 16);
+
+	return id ? id : 1;
+}
+
+uint64_t gt_routes_caller(const struct gt_gateway *gw, const struct gt_h1 *req)
 {
 	static const char scheme[] = "bearer ";
 	const struct gt_h1_field *f = gt_h1_find(req, GT_H1_AUTHORIZATION);
@@ -54,18 +67,18 @@ bool gt_routes_token(const struct gt_gateway *gw, const struct gt_h1 *req)
 	bool found = false;
 
 	if (!f || f->value.len < sizeof(scheme) || f->value.len > TOKEN_MAX)
-		return false;
+		return 0;
 	const char *v = gt_h1_text(req, f->value);
 	size_t at = sizeof(scheme) - 1;
 
 	if (strncasecmp(v, scheme, at) != 0)
-		return false;
+		return 0;
 	while (at < f->value.len && v[at] == ' ')
 		at++;
 	gt_sha256_hex(v + at, f->value.len - at, hex);
 	for (size_t i = 0; i < gw->n_tokens; i++) /* all of them, in the same time */
 		found |= gt_secret_equal(gw->tokens[i], hex, GT_SHA256_HEX_SIZE);
-	return found;
+	return found ? caller_id(hex) : 0;
 }
 
 static void take_tokens(struct gt_gateway *gw, struct gt_line *line)
@@ -127,24 +140,33 @@ void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn)
 		gt_call_got_slot(call_of(w), t);
 }
 
+static void rest_over(void *arg);
+
+/* Waiters are looked at again when the next replica has rested. */
+static void arm_rest(struct gt_gateway *gw, const struct gt_fn *fn)
+{
+	uint64_t end_ns = gt_fn_rest_end_ns(fn, gt_gw_now(gw));
+
+	if (end_ns && (!gt_timer_is_set(&gw->rest_timer) || end_ns < gw->rest_timer.due_ns))
+		gt_timer_set_at(gw->loop, &gw->rest_timer, end_ns, rest_over, gw);
+}
+
 static void rest_over(void *arg)
 {
 	struct gt_gateway *gw = arg;
 	struct gt_route_fn *rf, *next;
 
-	HASH_ITER (hh, gw->fns, rf, next)
+	HASH_ITER (hh, gw->fns, rf, next) {
 		if (rf->fn.waiters)
 			gt_routes_pump(gw, &rf->fn);
-	if (gt_gw_now(gw) < gw->rest_until_ns)
-		gt_timer_set_at(gw->loop, &gw->rest_timer, gw->rest_until_ns, rest_over, gw);
+		arm_rest(gw, &rf->fn);
+	}
 }
 
-void gt_routes_rest(struct gt_gateway *gw, struct gt_target *t)
+void gt_routes_failed(struct gt_gateway *gw, struct gt_target *t)
 {
-	gt_fn_rest(t, gt_gw_now(gw));
-	gw->rest_until_ns = t->rest_until_ns;
-	if (!gt_timer_is_set(&gw->rest_timer))
-		gt_timer_set_at(gw->loop, &gw->rest_timer, gw->rest_until_ns, rest_over, gw);
+	gt_target_failed(t, gt_gw_now(gw));
+	arm_rest(gw, t->fn);
 }
 
 static void refuse_all(struct gt_fn *fn, void (*refuse)(struct gt_call *))
@@ -196,6 +218,7 @@ static void apply(struct gt_gateway *gw, struct gt_route *route)
 		rf = gt_alloc(sizeof(*rf));
 		gt_fn_init(&rf->fn, route->function, gt_gw_now(gw));
 		rf->fn.retire = gt_up_retire;
+		rf->fn.held_max = gw->cfg.memory_bytes / HELD_SHARE;
 		HASH_ADD_KEYPTR(hh, gw->fns, rf->fn.stats.function, strlen(route->function), rf);
 	}
 	unsigned found = gt_fn_apply(&rf->fn, route, gt_gw_now(gw));

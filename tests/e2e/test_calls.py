@@ -224,6 +224,66 @@ def test_first_byte_limit_is_a_504(gantry, name):
     assert gantry.call(name, "/stream?n=4&ms=200").status == 200, "only the first byte counts"
 
 
+def test_a_504_names_the_limit_and_says_when_to_come_again(gantry, name):
+    gantry.echo(name, limits={"first_byte": "200ms"})
+    gantry.call(name)
+    reply = gantry.call(name, "/sleep?ms=5000")
+    assert problem(reply, 504, "run_timeout")["errors"][0]["path"] == "limits.first_byte"
+    assert len(reply.headers.get_all("Retry-After")) == 1
+
+
+def test_silence_inside_an_answer_cuts_it(gantry, name):
+    gantry.echo(name, limits={"idle": "400ms"})
+    assert gantry.call(name, "/stream?n=6&ms=100").status == 200, "slow is not silent"
+    with Raw(gantry.address) as raw:
+        raw.send(f"GET /f/{name}/stream?n=3&ms=5000 HTTP/1.1\r\nHost: a\r\n"
+                 f"Authorization: Bearer {gantry.token}\r\n\r\n".encode())
+        begin = time.monotonic()
+        data = raw.read_all()
+    assert data.startswith(b"HTTP/1.1 200 ") and not data.endswith(b"\r\n0\r\n\r\n"), data[-200:]
+    assert time.monotonic() - begin < 4.5
+    until(lambda: status_of(gantry, name)["in_flight"] == 0, "the slot is free")
+
+
+def test_body_that_stops_frees_its_slot(gantry, name):
+    gantry.echo(name, scale={"max": 1, "concurrency": 1}, limits={"idle": "500ms"})
+    gantry.call(name)
+    with Raw(gantry.address) as raw:
+        raw.send(f"POST /f/{name}/sleep?ms=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gantry.token}\r\n"
+                 "Content-Length: 1000000\r\n\r\n".encode() + b"x" * 100000)
+        wait_in_flight(gantry, name, 1)
+        assert gantry.call(name).status == 200, "it waited for the slot, and got it"
+        assert raw.read_all().startswith(b"HTTP/1.1 408 ")
+
+
+def test_priority_goes_first(gantry, name):
+    gantry.echo(name, scale={"max": 1, "concurrency": 1})
+    gantry.call(name)
+    busy = gantry.client.background("GET", f"/f/{name}/sleep?ms=1000")
+    wait_in_flight(gantry, name, 1)
+    low = gantry.client.background("GET", f"/f/{name}/sleep?ms=300", headers={"Gantry-Priority": "low"})
+    wait_queued(gantry, name, 1)
+    high = gantry.client.background("GET", f"/f/{name}/sleep?ms=300", headers={"Gantry-Priority": "high"})
+    wait_queued(gantry, name, 2)
+    replies = [c.result() for c in (busy, low, high)]
+    assert [r.status for r in replies] == [200] * 3
+    assert phases(replies[2])["queue"] + 200 < phases(replies[1])["queue"]
+    problem(gantry.call(name, headers={"Gantry-Priority": "first"}), 400, "bad_parameter")
+
+
+def test_sessions_stay_where_they_are(gantry, name):
+    gantry.echo(name, scale={"min": 3, "max": 3}, affinity={"header": "X-Session-Id"})
+    until(lambda: len(gantry.replicas(name, "ready")) == 3, "three replicas")
+    gantry.call(name)
+    where = {}
+    for _ in range(3):
+        for session in map(str, range(12)):
+            reply = gantry.call(name, headers={"x-session-id": session})
+            where.setdefault(session, set()).add(reply.headers["Gantry-Replica"])
+    assert all(len(replicas) == 1 for replicas in where.values()), where
+    assert len(set.union(*where.values())) == 3, where
+
+
 def test_body_over_the_limit_by_its_length(gantry, name):
     gantry.echo(name, limits={"body": "1KiB"})
     reply = gantry.call(name, "/", "POST", b"x" * 1025)
@@ -399,7 +459,7 @@ def test_answer_that_is_not_http_is_a_502(gantry, name):
 def test_queue_is_fair_and_in_order(gantry, name):
     gantry.echo(name, scale={"max": 1, "concurrency": 1})
     gantry.call(name)
-    busy = gantry.client.background("GET", f"/f/{name}/sleep?ms=600")
+    busy = gantry.client.background("GET", f"/f/{name}/sleep?ms=1500")
     wait_in_flight(gantry, name, 1)
     order = []
 

@@ -1,0 +1,96 @@
+/* choice.c - which of the replicas with a free slot gets a call.
+ *
+ * The one with the fewest calls is taken, of equals the one used last: load spreads, and when there
+ * is little of it the others stay idle for scale-in to find. Calls that belong together go to the
+ * same replica as long as it has no more than 1.25 times the mean: by rendezvous hash, so that a
+ * replica that comes or goes moves only its own share. A replica that just failed the call is taken
+ * only when no other is free. */
+#include "fn.h"
+
+#include <string.h>
+#include <utlist.h>
+
+#define FNV_OFFSET 0xcbf29ce484222325ULL
+#define FNV_PRIME  0x100000001b3ULL
+
+static uint64_t fnv(uint64_t h, const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)text[i]) * FNV_PRIME;
+	return h;
+}
+
+uint64_t gt_affinity_hash(const char *text, size_t len)
+{
+	uint64_t h = fnv(FNV_OFFSET, text, len);
+
+	return h ? h : 1;
+}
+
+/* splitmix64's finish: FNV alone leaves the high bits of similar ids alike. */
+static uint64_t weight(uint64_t key, const struct gt_target *t)
+{
+	uint64_t h = fnv(key ^ FNV_OFFSET, t->id, strlen(t->id));
+
+	h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	h = (h ^ (h >> 27)) * 0x94d049bb133111ebULL;
+	return h ^ (h >> 31);
+}
+
+static bool lighter(const struct gt_target *a, const struct gt_target *b)
+{
+	return a->in_flight < b->in_flight ||
+	       (a->in_flight == b->in_flight && a->used_ns > b->used_ns);
+}
+
+struct choice {
+	const struct gt_fn *fn;
+	const struct gt_waiter *w;
+	uint32_t most; /* calls that a replica chosen for affinity may have, this one included */
+};
+
+static bool better(const struct choice *c, const struct gt_target *a, const struct gt_target *b)
+{
+	bool a_avoided = !strcmp(a->id, c->w->avoid), b_avoided = !strcmp(b->id, c->w->avoid);
+
+	if (a_avoided != b_avoided)
+		return b_avoided;
+	if (c->w->affinity) {
+		bool a_fits = a->in_flight < c->most, b_fits = b->in_flight < c->most;
+
+		if (a_fits != b_fits)
+			return a_fits;
+		if (a_fits)
+			return weight(c->w->affinity, a) > weight(c->w->affinity, b);
+	}
+	return lighter(a, b);
+}
+
+static bool others_serve(const struct gt_fn *fn, uint64_t now_ns)
+{
+	const struct gt_target *t;
+
+	DL_FOREACH (fn->targets, t)
+		if (gt_target_serves(t) && !gt_target_suspect(t, now_ns))
+			return true;
+	return false;
+}
+
+struct gt_target *gt_fn_choose(const struct gt_fn *fn, const struct gt_waiter *w, uint64_t now_ns)
+{
+	struct choice c = { fn, w, 0 };
+	struct gt_target *t, *best = NULL;
+	bool others = others_serve(fn, now_ns);
+
+	if (w->affinity && fn->n_ready) /* ceil(1.25 x mean) */
+		c.most = (uint32_t)((5 * ((uint64_t)fn->in_flight + 1) + 4 * fn->n_ready - 1) /
+				    (4 * fn->n_ready));
+	DL_FOREACH (fn->targets, t) {
+		if (!gt_target_serves(t) || t->in_flight >= gt_fn_slots(fn) ||
+		    gt_target_rests(t, now_ns) || (others && gt_target_suspect(t, now_ns)))
+			continue;
+		if (!best || better(&c, t, best))
+			best = t;
+	}
+	return best;
+}
