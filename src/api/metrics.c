@@ -15,57 +15,17 @@ static const struct traffic_row {
 #define WIDE(member)   offsetof(struct gt_demand_function, member), false
 #define NARROW(member) offsetof(struct gt_demand_function, member), true
 	{ "gantry_calls_total", "counter", "Calls taken.", WIDE(calls), 1 },
-	{ "gantry_calls_refused_total", "counter", "Calls refused before they reached a replica.",
-	  WIDE(refused), 1 },
 	{ "gantry_cold_calls_total", "counter", "Calls that waited for a start.", WIDE(cold), 1 },
 	{ "gantry_call_received_bytes_total", "counter", "Bytes of request bodies.", WIDE(bytes_in),
 	  1 },
 	{ "gantry_call_sent_bytes_total", "counter", "Bytes of answers.", WIDE(bytes_out), 1 },
 	{ "gantry_call_run_seconds_total", "counter", "Time that calls spent in replicas.",
 	  WIDE(busy_us), 1e-6 },
-	{ "gantry_call_wait_seconds_total", "counter", "Time that calls spent in the queue.",
-	  WIDE(wait_us), 1e-6 },
 	{ "gantry_calls_queued", "gauge", "Calls that wait for a replica now.", NARROW(queued), 1 },
 	{ "gantry_calls_in_flight", "gauge", "Calls in replicas now.", NARROW(in_flight), 1 },
 #undef WIDE
 #undef NARROW
 };
-
-struct traffic_use {
-	const struct traffic_row *row; /* NULL = answers by class */
-	struct gt_buf *out;
-};
-
-static void add_traffic(const char *gateway, const struct gt_demand_function *f, void *arg)
-{
-	static const char *const classes[6] = { "cut", "1xx", "2xx", "3xx", "4xx", "5xx" };
-	struct traffic_use *use = arg;
-	const struct traffic_row *row = use->row;
-	const char *at;
-
-	if (!row) {
-		for (size_t i = 0; i < GT_LEN(classes); i++)
-			if (f->responses[i])
-				gt_buf_addf(
-					use->out,
-					"gantry_call_answers_total{gateway=\"%s\",function=\"%s\","
-					"class=\"%s\"} %llu\n",
-					gateway, f->function, classes[i],
-					(unsigned long long)f->responses[i]);
-		return;
-	}
-	at = (const char *)f + row->offset;
-	gt_buf_addf(use->out, "%s{gateway=\"%s\",function=\"%s\"} ", row->name, gateway,
-		    f->function);
-	if (row->narrow)
-		gt_buf_addf(use->out, "%u\n", *(const uint32_t *)(const void *)at);
-	else if (row->scale < 1)
-		gt_buf_addf(use->out, "%.6f\n",
-			    (double)*(const uint64_t *)(const void *)at * row->scale);
-	else
-		gt_buf_addf(use->out, "%llu\n",
-			    (unsigned long long)*(const uint64_t *)(const void *)at);
-}
 
 static void add_head(struct gt_buf *out, const char *name, const char *type, const char *help)
 {
@@ -80,19 +40,142 @@ void gt_metrics_family(struct gt_buf *out, const char *name, const char *type, c
 	gt_buf_fini(samples);
 }
 
+static void add_number(const char *gateway, const struct gt_demand_function *f,
+		       const struct traffic_row *row, struct gt_buf *out)
+{
+	const char *at = (const char *)f + row->offset;
+
+	gt_buf_addf(out, "%s{gateway=\"%s\",function=\"%s\"} ", row->name, gateway, f->function);
+	if (row->narrow)
+		gt_buf_addf(out, "%u\n", *(const uint32_t *)(const void *)at);
+	else if (row->scale < 1)
+		gt_buf_addf(out, "%.6f\n",
+			    (double)*(const uint64_t *)(const void *)at * row->scale);
+	else
+		gt_buf_addf(out, "%llu\n", (unsigned long long)*(const uint64_t *)(const void *)at);
+}
+
+static void add_hist(const char *gateway, const char *function, const char *name,
+		     const struct gt_hist *h, struct gt_buf *out)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < GT_HIST_BOUNDS; i++) {
+		sum += h->n[i];
+		gt_buf_addf(out, "%s_bucket{gateway=\"%s\",function=\"%s\",le=\"%g\"} %llu\n", name,
+			    gateway, function, gt_hist_bounds_ms[i] / 1e3, (unsigned long long)sum);
+	}
+	sum += h->n[GT_HIST_BOUNDS];
+	gt_buf_addf(out, "%s_bucket{gateway=\"%s\",function=\"%s\",le=\"+Inf\"} %llu\n", name,
+		    gateway, function, (unsigned long long)sum);
+	gt_buf_addf(out, "%s_sum{gateway=\"%s\",function=\"%s\"} %.6f\n", name, gateway, function,
+		    (double)h->sum_us * 1e-6);
+	gt_buf_addf(out, "%s_count{gateway=\"%s\",function=\"%s\"} %llu\n", name, gateway, function,
+		    (unsigned long long)sum);
+}
+
+/* Families of samples, filled in one walk. */
+struct traffic {
+	struct gt_buf numbers[GT_LEN(traffic_rows)], answers, refusals, wait, total;
+};
+
+static void add_traffic(const char *gateway, const struct gt_demand_function *f, void *arg)
+{
+	static const char *const classes[6] = { "cut", "1xx", "2xx", "3xx", "4xx", "5xx" };
+	struct traffic *t = arg;
+
+	for (size_t i = 0; i < GT_LEN(traffic_rows); i++)
+		add_number(gateway, f, &traffic_rows[i], &t->numbers[i]);
+	for (size_t i = 0; i < GT_LEN(classes); i++)
+		if (f->responses[i])
+			gt_buf_addf(&t->answers,
+				    "gantry_call_answers_total{gateway=\"%s\",function=\"%s\","
+				    "class=\"%s\"} %llu\n",
+				    gateway, f->function, classes[i],
+				    (unsigned long long)f->responses[i]);
+	for (size_t i = 0; i < GT_REFUSALS; i++)
+		if (f->refusals[i])
+			gt_buf_addf(&t->refusals,
+				    "gantry_calls_refused_total{gateway=\"%s\",function=\"%s\","
+				    "cause=\"%s\"} %llu\n",
+				    gateway, f->function, gt_refusal_names[i],
+				    (unsigned long long)f->refusals[i]);
+	add_hist(gateway, f->function, "gantry_call_wait_seconds", &f->wait, &t->wait);
+	add_hist(gateway, f->function, "gantry_call_seconds", &f->total, &t->total);
+}
+
 static void write_traffic(struct gt_api *api, struct gt_buf *out)
 {
-	struct traffic_use use = { .out = out };
+	struct traffic t = { 0 };
 
-	for (size_t i = 0; i < GT_LEN(traffic_rows); i++) {
-		use.row = &traffic_rows[i];
-		add_head(out, use.row->name, use.row->type, use.row->help);
-		gt_control_traffic(api->config.control, add_traffic, &use);
+	gt_control_traffic(api->config.control, add_traffic, &t);
+	for (size_t i = 0; i < GT_LEN(traffic_rows); i++)
+		gt_metrics_family(out, traffic_rows[i].name, traffic_rows[i].type,
+				  traffic_rows[i].help, &t.numbers[i]);
+	gt_metrics_family(out, "gantry_call_answers_total", "counter",
+			  "Answers by status class; cut: ended before they were complete.",
+			  &t.answers);
+	gt_metrics_family(out, "gantry_calls_refused_total", "counter",
+			  "Calls that the gateway answered with a problem document, by its code.",
+			  &t.refusals);
+	gt_metrics_family(out, "gantry_call_wait_seconds", "histogram",
+			  "How long calls waited for a slot, of those that got one.", &t.wait);
+	gt_metrics_family(out, "gantry_call_seconds", "histogram",
+			  "How long calls took, from the request's head to the end of the answer.",
+			  &t.total);
+}
+
+/* ---- per gateway ---------------------------------------------------------------------------- */
+
+static const struct gateway_row {
+	const char *name, *type, *help;
+	size_t offset; /* of a uint64_t in gt_gateway_stats */
+} gateway_rows[] = {
+#define STAT(member) offsetof(struct gt_gateway_stats, member)
+	{ "gantry_gateway_connections", "gauge", "Client connections that are open.",
+	  STAT(connections) },
+	{ "gantry_gateway_connections_total", "counter", "Client connections taken.",
+	  STAT(accepted) },
+	{ "gantry_gateway_buffered_bytes", "gauge", "Bytes that the gateway holds in buffers.",
+	  STAT(buffered_bytes) },
+#undef STAT
+};
+
+struct gateways {
+	struct gt_buf numbers[GT_LEN(gateway_rows)], refusals;
+};
+
+static void add_gateway(const char *gateway, const struct gt_gateway_stats *stats, void *arg)
+{
+	struct gateways *g = arg;
+
+	for (size_t i = 0; i < GT_LEN(gateway_rows); i++) {
+		const void *at = (const char *)stats + gateway_rows[i].offset;
+
+		gt_buf_addf(&g->numbers[i], "%s{gateway=\"%s\"} %llu\n", gateway_rows[i].name,
+			    gateway, *(const unsigned long long *)at);
 	}
-	use.row = NULL;
-	add_head(out, "gantry_call_answers_total", "counter",
-		 "Answers by status class; cut: ended before they were complete.");
-	gt_control_traffic(api->config.control, add_traffic, &use);
+	for (size_t i = 0; i < GT_REFUSALS; i++)
+		if (stats->refusals[i])
+			gt_buf_addf(
+				&g->refusals,
+				"gantry_gateway_refused_total{gateway=\"%s\",cause=\"%s\"} %llu\n",
+				gateway, gt_refusal_names[i],
+				(unsigned long long)stats->refusals[i]);
+}
+
+static void write_gateways(struct gt_api *api, struct gt_buf *out)
+{
+	struct gateways g = { 0 };
+
+	gt_control_gateways(api->config.control, add_gateway, &g);
+	for (size_t i = 0; i < GT_LEN(gateway_rows); i++)
+		gt_metrics_family(out, gateway_rows[i].name, gateway_rows[i].type,
+				  gateway_rows[i].help, &g.numbers[i]);
+	gt_metrics_family(
+		out, "gantry_gateway_refused_total", "counter",
+		"Requests refused before their function was known, by the problem's code.",
+		&g.refusals);
 }
 
 /* ---- functions ------------------------------------------------------------------------------ */
@@ -179,6 +262,7 @@ void gt_api_get_metrics(struct gt_request *req, void *app)
 	write_functions(api, &out);
 	gt_api_usage_metrics(api, &out);
 	write_traffic(api, &out);
+	write_gateways(api, &out);
 	write_api(api, &out);
 	gt_request_reply(req, 200, "text/plain; version=0.0.4; charset=utf-8", &out);
 }

@@ -48,6 +48,7 @@ struct gt_ctl_gateway {
 	unsigned bit;
 	bool up;
 	uint64_t down_ns;
+	struct gt_gateway_stats stats; /* as last told */
 	struct gt_ctl_gateway *prev, *next;
 };
 

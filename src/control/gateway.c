@@ -225,6 +225,7 @@ int gt_control_demand(struct gt_control *c, const struct gt_demand *d, struct gt
 				t->fresh = false;
 		}
 	}
+	g->stats = d->stats;
 	for (size_t i = 0; i < d->n_functions; i++)
 		said_set(c, g, &d->functions[i]);
 	if (d->full)
@@ -241,6 +242,17 @@ int gt_control_demand(struct gt_control *c, const struct gt_demand *d, struct gt
 	}
 	gt_ctl_finish(c);
 	return 0;
+}
+
+void gt_control_gateways(struct gt_control *c,
+			 void (*fn)(const char *gateway, const struct gt_gateway_stats *stats,
+				    void *arg),
+			 void *arg)
+{
+	const struct gt_ctl_gateway *g;
+
+	DL_FOREACH (c->gateways, g)
+		fn(g->name, &g->stats, arg);
 }
 
 void gt_control_traffic(struct gt_control *c,

@@ -75,6 +75,7 @@ static void count(struct gt_call *call)
 	s->responses[call->status / 100 % 6]++;
 	s->bytes_in += call->body_bytes;
 	s->bytes_out += call->down_bytes;
+	gt_hist_add(&s->total, gt_gw_now(call->gw) - call->begun_ns);
 	call->fn->dirty = true;
 }
 
@@ -127,8 +128,7 @@ void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why)
 	}
 	c->keep = c->keep && call->req_done;
 	call->status = gt_problem_kind(why->slug) ? gt_problem_kind(why->slug)->status : 500;
-	if (call->fn && (call->status == 429 || call->status == 503 || call->status == 504))
-		call->fn->stats.refused++;
+	gt_gw_count_refusal(call->gw, call->counted ? call->fn : NULL, why->slug);
 	if (gt_answer_problem(c, why, call->request_id, call->way == GT_WAY_OPENAI) < 0) {
 		gt_conn_close(c);
 		return;
@@ -570,7 +570,7 @@ void gt_call_got_slot(struct gt_call *call, struct gt_target *t)
 	if (!call->retries && !call->retry_until_ns) { /* the first slot of this call */
 		call->start_ns = gt_fn_cold_ns(call->fn, now_ns) - call->waiter.cold_at_ns;
 		s->cold += call->start_ns > 0;
-		s->wait_us += wait_ns / GT_NS_PER_US;
+		gt_hist_add(&s->wait, wait_ns);
 	}
 	call->wait_ns = wait_ns;
 	call->revision = t->revision;

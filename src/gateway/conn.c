@@ -76,6 +76,7 @@ static void refuse_bad(struct gt_conn *c)
 		return;
 	}
 	gt_request_id_make(c->gw, NULL, id);
+	gt_gw_count_refusal(c->gw, NULL, why.slug);
 	if (gt_answer_problem(c, &why, id, false) < 0)
 		gt_conn_close(c);
 	else
@@ -361,6 +362,7 @@ static void on_timer(void *arg)
 	} else {
 		c->keep = false;
 		gt_request_id_make(c->gw, NULL, id);
+		gt_gw_count_refusal(c->gw, NULL, why.slug);
 		gt_answer_problem(c, &why, id, false);
 		linger(c);
 		gt_conn_run(c);
@@ -383,5 +385,7 @@ void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
 	}
 	DL_APPEND(gw->conns, c);
 	gw->n_conns++;
+	gw->stats.accepted++;
+	gt_demander_counted(gw);
 	arm(c, GT_GW_IDLE_MS);
 }

@@ -30,6 +30,12 @@ void gt_demander_changed(struct gt_gateway *gw, bool urgent)
 	schedule(gw, urgent ? 0 : COLLECT_MS);
 }
 
+void gt_demander_counted(struct gt_gateway *gw)
+{
+	gw->demand.dirty = true;
+	schedule(gw, REPEAT_MS);
+}
+
 void gt_demander_resync(struct gt_gateway *gw)
 {
 	gw->demand.full = true;
@@ -76,7 +82,9 @@ void gt_demander_build(struct gt_gateway *gw, bool full, struct gt_demand *d)
 	struct gt_route_fn *rf, *next;
 	size_t drained = 0;
 
-	*d = (struct gt_demand){ .full = full, .epoch = gw->epoch, .connections = gw->n_conns };
+	gw->stats.connections = gw->n_conns;
+	gw->stats.buffered_bytes = gw->buffered;
+	*d = (struct gt_demand){ .full = full, .epoch = gw->epoch, .stats = gw->stats };
 	gt_strcopy(d->gateway, sizeof(d->gateway), gw->cfg.name);
 	HASH_ITER (hh, gw->fns, rf, next)
 		drained += count_drained(&rf->fn, d);

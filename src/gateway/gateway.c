@@ -93,11 +93,22 @@ static void accept_some(struct gt_watch *w, unsigned events, void *arg)
 	}
 }
 
+void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *slug)
+{
+	if (fn) {
+		fn->stats.refusals[gt_refusal_index(slug)]++;
+		return;
+	}
+	gw->stats.refusals[gt_refusal_index(slug)]++;
+	gt_demander_counted(gw);
+}
+
 void gt_gw_conn_gone(struct gt_gateway *gw)
 {
 	gw->n_conns--;
 	if (gw->freeing)
 		return;
+	gt_demander_counted(gw);
 	if (gw->accept_paused && !gt_timer_is_set(&gw->accept_timer))
 		set_accepting(gw, true);
 	if (gw->quiescing && gw->n_conns == 0)

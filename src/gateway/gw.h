@@ -175,6 +175,7 @@ struct gt_gateway {
 	uint32_t n_conns;
 	bool accept_paused, quiescing, freeing;
 	size_t buffered;
+	struct gt_gateway_stats stats;
 	struct { /* dial.c */
 		struct gt_sock sock;
 		struct gt_dial *asks;
@@ -198,6 +199,8 @@ GT_MUST_USE int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err);
 GT_MUST_USE int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err);
 void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES);
 void gt_gw_conn_gone(struct gt_gateway *gw); /* one client connection fewer */
+/* A refusal; fn NULL: the request's function is not known. */
+void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *slug);
 void gt_gw_quiesce(struct gt_gateway *gw);
 void gt_gw_ready(const struct gt_gateway *gw);
 uint64_t gt_gw_now(const struct gt_gateway *gw); /* the loop's monotonic time */
@@ -239,7 +242,8 @@ void gt_dialer_forget(struct gt_gateway *gw); /* frees the questions; their call
 
 /* demand.c */
 void gt_demander_changed(struct gt_gateway *gw, bool urgent);
-void gt_demander_resync(struct gt_gateway *gw); /* the next post tells everything */
+void gt_demander_counted(struct gt_gateway *gw); /* only gw->stats: that may wait a second */
+void gt_demander_resync(struct gt_gateway *gw);  /* the next post tells everything */
 void gt_demander_build(struct gt_gateway *gw, bool full, struct gt_demand *d);
 void gt_demander_stop(struct gt_gateway *gw);
 

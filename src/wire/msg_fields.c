@@ -187,6 +187,12 @@ static const struct gt_field route_rows[] = {
 };
 static const struct gt_fields route_fields = { ROWS(route_rows, gt_route) };
 
+static const struct gt_field hist_rows[] = {
+	{ "n", GT_F_U64S, 0, AT(gt_hist, n), .max = GT_HIST_BOUNDS + 1 },
+	{ "sum_us", GT_F_U64, 0, AT(gt_hist, sum_us), .max = UINT64_MAX },
+};
+static const struct gt_fields hist_fields = { ROWS(hist_rows, gt_hist) };
+
 static const struct gt_field demand_function_rows[] = {
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_demand_function, function), FUNCTION_NAME },
 	{ "queued", GT_F_U32, 0, AT(gt_demand_function, queued), .max = UINT32_MAX },
@@ -194,17 +200,26 @@ static const struct gt_field demand_function_rows[] = {
 	{ "oldest_wait_ms", GT_F_U64, 0, AT(gt_demand_function, oldest_wait_ms),
 	  .max = UINT64_MAX },
 	{ "calls", GT_F_U64, 0, AT(gt_demand_function, calls), .max = UINT64_MAX },
-	{ "refused", GT_F_U64, 0, AT(gt_demand_function, refused), .max = UINT64_MAX },
+	{ "refusals", GT_F_U64S, 0, AT(gt_demand_function, refusals), .max = GT_REFUSALS },
 	{ "responses", GT_F_U64S, 0, AT(gt_demand_function, responses),
 	  .max = GT_LEN(((struct gt_demand_function *)0)->responses) },
 	{ "bytes_in", GT_F_U64, 0, AT(gt_demand_function, bytes_in), .max = UINT64_MAX },
 	{ "bytes_out", GT_F_U64, 0, AT(gt_demand_function, bytes_out), .max = UINT64_MAX },
 	{ "busy_us", GT_F_U64, 0, AT(gt_demand_function, busy_us), .max = UINT64_MAX },
-	{ "wait_us", GT_F_U64, 0, AT(gt_demand_function, wait_us), .max = UINT64_MAX },
 	{ "cold", GT_F_U64, 0, AT(gt_demand_function, cold), .max = UINT64_MAX },
+	{ "wait", GT_F_OBJECT, 0, AT(gt_demand_function, wait), .sub = &hist_fields },
+	{ "total", GT_F_OBJECT, 0, AT(gt_demand_function, total), .sub = &hist_fields },
 };
 static const struct gt_fields demand_function_fields = { ROWS(demand_function_rows,
 							      gt_demand_function) };
+
+static const struct gt_field stats_rows[] = {
+	{ "connections", GT_F_U64, 0, AT(gt_gateway_stats, connections), .max = UINT64_MAX },
+	{ "accepted", GT_F_U64, 0, AT(gt_gateway_stats, accepted), .max = UINT64_MAX },
+	{ "buffered_bytes", GT_F_U64, 0, AT(gt_gateway_stats, buffered_bytes), .max = UINT64_MAX },
+	{ "refusals", GT_F_U64S, 0, AT(gt_gateway_stats, refusals), .max = GT_REFUSALS },
+};
+static const struct gt_fields stats_fields = { ROWS(stats_rows, gt_gateway_stats) };
 
 static const struct gt_field demand_rows[] = {
 	{ "gateway", GT_F_CHARS, GT_F_NEEDED, AT(gt_demand, gateway), FUNCTION_NAME },
@@ -214,7 +229,7 @@ static const struct gt_field demand_rows[] = {
 	  .sub = &demand_function_fields },
 	{ "drained", GT_F_CHARS_LIST, 0, LIST(gt_demand, drained), .max = LIST_MAX,
 	  .elem_max = GT_REPLICA_ID_SIZE - 1, .ok = id_ok, .wanted = ID_WANTED },
-	{ "connections", GT_F_U64, 0, AT(gt_demand, connections), .max = UINT64_MAX },
+	{ "stats", GT_F_OBJECT, 0, AT(gt_demand, stats), .sub = &stats_fields },
 };
 const struct gt_fields gt_demand_fields = { ROWS(demand_rows, gt_demand) };
 

@@ -355,6 +355,15 @@ def test_metrics_are_valid_and_count(gantry, name):
         assert {match[1], base} & helped and {match[1], base} & set(typed), line
     until(lambda: any(f'function="{name}"' in k and v == 3 for k, v in gantry.metrics().items()),
           "three calls are counted")
+    assert gantry.client.get(f"/f/{name}/", token=False).status == 401
+    label = f'gateway="gw-1",function="{name}"'
+    until(lambda: gantry.metrics().get(f'gantry_call_seconds_count{{{label}}}') == 3, "their times are counted")
+    m = gantry.metrics()
+    assert m[f'gantry_call_seconds_bucket{{{label},le="+Inf"}}'] == 3
+    assert m[f'gantry_call_wait_seconds_count{{{label}}}'] == 3
+    until(lambda: gantry.metrics().get('gantry_gateway_refused_total{gateway="gw-1",cause="unauthorized"}', 0) >= 1,
+          "the refusal is counted")
+    assert gantry.metrics()['gantry_gateway_connections{gateway="gw-1"}'] >= 1
 
 
 def test_a_replica_tells_what_it_uses(gantry, name):

@@ -138,6 +138,11 @@ GT_MUST_USE int gt_control_demand(struct gt_control *c, const struct gt_demand *
 /* Fills *ret (caller: gt_route_fini). -ENOENT. */
 GT_MUST_USE int gt_control_route(struct gt_control *c, const char *function, struct gt_route *ret,
 				 struct gt_err *err);
+/* Last known counters, one call a gateway: for /metrics. */
+void gt_control_gateways(struct gt_control *c,
+			 void (*fn)(const char *gateway, const struct gt_gateway_stats *stats,
+				    void *arg),
+			 void *arg);
 /* Last known counters, one call a gateway and function with traffic: for /metrics. */
 void gt_control_traffic(struct gt_control *c,
 			void (*fn)(const char *gateway, const struct gt_demand_function *f,

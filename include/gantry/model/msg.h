@@ -14,6 +14,7 @@
 
 #include <gantry/model/replica.h>
 #include <gantry/model/spec.h>
+#include <gantry/model/traffic.h>
 #include <gantry/model/usage.h>
 
 #define GT_REPLICA_ID_SIZE (GT_ULID_LEN + 1)
@@ -99,8 +100,18 @@ struct gt_demand_function {
 	uint32_t queued, in_flight;
 	uint64_t oldest_wait_ms;
 	/* since the gateway started */
-	uint64_t calls, refused, responses[6]; /* responses[n]: status class n00; [0] = cut off */
-	uint64_t bytes_in, bytes_out, busy_us, wait_us, cold;
+	uint64_t calls, responses[6]; /* responses[n]: status class n00; [0] = cut off */
+	uint64_t refusals[GT_REFUSALS];
+	uint64_t bytes_in, bytes_out, busy_us, cold;
+	struct gt_hist wait;  /* for a slot, of calls that got one */
+	struct gt_hist total; /* of all calls, from the head to the last byte handed over */
+};
+
+/* What belongs to no function. */
+struct gt_gateway_stats {
+	uint64_t connections, accepted; /* of clients: open now; all */
+	uint64_t buffered_bytes;        /* now */
+	uint64_t refusals[GT_REFUSALS]; /* of requests whose function is not known */
 };
 
 struct gt_demand {
@@ -111,7 +122,7 @@ struct gt_demand {
 	size_t n_functions;
 	char (*drained)[GT_REPLICA_ID_SIZE]; /* draining replicas without a call in flight here */
 	size_t n_drained;
-	uint64_t connections; /* open client connections */
+	struct gt_gateway_stats stats;
 };
 
 void gt_order_fini(struct gt_order *o);

@@ -343,6 +343,45 @@ static void serves_metrics_and_the_contract(void **state)
 	answer_fini(&a);
 }
 
+static void serves_what_gateways_count(void **state)
+{
+	struct world *w = *state;
+	struct answer a;
+	struct gt_err err = { 0 };
+	struct gt_demand_function f = { .function = "one",
+					.calls = 3,
+					.responses = { [2] = 2, [4] = 1 },
+					.wait = { { 1, 1 }, 4000 } };
+	struct gt_demand d = { .gateway = "gw-1",
+			       .epoch = 7,
+			       .functions = &f,
+			       .n_functions = 1,
+			       .stats = { .connections = 5 } };
+
+	put_ok(w, "one", SPEC, 201);
+	f.refusals[gt_refusal_index("queue_full")] = 1;
+	d.stats.refusals[gt_refusal_index("unauthorized")] = 2;
+	assert_int_equal(gt_control_demand(w->control, &d, &err), 0);
+	ask(w, "GET", "/metrics", NULL, NULL, &a);
+#define ONE "{gateway=\"gw-1\",function=\"one\""
+	static const char *const lines[] = {
+		"gantry_calls_total" ONE "} 3\n",
+		"gantry_call_answers_total" ONE ",class=\"2xx\"} 2\n",
+		"gantry_calls_refused_total" ONE ",cause=\"queue_full\"} 1\n",
+		"gantry_call_wait_seconds_bucket" ONE ",le=\"0.001\"} 1\n",
+		"gantry_call_wait_seconds_bucket" ONE ",le=\"0.005\"} 2\n",
+		"gantry_call_wait_seconds_bucket" ONE ",le=\"+Inf\"} 2\n",
+		"gantry_call_wait_seconds_sum" ONE "} 0.004000\n",
+		"gantry_call_wait_seconds_count" ONE "} 2\n",
+		"gantry_gateway_connections{gateway=\"gw-1\"} 5\n",
+		"gantry_gateway_refused_total{gateway=\"gw-1\",cause=\"unauthorized\"} 2\n",
+	};
+	for (size_t i = 0; i < GT_LEN(lines); i++)
+		if (!strstr(a.body, lines[i]))
+			fail_msg("no %s in %s", lines[i], a.body);
+	answer_fini(&a);
+}
+
 #define t(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -361,6 +400,7 @@ int main(void)
 		t(says_whether_it_is_ready),
 		t(serves_metrics_and_the_contract),
 		t(shows_what_a_replica_uses),
+		t(serves_what_gateways_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,7 +76,7 @@ static void test_full_queue(void **state)
 	UNTIL(w, world_fn(w)->n_waiting == 1);
 	answered(w, GET_ECHO, "HTTP/1.1 429", "Retry-After: 2\r\n"); /* start_ms */
 	answered(w, GET_ECHO, "HTTP/1.1 429", "queue_full");
-	assert_int_equal(world_fn(w)->stats.refused, 2);
+	assert_int_equal(world_fn(w)->stats.refusals[gt_refusal_index("queue_full")], 2);
 	assert_int_equal(world_fn(w)->n_waiting, 1);
 	peer_close(&a);
 }
@@ -252,6 +252,45 @@ static void test_idle_connections_are_small(void **state)
 	peer_close(&c);
 }
 
+static void test_what_is_counted(void **state)
+{
+	struct world *w = *state;
+	struct gt_demand d;
+	struct peer c;
+
+	world_snapshot(w);
+	answered(w, "GET /f/echo HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 401", "unauthorized");
+	answered(w, "GET /f/no HTTP/1.1\r\n" AUTH "\r\n", "HTTP/1.1 404", "function_not_found");
+	answered(w, "BAD\r\n\r\n", "HTTP/1.1 400", "malformed_request");
+	c = world_client(w);
+	peer_send(&c, GET_ECHO);
+	UNTIL(w, world_fn(w)->n_waiting == 1);
+	gt_demander_build(w->gw, false, &d);
+	assert_int_equal(d.stats.refusals[gt_refusal_index("unauthorized")], 1);
+	assert_int_equal(d.stats.refusals[gt_refusal_index("function_not_found")], 1);
+	assert_int_equal(d.stats.refusals[gt_refusal_index("malformed_request")], 1);
+	assert_int_equal(d.stats.accepted, 4);
+	assert_int_equal(d.stats.connections, w->gw->n_conns);
+	assert_int_equal(d.functions[0].wait.n[0], 0); /* it still waits */
+	gt_demand_fini(&d);
+	world_replicas(w, 1);
+	world_route(w);
+	UNTIL(w, peer_has(world_up(w, 0), "GET"));
+	peer_send(world_up(w, 0), OK_HI);
+	UNTIL(w, peer_has(&c, "hi"));
+	const struct gt_demand_function *s = &world_fn(w)->stats;
+	uint64_t waits = 0, totals = 0;
+
+	for (size_t i = 0; i <= GT_HIST_BOUNDS; i++) {
+		waits += s->wait.n[i];
+		totals += s->total.n[i];
+	}
+	assert_int_equal(waits, 1);
+	assert_int_equal(totals, 1);
+	assert_true(s->total.sum_us >= s->wait.sum_us);
+	peer_close(&c);
+}
+
 /* Its deferred run stands behind the one that frees memory. */
 static void test_closed_while_a_run_is_due(void **state)
 {
@@ -286,6 +325,7 @@ int main(void)
 		T(test_first_byte_and_run_limits),
 		T(test_draining_connections),
 		T(test_idle_connections_are_small),
+		T(test_what_is_counted),
 		T(test_closed_while_a_run_is_due),
 	};
 

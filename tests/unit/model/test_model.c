@@ -272,6 +272,29 @@ static void usage_since_another_container(void **state)
 	gt_usage_since(&now, &before);
 	assert_int_equal(now.has, GT_USAGE_ALL);
 	assert_int_equal(now.memory_peak_bytes, 101);
+static void times_fall_into_places(void **state)
+{
+	struct gt_hist h = { 0 };
+
+	(void)state;
+	gt_hist_add(&h, 0);
+	gt_hist_add(&h, GT_NS_PER_MS); /* a bound belongs to its place */
+	gt_hist_add(&h, GT_NS_PER_MS + 1);
+	gt_hist_add(&h, 601 * GT_NS_PER_S);
+	assert_int_equal(h.n[0], 2);
+	assert_int_equal(h.n[1], 1);
+	assert_int_equal(h.n[GT_HIST_BOUNDS], 1);
+	assert_int_equal(h.sum_us, 601002000);
+}
+
+static void counted_refusals_are_problems(void **state)
+{
+	(void)state;
+	for (unsigned i = 1; i < GT_REFUSALS; i++) {
+		assert_non_null(gt_problem_kind(gt_refusal_names[i]));
+		assert_int_equal(gt_refusal_index(gt_refusal_names[i]), i);
+	}
+	assert_int_equal(gt_refusal_index("etag_mismatch"), 0);
 }
 
 int main(void)
@@ -288,6 +311,8 @@ int main(void)
 		cmocka_unit_test(signals_have_names_and_numbers),
 		cmocka_unit_test(use_is_told_when_it_moved),
 		cmocka_unit_test(usage_since_another_container),
+		cmocka_unit_test(times_fall_into_places),
+		cmocka_unit_test(counted_refusals_are_problems),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,7 +213,18 @@ static void demands_round_trip(void **state)
 {
 	(void)state;
 	struct gt_demand_function functions[] = {
-		{ "echo", 1, 2, 3, 4, 5, { 6, 7, 8, 9, 10, 11 }, 12, 13, 14, 15, 16 },
+		{ .function = "echo",
+		  .queued = 1,
+		  .in_flight = 2,
+		  .oldest_wait_ms = 3,
+		  .calls = 4,
+		  .responses = { 6, 7, 8, 9, 10, 11 },
+		  .refusals = { 1, [GT_REFUSALS - 1] = 17 },
+		  .bytes_in = 12,
+		  .bytes_out = 13,
+		  .busy_us = 14,
+		  .cold = 16,
+		  .wait = { { 1, [GT_HIST_BOUNDS] = 5 }, 18 } },
 		{ .function = "other" },
 	};
 	char drained[][GT_REPLICA_ID_SIZE] = { ID_A, ID_B };
@@ -224,7 +235,7 @@ static void demands_round_trip(void **state)
 					  .n_functions = 2,
 					  .drained = drained,
 					  .n_drained = 2,
-					  .connections = 99 };
+					  .stats = { .connections = 99, .refusals = { [2] = 3 } } };
 	gt_auto(buf) struct gt_buf text = { 0 };
 	struct gt_demand copy = { 0 };
 	struct gt_err err = { 0 };
@@ -235,6 +246,11 @@ static void demands_round_trip(void **state)
 	assert_true(gt_fields_equal(&gt_demand_fields, &demand, &copy));
 	assert_int_equal(copy.functions[0].responses[5], 11);
 	assert_int_equal(copy.functions[0].cold, 16);
+	assert_int_equal(copy.functions[0].refusals[GT_REFUSALS - 1], 17);
+	assert_int_equal(copy.functions[0].wait.n[GT_HIST_BOUNDS], 5);
+	assert_int_equal(copy.functions[0].wait.sum_us, 18);
+	assert_int_equal(copy.stats.connections, 99);
+	assert_int_equal(copy.stats.refusals[2], 3);
 	assert_string_equal(copy.drained[1], ID_B);
 	gt_demand_fini(&copy);
 }
