@@ -2,7 +2,7 @@
 #ifndef GANTRY_GATEWAY_CALLS_H
 #define GANTRY_GATEWAY_CALLS_H
 
-#include "gw.h"
+#include "conn.h"
 
 /* path.c: no state of its own */
 struct gt_path {

@@ -1,5 +1,5 @@
 /* gateway.c - the role: start, listening, drain, end. */
-#include "gw.h"
+#include "conn.h"
 
 #include <signal.h>
 #include <string.h>

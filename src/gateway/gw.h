@@ -1,6 +1,6 @@
 /* gw.h - the structs of the gateway's loop thread and what its files offer each other.
  *
- *	gt_conn   a client connection: reads requests, writes answers (conn.c)
+ *	gt_conn   a client connection: reads requests, writes answers (conn.h)
  *	gt_call   one request on it: admission, queue, end (call.c), both directions (relay.c)
  *	gt_up     a connection to a replica or to control's API (up.c)
  *	gt_fn     a function: queue and slots (fn.c, pure), kept by routes.c
@@ -36,36 +36,12 @@
 
 struct gt_gateway;
 struct gt_call;
+struct gt_conn;
 struct gt_dial;
 
 /* Memory that must outlive the current stack. First member of what is buried. */
 struct gt_grave {
 	struct gt_grave *next;
-};
-
-enum gt_conn_state {
-	GT_CONN_HEAD, /* waits for a request, or reads its head */
-	GT_CONN_CALL,
-	GT_CONN_LINGER, /* answered and half-closed: reads until the client has seen it */
-};
-
-struct gt_conn {
-	struct gt_grave grave;
-	struct gt_conn *prev, *next;
-	struct gt_gateway *gw;
-	struct gt_sock sock;
-	struct gt_h1 req;
-	struct gt_buf in; /* read beyond the end of the current request */
-	struct gt_outq out;
-	struct gt_timer timer;
-	struct gt_call *call;
-	uint64_t progress_ns; /* last byte from or to the client */
-	size_t accounted;     /* bytes counted in gw->buffered */
-	enum gt_conn_state state;
-	bool closed, keep, running, again, kicked;
-	bool whole; /* the last request was read to its end */
-	bool shut;  /* our side is closed */
-	char peer[INET6_ADDRSTRLEN];
 };
 
 struct gt_up {
@@ -219,13 +195,6 @@ void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn); /* runs whoever ca
 /* It was not reached, or dropped a call. */
 void gt_routes_failed(struct gt_gateway *gw, struct gt_target *t);
 void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn); /* frees fn when it is unused */
-
-/* conn.c */
-void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
-void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
-void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
-void gt_conn_kick(struct gt_conn *c);  /* the same from a callback of another socket or a timer */
-void gt_conn_next(struct gt_conn *c);  /* the call ended: next request, or close */
 
 /* up.c */
 struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t);

@@ -1,5 +1,5 @@
 /* up.c - upstream connections: opened, idle in their replica's pool, closed. */
-#include "gw.h"
+#include "conn.h"
 
 #include <stdlib.h>
 #include <utlist.h>

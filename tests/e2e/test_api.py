@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness import ROOT, Background, echo_spec, until
+from harness import ROOT, Background, Raw, echo_spec, until
 
 
 def problem(reply, status, slug):
@@ -363,7 +363,8 @@ def test_metrics_are_valid_and_count(gantry, name):
     assert m[f'gantry_call_wait_seconds_count{{{label}}}'] == 3
     until(lambda: gantry.metrics().get('gantry_gateway_refused_total{gateway="gw-1",cause="unauthorized"}', 0) >= 1,
           "the refusal is counted")
-    assert gantry.metrics()['gantry_gateway_connections{gateway="gw-1"}'] >= 1
+    with Raw(gantry.address):
+        until(lambda: gantry.metrics()['gantry_gateway_connections{gateway="gw-1"}'] >= 1, "a connection is open")
 
 
 def test_a_replica_tells_what_it_uses(gantry, name):

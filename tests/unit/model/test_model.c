@@ -272,6 +272,8 @@ static void usage_since_another_container(void **state)
 	gt_usage_since(&now, &before);
 	assert_int_equal(now.has, GT_USAGE_ALL);
 	assert_int_equal(now.memory_peak_bytes, 101);
+}
+
 static void times_fall_into_places(void **state)
 {
 	struct gt_hist h = { 0 };

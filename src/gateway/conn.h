@@ -1,0 +1,38 @@
+/* conn.h - a client connection: reads requests, writes answers. */
+#ifndef GANTRY_GATEWAY_CONN_H
+#define GANTRY_GATEWAY_CONN_H
+
+#include "gw.h"
+
+enum gt_conn_state {
+	GT_CONN_HEAD, /* waits for a request, or reads its head */
+	GT_CONN_CALL,
+	GT_CONN_LINGER, /* answered and half-closed: reads until the client has seen it */
+};
+
+struct gt_conn {
+	struct gt_grave grave;
+	struct gt_conn *prev, *next;
+	struct gt_gateway *gw;
+	struct gt_sock sock;
+	struct gt_h1 req;
+	struct gt_buf in; /* read beyond the end of the current request */
+	struct gt_outq out;
+	struct gt_timer timer;
+	struct gt_call *call;
+	uint64_t progress_ns; /* last byte from or to the client */
+	size_t accounted;     /* bytes counted in gw->buffered */
+	enum gt_conn_state state;
+	bool closed, keep, running, again, kicked;
+	bool whole; /* the last request was read to its end */
+	bool shut;  /* our side is closed */
+	char peer[INET6_ADDRSTRLEN];
+};
+
+void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
+void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
+void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
+void gt_conn_kick(struct gt_conn *c);  /* the same from a callback of another socket or a timer */
+void gt_conn_next(struct gt_conn *c);  /* the call ended: next request, or close */
+
+#endif
