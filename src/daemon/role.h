@@ -18,6 +18,8 @@ enum gt_role_fd {
 	GT_FD_DIAL,
 	GT_FD_LOCK,
 	GT_FD_READY,
+	GT_FD_BEFORE, /* a gateway's packet sockets: to the one it replaces */
+	GT_FD_AFTER,  /* and to the one that will replace it */
 	GT_FD_N
 };
 extern const char *const gt_role_fd_names[GT_FD_N];

@@ -12,6 +12,8 @@ int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 	char name[GT_NAME_MAX + 1];
 	struct gt_gateway_config config = {
 		.listen_fd = env->fds[GT_FD_LISTEN],
+		.predecessor_fd = env->fds[GT_FD_BEFORE],
+		.successor_fd = env->fds[GT_FD_AFTER],
 		.ready_fd = env->fds[GT_FD_READY],
 		.name = name,
 		.connections_max = (uint32_t)env->config.max_connections,

@@ -39,6 +39,7 @@ struct child {
 	int pidfd;
 	struct gt_watch *watch;
 	unsigned instance; /* 1, or the next free number while replaced ones still drain */
+	int heir;          /* a gateway's: for the one that will replace it, to talk to it */
 };
 
 struct role {
@@ -49,6 +50,7 @@ struct role {
 	struct gt_watch *ready_watch;
 	bool ready, ever_ready;
 	bool respawn; /* a reload waits for the old one to end */
+	int before;   /* to the gateway that this one replaces, until it is ready; or -1 */
 	uint64_t started_ns, retry_ms;
 	struct gt_timer retry;
 };
@@ -138,6 +140,7 @@ static void on_ready(struct gt_watch *w, unsigned events, void *arg)
 			 (unsigned long long)((gt_loop_now_ns(role->sup->loop) - role->started_ns) /
 					      GT_NS_PER_MS));
 		role->ready = role->ever_ready = true;
+		role->before = gt_close(role->before);
 		check_all_ready(role->sup);
 	}
 	gt_watch_close(w);
@@ -205,6 +208,7 @@ static void on_child_end(struct gt_watch *w, unsigned events, void *arg)
 		return;
 	gt_watch_close(w);
 	gt_close(child->pidfd);
+	gt_close(child->heir);
 	bool current = role->child == child;
 	*child = (struct child){ 0 };
 	if (current)
@@ -244,7 +248,7 @@ static int role_spawn(struct role *role, struct gt_err *err)
 {
 	struct supervisor *sup = role->sup;
 	struct child *child = free_child(sup);
-	int ready[2];
+	int ready[2], pair[2] = { -EBADF, -EBADF };
 	struct gt_spawn spawn = { .id = role->id,
 				  .instance = free_instance(sup, role->id),
 				  .config = &sup->config,
@@ -256,15 +260,27 @@ static int role_spawn(struct role *role, struct gt_err *err)
 		return gt_err_set(err, EAGAIN, "internal", "too many processes still end");
 	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK) < 0)
 		return gt_err_errno(err, errno, "pipe");
+	if (role->id == GT_PROC_GATEWAY &&
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+		gt_err_errno(err, errno, "socket pair");
+		gt_close(ready[0]);
+		gt_close(ready[1]);
+		return -err->code;
+	}
 	for (int i = 0; i < GT_FD_N; i++)
 		spawn.fds[i] = role_fds[role->id] & 1U << i ? sup->fds[i] : -EBADF;
 	spawn.fds[GT_FD_READY] = ready[1];
+	spawn.fds[GT_FD_BEFORE] = role->before;
+	spawn.fds[GT_FD_AFTER] = pair[1];
 	int r = gt_spawn_role(&spawn, &child->pid, &child->pidfd, err);
 	gt_close(ready[1]);
+	gt_close(pair[1]);
 	if (r < 0) {
 		gt_close(ready[0]);
+		gt_close(pair[0]);
 		return r;
 	}
+	child->heir = pair[0];
 	child->sup = sup;
 	child->id = role->id;
 	child->instance = spawn.instance;
@@ -371,13 +387,15 @@ static void role_replace(struct role *role)
 
 	if (!old) /* between two lives: the next one reads the new configuration anyway */
 		return;
-	if (role->id == GT_PROC_GATEWAY) { /* both accept while the old one drains */
+	if (role->id == GT_PROC_GATEWAY) { /* the new one tells the old one when it is ready */
 		role->child = NULL;
+		gt_close(role->before);
+		role->before = gt_steal_fd(&old->heir);
 		role_start(role);
 	} else {
 		role->respawn = true;
+		kill(old->pid, SIGTERM);
 	}
-	kill(old->pid, SIGTERM);
 }
 
 static void reload(struct supervisor *sup)
@@ -428,6 +446,7 @@ static void hold(const struct supervisor *sup, struct gt_held *held)
 		held->children[held->n_children].id = c->id;
 		held->children[held->n_children].pid = c->pid;
 		held->children[held->n_children].instance = c->instance;
+		held->children[held->n_children].heir = c->heir;
 		held->children[held->n_children++].current = sup->roles[c->id].child == c;
 	}
 }
@@ -509,7 +528,8 @@ static int take_over(struct supervisor *sup, const struct gt_held *held, struct 
 		*c = (struct child){ .sup = sup,
 				     .id = held->children[i].id,
 				     .pid = held->children[i].pid,
-				     .instance = held->children[i].instance };
+				     .instance = held->children[i].instance,
+				     .heir = held->children[i].heir };
 		c->pidfd = pidfd_open(c->pid, 0);
 		if (c->pidfd < 0)
 			return gt_err_errno(err, errno, "pidfd of the %s", gt_role_names[c->id]);
@@ -633,8 +653,9 @@ static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_
 static int start(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
 {
 	for (int i = 0; i < GT_PROC_N; i++)
-		sup->roles[i] =
-			(struct role){ .sup = sup, .id = (enum gt_role_id)i, .ready_fd = -EBADF };
+		sup->roles[i] = (struct role){
+			.sup = sup, .id = (enum gt_role_id)i, .ready_fd = -EBADF, .before = -EBADF
+		};
 	if (held)
 		return take_over(sup, held, err);
 	for (int i = 0; i < GT_PROC_N && sup->stage == STAGE_STARTING; i++)

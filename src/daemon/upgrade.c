@@ -91,21 +91,27 @@ static int write_held(const struct gt_held *held, int *ret, struct gt_err *err)
 			gt_buf_addf(&text, "fd %s %d\n", gt_role_fd_names[i], held->fds[i]);
 	}
 	for (size_t i = 0; i < held->n_children; i++)
-		gt_buf_addf(&text, "child %s %d %u %d\n", gt_role_names[held->children[i].id],
+		gt_buf_addf(&text, "child %s %d %u %d %d\n", gt_role_names[held->children[i].id],
 			    (int)held->children[i].pid, held->children[i].instance,
-			    held->children[i].current);
+			    held->children[i].current, held->children[i].heir);
 	if (fd < 0 || text.failed || write(fd, text.data, text.len) != (ssize_t)text.len)
 		return gt_err_errno(err, errno ? errno : ENOSPC, "write what is handed over");
 	*ret = gt_steal_fd(&fd);
 	return 0;
 }
 
+static void keep_one(int fd, bool keep)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
+}
+
 static void keep_open(const struct gt_held *held, bool keep)
 {
-	for (int i = 0; i < GT_FD_N; i++) {
-		if (held->fds[i] >= 0)
-			fcntl(held->fds[i], F_SETFD, keep ? 0 : FD_CLOEXEC);
-	}
+	for (int i = 0; i < GT_FD_N; i++)
+		keep_one(held->fds[i], keep);
+	for (size_t i = 0; i < held->n_children; i++)
+		keep_one(held->children[i].heir, keep);
 }
 
 int gt_upgrade_exec(const struct gt_held *held, struct gt_err *err)
@@ -163,10 +169,11 @@ static bool read_child(struct gt_held *h, const char *line)
 {
 	char name[16];
 	unsigned instance;
-	int pid, current, id;
+	int pid, current, heir, id;
 
 	if (h->n_children == GT_HELD_CHILDREN_MAX ||
-	    sscanf(line, "child %15s %d %u %d", name, &pid, &instance, &current) != 4)
+	    sscanf(line, "child %15s %d %u %d %d", name, &pid, &instance, &current, &heir) != 5 ||
+	    (heir >= 0 && fcntl(heir, F_SETFD, FD_CLOEXEC) < 0))
 		return false;
 	id = index_of(gt_role_names, GT_PROC_N, name);
 	if (id < 0)
@@ -174,6 +181,7 @@ static bool read_child(struct gt_held *h, const char *line)
 	h->children[h->n_children].id = (enum gt_role_id)id;
 	h->children[h->n_children].pid = pid;
 	h->children[h->n_children].instance = instance;
+	h->children[h->n_children].heir = heir;
 	h->children[h->n_children++].current = current != 0;
 	return true;
 }

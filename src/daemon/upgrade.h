@@ -20,6 +20,7 @@ struct gt_held {
 		pid_t pid;
 		unsigned instance;
 		bool current; /* else it drains */
+		int heir;     /* to the gateway's successor, or -1 */
 	} children[GT_HELD_CHILDREN_MAX];
 	size_t n_children;
 };

@@ -1,5 +1,6 @@
 /* conn.c - client connections: bytes in and out, requests cut from them, time-outs. */
 #include "calls.h"
+#include "handover.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -108,7 +109,8 @@ static size_t feed(struct gt_conn *c, const char *data, size_t len)
 		if (ev == GT_H1_BAD) {
 			refuse_bad(c);
 		} else if (ev == GT_H1_HEAD) {
-			c->keep = c->req.keep_alive && !c->gw->quiescing;
+			c->keep = c->req.keep_alive &&
+				  (!c->gw->quiescing || c->gw->handover.yielding);
 			c->state = GT_CONN_CALL;
 			arm(c, GT_GW_STALL_MS);
 			gt_call_begin(c);
@@ -313,7 +315,7 @@ void gt_conn_run(struct gt_conn *c)
 		return;
 	}
 	if (c->gw->quiescing && c->state == GT_CONN_HEAD && !gt_outq_unsent(&c->out) &&
-	    !c->in.len && !gt_h1_started(&c->req))
+	    !c->in.len && !gt_h1_started(&c->req) && gt_handover_client(c) == GT_HAND_NOT)
 		gt_conn_close(c);
 }
 

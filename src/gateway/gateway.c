@@ -1,5 +1,6 @@
 /* gateway.c - the role: start, listening, drain, end. */
 #include "conn.h"
+#include "handover.h"
 
 #include <signal.h>
 #include <string.h>
@@ -133,12 +134,24 @@ static void drain_over(void *arg)
 	gt_loop_stop(gw->loop);
 }
 
-void gt_gw_quiesce(struct gt_gateway *gw)
+/* With nobody to hand it to, a connection ends with its call. */
+static void end_idle(struct gt_gateway *gw)
 {
 	struct gt_conn *c;
 
+	DL_FOREACH (gw->conns, c) {
+		c->keep &= gw->handover.yielding;
+		gt_conn_kick(c);
+	}
+}
+
+void gt_gw_quiesce(struct gt_gateway *gw)
+{
 	if (gw->quiescing) {
-		gt_loop_stop(gw->loop);
+		if (!gw->handover.yielding)
+			gt_loop_stop(gw->loop);
+		gw->handover.yielding = false; /* nobody comes after it any more */
+		end_idle(gw);
 		return;
 	}
 	gw->quiescing = true;
@@ -148,10 +161,7 @@ void gt_gw_quiesce(struct gt_gateway *gw)
 	if (gw->n_conns == 0)
 		gt_loop_stop(gw->loop);
 	gt_timer_set(gw->loop, &gw->drain_timer, gw->cfg.drain_ms, drain_over, gw);
-	DL_FOREACH (gw->conns, c) {
-		c->keep = false;
-		gt_conn_kick(c);
-	}
+	end_idle(gw);
 }
 
 static void on_signal(int signo, void *arg)
@@ -225,6 +235,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_timer_clear(gw->loop, &gw->accept_timer);
 	gt_timer_clear(gw->loop, &gw->drain_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
+	gt_handover_close(gw);
 	gt_dialer_close(gw);
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);
@@ -247,10 +258,19 @@ static void raise_descriptors(void)
 }
 
 /* The first routes are here: from now on a function that is not known does not exist. */
-void gt_gw_ready(const struct gt_gateway *gw)
+void gt_gw_ready(struct gt_gateway *gw)
 {
 	static const char ready[] = "READY\n";
+	struct gt_err err;
 
+	if (!gw->listener && gt_handover_has_predecessor(gw)) {
+		if (gt_gw_listen(gw, &err) < 0) {
+			gt_error("gateway: %s", err.text);
+			gt_loop_stop(gw->loop);
+			return;
+		}
+		gt_handover_ready(gw);
+	}
 	if (gw->cfg.ready_fd >= 0 && write(gw->cfg.ready_fd, ready, sizeof(ready) - 1) < 0)
 		gt_warn("gateway: the supervisor could not be told that it is ready: %s",
 			strerror(errno));
@@ -276,6 +296,9 @@ int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 	if (r == 0)
 		r = gt_gw_follow(gw, err);
 	if (r == 0)
+		r = gt_handover_open(gw, err);
+	/* With one before it, which goes on meanwhile, it accepts from the first routes on. */
+	if (r == 0 && !gt_handover_has_predecessor(gw))
 		r = gt_gw_listen(gw, err);
 	if (r < 0)
 		return r;

@@ -157,6 +157,11 @@ struct gt_gateway {
 		struct gt_dial *asks;
 		uint32_t tag;
 	} dialer;
+	struct { /* handover.c */
+		int predecessor, successor;
+		struct gt_watch *predecessor_watch, *successor_watch;
+		bool yielding; /* the successor takes what is idle */
+	} handover;
 	struct { /* demand.c */
 		struct gt_http_call *post;
 		struct gt_timer timer;
@@ -178,7 +183,7 @@ void gt_gw_conn_gone(struct gt_gateway *gw); /* one client connection fewer */
 /* A refusal; fn NULL: the request's function is not known. */
 void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *slug);
 void gt_gw_quiesce(struct gt_gateway *gw);
-void gt_gw_ready(const struct gt_gateway *gw);
+void gt_gw_ready(struct gt_gateway *gw);
 uint64_t gt_gw_now(const struct gt_gateway *gw); /* the loop's monotonic time */
 
 /* routes.c */

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from harness import BIN, processes, until
+from harness import BIN, Raw, processes, until
 
 
 def install(path, version):
@@ -69,7 +69,7 @@ def test_no_call_is_lost(daemon):
     replica = daemon.wait_replicas("echo", 1)[0]["id"]
     pid = daemon.proc.pid
     assert version(daemon) == "0.1.0"
-    callers = [Caller(daemon, kept) for kept in (False, False)]
+    callers = [Caller(daemon, kept) for kept in (True, True, False, False)]
     for c in callers:
         c.start()
     for to in ("0.1.1", "0.1.2"):
@@ -83,6 +83,27 @@ def test_no_call_is_lost(daemon):
     assert [c.errors for c in callers] == [[]] * len(callers)
     assert daemon.proc.pid == pid and daemon.proc.poll() is None
     assert daemon.wait_replicas("echo", 1)[0]["id"] == replica
+
+
+def test_idle_connections_go_over(daemon):
+    """Also one on which nothing was said yet, and one that has said half of a head."""
+    daemon.echo("echo", scale={"min": 1})
+    daemon.wait_replicas("echo", 1)
+    request = f"GET /f/echo/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {daemon.token}\r\n\r\n".encode()
+    with Raw(daemon.address) as used, Raw(daemon.address) as silent, Raw(daemon.address) as half:
+        used.send(request)
+        assert used.read_some().startswith(b"HTTP/1.1 200")
+        half.send(request[:20])
+        upgrade(daemon, "0.1.1")
+        for conn in (used, silent):
+            conn.send(request)
+            assert conn.read_some().startswith(b"HTTP/1.1 200")
+        half.send(request[20:])
+        assert half.read_some().startswith(b"HTTP/1.1 200")
+        until(lambda: len(gateways(daemon)) == 1, "the old gateway is gone")
+        for conn in (used, silent, half):
+            conn.send(request)
+            assert conn.read_some().startswith(b"HTTP/1.1 200")
 
 
 def gateways(daemon):

@@ -7,12 +7,14 @@
 #include <gantry/base/err.h>
 
 struct gt_gateway_config {
-	int listen_fd;         /* listening TCP socket; stays the caller's */
-	int ready_fd;          /* gets "READY\n" with the first routes; -1 = none; the caller's */
-	const char *name;      /* of this gateway, in link paths; NULL = "local" */
-	const char *api_path;  /* control's API; NULL = "run/api.sock" */
-	const char *link_path; /* control's link; NULL = "run/link.sock" */
-	const char *dial_path; /* the node's broker; NULL = "run/dial.sock" */
+	int listen_fd;      /* listening TCP socket; stays the caller's */
+	int predecessor_fd; /* packet sockets, or -1, the caller's: to the gateway that this one */
+	int successor_fd;   /* replaces, and to the one that will replace this one */
+	int ready_fd;       /* gets "READY\n" with the first routes; -1 = none; the caller's */
+	const char *name;   /* of this gateway, in link paths; NULL = "local" */
+	const char *api_path;     /* control's API; NULL = "run/api.sock" */
+	const char *link_path;    /* control's link; NULL = "run/link.sock" */
+	const char *dial_path;    /* the node's broker; NULL = "run/dial.sock" */
 	uint32_t connections_max; /* client connections at once; 0 = 10000 */
 	uint64_t drain_ms;        /* after TERM: how long calls may go on; 0 = 30 s */
 	uint64_t memory_bytes;    /* for buffered bytes of all connections; 0 = 256 MiB */
