@@ -86,8 +86,8 @@ struct gt_target *gt_fn_choose(const struct gt_fn *fn, const struct gt_waiter *w
 		c.most = (uint32_t)((5 * ((uint64_t)fn->in_flight + 1) + 4 * fn->n_ready - 1) /
 				    (4 * fn->n_ready));
 	DL_FOREACH (fn->targets, t) {
-		if (!gt_target_serves(t) || t->in_flight >= gt_fn_slots(fn) ||
-		    gt_target_rests(t, now_ns) || (others && gt_target_suspect(t, now_ns)))
+		if (!gt_target_room(t) || gt_target_rests(t, now_ns) ||
+		    (others && gt_target_suspect(t, now_ns)))
 			continue;
 		if (!best || better(&c, t, best))
 			best = t;

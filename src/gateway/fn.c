@@ -59,19 +59,12 @@ static void note_need(struct gt_fn *fn, uint64_t now_ns)
 
 /* ---- route ---- */
 
-static uint32_t room(const struct gt_fn *fn, const struct gt_target *t)
-{
-	uint32_t slots = gt_fn_slots(fn);
-
-	return gt_target_serves(t) && t->in_flight < slots ? slots - t->in_flight : 0;
-}
-
 static struct gt_target *target_find(struct gt_fn *fn, const char *id)
 {
 	struct gt_target *t;
 
 	DL_FOREACH (fn->targets, t)
-		if (!t->gone && !strcmp(t->id, id))
+		if (!strcmp(t->id, id))
 			return t;
 	return NULL;
 }
@@ -83,7 +76,7 @@ static void count_ready(struct gt_fn *fn, uint64_t now_ns)
 	fn->n_ready = fn->n_free = 0;
 	DL_FOREACH (fn->targets, t) {
 		fn->n_ready += gt_target_serves(t);
-		fn->n_free += room(fn, t);
+		fn->n_free += gt_target_room(t);
 	}
 	if (fn->n_ready && fn->cold_since_ns) {
 		fn->cold_total_ns += now_ns - fn->cold_since_ns;
@@ -128,6 +121,7 @@ unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, uint64_t now_ns)
 			DL_APPEND(fn->targets, t);
 		}
 		t->seen = true;
+		t->gone = false; /* control began anew and had not heard of it for a moment */
 		t->draining = r->draining;
 		if (t->draining && fn->retire)
 			fn->retire(t); /* a server that ends waits for its open connections */
@@ -267,11 +261,11 @@ static void measure(struct gt_fn *fn, double held_ms)
 unsigned gt_fn_release(struct gt_fn *fn, struct gt_target *t, uint64_t held_ns, uint64_t now_ns)
 {
 	unsigned found = gt_target_serves(t) ? GT_FN_FREED : 0;
-	uint32_t before = room(fn, t);
+	uint32_t before = gt_target_room(t);
 
 	t->in_flight--;
 	fn->in_flight--;
-	fn->n_free += room(fn, t) - before;
+	fn->n_free += gt_target_room(t) - before;
 	fn->dirty = true;
 	fn->stats.busy_us += held_ns / GT_NS_PER_US;
 	if (held_ns)

@@ -19,6 +19,8 @@ struct gt_target {
 	char id[GT_REPLICA_ID_SIZE];
 	uint32_t revision;
 	uint32_t in_flight; /* slots taken */
+	uint32_t quota;     /* slots that this gateway may take, when fn->yields: lend.c */
+	uint32_t elsewhere; /* slots that the gateway before this one has */
 	bool draining;
 	bool gone; /* left the route; freed when nothing is in flight */
 	bool seen; /* in the route being applied */
@@ -48,11 +50,14 @@ enum gt_admit {
 struct gt_fn {
 	struct gt_route route;
 	bool gone, seen;
+	bool yields; /* to a gateway that takes the place of this one */
 	struct gt_target *targets;
 	uint32_t n_ready, n_waiting, in_flight;
-	uint32_t n_free;       /* slots */
-	uint32_t n_retrying;   /* calls that are tried again and have no answer yet */
-	size_t held, held_max; /* bytes of those that wait; 0 = no bound */
+	uint32_t n_free;           /* slots */
+	uint32_t told_waiting;     /* to the gateway after this one */
+	uint32_t wanted_elsewhere; /* slots that the gateway before this one waits for */
+	uint32_t n_retrying;       /* calls that are tried again and have no answer yet */
+	size_t held, held_max;     /* bytes of those that wait; 0 = no bound */
 	uint32_t peak; /* most calls in flight since demand was last told: short ones count, too */
 	uint32_t told_need;        /* replicas that the demand told last calls for */
 	struct gt_waiter *waiters; /* oldest first */
@@ -111,6 +116,18 @@ static inline bool gt_target_serves(const struct gt_target *t)
 {
 	return !t->draining && !t->gone;
 }
+
+/* ---- lend.c: another gateway takes the place of this one, or this one another's ---- */
+uint32_t gt_target_room(const struct gt_target *t); /* slots to take here */
+/* The old one. From now on it has but the slots of its calls, and what it is lent. */
+void gt_fn_yield(struct gt_fn *fn);
+uint32_t gt_target_give(struct gt_target *t); /* how many it needs no more: not its any longer */
+void gt_target_lent(struct gt_target *t);
+/* The new one. The old one's calls have so many slots. */
+void gt_target_held(struct gt_target *t, uint32_t n);
+/* Whose slot the next one who waits at the old one should have; NULL = none is free or wanted. */
+struct gt_target *gt_fn_lend(struct gt_fn *fn, uint64_t now_ns);
+void gt_fn_own_all(struct gt_fn *fn); /* the other one is gone */
 
 /* ---- choice.c ---- */
 /* The replica for w, or NULL when none with a free slot may have it. */

@@ -257,23 +257,32 @@ static void raise_descriptors(void)
 	setrlimit(RLIMIT_NOFILE, &lim);
 }
 
-/* The first routes are here: from now on a function that is not known does not exist. */
-void gt_gw_ready(struct gt_gateway *gw)
+static void tell_ready(const struct gt_gateway *gw)
 {
 	static const char ready[] = "READY\n";
-	struct gt_err err;
 
-	if (!gw->listener && gt_handover_has_predecessor(gw)) {
-		if (gt_gw_listen(gw, &err) < 0) {
-			gt_error("gateway: %s", err.text);
-			gt_loop_stop(gw->loop);
-			return;
-		}
-		gt_handover_ready(gw);
-	}
 	if (gw->cfg.ready_fd >= 0 && write(gw->cfg.ready_fd, ready, sizeof(ready) - 1) < 0)
 		gt_warn("gateway: the supervisor could not be told that it is ready: %s",
 			strerror(errno));
+}
+
+void gt_gw_accept(struct gt_gateway *gw)
+{
+	struct gt_err err;
+
+	if (gt_gw_listen(gw, &err) < 0) {
+		gt_error("gateway: %s", err.text);
+		gt_loop_stop(gw->loop);
+		return;
+	}
+	tell_ready(gw);
+}
+
+/* From now on a function that is not known does not exist. */
+void gt_gw_ready(struct gt_gateway *gw)
+{
+	if (gw->listener || !gt_handover_begin(gw))
+		tell_ready(gw);
 }
 
 int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
@@ -297,8 +306,8 @@ int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 		r = gt_gw_follow(gw, err);
 	if (r == 0)
 		r = gt_handover_open(gw, err);
-	/* With one before it, which goes on meanwhile, it accepts from the first routes on. */
-	if (r == 0 && !gt_handover_has_predecessor(gw))
+	/* With one before it, which goes on meanwhile, it accepts when that one has given way. */
+	if (r == 0 && !gw->handover.before.watch)
 		r = gt_gw_listen(gw, err);
 	if (r < 0)
 		return r;

@@ -124,6 +124,15 @@ struct gt_model {
 	UT_hash_handle hh;
 };
 
+/* The gateway before this one, or after it. */
+struct gt_hand_peer {
+	int fd;
+	struct gt_watch *watch; /* NULL: there is none */
+	struct gt_buf pending;  /* messages that did not fit into the socket */
+};
+
+struct gt_held;
+
 struct gt_gateway {
 	struct gt_loop *loop;
 	const struct gt_port *port;
@@ -158,9 +167,11 @@ struct gt_gateway {
 		uint32_t tag;
 	} dialer;
 	struct { /* handover.c */
-		int predecessor, successor;
-		struct gt_watch *predecessor_watch, *successor_watch;
-		bool yielding; /* the successor takes what is idle */
+		struct gt_hand_peer before, after;
+		struct gt_timer timer;
+		struct gt_held *held; /* slots of the one before, also of replicas not known yet */
+		bool asked;           /* the one before to give way */
+		bool yielding;        /* the one after takes what is idle */
 	} handover;
 	struct { /* demand.c */
 		struct gt_http_call *post;
@@ -183,7 +194,8 @@ void gt_gw_conn_gone(struct gt_gateway *gw); /* one client connection fewer */
 /* A refusal; fn NULL: the request's function is not known. */
 void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *slug);
 void gt_gw_quiesce(struct gt_gateway *gw);
-void gt_gw_ready(struct gt_gateway *gw);
+void gt_gw_ready(struct gt_gateway *gw);         /* the first routes are known */
+void gt_gw_accept(struct gt_gateway *gw);        /* and nobody before this one accepts */
 uint64_t gt_gw_now(const struct gt_gateway *gw); /* the loop's monotonic time */
 
 /* routes.c */

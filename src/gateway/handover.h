@@ -1,13 +1,18 @@
 /* handover.h - from one gateway to the next on the same listening socket, over a packet socket that
  * both inherit.
  *
- *	new -> old	READY	the new one knows the routes and accepts
- *	old -> new	CLIENT	an idle connection, with its descriptor
- *	old -> new	REPLICA	the same to a replica
+ *	new -> old	READY	  the new one knows the routes
+ *	old -> new	HELD	  slots of a replica that the old one's calls have
+ *	old -> new	DONE	  it accepts no more: the new one does
+ *	old -> new	CLIENT	  an idle connection, with its descriptor
+ *	old -> new	REPLICA	  the same to a replica
+ *	old -> new	GIVE	  slots that it needs no more
+ *	old -> new	WANT	  how many of its calls wait for a slot of a function
+ *	new -> old	LEND	  one for them; they came first
  *
  * Until READY the old one goes on as if nothing were: a new one that can not start costs nothing.
- * Then it accepts no more, ends its calls, and each connection goes over when it is between two
- * requests. */
+ * Then it ends its calls, and each connection goes over when it is between two requests. A replica
+ * never has more calls of both than its limit. When either dies the other one has all slots. */
 #ifndef GANTRY_GATEWAY_HANDOVER_H
 #define GANTRY_GATEWAY_HANDOVER_H
 
@@ -16,8 +21,15 @@
 /* Watches the sockets that the configuration names. */
 GT_MUST_USE int gt_handover_open(struct gt_gateway *gw, struct gt_err *err);
 void gt_handover_close(struct gt_gateway *gw);
-bool gt_handover_has_predecessor(const struct gt_gateway *gw);
-void gt_handover_ready(struct gt_gateway *gw); /* tells the predecessor */
+/* The routes are known. True: the one before was told, and gt_gw_accept follows when it has given
+ * way; false: there is none. */
+bool gt_handover_begin(struct gt_gateway *gw);
+/* A route came: its replicas may have calls of the one before. */
+void gt_handover_applied(struct gt_gateway *gw, struct gt_fn *fn);
+/* Before who waits here: a successor's predecessor has the older calls. */
+void gt_handover_lend(struct gt_gateway *gw, struct gt_fn *fn);
+/* The calls of a function, its replicas or their slots changed, and who could run here runs. */
+void gt_handover_settle(struct gt_gateway *gw, struct gt_fn *fn);
 
 /* Of an idle connection, while the successor takes them. */
 enum gt_handed {

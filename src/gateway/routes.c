@@ -1,6 +1,7 @@
 /* routes.c - what control says: functions with their replicas, models, tokens. Kept when control is
  * away, so that warm calls go on. */
 #include "calls.h"
+#include "handover.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -136,8 +137,10 @@ void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn)
 	struct gt_waiter *w;
 	struct gt_target *t;
 
+	gt_handover_lend(gw, fn);
 	while (gt_fn_next(fn, gt_gw_now(gw), &w, &t))
 		gt_call_got_slot(call_of(w), t);
+	gt_handover_settle(gw, fn);
 }
 
 static void rest_over(void *arg);
@@ -224,6 +227,7 @@ static void apply(struct gt_gateway *gw, struct gt_route *route)
 	unsigned found = gt_fn_apply(&rf->fn, route, gt_gw_now(gw));
 
 	rf->fn.seen = true;
+	gt_handover_applied(gw, &rf->fn);
 	learn_models(gw, rf);
 	if (found & GT_FN_FAILED)
 		refuse_all(&rf->fn, gt_call_refuse_start);

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from harness import BIN, Raw, processes, until
+from harness import BIN, Background, Raw, processes, until
 
 
 def install(path, version):
@@ -90,20 +90,60 @@ def test_idle_connections_go_over(daemon):
     daemon.echo("echo", scale={"min": 1})
     daemon.wait_replicas("echo", 1)
     request = f"GET /f/echo/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {daemon.token}\r\n\r\n".encode()
+    def answered(conn):
+        data = b""
+        while not data.endswith(b"GET /x\n"):
+            more = conn.read_some()
+            assert more, data
+            data += more
+        return data.startswith(b"HTTP/1.1 200")
+
     with Raw(daemon.address) as used, Raw(daemon.address) as silent, Raw(daemon.address) as half:
         used.send(request)
-        assert used.read_some().startswith(b"HTTP/1.1 200")
+        assert answered(used)
         half.send(request[:20])
         upgrade(daemon, "0.1.1")
         for conn in (used, silent):
             conn.send(request)
-            assert conn.read_some().startswith(b"HTTP/1.1 200")
+            assert answered(conn)
         half.send(request[20:])
-        assert half.read_some().startswith(b"HTTP/1.1 200")
+        assert answered(half)
         until(lambda: len(gateways(daemon)) == 1, "the old gateway is gone")
         for conn in (used, silent, half):
             conn.send(request)
-            assert conn.read_some().startswith(b"HTTP/1.1 200")
+            assert answered(conn)
+
+
+def test_slots_hold_across_both(daemon):
+    """One slot: a call of the old gateway has it, one waits there, one comes to the new one."""
+    daemon.echo("echo", scale={"min": 1, "max": 1, "concurrency": {"target": 1, "max": 1}})
+    daemon.wait_replicas("echo", 1)
+    ends = []
+
+    def call(name, ms):
+        def run():
+            reply = daemon.call("echo", f"/sleep?ms={ms}")
+            ends.append(name)
+            return reply.status
+
+        return Background(run)
+
+    def waiting():
+        return daemon.client.get("/v1/functions/echo").json()["queued"]
+
+    first = call("runs in the old one", 4000)
+    until(lambda: daemon.client.get("/v1/functions/echo").json()["in_flight"] == 1, "it runs")
+    second = call("waits in the old one", 300)
+    until(lambda: waiting() == 1, "the second waits")
+    upgrade(daemon, "0.1.1")
+    third = call("waits in the new one", 0)
+    try:
+        until(lambda: waiting() == 2, "the third waits", 3)
+    except AssertionError as e:
+        raise AssertionError(str(ends) + daemon.client.get('/v1/functions/echo').text) from e
+    assert not ends and len(gateways(daemon)) == 2
+    assert [b.result() for b in (first, second, third)] == [200] * 3
+    assert ends == ["runs in the old one", "waits in the old one", "waits in the new one"]
 
 
 def gateways(daemon):

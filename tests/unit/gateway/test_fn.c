@@ -265,11 +265,15 @@ static void test_gone_replica_lives_until_its_call_ends(void **state)
 	tell(0, 1, 0, 11 * MS, NULL);
 	assert_true(t->gone);
 	assert_int_equal(fn.n_ready, 0);
-	tell(1, 1, 0, 12 * MS, NULL); /* the same id again is another one */
+	/* The same id again is the same replica: a new control had not heard of it yet. */
+	tell(1, 1, 0, 12 * MS, NULL);
+	assert_false(t->gone);
 	assert_int_equal(fn.n_ready, 1);
-	assert_int_equal(fn.n_free, 1);
+	assert_int_equal(fn.n_free, 0);
+	tell(0, 1, 0, 13 * MS, NULL);
+	assert_true(t->gone);
 	assert_int_equal(gt_fn_release(&fn, t, 1 * MS, 50 * MS), 0);
-	gt_fn_retire(&fn, 13 * MS);
+	gt_fn_retire(&fn, 14 * MS);
 	assert_true(gt_fn_unused(&fn));
 }
 

@@ -1,0 +1,75 @@
+/* lend.c - slots of one replica that two gateways share while one takes the other's place. The old
+ * one has a quota: what its calls have, and what it is lent. The rest is the new one's. */
+#include "fn.h"
+
+#include <utlist.h>
+
+uint32_t gt_target_room(const struct gt_target *t)
+{
+	uint32_t most = t->fn->yields ? t->quota : gt_fn_slots(t->fn);
+	uint32_t taken = t->in_flight + t->elsewhere;
+
+	return gt_target_serves(t) && taken < most ? most - taken : 0;
+}
+
+static void change(struct gt_target *t, uint32_t *part, uint32_t n)
+{
+	uint32_t before = gt_target_room(t);
+
+	*part = n;
+	t->fn->n_free += gt_target_room(t) - before;
+}
+
+void gt_fn_yield(struct gt_fn *fn)
+{
+	struct gt_target *t;
+
+	fn->yields = true;
+	fn->n_free = 0;
+	DL_FOREACH (fn->targets, t)
+		t->quota = t->in_flight;
+}
+
+void gt_fn_own_all(struct gt_fn *fn)
+{
+	struct gt_target *t;
+
+	fn->yields = false;
+	fn->wanted_elsewhere = 0;
+	fn->n_free = 0;
+	DL_FOREACH (fn->targets, t) {
+		t->elsewhere = 0;
+		fn->n_free += gt_target_room(t);
+	}
+}
+
+uint32_t gt_target_give(struct gt_target *t)
+{
+	uint32_t n = t->fn->yields && !t->fn->n_waiting ? gt_target_room(t) : 0;
+
+	if (n)
+		change(t, &t->quota, t->quota - n);
+	return n;
+}
+
+void gt_target_lent(struct gt_target *t)
+{
+	if (t->fn->yields)
+		change(t, &t->quota, t->quota + 1);
+}
+
+void gt_target_held(struct gt_target *t, uint32_t n)
+{
+	change(t, &t->elsewhere, n);
+}
+
+struct gt_target *gt_fn_lend(struct gt_fn *fn, uint64_t now_ns)
+{
+	const struct gt_waiter anyone = { .queued = false };
+	struct gt_target *t = fn->wanted_elsewhere && fn->n_free ? gt_fn_choose(fn, &anyone, now_ns)
+								 : NULL;
+
+	if (t)
+		fn->wanted_elsewhere--;
+	return t;
+}
