@@ -3,8 +3,8 @@
  * not wait for hundreds of them: a few at a time. Only what moved is reported. */
 #include "agent_impl.h"
 
-#define SLICE    8 /* replicas, then a pause for what else there is to do */
-#define PAUSE_MS 10
+#define SLICE    4 /* replicas, then a pause for what else there is to do */
+#define PAUSE_MS 5
 
 static void look(struct replica *r)
 {
