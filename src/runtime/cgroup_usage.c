@@ -74,26 +74,32 @@ bool gt_cgroup_is_fresh(const struct gt_cgroups *g, const char *leaf)
 		 bytes <= FRESH_BYTES));
 }
 
-static bool cpu(const struct gt_cgroups *g, const char *leaf, uint64_t *ret)
+static void cpu_unified(const struct gt_cgroups *g, const char *leaf, struct gt_usage *u)
 {
-	if (gt_cgroup_is_unified(g, GT_CGROUP_CPUACCT))
-		return read_number(g, GT_CGROUP_CPUACCT, leaf, "cpu.stat", "usage_usec ", ret);
-	if (!read_number(g, GT_CGROUP_CPUACCT, leaf, "cpuacct.usage", "", ret))
-		return false;
-	*ret /= 1000;
-	return true;
+	char text[4096];
+
+	if (gt_cgroup_read(g, GT_CGROUP_CPUACCT, leaf, "cpu.stat", text, sizeof(text), NULL) < 0)
+		return;
+	if (number_of(text, "usage_usec ", &u->cpu_us))
+		u->has |= GT_USAGE_CPU;
+	if (number_of(text, "throttled_usec ", &u->throttled_us))
+		u->has |= GT_USAGE_THROTTLED;
 }
 
-static bool throttled(const struct gt_cgroups *g, const char *leaf, uint64_t *ret)
+static void cpu(const struct gt_cgroups *g, const char *leaf, struct gt_usage *u)
 {
-	bool unified = gt_cgroup_is_unified(g, GT_CGROUP_CPU);
-
-	if (!read_number(g, GT_CGROUP_CPU, leaf, "cpu.stat",
-			 unified ? "throttled_usec " : "throttled_time ", ret))
-		return false;
-	if (!unified)
-		*ret /= 1000;
-	return true;
+	if (gt_cgroup_is_unified(g, GT_CGROUP_CPUACCT)) {
+		cpu_unified(g, leaf, u);
+		return;
+	}
+	if (read_number(g, GT_CGROUP_CPUACCT, leaf, "cpuacct.usage", "", &u->cpu_us)) {
+		u->cpu_us /= 1000;
+		u->has |= GT_USAGE_CPU;
+	}
+	if (read_number(g, GT_CGROUP_CPU, leaf, "cpu.stat", "throttled_time ", &u->throttled_us)) {
+		u->throttled_us /= 1000;
+		u->has |= GT_USAGE_THROTTLED;
+	}
 }
 
 static uint64_t sum_of(const char *text, const char *name)
@@ -109,30 +115,23 @@ static uint64_t sum_of(const char *text, const char *name)
 
 /* Each device has a line: "8:0 rbytes=1 wbytes=2 rios=3 ..." in version 2, in version 1 one a kind:
  * "8:0 Read 1". A group that has not touched a disk has none. */
-static bool io_of(const struct gt_cgroups *g, const char *leaf, const char *file,
-		  const char *const names[2], uint64_t *ret_read, uint64_t *ret_write)
+static void io(const struct gt_cgroups *g, const char *leaf, struct gt_usage *u)
 {
-	char text[16384];
-
-	if (!gt_cgroup_has(g, GT_CGROUP_IO) ||
-	    gt_cgroup_read(g, GT_CGROUP_IO, leaf, file, text, sizeof(text), NULL) < 0)
-		return false;
-	*ret_read = sum_of(text, names[0]);
-	*ret_write = sum_of(text, names[1]);
-	return true;
-}
-
-static bool io(const struct gt_cgroups *g, const char *leaf, struct gt_usage *u)
-{
-	static const char *const bytes[] = { " rbytes=", " wbytes=" };
-	static const char *const ops[] = { " rios=", " wios=" };
-	static const char *const old[] = { " Read ", " Write " };
+	char bytes[16384], ops[16384];
 	bool unified = gt_cgroup_is_unified(g, GT_CGROUP_IO);
 
-	return io_of(g, leaf, unified ? "io.stat" : "blkio.throttle.io_service_bytes",
-		     unified ? bytes : old, &u->io_read_bytes, &u->io_write_bytes) &&
-	       io_of(g, leaf, unified ? "io.stat" : "blkio.throttle.io_serviced",
-		     unified ? ops : old, &u->io_reads, &u->io_writes);
+	if (!gt_cgroup_has(g, GT_CGROUP_IO) ||
+	    gt_cgroup_read(g, GT_CGROUP_IO, leaf,
+			   unified ? "io.stat" : "blkio.throttle.io_service_bytes", bytes,
+			   sizeof(bytes), NULL) < 0 ||
+	    (!unified && gt_cgroup_read(g, GT_CGROUP_IO, leaf, "blkio.throttle.io_serviced", ops,
+					sizeof(ops), NULL) < 0))
+		return;
+	u->io_read_bytes = sum_of(bytes, unified ? " rbytes=" : " Read ");
+	u->io_write_bytes = sum_of(bytes, unified ? " wbytes=" : " Write ");
+	u->io_reads = sum_of(unified ? bytes : ops, unified ? " rios=" : " Read ");
+	u->io_writes = sum_of(unified ? bytes : ops, unified ? " wios=" : " Write ");
+	u->has |= GT_USAGE_IO;
 }
 
 /* "some avg10=0.12 avg60=0.00 avg300=0.00 total=345", then the same of "full", which older kernels
@@ -176,14 +175,10 @@ void gt_cgroup_usage(const struct gt_cgroups *g, const char *leaf, struct gt_usa
 		u.has |= GT_USAGE_MEMORY_PEAK;
 	if (oom_kills(g, leaf, &u.oom_kills))
 		u.has |= GT_USAGE_OOM;
-	if (cpu(g, leaf, &u.cpu_us))
-		u.has |= GT_USAGE_CPU;
+	cpu(g, leaf, &u);
 	if (read_number(g, GT_CGROUP_PIDS, leaf, "pids.current", "", &u.pids))
 		u.has |= GT_USAGE_PIDS;
-	if (throttled(g, leaf, &u.throttled_us))
-		u.has |= GT_USAGE_THROTTLED;
-	if (io(g, leaf, &u))
-		u.has |= GT_USAGE_IO;
+	io(g, leaf, &u);
 	if (pressure(g, leaf, "cpu.pressure", &u.cpu))
 		u.has |= GT_USAGE_CPU_PRESSURE;
 	if (pressure(g, leaf, "memory.pressure", &u.memory))
