@@ -168,7 +168,14 @@ static void rest_over(void *arg)
 
 void gt_routes_failed(struct gt_gateway *gw, struct gt_target *t)
 {
+	bool was_suspect = gt_target_suspect(t, gt_gw_now(gw));
+
 	gt_target_failed(t, gt_gw_now(gw));
+	if (!was_suspect && gt_target_suspect(t, gt_gw_now(gw)))
+		gt_warn("gateway: replica %s of %s failed %u times in a row: others are preferred "
+			"for %llu s",
+			t->id, t->fn->route.function, t->fails,
+			(unsigned long long)((t->suspect_until_ns - gt_gw_now(gw)) / GT_NS_PER_S));
 	arm_rest(gw, t->fn);
 }
 

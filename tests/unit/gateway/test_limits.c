@@ -469,6 +469,25 @@ static void test_retries_end(void **state)
 	peer_close(&c);
 }
 
+static void test_absent_broker_is_no_fault_of_a_replica(void **state)
+{
+	struct world *w = *state;
+	struct peer c;
+
+	w->dial_hold = true;
+	warm(w, 1);
+	c = asks(w, GET "\r\n");
+	UNTIL(w, w->dial_fd >= 0 && w->gw->dialer.asks);
+	w->dial_fd = gt_close(w->dial_fd);
+	UNTIL(w, !w->gw->dialer.asks);
+	assert_int_equal(world_fn(w)->targets->fails, 0);
+	assert_int_equal(world_fn(w)->n_retrying, 0);
+	w->dial_fd = -1;
+	w->dial_hold = false;
+	serve(w, 0, &c);
+	peer_close(&c);
+}
+
 static void test_no_retry_past_the_budget(void **state)
 {
 	struct world *w = *state;
@@ -545,6 +564,7 @@ int main(void)
 		T(test_affinity_by_header),
 		T(test_idempotent_function_is_asked_again),
 		T(test_retries_end),
+		T(test_absent_broker_is_no_fault_of_a_replica),
 		T(test_no_retry_past_the_budget),
 		T(test_retry_ends_with_the_deadline),
 		T(test_answers_of_5xx_say_nothing_about_health),
