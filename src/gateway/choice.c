@@ -13,24 +13,19 @@
 #define FNV_OFFSET 0xcbf29ce484222325ULL
 #define FNV_PRIME  0x100000001b3ULL
 
-static uint64_t fnv(uint64_t h, const char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ (unsigned char)text[i]) * FNV_PRIME;
-	return h;
-}
-
 uint64_t gt_affinity_hash(const char *text, size_t len)
 {
-	uint64_t h = fnv(FNV_OFFSET, text, len);
+	uint64_t h = FNV_OFFSET;
 
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)text[i]) * FNV_PRIME;
 	return h ? h : 1;
 }
 
-/* splitmix64's finish: FNV alone leaves the high bits of similar ids alike. */
+/* splitmix64's finish: FNV alone leaves the high bits of similar texts alike. */
 static uint64_t weight(uint64_t key, const struct gt_target *t)
 {
-	uint64_t h = fnv(key ^ FNV_OFFSET, t->id, strlen(t->id));
+	uint64_t h = key * FNV_PRIME ^ t->hash;
 
 	h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ULL;
 	h = (h ^ (h >> 27)) * 0x94d049bb133111ebULL;
@@ -51,10 +46,12 @@ struct choice {
 
 static bool better(const struct choice *c, const struct gt_target *a, const struct gt_target *b)
 {
-	bool a_avoided = !strcmp(a->id, c->w->avoid), b_avoided = !strcmp(b->id, c->w->avoid);
+	if (c->w->avoid[0]) {
+		bool a_avoided = !strcmp(a->id, c->w->avoid);
 
-	if (a_avoided != b_avoided)
-		return b_avoided;
+		if (a_avoided != !strcmp(b->id, c->w->avoid))
+			return !a_avoided;
+	}
 	if (c->w->affinity) {
 		bool a_fits = a->in_flight < c->most, b_fits = b->in_flight < c->most;
 

@@ -17,6 +17,7 @@ struct gt_target {
 	struct gt_target *prev, *next;
 	struct gt_fn *fn;
 	char id[GT_REPLICA_ID_SIZE];
+	uint64_t hash; /* of id, for affinity */
 	uint32_t revision;
 	uint32_t in_flight; /* slots taken */
 	uint32_t quota;     /* slots that this gateway may take, when fn->yields: lend.c */

@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+/* Most functions have one caller; the table grows with them. */
+#undef HASH_INITIAL_NUM_BUCKETS
+#undef HASH_INITIAL_NUM_BUCKETS_LOG2
+#define HASH_INITIAL_NUM_BUCKETS      4U
+#define HASH_INITIAL_NUM_BUCKETS_LOG2 2U
+
 #define IDLE_MAX 32 /* callers remembered though none of their calls waits */
 
 static const unsigned weights[GT_CLASS_N] = {
