@@ -63,31 +63,25 @@ static bool better(const struct choice *c, const struct gt_target *a, const stru
 	return lighter(a, b);
 }
 
-static bool others_serve(const struct gt_fn *fn, uint64_t now_ns)
-{
-	const struct gt_target *t;
-
-	DL_FOREACH (fn->targets, t)
-		if (gt_target_serves(t) && !gt_target_suspect(t, now_ns))
-			return true;
-	return false;
-}
-
 struct gt_target *gt_fn_choose(const struct gt_fn *fn, const struct gt_waiter *w, uint64_t now_ns)
 {
 	struct choice c = { fn, w, 0 };
-	struct gt_target *t, *best = NULL;
-	bool others = others_serve(fn, now_ns);
+	struct gt_target *t, *best[2] = { NULL, NULL }; /* of the sound ones, of suspects */
+	bool sound = false;
 
 	if (w->affinity && fn->n_ready) /* ceil(1.25 x mean) */
 		c.most = (uint32_t)((5 * ((uint64_t)fn->in_flight + 1) + 4 * fn->n_ready - 1) /
 				    (4 * fn->n_ready));
 	DL_FOREACH (fn->targets, t) {
-		if (!gt_target_room(t) || gt_target_rests(t, now_ns) ||
-		    (others && gt_target_suspect(t, now_ns)))
+		bool suspect = gt_target_suspect(t, now_ns);
+		struct gt_target **of = &best[suspect];
+
+		if (!gt_target_serves(t))
 			continue;
-		if (!best || better(&c, t, best))
-			best = t;
+		sound |= !suspect;
+		if (gt_target_room(t) && !gt_target_rests(t, now_ns) &&
+		    (!*of || better(&c, t, *of)))
+			*of = t;
 	}
-	return best;
+	return best[!sound]; /* a suspect only when there are no others, free or not */
 }

@@ -12,24 +12,24 @@
 struct gt_up;
 struct gt_fn;
 
-/* A replica as the gateway sees it. */
+/* A replica as the gateway sees it. What a choice looks at comes first. */
 struct gt_target {
 	struct gt_target *prev, *next;
-	struct gt_fn *fn;
-	char id[GT_REPLICA_ID_SIZE];
-	uint64_t hash; /* of id, for affinity */
-	uint32_t revision;
 	uint32_t in_flight; /* slots taken */
 	uint32_t quota;     /* slots that this gateway may take, when fn->yields: lend.c */
 	uint32_t elsewhere; /* slots that the gateway before this one has */
 	bool draining;
-	bool gone; /* left the route; freed when nothing is in flight */
-	bool seen; /* in the route being applied */
-	uint64_t used_ns;
-	unsigned fails;            /* in a row: not reached, or dropped a call */
+	bool gone;                 /* left the route; freed when nothing is in flight */
+	bool seen;                 /* in the route being applied */
+	uint64_t used_ns;          /* last call */
 	uint64_t rest_until_ns;    /* it failed: gets no call before that */
 	uint64_t suspect_until_ns; /* nor before that, while another one serves */
-	struct gt_up *idle;        /* open connections without a call, last used first */
+	uint64_t hash;             /* of id, for affinity */
+	struct gt_fn *fn;
+	char id[GT_REPLICA_ID_SIZE];
+	uint32_t revision;
+	unsigned fails;     /* in a row: not reached, or dropped a call */
+	struct gt_up *idle; /* open connections without a call, last used first */
 	unsigned n_idle;
 };
 
@@ -138,8 +138,14 @@ uint64_t gt_affinity_hash(const char *text, size_t len); /* never 0 */
 /* ---- health.c ---- */
 void gt_target_failed(struct gt_target *t, uint64_t now_ns); /* pump again at gt_fn_rest_end_ns */
 void gt_target_answered(struct gt_target *t);
-bool gt_target_rests(const struct gt_target *t, uint64_t now_ns); /* whoever else serves */
-bool gt_target_suspect(const struct gt_target *t, uint64_t now_ns);
+static inline bool gt_target_rests(const struct gt_target *t, uint64_t now_ns)
+{
+	return now_ns < t->rest_until_ns; /* whoever else serves */
+}
+static inline bool gt_target_suspect(const struct gt_target *t, uint64_t now_ns)
+{
+	return now_ns < t->suspect_until_ns;
+}
 /* When the next replica may have calls again; 0 = none rests. */
 uint64_t gt_fn_rest_end_ns(const struct gt_fn *fn, uint64_t now_ns);
 /* Of the calls here, a fifth may be in a second try at once, and always GT_FN_RETRIES. */

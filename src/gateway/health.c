@@ -30,16 +30,6 @@ void gt_target_answered(struct gt_target *t)
 	t->suspect_until_ns = 0;
 }
 
-bool gt_target_rests(const struct gt_target *t, uint64_t now_ns)
-{
-	return now_ns < t->rest_until_ns;
-}
-
-bool gt_target_suspect(const struct gt_target *t, uint64_t now_ns)
-{
-	return now_ns < t->suspect_until_ns;
-}
-
 uint64_t gt_fn_rest_end_ns(const struct gt_fn *fn, uint64_t now_ns)
 {
 	const struct gt_target *t;

@@ -329,6 +329,18 @@ def test_replica_killed_during_a_call(gantry, name):
     assert gantry.call(name).status == 200
 
 
+def test_idempotent_call_survives_its_replica(gantry, name):
+    gantry.echo(name, idempotent=True)
+    first = gantry.call(name)
+    pid = gantry.replicas(name, "ready")[0]["pid"]
+    call = gantry.client.background("POST", f"/f/{name}/sleep?ms=1000", b"x")
+    wait_in_flight(gantry, name, 1)
+    os.kill(pid, signal.SIGKILL)
+    reply = call.result()
+    assert reply.status == 200, reply
+    assert reply.headers["Gantry-Replica"] != first.headers["Gantry-Replica"]
+
+
 def test_replica_that_dies_in_the_middle_of_an_answer_cuts_it(gantry, name):
     """An answer that is not whole must never look whole."""
     gantry.echo(name)
