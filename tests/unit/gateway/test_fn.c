@@ -253,6 +253,52 @@ static void test_retry_after_grows_with_queue_and_service_time(void **state)
 	gt_fn_release(&fn, t, 1 * MS, 50 * MS);
 }
 
+/* Two slots. The old gateway has one call running and one waiting when it yields. */
+static void test_slots_are_lent(void **state)
+{
+	(void)state;
+	struct gt_waiter w[2] = { { .able = true }, { .able = true } }, *got;
+	struct gt_target *t;
+
+	tell(1, 2, 0, 10 * MS, NULL);
+	gt_fn_join(&fn, &w[0], 10 * MS);
+	assert_true(gt_fn_next(&fn, 10 * MS, &got, &t));
+	gt_fn_yield(&fn);
+	gt_fn_join(&fn, &w[1], 11 * MS);
+	assert_false(gt_fn_next(&fn, 11 * MS, &got, &t));
+	gt_target_lent(t);
+	assert_true(gt_fn_next(&fn, 11 * MS, &got, &t));
+	assert_int_equal(gt_target_give(t), 0); /* both run */
+	gt_fn_release(&fn, t, 1 * MS, 12 * MS);
+	assert_int_equal(gt_target_give(t), 1);
+	assert_int_equal(gt_target_give(t), 0); /* once */
+	gt_fn_release(&fn, t, 1 * MS, 13 * MS);
+	gt_fn_own_all(&fn); /* the new one died */
+	assert_int_equal(fn.n_free, 2);
+}
+
+static void test_slots_of_the_one_before(void **state)
+{
+	(void)state;
+	struct gt_waiter w = { .able = true }, *got;
+	struct gt_target *t;
+
+	tell(1, 2, 0, 10 * MS, NULL);
+	gt_target_held(fn.targets, 2);
+	gt_fn_join(&fn, &w, 10 * MS);
+	assert_false(gt_fn_next(&fn, 10 * MS, &got, &t));
+	fn.wanted_elsewhere = 1;
+	assert_null(gt_fn_lend(&fn, 11 * MS)); /* none is free */
+	gt_target_held(fn.targets, 1);
+	assert_ptr_equal(gt_fn_lend(&fn, 12 * MS), fn.targets);
+	assert_null(gt_fn_lend(&fn, 12 * MS)); /* nobody else wants one */
+	gt_target_held(fn.targets, 2);
+	assert_false(gt_fn_next(&fn, 13 * MS, &got, &t));
+	gt_fn_own_all(&fn);
+	assert_true(gt_fn_next(&fn, 14 * MS, &got, &t));
+	gt_fn_release(&fn, t, 1 * MS, 15 * MS);
+}
+
 static void test_gone_replica_lives_until_its_call_ends(void **state)
 {
 	(void)state;
@@ -307,6 +353,8 @@ int main(void)
 		T(test_failed_start_refuses_until_retry),
 		T(test_cold_time_counts_only_without_replica),
 		T(test_retry_after_grows_with_queue_and_service_time),
+		T(test_slots_are_lent),
+		T(test_slots_of_the_one_before),
 		T(test_gone_replica_lives_until_its_call_ends),
 		T(test_draining_tells_when_empty),
 	};
