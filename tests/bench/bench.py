@@ -21,7 +21,7 @@ def quantile(values, q):
 
 
 def row(id, what, value, unit, *, peer=None, goal=None, passed=None):
-    """One figure. `peer`: the same of what it is measured against."""
+    """One figure. `peer`: the same of what it is measured against. A value of None: not measured, an open goal."""
     ratio = round(value / peer, 4) if peer else None
     value = round(value, 3) if isinstance(value, float) else value
     peer = round(peer, 3) if isinstance(peer, float) else peer
@@ -34,6 +34,9 @@ def write(name, rows):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     for r in rows:
+        if r["value"] is None:
+            print(f"  {r['id']:<22} {'open':>12} {r['unit']:<6} goal {r['goal']}", flush=True)
+            continue
         verdict = {True: "pass", False: "MISS", None: ""}[r["pass"]]
         peer = f" (peer {r['peer']:,}, ratio {r['ratio']})" if r["peer"] is not None else ""
         goal = f" goal {r['goal']}" if r["goal"] else ""
