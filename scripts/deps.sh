@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages of the named sections that are missing; silent when none is.
-# usage: scripts/deps.sh build|demo|test...
+# usage: scripts/deps.sh build|demo|test|bench...
 set -u
 cd "$(dirname "$0")" || exit 1
 [ $# -gt 0 ] || set -- build demo test
@@ -32,10 +32,12 @@ echo "deps: installing ${#missing[@]} packages: ${missing[*]}"
 for try in 1 2 3; do
 	if "${as_root[@]}" "${apt[@]}" update &&
 		"${as_root[@]}" "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; then
-		# The tests start it themselves; Debian's service would listen at all addresses for good.
-		if [[ " ${missing[*]} " == *" docker-registry "* && -d /run/systemd/system ]]; then
-			"${as_root[@]}" systemctl disable --now docker-registry.service
-		fi
+		# What needs them starts them itself; Debian's services would listen at all addresses for good.
+		for service in docker-registry nginx haproxy; do
+			if [[ " ${missing[*]} " == *" $service "* && -d /run/systemd/system ]]; then
+				"${as_root[@]}" systemctl disable --now "$service.service"
+			fi
+		done
 		exit 0
 	fi
 	echo "deps: attempt $try failed" >&2
