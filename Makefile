@@ -81,13 +81,17 @@ FUZZ_PROGS := $(FUZZERS:%.c=$(O)/%)
 BENCH_SRCS := $(filter-out tests/bench/runtime/stamp.c,$(wildcard tests/bench/runtime/*.c))
 BENCH := $(OUT)/tests/bench/runtime/bench
 STAMP := $(OUT)/tests/bench/runtime/stamp
+GATEWAY_BENCH := $(OUT)/tests/bench/gateway
+GATEWAY_PROGS := $(GATEWAY_BENCH)/load $(GATEWAY_BENCH)/rootfs/upstream \
+	$(if $(shell command -v go 2>/dev/null),$(GATEWAY_BENCH)/proxy)
 ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(TESTS) \
 	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS)))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime report demo demo-stop examples install uninstall format clean help opts FORCE
+	asan tsan valgrind bench bench-runtime bench-gateway report demo demo-stop examples install \
+	uninstall format clean help opts FORCE
 
 all: $(PROGRAMS) $(LIB)	## build gantryd and gantry (into build/)
 lib: $(LIB)		## only build/plain/libgantry.a
@@ -241,6 +245,19 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 	@mkdir -p $(@D)
 	$(call say,STATIC,$@)gcc -std=gnu11 -Os $(WARN) -ffreestanding -fno-stack-protector -fno-pie \
 		-no-pie -nostdlib -static -s -o $@ $<
+bench-gateway: all examples $(GATEWAY_PROGS) $(O)/tests/sim/test_queue	## the gateway against nginx, HAProxy and Go's proxy
+	@scripts/deps.sh bench
+	@scripts/bench.sh gateway
+$(GATEWAY_BENCH)/load: $(wildcard tests/bench/gateway/*.[ch]) Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ \
+		tests/bench/gateway/load.c tests/bench/gateway/measure.c
+$(GATEWAY_BENCH)/rootfs/upstream: tests/bench/gateway/upstream.c Makefile
+	@mkdir -p $(@D)
+	$(call say,STATIC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -static -o $@ $<
+$(GATEWAY_BENCH)/proxy: tests/bench/gateway/proxy.go
+	@mkdir -p $(@D)
+	$(call say,GO,$@)GOCACHE=$(abspath $(O))/go go build -o $@ $<
 report:			## measured figures against the goals
 	@scripts/report.py
 demo:			## a call served from a cold container, from nothing
