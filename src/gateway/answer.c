@@ -31,6 +31,14 @@ int gt_answer_json(struct gt_conn *c, int status, const char *text, size_t len,
 	return answer(c, status, "application/json", &body, "", request_id);
 }
 
+/* OpenAI's clients retry 408, 409, 429 and all 5xx unless told; milliseconds win over seconds. */
+static void add_openai_retry(const struct gt_problem *p, struct gt_buf *extra)
+{
+	if (p->retry_after_s >= 0)
+		gt_buf_addf(extra, "Retry-After-Ms: %lld\r\n", (long long)p->retry_after_s * 1000);
+	gt_buf_addf(extra, "X-Should-Retry: %s\r\n", p->kind->retryable ? "true" : "false");
+}
+
 int gt_answer_problem(struct gt_conn *c, const struct gt_refusal *why, const char *request_id,
 		      bool openai)
 {
@@ -53,10 +61,13 @@ int gt_answer_problem(struct gt_conn *c, const struct gt_refusal *why, const cha
 		gt_problem_write(&p, &body);
 	if (why->retry_after_s >= 0)
 		gt_buf_addf(&extra, "Retry-After: %lld\r\n", (long long)why->retry_after_s);
+	if (openai)
+		add_openai_retry(&p, &extra);
 	if (p.kind->status == 401)
 		gt_buf_adds(&extra, "WWW-Authenticate: Bearer\r\n");
 	if (p.kind->status == 405)
-		gt_buf_adds(&extra, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+		gt_buf_addf(&extra, "Allow: %s\r\n",
+			    openai ? "POST" : "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 	return answer(c, p.kind->status, openai ? "application/json" : "application/problem+json",
 		      &body, gt_buf_str(&extra), request_id);
 }

@@ -9,7 +9,7 @@
 
 #include <gantry/base/units.h>
 
-#define UPQ_MAX      (GT_GW_OPENAI_MAX + 256 * GT_KIB)
+#define UPQ_MAX      (GT_CALL_COLLECT_MAX + 256 * GT_KIB)
 #define DEADLINE_MAX (24 * 3600)
 
 static void on_timer(void *arg);
@@ -83,6 +83,9 @@ void gt_call_free(struct gt_call *call)
 {
 	gt_h1_fini(&call->resp);
 	gt_outq_fini(&call->upq);
+	gt_openai_scan_free(call->scan);
+	call->scan = NULL;
+	gt_sse_free(call);
 }
 
 void gt_call_finish(struct gt_call *call)
@@ -99,6 +102,7 @@ void gt_call_finish(struct gt_call *call)
 		DL_DELETE(call->gw->held, call);
 	call->state = GT_CALL_DONE;
 	gt_timer_clear(call->gw->loop, &call->timer);
+	gt_timer_clear(call->gw->loop, &call->beat);
 	if (call->dial)
 		gt_dialer_cancel(call->dial);
 	if (call->up)
@@ -122,6 +126,10 @@ void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why)
 {
 	struct gt_conn *c = call->conn;
 
+	if (call->sse) {
+		gt_sse_refuse(call, why);
+		return;
+	}
 	if (call->state == GT_CALL_STREAM || call->state == GT_CALL_TUNNEL) {
 		gt_relay_cut(call);
 		return;
@@ -237,18 +245,16 @@ static void read_affinity(struct gt_call *call)
 static size_t bytes_held(const struct gt_call *call)
 {
 	const struct gt_h1 *req = &call->conn->req;
-	uint64_t body = 0;
+	uint64_t most = call->collected + (call->req_done ? 0 : GT_GW_BUFFER), body = 0;
 
-	if (call->way == GT_WAY_OPENAI)
-		body = call->upq.buf.len;
-	else if (req->framing == GT_H1_LENGTH)
-		body = GT_MIN(req->length, (uint64_t)GT_GW_BUFFER);
+	if (req->framing == GT_H1_LENGTH)
+		body = GT_MIN(req->length, most);
 	else if (req->framing == GT_H1_CHUNKED)
-		body = GT_GW_BUFFER;
+		body = most;
 	return req->head_len + (size_t)body;
 }
 
-static void want_body(struct gt_call *call)
+void gt_call_want_body(struct gt_call *call)
 {
 	struct gt_conn *c = call->conn;
 
@@ -265,10 +271,10 @@ static void join(struct gt_call *call)
 
 	call->state = GT_CALL_QUEUED;
 	call->wait_ms = fn->route.wait_ms;
-	call->waiter.able = call->req_done;
+	call->waiter.able = call->req_done || gt_outq_unsent(&call->upq) >= GT_GW_BUFFER;
 	gt_fn_join(fn, &call->waiter, now_ns);
 	gt_call_arm(call);
-	want_body(call);
+	gt_call_want_body(call);
 	gt_routes_pump(call->gw, fn);
 	gt_demander_changed(call->gw, gt_fn_kicks(fn));
 }
@@ -310,7 +316,7 @@ static bool read_wishes(struct gt_call *call)
 	return false;
 }
 
-static void admit(struct gt_call *call)
+void gt_call_admit(struct gt_call *call)
 {
 	struct gt_fn *fn = call->fn;
 	const struct gt_h1 *req = &call->conn->req;
@@ -337,7 +343,7 @@ static void admit(struct gt_call *call)
 	}
 }
 
-static void refuse_token(struct gt_call *call)
+void gt_call_refuse_token(struct gt_call *call)
 {
 	refuse(call, "unauthorized",
 	       "send the header \"Authorization: Bearer TOKEN\" with a token of this gantry");
@@ -350,7 +356,7 @@ static void route_function(struct gt_call *call)
 	char detail[GT_NAME_MAX + 64];
 
 	if (!call->authed && (!fn || fn->route.access != GT_ACCESS_PUBLIC)) {
-		refuse_token(call);
+		gt_call_refuse_token(call);
 		return;
 	}
 	if (!fn) {
@@ -360,54 +366,17 @@ static void route_function(struct gt_call *call)
 		return;
 	}
 	call->fn = fn;
-	admit(call);
-}
-
-/* The body is in call->upq: find its model's function, put the head before it. */
-static void route_model(struct gt_call *call)
-{
-	char model[GT_MODEL_NAME_MAX + 1], detail[GT_MODEL_NAME_MAX + 64];
-	struct gt_err err = { 0 };
-
-	if (gt_openai_model_read(gt_buf_str(&call->upq.buf), call->upq.buf.len, model, &err) < 0) {
-		struct gt_refusal why = GT_REFUSAL(err.slug, err.text);
-
-		why.path = err.path[0] ? err.path : NULL;
-		gt_call_refuse(call, &why);
-		return;
-	}
-	struct gt_fn *fn = gt_routes_model(call->gw, model);
-
-	if (!call->authed && (!fn || fn->route.access != GT_ACCESS_PUBLIC)) {
-		refuse_token(call);
-		return;
-	}
-	if (!fn) {
-		snprintf(detail, sizeof(detail), "no function serves the model \"%s\"", model);
-		refuse(call, "model_not_found", detail);
-		return;
-	}
-	call->fn = fn;
-	admit(call);
+	gt_call_admit(call);
 }
 
 void gt_call_route(struct gt_call *call)
 {
 	call->waiter.caller = gt_routes_caller(call->gw, &call->conn->req);
 	call->authed = call->waiter.caller != 0;
-	if (call->way == GT_WAY_FUNCTION) {
+	if (call->way == GT_WAY_FUNCTION)
 		route_function(call);
-	} else if (!call->authed && !gt_routes_any_public_model(call->gw)) {
-		refuse_token(call);
-	} else if (call->conn->req.length > GT_GW_OPENAI_MAX) {
-		refuse_size(call);
-	} else {
-		call->state = GT_CALL_COLLECT;
-		want_body(call);
-		gt_conn_kick(call->conn);
-		if (call->req_done)
-			route_model(call);
-	}
+	else
+		gt_openai_begin(call);
 }
 
 /* ---- what the gateway answers itself ---- */
@@ -454,7 +423,7 @@ static void hold(struct gt_call *call)
 
 static void pass_to_control(struct gt_call *call)
 {
-	want_body(call);
+	gt_call_want_body(call);
 	gt_relay_connect(call);
 }
 
@@ -471,7 +440,7 @@ void gt_call_begin(struct gt_conn *c)
 	call->state = GT_CALL_SENT;
 	call->req_done = c->req.framing == GT_H1_NO_BODY ||
 			 (c->req.framing == GT_H1_LENGTH && !c->req.length);
-	call->body_max = call->way == GT_WAY_OPENAI ? GT_GW_OPENAI_MAX : UINT64_MAX;
+	call->body_max = call->way == GT_WAY_OPENAI ? GT_CALL_COLLECT_MAX : UINT64_MAX;
 	gt_request_id_make(gw, &c->req, call->request_id);
 	gt_h1_init(&call->resp, GT_H1_RESPONSE);
 	call->resp.to_head = gt_h1_is(&c->req, c->req.method, "HEAD");
@@ -497,7 +466,7 @@ void gt_call_begin(struct gt_conn *c)
 
 size_t gt_call_body_room(const struct gt_call *call)
 {
-	size_t unsent = gt_outq_unsent(&call->upq);
+	size_t unsent = gt_outq_unsent(&call->upq), limit = GT_GW_BUFFER;
 
 	if (call->state == GT_CALL_TUNNEL)
 		return !call->tunnel_up_eof && unsent < GT_GW_BUFFER ? GT_GW_BUFFER - unsent : 0;
@@ -505,7 +474,9 @@ size_t gt_call_body_room(const struct gt_call *call)
 		return 0;
 	if (call->state == GT_CALL_COLLECT || call->refused)
 		return GT_GW_BUFFER;
-	return unsent < GT_GW_BUFFER ? GT_GW_BUFFER - unsent : 0;
+	if (call->state == GT_CALL_QUEUED) /* `stream` follows `model` at no great distance */
+		limit += call->collected;
+	return unsent < limit ? limit - unsent : 0;
 }
 
 /* Enough of the body is here to be worth a slot. */
@@ -518,6 +489,13 @@ static void now_able(struct gt_call *call)
 	gt_demander_changed(call->gw, false);
 }
 
+bool gt_call_body_whole(const struct gt_call *call)
+{
+	const struct gt_h1 *req = &call->conn->req;
+
+	return call->req_done || (req->framing == GT_H1_LENGTH && call->body_bytes == req->length);
+}
+
 void gt_call_body(struct gt_call *call, const char *data, size_t len)
 {
 	char size[GT_H1_CHUNK_HEAD];
@@ -528,6 +506,8 @@ void gt_call_body(struct gt_call *call, const char *data, size_t len)
 		refuse_size(call);
 		return;
 	}
+	if (call->scan && !gt_openai_read(call, data, len))
+		return;
 	if (call->refused)
 		return;
 	if (call->chunk_up) {
@@ -538,7 +518,9 @@ void gt_call_body(struct gt_call *call, const char *data, size_t len)
 		refuse_for_now(call, "overloaded", "the body does not fit into the buffer");
 		return;
 	}
-	if (gt_outq_unsent(&call->upq) >= GT_GW_BUFFER)
+	if (call->state == GT_CALL_COLLECT && !gt_call_body_whole(call))
+		gt_openai_route(call);
+	else if (gt_outq_unsent(&call->upq) >= GT_GW_BUFFER)
 		now_able(call);
 }
 
@@ -547,8 +529,10 @@ void gt_call_body_end(struct gt_call *call)
 	struct iovec last = { (char *)"0\r\n\r\n", 5 };
 
 	call->req_done = true;
+	if (call->scan && !gt_openai_read_end(call))
+		return;
 	if (call->state == GT_CALL_COLLECT) {
-		route_model(call);
+		gt_openai_route(call);
 		return;
 	}
 	if (call->chunk_up && !call->refused && gt_outq_add(&call->upq, &last, 1) < 0) {
@@ -706,6 +690,8 @@ static void on_timer(void *arg)
 		unanswered(call, &d);
 		break;
 	default:
-		gt_relay_cut(call);
+		refuse_late(call, "run_timeout", &d,
+			    !strcmp(d.limit, "limits.idle") ? "nothing more came of the answer"
+							    : "the answer did not end");
 	}
 }

@@ -1,8 +1,13 @@
-/* calls.h - what is done with one call: path.c, answer.c, call.c, relay.c, head.c. */
+/* calls.h - what is done with one call: path.c, answer.c, call.c, openai.c, relay.c, sse.c, head.c.
+ */
 #ifndef GANTRY_GATEWAY_CALLS_H
 #define GANTRY_GATEWAY_CALLS_H
 
+#include <gantry/wire/openai.h>
+
 #include "conn.h"
+
+#define GT_CALL_COLLECT_MAX (32 * GT_MIB) /* of a body, before its model is known */
 
 /* path.c: no state of its own */
 struct gt_path {
@@ -41,6 +46,7 @@ void gt_call_body_end(struct gt_call *call);
 size_t gt_call_body_room(const struct gt_call *call); /* bytes to read from the client now */
 void gt_call_got_slot(struct gt_call *call, struct gt_target *t);
 void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why);
+void gt_call_refuse_token(struct gt_call *call);
 void gt_call_refuse_start(struct gt_call *call); /* the function's start failed */
 void gt_call_arm(struct gt_call *call);          /* the timer for its state */
 void gt_call_free_slot(struct gt_call *call);
@@ -52,7 +58,32 @@ void gt_call_answered(struct gt_call *call);  /* the head of the replica's answe
 void gt_call_finish(struct gt_call *call);
 void gt_call_free(struct gt_call *call);
 
+void gt_call_want_body(struct gt_call *call); /* 100 Continue, when the client waits for it */
+void gt_call_admit(struct gt_call *call);     /* call->fn was found: into its queue, or refused */
+bool gt_call_body_whole(const struct gt_call *call); /* every byte of it was read */
+
+/* openai.c: calls whose function is named by the body's `model`. Bodies are read here before they
+ * are queued; false = the call was refused and is over. */
+void gt_openai_begin(struct gt_call *call);
+GT_MUST_USE bool gt_openai_read(struct gt_call *call, const char *data, size_t len);
+GT_MUST_USE bool gt_openai_read_end(struct gt_call *call);
+void gt_openai_route(struct gt_call *call); /* nothing while the model is not known */
+
+/* sse.c: answers that are event streams. call->sse is set from the moment on that the client was
+ * told so; then failures are told in the stream, too. */
+void gt_sse_expect(struct gt_call *call); /* the client asked for a stream: keeps it company */
+void gt_sse_beat(struct gt_call *call);   /* one comment now, after the head if it was not sent */
+/* The head of the replica's answer: true = the client has a head already. */
+bool gt_sse_head(struct gt_call *call);
+GT_MUST_USE int gt_sse_down(struct gt_call *call, const char *data, size_t len);
+GT_MUST_USE int gt_sse_end(struct gt_call *call); /* the answer is complete: what was held back */
+void gt_sse_refuse(struct gt_call *call, const struct gt_refusal *why); /* ends the call */
+size_t gt_sse_size(const struct gt_call *call);                         /* bytes of memory */
+void gt_sse_free(struct gt_call *call);
+
 /* relay.c */
+/* Bytes of the answer's body to the client, framed. 0 or -errno. */
+GT_MUST_USE int gt_relay_down(struct gt_call *call, const char *data, size_t len);
 void gt_relay_connect(struct gt_call *call); /* a slot is held, or the way is control */
 void gt_relay_attach(struct gt_call *call, struct gt_up *up);
 void gt_relay_dial_failed(struct gt_call *call, int error); /* the replica takes no connection */

@@ -19,7 +19,7 @@ static bool account(struct gt_conn *c)
 	size_t now = c->out.buf.cap + c->in.cap + c->req.head_cap;
 
 	if (c->call)
-		now += c->call->upq.buf.cap + c->call->resp.head_cap;
+		now += c->call->upq.buf.cap + c->call->resp.head_cap + gt_sse_size(c->call);
 	bool grew = now > c->accounted;
 
 	c->gw->buffered += now - c->accounted;

@@ -22,7 +22,6 @@
 #include "port.h"
 
 #define GT_GW_BUFFER      (64 * GT_KIB) /* a blocked direction holds no more */
-#define GT_GW_OPENAI_MAX  (32 * GT_MIB) /* body read before the model is known */
 #define GT_GW_HEAD_MS     10000
 #define GT_GW_IDLE_MS     60000
 #define GT_GW_STALL_MS    60000 /* the client neither takes nor sends what is due */
@@ -57,7 +56,7 @@ struct gt_up {
 
 enum gt_call_state {
 	GT_CALL_HELD,    /* no routes known yet */
-	GT_CALL_COLLECT, /* reads the whole body to learn the model */
+	GT_CALL_COLLECT, /* reads the body until it has told the model */
 	GT_CALL_QUEUED,
 	GT_CALL_PAUSED,  /* waits to try again */
 	GT_CALL_DIALING, /* the broker makes a connection */
@@ -90,8 +89,10 @@ struct gt_call {
 	struct gt_up *up;
 	struct gt_dial *dial;
 	struct gt_h1 resp;
-	struct gt_outq upq; /* to the replica: head and body */
-	struct gt_timer timer;
+	struct gt_outq upq;          /* to the replica: head and body */
+	struct gt_openai_scan *scan; /* reads the body on GT_WAY_OPENAI */
+	struct gt_sse *sse;          /* the answer is an event stream of OpenAI's API */
+	struct gt_timer timer, beat;
 	char request_id[GT_GW_REQUEST_ID + 1];
 	char replica[GT_REPLICA_ID_SIZE]; /* that answers; kept after the slot was given back */
 	uint32_t revision;
@@ -108,6 +109,7 @@ struct gt_call {
 	uint64_t retry_at_ns, retry_until_ns;
 	uint64_t moved_ns; /* last byte from or to the replica */
 	uint64_t body_bytes, down_bytes, body_max;
+	uint64_t collected; /* bytes of the body that came before its model was known */
 	int status;
 };
 

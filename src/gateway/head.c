@@ -22,7 +22,7 @@ static void frame_up(const struct gt_call *call, struct gt_h1_rewrite *rw)
 
 	rw->framing = req->framing;
 	rw->length = req->length;
-	if (call->way == GT_WAY_OPENAI) { /* the body is here already */
+	if (call->way == GT_WAY_OPENAI && call->req_done) { /* the whole body is here already */
 		rw->framing = GT_H1_LENGTH;
 		rw->length = call->upq.buf.len;
 	}
@@ -30,6 +30,22 @@ static void frame_up(const struct gt_call *call, struct gt_h1_rewrite *rw)
 		rw->connection = GT_H1_CLOSE;
 	else if (req->websocket && call->way == GT_WAY_FUNCTION)
 		rw->connection = GT_H1_SWITCH;
+}
+
+/* What came of the body before it was known where it goes. */
+static int add_collected(const struct gt_call *call, struct gt_buf *head)
+{
+	const struct gt_buf *body = &call->upq.buf;
+	char size[GT_H1_CHUNK_HEAD];
+
+	if (!body->len)
+		return 0;
+	if (call->chunk_up)
+		gt_buf_add(head, size, gt_h1_chunk_head(body->len, size));
+	gt_buf_add(head, body->data, body->len);
+	if (call->chunk_up)
+		gt_buf_adds(head, "\r\n");
+	return head->failed ? -ENOBUFS : 0;
 }
 
 int gt_head_up(struct gt_call *call)
@@ -65,8 +81,8 @@ int gt_head_up(struct gt_call *call)
 	call->chunk_up = rw.framing == GT_H1_CHUNKED;
 	int r = gt_h1_write_request(req, &rw, &head);
 
-	if (r == 0 && call->upq.buf.len)
-		r = gt_buf_add(&head, call->upq.buf.data, call->upq.buf.len);
+	if (r == 0)
+		r = add_collected(call, &head);
 	if (r < 0)
 		return r;
 	gt_outq_fini(&call->upq);

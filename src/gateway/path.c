@@ -15,19 +15,31 @@ static bool path_is(const char *t, size_t len, const char *path)
 	return len == strlen(path) && !memcmp(t, path, len);
 }
 
-static bool is_openai(const struct gt_h1 *req, const char *t, size_t path_len)
+/* Of /v1/images only what control has no use for: that is about images of containers. */
+static bool is_openai(const char *t, size_t path_len)
 {
 	static const char *const paths[] = {
-		"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
-		"/v1/messages",         "/v1/rerank",      "/v1/score",
+		"/v1/completions",
+		"/v1/embeddings",
+		"/v1/responses",
+		"/v1/messages",
+		"/v1/moderations",
+		"/v1/rerank",
+		"/v1/score",
+		"/v1/images/edits",
+		"/v1/images/generations",
+		"/v1/images/variations",
 	};
+	static const char *const families[] = { "/v1/audio/", "/v1/chat/", "/v1/messages/",
+						"/v1/responses/" };
 
-	if (!gt_h1_is(req, req->method, "POST"))
-		return false;
 	for (size_t i = 0; i < GT_LEN(paths); i++)
 		if (path_is(t, path_len, paths[i]))
 			return true;
-	return has_prefix(t, path_len, "/v1/audio/");
+	for (size_t i = 0; i < GT_LEN(families); i++)
+		if (has_prefix(t, path_len, families[i]))
+			return true;
+	return false;
 }
 
 struct gt_path gt_path_read(const struct gt_h1 *req)
@@ -52,7 +64,7 @@ struct gt_path gt_path_read(const struct gt_h1 *req)
 		return (struct gt_path){ .way = GT_WAY_LIVEZ };
 	if (path_is(t, path_len, "/readyz"))
 		return (struct gt_path){ .way = GT_WAY_READYZ };
-	if (is_openai(req, t, path_len))
+	if (is_openai(t, path_len))
 		return (struct gt_path){ .way = GT_WAY_OPENAI };
 	return (struct gt_path){ .way = GT_WAY_CONTROL };
 }

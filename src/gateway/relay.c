@@ -175,7 +175,7 @@ static void lost(struct gt_call *call, int error)
 	if (call->target && dropped)
 		gt_routes_failed(call->gw, call->target);
 	if (call->state >= GT_CALL_STREAM) {
-		gt_relay_cut(call);
+		refuse(call, "replica_lost", "the replica closed the connection inside its answer");
 	} else if (call->way == GT_WAY_CONTROL) {
 		call->upq.sent = again ? 0 : call->upq.sent;
 		if (again)
@@ -220,7 +220,7 @@ bool gt_relay_flush(struct gt_call *call)
 
 	if (!up)
 		return false;
-	if (call->upq.keep && call->way != GT_WAY_OPENAI && call->upq.buf.len > REPLAY_MAX)
+	if (call->upq.keep && call->upq.buf.len > REPLAY_MAX + call->collected)
 		gt_outq_forget(&call->upq); /* too much to keep for a second try */
 	int r = before ? gt_sock_send(&up->sock, &call->upq, NULL, 0) : 0;
 	bool moved = r == 0 && gt_outq_unsent(&call->upq) < before;
@@ -260,7 +260,8 @@ static void complete(struct gt_call *call, bool clean)
 	struct gt_up *up = call->up;
 	struct iovec last = { (char *)"0\r\n\r\n", 5 };
 
-	if (call->chunk_down && gt_outq_add(&c->out, &last, 1) < 0) {
+	if ((call->sse && gt_sse_end(call) < 0) ||
+	    (call->chunk_down && gt_outq_add(&c->out, &last, 1) < 0)) {
 		gt_relay_cut(call);
 		return;
 	}
@@ -307,16 +308,16 @@ static int on_head(struct gt_call *call)
 			bad_answer(call, "too many interim answers");
 			return 1;
 		}
-		return wanted && req->minor == 1 ? gt_head_interim(call) : 0;
+		return wanted && req->minor == 1 && !call->sse ? gt_head_interim(call) : 0;
 	}
 	call->status = resp->status;
 	call->state = GT_CALL_STREAM;
 	gt_call_answered(call);
 	gt_call_arm(call);
-	return gt_head_down(call);
+	return gt_sse_head(call) ? 0 : gt_head_down(call);
 }
 
-static int down(struct gt_call *call, const char *data, size_t len)
+int gt_relay_down(struct gt_call *call, const char *data, size_t len)
 {
 	struct gt_conn *c = call->conn;
 	char size[GT_H1_CHUNK_HEAD];
@@ -339,7 +340,8 @@ static int on_event(struct gt_call *call, enum gt_h1_event ev, const struct gt_h
 	case GT_H1_HEAD:
 		return on_head(call);
 	case GT_H1_DATA:
-		return down(call, body->data, body->len);
+		return call->sse ? gt_sse_down(call, body->data, body->len)
+				 : gt_relay_down(call, body->data, body->len);
 	case GT_H1_BAD:
 		bad_answer(call, call->resp.why);
 		return 1;

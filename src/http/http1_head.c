@@ -149,6 +149,7 @@ static bool collides(const struct gt_h1 *h, const struct gt_h1_field *f)
 static bool may_be_named(enum gt_h1_name id)
 {
 	return id != GT_H1_HOST && id != GT_H1_CONTENT_LENGTH && id != GT_H1_AUTHORIZATION &&
+	       id != GT_H1_CONTENT_TYPE && id != GT_H1_CONTENT_ENCODING &&
 	       id != GT_H1_TRANSFER_ENCODING && !(gt_h1_known[id].flags & H1_FORWARDED);
 }
 

@@ -1,98 +1,115 @@
-/* openai.c - the "model" of an OpenAI request body. Bodies are large (images inside) and all but
- * one member is the replica's: they are scanned and not built. */
-#include <stdarg.h>
-#include <stdio.h>
+/* openai.c - the body of an OpenAI request as it passes: which reader, the model's name, refusals.
+ */
+#include "openai_scan.h"
+
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-#include <gantry/wire/wire.h>
+#include <gantry/model/problem.h>
 
-#include "doc.h"
-#include "scan.h"
-
-/* A string token as text; NULL when it is not UTF-8. */
-static json_t *decode(const char *tok, size_t len)
+int gt_openai_scan_new(const char *content_type, size_t len, struct gt_openai_scan **ret,
+		       struct gt_err *err)
 {
-	return json_loadb(tok, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	static const char form[] = "multipart/form-data";
+	size_t n = sizeof(form) - 1;
+	struct gt_openai_scan *s = gt_alloc(sizeof(*s));
+
+	s->is_form = content_type && len >= n && !strncasecmp(content_type, form, n) &&
+		     (len == n || strchr("; \t", content_type[n]));
+	if (s->is_form && !gt_openai_form_begin(s, content_type + n, len - n)) {
+		int r = gt_err_set(err, EINVAL, s->fault.slug, "Content-Type: %s", s->fault.why);
+
+		free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
 }
 
-static bool is_model_key(const struct gt_scan *scan)
+void gt_openai_scan_free(struct gt_openai_scan *s)
 {
-	if (!memchr(scan->tok, '\\', scan->len))
-		return scan->len == strlen("\"model\"") &&
-		       memcmp(scan->tok, "\"model\"", scan->len) == 0;
-	gt_auto(doc) json_t *key = decode(scan->tok, scan->len);
-
-	return key && json_string_length(key) == strlen("model") &&
-	       memcmp(json_string_value(key), "model", strlen("model")) == 0;
+	free(s);
 }
 
-GT_PRINTF(3, 4)
-static int refuse_model(struct gt_err *err, int code, const char *fmt, ...)
+const struct gt_openai_ask *gt_openai_scan_ask(const struct gt_openai_scan *s)
 {
-	char text[200];
-	va_list args;
+	return &s->ask;
+}
 
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	gt_err_set(err, code, code == ENOENT ? "invalid_spec" : "malformed_json", "model: %s",
-		   text);
+bool gt_openai_fault(struct gt_openai_scan *s, const char *slug, uint64_t at, const char *why)
+{
+	s->fault = (struct gt_openai_fault){ .why = why, .slug = slug, .at = at };
+	return false;
+}
+
+/* ---- the model's name ---- */
+
+void gt_openai_name_add(struct gt_openai_name *n, unsigned char c)
+{
+	n->foreign |= c < 0x20 || c >= 0x7f;
+	if (n->len < GT_MODEL_NAME_MAX)
+		n->text[n->len] = (char)c;
+	n->len += n->len <= GT_MODEL_NAME_MAX;
+}
+
+/* The value is complete. What can be no function's model is refused here. */
+bool gt_openai_name_take(struct gt_openai_scan *s, uint64_t at)
+{
+	struct gt_openai_name *n = &s->name;
+	bool ok = true;
+
+	if (!n->len)
+		ok = gt_openai_fault(s, "bad_parameter", at, "empty; name the model that is meant");
+	else if (n->len > GT_MODEL_NAME_MAX)
+		ok = gt_openai_fault(s, "model_not_found", at,
+				     "names of models have at most 128 bytes");
+	else if (n->foreign)
+		ok = gt_openai_fault(s, "model_not_found", at,
+				     "names of models are printable ASCII");
+	if (!ok) {
+		s->fault.model = true;
+		return false;
+	}
+	n->text[n->len] = '\0';
+	memcpy(s->ask.model, n->text, n->len + 1);
+	return true;
+}
+
+/* ---- feeding ---- */
+
+static int refuse(const struct gt_openai_scan *s, struct gt_err *err)
+{
+	const struct gt_openai_fault *f = &s->fault;
+
+	if (!f->model)
+		return gt_err_set(err, EINVAL, f->slug, "byte %llu: %s", (unsigned long long)f->at,
+				  f->why);
+	gt_err_set(err, ENOENT, f->slug, "model: %s", f->why);
 	gt_err_path(err, "model");
-	return -code;
+	return -ENOENT;
 }
 
-static int take_model(const struct gt_scan *scan, enum gt_token token, char *out,
-		      struct gt_err *err)
+int gt_openai_scan_feed(struct gt_openai_scan *s, const char *data, size_t len, struct gt_err *err)
 {
-	if (token != GT_TOKEN_STRING)
-		return refuse_model(err, ENOENT, "write the name of a model as a string");
-	gt_auto(doc) json_t *value = decode(scan->tok, scan->len);
-
-	if (!value)
-		return refuse_model(err, EINVAL, "the string is not valid UTF-8");
-	size_t len = json_string_length(value);
-
-	if (len == 0 || len > GT_MODEL_NAME_MAX)
-		return refuse_model(err, ENOENT, "%zu bytes are no model's name; it has 1 to %d",
-				    len, GT_MODEL_NAME_MAX);
-	if (memchr(json_string_value(value), '\0', len))
-		return refuse_model(err, ENOENT, "a NUL character is not accepted; remove it");
-	memcpy(out, json_string_value(value), len + 1);
-	return 0;
+	if (!s->fault.why && s->is_form)
+		gt_openai_form_feed(s, data, len);
+	else if (!s->fault.why)
+		gt_openai_json_feed(s, data, len);
+	s->fed += len;
+	return s->fault.why ? refuse(s, err) : 0;
 }
 
-static int refuse_syntax(const char *text, const struct gt_scan *scan, struct gt_err *err)
+int gt_openai_scan_end(struct gt_openai_scan *s, struct gt_err *err)
 {
-	return gt_err_set(err, EINVAL, "malformed_json",
-			  "byte %zu: no valid JSON, or nested deeper than %d levels",
-			  (size_t)(scan->p - text), GT_SCAN_DEPTH_MAX);
-}
-
-int gt_openai_model_read(const char *text, size_t len, char *out, struct gt_err *err)
-{
-	char model[GT_MODEL_NAME_MAX + 1] = "";
-	struct gt_scan scan;
-	enum gt_token token;
-
-	gt_scan_begin(&scan, text, len);
-	do {
-		token = gt_scan_next(&scan);
-		if (token != GT_TOKEN_KEY || scan.depth != 1 || !is_model_key(&scan))
-			continue;
-		if (model[0]) /* engines differ in which of the two they take */
-			return refuse_model(err, EINVAL, "given twice; keep one");
-		token = gt_scan_next(&scan);
-		if (token == GT_TOKEN_ERROR)
-			break;
-		int r = take_model(&scan, token, model, err);
-
-		if (r < 0)
-			return r;
-	} while (token != GT_TOKEN_END && token != GT_TOKEN_ERROR);
-	if (token == GT_TOKEN_ERROR)
-		return refuse_syntax(text, &scan, err);
-	if (!model[0])
-		return refuse_model(err, ENOENT, "missing; name the model that is meant");
-	memcpy(out, model, sizeof(model));
-	return 0;
+	if (!s->fault.why && s->is_form)
+		gt_openai_form_end(s);
+	else if (!s->fault.why)
+		gt_openai_json_end(s);
+	if (!s->fault.why && !s->ask.model[0]) {
+		gt_openai_fault(s, "bad_parameter", s->fed,
+				"missing; name the model that is meant");
+		s->fault.model = true;
+	}
+	return s->fault.why ? refuse(s, err) : 0;
 }

@@ -1,4 +1,5 @@
 /* problem.c - one refusal as problem+json (RFC 9457) and in OpenAI's dialect. */
+#include <stdio.h>
 #include <string.h>
 
 #include <gantry/wire/wire.h>
@@ -93,6 +94,23 @@ static const char *openai_type(int status)
 	default:
 		return status >= 500 ? "server_error" : "invalid_request_error";
 	}
+}
+
+void gt_openai_error_write(int status, const char *message, struct gt_buf *out)
+{
+	struct gt_json j;
+	char fallback[48];
+
+	snprintf(fallback, sizeof(fallback), "the replica answered with status %d", status);
+	gt_json_begin(&j, out);
+	gt_json_object(&j, NULL);
+	gt_json_object(&j, "error");
+	gt_json_str(&j, "message", message ? message : fallback);
+	gt_json_str(&j, "type", openai_type(status));
+	gt_json_null(&j, "param");
+	gt_json_null(&j, "code");
+	gt_json_close(&j, '}');
+	gt_json_close(&j, '}');
 }
 
 void gt_problem_write_openai(const struct gt_problem *p, struct gt_buf *out)

@@ -1,6 +1,5 @@
-/* scan.h - walks over JSON text token by token without building anything. For what has to be known
- * before a document is built (its depth), or instead of building it (one member of a large body).
- */
+/* scan.h - walks over JSON text token by token without building anything, for what has to be known
+ * before a document is built (its depth). Bodies that pass in pieces: openai_json.c. */
 #ifndef GANTRY_WIRE_SCAN_H
 #define GANTRY_WIRE_SCAN_H
 

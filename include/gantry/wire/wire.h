@@ -36,6 +36,8 @@ struct gt_problem {
 void gt_problem_write(const struct gt_problem *p, struct gt_buf *out);
 /* The same refusal in OpenAI's dialect: {"error":{"message","type","param","code"}}. */
 void gt_problem_write_openai(const struct gt_problem *p, struct gt_buf *out);
+/* Somebody else's error in that dialect; message NULL: told by the status. */
+void gt_openai_error_write(int status, const char *message, struct gt_buf *out);
 
 /* The members of an end (cause, text_name, exit_code, signal, log[]) into the object that is open.
  */
@@ -80,10 +82,5 @@ void gt_report_write(const struct gt_report *r, struct gt_buf *out);
 GT_MUST_USE int gt_demand_read(const char *text, size_t len, struct gt_demand *ret,
 			       struct gt_err *err);
 void gt_demand_write(const struct gt_demand *d, struct gt_buf *out);
-
-/* The "model" member of an OpenAI request body, without building the whole document when possible.
- * Returns 0; -EINVAL with "malformed_json"; -ENOENT with "invalid_spec" and path "model" when
- * absent or no string. out holds GT_MODEL_NAME_MAX + 1 bytes. */
-GT_MUST_USE int gt_openai_model_read(const char *text, size_t len, char *out, struct gt_err *err);
 
 #endif

@@ -336,31 +336,6 @@ static void test_websocket_becomes_a_pipe(void **state)
 	peer_close(&c);
 }
 
-static void test_openai_goes_by_model(void **state)
-{
-	struct world *w = *state;
-	char *models[] = { (char *)"qwen" };
-	struct peer c;
-
-	world_replicas(w, 1);
-	w->route.models = models;
-	w->route.n_models = 1;
-	world_snapshot(w);
-	c = world_client(w);
-	peer_send(&c,
-		  "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " TOKEN
-		  "\r\nContent-Length: 31\r\n\r\n{\"model\":\"qwen\", \"messages\":[]}");
-	serve(w, world_up(w, 0), "POST /v1/chat/completions HTTP/1.1\r\n", OK_HI);
-	UNTIL(w, peer_has(&c, "\r\n\r\nhi"));
-	gt_buf_reset(&c.got);
-	peer_send(&c, "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " TOKEN
-		      "\r\nContent-Length: 17\r\n\r\n{\"model\":\"other\"}");
-	UNTIL(w, peer_has(&c, "HTTP/1.1 404"));
-	UNTIL(w, peer_has(&c, "{\"error\":"));
-	assert_true(peer_has(&c, "model_not_found"));
-	peer_close(&c);
-}
-
 static void test_replicas_share_the_load(void **state)
 {
 	struct world *w = *state;
@@ -396,7 +371,6 @@ int main(void)
 		T(test_slow_client_stops_the_replica),
 		T(test_slow_client_over_tcp),
 		T(test_websocket_becomes_a_pipe),
-		T(test_openai_goes_by_model),
 		T(test_replicas_share_the_load),
 	};
 

@@ -41,7 +41,7 @@ static void test_doors(void **state)
 	answered(w, "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
 		 "HTTP/1.1 401", "{\"error\":");
 	answered(w, "POST /v1/messages HTTP/1.1\r\n" AUTH "Content-Length: 2\r\n\r\n{}",
-		 "HTTP/1.1 422", "{\"error\":");
+		 "HTTP/1.1 400", "\"param\":\"model\"");
 	answered(w, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 204", "");
 	answered(w, "CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n", "HTTP/1.1 405",
 		 "method_not_allowed");
