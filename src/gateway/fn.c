@@ -29,6 +29,7 @@ void gt_fn_fini(struct gt_fn *fn)
 	DL_FOREACH_SAFE (fn->targets, t, next)
 		target_free(fn, t);
 	gt_queue_fini(&fn->queue);
+	gt_prefixes_free(fn->prefixes);
 	gt_route_fini(&fn->route);
 }
 
@@ -242,6 +243,7 @@ bool gt_fn_next(struct gt_fn *fn, uint64_t now_ns, struct gt_waiter **w, struct 
 		return false;
 	gt_queue_serve(&fn->queue, first);
 	unqueued(fn, first);
+	gt_fn_chosen(fn, first, best);
 	best->in_flight++;
 	best->used_ns = now_ns;
 	fn->first_ns = fn->first_ns ? fn->first_ns : now_ns;

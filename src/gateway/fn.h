@@ -7,6 +7,7 @@
 #ifndef GANTRY_GATEWAY_FN_H
 #define GANTRY_GATEWAY_FN_H
 
+#include "prefix.h"
 #include "queue.h"
 
 struct gt_up;
@@ -24,7 +25,7 @@ struct gt_target {
 	uint64_t used_ns;          /* last call */
 	uint64_t rest_until_ns;    /* it failed: gets no call before that */
 	uint64_t suspect_until_ns; /* nor before that, while another one serves */
-	uint64_t hash;             /* of id, for affinity */
+	uint64_t hash;             /* of id: for affinity and prompts */
 	struct gt_fn *fn;
 	char id[GT_REPLICA_ID_SIZE];
 	uint32_t revision;
@@ -53,6 +54,7 @@ struct gt_fn {
 	bool gone, seen;
 	bool yields; /* to a gateway that takes the place of this one */
 	struct gt_target *targets;
+	struct gt_prefixes *prefixes; /* NULL while no call had a prompt */
 	uint32_t n_ready, n_waiting, in_flight;
 	uint32_t n_free;           /* slots */
 	uint32_t told_waiting;     /* to the gateway after this one */
@@ -133,6 +135,8 @@ void gt_fn_own_all(struct gt_fn *fn); /* the other one is gone */
 /* ---- choice.c ---- */
 /* The replica for w, or NULL when none with a free slot may have it. */
 struct gt_target *gt_fn_choose(const struct gt_fn *fn, const struct gt_waiter *w, uint64_t now_ns);
+/* w gets t: what w holds will be in t's cache. */
+void gt_fn_chosen(struct gt_fn *fn, const struct gt_waiter *w, const struct gt_target *t);
 uint64_t gt_affinity_hash(const char *text, size_t len); /* never 0 */
 
 /* ---- health.c ---- */

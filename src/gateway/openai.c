@@ -95,6 +95,7 @@ void gt_openai_route(struct gt_call *call)
 	}
 	call->fn = fn;
 	call->collected = call->upq.buf.len;
+	call->waiter.prompt = &gt_openai_scan_ask(call->scan)->prompt;
 	gt_call_admit(call);
 }
 

@@ -20,9 +20,10 @@ struct gt_waiter {
 	/* Set by the owner before it is queued. */
 	uint64_t caller;
 	enum gt_class class;
-	size_t bytes;      /* held while it waits */
-	uint64_t affinity; /* hash of what keeps calls together; 0 = nothing */
-	bool able;         /* its body has come far enough to hold a slot */
+	size_t bytes;                        /* held while it waits */
+	uint64_t affinity;                   /* hash of what keeps calls together; 0 = nothing */
+	const struct gt_prompt_taps *prompt; /* NULL = none; read when a slot is given */
+	bool able;                           /* its body has come far enough to hold a slot */
 	/* fn.c's */
 	struct gt_waiter *prev, *next; /* all that wait, oldest first */
 	bool queued;

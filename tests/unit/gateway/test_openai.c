@@ -135,6 +135,34 @@ static void test_second_model_never_reaches_the_replica_whole(void **state)
 	peer_close(&c);
 }
 
+static void test_equal_prompts_go_to_one_replica(void **state)
+{
+	struct world *w = *state;
+	char body[6000], text[7000];
+	struct peer a, b, c;
+
+	memset(body, 'x', sizeof(body));
+	memcpy(body, "{\"model\":\"qwen\",\"prompt\":\"",
+	       strlen("{\"model\":\"qwen\",\"prompt\":\""));
+	memcpy(body + sizeof(body) - 3, "\"}", 3);
+	snprintf(text, sizeof(text), HEAD "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
+	w->route.concurrency = 4;
+	a = ready_client(w, 2);
+	b = world_client(w);
+	c = world_client(w);
+	peer_send(&a, text);
+	assert_non_null(world_up(w, 0));
+	peer_send(&b, text); /* the other replica is idle, but has not seen the prompt */
+	assert_non_null(world_up(w, 1));
+	peer_send(&c, GET_ECHO);
+	assert_non_null(world_up(w, 2));
+	assert_string_equal(w->ups[0].replica, w->ups[1].replica);
+	assert_string_not_equal(w->ups[0].replica, w->ups[2].replica);
+	peer_close(&a);
+	peer_close(&b);
+	peer_close(&c);
+}
+
 static void test_form_goes_by_its_model(void **state)
 {
 	struct world *w = *state;
@@ -434,6 +462,7 @@ int main(void)
 		T(test_queued_once_the_model_is_known_but_without_a_slot),
 		T(test_large_body_takes_its_slot_before_its_end),
 		T(test_second_model_never_reaches_the_replica_whole),
+		T(test_equal_prompts_go_to_one_replica),
 		T(test_form_goes_by_its_model),
 		T(test_refusals_in_openais_dialect),
 		T(test_images_of_containers_stay_controls),
