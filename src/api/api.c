@@ -19,12 +19,25 @@ static bool token_valid(const struct gt_api *api, const char *token)
 	return valid;
 }
 
-static int admit(struct gt_request *req, enum gt_role role GT_UNUSED, void *app, struct gt_err *err)
+static const char *bearer_token(const struct gt_request *req)
 {
 	const char *s = gt_request_header(req, "Authorization");
-	bool bearer = s && strncasecmp(s, "Bearer ", 7) == 0;
 
-	if (bearer && token_valid(app, s + 7 + strspn(s + 7, " ")))
+	return s && strncasecmp(s, "Bearer ", 7) == 0 ? s + 7 + strspn(s + 7, " ") : NULL;
+}
+
+bool gt_api_trusts(const struct gt_request *req, const struct gt_api *api)
+{
+	const char *token = bearer_token(req);
+
+	return token && token_valid(api, token);
+}
+
+int gt_api_admit(struct gt_request *req, enum gt_role role GT_UNUSED, void *app, struct gt_err *err)
+{
+	bool bearer = bearer_token(req) != NULL;
+
+	if (gt_api_trusts(req, app))
 		return 0;
 	gt_request_header_set(req, "WWW-Authenticate",
 			      bearer ? "Bearer realm=\"gantry\", error=\"invalid_token\""
@@ -54,7 +67,7 @@ int gt_api_new(const struct gt_api_config *config, struct gt_api **ret, struct g
 		.listen_fd = config->listen_fd,
 		.routes = gt_api_routes,
 		.n_routes = gt_api_routes_n,
-		.hooks = { .admit = admit, .refuse = gt_api_refuse, .done = done },
+		.hooks = { .admit = gt_api_admit, .refuse = gt_api_refuse, .done = done },
 		.app = api,
 	};
 	int r;

@@ -33,6 +33,9 @@ extern const struct gt_http_route gt_api_routes[];
 extern const size_t gt_api_routes_n;
 
 /* ---- reply.c ---- */
+bool gt_api_trusts(const struct gt_request *req, const struct gt_api *api); /* a valid token */
+/* 0, or -EACCES with what to send, also in the header WWW-Authenticate. */
+int gt_api_admit(struct gt_request *req, enum gt_role role, void *app, struct gt_err *err);
 void gt_api_fail(struct gt_request *req, const struct gt_err *err); /* answers with a problem */
 /* The same for etag_mismatch: the body names the current one (NULL = none). */
 void gt_api_fail_etag(struct gt_request *req, const struct gt_err *err, const char *etag);

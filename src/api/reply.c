@@ -30,6 +30,10 @@ void gt_api_fail_etag(struct gt_request *req, const struct gt_err *err, const ch
 
 	if (p.retry_after_s >= 0)
 		gt_request_header_set(req, "Retry-After", "1");
+	if (openai && p.retry_after_s >= 0)
+		gt_request_header_set(req, "Retry-After-Ms", "1000");
+	if (openai)
+		gt_request_header_set(req, "X-Should-Retry", kind->retryable ? "true" : "false");
 	if (openai)
 		gt_problem_write_openai(&p, &body);
 	else

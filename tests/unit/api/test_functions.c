@@ -256,8 +256,40 @@ static void lists_models_at_zero(void **state)
 	ask(w, "GET", "/v1/models/other", NULL, NULL, &a);
 	assert_int_equal(a.status, 404);
 	assert_string_equal(str(&a, "error.code"), "model_not_found");
+	assert_true(header_has(&a, "X-Should-Retry: false"));
 	answer_fini(&a);
 	refused(w, "PUT", "/v1/functions/two", JSON, SPEC2, 409, "model_taken");
+}
+
+static int models_without_a_token(struct world *w, const char *path, const char *id_path)
+{
+	struct answer a;
+
+	ask(w, "GET", path, "Authorization: none\r\n", NULL, &a);
+	if (a.status == 200)
+		assert_string_equal(str(&a, id_path), "m/public");
+	else
+		assert_string_equal(str(&a, "error.code"), "unauthorized");
+	int status = a.status;
+
+	answer_fini(&a);
+	return status;
+}
+
+static void shows_models_to_who_may_call_them(void **state)
+{
+	struct world *w = *state;
+
+	put_ok(w, "one", SPEC2, 201);
+	assert_int_equal(models_without_a_token(w, "/v1/models", "data[0].id"), 401);
+	put_ok(w, "open",
+	       "{\"image\":\"dir:/srv\",\"command\":[\"/a\"],\"port\":1,\"access\":\"public\","
+	       "\"serves\":{\"openai\":[\"m/public\"]}}",
+	       201);
+	assert_int_equal(models_without_a_token(w, "/v1/models", "data[0].id"), 200);
+	assert_int_equal(models_without_a_token(w, "/v1/models/m%2Fpublic", "id"), 200);
+	assert_int_equal(models_without_a_token(w, "/v1/models/m%2Fone", "id"), 401);
+	assert_int_equal(models_without_a_token(w, "/v1/models/none", "id"), 401);
 }
 
 static void says_whether_it_is_ready(void **state)
@@ -397,6 +429,7 @@ int main(void)
 		t(pages_cover_the_list_once),
 		t(shows_revisions),
 		t(lists_models_at_zero),
+		t(shows_models_to_who_may_call_them),
 		t(says_whether_it_is_ready),
 		t(serves_metrics_and_the_contract),
 		t(shows_what_a_replica_uses),
