@@ -72,7 +72,6 @@ void gt_openai_route(struct gt_call *call); /* nothing while the model is not kn
 /* sse.c: answers that are event streams. call->sse is set from the moment on that the client was
  * told so; then failures are told in the stream, too. */
 void gt_sse_expect(struct gt_call *call); /* the client asked for a stream: keeps it company */
-void gt_sse_beat(struct gt_call *call);   /* one comment now, after the head if it was not sent */
 /* The head of the replica's answer: true = the client has a head already. */
 bool gt_sse_head(struct gt_call *call);
 GT_MUST_USE int gt_sse_down(struct gt_call *call, const char *data, size_t len);

@@ -61,7 +61,7 @@ static void send_head(struct gt_call *call)
 	begin(call);
 }
 
-void gt_sse_beat(struct gt_call *call)
+static void beat(struct gt_call *call)
 {
 	static const char starting[] = ": starting\n\n", waiting[] = ": waiting\n\n";
 	const char *text = call->fn->n_ready ? waiting : starting;
@@ -82,7 +82,7 @@ static void on_beat(void *arg)
 	gt_timer_set(call->gw->loop, &call->beat, BEAT_MS, on_beat, call);
 	/* Who still sends does not wait for bytes. One that does not read gets no more of them. */
 	if (waits && call->req_done && !gt_outq_unsent(&call->conn->out))
-		gt_sse_beat(call);
+		beat(call);
 }
 
 void gt_sse_expect(struct gt_call *call)
