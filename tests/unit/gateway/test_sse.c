@@ -281,8 +281,10 @@ static void test_end_of_the_run_is_an_event(void **state)
 	script_puts(started(s, &c), SSE_HEAD "a\r\ndata: {}\n\n\r\n");
 	script_wait(s, 8000);
 	assert_true(script_has(c, "data: {}\n\n\r\n"));
-	assert_true(script_has(c, "limits.run\",\"type\":\"server_error\",\"param\":null,"
-				  "\"code\":\"run_timeout\"}}\n\n\r\n" LAST));
+	assert_true(script_has(
+		c, "{\"error\":{\"message\":\"limits.run: the answer did not end within 8s\","
+		   "\"type\":\"server_error\",\"param\":\"limits.run\",\"code\":\"run_timeout\"}}"
+		   "\n\n\r\n" LAST));
 	assert_true(up(s)->closed);
 }
 
