@@ -137,7 +137,7 @@ void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why)
 	c->keep = c->keep && call->req_done;
 	call->status = gt_problem_kind(why->slug) ? gt_problem_kind(why->slug)->status : 500;
 	gt_gw_count_refusal(call->gw, call->counted ? call->fn : NULL, why->slug);
-	if (gt_answer_problem(c, why, call->request_id, call->way == GT_WAY_OPENAI) < 0) {
+	if (gt_answer_problem(c, why, call->request_id, gt_path_read(&c->req).openai) < 0) {
 		gt_conn_close(c);
 		return;
 	}

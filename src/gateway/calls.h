@@ -15,6 +15,7 @@ struct gt_path {
 	const char *function; /* in the target; not terminated */
 	size_t function_len;
 	size_t rest; /* where the replica's target starts; a '/' may be missing there */
+	bool openai; /* refusals are told in OpenAI's dialect */
 };
 struct gt_path gt_path_read(const struct gt_h1 *req);
 /* The caller's own id when it is a sane one. */

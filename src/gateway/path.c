@@ -56,7 +56,7 @@ struct gt_path gt_path_read(const struct gt_h1 *req)
 		const char *slash = memchr(name, '/', path_len - 3);
 		size_t n = slash ? (size_t)(slash - name) : path_len - 3;
 
-		return (struct gt_path){ GT_WAY_FUNCTION, name, n, 3 + n };
+		return (struct gt_path){ GT_WAY_FUNCTION, name, n, 3 + n, false };
 	}
 	if (path_is(t, path_len, "/link") || has_prefix(t, path_len, "/link/"))
 		return (struct gt_path){ .way = GT_WAY_LINK };
@@ -65,8 +65,10 @@ struct gt_path gt_path_read(const struct gt_h1 *req)
 	if (path_is(t, path_len, "/readyz"))
 		return (struct gt_path){ .way = GT_WAY_READYZ };
 	if (is_openai(t, path_len))
-		return (struct gt_path){ .way = GT_WAY_OPENAI };
-	return (struct gt_path){ .way = GT_WAY_CONTROL };
+		return (struct gt_path){ .way = GT_WAY_OPENAI, .openai = true };
+	return (struct gt_path){ .way = GT_WAY_CONTROL,
+				 .openai = path_is(t, path_len, "/v1/models") ||
+					   has_prefix(t, path_len, "/v1/models/") };
 }
 
 static bool id_char(char c)

@@ -399,13 +399,59 @@ static bool step(struct place *at)
 	}
 }
 
+#define EACH(byte) (0x0101010101010101ULL * (byte))
+
+/* Are eight bytes plain characters of a string? Of ASCII bytes less n those that were below n have
+ * their high bit set (a borrow may set more: then they are looked at one by one). */
+static bool all_plain(uint64_t v)
+{
+	uint64_t quote = v ^ EACH('"'), backslash = v ^ EACH('\\');
+
+	return !((v | (v - EACH(0x20)) | (quote - EACH(1)) | (backslash - EACH(1))) & EACH(0x80));
+}
+
+static bool goes_on(char c)
+{
+	return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+/* The length of a character of two or three bytes for which RFC 3629 has no special rule; 0 = of
+ * another one, or it is cut. */
+static size_t common_char(const char *p, const char *end)
+{
+	unsigned char lead = (unsigned char)*p;
+
+	if (lead >= 0xe1 && lead <= 0xec)
+		return end - p >= 3 && goes_on(p[1]) && goes_on(p[2]) ? 3 : 0;
+	return lead >= 0xc2 && lead <= 0xdf && end - p >= 2 && goes_on(p[1]) ? 2 : 0;
+}
+
 /* Most bytes of a large body are plain characters of a string that nobody looks at. */
 static const char *skip_plain(const char *p, const char *end)
 {
-	while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' &&
-	       *p != '\\')
-		p++;
+	uint64_t word;
+	size_t n = 1;
+
+	while (end - p >= 8) {
+		memcpy(&word, p, sizeof(word));
+		if (!all_plain(word))
+			break;
+		p += 8;
+	}
+	while (p < end && n) {
+		if ((unsigned char)*p < 0x80)
+			n = (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\';
+		else
+			n = common_char(p, end);
+		p += n;
+	}
 	return p;
+}
+
+/* Only keys of the outermost object and the model's name are. */
+static bool looked_at(const struct gt_openai_json *j)
+{
+	return j->role != ROLE_OTHER && j->depth == 1;
 }
 
 bool gt_openai_json_feed(struct gt_openai_scan *s, const char *data, size_t len)
@@ -415,7 +461,7 @@ bool gt_openai_json_feed(struct gt_openai_scan *s, const char *data, size_t len)
 	const char *end = data + len;
 
 	for (; at.p < end; at.p++) {
-		if (j->expect == IN_STRING && j->role == ROLE_OTHER && !j->utf8_left) {
+		if (j->expect == IN_STRING && !looked_at(j) && !j->utf8_left) {
 			at.p = skip_plain(at.p, end);
 			if (at.p == end)
 				break;

@@ -397,6 +397,91 @@ static void test_other_answers_are_cut(void **state)
 	assert_false(script_has(c, LAST));
 }
 
+/* ---- without a stream ---- */
+
+static void test_models_are_refused_in_openais_dialect_too(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	s->api_away = true; /* they are control's */
+	script_puts(c, "GET /v1/models/qwen HTTP/1.1\r\nHost: h\r\n\r\n");
+	script_wait(s, 5000);
+	assert_true(script_has(c, "HTTP/1.1 503 "));
+	assert_true(script_has(c, "Retry-After-Ms: 1000\r\nX-Should-Retry: true\r\n"));
+	assert_true(script_has(c, "{\"error\":{\"message\":\"control could not be reached"));
+}
+
+/* 33 MiB of prompt, the model before or after it. */
+static struct script_end *upload(struct script *s, const char *before, const char *after)
+{
+	static char block[GT_MIB];
+	struct script_end *c = script_client(s, "10.0.0.9");
+	char head[400];
+
+	memset(block, 'x', sizeof(block));
+	snprintf(head, sizeof(head), HEAD "Content-Length: %zu\r\n\r\n%s",
+		 33 * sizeof(block) + strlen(before) + strlen(after), before);
+	script_puts(c, head);
+	for (int i = 0; i < 33 && !c->shut; i++)
+		script_put(c, block, sizeof(block));
+	if (!c->shut)
+		script_puts(c, after);
+	return c;
+}
+
+static void test_model_may_stand_behind_so_much_only(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c;
+
+	s->route.body_bytes = 64 * GT_MIB;
+	script_tell(s, 1);
+	c = upload(s, "{\"prompt\":\"", "\",\"model\":\"qwen\"}");
+	assert_true(script_has(c, "HTTP/1.1 413 "));
+	assert_true(script_has(c, "larger than 33554432 bytes"));
+	assert_null(script_up(s, SCRIPT_UP, 0));
+	c = upload(s, "{\"model\":\"qwen\",\"prompt\":\"", "\"}");
+	assert_int_equal(c->got.len, 0);
+	script_puts(script_up(s, SCRIPT_UP, 0), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+	assert_true(script_has(c, "\r\n\r\nhi"));
+	assert_true(script_up(s, SCRIPT_UP, 0)->got.len > 33 * GT_MIB);
+}
+
+/* ---- a second try ---- */
+
+/* What had to be collected before the model was known is kept, however much it is. */
+static void test_collected_body_can_be_sent_again(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9"), *again;
+	size_t n = 300 * GT_KIB;
+	gt_auto(free) char *prompt = gt_alloc(n + 1);
+	char head[300];
+
+	memset(prompt, 'x', n);
+	script_tell(s, 1);
+	script_puts(c, ASK);
+	script_puts(up(s), SSE_HEAD LAST);
+	gt_buf_reset(&c->got);
+	gt_buf_reset(&script_up(s, SCRIPT_UP, 0)->got);
+	snprintf(head, sizeof(head), HEAD "Content-Length: %zu\r\n\r\n{\"prompt\":\"",
+		 n + strlen("{\"prompt\":\"\",\"model\":\"qwen\"}"));
+	script_puts(c, head);
+	script_put(c, prompt, n);
+	script_puts(c, "\",\"model\":\"qwen\"}");
+	assert_true(script_has(script_up(s, SCRIPT_UP, 0), "xxx\",\"model\":\"qwen\"}"));
+	script_up(s, SCRIPT_UP, 0)->undelivered = true; /* crossed with the end of the connection */
+	script_fail(script_up(s, SCRIPT_UP, 0), ECONNRESET);
+	script_wait(s, 1000);
+	again = script_up(s, SCRIPT_UP, 1);
+	assert_non_null(again);
+	assert_true(script_has(again, "{\"prompt\":\"xxx"));
+	assert_true(script_has(again, "xxx\",\"model\":\"qwen\"}"));
+	script_puts(again, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+	assert_true(script_has(c, "\r\n\r\nhi"));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -421,6 +506,9 @@ int main(void)
 		T(test_event_too_large_to_be_held),
 		T(test_cut_inside_an_event_too_large),
 		T(test_other_answers_are_cut),
+		T(test_models_are_refused_in_openais_dialect_too),
+		T(test_model_may_stand_behind_so_much_only),
+		T(test_collected_body_can_be_sent_again),
 	};
 
 	return cmocka_run_group_tests_name("gateway_sse", tests, NULL, NULL);
