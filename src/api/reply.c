@@ -12,16 +12,31 @@ static bool speaks_openai(const struct gt_request *req)
 	return gt_starts_with(gt_request_path(req), "/v1/models");
 }
 
+/* The gateway, which alone speaks to control, states it: "00-<trace>-<span>-<flags>". */
+static const char *trace_id(const struct gt_request *req, char out[33])
+{
+	const char *parent = gt_request_header(req, "traceparent");
+
+	if (!parent || strncmp(parent, "00-", 3) != 0 ||
+	    strspn(parent + 3, "0123456789abcdef") != 32)
+		return NULL;
+	memcpy(out, parent + 3, 32);
+	out[32] = '\0';
+	return out;
+}
+
 void gt_api_fail_etag(struct gt_request *req, const struct gt_err *err, const char *etag)
 {
 	const struct gt_http_route *route = gt_request_route(req);
 	const struct gt_problem_kind *kind = gt_problem_of(err);
 	gt_auto(buf) struct gt_buf body = { 0 };
+	char trace[33];
 	struct gt_problem p = {
 		.kind = kind,
 		.detail = err->text[0] ? err->text : NULL,
 		.path = err->path[0] ? err->path : NULL,
 		.request_id = gt_request_id(req),
+		.trace_id = trace_id(req, trace),
 		.retry_after_s = kind->status == 503 ? 1 : -1,
 		.etag = etag,
 		.limit = kind->status == 413 && route ? route->body_max : 0,

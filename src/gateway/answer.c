@@ -16,6 +16,8 @@ static int answer(struct gt_conn *c, int status, const char *type, const struct 
 	gt_buf_addf(out, "HTTP/1.1 %d %s\r\n", status, gt_h1_reason(status));
 	if (status != 204)
 		gt_buf_addf(out, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, body->len);
+	if (c->call)
+		gt_buf_addf(out, "Gantry-Trace-Id: %s\r\n", c->call->trace.id);
 	gt_buf_addf(out, "X-Request-Id: %s\r\nCache-Control: no-store\r\n%s%s\r\n", request_id,
 		    extra, connection);
 	if (!to_head && status != 204)
@@ -48,6 +50,7 @@ int gt_answer_problem(struct gt_conn *c, const struct gt_refusal *why, const cha
 		.detail = why->detail,
 		.path = why->path,
 		.request_id = request_id,
+		.trace_id = c->call ? c->call->trace.id : NULL,
 		.retry_after_s = why->retry_after_s,
 		.end = why->end,
 		.limit = why->limit,

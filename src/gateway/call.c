@@ -442,6 +442,7 @@ void gt_call_begin(struct gt_conn *c)
 			 (c->req.framing == GT_H1_LENGTH && !c->req.length);
 	call->body_max = call->way == GT_WAY_OPENAI ? GT_CALL_COLLECT_MAX : UINT64_MAX;
 	gt_request_id_make(gw, &c->req, call->request_id);
+	gt_trace_begin(&c->req, &gw->rnd, &call->trace);
 	gt_h1_init(&call->resp, GT_H1_RESPONSE);
 	call->resp.to_head = gt_h1_is(&c->req, c->req.method, "HEAD");
 	gt_outq_init(&call->upq, UPQ_MAX);

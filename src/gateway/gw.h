@@ -20,6 +20,7 @@
 
 #include "fn.h"
 #include "port.h"
+#include "trace.h"
 
 #define GT_GW_BUFFER      (64 * GT_KIB) /* a blocked direction holds no more */
 #define GT_GW_HEAD_MS     10000
@@ -94,6 +95,7 @@ struct gt_call {
 	struct gt_sse *sse;          /* the answer is an event stream of OpenAI's API */
 	struct gt_timer timer, beat;
 	char request_id[GT_GW_REQUEST_ID + 1];
+	struct gt_trace trace;
 	char replica[GT_REPLICA_ID_SIZE]; /* that answers; kept after the slot was given back */
 	uint32_t revision;
 	bool authed, req_done, counted;

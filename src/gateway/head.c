@@ -62,9 +62,11 @@ int gt_head_up(struct gt_call *call)
 		{ "X-Forwarded-Host", value_text(req, GT_H1_HOST, host, sizeof(host)) },
 		{ "X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL },
 		{ "X-Request-Id", call->request_id },
+		{ "traceparent", call->trace.parent },
 	};
 	struct gt_h1_rewrite rw = {
 		.drop_authorization = call->way != GT_WAY_CONTROL && call->authed,
+		.drop_tracestate = !call->trace.state,
 		.extra = extra,
 		.n_extra = GT_LEN(extra),
 	};
@@ -132,6 +134,7 @@ int gt_head_down(struct gt_call *call)
 		{ "Gantry-Replica", served ? call->replica : NULL },
 		{ "Gantry-Revision", served ? revision : NULL },
 		{ "X-Request-Id", call->request_id },
+		{ "Gantry-Trace-Id", call->trace.id },
 		{ "Server-Timing", served ? timing : NULL },
 		{ "Connection", c->keep && c->req.minor == 0 ? "keep-alive" : NULL },
 	};

@@ -16,7 +16,8 @@ static void add_fields(const struct gt_h1 *h, uint8_t without, const struct gt_h
 		const struct gt_h1_field *f = &h->fields[i];
 
 		if (f->hop || (gt_h1_known[f->id].flags & without) ||
-		    (f->id == GT_H1_AUTHORIZATION && rw->drop_authorization))
+		    (f->id == GT_H1_AUTHORIZATION && rw->drop_authorization) ||
+		    (f->id == GT_H1_TRACESTATE && rw->drop_tracestate))
 			continue;
 		add_span(h, f->name, out);
 		gt_buf_add(out, ": ", 2);

@@ -61,6 +61,8 @@ void gt_problem_write(const struct gt_problem *p, struct gt_buf *out)
 	gt_json_str(&j, "code", p->kind->slug);
 	if (p->request_id)
 		gt_json_str(&j, "instance", p->request_id);
+	if (p->trace_id)
+		gt_json_str(&j, "trace_id", p->trace_id);
 	gt_json_bool(&j, "retryable", p->kind->retryable);
 	if (p->retry_after_s >= 0)
 		gt_json_i64(&j, "retry_after_s", p->retry_after_s);

@@ -85,6 +85,21 @@ def test_gateway_headers(gantry, name):
     assert reply.headers["X-Request-Id"] == "abc-123"
 
 
+def test_traces_go_on_through_the_gateway(gantry, name):
+    gantry.probe(name)
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    reply = gantry.call(name, "/headers", headers={"traceparent": f"00-{trace}-{span}-00", "tracestate": "a=1"})
+    seen = {k.lower(): v for k, v in reply.json()}
+    assert re.fullmatch(f"00-{trace}-[0-9a-f]{{16}}-00", seen["traceparent"]) and span not in seen["traceparent"]
+    assert seen["tracestate"] == "a=1" and reply.headers["Gantry-Trace-Id"] == trace
+    reply = gantry.call(name, "/headers", headers={"traceparent": "nonsense", "tracestate": "a=1"})
+    seen = {k.lower(): v for k, v in reply.json()}
+    assert seen["traceparent"].split("-")[1] == reply.headers["Gantry-Trace-Id"] and "tracestate" not in seen
+    for path in ("/f/no-such-function/", "/v1/functions/no-such-function"):  # the gateway's answer, control's
+        reply = gantry.client.get(path, headers={"traceparent": f"00-{trace}-{span}-01"})
+        assert reply.status == 404 and reply.json()["trace_id"] == trace, reply
+
+
 def test_public_function_needs_no_token(gantry, name):
     gantry.echo(name, access="public")
     assert gantry.call(name, token=None).status == 200

@@ -44,12 +44,15 @@ enum gt_h1_name {
 	GT_H1_GANTRY_PRIORITY,
 	GT_H1_GANTRY_REPLICA,
 	GT_H1_GANTRY_REVISION,
+	GT_H1_GANTRY_TRACE_ID,
 	GT_H1_HOST,
 	GT_H1_KEEP_ALIVE,
 	GT_H1_PROXY_AUTHENTICATE,
 	GT_H1_PROXY_AUTHORIZATION,
 	GT_H1_PROXY_CONNECTION,
 	GT_H1_TE,
+	GT_H1_TRACEPARENT,
+	GT_H1_TRACESTATE,
 	GT_H1_TRAILER,
 	GT_H1_TRANSFER_ENCODING,
 	GT_H1_UPGRADE,
@@ -138,7 +141,7 @@ struct gt_h1_header {
 struct gt_h1_rewrite {
 	const char *target; /* instead of the parsed one; NULL = keep it (requests) */
 	size_t target_len;
-	bool drop_authorization;
+	bool drop_authorization, drop_tracestate;
 	enum gt_h1_framing framing; /* of what will be sent; CHUNKED writes Transfer-Encoding */
 	uint64_t length;            /* with GT_H1_LENGTH */
 	enum gt_h1_connection connection;
@@ -146,8 +149,8 @@ struct gt_h1_rewrite {
 	size_t n_extra;
 };
 /* Both leave out hop-by-hop fields, framing, Expect, and what the gateway states itself:
- * X-Forwarded-*, Forwarded and X-Request-Id of requests, Gantry-* and X-Request-Id of responses.
- * -EINVAL when an extra value holds a control character; -ENOBUFS. */
+ * X-Forwarded-*, Forwarded, traceparent and X-Request-Id of requests, Gantry-* and X-Request-Id of
+ * responses. -EINVAL when an extra value holds a control character; -ENOBUFS. */
 GT_MUST_USE int gt_h1_write_request(const struct gt_h1 *h, const struct gt_h1_rewrite *rw,
 				    struct gt_buf *out);
 GT_MUST_USE int gt_h1_write_response(const struct gt_h1 *h, const struct gt_h1_rewrite *rw,

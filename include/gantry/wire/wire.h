@@ -21,13 +21,15 @@ void gt_spec_write(const struct gt_spec *spec, struct gt_buf *out);
 /* The same with every default filled in: what is in force (GET ...?effective=1, the CLI). */
 void gt_spec_write_effective(const struct gt_spec *spec, struct gt_buf *out);
 
-/* problem+json: type, title, status, detail, code, instance, retryable, errors[{path,detail}],
- * retry_after_s when >= 0, and cause, exit_code, signal, log when `end` is given. */
+/* problem+json: type, title, status, detail, code, instance, trace_id, retryable,
+ * errors[{path,detail}], retry_after_s when >= 0, and cause, exit_code, signal, log when `end` is
+ * given. */
 struct gt_problem {
 	const struct gt_problem_kind *kind;
 	const char *detail;
 	const char *path;         /* JSON path of the mistake, or NULL */
 	const char *request_id;   /* instance */
+	const char *trace_id;     /* or NULL */
 	int64_t retry_after_s;    /* -1 = none */
 	const struct gt_end *end; /* why a start failed, or NULL */
 	const char *etag;         /* current ETag with etag_mismatch, or NULL */

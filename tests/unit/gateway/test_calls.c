@@ -19,18 +19,26 @@ static void test_warm_call_and_reuse(void **state)
 	world_replicas(w, 1);
 	world_snapshot(w);
 	c = world_client(w);
-	peer_send(&c,
-		  "GET /f/echo/a/b?q=1 HTTP/1.1\r\nHost: h:1\r\nAuthorization: Bearer " TOKEN
-		  "\r\nX-Forwarded-For: 6.6.6.6\r\nX-Request-Id: my-id.1\r\nConnection: x-hop\r\n"
-		  "X-Hop: 1\r\nAccept: */*\r\n\r\n");
+	peer_send(&c, "GET /f/echo/a/b?q=1 HTTP/1.1\r\nHost: h:1\r\nAuthorization: Bearer " TOKEN
+		      "\r\nX-Forwarded-For: 6.6.6.6\r\n"
+		      "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
+		      "X-Request-Id: my-id.1\r\nConnection: x-hop\r\n"
+		      "X-Hop: 1\r\nAccept: */*\r\n\r\n");
 	struct peer *up = world_up(w, 0);
 
 	UNTIL(w, peer_has(up, "\r\n\r\n"));
+	char *span = strstr(gt_buf_str(&up->got), "-01\r\n\r\n") - 16;
+
+	assert_int_equal(strspn(span, "0123456789abcdef"), 16);
+	assert_memory_not_equal(span, "00f067aa0ba902b7", 16); /* a span of our own */
+	memmove(span + 4, span + 16, strlen(span + 16) + 1);
+	memcpy(span, "SPAN", 4);
 	assert_string_equal(gt_buf_str(&up->got),
 			    "GET /a/b?q=1 HTTP/1.1\r\nHost: h:1\r\nAccept: */*\r\n"
 			    "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\n"
 			    "X-Forwarded-Host: h:1\r\nX-Forwarded-Prefix: /f/echo\r\n"
-			    "X-Request-Id: my-id.1\r\n\r\n");
+			    "X-Request-Id: my-id.1\r\n"
+			    "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-SPAN-01\r\n\r\n");
 	assert_string_equal(up->replica, REPLICA_A);
 	assert_int_equal(world_fn(w)->in_flight, 1);
 	gt_buf_reset(&up->got);
@@ -38,7 +46,8 @@ static void test_warm_call_and_reuse(void **state)
 	UNTIL(w, peer_has(&c, "\r\n\r\nhi"));
 	assert_true(peer_has(&c, "HTTP/1.1 200 OK\r\n"));
 	assert_true(peer_has(&c, "Gantry-Replica: " REPLICA_A "\r\nGantry-Revision: 7\r\n"));
-	assert_true(peer_has(&c, "X-Request-Id: my-id.1\r\n"));
+	assert_true(peer_has(&c, "X-Request-Id: my-id.1\r\n"
+				 "Gantry-Trace-Id: 4bf92f3577b34da6a3ce929d0e0e4736\r\n"));
 	assert_true(peer_has(&c, "Server-Timing: queue;dur="));
 	assert_true(peer_has(&c, "start;dur=0.000, run;dur="));
 	assert_int_equal(world_fn(w)->in_flight, 0);
