@@ -138,6 +138,8 @@ static const struct gateway_row {
 	  STAT(accepted) },
 	{ "gantry_gateway_buffered_bytes", "gauge", "Bytes that the gateway holds in buffers.",
 	  STAT(buffered_bytes) },
+	{ "gantry_gateway_access_log_dropped_total", "counter",
+	  "Lines of the access log that were lost.", STAT(log_dropped) },
 #undef STAT
 };
 

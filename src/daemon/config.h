@@ -6,8 +6,9 @@
 #include <gantry/base/log.h>
 #include <gantry/net/net.h>
 
-#define GT_CONFIG_TEXT 1024
-#define GT_CONFIG_FILE "/etc/gantry/gantryd.conf"
+#define GT_CONFIG_TEXT   1024
+#define GT_CONFIG_PACKED 16384 /* enough for all of it as text */
+#define GT_CONFIG_FILE   "/etc/gantry/gantryd.conf"
 
 struct gt_config {
 	char state[GT_CONFIG_TEXT]; /* state directory; absolute after gt_state_open */
@@ -19,6 +20,7 @@ struct gt_config {
 	/* [gateway] */
 	uint64_t max_connections;
 	uint64_t drain_ms;
+	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [agent] */
 	char node[64];                         /* "" = host name */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */

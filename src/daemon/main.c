@@ -107,6 +107,10 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
 				  c->node);
+	if (c->access_log[0] && c->access_log[0] != '/' && !gt_streq(c->access_log, "-"))
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "access_log: \"%s\" is neither an absolute path nor -",
+				  c->access_log);
 	const struct gt_net_config egress = gt_config_egress(c);
 	if (gt_net_check(&egress, err) < 0)
 		return -err->code;

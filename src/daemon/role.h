@@ -20,6 +20,7 @@ enum gt_role_fd {
 	GT_FD_READY,
 	GT_FD_BEFORE, /* a gateway's packet sockets: to the one it replaces */
 	GT_FD_AFTER,  /* and to the one that will replace it */
+	GT_FD_FILES,  /* see gt_gateway_send_files */
 	GT_FD_N
 };
 extern const char *const gt_role_fd_names[GT_FD_N];

@@ -11,9 +11,8 @@
 
 #include <gantry/base/cleanup.h>
 
-#define FIRST_FD        3
-#define PARKED_FD       200 /* above every target, so that moving one does not overwrite another */
-#define ENV_CONFIG_SIZE 8192
+#define FIRST_FD  3
+#define PARKED_FD 200 /* above every target, so that moving one does not overwrite another */
 
 /* Moves the wanted descriptors to 3, 4, ... and closes all others. In the child. */
 static int place_fds(const struct gt_spawn *spawn, char *text, size_t size)
@@ -71,7 +70,7 @@ _Noreturn static void child(const struct gt_spawn *spawn, const char *config, pi
 
 int gt_spawn_role(const struct gt_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struct gt_err *err)
 {
-	char config[ENV_CONFIG_SIZE];
+	char config[GT_CONFIG_PACKED];
 	pid_t self = getpid();
 
 	if (gt_config_pack(spawn->config, config, sizeof(config), err) < 0)

@@ -16,7 +16,9 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/http/digest.h>
 #include <gantry/loop/loop.h>
+#include <gantry/os/os.h>
 
+#include "files.h"
 #include "listen.h"
 #include "notify.h"
 #include "spawn.h"
@@ -37,6 +39,7 @@ struct child {
 	enum gt_role_id id;
 	pid_t pid; /* 0 = free place */
 	int pidfd;
+	int files_fd; /* a gateway hears of its files here; -1 = it does not */
 	struct gt_watch *watch;
 	unsigned instance; /* 1, or the next free number while replaced ones still drain */
 	int heir;          /* a gateway's: for the one that will replace it, to talk to it */
@@ -209,6 +212,7 @@ static void on_child_end(struct gt_watch *w, unsigned events, void *arg)
 	gt_watch_close(w);
 	gt_close(child->pidfd);
 	gt_close(child->heir);
+	gt_close(child->files_fd);
 	bool current = role->child == child;
 	*child = (struct child){ 0 };
 	if (current)
@@ -244,11 +248,32 @@ static uid_t role_uid(const struct supervisor *sup, enum gt_role_id id)
 	return sup->config.user[0] ? sup->uid : sup->uid + offsets[id];
 }
 
+/* The new gateway's channel for files, with the first of them in it. */
+static int files_begin(const struct gt_config *config, int *ours, int *theirs, struct gt_err *err)
+{
+	int fds[GT_GATEWAY_FILES], pair[2];
+	int r = gt_config_files_open(config, fds, err);
+
+	if (r == 0)
+		r = gt_os_socketpair(pair, err);
+	if (r < 0) {
+		gt_config_files_close(fds);
+		return r;
+	}
+	*ours = pair[0];
+	*theirs = pair[1];
+	r = gt_gateway_send_files(*ours, fds, err);
+	gt_config_files_close(fds);
+	return r;
+}
+
 static int role_spawn(struct role *role, struct gt_err *err)
 {
 	struct supervisor *sup = role->sup;
 	struct child *child = free_child(sup);
 	int ready[2], pair[2] = { -EBADF, -EBADF };
+	gt_auto(fd) int files = -1;
+	gt_auto(fd) int their_files = -1;
 	struct gt_spawn spawn = { .id = role->id,
 				  .instance = free_instance(sup, role->id),
 				  .config = &sup->config,
@@ -258,6 +283,8 @@ static int role_spawn(struct role *role, struct gt_err *err)
 
 	if (!child)
 		return gt_err_set(err, EAGAIN, "internal", "too many processes still end");
+	if (role->id == GT_PROC_GATEWAY && files_begin(&sup->config, &files, &their_files, err) < 0)
+		return -err->code;
 	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK) < 0)
 		return gt_err_errno(err, errno, "pipe");
 	if (role->id == GT_PROC_GATEWAY &&
@@ -272,6 +299,7 @@ static int role_spawn(struct role *role, struct gt_err *err)
 	spawn.fds[GT_FD_READY] = ready[1];
 	spawn.fds[GT_FD_BEFORE] = role->before;
 	spawn.fds[GT_FD_AFTER] = pair[1];
+	spawn.fds[GT_FD_FILES] = their_files;
 	int r = gt_spawn_role(&spawn, &child->pid, &child->pidfd, err);
 	gt_close(ready[1]);
 	gt_close(pair[1]);
@@ -283,6 +311,7 @@ static int role_spawn(struct role *role, struct gt_err *err)
 	child->heir = pair[0];
 	child->sup = sup;
 	child->id = role->id;
+	child->files_fd = gt_steal_fd(&files);
 	child->instance = spawn.instance;
 	role->child = child;
 	role->started_ns = gt_loop_clock_ns(sup->loop);
@@ -398,11 +427,27 @@ static void role_replace(struct role *role)
 	}
 }
 
+/* Opens the files anew, for gateways that drain, too. */
+static int files_renew(struct supervisor *sup, const struct gt_config *config, struct gt_err *err)
+{
+	int fds[GT_GATEWAY_FILES];
+	int r = gt_config_files_open(config, fds, err);
+
+	for (size_t i = 0; i < CHILDREN_MAX && r == 0; i++) {
+		const struct child *c = &sup->children[i];
+
+		if (c->pid && c->id == GT_PROC_GATEWAY && c->files_fd >= 0)
+			r = gt_gateway_send_files(c->files_fd, fds, err);
+	}
+	gt_config_files_close(fds);
+	return r;
+}
+
 static void reload(struct supervisor *sup)
 {
 	struct gt_config next;
 	struct gt_err err = { 0 };
-	char token[GT_SHA256_HEX_SIZE], was[8192], now[8192];
+	char token[GT_SHA256_HEX_SIZE], was[GT_CONFIG_PACKED], now[GT_CONFIG_PACKED];
 
 	gt_config_defaults(&next);
 	if (sup->load(&next, sup->load_arg, &err) < 0 ||
@@ -415,12 +460,13 @@ static void reload(struct supervisor *sup)
 		gt_warn("reload: a new listen address needs a restart");
 	memcpy(next.listen, sup->config.listen, sizeof(next.listen));
 	if (gt_config_pack(&sup->config, was, sizeof(was), &err) < 0 ||
-	    gt_config_pack(&next, now, sizeof(now), &err) < 0) {
+	    gt_config_pack(&next, now, sizeof(now), &err) < 0 ||
+	    files_renew(sup, &next, &err) < 0) {
 		gt_error("reload: %s", err.text);
 		return;
 	}
 	if (gt_streq(was, now) && gt_streq(token, sup->token_sha256)) {
-		gt_info("reload: nothing changed");
+		gt_info("reload: the configuration is the same; its files were opened again");
 		return;
 	}
 	sup->config = next;
@@ -528,6 +574,7 @@ static int take_over(struct supervisor *sup, const struct gt_held *held, struct 
 		*c = (struct child){ .sup = sup,
 				     .id = held->children[i].id,
 				     .pid = held->children[i].pid,
+				     .files_fd = -1,
 				     .instance = held->children[i].instance,
 				     .heir = held->children[i].heir };
 		c->pidfd = pidfd_open(c->pid, 0);

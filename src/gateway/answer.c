@@ -16,8 +16,10 @@ static int answer(struct gt_conn *c, int status, const char *type, const struct 
 	gt_buf_addf(out, "HTTP/1.1 %d %s\r\n", status, gt_h1_reason(status));
 	if (status != 204)
 		gt_buf_addf(out, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, body->len);
-	if (c->call)
+	if (c->call) {
+		c->call->down_bytes += status == 204 ? 0 : body->len;
 		gt_buf_addf(out, "Gantry-Trace-Id: %s\r\n", c->call->trace.id);
+	}
 	gt_buf_addf(out, "X-Request-Id: %s\r\nCache-Control: no-store\r\n%s%s\r\n", request_id,
 		    extra, connection);
 	if (!to_head && status != 204)

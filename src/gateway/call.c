@@ -108,6 +108,7 @@ void gt_call_finish(struct gt_call *call)
 	if (call->up)
 		gt_up_close(call->up);
 	count(call);
+	gt_access_call(call);
 	if (fn)
 		gt_fn_leave(fn, &call->waiter, gt_gw_now(call->gw));
 	retry_over(call);
@@ -136,6 +137,7 @@ void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why)
 	}
 	c->keep = c->keep && call->req_done;
 	call->status = gt_problem_kind(why->slug) ? gt_problem_kind(why->slug)->status : 500;
+	call->refusal = why->slug;
 	gt_gw_count_refusal(call->gw, call->counted ? call->fn : NULL, why->slug);
 	if (gt_answer_problem(c, why, call->request_id, gt_path_read(&c->req).openai) < 0) {
 		gt_conn_close(c);

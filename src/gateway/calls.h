@@ -93,6 +93,11 @@ bool gt_relay_flush(struct gt_call *call); /* to the replica */
 bool gt_relay_read(struct gt_call *call);  /* from the replica; true = something moved */
 void gt_relay_cut(struct gt_call *call);   /* the answer can not be completed: closes the client */
 
+/* access.c: lines of the access log, if there is one */
+void gt_access_call(const struct gt_call *call); /* it ends */
+/* A request was refused before its head was read. */
+void gt_access_no_call(const struct gt_conn *c, const char *slug, const char *request_id);
+
 /* head.c: heads on their way up and down */
 int gt_head_up(struct gt_call *call);
 int gt_head_down(struct gt_call *call);

@@ -65,23 +65,31 @@ void gt_conn_next(struct gt_conn *c)
 	arm(c, GT_GW_IDLE_MS);
 }
 
-/* A request that is no HTTP: answered and closed, as what follows can not be found. */
-static void refuse_bad(struct gt_conn *c)
+/* What came is no request that a call could be made of: answered, and closed, as what follows can
+ * not be found. */
+static void refuse_bare(struct gt_conn *c, const struct gt_refusal *why)
 {
-	struct gt_refusal why = GT_REFUSAL(c->req.slug, c->req.why);
 	char id[GT_GW_REQUEST_ID + 1];
 
 	c->keep = false;
-	if (c->call) {
-		gt_call_refuse(c->call, &why);
-		return;
-	}
 	gt_request_id_make(c->gw, NULL, id);
-	gt_gw_count_refusal(c->gw, NULL, why.slug);
-	if (gt_answer_problem(c, &why, id, false) < 0)
+	gt_gw_count_refusal(c->gw, NULL, why->slug);
+	gt_access_no_call(c, why->slug, id);
+	if (gt_answer_problem(c, why, id, false) < 0)
 		gt_conn_close(c);
 	else
 		linger(c);
+}
+
+static void refuse_bad(struct gt_conn *c)
+{
+	struct gt_refusal why = GT_REFUSAL(c->req.slug, c->req.why);
+
+	c->keep = false;
+	if (c->call)
+		gt_call_refuse(c->call, &why);
+	else
+		refuse_bare(c, &why);
 }
 
 static bool request_complete(const struct gt_conn *c)
@@ -355,18 +363,13 @@ static void on_timer(void *arg)
 {
 	struct gt_conn *c = arg;
 	struct gt_refusal why = GT_REFUSAL("request_timeout", "the head took longer than 10 s");
-	char id[GT_GW_REQUEST_ID + 1];
 
 	if (c->state == GT_CONN_CALL || (c->state == GT_CONN_LINGER && gt_outq_unsent(&c->out))) {
 		watchdog(c);
 	} else if (c->state == GT_CONN_LINGER || !gt_h1_started(&c->req)) {
 		gt_conn_close(c);
 	} else {
-		c->keep = false;
-		gt_request_id_make(c->gw, NULL, id);
-		gt_gw_count_refusal(c->gw, NULL, why.slug);
-		gt_answer_problem(c, &why, id, false);
-		linger(c);
+		refuse_bare(c, &why);
 		gt_conn_run(c);
 	}
 }

@@ -1,4 +1,5 @@
 /* gateway.c - the role: start, listening, drain, end. */
+#include "access_log.h"
 #include "conn.h"
 #include "handover.h"
 
@@ -232,6 +233,9 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_demander_stop(gw);
 	gt_http_client_free(gw->http);
 	gt_watch_close(gw->listener);
+	gt_watch_close(gw->files);
+	gt_timer_clear(gw->loop, &gw->access_timer);
+	gt_access_log_free(gw->access);
 	gt_timer_clear(gw->loop, &gw->accept_timer);
 	gt_timer_clear(gw->loop, &gw->drain_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
@@ -302,6 +306,8 @@ int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 		r = gt_gw_new(loop, &gt_port_system, config, &gw, err);
 	if (r == 0)
 		r = gt_loop_signals(loop, &mask, on_signal, gw, err);
+	if (r == 0)
+		r = gt_files_follow(gw, err);
 	if (r == 0)
 		r = gt_gw_follow(gw, err);
 	if (r == 0)

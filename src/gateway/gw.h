@@ -35,6 +35,7 @@
 #define GT_GW_PUMP_ROUNDS 16 /* reads of one connection before others get their turn */
 
 struct gt_gateway;
+struct gt_access_log;
 struct gt_call;
 struct gt_conn;
 struct gt_dial;
@@ -113,6 +114,7 @@ struct gt_call {
 	uint64_t body_bytes, down_bytes, body_max;
 	uint64_t collected; /* bytes of the body that came before its model was known */
 	int status;
+	const char *refusal; /* slug of the problem that answered it; NULL = none */
 };
 
 struct gt_route_fn {
@@ -143,7 +145,7 @@ struct gt_gateway {
 	struct gt_gateway_config cfg; /* defaults filled in */
 	struct gt_http_client *http;
 	struct gt_ndjson_watch *watch;
-	struct gt_watch *listener;
+	struct gt_watch *listener, *files;
 	struct gt_timer accept_timer, drain_timer;
 	struct gt_timer rest_timer; /* set while a replica rests */
 	struct gt_grave *graves, *doomed;
@@ -165,7 +167,9 @@ struct gt_gateway {
 	bool accept_paused, quiescing, freeing;
 	size_t buffered;
 	struct gt_gateway_stats stats;
-	struct { /* dial.c */
+	struct gt_access_log *access; /* NULL: none is written */
+	struct gt_timer access_timer; /* set while the writer may not know of a line */
+	struct {                      /* dial.c */
 		struct gt_sock sock;
 		struct gt_dial *asks;
 		uint32_t tag;
@@ -229,6 +233,10 @@ void gt_dialer_ask(struct gt_call *call, const char *replica);
 void gt_dialer_cancel(struct gt_dial *dial);
 void gt_dialer_close(struct gt_gateway *gw);
 void gt_dialer_forget(struct gt_gateway *gw); /* frees the questions; their calls are gone */
+
+/* files.c */
+GT_MUST_USE int gt_files_take(struct gt_gateway *gw, struct gt_err *err); /* one message */
+GT_MUST_USE int gt_files_follow(struct gt_gateway *gw, struct gt_err *err);
 
 /* demand.c */
 void gt_demander_changed(struct gt_gateway *gw, bool urgent);

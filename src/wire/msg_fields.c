@@ -217,6 +217,7 @@ static const struct gt_field stats_rows[] = {
 	{ "connections", GT_F_U64, 0, AT(gt_gateway_stats, connections), .max = UINT64_MAX },
 	{ "accepted", GT_F_U64, 0, AT(gt_gateway_stats, accepted), .max = UINT64_MAX },
 	{ "buffered_bytes", GT_F_U64, 0, AT(gt_gateway_stats, buffered_bytes), .max = UINT64_MAX },
+	{ "log_dropped", GT_F_U64, 0, AT(gt_gateway_stats, log_dropped), .max = UINT64_MAX },
 	{ "refusals", GT_F_U64S, 0, AT(gt_gateway_stats, refusals), .max = GT_REFUSALS },
 };
 static const struct gt_fields stats_fields = { ROWS(stats_rows, gt_gateway_stats) };

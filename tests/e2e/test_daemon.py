@@ -1,6 +1,8 @@
 """The process: start, roles, signals, crashes, and what must be left behind (nothing)."""
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import signal
 import sqlite3
@@ -128,6 +130,53 @@ def test_port_in_use_is_named(gantry, tmp_path):
                         "--listen", f"127.0.0.1:{gantry.address[1]}"],
                        capture_output=True, text=True, timeout=20, check=False)
     assert r.returncode != 0 and str(gantry.address[1]) in r.stderr
+
+
+def test_access_log_and_its_rotation(own, tmp_path):
+    log, old = tmp_path / "access.log", tmp_path / "access.log.1"
+    conf = tmp_path / "gantryd.conf"
+    conf.write_text(f"[gateway]\naccess_log = {log}\n")
+    daemon = own(config=conf)
+    daemon.echo("e")
+
+    def lines(path):
+        return [json.loads(x) for x in path.read_text().splitlines()] if path.exists() else []
+
+    def line(path, name):
+        found = [x for x in lines(path) if x.get("path") == f"/f/e/{name}"]
+        return found[0] if found else None
+
+    assert daemon.call("e", "/one?secret=1").status == 200
+    until(lambda: line(log, "one"), "the call is in the log")
+    first = line(log, "one")
+    assert first["status"] == 200 and first["function"] == "e" and first["peer"] == "127.0.0.1"
+    assert first["token"] == hashlib.sha256(daemon.token.encode()).hexdigest()[:16]
+    assert daemon.token not in log.read_text() and "secret" not in log.read_text()
+    assert any(x["path"] == "/v1/functions/e" and x["method"] == "PUT" for x in lines(log))
+    assert stat.S_IMODE(log.stat().st_mode) == 0o640
+
+    gateway = daemon.roles()["gateway"]
+    with daemon.client.stream("GET", "/f/e/stream?n=2&ms=1000") as answer:  # a call goes on meanwhile
+        answer.readline()
+        log.rename(old)
+        daemon.proc.send_signal(signal.SIGHUP)
+        until(log.exists, "the file is made again")
+        assert daemon.call("e", "/two").status == 200
+        until(lambda: line(log, "two"), "the call is in the new file")
+        assert not line(old, "two")
+        answer.read()
+    until(lambda: line(log, "stream"), "so is the call that went on")
+    assert "cut" not in line(log, "stream")
+    assert daemon.roles()["gateway"] == gateway
+
+
+def test_access_log_that_can_not_be_opened(tmp_path):
+    conf = tmp_path / "gantryd.conf"
+    for path, why in ((tmp_path / "none" / "x", "No such file"), (tmp_path, "Is a directory"), ("x", "absolute")):
+        conf.write_text(f"[gateway]\naccess_log = {path}\n")
+        r = subprocess.run([BIN / "gantryd", "run", "--state", tmp_path / "s", "--listen", "127.0.0.1:0",
+                            "--config", conf], capture_output=True, text=True, timeout=20, check=False)
+        assert r.returncode != 0 and "access_log" in r.stderr and why in r.stderr, r
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -6,12 +6,26 @@
 
 #include <gantry/base/err.h>
 
+/* Files that the gateway, which is not root, uses but may not open. Whoever may hands them over as
+ * descriptors on a packet socket (gt_os_socketpair), all of them each time: at the start, and when
+ * they should be opened anew. */
+enum gt_gateway_file {
+	GT_GATEWAY_ACCESS_LOG, /* open for appending */
+	GT_GATEWAY_FILES
+};
+
+/* fds: -1 = none; they stay the caller's. */
+GT_MUST_USE int gt_gateway_send_files(int sock, const int fds[GT_GATEWAY_FILES],
+				      struct gt_err *err);
+
 struct gt_gateway_config {
 	int listen_fd;      /* listening TCP socket; stays the caller's */
 	int predecessor_fd; /* packet sockets, or -1, the caller's: to the gateway that this one */
 	int successor_fd;   /* replaces, and to the one that will replace this one */
-	int ready_fd;       /* gets "READY\n" with the first routes; -1 = none; the caller's */
-	const char *name;   /* of this gateway, in link paths; NULL = "local" */
+	int files_fd; /* the files arrive here, the first before the start; -1 = none; the caller's
+		       */
+	int ready_fd; /* gets "READY\n" with the first routes; -1 = none; the caller's */
+	const char *name;         /* of this gateway, in link paths; NULL = "local" */
 	const char *api_path;     /* control's API; NULL = "run/api.sock" */
 	const char *link_path;    /* control's link; NULL = "run/link.sock" */
 	const char *dial_path;    /* the node's broker; NULL = "run/dial.sock" */

@@ -111,6 +111,7 @@ struct gt_demand_function {
 struct gt_gateway_stats {
 	uint64_t connections, accepted; /* of clients: open now; all */
 	uint64_t buffered_bytes;        /* now */
+	uint64_t log_dropped;           /* lines of the access log */
 	uint64_t refusals[GT_REFUSALS]; /* of requests whose function is not known */
 };
 

@@ -240,9 +240,11 @@ void script_tell(struct script *s, size_t n_replicas)
 struct script *script_open(size_t n_replicas)
 {
 	struct script *s = gt_alloc(sizeof(*s));
-	const struct gt_gateway_config cfg = {
-		.listen_fd = -1, .ready_fd = -1, .api_path = "api", .dial_path = "dial"
-	};
+	const struct gt_gateway_config cfg = { .listen_fd = -1,
+					       .files_fd = -1,
+					       .ready_fd = -1,
+					       .api_path = "api",
+					       .dial_path = "dial" };
 	struct gt_err err = { 0 };
 
 	now_playing = s;

@@ -55,9 +55,11 @@ int world_open(void **state)
 	w->api_listen = listen_at(w->api_path, SOCK_STREAM);
 	w->dial_fd = -1;
 	assert_int_equal(gt_loop_new(&w->loop, &err), 0);
-	struct gt_gateway_config cfg = {
-		.listen_fd = -1, .ready_fd = -1, .api_path = w->api_path, .dial_path = w->dial_path
-	};
+	struct gt_gateway_config cfg = { .listen_fd = -1,
+					 .files_fd = -1,
+					 .ready_fd = -1,
+					 .api_path = w->api_path,
+					 .dial_path = w->dial_path };
 
 	assert_int_equal(gt_gw_new(w->loop, &gt_port_system, &cfg, &w->gw, &err), 0);
 	w->route = (struct gt_route){ .revision = 7,
