@@ -31,6 +31,7 @@ static const struct key keys[] = {
 	{ "daemon", "log_level", KEY_LEVEL, FIELD(log_level), 0 },
 	{ "gateway", "max_connections", KEY_NUMBER, FIELD(max_connections), 1000000 },
 	{ "gateway", "access_log", TEXT(access_log) },
+	{ "gateway", "proxy_from", TEXT(proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },

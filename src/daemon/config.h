@@ -20,6 +20,7 @@ struct gt_config {
 	/* [gateway] */
 	uint64_t max_connections;
 	uint64_t drain_ms;
+	char proxy_from[GT_CONFIG_TEXT]; /* networks of load balancers that speak PROXY */
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [agent] */
 	char node[64];                         /* "" = host name */

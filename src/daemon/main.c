@@ -7,7 +7,9 @@
 
 #include <gantry/agent/agent.h>
 #include <gantry/api/api.h>
+#include <gantry/base/cidr.h>
 #include <gantry/base/suggest.h>
+#include <gantry/gateway/gateway.h>
 
 #include "config.h"
 #include "role.h"
@@ -94,6 +96,7 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 {
 	const struct options *o = arg;
 	const char *file = o->file ? o->file : GT_CONFIG_FILE;
+	struct gt_cidr proxies[GT_GATEWAY_PROXIES_MAX];
 
 	if ((o->file || access(file, F_OK) == 0) && gt_config_read(c, file, err) < 0)
 		return -err->code;
@@ -111,6 +114,8 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "access_log: \"%s\" is neither an absolute path nor -",
 				  c->access_log);
+	if (gt_cidr_list("proxy_from", c->proxy_from, proxies, GT_LEN(proxies), err) < 0)
+		return -err->code;
 	const struct gt_net_config egress = gt_config_egress(c);
 	if (gt_net_check(&egress, err) < 0)
 		return -err->code;

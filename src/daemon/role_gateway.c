@@ -14,6 +14,7 @@ int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 		.listen_fd = env->fds[GT_FD_LISTEN],
 		.predecessor_fd = env->fds[GT_FD_BEFORE],
 		.successor_fd = env->fds[GT_FD_AFTER],
+		.proxy_from = env->config.proxy_from,
 		.files_fd = env->fds[GT_FD_FILES],
 		.ready_fd = env->fds[GT_FD_READY],
 		.name = name,

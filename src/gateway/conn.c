@@ -1,6 +1,7 @@
 /* conn.c - client connections: bytes in and out, requests cut from them, time-outs. */
 #include "calls.h"
 #include "handover.h"
+#include "proxy.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,8 @@ void gt_conn_close(struct gt_conn *c)
 		gt_call_finish(c->call);
 	gt_timer_clear(c->gw->loop, &c->timer);
 	gt_sock_close(&c->sock);
+	free(c->proxy);
+	c->proxy = NULL;
 	gt_h1_fini(&c->req);
 	gt_buf_fini(&c->in);
 	gt_outq_fini(&c->out);
@@ -178,8 +181,39 @@ static void take_tunnel(struct gt_conn *c, const char *data, size_t len)
 		gt_conn_close(c);
 }
 
+/* Reads nothing of what follows the header. */
+static bool read_proxy(struct gt_conn *c)
+{
+	char piece[512];
+	ssize_t n = gt_sock_read(&c->sock, piece, GT_MIN(gt_proxy_wants(c->proxy), sizeof(piece)));
+
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) {
+		gt_conn_close(c);
+		return false;
+	}
+	enum gt_proxy_event ev = gt_proxy_feed(c->proxy, piece, (size_t)n);
+
+	if (ev == GT_PROXY_BAD) {
+		struct gt_refusal why = GT_REFUSAL("malformed_request", c->proxy->why);
+
+		refuse_bare(c, &why);
+	} else if (ev == GT_PROXY_DONE) {
+		if (c->proxy->peer[0])
+			gt_strcopy(c->peer, sizeof(c->peer), c->proxy->peer);
+		free(c->proxy);
+		c->proxy = NULL;
+		c->state = GT_CONN_HEAD;
+		arm(c, GT_GW_IDLE_MS);
+	}
+	return !c->closed;
+}
+
 static bool read_client(struct gt_conn *c)
 {
+	if (c->state == GT_CONN_PROXY)
+		return read_proxy(c);
 	size_t room = GT_MIN(wanted(c), sizeof(c->gw->scratch));
 	bool tunnel = c->state == GT_CONN_CALL && c->call->state == GT_CALL_TUNNEL;
 
@@ -374,7 +408,7 @@ static void on_timer(void *arg)
 	}
 }
 
-void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
+struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
 {
 	struct gt_conn *c = gt_alloc(sizeof(*c));
 
@@ -386,11 +420,25 @@ void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
 	gt_outq_init(&c->out, 8 * GT_GW_BUFFER);
 	if (gt_sock_open(&c->sock, gw->port->sock, gw->loop, fd, on_event, c, NULL) < 0) {
 		free(c);
-		return;
+		return NULL;
 	}
 	DL_APPEND(gw->conns, c);
 	gw->n_conns++;
 	gw->stats.accepted++;
 	gt_demander_counted(gw);
+	c->state = GT_CONN_HEAD;
 	arm(c, GT_GW_IDLE_MS);
+	return c;
+}
+
+void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
+{
+	struct gt_conn *c = gt_conn_open(l->gw, fd, peer);
+
+	if (!c || !gt_listener_is_proxy(l, peer))
+		return;
+	c->state = GT_CONN_PROXY;
+	c->proxy = gt_alloc(sizeof(*c->proxy));
+	gt_proxy_begin(c->proxy);
+	arm(c, GT_GW_HEAD_MS);
 }

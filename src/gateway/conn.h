@@ -4,8 +4,11 @@
 
 #include "gw.h"
 
+struct gt_proxy;
+
 enum gt_conn_state {
-	GT_CONN_HEAD, /* waits for a request, or reads its head */
+	GT_CONN_PROXY, /* reads the header of a PROXY before it */
+	GT_CONN_HEAD,  /* waits for a request, or reads its head */
 	GT_CONN_CALL,
 	GT_CONN_LINGER, /* answered and half-closed: reads until the client has seen it */
 };
@@ -15,6 +18,7 @@ struct gt_conn {
 	struct gt_conn *prev, *next;
 	struct gt_gateway *gw;
 	struct gt_sock sock;
+	struct gt_proxy *proxy; /* in GT_CONN_PROXY */
 	struct gt_h1 req;
 	struct gt_buf in; /* read beyond the end of the current request */
 	struct gt_outq out;
@@ -29,7 +33,9 @@ struct gt_conn {
 	char peer[INET6_ADDRSTRLEN];
 };
 
-void gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
+/* A connection as it is: handed over between two requests. NULL: it could not be watched. */
+struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
+void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer); /* a fresh one */
 void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
 void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
 void gt_conn_kick(struct gt_conn *c);  /* the same from a callback of another socket or a timer */

@@ -9,9 +9,6 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define ACCEPTS_MAX    64 /* a round */
-#define NO_FD_PAUSE_MS 100
-
 /* ---- memory of what was closed ---- */
 
 static void free_all(struct gt_grave **list)
@@ -52,48 +49,7 @@ void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES)
 	gw->graves = grave;
 }
 
-/* ---- listening ---- */
-
-static void accept_some(struct gt_watch *w, unsigned events, void *arg);
-
-static void set_accepting(struct gt_gateway *gw, bool on)
-{
-	if (!gw->listener || gw->accept_paused != on)
-		return;
-	if (gt_watch_set(gw->listener, on ? GT_EV_READ : 0, NULL) == 0)
-		gw->accept_paused = !on;
-}
-
-static void accept_again(void *arg)
-{
-	set_accepting(arg, true);
-}
-
-static void accept_some(struct gt_watch *w, unsigned events, void *arg)
-{
-	struct gt_gateway *gw = arg;
-
-	(void)events;
-	for (int i = 0; i < ACCEPTS_MAX; i++) {
-		char peer[INET6_ADDRSTRLEN];
-
-		if (gw->n_conns >= gw->cfg.connections_max) {
-			set_accepting(gw, false); /* the kernel's backlog holds the others */
-			return;
-		}
-		int fd = gw->port->accept(gt_watch_fd(w), peer);
-
-		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM) {
-			set_accepting(gw, false);
-			gt_timer_set(gw->loop, &gw->accept_timer, NO_FD_PAUSE_MS, accept_again, gw);
-			return;
-		}
-		if (fd == -EAGAIN)
-			return;
-		if (fd >= 0) /* else that client is gone already */
-			gt_conn_open(gw, fd, peer);
-	}
-}
+/* ---- counting ---- */
 
 void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *slug)
 {
@@ -111,18 +67,9 @@ void gt_gw_conn_gone(struct gt_gateway *gw)
 	if (gw->freeing)
 		return;
 	gt_demander_counted(gw);
-	if (gw->accept_paused && !gt_timer_is_set(&gw->accept_timer))
-		set_accepting(gw, true);
+	gt_listeners_room(gw);
 	if (gw->quiescing && gw->n_conns == 0)
 		gt_loop_stop(gw->loop);
-}
-
-int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err)
-{
-	int r = gt_loop_watch(gw->loop, gw->cfg.listen_fd, GT_EV_READ, accept_some, gw,
-			      &gw->listener, err);
-
-	return r < 0 ? gt_err_wrap(err, "listen for calls") : 0;
 }
 
 /* ---- drain ---- */
@@ -156,8 +103,7 @@ void gt_gw_quiesce(struct gt_gateway *gw)
 		return;
 	}
 	gw->quiescing = true;
-	gt_watch_close(gw->listener);
-	gw->listener = NULL;
+	gt_listeners_close(gw);
 	gt_info("gateway: draining %u connections", gw->n_conns);
 	if (gw->n_conns == 0)
 		gt_loop_stop(gw->loop);
@@ -192,11 +138,13 @@ int gt_gw_new(struct gt_loop *loop, const struct gt_port *port, const struct gt_
 	gw->rnd = gt_rand_seeded(&gw->rnd_state);
 	gw->dialer.sock.fd = -1;
 	gw->down_since_ns = gt_gw_now(gw);
-	if (strlen(gw->cfg.name) > GT_NAME_MAX) {
-		int r = gt_err_set(err, EINVAL, "bad_parameter", "gateway name \"%s\" is too long",
-				   gw->cfg.name);
+	int r = gt_listener_init(&gw->listener, gw, cfg->proxy_from, err);
 
-		free(gw);
+	if (r == 0 && strlen(gw->cfg.name) > GT_NAME_MAX)
+		r = gt_err_set(err, EINVAL, "bad_parameter", "gateway name \"%s\" is too long",
+			       gw->cfg.name);
+	if (r < 0) {
+		gt_gw_free(gw);
 		return r;
 	}
 	*ret = gw;
@@ -232,11 +180,10 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_ndjson_watch_free(gw->watch);
 	gt_demander_stop(gw);
 	gt_http_client_free(gw->http);
-	gt_watch_close(gw->listener);
+	gt_listeners_free(gw);
 	gt_watch_close(gw->files);
 	gt_timer_clear(gw->loop, &gw->access_timer);
 	gt_access_log_free(gw->access);
-	gt_timer_clear(gw->loop, &gw->accept_timer);
 	gt_timer_clear(gw->loop, &gw->drain_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
 	gt_handover_close(gw);
@@ -285,7 +232,7 @@ void gt_gw_accept(struct gt_gateway *gw)
 /* From now on a function that is not known does not exist. */
 void gt_gw_ready(struct gt_gateway *gw)
 {
-	if (gw->listener || !gt_handover_begin(gw))
+	if (gw->listener.watch || !gt_handover_begin(gw))
 		tell_ready(gw);
 }
 

@@ -19,6 +19,7 @@
 #include <gantry/wire/wire.h>
 
 #include "fn.h"
+#include "listen.h"
 #include "port.h"
 #include "trace.h"
 
@@ -145,7 +146,8 @@ struct gt_gateway {
 	struct gt_gateway_config cfg; /* defaults filled in */
 	struct gt_http_client *http;
 	struct gt_ndjson_watch *watch;
-	struct gt_watch *listener, *files;
+	struct gt_listener listener;
+	struct gt_watch *files;
 	struct gt_timer accept_timer, drain_timer;
 	struct gt_timer rest_timer; /* set while a replica rests */
 	struct gt_grave *graves, *doomed;
@@ -194,7 +196,6 @@ GT_MUST_USE int gt_gw_new(struct gt_loop *loop, const struct gt_port *port,
 			  const struct gt_gateway_config *cfg, struct gt_gateway **ret,
 			  struct gt_err *err);
 void gt_gw_free(struct gt_gateway *gw); /* NULL is fine; cuts what is open */
-GT_MUST_USE int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err);
 /* Connects to control: routes come in, demand goes out. Without it nothing is known or told. */
 GT_MUST_USE int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err);
 void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES);

@@ -302,7 +302,7 @@ static void accept_now(void *arg)
 	struct gt_gateway *gw = arg;
 
 	gt_timer_clear(gw->loop, &gw->handover.timer);
-	if (!gw->listener && !gw->quiescing)
+	if (!gw->listener.watch && !gw->quiescing)
 		gt_gw_accept(gw);
 }
 

@@ -5,7 +5,7 @@
 
 #include <gantry/base/err.h>
 
-#include "cidr.h"
+#include <gantry/base/cidr.h>
 
 struct gt_nft; /* a netlink socket, with the transaction that is being collected */
 

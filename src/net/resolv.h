@@ -4,7 +4,7 @@
 
 #include <gantry/net/net.h>
 
-#include "cidr.h"
+#include <gantry/base/cidr.h>
 
 #define GT_RESOLV_SERVERS_MAX 3 /* what C libraries ask */
 

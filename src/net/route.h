@@ -7,7 +7,7 @@
 
 #include <gantry/base/err.h>
 
-#include "cidr.h"
+#include <gantry/base/cidr.h>
 
 #define GT_UPLINKS_MAX 8
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -130,6 +131,34 @@ def test_port_in_use_is_named(gantry, tmp_path):
                         "--listen", f"127.0.0.1:{gantry.address[1]}"],
                        capture_output=True, text=True, timeout=20, check=False)
     assert r.returncode != 0 and str(gantry.address[1]) in r.stderr
+
+
+def test_proxy_header_names_the_client(own, tmp_path):
+    conf = tmp_path / "gantryd.conf"
+    conf.write_text("[gateway]\nproxy_from = 127.0.0.2\n")
+    daemon = own(config=conf)
+    daemon.probe("p", access="public")
+    header = (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + socket.inet_aton("192.0.2.7") + socket.inet_aton("10.0.0.1")
+              + b"\x30\x39\x01\xbb")
+    request = b"GET /f/p/headers HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\nConnection: close\r\n\r\n"
+
+    def said(source, data):
+        with socket.create_connection(daemon.address, 20, source_address=(source, 0)) as sock:
+            sock.sendall(data)
+            with sock.makefile("rb") as f:
+                return f.read()
+
+    assert b"192.0.2.7" in said("127.0.0.2", header + request)
+    assert b"6.6.6.6" not in said("127.0.0.2", header + request)
+    assert said("127.0.0.2", request).startswith(b"HTTP/1.1 400 ")
+    assert said("127.0.0.2", b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n" + request).startswith(b"HTTP/1.1 400 ")
+    assert b'"127.0.0.1"' in said("127.0.0.1", request)
+    assert said("127.0.0.1", header + request).startswith(b"HTTP/1.1 400 ")
+
+    conf.write_text("[gateway]\nproxy_from = 127.0.0.1/8\n")
+    r = subprocess.run([BIN / "gantryd", "check", "--config", conf], capture_output=True, text=True, timeout=20,
+                       check=False)
+    assert r.returncode == 2 and "proxy_from" in r.stderr
 
 
 def test_access_log_and_its_rotation(own, tmp_path):

@@ -18,10 +18,14 @@ enum gt_gateway_file {
 GT_MUST_USE int gt_gateway_send_files(int sock, const int fds[GT_GATEWAY_FILES],
 				      struct gt_err *err);
 
+#define GT_GATEWAY_PROXIES_MAX 64
+
 struct gt_gateway_config {
 	int listen_fd;      /* listening TCP socket; stays the caller's */
 	int predecessor_fd; /* packet sockets, or -1, the caller's: to the gateway that this one */
 	int successor_fd;   /* replaces, and to the one that will replace this one */
+	/* Networks whose connections begin with a PROXY header; NULL = none. */
+	const char *proxy_from;
 	int files_fd; /* the files arrive here, the first before the start; -1 = none; the caller's
 		       */
 	int ready_fd; /* gets "READY\n" with the first routes; -1 = none; the caller's */

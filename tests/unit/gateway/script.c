@@ -335,7 +335,7 @@ struct script_end *script_client(struct script *s, const char *peer)
 
 	if (e) {
 		gt_strcopy(e->name, sizeof(e->name), peer);
-		gt_conn_open(s->gw, fd_of(e), peer);
+		gt_conn_accept(&s->gw->listener, fd_of(e), peer);
 		script_run(s);
 	}
 	return e;

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "cidr.h"
+#include <gantry/base/cidr.h>
 
 static void reads_networks_and_addresses(void **state)
 {

@@ -1,6 +1,6 @@
-/* cidr.h - networks as addresses with a prefix length. */
-#ifndef NET_CIDR_H
-#define NET_CIDR_H
+/* base/cidr.h - networks as addresses with a prefix length. */
+#ifndef GANTRY_BASE_CIDR_H
+#define GANTRY_BASE_CIDR_H
 
 #include <gantry/base/err.h>
 

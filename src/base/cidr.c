@@ -1,5 +1,5 @@
 /* cidr.c - reading, comparing and showing networks. */
-#include "cidr.h"
+#include <gantry/base/cidr.h>
 
 #include <arpa/inet.h>
 #include <stdio.h>
