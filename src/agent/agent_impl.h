@@ -63,7 +63,7 @@ struct replica {
 
 struct reporter {
 	struct gt_http_call *call; /* one in flight */
-	struct gt_timer retry;
+	struct gt_timer retry, progress;
 	uint64_t retry_ms;
 	bool full; /* the next one lists everything */
 	bool deferred;
@@ -131,6 +131,7 @@ void gt_probe_stop(struct replica *r);
 
 /* report.c */
 void gt_report_soon(struct agent *a);
+void gt_report_progress(struct agent *a); /* a pull went on; told later, with others */
 void gt_report_full(struct agent *a);
 void gt_report_stop(struct agent *a);
 

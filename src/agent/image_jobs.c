@@ -32,6 +32,7 @@ struct errand {
 	bool settled;           /* they are being told */
 	bool again;             /* it was ordered a second time */
 	struct gt_timer late;   /* a refusal at once is told later */
+	struct gt_pull_progress pull;
 	struct gt_err err;
 };
 
@@ -235,9 +236,10 @@ static void progress(struct errand *e, const struct gt_image_event *ev)
 {
 	struct image_job *job, *next;
 
+	e->pull = ev->pull;
 	DL_FOREACH_SAFE (e->jobs, job, next) {
 		if (job->want.on_progress)
-			job->want.on_progress(ev, job->want.arg);
+			job->want.on_progress(&e->pull, job->want.arg);
 	}
 }
 
@@ -434,6 +436,11 @@ struct image_job *gt_image_order(struct images *im, enum gt_image_op op, const c
 	job->want = *want;
 	DL_APPEND(job->errand->jobs, job);
 	return job;
+}
+
+const struct gt_pull_progress *gt_image_progress(const struct image_job *job)
+{
+	return &job->errand->pull;
 }
 
 bool gt_image_ordered(const struct images *im, enum gt_image_op op, const char *text)

@@ -92,7 +92,7 @@ struct images {
 struct image_want {
 	void (*on_done)(struct gt_image_record *r, void *arg); /* borrowed */
 	void (*on_failed)(const struct gt_err *err, void *arg);
-	void (*on_progress)(const struct gt_image_event *e, void *arg); /* may be NULL */
+	void (*on_progress)(const struct gt_pull_progress *pull, void *arg); /* may be NULL */
 	void *arg;
 };
 
@@ -175,6 +175,7 @@ void gt_chore_end(struct chore *c); /* killed; nothing is heard */
  */
 struct image_job *gt_image_order(struct images *im, enum gt_image_op op, const char *text,
 				 const char *file, const struct image_want *want);
+const struct gt_pull_progress *gt_image_progress(const struct image_job *job); /* as of now */
 /* Is the same under way? Another order would only wait for it, too. */
 bool gt_image_ordered(const struct images *im, enum gt_image_op op, const char *text);
 void gt_image_cancel(struct image_job *job); /* nothing is heard of it any more; NULL is fine */

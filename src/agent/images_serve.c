@@ -157,19 +157,14 @@ static void send_line(struct ask *k, struct gt_buf *line)
 	gt_stream_write(k->stream, line->data, line->len); /* a slow reader misses progress */
 }
 
-static void on_progress(const struct gt_image_event *e, void *arg)
+static void on_progress(const struct gt_pull_progress *pull, void *arg)
 {
 	gt_auto(buf) struct gt_buf line = { 0 };
 	struct gt_json j;
 
 	gt_json_begin(&j, &line);
 	gt_json_object(&j, NULL);
-	gt_json_object(&j, "progress");
-	gt_json_u64(&j, "bytes", e->done_bytes);
-	gt_json_u64(&j, "bytes_total", e->total_bytes);
-	gt_json_u64(&j, "layers", e->done_layers);
-	gt_json_u64(&j, "layers_total", e->total_layers);
-	gt_json_close(&j, '}');
+	gt_pull_progress_write(&j, "progress", pull);
 	gt_json_close(&j, '}');
 	send_line(arg, &line);
 }

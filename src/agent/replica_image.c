@@ -115,6 +115,14 @@ static void on_failed(const struct gt_err *err, void *arg)
 	gt_replica_image_is_here(r, err);
 }
 
+static void on_progress(const struct gt_pull_progress *pull, void *arg)
+{
+	struct replica *r = arg;
+
+	(void)pull;
+	gt_report_progress(r->agent);
+}
+
 static int find_bundle(struct replica *r, struct gt_err *err)
 {
 	struct image *image;
@@ -132,7 +140,7 @@ static int find_bundle(struct replica *r, struct gt_err *err)
 
 int gt_replica_image_get(struct replica *r, struct gt_err *err)
 {
-	const struct image_want want = { .on_done = on_done, .on_failed = on_failed, .arg = r };
+	const struct image_want want = { on_done, on_failed, on_progress, r };
 	const char *ref = gt_spec_ref(r->spec);
 	struct image *base;
 	int res;

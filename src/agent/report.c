@@ -8,10 +8,12 @@
 #include <gantry/wire/wire.h>
 
 #include "agent_impl.h"
+#include "images.h"
 
 #define POST_TIMEOUT_MS 5000
 #define RETRY_FIRST_MS  10
 #define RETRY_MAX_MS    1000
+#define PROGRESS_MS     250 /* pulls that go on make a report at most so often */
 
 static void post(struct agent *a);
 
@@ -25,6 +27,8 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->created_ms = r->created_ms;
 	o->phases = r->phases;
 	o->usage = r->usage;
+	if (r->pull)
+		o->pull = *gt_image_progress(r->pull);
 	o->end = r->end; /* borrowed: not freed with the report */
 }
 
@@ -131,6 +135,24 @@ void gt_report_soon(struct agent *a)
 	gt_loop_defer(a->loop, on_deferred, a);
 }
 
+static void on_progress(void *arg)
+{
+	struct agent *a = arg;
+	struct replica *r, *next;
+
+	HASH_ITER (hh, a->replicas, r, next) {
+		if (r->pull)
+			r->dirty = true;
+	}
+	gt_report_soon(a);
+}
+
+void gt_report_progress(struct agent *a)
+{
+	if (!gt_timer_is_set(&a->report.progress))
+		gt_timer_set(a->loop, &a->report.progress, PROGRESS_MS, on_progress, a);
+}
+
 void gt_report_full(struct agent *a)
 {
 	a->report.full = true;
@@ -142,6 +164,7 @@ void gt_report_full(struct agent *a)
 void gt_report_stop(struct agent *a)
 {
 	gt_timer_clear(a->loop, &a->report.retry);
+	gt_timer_clear(a->loop, &a->report.progress);
 	gt_http_cancel(a->report.call);
 	a->report.call = NULL;
 	a->link_up = false;

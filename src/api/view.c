@@ -1,6 +1,8 @@
 /* api/view.c - control's views as JSON. */
 #include "api_priv.h"
 
+#include <gantry/wire/image.h>
+
 void gt_view_time(struct gt_json *j, const char *name, uint64_t wall_ms)
 {
 	char text[GT_TIME_TEXT];
@@ -127,6 +129,8 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 	gt_json_u64(j, "age_ms", until > v->created_ms ? until - v->created_ms : 0);
 	write_timings(j, &v->phases, v->ready_ms != 0);
 	gt_view_usage(j, v->usage);
+	if (v->state == GT_REPLICA_PULLING && v->pull.total_layers)
+		gt_pull_progress_write(j, "pull", &v->pull);
 	if (v->reason && v->reason[0])
 		gt_json_str(j, "reason", v->reason);
 	if (v->end) {

@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "deploy_spec.h"
+#include "pull.h"
 #include "rest.h"
 #include "table.h"
 
@@ -121,26 +122,31 @@ static void print_failure(struct deploy *d)
 	gt_cli_log_tail(d->cli, end);
 }
 
-static bool find_ready(struct gt_cli *cli GT_UNUSED, const struct gt_value *r, void *arg)
-{
-	struct deploy *d = arg;
+/* What the replicas of the new revision do; the function's own state may still be the old one's. */
+struct rollout {
+	uint64_t revision;
+	bool up;                 /* one serves */
+	char pull[GT_PULL_TEXT]; /* of one that waits for its image, or "" */
+};
 
-	if (gt_value_u64(r, "revision", 0) != d->revision ||
-	    strcmp(gt_value_str(r, "state", ""), "ready") != 0)
+static bool look_at(struct gt_cli *cli GT_UNUSED, const struct gt_value *r, void *arg)
+{
+	struct rollout *look = arg;
+
+	if (gt_value_u64(r, "revision", 0) != look->revision)
 		return true;
-	d->cli = NULL; /* found */
-	return false;
+	if (gt_value_at(r, "pull"))
+		gt_pull_text(gt_value_at(r, "pull"), look->pull);
+	look->up = strcmp(gt_value_str(r, "state", ""), "ready") == 0;
+	return !look->up;
 }
 
-/* A replica of the new revision serves; the function's own state may still be the old one's. */
-static enum gt_exit is_up(struct deploy *d, bool *up)
+static enum gt_exit look(struct deploy *d, struct rollout *ret)
 {
 	gt_auto(free) char *path = gt_asprintf("/v1/functions/%s/replicas", d->name);
-	struct deploy probe = *d;
-	enum gt_exit code = gt_cli_each(d->cli, path, find_ready, &probe);
 
-	*up = probe.cli == NULL;
-	return code;
+	*ret = (struct rollout){ .revision = d->revision };
+	return gt_cli_each(d->cli, path, look_at, ret);
 }
 
 static enum gt_exit wait_ready(struct deploy *d)
@@ -153,12 +159,12 @@ static enum gt_exit wait_ready(struct deploy *d)
 		uint64_t ms = (gt_mono_ns(&gt_clock_system) - began) / GT_NS_PER_MS;
 		const char *state;
 		enum gt_exit code;
-		bool up;
+		struct rollout rollout;
 
 		gt_value_free(gt_steal(&d->fn));
 		code = gt_cli_get(d->cli, path, NULL, &d->fn);
 		if (code == GT_EXIT_DONE)
-			code = is_up(d, &up);
+			code = look(d, &rollout);
 		if (code != GT_EXIT_DONE)
 			return code;
 		state = gt_value_str(d->fn, "state", "?");
@@ -166,7 +172,7 @@ static enum gt_exit wait_ready(struct deploy *d)
 			fputs("gantry: scale.min is 0: the first call starts it\n", d->cli->err);
 			return GT_EXIT_DONE;
 		}
-		if (up) {
+		if (rollout.up) {
 			gt_progress_clear(d->cli);
 			if (!d->cli->json)
 				fprintf(d->cli->out, "%s is ready after %.1f s\n", d->name,
@@ -183,7 +189,8 @@ static enum gt_exit wait_ready(struct deploy *d)
 				d->name, state, (unsigned long long)d->timeout_ms);
 			return GT_EXIT_DEADLINE;
 		}
-		gt_progress(d->cli, "%s is %s", d->name, state);
+		gt_progress(d->cli, "%s is %s%s%s", d->name, state,
+			    rollout.pull[0] ? "; its image: " : "", rollout.pull);
 		nanosleep(&pause, NULL);
 	}
 }

@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "pull.h"
 #include "table.h"
 
 #include <string.h>
@@ -46,6 +47,20 @@ static void add_usage(struct gt_table *t, const struct gt_value *r)
 	gt_table_cell(t, memory);
 }
 
+/* Why it was started and, as long as it waits for that, how much of its image is here. */
+static void add_why(struct gt_table *t, const struct gt_value *r)
+{
+	const char *why = gt_value_str(r, "end.cause", gt_value_str(r, "reason", ""));
+	char pull[GT_PULL_TEXT];
+
+	if (!gt_value_at(r, "pull")) {
+		gt_table_cell(t, why);
+		return;
+	}
+	gt_pull_text(gt_value_at(r, "pull"), pull);
+	gt_table_cellf(t, "%s; its image: %s", why, pull);
+}
+
 static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 {
 	struct work *w = arg;
@@ -72,7 +87,7 @@ static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 	else
 		gt_table_cell(t, "");
 	gt_table_cell(t, gt_value_str(r, "node", ""));
-	gt_table_cell(t, gt_value_str(r, "end.cause", gt_value_str(r, "reason", "")));
+	add_why(t, r);
 	return true;
 }
 
@@ -145,7 +160,9 @@ const struct gt_command gt_cmd_ps = {
 		"order to\n"
 		"the first answer; CPU the time it used and MEMORY what it has now, looked at "
 		"every few\n"
-		"seconds; WHY is why the replica was started or how it ended.",
+		"seconds; WHY is why the replica was started or how it ended, and how much of its "
+		"image is\n"
+		"here while it waits for that.",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.most = 1,

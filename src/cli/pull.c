@@ -15,14 +15,21 @@ struct progress {
 	struct gt_value *last; /* {"image":...}, {"error":...} or a state */
 };
 
-static void show(struct progress *p, const struct gt_value *v)
+void gt_pull_text(const struct gt_value *v, char out[GT_PULL_TEXT])
 {
 	double done = gt_value_num(v, "bytes", 0), total = gt_value_num(v, "bytes_total", 0);
 
-	gt_progress(p->cli, "%.60s: %.0f of %.0f MiB, %u of %u layers", p->what,
-		    done / (double)GT_MIB, total / (double)GT_MIB,
-		    (unsigned)gt_value_u64(v, "layers", 0),
-		    (unsigned)gt_value_u64(v, "layers_total", 0));
+	snprintf(out, GT_PULL_TEXT, "%.0f of %.0f MiB, %u of %u layers", done / (double)GT_MIB,
+		 total / (double)GT_MIB, (unsigned)gt_value_u64(v, "layers", 0),
+		 (unsigned)gt_value_u64(v, "layers_total", 0));
+}
+
+static void show(struct progress *p, const struct gt_value *v)
+{
+	char text[GT_PULL_TEXT];
+
+	gt_pull_text(v, text);
+	gt_progress(p->cli, "%.60s: %s", p->what, text);
 }
 
 static void take_line(struct progress *p)

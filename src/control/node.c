@@ -149,6 +149,7 @@ static void observe_facts(struct gt_control *c, struct gt_ctl_replica *r,
 
 	r->pid = o->pid;
 	r->phases = o->phases;
+	r->pull = o->pull;
 	if (!o->usage.has)
 		return;
 	if (o->usage.oom_kills > kills && (r->usage.has || !r->adopted))

@@ -267,6 +267,7 @@ static void view_of(const struct gt_ctl_replica *r, struct gt_replica_view *v)
 				       .ended_ms = r->ended_ms,
 				       .phases = r->phases,
 				       .usage = &r->usage,
+				       .pull = r->pull,
 				       .end = r->end,
 				       .reason = r->reason };
 }

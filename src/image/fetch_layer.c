@@ -181,7 +181,6 @@ static int on_bytes(const void *data, size_t len, void *arg, struct gt_err *err)
 	struct sink *s = arg;
 
 	s->j->done_bytes += len;
-	gt_work_progress(s->j, false);
 	return gt_layer_feed(s->writer, data, len, err);
 }
 

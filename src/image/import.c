@@ -44,7 +44,6 @@ static int feed_all(struct job *j, int fd, struct gt_layer_writer *writer, struc
 					  "the import was cancelled");
 		gt_sha256_add(sha, chunk, (size_t)n);
 		j->done_bytes += (uint64_t)n;
-		gt_work_progress(j, false);
 	}
 	return n < 0 ? gt_err_errno(err, errno, "read the upload") : 0;
 }

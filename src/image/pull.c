@@ -87,10 +87,8 @@ static void *run_task(void *arg)
 	struct gt_err err = { 0 };
 	int r = gt_work_layer(j, &t->blob, t->diff_id, &kept, &err);
 
-	if (r == 0) {
+	if (r == 0)
 		j->done_layers++;
-		gt_work_progress(j, false);
-	}
 	task_over(j, &err, r); /* the job may be gone after this */
 	gt_work_sync(w, t->diff_id, &kept);
 	free(t);
@@ -124,12 +122,14 @@ static int get_layers(struct job *j, const struct gt_manifest *m, const struct g
 		      struct gt_err *err)
 {
 	struct worker *w = j->w;
+	uint64_t bytes = 0;
 	int r;
 
 	for (size_t i = 0; i < m->n_layers; i++)
-		j->total_bytes += m->layers[i].bytes;
+		bytes += m->layers[i].bytes;
+	j->total_bytes = bytes;
 	j->total_layers = (unsigned)m->n_layers;
-	gt_work_progress(j, true);
+	gt_work_progress(j);
 	for (size_t i = 0; i < m->n_layers; i++)
 		begin_task(j, &m->layers[i], c->diff_ids[i]);
 	pthread_mutex_lock(&w->lock);

@@ -45,18 +45,16 @@ struct job {
 	struct gt_image_order order;
 	struct gt_ref ref;
 	atomic_bool cancel;
-	_Atomic uint64_t done_bytes;
-	_Atomic uint64_t told_ns; /* when progress was last told */
-	uint64_t total_bytes;
-	atomic_uint done_layers;
-	unsigned total_layers;
-	unsigned running;  /* layer threads; under the lock */
-	struct gt_err err; /* of the first that failed; under the lock */
+	_Atomic uint64_t done_bytes, total_bytes;
+	atomic_uint done_layers, total_layers;
+	struct gt_pull_progress told; /* of these; under the lock */
+	unsigned running;             /* layer threads; under the lock */
+	struct gt_err err;            /* of the first that failed; under the lock */
 };
 
 /* worker.c */
 void gt_work_tell(struct worker *w, const struct gt_image_event *e);
-void gt_work_progress(struct job *j, bool now);
+void gt_work_progress(struct job *j); /* at once; by itself it is told some times a second */
 
 /* confine.c: after it this process writes below dir_fd alone. -errno where the kernel can not. */
 int gt_work_confine(int dir_fd);

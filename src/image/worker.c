@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,22 +37,24 @@ void gt_work_tell(struct worker *w, const struct gt_image_event *e)
 	}
 }
 
-void gt_work_progress(struct job *j, bool now)
+/* Under the lock. */
+static void tell_progress(struct job *j)
 {
-	uint64_t ns = gt_mono_ns(&gt_clock_system), before = j->told_ns;
-	struct gt_image_event e = {
-		.word = GT_IMAGE_PROGRESS,
-		.id = j->order.id,
-		.done_bytes = j->done_bytes,
-		.total_bytes = j->total_bytes,
-		.done_layers = j->done_layers,
-		.total_layers = j->total_layers,
-	};
+	const struct gt_pull_progress now = { j->done_bytes, j->total_bytes, j->done_layers,
+					      j->total_layers };
+	struct gt_image_event e = { .word = GT_IMAGE_PROGRESS, .id = j->order.id, .pull = now };
 
-	if (!now && ns - before < PROGRESS_MS * GT_NS_PER_MS)
+	if (memcmp(&now, &j->told, sizeof(now)) == 0)
 		return;
-	if (atomic_compare_exchange_strong(&j->told_ns, &before, ns) || now)
-		gt_work_tell(j->w, &e);
+	j->told = now;
+	gt_work_tell(j->w, &e);
+}
+
+void gt_work_progress(struct job *j)
+{
+	pthread_mutex_lock(&j->w->lock);
+	tell_progress(j);
+	pthread_mutex_unlock(&j->w->lock);
 }
 
 static void tell_failed(struct job *j, const struct gt_err *err)
@@ -165,15 +168,47 @@ static void obey(struct worker *w, const struct gt_image_order *o)
 	}
 }
 
+/* Also of a job that gets no bytes just now: what is told last is how far it is. */
+static bool tell_all_progress(struct worker *w)
+{
+	struct job *j;
+	bool any;
+
+	pthread_mutex_lock(&w->lock);
+	DL_FOREACH (w->jobs, j)
+		tell_progress(j);
+	any = w->jobs != NULL;
+	pthread_mutex_unlock(&w->lock);
+	return any;
+}
+
+/* Until there is an order. */
+static void wait_order(struct worker *w, uint64_t *tell_ns)
+{
+	struct pollfd p = { .fd = w->socket, .events = POLLIN };
+	bool working = true;
+
+	do {
+		uint64_t now = gt_mono_ns(&gt_clock_system);
+
+		if (now >= *tell_ns) {
+			working = tell_all_progress(w);
+			*tell_ns = now + PROGRESS_MS * GT_NS_PER_MS;
+		}
+	} while (poll(&p, 1, working ? PROGRESS_MS : -1) == 0);
+}
+
 static _Noreturn void serve(struct worker *w)
 {
 	struct gt_image_order o;
+	uint64_t tell_ns = 0;
 	ssize_t n;
 
 	sweep(w, true);
 	for (;;) {
-		n = recv(w->socket, &o, sizeof(o), 0);
-		if (n < 0 && errno == EINTR)
+		wait_order(w, &tell_ns);
+		n = recv(w->socket, &o, sizeof(o), MSG_DONTWAIT);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n <= 0)
 			_exit(0); /* with the agent; files that are not complete are nobody's */

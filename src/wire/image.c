@@ -71,3 +71,14 @@ void gt_image_record_write(const struct gt_image_record *r, struct gt_buf *out)
 	gt_json_begin(&j, out);
 	gt_fields_write(&record_fields, &j, NULL, r, NULL, false);
 }
+
+void gt_pull_progress_write(struct gt_json *j, const char *name,
+			    const struct gt_pull_progress *pull)
+{
+	gt_json_object(j, name);
+	gt_json_u64(j, "bytes", pull->done_bytes);
+	gt_json_u64(j, "bytes_total", pull->total_bytes);
+	gt_json_u64(j, "layers", pull->done_layers);
+	gt_json_u64(j, "layers_total", pull->total_layers);
+	gt_json_close(j, '}');
+}

@@ -126,6 +126,14 @@ static const struct gt_field usage_rows[] = {
 };
 static const struct gt_fields usage_fields = { ROWS(usage_rows, gt_usage) };
 
+static const struct gt_field pull_rows[] = {
+	{ "done_bytes", GT_F_U64, 0, AT(gt_pull_progress, done_bytes), .max = UINT64_MAX },
+	{ "total_bytes", GT_F_U64, 0, AT(gt_pull_progress, total_bytes), .max = UINT64_MAX },
+	{ "done_layers", GT_F_U32, 0, AT(gt_pull_progress, done_layers), .max = UINT32_MAX },
+	{ "total_layers", GT_F_U32, 0, AT(gt_pull_progress, total_layers), .max = UINT32_MAX },
+};
+static const struct gt_fields pull_fields = { ROWS(pull_rows, gt_pull_progress) };
+
 static const struct gt_field observed_rows[] = {
 	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_observed, replica), REPLICA_ID },
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_observed, function), FUNCTION_NAME },
@@ -136,6 +144,7 @@ static const struct gt_field observed_rows[] = {
 	{ "created_ms", GT_F_U64, 0, AT(gt_observed, created_ms), .max = UINT64_MAX },
 	{ "phases", GT_F_OBJECT, 0, AT(gt_observed, phases), .sub = &phases_fields },
 	{ "usage", GT_F_OBJECT, 0, AT(gt_observed, usage), .sub = &usage_fields },
+	{ "pull", GT_F_OBJECT, 0, AT(gt_observed, pull), .sub = &pull_fields },
 	{ "end", GT_F_OBJECT, 0, AT(gt_observed, end), .sub = &end_fields },
 };
 static const struct gt_fields observed_fields = { ROWS(observed_rows, gt_observed) };

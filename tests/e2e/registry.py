@@ -2,6 +2,7 @@
 import gzip
 import hashlib
 import http.client
+import http.server
 import io
 import json
 import pathlib
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
+import threading
 
 from harness import ECHO_ROOT, until
 
@@ -133,3 +135,40 @@ class Registry:
                                          Content_Type=manifest["mediaType"])
         assert status == 201, answer
         return digest_of(text)
+
+
+class Gate(http.server.ThreadingHTTPServer):
+    """Stands before a registry and lets nothing through until it is opened; or all but the second half of the
+    blob `only`."""
+
+    def __init__(self, registry, only=None):
+        self.seen, self.opened, self.registry, self.only = threading.Event(), threading.Event(), registry, only
+        super().__init__(("127.0.0.1", 0), Gate.Handler)
+        self.host = f"127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.opened.set()
+        self.shutdown()
+        self.server_close()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            gate = self.server
+            gate.seen.set()
+            if not gate.only:
+                gate.opened.wait(20)
+            status, headers, data = gate.registry.request("GET", self.path, Accept=self.headers["Accept"] or "*/*")
+            self.send_response(status)
+            for name in ("Content-Type", "Docker-Content-Digest", "Content-Length"):
+                if name in headers:
+                    self.send_header(name, headers[name])
+            self.end_headers()
+            half = len(data) // 2
+            self.wfile.write(data[:half])
+            if gate.only and self.path.endswith(gate.only):
+                gate.opened.wait(20)
+            self.wfile.write(data[half:])
+
+        def log_message(self, *_):
+            pass

@@ -3,20 +3,18 @@ import base64
 import contextlib
 import gzip
 import http.client
-import http.server
 import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
-import threading
 import time
 
 import pytest
 
 from harness import BIN, Background, Daemon, until
-from registry import (ECHO_CONFIG, FILES_CONFIG, OCI, Registry, digest_of, echo_layer, files_layer, tar_of,
+from registry import (ECHO_CONFIG, FILES_CONFIG, OCI, Gate, Registry, digest_of, echo_layer, files_layer, tar_of,
                       zstd)
 
 
@@ -215,30 +213,6 @@ def test_stop_while_pulling():
             daemon.stop()
 
 
-class Gate(http.server.ThreadingHTTPServer):
-    """Stands before a registry and lets nothing through until it is opened."""
-
-    def __init__(self, registry):
-        self.seen, self.opened, self.registry = threading.Event(), threading.Event(), registry
-        super().__init__(("127.0.0.1", 0), Gate.Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.server.seen.set()
-            self.server.opened.wait(20)
-            status, headers, data = self.server.registry.request("GET", self.path, Accept=self.headers["Accept"])
-            self.send_response(status)
-            for name in ("Content-Type", "Docker-Content-Digest", "Content-Length"):
-                if name in headers:
-                    self.send_header(name, headers[name])
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-
 def test_condition_holds_after_resolution(daemon, registry):
     """What If-Match asked for is true when the change is made, not when its image was looked up."""
     registry.push("team/gate", "1", [echo_layer()], ECHO_CONFIG)
@@ -246,7 +220,7 @@ def test_condition_holds_after_resolution(daemon, registry):
     try:
         daemon.put("gate", {"image": f"{registry.host}/team/gate:1"})
         change = Background(lambda: daemon.client.request(
-            "PUT", "/v1/functions/gate", {"image": f"127.0.0.1:{gate.server_port}/team/gate:1"},
+            "PUT", "/v1/functions/gate", {"image": f"{gate.host}/team/gate:1"},
             headers={"If-Match": "*"}))
         assert gate.seen.wait(10)
         daemon.delete("gate")
@@ -254,9 +228,7 @@ def test_condition_holds_after_resolution(daemon, registry):
         gate.opened.set()
         assert change.result(20).status == 412
     finally:
-        gate.opened.set()
-        gate.shutdown()
-        gate.server_close()
+        gate.close()
 
 
 def test_index_by_its_digest(registry):
@@ -279,6 +251,33 @@ def test_index_by_its_digest(registry):
     finally:
         daemon.stop()
         other.close()
+
+
+def test_progress_of_a_pull(registry):
+    """A replica that waits for its image says how much of it is here, also one that joins the pull late."""
+    small, large = echo_layer(), tar_of({"large": os.urandom(3 << 20)})
+    digest = registry.push("team/progress", "1", [small, large], ECHO_CONFIG, compress="")
+    gate, daemon = Gate(registry, only=digest_of(large)), Daemon()
+    all_bytes, here = len(small) + len(large), len(small) + len(large) // 2
+    want = {"bytes": here, "bytes_total": all_bytes, "layers": 1, "layers_total": 2}
+
+    def pulls(name):
+        return [r.get("pull") for r in daemon.replicas(name, "pulling")]
+
+    try:
+        daemon.start()
+        spec = {"image": f"{gate.host}/team/progress@{digest}", "port": 8000, "scale": {"min": 1}}
+        daemon.put("first", spec)
+        until(lambda: pulls("first") == [want], "half of the large layer is told")
+        daemon.put("second", spec)
+        until(lambda: pulls("second") == [want], "who comes later hears the same")
+        assert f"its image: {here / (1 << 20):.0f} of {all_bytes / (1 << 20):.0f} MiB, 1 of 2 layers" in gantry(daemon, "ps").stdout
+        gate.opened.set()
+        until(lambda: daemon.replicas("first", "ready") and daemon.replicas("second", "ready"), "both are ready")
+        assert not any("pull" in r for name in ("first", "second") for r in daemon.replicas(name, "ready"))
+    finally:
+        gate.close()
+        daemon.stop()
 
 
 def test_many_replicas_one_pull(registry):

@@ -102,6 +102,7 @@ struct gt_replica_view {
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock; 0 = not yet */
 	struct gt_phases phases;
 	const struct gt_usage *usage; /* as last reported; has 0 = not yet */
+	struct gt_pull_progress pull; /* in state PULLING, as far as it is known */
 	const struct gt_end *end;     /* NULL while it lives */
 	const char
 		*reason; /* why it was started or stopped: "queue", "min", "idle", "replaced" ... */

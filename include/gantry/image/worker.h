@@ -13,7 +13,7 @@
 #include <sys/types.h>
 
 #include <gantry/base/err.h>
-#include <gantry/model/ref.h>
+#include <gantry/model/image.h>
 
 #define GT_IMAGE_TRASH  "trash-"  /* files of the work directory that nobody wants any more */
 #define GT_IMAGE_UPLOAD "upload-" /* and those that a client is sending */
@@ -44,9 +44,8 @@ enum gt_image_word {
 
 struct gt_image_event {
 	uint32_t word, id;
-	uint64_t done_bytes, total_bytes; /* of the downloads */
-	uint32_t done_layers, total_layers;
-	int32_t code; /* positive errno of FAILED */
+	struct gt_pull_progress pull; /* of PROGRESS */
+	int32_t code;                 /* positive errno of FAILED */
 	char name[GT_REF_DIGEST_SIZE];
 	char file[32];
 	char slug[40];

@@ -34,6 +34,12 @@ GT_CLEANUP_TYPE(image_record, struct gt_image_record *, gt_image_record_free)
 /* "TERM", "SIGTERM", "15", "SIGRTMIN+3": the number, or 0 when it is none. */
 int gt_signal_parse(const char *name);
 
+/* How far the pull of an image is. All 0 until its manifest is here. */
+struct gt_pull_progress {
+	uint64_t done_bytes, total_bytes; /* of the downloads; layers that are here count as done */
+	uint32_t done_layers, total_layers;
+};
+
 /* Strings are bounded as a function's specification is (model/limits.h). */
 struct gt_image_config {
 	char **entrypoint, **cmd, **env;      /* NULL-terminated, never NULL; env is "NAME=value" */

@@ -12,6 +12,7 @@
 #ifndef GANTRY_MODEL_MSG_H
 #define GANTRY_MODEL_MSG_H
 
+#include <gantry/model/image.h>
 #include <gantry/model/replica.h>
 #include <gantry/model/spec.h>
 #include <gantry/model/traffic.h>
@@ -52,7 +53,8 @@ struct gt_observed {
 	int64_t pid;   /* of the container's init, 0 = none */
 	uint64_t created_ms; /* wall clock */
 	struct gt_phases phases;
-	struct gt_usage usage; /* has 0: not looked at yet */
+	struct gt_usage usage;        /* has 0: not looked at yet */
+	struct gt_pull_progress pull; /* while PULLING */
 	struct gt_end end;
 };
 

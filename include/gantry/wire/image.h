@@ -13,4 +13,8 @@ GT_MUST_USE int gt_image_record_read(const char *text, size_t len, struct gt_ima
 				     struct gt_err *err);
 void gt_image_record_write(const struct gt_image_record *r, struct gt_buf *out);
 
+/* {"bytes":1,"bytes_total":2,"layers":0,"layers_total":1} as member `name`. */
+void gt_pull_progress_write(struct gt_json *j, const char *name,
+			    const struct gt_pull_progress *pull);
+
 #endif

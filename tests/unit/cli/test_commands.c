@@ -194,16 +194,20 @@ static void wait_ends_with_4_when_the_time_is_over(void **state)
 		PUT_OK,
 		{ "GET /v1/functions/echo ", JSON, FUNCTION("echo", "starting") },
 		{ "GET /v1/functions/echo/replicas", JSON,
-		  "{\"items\":[{\"id\":\"01A\",\"state\":\"ready\",\"revision\":2}]}" },
+		  "{\"items\":[{\"id\":\"01A\",\"state\":\"ready\",\"revision\":2},"
+		  "{\"id\":\"01B\",\"state\":\"pulling\",\"revision\":3,\"pull\":{\"bytes\":"
+		  "12582912,"
+		  "\"bytes_total\":41943040,\"layers\":1,\"layers_total\":3}}]}" },
 		{ 0 },
 	};
 
 	(void)state;
 	fake_start(rules);
-	gt_auto(run) struct run r = run_cli("deploy echo -p 1 --wait --timeout 1ms");
+	gt_auto(run) struct run r = run_cli("deploy echo -p 1 --wait -v --timeout 1ms");
 	free(fake_stop());
 	assert_int_equal(r.code, GT_EXIT_DEADLINE);
-	assert_non_null(strstr(r.err, "echo is starting"));
+	assert_non_null(
+		strstr(r.err, "echo is starting; its image: 12 of 40 MiB, 1 of 3 layers\n"));
 }
 
 static void a_call_prints_the_answer_and_nothing_else(void **state)

@@ -184,6 +184,10 @@ static void reports_round_trip(void **state)
 			   .exit_code = -1,
 			   .signal = 9,
 			   .log_tail = (char[]){ "bye" } } },
+		{ .replica = ID_B,
+		  .function = "echo",
+		  .state = GT_REPLICA_PULLING,
+		  .pull = { 1, 2, 3, 4 } },
 	};
 	const struct gt_report report = { .node = "local",
 					  .full = true,
@@ -191,7 +195,7 @@ static void reports_round_trip(void **state)
 					  .cpu_milli = 2000,
 					  .memory_bytes = 1 << 30,
 					  .replicas = replicas,
-					  .n_replicas = 2 };
+					  .n_replicas = GT_LEN(replicas) };
 	gt_auto(buf) struct gt_buf text = { 0 };
 	struct gt_report copy = { 0 };
 	struct gt_err err = { 0 };
@@ -206,6 +210,7 @@ static void reports_round_trip(void **state)
 	assert_int_equal(copy.replicas[0].usage.io_writes, 10);
 	assert_int_equal(copy.replicas[0].usage.io.full_us, 22);
 	assert_int_equal(copy.replicas[1].usage.has, 0);
+	assert_int_equal(copy.replicas[2].pull.total_layers, 4);
 	gt_report_fini(&copy);
 }
 
