@@ -34,12 +34,14 @@ static int mount_tree(const struct images *im, const char *diff_id, int *ret, st
 	return r < 0 ? r : gt_layer_mount_dir(dir, ret, err);
 }
 
-static int mount_layer(const struct images *im, const char *diff_id, int *ret, struct gt_err *err)
+static int mount_layer(const struct images *im, struct image_layer *l, int *ret, struct gt_err *err)
 {
 	gt_auto(fd) int tree = -EBADF;
-	int r = im->unpacks ? mount_tree(im, diff_id, &tree, err)
-			    : mount_files(im, diff_id, &tree, err);
+	int r = im->unpacks ? mount_tree(im, l->diff_id, &tree, err)
+			    : mount_files(im, l->diff_id, &tree, err);
 
+	if (r == 0)
+		r = gt_layer_opaque(tree, &l->opaque, err);
 	if (r == 0)
 		r = gt_os_tree_attr(tree, 0, gt_runtime_userns(im->agent->rt), err);
 	if (r == 0)
@@ -70,18 +72,19 @@ static int take(struct images *im, struct image_layer *l, int *ret, struct gt_er
 	int r = 0;
 
 	if (gt_image_mounts_owned(im))
-		return mount_layer(im, l->diff_id, ret, err);
+		return mount_layer(im, l, ret, err);
 	if (l->mount < 0)
-		r = mount_layer(im, l->diff_id, &l->mount, err);
+		r = mount_layer(im, l, &l->mount, err);
 	if (r == 0)
 		*ret = l->mount;
 	return r;
 }
 
 int gt_image_mount(struct images *im, const struct gt_image_record *record, int *fds, size_t *n,
-		   size_t max, struct gt_err *err)
+		   size_t max, bool *opaque, struct gt_err *err)
 {
-	for (size_t i = record->n_layers; i-- > 0;) {
+	*opaque = false;
+	for (size_t i = record->n_layers; i-- > 0 && !*opaque;) {
 		struct image_layer *l;
 		int r;
 
@@ -99,6 +102,7 @@ int gt_image_mount(struct images *im, const struct gt_image_record *record, int 
 				       "them instead");
 		if (r < 0)
 			return gt_err_wrap(err, "image %s", record->name);
+		*opaque = l->opaque;
 		(*n)++;
 	}
 	return 0;

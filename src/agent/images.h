@@ -28,8 +28,8 @@ struct outgoing;
 struct image_layer {
 	char diff_id[GT_REF_DIGEST_SIZE];
 	uint64_t tar_bytes, since_ms;
-	int mount; /* detached, id-mapped; -EBADF = not mounted yet */
-	bool unpacked;
+	int mount;             /* detached, id-mapped; -EBADF = not mounted yet */
+	bool unpacked, opaque; /* opaque: known with the mount; nothing below it counts */
 	UT_hash_handle hh;
 };
 
@@ -143,9 +143,10 @@ struct collected gt_image_collect(struct images *im, bool all);
 bool gt_image_in_use(const struct images *im, const struct gt_image_record *image);
 
 /* ---- image_mount.c ---- */
-/* Appends descriptors of the image's layers, topmost first. *n counts them also after an error. */
+/* Appends descriptors of the image's layers, topmost first, down to one that is opaque. *n counts
+ * them also after an error. *opaque: another image below this one does not count. */
 int gt_image_mount(struct images *im, const struct gt_image_record *record, int *fds, size_t *n,
-		   size_t max, struct gt_err *err);
+		   size_t max, bool *opaque, struct gt_err *err);
 /* Where each container needs layers of its own (kernels before 6.13) they are the caller's, else
  * borrowed from the store. */
 bool gt_image_mounts_owned(const struct images *im);

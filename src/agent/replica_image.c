@@ -61,11 +61,13 @@ int gt_replica_image_layers(struct replica *r, int *fds, size_t *n, size_t max, 
 {
 	struct image *images[IMAGES_MAX];
 	size_t n_images = images_here(r, images);
+	bool opaque = false;
 	int res = 0;
 
 	*n = 0;
-	for (size_t i = 0; res == 0 && i < n_images; i++)
-		res = gt_image_mount(r->agent->images, images[i]->record, fds, n, max, err);
+	for (size_t i = 0; res == 0 && i < n_images && !opaque; i++)
+		res = gt_image_mount(r->agent->images, images[i]->record, fds, n, max, &opaque,
+				     err);
 	return res;
 }
 

@@ -4,9 +4,12 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/os/os.h>
 
+#include "tree.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* What the kernel said last in the mount's own log ("e erofs: ..."), or nothing. */
@@ -50,6 +53,20 @@ int gt_layer_mount(const char *tar_path, const char *index_path, int *ret, struc
 	if (mnt < 0)
 		return failed(fs, errno, index_path, err);
 	*ret = mnt;
+	return 0;
+}
+
+int gt_layer_opaque(int mount_fd, bool *ret, struct gt_err *err)
+{
+	char path[32], value[1];
+	ssize_t n;
+
+	/* The descriptor of a mount is not open for reading. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", mount_fd);
+	n = getxattr(path, GT_TREE_OPAQUE, value, sizeof(value));
+	if (n < 0 && errno != ENODATA && errno != EOPNOTSUPP && errno != ERANGE)
+		return gt_err_errno(err, errno, "read the attributes of a layer's root");
+	*ret = n == 1 && value[0] == 'y';
 	return 0;
 }
 

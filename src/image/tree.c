@@ -227,10 +227,6 @@ static int add_whiteout(struct gt_tree *t, const struct gt_tar_entry *e,
 	if (e->type != GT_TAR_FILE || e->size)
 		return gt_image_refuse(err, "a whiteout that is no empty file");
 	if (strcmp(w->name, WHITEOUT_OPAQUE) == 0) {
-		/* overlayfs does not look at a root's attributes: what the image has deleted
-		 * would be there again. */
-		if (w->dir == t->root)
-			return gt_image_refuse(err, "an opaque root directory is not supported");
 		w->dir->opaque = true;
 		return 0;
 	}
@@ -324,7 +320,7 @@ static int freeze_dir(struct gt_tree *t, struct gt_tree_inode *dir, struct gt_er
 	 * whiteouts included. */
 	if (c.whiteouts && (r = say_to_overlay(t, dir, "trusted.overlay.origin", "", err)) < 0)
 		return r;
-	if (dir->opaque && (r = say_to_overlay(t, dir, "trusted.overlay.opaque", "y", err)) < 0)
+	if (dir->opaque && (r = say_to_overlay(t, dir, GT_TREE_OPAQUE, "y", err)) < 0)
 		return r;
 	for (uint32_t i = 0; i < c.n; i++) {
 		struct gt_tree_inode *child = dir->names[i]->inode;

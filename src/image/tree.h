@@ -12,6 +12,10 @@
 #define GT_TREE_XATTR_MAX (60 * 1024)    /* names and values of one file */
 #define GT_TREE_FILE_MAX  (1ull << 40)   /* what the index can say with one extent */
 
+/* What overlayfs reads of a directory: nothing of it in lower layers counts. At the root of a layer
+ * it is for whoever stacks layers, as overlayfs does not look there. */
+#define GT_TREE_OPAQUE "trusted.overlay.opaque"
+
 struct gt_tree_xattr {
 	struct gt_tree_xattr *next; /* in the order of the archive */
 	const char *name;

@@ -57,6 +57,10 @@ GT_MUST_USE int gt_layer_mount(const char *tar_path, const char *index_path, int
 /* The same of a directory that gt_layer_extract filled. */
 GT_MUST_USE int gt_layer_mount_dir(int dir_fd, int *ret, struct gt_err *err);
 
+/* Does the layer's root hide all layers below it? Then they must be left out: overlayfs does not
+ * look at the attributes of a root. mount_fd: of one of the two above, by root. */
+GT_MUST_USE int gt_layer_opaque(int mount_fd, bool *ret, struct gt_err *err);
+
 /* The fallback: unpacks an uncompressed archive that a writer accepted into the empty directory
  * dir, with the archive's owners shifted by id_base, whiteouts and opaque directories as overlayfs
  * wants them. As root, but confined: no path resolves outside of dir. */

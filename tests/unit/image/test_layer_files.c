@@ -290,6 +290,56 @@ static void whiteouts_hide_what_is_below(void **state)
 	}
 }
 
+/* Of the index and of the directory, and only what the archive says with a marker. */
+static void a_root_can_be_opaque(void **state)
+{
+	static const struct {
+		struct tar_entry entries[3];
+		bool opaque;
+	} rows[] = {
+		{ { { .path = ".wh..wh..opq" }, { .path = "f", .data = "x" } }, true },
+		{ { { .path = "./", .type = '5', .mode = 0750 }, { .path = "./.wh..wh..opq" } },
+		  true },
+		{ { { .path = ".wh..wh..opq" }, { .path = "./", .type = '5', .mode = 0711 } },
+		  true },
+		{ { { .path = "/.wh..wh..opq" }, { .path = ".wh.f" } }, true },
+		{ { { .path = "d/.wh..wh..opq" }, { .path = ".wh.f" } }, false },
+		{ { { .path = "./", .type = '5', .pax = "SCHILY.xattr.trusted.overlay.opaque=y" },
+		    { .path = "f", .pax = "SCHILY.xattr.user.overlay.opaque=y" } },
+		  false },
+	};
+	struct gt_err err = { 0 };
+	struct place *p = place_of(state);
+
+	for (size_t i = 0; i < GT_LEN(rows); i++) {
+		gt_auto(buf) struct gt_buf tar = { 0 };
+		char name[16], paths[2][128];
+		bool opaque;
+
+		for (size_t k = 0; k < GT_LEN(rows[i].entries) && rows[i].entries[k].path; k++)
+			tar_add(&tar, &rows[i].entries[k]);
+		tar_end(&tar);
+		snprintf(name, sizeof(name), "layer%zu", i);
+		layer_file(p, name, GT_LAYER_TAR, tar.data, tar.len);
+		layer_file_paths(p, name, paths[0], paths[1]);
+		assert_int_equal(mkdirat(p->fd, name, 0700), 0);
+		gt_auto(fd) int fd = open(paths[0], O_RDONLY | O_CLOEXEC);
+		gt_auto(fd) int dir = open_at(p->fd, name), mnt = layer_mounted(p, name), tree = -1;
+
+		if (gt_layer_extract(fd, dir, 0, &err) < 0 ||
+		    gt_layer_mount_dir(dir, &tree, &err) < 0 ||
+		    gt_layer_opaque(tree, &opaque, &err) < 0)
+			fail_msg("%s", err.text);
+		assert_int_equal(opaque, rows[i].opaque);
+		if (mnt >= 0) {
+			opaque = !opaque;
+			assert_int_equal(gt_layer_opaque(mnt, &opaque, &err), 0);
+			assert_int_equal(opaque, rows[i].opaque);
+			must_equal(mnt, dir, 0, all_xattrs);
+		}
+	}
+}
+
 static void a_mount_lets_nothing_out(void **state)
 {
 	gt_auto(buf) struct gt_buf tar = { 0 };
@@ -407,6 +457,7 @@ int main(void)
 		TEST(old_formats),
 		TEST(an_extracted_layer_is_the_mounted_one),
 		TEST(whiteouts_hide_what_is_below),
+		TEST(a_root_can_be_opaque),
 		TEST(a_mount_lets_nothing_out),
 		TEST(owners_are_not_shifted_around),
 		cmocka_unit_test(a_full_disk_is_told),
