@@ -200,10 +200,10 @@ lint:			## layers, size ratchets, headers alone, format
 e2e: all examples	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
 
-# The other version of control groups than this machine may have. Too slow for `check`.
+# A kernel that this machine may not have (tests/uml/run.sh). Too slow for `check`.
 UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening prepared)
-uml: $(UML_PROGS)	## control groups and containers under a kernel with cgroup v2 alone
-	@tests/uml/run.sh $(RESULTS)/uml.txt $^
+uml: all examples $(UML_PROGS)	## control groups, containers, images under Linux 6.1 with cgroup v2 alone
+	@BIN=$(BIN) tests/uml/run.sh $(RESULTS)/uml.txt $(UML_PROGS)
 
 STAGES := lint unit sim fuzz-replay e2e
 check: deps		## everything a change must pass; ends in `N passed, N failed`

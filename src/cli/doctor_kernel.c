@@ -103,12 +103,15 @@ static int try_erofs(void *arg GT_UNUSED)
 
 	if (fd < 0)
 		return errno;
-	if (syscall(SYS_fsconfig, fd, FSCONFIG_SET_STRING, "source", "/etc/passwd", 0) < 0)
+	if (syscall(SYS_fsconfig, fd, FSCONFIG_SET_STRING, "source", "/etc/passwd", 0) < 0 ||
+	    syscall(SYS_fsconfig, fd, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
 		return errno;
 	if (syscall(SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 && errno != EINVAL)
 		return errno;
 	return 0;
 }
+
+#define FILES_FIX "a kernel of 6.12 or newer, or image_extract = yes in [agent] of gantry.conf"
 
 static void check_images(struct gt_doctor *d, struct gt_finding *f)
 {
@@ -125,10 +128,12 @@ static void check_images(struct gt_doctor *d, struct gt_finding *f)
 		gt_finding_set(f, GT_CHECK_WARN,
 			       "modprobe erofs, or image_extract = yes in [agent] of gantry.conf",
 			       "this kernel has no erofs: layers of images can not be mounted");
+	else if (rc == ENOTBLK)
+		gt_finding_set(f, GT_CHECK_WARN, FILES_FIX,
+			       "this kernel's erofs mounts no files, only block devices "
+			       "(CONFIG_EROFS_FS_BACKED_BY_FILE is missing)");
 	else
-		gt_finding_set(f, GT_CHECK_WARN,
-			       "a kernel of 6.12 or newer, or image_extract = yes in [agent] of "
-			       "gantry.conf",
+		gt_finding_set(f, GT_CHECK_WARN, FILES_FIX,
 			       "layers can not be mounted from files: %s", strerror(rc));
 }
 

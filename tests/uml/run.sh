@@ -1,6 +1,7 @@
 #!/bin/bash
-# Runs test programs under a kernel that has control groups of version 2 and nothing else, which the
-# machine of the developer may not have: User Mode Linux on the host's own root, read-only.
+# Runs test programs, and the end-to-end tests of old kernels, under a kernel that the developer's
+# machine may not have: control groups of version 2 and nothing else; no layers mounted from files,
+# and none by descriptor. User Mode Linux 6.1 on the host's own root, read-only; /tmp is an ext4.
 # usage: tests/uml/run.sh RESULTS_FILE PROGRAM...
 set -u
 results=$1
@@ -11,13 +12,16 @@ if ! command -v linux.uml > /dev/null; then
 fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-truncate -s 1M "$out/disk" # for limits of io: the root is no block device
 programs=$(IFS=,; echo "$*")
+# Also for limits of io: the root is no block device.
+truncate -s 1G "$out/disk" && /usr/sbin/mkfs.ext4 -q "$out/disk" || exit 1
 # TMPDIR: the guest's memory is a file there. The console is only for the log.
-TMPDIR=$out timeout -k 5 "${UML_TIMEOUT_S:-600}" linux.uml mem=768M root=/dev/root rootfstype=hostfs \
+TMPDIR=$out timeout -k 5 "${UML_TIMEOUT_S:-600}" linux.uml mem=1G root=/dev/root rootfstype=hostfs \
 	rootflags=/ ro ubd0="$out/disk" quiet con=null con0=null,fd:1 init="$PWD/tests/uml/init.sh" \
-	uml_dir="$out" GT_DIR="$PWD" GT_OUT="$out" GT_TESTS="$programs" < /dev/null > "$out/log" 2>&1
+	uml_dir="$out" GT_DIR="$PWD" GT_OUT="$out" GT_TESTS="$programs" GT_BIN="${BIN:-build}" \
+	< /dev/null > "$out/log" 2>&1
 grep -aE '^(kernel|ok  |FAIL|     )' "$out/log" | tr -d '\r'
+cat "$out/e2e.log" 2> /dev/null
 mkdir -p "$(dirname "$results")"
 if ! [ -s "$out/status" ]; then
 	echo "FAIL the guest did not come to its end"
@@ -25,5 +29,5 @@ if ! [ -s "$out/status" ]; then
 	echo "uml: 0 passed, 1 failed" > "$results"
 	exit 1
 fi
-sed 's/^/uml\//' "$out/counts" > "$results"
+sed 's/^/uml\//' "$out/counts" "$out/e2e.txt" > "$results"
 exit "$(cat "$out/status")"
