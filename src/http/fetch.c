@@ -218,6 +218,10 @@ static int transfer_failed(struct gt_fetcher *f, CURLcode code)
 	case CURLE_OPERATION_TIMEDOUT:
 		number = ETIMEDOUT;
 		break;
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_CONNECT:
+		number = ECONNREFUSED;
+		break;
 	case CURLE_URL_MALFORMAT:
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_WEIRD_SERVER_REPLY:

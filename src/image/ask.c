@@ -9,9 +9,10 @@
 #include <time.h>
 #include <utlist.h>
 
-#define LOOK_MS       100 /* how often a wait looks at `cancel`, which nobody signals */
-#define PAUSE_DOUBLES 6
-#define CHALLENGE_MAX (8 * GT_KIB)
+#define LOOK_MS          100 /* how often a wait looks at `cancel`, which nobody signals */
+#define PAUSE_DOUBLES    6
+#define CHALLENGE_MAX    (8 * GT_KIB)
+#define TRIES_UNANSWERED 2u
 
 static bool cancelled(const atomic_bool *cancel)
 {
@@ -230,8 +231,17 @@ int gt_ask_once(const struct gt_ask *ask, struct gt_fetch *what, struct gt_asked
 static bool worth_another(int r, const struct gt_asked *asked)
 {
 	if (r < 0)
-		return r == -EIO || r == -ETIMEDOUT;
+		return r == -EIO || r == -ETIMEDOUT || r == -ECONNREFUSED;
 	return asked->status == 408 || asked->status == 429 || asked->status >= 500;
+}
+
+/* Somebody may be waiting for the answer that a registry is down, or that its name is wrong: once
+ * more for a stumble, and that is it. */
+static unsigned most_tries(const struct gt_ask *ask, const struct gt_tries *tries, int r)
+{
+	bool nobody = !tries->answered && (r == -ECONNREFUSED || r == -ETIMEDOUT);
+
+	return nobody ? GT_MIN(ask->r->tries, TRIES_UNANSWERED) : ask->r->tries;
 }
 
 /* Half of it is chance, so that many who were refused together do not come back together. */
@@ -297,7 +307,8 @@ int gt_ask_failed(const struct gt_ask *ask, struct gt_tries *tries, const char *
 		  const struct gt_asked *asked, struct gt_err *err)
 {
 	tries->failed++;
-	if (worth_another(r, asked) && tries->failed < ask->r->tries) {
+	tries->answered |= r == 0;
+	if (worth_another(r, asked) && tries->failed < most_tries(ask, tries, r)) {
 		gt_err_clear(err);
 		return pause_before(ask, tries->failed, r < 0 ? -1 : asked->retry_after_s, err);
 	}

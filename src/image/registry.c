@@ -12,7 +12,7 @@
 #include "registry_priv.h"
 
 #define PER_HOST_DEFAULT  6
-#define STALL_S_DEFAULT   30
+#define STALL_S_DEFAULT   20 /* two tries of a document within the time of a deploy */
 #define TRIES_DEFAULT     5
 #define PAUSE_MS_DEFAULT  500
 #define HELPER_MS_DEFAULT 10000

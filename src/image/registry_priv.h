@@ -58,6 +58,7 @@ struct gt_asked {
 
 struct gt_tries {
 	unsigned failed; /* so far, since there was progress */
+	bool answered;   /* it is there, or was a moment ago: patience pays */
 };
 
 void gt_ask_init(struct gt_ask *ask, struct gt_registry *r, const struct gt_ref *ref,

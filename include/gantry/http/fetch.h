@@ -49,8 +49,9 @@ struct gt_fetch {
 
 /* Returns 0 when an answer came whole, whatever its status. Else, slug "unavailable":
  *	-ECANCELED	by `cancel`
- *	-ETIMEDOUT	stalled, or out of time	\ worth another try
- *	-EIO		the connection failed	/
+ *	-ETIMEDOUT	stalled, or out of time	\
+ *	-ECONNREFUSED	nobody answers there, or there is no such host	| worth another try
+ *	-EIO		the connection broke	/
  *	-EMSGSIZE	the body is longer than max
  *	-EPROTO		a redirect that is not followed, an untrusted certificate, a broken answer
  * or what a callback returned, with its err. Texts name the host that was spoken to, never a

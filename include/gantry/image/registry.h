@@ -24,8 +24,9 @@ struct gt_registry_config {
 	const char *const *insecure;
 	const char *ca_file; /* extra CA certificates, or NULL */
 	unsigned per_host;   /* requests at once to one host; 0 = 6 */
-	unsigned stall_s;    /* give up a transfer that moves nothing for so long; 0 = 30 */
-	unsigned tries;      /* of one request, with growing pauses; 0 = 5 */
+	unsigned stall_s;    /* give up a transfer that moves nothing for so long; 0 = 20 */
+	unsigned tries;      /* of one request, with growing pauses; 0 = 5. 2 are the most where
+				nobody has answered yet: refused, silent, no such host */
 	unsigned pause_ms;   /* before the second try; doubled for each one more, at most 64 times
 				this, also when a registry asks for more; 0 = 500 */
 	/* Where docker-credential-NAME programs are looked for, as in PATH. NULL = the usual
