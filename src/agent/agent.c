@@ -55,7 +55,9 @@ static void on_signal(int signo, void *arg)
 {
 	struct agent *a = arg;
 
-	if (signo == SIGINT)
+	if (signo == GT_AGENT_DRAIN)
+		gt_images_drain(a->images);
+	else if (signo == SIGINT)
 		stop_all(a);
 	else
 		gt_loop_stop(a->loop);
@@ -191,6 +193,7 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, GT_AGENT_DRAIN);
 	/* What this process mounts, and what is mounted outside later, stays apart. */
 	r = gt_os_mounts_private(err);
 	if (r == 0)

@@ -22,6 +22,7 @@
 
 struct agent;
 struct image_job;
+struct ask;
 struct errand;
 struct outgoing;
 
@@ -69,6 +70,9 @@ struct images {
 	struct image *images;
 	struct image_layer *layers;
 	struct gt_timer collect;
+	/* images_serve.c */
+	struct ask *asks; /* clients that wait */
+	bool draining;
 	/* image_jobs.c */
 	pid_t worker_pid;
 	int worker_pidfd, worker_fd;
@@ -193,6 +197,8 @@ void gt_images_resolve(struct gt_request *req, void *app);
 void gt_images_pull(struct gt_request *req, void *app);
 void gt_images_remove(struct gt_request *req, void *app);
 void gt_images_collect(struct gt_request *req, void *app);
+/* The daemon ends soon: no client waits for a registry any longer, nor begins to. */
+void gt_images_drain(struct images *im);
 /* Takes the request over. file: as gt_image_order. */
 void gt_image_order_stream(struct gt_request *req, struct images *im, enum gt_image_op op,
 			   const char *text, const char *file);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include <gantry/base/log.h>
 #include <gantry/wire/image.h>
@@ -15,6 +16,8 @@
 
 struct ask {
 	struct images *images;
+	struct ask *prev, *next;
+	enum gt_image_op op;
 	struct image_job *job;
 	struct gt_request *req;   /* resolve */
 	struct gt_stream *stream; /* pull */
@@ -72,6 +75,27 @@ void gt_images_list(struct gt_request *req, void *app)
 
 /* ---- what is asked ---- */
 
+static struct ask *ask_new(struct images *im, enum gt_image_op op)
+{
+	struct ask *k = gt_alloc(sizeof(*k));
+
+	k->images = im;
+	k->op = op;
+	DL_APPEND(im->asks, k);
+	return k;
+}
+
+static void ask_free(struct ask *k)
+{
+	DL_DELETE(k->images->asks, k);
+	free(k);
+}
+
+static int refuse_draining(struct gt_err *err)
+{
+	return gt_err_set(err, ECANCELED, "unavailable", "the daemon is stopping");
+}
+
 /* {"image": "..."}: the reference, canonical. */
 static int read_ref(struct gt_request *req, char out[GT_REF_TEXT_SIZE], struct gt_err *err)
 {
@@ -98,7 +122,7 @@ static void on_gone(void *arg)
 		gt_err_set(&err, ECANCELED, "unavailable", "the client left");
 		gt_agent_refuse(k->req, &err, NULL);
 	}
-	free(k);
+	ask_free(k);
 }
 
 /* ---- resolve ---- */
@@ -117,7 +141,7 @@ static void on_resolved(struct gt_image_record *r, void *arg)
 	gt_json_close(&j, '}');
 	gt_request_on_gone(k->req, NULL, NULL);
 	reply(k->req, 200, &body);
-	free(k);
+	ask_free(k);
 }
 
 static void on_unresolved(const struct gt_err *err, void *arg)
@@ -126,24 +150,22 @@ static void on_unresolved(const struct gt_err *err, void *arg)
 
 	gt_request_on_gone(k->req, NULL, NULL);
 	gt_agent_refuse(k->req, err, NULL);
-	free(k);
+	ask_free(k);
 }
 
 void gt_images_resolve(struct gt_request *req, void *app)
 {
 	struct images *im = ((struct agent *)app)->images;
-	struct ask *k = gt_alloc(sizeof(*k));
-	const struct image_want want = { .on_done = on_resolved,
-					 .on_failed = on_unresolved,
-					 .arg = k };
+	struct image_want want = { .on_done = on_resolved, .on_failed = on_unresolved };
 	char ref[GT_REF_TEXT_SIZE];
 	struct gt_err err = { 0 };
+	struct ask *k;
 
-	if (read_ref(req, ref, &err) < 0) {
+	if ((im->draining ? refuse_draining(&err) : read_ref(req, ref, &err)) < 0) {
 		gt_agent_refuse(req, &err, app);
-		free(k);
 		return;
 	}
+	want.arg = k = ask_new(im, GT_IMAGE_RESOLVE);
 	k->req = req;
 	gt_request_on_gone(req, on_gone, k);
 	k->job = gt_image_order(im, GT_IMAGE_RESOLVE, ref, NULL, &want);
@@ -181,7 +203,7 @@ static void on_pulled(struct gt_image_record *r, void *arg)
 	gt_json_close(&j, '}');
 	send_line(k, &line);
 	gt_stream_end(k->stream);
-	free(k);
+	ask_free(k);
 }
 
 static void on_not_pulled(const struct gt_err *err, void *arg)
@@ -197,16 +219,15 @@ static void on_not_pulled(const struct gt_err *err, void *arg)
 	gt_buf_addc(&line, '}');
 	send_line(k, &line);
 	gt_stream_end(k->stream);
-	free(k);
+	ask_free(k);
 }
 
 void gt_image_order_stream(struct gt_request *req, struct images *im, enum gt_image_op op,
 			   const char *text, const char *file)
 {
-	struct ask *k = gt_alloc(sizeof(*k));
+	struct ask *k = ask_new(im, op);
 	const struct image_want want = { on_pulled, on_not_pulled, on_progress, k };
 
-	k->images = im;
 	k->stream = gt_request_stream(req, 200, "application/x-ndjson");
 	gt_stream_on_close(k->stream, on_gone, k);
 	k->job = gt_image_order(im, op, text, file, &want);
@@ -218,10 +239,31 @@ void gt_images_pull(struct gt_request *req, void *app)
 	char ref[GT_REF_TEXT_SIZE];
 	struct gt_err err = { 0 };
 
-	if (read_ref(req, ref, &err) < 0)
+	if ((im->draining ? refuse_draining(&err) : read_ref(req, ref, &err)) < 0)
 		gt_agent_refuse(req, &err, app);
 	else
 		gt_image_order_stream(req, im, GT_IMAGE_PULL, ref, NULL);
+}
+
+/* ---- the end ---- */
+
+/* An import goes on: it waits for nobody. */
+void gt_images_drain(struct images *im)
+{
+	struct ask *k, *next;
+	struct gt_err err = { 0 };
+
+	im->draining = true;
+	refuse_draining(&err);
+	DL_FOREACH_SAFE (im->asks, k, next) {
+		if (k->op == GT_IMAGE_IMPORT)
+			continue;
+		gt_image_cancel(gt_steal(&k->job));
+		if (k->req)
+			on_unresolved(&err, k);
+		else
+			on_not_pulled(&err, k);
+	}
 }
 
 /* ---- removal ---- */

@@ -271,6 +271,9 @@ static void refuse_resolution(struct resolution *x, int status, const struct gt_
 	if (status == 0)
 		gt_err_set(&err, EAGAIN, "unavailable",
 			   "the node that asks registries does not answer: %s", why->text);
+	else if (gt_streq(gt_value_str(answer, "code", ""), "unavailable"))
+		gt_err_set(&err, EAGAIN, "unavailable", "%s",
+			   gt_value_str(answer, "detail", "the node is stopping"));
 	else
 		gt_err_set(&err, EINVAL, "image_unresolved", "%s: %s", path,
 			   gt_value_str(answer, "detail", "the node could not resolve it"));

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <gantry/agent/agent.h>
 #include <gantry/base/cleanup.h>
 #include <gantry/http/digest.h>
 #include <gantry/loop/loop.h>
@@ -390,6 +391,10 @@ static void stop_begin(struct supervisor *sup)
 	gt_notify("STOPPING=1\nSTATUS=draining");
 	sup->stage = STAGE_DRAINING;
 	signal_role(sup, GT_PROC_GATEWAY, SIGTERM);
+	/* The gateway waits for its clients, and some of those for a registry that never answers.
+	 */
+	if (sup->roles[GT_PROC_AGENT].ready)
+		signal_role(sup, GT_PROC_AGENT, GT_AGENT_DRAIN);
 	gt_timer_set(sup->loop, &sup->deadline, sup->config.drain_ms + STOP_SLACK_MS, stop_late,
 		     sup);
 	stop_next(sup);

@@ -3,6 +3,8 @@
 #ifndef GANTRY_AGENT_AGENT_H
 #define GANTRY_AGENT_AGENT_H
 
+#include <signal.h>
+
 #include <gantry/base/err.h>
 #include <gantry/net/net.h>
 
@@ -34,6 +36,10 @@ struct gt_agent_config {
 	unsigned image_disk_percent; /* and when the disk is fuller than this; 0 = never */
 	uint64_t usage_ms; /* how often it looks what replicas use; 0 = 5000, others for tests */
 };
+
+/* The daemon begins to end: clients that wait for a registry are told so, and no other may begin.
+ */
+#define GT_AGENT_DRAIN SIGUSR1
 
 /* Runs until SIGTERM (replicas go on and are adopted by the next start) or SIGINT (replicas are
  * stopped first; a second SIGINT kills them). Returns 0 then. */
