@@ -49,12 +49,11 @@ static bool is_plain(const struct gt_registry *r, const char *host)
 void gt_ask_init(struct gt_ask *ask, struct gt_registry *r, const struct gt_ref *ref,
 		 const atomic_bool *cancel)
 {
-	/* The one registry whose name in references is not where it answers. */
-	bool hub = gt_streq(ref->host, "docker.io") || gt_streq(ref->host, "index.docker.io");
+	bool hub = gt_host_is_hub(ref->host);
 	bool official = hub && !strchr(ref->path, '/');
 
 	*ask = (struct gt_ask){ .r = r, .ref = ref, .cancel = cancel };
-	gt_strcopy(ask->host, sizeof(ask->host), hub ? "registry-1.docker.io" : ref->host);
+	gt_strcopy(ask->host, sizeof(ask->host), hub ? GT_HUB_API : ref->host);
 	snprintf(ask->path, sizeof(ask->path), "%s%s", official ? "library/" : "", ref->path);
 	snprintf(ask->base, sizeof(ask->base), "%s://%s", is_plain(r, ask->host) ? "http" : "https",
 		 ask->host);

@@ -4,20 +4,18 @@
 
 #include <string.h>
 
-/* What the hub is called where its credentials are kept. */
-#define HUB_SERVER "https://index.docker.io/v1/"
-
 /* Every helper says so in these words, on its standard output. */
 #define NOT_FOUND "credentials not found"
 
 static int from_helper(const struct gt_ask *ask, const char *name, struct gt_docker_login *ret,
 		       struct gt_err *err)
 {
-	bool hub = gt_streq(ask->host, "registry-1.docker.io");
+	bool hub = gt_host_is_hub(ask->ref->host);
 	gt_auto(buf) struct gt_buf out = { .max = GT_DOCKER_ANSWER_MAX };
 	bool succeeded = false;
 	struct gt_err why = { 0 };
-	int r = gt_helper_run(ask, name, hub ? HUB_SERVER : ask->ref->host, &out, &succeeded, &why);
+	int r = gt_helper_run(ask, name, hub ? GT_HUB_SERVER : ask->ref->host, &out, &succeeded,
+			      &why);
 
 	if (r == 0 && !succeeded)
 		r = strstr(gt_buf_str(&out), NOT_FOUND)

@@ -29,12 +29,17 @@ static const char *path_of(const char *name, const char *end, char out[PATH_SIZE
 	return out;
 }
 
+static void close_files(struct work_files *f)
+{
+	f->tar = gt_close(f->tar);
+	f->index = gt_close(f->index);
+}
+
 void gt_work_files_drop(struct worker *w, struct work_files *f)
 {
 	char path[PATH_SIZE];
 
-	f->tar = gt_close(f->tar);
-	f->index = gt_close(f->index);
+	close_files(f);
 	unlinkat(w->dir_fd, path_of(f->name, ".tar", path), 0);
 	unlinkat(w->dir_fd, path_of(f->name, ".erofs", path), 0);
 }
@@ -65,17 +70,6 @@ static bool is_complete(const struct worker *w, const char *diff_id)
 	       0;
 }
 
-void gt_work_sync(struct worker *w, const char *diff_id, struct work_files *files)
-{
-	struct gt_image_event e = { .word = GT_IMAGE_SYNCED };
-
-	gt_strcopy(e.name, sizeof(e.name), diff_id);
-	if (files->tar >= 0 && fsync(files->tar) == 0 && fsync(files->index) == 0)
-		gt_work_tell(w, &e);
-	files->tar = gt_close(files->tar);
-	files->index = gt_close(files->index);
-}
-
 /* ---- one at a time ---- */
 
 static struct fetch *find(const struct worker *w, const char *diff_id)
@@ -89,7 +83,7 @@ static struct fetch *find(const struct worker *w, const char *diff_id)
 	return NULL;
 }
 
-/* *ret: it is ours to fetch; NULL: it is there. `most` fetches go on at once. */
+/* *ret: it is ours to fetch; NULL: it is there. Less than `most` fetches must go on. */
 static int begin(struct job *j, const char *diff_id, unsigned most, struct fetch **ret,
 		 struct gt_err *err)
 {
@@ -139,12 +133,13 @@ void gt_work_kept(struct worker *w, const struct gt_image_order *o)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static int offer(struct worker *w, struct fetch *f, const struct work_files *files,
-		 struct gt_err *err)
+static int offer(struct worker *w, struct fetch *f, struct work_files *files, struct gt_err *err)
 {
 	struct gt_image_event e = { .word = GT_IMAGE_LAYER };
 	int r;
 
+	/* They are the agent's now: nothing of this process can write to them. */
+	close_files(files);
 	gt_strcopy(e.name, sizeof(e.name), f->diff_id);
 	gt_strcopy(e.file, sizeof(e.file), files->name);
 	pthread_mutex_lock(&w->lock);
@@ -156,7 +151,10 @@ static int offer(struct worker *w, struct fetch *f, const struct work_files *fil
 		pthread_cond_wait(&w->changed, &w->lock);
 	r = f->result;
 	pthread_mutex_unlock(&w->lock);
-	return r < 0 ? gt_err_errno(err, -r, "keep layer %.19s", f->diff_id) : 0;
+	if (r < 0)
+		return gt_err_errno(err, -r, "keep layer %.19s", f->diff_id);
+	gt_work_sync(w, f->diff_id);
+	return 0;
 }
 
 int gt_work_hand_over(struct job *j, const char *diff_id, struct work_files *files,
@@ -207,12 +205,12 @@ static int download(struct job *j, const struct gt_blob *blob, const char *diff_
 }
 
 int gt_work_layer(struct job *j, const struct gt_blob *blob, const char *diff_id,
-		  struct work_files *kept, struct gt_err *err)
+		  struct gt_err *err)
 {
 	struct worker *w = j->w;
 	struct work_files files = { .tar = -EBADF, .index = -EBADF };
 	struct fetch *f = NULL;
-	int r = begin(j, diff_id, GT_WORK_LAYERS_AT_ONCE, &f, err);
+	int r = begin(j, diff_id, GT_WORK_FETCHES, &f, err);
 
 	if (r < 0)
 		return r;
@@ -229,7 +227,5 @@ int gt_work_layer(struct job *j, const struct gt_blob *blob, const char *diff_id
 			gt_work_files_drop(w, &files);
 	}
 	end(w, f);
-	if (r == 0)
-		*kept = files;
 	return r;
 }

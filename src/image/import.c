@@ -104,7 +104,6 @@ static int import(struct job *j, int fd, struct gt_err *err)
 	r = gt_work_hand_over(j, result.diff_id, &files, err);
 	if (r == 0)
 		r = write_record(j, &result, err);
-	gt_work_sync(w, result.diff_id, &files);
 	return r;
 }
 

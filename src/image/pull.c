@@ -9,12 +9,6 @@
 
 GT_CLEANUP_TYPE(manifest, struct gt_manifest *, gt_manifest_free)
 
-struct task {
-	struct job *j;
-	struct gt_blob blob;
-	char diff_id[GT_REF_DIGEST_SIZE];
-};
-
 static char **strings_copy(char *const *list, size_t *ret_n)
 {
 	char **copy;
@@ -63,64 +57,73 @@ static struct gt_image_record *record_of(const struct gt_ref *ref, const struct 
 
 /* ---- layers side by side ---- */
 
-static void task_over(struct job *j, const struct gt_err *err, int r)
+struct layers {
+	struct job *j;
+	const struct gt_manifest *m;
+	const struct gt_image_config *c;
+	atomic_size_t next;
+};
+
+static void failed(struct job *j, int r, const struct gt_err *err)
 {
 	struct worker *w = j->w;
 
 	pthread_mutex_lock(&w->lock);
-	if (r < 0 && j->err.code == 0) {
+	if (j->err.code == 0) {
 		j->err = *err;
 		j->err.code = -r;
 		j->cancel = true; /* the others' work would be for nothing */
 	}
-	j->running--;
 	pthread_cond_broadcast(&w->changed);
 	pthread_mutex_unlock(&w->lock);
 }
 
-static void *run_task(void *arg)
+/* The next one that nobody has begun, until there is none. */
+static void *get_some(void *arg)
 {
-	struct task *t = arg;
-	struct job *j = t->j;
+	struct layers *l = arg;
+	struct job *j = l->j;
 	struct worker *w = j->w;
-	struct work_files kept = { .tar = -EBADF, .index = -EBADF };
-	struct gt_err err = { 0 };
-	int r = gt_work_layer(j, &t->blob, t->diff_id, &kept, &err);
+	size_t i;
 
-	if (r == 0)
-		j->done_layers++;
-	task_over(j, &err, r); /* the job may be gone after this */
-	gt_work_sync(w, t->diff_id, &kept);
-	free(t);
+	while (!j->cancel && (i = l->next++) < l->m->n_layers) {
+		struct gt_err err = { 0 };
+		int r = gt_work_layer(j, &l->m->layers[i], l->c->diff_ids[i], &err);
+
+		if (r < 0)
+			failed(j, r, &err);
+		else
+			j->done_layers++;
+	}
+	pthread_mutex_lock(&w->lock);
+	j->running--; /* both may be gone after this */
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
 	return NULL;
 }
 
-static void begin_task(struct job *j, const struct gt_blob *blob, const char *diff_id)
+/* Beside the job's own. Fewer will do. */
+static void start_thread(struct layers *l)
 {
-	struct task *t = gt_alloc(sizeof(*t));
+	struct worker *w = l->j->w;
 	pthread_t thread;
-	struct gt_err err;
-	int r;
 
-	t->j = j;
-	t->blob = *blob;
-	gt_strcopy(t->diff_id, sizeof(t->diff_id), diff_id);
-	pthread_mutex_lock(&j->w->lock);
-	j->running++;
-	pthread_mutex_unlock(&j->w->lock);
-	r = pthread_create(&thread, NULL, run_task, t);
-	if (r == 0) {
+	pthread_mutex_lock(&w->lock);
+	l->j->running++;
+	pthread_mutex_unlock(&w->lock);
+	if (pthread_create(&thread, NULL, get_some, l) == 0) {
 		pthread_detach(thread);
 		return;
 	}
-	gt_err_errno(&err, r, "start a thread for a layer");
-	task_over(j, &err, -r);
-	free(t);
+	pthread_mutex_lock(&w->lock);
+	l->j->running--;
+	pthread_mutex_unlock(&w->lock);
 }
 
 static int get_layers(struct job *j, const struct gt_manifest *m, const struct gt_image_config *c,
 		      struct gt_err *err)
 {
+	struct layers l = { .j = j, .m = m, .c = c };
 	struct worker *w = j->w;
 	uint64_t bytes = 0;
 	int r;
@@ -130,14 +133,20 @@ static int get_layers(struct job *j, const struct gt_manifest *m, const struct g
 	j->total_bytes = bytes;
 	j->total_layers = (unsigned)m->n_layers;
 	gt_work_progress(j);
-	for (size_t i = 0; i < m->n_layers; i++)
-		begin_task(j, &m->layers[i], c->diff_ids[i]);
+	for (size_t i = 1; i < GT_MIN(m->n_layers, (size_t)GT_WORK_LAYERS_AT_ONCE); i++)
+		start_thread(&l);
+	pthread_mutex_lock(&w->lock);
+	j->running++;
+	pthread_mutex_unlock(&w->lock);
+	get_some(&l);
 	pthread_mutex_lock(&w->lock);
 	while (j->running > 0)
 		pthread_cond_wait(&w->changed, &w->lock);
 	r = -j->err.code;
 	if (r < 0)
 		*err = j->err;
+	else if (j->cancel)
+		r = gt_err_set(err, ECANCELED, "sandbox_failed", "the pull was cancelled");
 	pthread_mutex_unlock(&w->lock);
 	return r;
 }

@@ -71,12 +71,15 @@ static void tell_failed(struct job *j, const struct gt_err *err)
 
 /* ---- orders ---- */
 
+static void begin_next(struct worker *w);
+
 static void job_end(struct job *j)
 {
 	struct worker *w = j->w;
 
 	pthread_mutex_lock(&w->lock);
 	DL_DELETE(w->jobs, j);
+	w->working--;
 	pthread_mutex_unlock(&w->lock);
 	free(j);
 }
@@ -87,26 +90,21 @@ static void *run_job(void *arg)
 	struct gt_err err = { 0 };
 	int r = j->order.op == GT_IMAGE_IMPORT ? gt_work_import(j, &err) : gt_work_pull(j, &err);
 
+	struct worker *w = j->w;
+
 	if (r < 0)
 		tell_failed(j, &err);
 	job_end(j);
+	begin_next(w);
 	return NULL;
 }
 
-static void begin_job(struct worker *w, const struct gt_image_order *o)
+static void begin_job(struct job *j)
 {
-	struct job *j = gt_alloc(sizeof(*j));
 	pthread_t thread;
 	struct gt_err err;
-	int r;
+	int r = pthread_create(&thread, NULL, run_job, j);
 
-	j->w = w;
-	j->order = *o;
-	j->order.text[sizeof(j->order.text) - 1] = '\0';
-	pthread_mutex_lock(&w->lock);
-	DL_APPEND(w->jobs, j);
-	pthread_mutex_unlock(&w->lock);
-	r = pthread_create(&thread, NULL, run_job, j);
 	if (r == 0) {
 		pthread_detach(thread);
 		return;
@@ -114,6 +112,45 @@ static void begin_job(struct worker *w, const struct gt_image_order *o)
 	gt_err_errno(&err, r, "start a thread for an image");
 	tell_failed(j, &err);
 	job_end(j);
+}
+
+/* The one that has waited longest, if there is room for it. */
+static struct job *take_job(struct worker *w)
+{
+	struct job *j;
+
+	pthread_mutex_lock(&w->lock);
+	DL_FOREACH (w->jobs, j) {
+		if (w->working < GT_WORK_JOBS && !j->begun)
+			break;
+	}
+	if (j) {
+		j->begun = true;
+		w->working++;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return j;
+}
+
+static void begin_next(struct worker *w)
+{
+	struct job *j;
+
+	while ((j = take_job(w)))
+		begin_job(j);
+}
+
+static void add_job(struct worker *w, const struct gt_image_order *o)
+{
+	struct job *j = gt_alloc(sizeof(*j));
+
+	j->w = w;
+	j->order = *o;
+	j->order.text[sizeof(j->order.text) - 1] = '\0';
+	pthread_mutex_lock(&w->lock);
+	DL_APPEND(w->jobs, j);
+	pthread_mutex_unlock(&w->lock);
+	begin_next(w);
 }
 
 static void cancel_job(struct worker *w, uint32_t id)
@@ -152,7 +189,7 @@ static void obey(struct worker *w, const struct gt_image_order *o)
 	case GT_IMAGE_RESOLVE:
 	case GT_IMAGE_PULL:
 	case GT_IMAGE_IMPORT:
-		begin_job(w, o);
+		add_job(w, o);
 		break;
 	case GT_IMAGE_CANCEL:
 		cancel_job(w, o->id);

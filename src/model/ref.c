@@ -51,6 +51,17 @@ const char *gt_digest_hex(const char *digest)
 	return digest + strlen(SHA256_PREFIX);
 }
 
+bool gt_host_is_hub(const char *host)
+{
+	static const char *const names[] = { GT_HUB_HOST, "index." GT_HUB_HOST, GT_HUB_API };
+
+	for (size_t i = 0; i < GT_LEN(names); i++) {
+		if (strcasecmp(host, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Labels of letters, digits and inner dashes, joined by single dots. */
 static bool name_ok(const char *s, size_t len)
 {

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include <gantry/model/ref.h>
+
 #include "foreign.h"
 
 #define HOST_MAX    256
@@ -73,14 +75,12 @@ bool gt_docker_helper_ok(const char *name)
  * hosts. */
 static void host_of(const char *key, char out[HOST_MAX])
 {
-	static const char *const hub[] = { "index.docker.io", "registry-1.docker.io" };
 	const char *scheme = strstr(key, "://");
 
 	key = scheme ? scheme + 3 : key;
 	snprintf(out, HOST_MAX, "%.*s", (int)strcspn(key, "/"), key);
-	for (size_t i = 0; i < GT_LEN(hub); i++)
-		if (strcasecmp(out, hub[i]) == 0)
-			gt_strcopy(out, HOST_MAX, "docker.io");
+	if (gt_host_is_hub(out))
+		gt_strcopy(out, HOST_MAX, GT_HUB_HOST);
 }
 
 /* Base64 with its padding and nothing else in it; NULL when it is no such thing. */

@@ -1,5 +1,6 @@
 """Functions whose image comes from a registry, or was uploaded; what a node keeps of them."""
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -500,6 +501,46 @@ def test_worker_dies(daemon, registry):
         end = [json.loads(line) for line in answer.read().splitlines()][-1:]
     assert end and ("error" in end[0] or end[0]["image"]["digest"] == digest)
     assert pull(daemon, ask["image"])["image"]["digest"] == digest
+
+
+def test_worker_is_bounded(registry):
+    """However many layers an image has and pulls are ordered, the worker has a few threads; and of a layer that the
+    agent has taken over it can write to no file any more."""
+    layers = [tar_of({f"f{i}": b"x" * i}) for i in range(40)]
+    held = tar_of({"held": os.urandom(1 << 20)})
+    digest = registry.push("team/tall", "1", [*layers, held, echo_layer()], ECHO_CONFIG, compress="")
+    gate, daemon = Gate(registry, only=digest_of(held)), Daemon()
+    with socket.socket() as silent, contextlib.ExitStack() as clients:
+        try:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(64)
+            daemon.start()
+            daemon.put("tall", {"image": f"{gate.host}/team/tall@{digest}", "port": 8000, "scale": {"min": 1}})
+            until(lambda: [r.get("pull", {}).get("layers") for r in daemon.replicas("tall")] == [41], "all but one")
+            worker, = agent_children(daemon, "gantry-images")
+
+            def files():
+                fds = pathlib.Path(f"/proc/{worker}/fd").iterdir()
+                return [p for p in map(os.readlink, fds) if ".tar" in p or ".erofs" in p]
+
+            def threads():
+                return len(os.listdir(f"/proc/{worker}/task"))
+
+            until(lambda: len(files()) == 2, f"the files of the one that comes: {files()}")
+            for i in range(60):
+                conn = daemon.client.open("POST", "/v1/images/pull", {
+                    "image": f"127.0.0.1:{silent.getsockname()[1]}/team/silent:{i}"})
+                clients.callback(conn.close)
+            until(lambda: threads() > 32, "the pulls have begun")
+            assert daemon.client.get("/v1/images").status == 200 and threads() < 40
+            clients.close()
+            gate.opened.set()
+            until(lambda: daemon.replicas("tall", "ready"), "what was cancelled makes room")
+            assert pull(daemon, f"{registry.host}/team/tall:1")["image"]["digest"] == digest
+            until(lambda: len(list((store(daemon) / "layers").glob("*.ok"))) == 42, "all layers are on the disk")
+        finally:
+            gate.close()
+            daemon.stop()
 
 
 # ---- bundles ----

@@ -22,6 +22,13 @@ struct gt_ref {
 	char digest[GT_REF_DIGEST_SIZE]; /* "sha256:..." or "" */
 };
 
+/* The one registry that has several names: that of references, the one by which it answers, and the
+ * address by which credential helpers know it. */
+#define GT_HUB_HOST   "docker.io"
+#define GT_HUB_API    "registry-1.docker.io"
+#define GT_HUB_SERVER "https://index.docker.io/v1/"
+bool gt_host_is_hub(const char *host); /* by whatever name */
+
 /* -EINVAL with slug "invalid_spec"; the text says what is wrong and how to write it. */
 GT_MUST_USE int gt_ref_parse(const char *text, struct gt_ref *ret, struct gt_err *err);
 /* Canonical: host/path[:tag][@digest]. */

@@ -143,6 +143,17 @@ static void bad_references_are_refused_with_the_fix(void **state)
 	}
 }
 
+static void the_hub_has_several_names(void **state)
+{
+	(void)state;
+	assert_true(gt_host_is_hub(GT_HUB_HOST));
+	assert_true(gt_host_is_hub(GT_HUB_API));
+	assert_true(gt_host_is_hub("Index.Docker.IO"));
+	assert_false(gt_host_is_hub("docker.io.example"));
+	assert_false(gt_host_is_hub("docker.io:5000"));
+	assert_false(gt_host_is_hub(""));
+}
+
 static void digests_are_sha256_in_lower_case(void **state)
 {
 	(void)state;
@@ -163,6 +174,7 @@ int main(void)
 		cmocka_unit_test(good_references_are_taken_apart),
 		cmocka_unit_test(bad_references_are_refused_with_the_fix),
 		cmocka_unit_test(digests_are_sha256_in_lower_case),
+		cmocka_unit_test(the_hub_has_several_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
