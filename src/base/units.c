@@ -103,3 +103,16 @@ void gt_format_bytes(uint64_t bytes, char *out, size_t size)
 		i++;
 	snprintf(out, size, "%" PRIu64 "%s", bytes / bytes_units[i].factor, bytes_units[i].name);
 }
+
+char *gt_put_u64(char *out, uint64_t n)
+{
+	char digits[GT_U64_SIZE];
+	size_t len = 0;
+
+	do
+		digits[len++] = (char)('0' + n % 10);
+	while (n /= 10);
+	while (len > 0)
+		*out++ = digits[--len];
+	return out;
+}

@@ -1,8 +1,9 @@
 /* head.c - heads rewritten on their way to the replica and back. */
 #include "calls.h"
 
-#include <stdio.h>
 #include <string.h>
+
+#include <gantry/base/units.h>
 
 /* A value of the request's head as a string. */
 static const char *value_text(const struct gt_h1 *h, enum gt_h1_name name, char *out, size_t size)
@@ -48,14 +49,56 @@ static int add_collected(const struct gt_call *call, struct gt_buf *head)
 	return head->failed ? -ENOBUFS : 0;
 }
 
+/* The target below the function: "/f/name/rest" is "/rest" to it. `room` has a place for it when it
+ * does not stand in the head as it is. */
+static void cut_target(const struct gt_h1 *req, const struct gt_path *p, struct gt_buf *room,
+		       struct gt_h1_rewrite *rw)
+{
+	const char *rest = gt_h1_text(req, req->target) + p->rest;
+	size_t len = req->target.len - p->rest;
+
+	if (len == 0) {
+		rest = "/";
+		len = 1;
+	} else if (rest[0] != '/') {
+		gt_buf_addc(room, '/');
+		gt_buf_add(room, rest, len);
+		rest = room->data;
+		len = room->len;
+	}
+	rw->target = rest;
+	rw->target_len = len;
+}
+
+static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
+{
+	const struct gt_h1 *req = &call->conn->req;
+	gt_auto(buf) struct gt_buf head = { 0 };
+	int r;
+
+	if (!call->upq.buf.len) {
+		gt_outq_fini(&call->upq);
+		call->upq.keep = true;
+		return gt_h1_write_request(req, rw, &call->upq.buf);
+	}
+	r = gt_h1_write_request(req, rw, &head);
+	if (r == 0)
+		r = add_collected(call, &head);
+	if (r < 0)
+		return r;
+	gt_outq_fini(&call->upq);
+	call->upq.keep = true;
+	struct iovec part = { head.data, head.len };
+
+	return gt_outq_add(&call->upq, &part, 1);
+}
+
 int gt_head_up(struct gt_call *call)
 {
 	const struct gt_h1 *req = &call->conn->req;
 	struct gt_path p = gt_path_read(req);
-	const char *target = gt_h1_text(req, req->target);
-	gt_auto(buf) struct gt_buf head = { 0 };
-	gt_auto(buf) struct gt_buf cut = { 0 };
-	char prefix[GT_NAME_MAX + 8] = "", host[512];
+	gt_auto(buf) struct gt_buf room = { 0 };
+	char prefix[GT_NAME_MAX + 8] = "/f/", host[512];
 	struct gt_h1_header extra[] = {
 		{ "X-Forwarded-For", call->conn->peer[0] ? call->conn->peer : NULL },
 		{ "X-Forwarded-Proto", "http" },
@@ -72,26 +115,15 @@ int gt_head_up(struct gt_call *call)
 	};
 
 	if (call->way == GT_WAY_FUNCTION) {
-		snprintf(prefix, sizeof(prefix), "/f/%.*s", (int)p.function_len, p.function);
-		if (p.rest == req->target.len || target[p.rest] != '/')
-			gt_buf_addc(&cut, '/');
-		gt_buf_add(&cut, target + p.rest, req->target.len - p.rest);
-		rw.target = cut.data;
-		rw.target_len = cut.len;
+		size_t len = GT_MIN(p.function_len, (size_t)GT_NAME_MAX);
+
+		memcpy(prefix + 3, p.function, len);
+		prefix[3 + len] = '\0';
+		cut_target(req, &p, &room, &rw);
 	}
 	frame_up(call, &rw);
 	call->chunk_up = rw.framing == GT_H1_CHUNKED;
-	int r = gt_h1_write_request(req, &rw, &head);
-
-	if (r == 0)
-		r = add_collected(call, &head);
-	if (r < 0)
-		return r;
-	gt_outq_fini(&call->upq);
-	call->upq.keep = true;
-	struct iovec part = { head.data, head.len };
-
-	return gt_outq_add(&call->upq, &part, 1);
+	return write_up(call, &rw);
 }
 
 /* How the client is told where the body ends. */
@@ -116,20 +148,41 @@ static void frame_down(struct gt_call *call, struct gt_h1_rewrite *rw)
 		rw->connection = GT_H1_SWITCH;
 }
 
+#define TIMING_SIZE (3 * (sizeof("queue;dur=.000, ") + GT_U64_SIZE))
+
+static char *put_part(char *p, const char *name, uint64_t ns)
+{
+	uint64_t us = ns / GT_NS_PER_US;
+
+	p = stpcpy(p, name);
+	p = gt_put_u64(stpcpy(p, ";dur="), us / 1000);
+	*p++ = '.';
+	*p++ = (char)('0' + us / 100 % 10);
+	*p++ = (char)('0' + us / 10 % 10);
+	*p++ = (char)('0' + us % 10);
+	return p;
+}
+
+/* In milliseconds. */
+static void timing_text(const struct gt_call *call, uint64_t run_ns, char out[TIMING_SIZE])
+{
+	char *p = put_part(out, "queue", call->wait_ns - GT_MIN(call->start_ns, call->wait_ns));
+
+	p = put_part(stpcpy(p, ", "), "start", call->start_ns);
+	put_part(stpcpy(p, ", "), "run", run_ns)[0] = '\0';
+}
+
 int gt_head_down(struct gt_call *call)
 {
 	struct gt_conn *c = call->conn;
-	uint64_t run_ns = gt_gw_now(call->gw) - call->slot_ns;
-	char revision[16], timing[128];
+	char revision[GT_U64_SIZE + 1], timing[TIMING_SIZE];
 	bool served = call->fn != NULL;
 	struct gt_h1_rewrite rw = { 0 };
 
 	frame_down(call, &rw);
 	call->chunk_down = rw.framing == GT_H1_CHUNKED;
-	snprintf(revision, sizeof(revision), "%u", call->revision);
-	snprintf(timing, sizeof(timing), "queue;dur=%.3f, start;dur=%.3f, run;dur=%.3f",
-		 (double)(call->wait_ns - GT_MIN(call->start_ns, call->wait_ns)) / 1e6,
-		 (double)call->start_ns / 1e6, (double)run_ns / 1e6);
+	*gt_put_u64(revision, call->revision) = '\0';
+	timing_text(call, gt_gw_now(call->gw) - call->slot_ns, timing);
 	struct gt_h1_header extra[] = {
 		{ "Gantry-Replica", served ? call->replica : NULL },
 		{ "Gantry-Revision", served ? revision : NULL },

@@ -157,7 +157,7 @@ void gt_trace_begin(const struct gt_h1 *req, const struct gt_rand *rnd, struct g
 	bool known = f && parent_ok(text, f->value.len);
 	/* Nobody sampled yet when the trace begins here: who records leaves it to us to say so. */
 	bool sampled = !known || strchr("13579bdf", text[FLAGS_AT + 1]) != NULL;
-	char span[SPAN_LEN + 1];
+	char *p = ret->parent;
 
 	if (known) {
 		memcpy(ret->id, text + ID_AT, ID_LEN);
@@ -166,7 +166,7 @@ void gt_trace_begin(const struct gt_h1 *req, const struct gt_rand *rnd, struct g
 		random_hex(rnd, ret->id, ID_LEN);
 	}
 	ret->state = known && state_ok(req);
-	random_hex(rnd, span, SPAN_LEN);
-	snprintf(ret->parent, sizeof(ret->parent), "00-%s-%s-%s", ret->id, span,
-		 sampled ? "01" : "00");
+	p = stpcpy(stpcpy(stpcpy(p, "00-"), ret->id), "-");
+	random_hex(rnd, p, SPAN_LEN);
+	stpcpy(p + SPAN_LEN, sampled ? "-01" : "-00");
 }

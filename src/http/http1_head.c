@@ -284,10 +284,7 @@ static enum gt_h1_event check_framing(struct gt_h1 *h, const struct facts *a)
 /* A Host may hold a name, an address, a port: nothing that could end it early elsewhere. */
 static bool host_ok(const char *s, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		if (s[i] <= ' ' || s[i] == 0x7f || strchr("/?#@\\,\"<>", s[i]))
-			return false;
-	return true;
+	return gt_h1_all(s, len, H1_HOST);
 }
 
 /* http://host/path: the authority overrides Host and must agree with it; the rest is the target. */

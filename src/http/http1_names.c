@@ -5,16 +5,22 @@
 #include <string.h>
 #include <strings.h>
 
-#define T (H1_TCHAR | H1_TEXT)
-#define X (H1_TCHAR | H1_TEXT | H1_HEX)
-#define V H1_TEXT
+/* O: what a Host may hold too; not what could end it early elsewhere: / ? # @ \ , " < > */
+#define O  H1_HOST
+#define T  (H1_TCHAR | H1_TEXT | O)
+#define TN (H1_TCHAR | H1_TEXT)
+#define X  (H1_TCHAR | H1_TEXT | H1_HEX | O)
+#define V  H1_TEXT
+#define VO (H1_TEXT | O)
 const uint8_t gt_h1_class[256] = {
-	['\t'] = V,         [' '] = V,         ['!'] = T,           ['"'] = V,
-	['#' ... '\''] = T, ['(' ... ')'] = V, ['*' ... '+'] = T,   [','] = V,
-	['-' ... '.'] = T,  ['/'] = V,         ['0' ... '9'] = X,   [':' ... '@'] = V,
-	['A' ... 'F'] = X,  ['G' ... 'Z'] = T, ['[' ... ']'] = V,   ['^' ... '`'] = T,
-	['a' ... 'f'] = X,  ['g' ... 'z'] = T, ['{'] = V,           ['|'] = T,
-	['}'] = V,          ['~'] = T,         [0x80 ... 0xff] = V,
+	['\t'] = V,          [' '] = V,          ['!'] = T,          ['"'] = V,
+	['#'] = TN,          ['$' ... '\''] = T, ['(' ... ')'] = VO, ['*' ... '+'] = T,
+	[','] = V,           ['-' ... '.'] = T,  ['/'] = V,          ['0' ... '9'] = X,
+	[':' ... ';'] = VO,  ['<'] = V,          ['='] = VO,         ['>' ... '@'] = V,
+	['A' ... 'F'] = X,   ['G' ... 'Z'] = T,  ['['] = VO,         ['\\'] = V,
+	[']'] = VO,          ['^' ... '`'] = T,  ['a' ... 'f'] = X,  ['g' ... 'z'] = T,
+	['{'] = VO,          ['|'] = T,          ['}'] = VO,         ['~'] = T,
+	[0x80 ... 0xff] = V,
 };
 
 #define K(text, flags)                        \
@@ -55,8 +61,12 @@ const struct gt_h1_known gt_h1_known[GT_H1_NAME_N] = {
 
 enum gt_h1_name gt_h1_name_find(const char *name, size_t len)
 {
+	unsigned first = len ? (uint8_t)name[0] | 0x20u : 0;
+
 	for (unsigned i = 1; i < GT_H1_NAME_N; i++)
-		if (gt_h1_known[i].len == len && !strncasecmp(gt_h1_known[i].name, name, len))
+		if (gt_h1_known[i].len == len &&
+		    ((uint8_t)gt_h1_known[i].name[0] | 0x20u) == first &&
+		    !strncasecmp(gt_h1_known[i].name, name, len))
 			return (enum gt_h1_name)i;
 	return GT_H1_OTHER;
 }

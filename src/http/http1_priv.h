@@ -8,6 +8,7 @@ enum {
 	H1_TCHAR = 1 << 0, /* allowed in a header name or method */
 	H1_TEXT = 1 << 1,  /* allowed in a head line: no control but HTAB */
 	H1_HEX = 1 << 2,
+	H1_HOST = 1 << 3, /* allowed in Host */
 };
 extern const uint8_t gt_h1_class[256];
 

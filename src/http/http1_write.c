@@ -1,16 +1,28 @@
-/* http1_write.c - heads written from their parsed form. */
+/* http1_write.c - heads written from their parsed form: room for all of one is made first, and then
+ * it is only copied. */
 #include "http1_priv.h"
 
 #include <string.h>
 
-static void add_span(const struct gt_h1 *h, struct gt_h1_span s, struct gt_buf *out)
+#include <gantry/base/units.h>
+
+#define FIXED_SIZE 192 /* version, Host, framing, Connection, the end: more than all of them */
+
+static char *put(char *p, const char *data, size_t len)
 {
-	if (s.len)
-		gt_buf_add(out, h->head + s.at, s.len);
+	memcpy(p, data, len);
+	return p + len;
 }
 
-static void add_fields(const struct gt_h1 *h, uint8_t without, const struct gt_h1_rewrite *rw,
-		       struct gt_buf *out)
+#define PUT(p, text) put(p, text, sizeof(text) - 1)
+
+static char *put_span(const struct gt_h1 *h, struct gt_h1_span s, char *p)
+{
+	return put(p, h->head + s.at, s.len);
+}
+
+static char *put_fields(const struct gt_h1 *h, uint8_t without, const struct gt_h1_rewrite *rw,
+			char *p)
 {
 	for (size_t i = 0; i < h->n_fields; i++) {
 		const struct gt_h1_field *f = &h->fields[i];
@@ -19,56 +31,94 @@ static void add_fields(const struct gt_h1 *h, uint8_t without, const struct gt_h
 		    (f->id == GT_H1_AUTHORIZATION && rw->drop_authorization) ||
 		    (f->id == GT_H1_TRACESTATE && rw->drop_tracestate))
 			continue;
-		add_span(h, f->name, out);
-		gt_buf_add(out, ": ", 2);
-		add_span(h, f->value, out);
-		gt_buf_add(out, "\r\n", 2);
+		p = put_span(h, f->name, p);
+		p = PUT(p, ": ");
+		p = put_span(h, f->value, p);
+		p = PUT(p, "\r\n");
 	}
+	return p;
 }
 
-static int add_end(const struct gt_h1_rewrite *rw, struct gt_buf *out)
+static char *put_end(const struct gt_h1_rewrite *rw, char *p)
 {
 	for (size_t i = 0; i < rw->n_extra; i++) {
 		const char *value = rw->extra[i].value;
 
 		if (!value)
 			continue;
-		if (!gt_h1_all(value, strlen(value), H1_TEXT))
-			return -EINVAL;
-		gt_buf_addf(out, "%s: %s\r\n", rw->extra[i].name, value);
+		p = put(p, rw->extra[i].name, strlen(rw->extra[i].name));
+		p = PUT(p, ": ");
+		p = put(p, value, strlen(value));
+		p = PUT(p, "\r\n");
 	}
 	if (rw->framing == GT_H1_CHUNKED)
-		gt_buf_adds(out, "Transfer-Encoding: chunked\r\n");
-	if (rw->framing == GT_H1_LENGTH)
-		gt_buf_addf(out, "Content-Length: %llu\r\n", (unsigned long long)rw->length);
+		p = PUT(p, "Transfer-Encoding: chunked\r\n");
+	if (rw->framing == GT_H1_LENGTH) {
+		p = PUT(p, "Content-Length: ");
+		p = gt_put_u64(p, rw->length);
+		p = PUT(p, "\r\n");
+	}
 	if (rw->connection == GT_H1_SWITCH)
-		gt_buf_adds(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+		p = PUT(p, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
 	else if (rw->connection == GT_H1_CLOSE)
-		gt_buf_adds(out, "Connection: close\r\n");
-	gt_buf_add(out, "\r\n", 2);
-	return out->failed ? -ENOBUFS : 0;
+		p = PUT(p, "Connection: close\r\n");
+	return PUT(p, "\r\n");
+}
+
+/* Where to write, with room for the whole head. -EINVAL, -ENOBUFS. */
+static int begin(const struct gt_h1 *h, const struct gt_h1_rewrite *rw, struct gt_buf *out,
+		 char **ret)
+{
+	size_t size = FIXED_SIZE + h->head_len + 4 * h->n_fields + rw->target_len;
+
+	for (size_t i = 0; i < rw->n_extra; i++) {
+		const char *value = rw->extra[i].value;
+		size_t len = value ? strlen(value) : 0;
+
+		if (!gt_h1_all(value, len, H1_TEXT))
+			return -EINVAL;
+		size += value ? strlen(rw->extra[i].name) + len + 4 : 0;
+	}
+	*ret = gt_buf_reserve(out, size);
+	if (!*ret)
+		out->failed = true;
+	return *ret ? 0 : -ENOBUFS;
+}
+
+static void end(struct gt_buf *out, char *p)
+{
+	out->len = (size_t)(p - out->data);
+	*p = '\0';
 }
 
 int gt_h1_write_request(const struct gt_h1 *h, const struct gt_h1_rewrite *rw, struct gt_buf *out)
 {
-	add_span(h, h->method, out);
-	gt_buf_addc(out, ' ');
-	if (rw->target)
-		gt_buf_add(out, rw->target, rw->target_len);
-	else
-		add_span(h, h->target, out);
-	gt_buf_adds(out, " HTTP/1.1\r\n");
+	char *p;
+	int r = begin(h, rw, out, &p);
+
+	if (r < 0)
+		return r;
+	p = put_span(h, h->method, p);
+	*p++ = ' ';
+	p = rw->target ? put(p, rw->target, rw->target_len) : put_span(h, h->target, p);
+	p = PUT(p, " HTTP/1.1\r\n");
 	if (!gt_h1_find(h, GT_H1_HOST))
-		gt_buf_adds(out, "Host: localhost\r\n"); /* HTTP/1.0 may come without */
-	add_fields(h, H1_FORWARDED, rw, out);
-	return add_end(rw, out);
+		p = PUT(p, "Host: localhost\r\n"); /* HTTP/1.0 may come without */
+	end(out, put_end(rw, put_fields(h, H1_FORWARDED, rw, p)));
+	return 0;
 }
 
 int gt_h1_write_response(const struct gt_h1 *h, const struct gt_h1_rewrite *rw, struct gt_buf *out)
 {
-	gt_buf_addf(out, "HTTP/1.1 %u ", h->status);
-	add_span(h, h->reason, out);
-	gt_buf_add(out, "\r\n", 2);
-	add_fields(h, H1_OURS, rw, out);
-	return add_end(rw, out);
+	char *p;
+	int r = begin(h, rw, out, &p);
+
+	if (r < 0)
+		return r;
+	p = gt_put_u64(PUT(p, "HTTP/1.1 "), (uint64_t)h->status);
+	*p++ = ' ';
+	p = put_span(h, h->reason, p);
+	p = PUT(p, "\r\n");
+	end(out, put_end(rw, put_fields(h, H1_OURS, rw, p)));
+	return 0;
 }

@@ -14,4 +14,8 @@ int gt_parse_bytes(const char *s, uint64_t *ret);
 void gt_format_duration_ms(uint64_t ms, char *out, size_t size);
 void gt_format_bytes(uint64_t bytes, char *out, size_t size); /* exact: "64MiB", "1000" */
 
+#define GT_U64_SIZE 20 /* the most digits of one */
+/* Writes n in decimal, without an end; returns what is behind it. Where printf would be felt. */
+char *gt_put_u64(char *out, uint64_t n);
+
 #endif
