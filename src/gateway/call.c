@@ -431,11 +431,10 @@ static void pass_to_control(struct gt_call *call)
 
 void gt_call_begin(struct gt_conn *c)
 {
-	struct gt_call *call = gt_alloc(sizeof(*call));
 	struct gt_gateway *gw = c->gw;
+	struct gt_call *call = gt_gw_new_call(gw);
 
 	c->call = call;
-	call->gw = gw;
 	call->conn = c;
 	call->begun_ns = gt_gw_now(gw);
 	call->way = gt_path_read(&c->req).way;

@@ -9,16 +9,42 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#define SPARES_MAX 256
+
 /* ---- memory of what was closed ---- */
 
-static void free_all(struct gt_grave **list)
+static void free_all(struct gt_gateway *gw, struct gt_grave **list)
 {
 	struct gt_grave *g;
 
 	while ((g = *list)) {
 		*list = g->next;
-		free(g);
+		if (!g->spare || gw->n_spares == SPARES_MAX) {
+			free(g);
+			continue;
+		}
+		g->next = gw->spares;
+		gw->spares = g;
+		gw->n_spares++;
 	}
+}
+
+struct gt_call *gt_gw_new_call(struct gt_gateway *gw)
+{
+	struct gt_grave *spare = gw->spares;
+	struct gt_call *call;
+
+	if (spare) {
+		gw->spares = spare->next;
+		gw->n_spares--;
+		call = GT_CONTAINER(spare, struct gt_call, grave);
+		memset(call, 0, sizeof(*call));
+	} else {
+		call = gt_alloc(sizeof(*call));
+	}
+	call->grave.spare = true;
+	call->gw = gw;
+	return call;
 }
 
 /* What was buried is freed one turn later: a call that was deferred before the burial may stand
@@ -27,7 +53,7 @@ static void reap(void *arg)
 {
 	struct gt_gateway *gw = arg;
 
-	free_all(&gw->doomed);
+	free_all(gw, &gw->doomed);
 	gw->doomed = gw->graves;
 	gw->graves = NULL;
 	gw->reaping = gw->doomed != NULL;
@@ -190,8 +216,10 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_dialer_close(gw);
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);
-	free_all(&gw->doomed);
-	free_all(&gw->graves);
+	free_all(gw, &gw->doomed);
+	free_all(gw, &gw->graves);
+	for (struct gt_grave *g; (g = gw->spares); free(g))
+		gw->spares = g->next;
 	free(gw);
 }
 GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)

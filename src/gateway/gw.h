@@ -44,6 +44,7 @@ struct gt_dial;
 /* Memory that must outlive the current stack. First member of what is buried. */
 struct gt_grave {
 	struct gt_grave *next;
+	bool spare; /* a call's: kept for the next one */
 };
 
 struct gt_up {
@@ -151,6 +152,8 @@ struct gt_gateway {
 	struct gt_timer accept_timer, drain_timer;
 	struct gt_timer rest_timer; /* set while a replica rests */
 	struct gt_grave *graves, *doomed;
+	struct gt_grave *spares; /* memory of calls */
+	unsigned n_spares;
 	bool reaping;
 	struct gt_rand rnd; /* of request ids: distinct, not secret; no system call each */
 	uint64_t rnd_state;
@@ -199,7 +202,8 @@ void gt_gw_free(struct gt_gateway *gw); /* NULL is fine; cuts what is open */
 /* Connects to control: routes come in, demand goes out. Without it nothing is known or told. */
 GT_MUST_USE int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err);
 void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES);
-void gt_gw_conn_gone(struct gt_gateway *gw); /* one client connection fewer */
+struct gt_call *gt_gw_new_call(struct gt_gateway *gw); /* all zero but gw */
+void gt_gw_conn_gone(struct gt_gateway *gw);           /* one client connection fewer */
 /* A refusal; fn NULL: the request's function is not known. */
 void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *slug);
 void gt_gw_quiesce(struct gt_gateway *gw);

@@ -53,10 +53,12 @@ static ssize_t sock_receive(struct gt_sock *s, void *buf, size_t len, int *fd)
 static ssize_t sock_write(struct gt_sock *s, const struct iovec *iov, size_t n)
 {
 	const struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
 	ssize_t took;
 
 	do
-		took = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		took = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, flags)
+			      : sendmsg(s->fd, &msg, flags);
 	while (took < 0 && errno == EINTR);
 	return took < 0 ? -errno : took;
 }

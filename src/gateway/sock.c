@@ -123,8 +123,10 @@ int gt_sock_send(struct gt_sock *s, struct gt_outq *q, const struct iovec *parts
 	}
 	if (gt_outq_unsent(q))
 		iov[n_iov++] = (struct iovec){ q->buf.data + q->sent, gt_outq_unsent(q) };
-	for (size_t i = 0; i < n && i < PARTS_MAX; i++)
-		iov[n_iov++] = parts[i];
+	for (size_t i = 0; i < n && i < PARTS_MAX; i++) {
+		if (parts[i].iov_len)
+			iov[n_iov++] = parts[i];
+	}
 	if (s->can_write && n_iov) {
 		took = s->ops->write(s, iov, n_iov);
 		if (took < 0 && took != -EAGAIN)
