@@ -278,10 +278,12 @@ static bool flush_client(struct gt_conn *c)
 	return after < before && !c->closed;
 }
 
+/* Half of a tunnel may end alone; then nothing is read that would tell of a failure. */
 static bool client_left(const struct gt_conn *c)
 {
-	return c->sock.hup && c->state == GT_CONN_CALL && c->call &&
-	       c->call->state != GT_CALL_TUNNEL;
+	if (c->state != GT_CONN_CALL || !c->call)
+		return false;
+	return c->call->state == GT_CALL_TUNNEL ? c->sock.failed : c->sock.hup;
 }
 
 static void run_later(void *arg)

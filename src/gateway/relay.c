@@ -209,7 +209,8 @@ static void tunnel_ends(struct gt_call *call)
 		call->tunnel_down_shut = true;
 		client->ops->shut(client);
 	}
-	if (call->tunnel_up_shut && call->tunnel_down_shut)
+	/* What a failed replica said before is passed on first. */
+	if (call->tunnel_down_shut && (call->tunnel_up_shut || up->failed))
 		gt_conn_close(call->conn);
 }
 
@@ -229,7 +230,11 @@ bool gt_relay_flush(struct gt_call *call)
 		lost(call, -r);
 		return false;
 	}
-	if (r < 0) {
+	if (r < 0 && call->state == GT_CALL_TUNNEL) {
+		gt_outq_fini(&call->upq);
+		up->sock.failed = up->sock.can_read = true;
+		moved = !call->tunnel_down_eof;
+	} else if (r < 0) {
 		/* It may have answered before it closed: the body is dropped, the answer read. */
 		call->refused = true;
 		gt_outq_fini(&call->upq);

@@ -35,6 +35,7 @@ void gt_sock_told(struct gt_sock *s, unsigned events)
 	s->can_read |= (events & (GT_EV_READ | GT_EV_HANGUP)) != 0;
 	s->can_write |= (events & GT_EV_WRITE) != 0;
 	s->hup |= (events & GT_EV_HANGUP) != 0;
+	s->failed |= (events & GT_EV_FAILED) != 0;
 }
 
 ssize_t gt_sock_read(struct gt_sock *s, void *buf, size_t len)

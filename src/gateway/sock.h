@@ -33,7 +33,8 @@ struct gt_sock {
 	int fd; /* owned; -1 = closed */
 	struct gt_watch *watch;
 	bool can_read, can_write;
-	bool hup; /* the peer closed its sending side, or the socket failed */
+	bool hup;    /* the peer closed its sending side, or the socket failed */
+	bool failed; /* by a reset, mostly */
 };
 
 /* Bytes on their way out. */

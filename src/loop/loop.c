@@ -111,7 +111,9 @@ static unsigned from_epoll(uint32_t got, unsigned wanted)
 		events |= GT_EV_HANGUP;
 	if (got & (EPOLLHUP | EPOLLERR))
 		events |= GT_EV_READ | GT_EV_WRITE;
-	return events & (wanted | GT_EV_HANGUP);
+	if (got & EPOLLERR)
+		events |= GT_EV_FAILED;
+	return events & (wanted | GT_EV_HANGUP | GT_EV_FAILED);
 }
 
 static int watch_apply(struct gt_watch *w, unsigned events, struct gt_err *err)

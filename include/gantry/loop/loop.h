@@ -20,6 +20,7 @@ enum {
 	GT_EV_WRITE = 1 << 1,
 	GT_EV_HANGUP = 1 << 2, /* peer closed its sending side or the descriptor failed */
 	GT_EV_EDGE = 1 << 3,   /* in the request only */
+	GT_EV_FAILED = 1 << 4, /* told only, with HANGUP: by an error, a reset mostly */
 };
 
 typedef void gt_watch_fn(struct gt_watch *w, unsigned events, void *arg);

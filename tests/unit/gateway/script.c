@@ -10,7 +10,7 @@
 #include <gantry/model/dial.h>
 
 #define FD_BASE 1000 /* nothing real has this number */
-#define EVENTS  (GT_EV_READ | GT_EV_WRITE | GT_EV_HANGUP)
+#define EVENTS  (GT_EV_READ | GT_EV_WRITE | GT_EV_HANGUP | GT_EV_FAILED)
 
 static struct script *now_playing; /* ports have no argument: one script at a time */
 

@@ -218,6 +218,57 @@ static void test_a_minute_in_the_queue_and_no_more(void **state)
 	assert_true(script_has(c, "wait_timeout"));
 }
 
+static struct script_end *tunnel(struct script *s)
+{
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	script_puts(c, "GET /f/echo HTTP/1.1\r\nHost: h\r\n" AUTH
+		       "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+	script_puts(up(s, 0),
+		    "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+	assert_true(script_has(c, "HTTP/1.1 101 Go\r\n"));
+	return c;
+}
+
+static void test_half_closed_tunnel_ends_when_its_client_fails(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = tunnel(s);
+
+	script_eof(c);
+	assert_true(up(s, 0)->shut);
+	script_puts(up(s, 0), "still here");
+	assert_true(script_has(c, "still here"));
+	script_fail(c, ECONNRESET);
+	assert_true(up(s, 0)->closed);
+}
+
+static void test_half_closed_tunnel_ends_when_its_replica_fails(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = tunnel(s);
+
+	script_puts(up(s, 0), "last words");
+	script_eof(up(s, 0));
+	assert_true(c->shut);
+	script_fail(up(s, 0), ECONNRESET);
+	assert_true(script_has(c, "last words"));
+	assert_true(c->closed);
+}
+
+static void test_tunnel_that_is_not_read_ends_with_its_client(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = tunnel(s);
+	static const char much[4 * GT_GW_BUFFER];
+
+	up(s, 0)->room = 1000;
+	script_put(c, much, sizeof(much));
+	assert_true(c->to_gw.len > 0); /* not read on */
+	script_fail(c, ECONNRESET);
+	assert_true(up(s, 0)->closed);
+}
+
 #define EXCHANGE_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -233,6 +284,9 @@ int main(void)
 		EXCHANGE_TEST(test_idle_connections_end_after_a_minute),
 		EXCHANGE_TEST(test_first_byte_of_the_answer_has_its_time),
 		EXCHANGE_TEST(test_a_minute_in_the_queue_and_no_more),
+		EXCHANGE_TEST(test_half_closed_tunnel_ends_when_its_client_fails),
+		EXCHANGE_TEST(test_half_closed_tunnel_ends_when_its_replica_fails),
+		EXCHANGE_TEST(test_tunnel_that_is_not_read_ends_with_its_client),
 	};
 
 	return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);

@@ -168,6 +168,17 @@ static void a_reader_learns_of_a_full_close_as_readable(void **state)
 	gt_close(p[0]);
 }
 
+static void a_reset_is_a_failure(void **state)
+{
+	struct fixture *f = *state;
+
+	f->wa = watch(f, f->a[0], GT_EV_READ, on_event);
+	assert_int_equal(write(f->a[0], "x", 1), 1);
+	f->a[1] = gt_close(f->a[1]); /* with the byte unread */
+	step(f);
+	assert_int_equal(f->events, GT_EV_READ | GT_EV_HANGUP | GT_EV_FAILED);
+}
+
 static void close_both(struct gt_watch *w, unsigned events, void *arg)
 {
 	struct fixture *f = arg;
@@ -404,6 +415,7 @@ int main(void)
 		LOOP_TEST(a_paused_watch_hears_nothing_until_it_is_set),
 		LOOP_TEST(a_half_close_is_a_hang_up_for_who_asked),
 		LOOP_TEST(a_reader_learns_of_a_full_close_as_readable),
+		LOOP_TEST(a_reset_is_a_failure),
 		LOOP_TEST(a_watch_closed_by_another_callback_is_not_called),
 		LOOP_TEST(a_watch_paused_by_another_callback_is_not_called),
 		LOOP_TEST(a_descriptor_can_change_hands_within_a_round),
