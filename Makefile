@@ -164,6 +164,8 @@ $(foreach r,$(TEST_ROOMS),$(eval $(call unit_rules,$(r))))
 $(SIM_PROGS): %: %.o $(SIM_HELPERS:%.c=$(O)/%.o) $(LIB)
 	$(call say,LD,$@)$(LINK) -o $@ $^ -lcmocka $(LIBS)
 
+$(O)/tests/fuzz/fuzz_gateway: $(O)/tests/unit/gateway/script.o $(O)/tests/unit/gateway/reference.o
+
 ifdef FUZZ
 $(FUZZ_PROGS): %: %.o $(LIB)
 	$(call say,LD,$@)$(CC) $(SAN_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
