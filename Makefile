@@ -161,6 +161,14 @@ unit-$(1): $(filter $(O)/tests/unit/$(1)/%,$(TEST_PROGS))
 endef
 $(foreach r,$(TEST_ROOMS),$(eval $(call unit_rules,$(r))))
 
+# The other reader of HTTP/1.1 that the codec is compared with: sources of a Debian package.
+LLHTTP := $(addprefix $(O)/tests/llhttp/,api.o http.o llhttp.o)
+$(LLHTTP): $(O)/tests/llhttp/%.o: /usr/share/llhttp/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) -O2 -g $(SAN_FLAGS) -fPIE -w -I/usr/share/include/llhttp -c -o $@ $<
+$(O)/tests/unit/http/test_http1_llhttp.o: private BASE_FLAGS += -I/usr/share/include/llhttp
+$(O)/tests/unit/http/test_http1_llhttp: $(LLHTTP)
+
 $(SIM_PROGS): %: %.o $(SIM_HELPERS:%.c=$(O)/%.o) $(LIB)
 	$(call say,LD,$@)$(LINK) -o $@ $^ -lcmocka $(LIBS)
 

@@ -196,6 +196,28 @@ static int hex_value(char c)
 	return (c | 0x20) - 'a' + 10;
 }
 
+enum { EXT_NAME, EXT_VALUE, EXT_QUOTED, EXT_CLOSED }; /* h->digits while in S_EXT */
+
+/* name, name=token or name="text", each after a ';': readers differ about anything else. */
+static bool extension_char(struct gt_h1 *h, char c)
+{
+	switch (h->digits) {
+	case EXT_QUOTED:
+		h->digits = c == '"' ? EXT_CLOSED : EXT_QUOTED;
+		return (gt_h1_class[(uint8_t)c] & H1_TEXT) && c != '\\';
+	case EXT_CLOSED:
+		h->digits = EXT_NAME;
+		return c == ';';
+	default:
+		if (h->digits == EXT_VALUE && c == '"') {
+			h->digits = EXT_QUOTED;
+			return true;
+		}
+		h->digits = c == '=' ? EXT_VALUE : EXT_NAME;
+		return (gt_h1_class[(uint8_t)c] & H1_TCHAR) || c == ';' || c == '=';
+	}
+}
+
 static enum gt_h1_event chunk_size_char(struct gt_h1 *h, char c)
 {
 	if (++h->chunk_line > GT_H1_CHUNK_LINE_MAX)
@@ -208,12 +230,14 @@ static enum gt_h1_event chunk_size_char(struct gt_h1 *h, char c)
 	}
 	if (h->state == S_SIZE && !h->digits)
 		return gt_h1_bad(h, "malformed_request", "a chunk has no size");
-	if (c == '\r')
+	if (c == '\r' && !(h->state == S_EXT && h->digits == EXT_QUOTED)) {
 		h->state = S_SIZE_LF;
-	else if (h->state == S_SIZE && c == ';')
+	} else if (h->state == S_SIZE && c == ';') {
 		h->state = S_EXT;
-	else if (h->state == S_SIZE || !(gt_h1_class[(uint8_t)c] & H1_TEXT))
+		h->digits = EXT_NAME;
+	} else if (h->state == S_SIZE || !extension_char(h, c)) {
 		return gt_h1_bad(h, "malformed_request", "a chunk's size line is malformed");
+	}
 	return GT_H1_MORE;
 }
 

@@ -221,6 +221,17 @@ static enum gt_h1_event read_length(struct gt_h1 *h, struct gt_h1_span v)
 	return GT_H1_MORE;
 }
 
+/* Blanks may follow a value, but other readers take a tab there for a part of it. A line begins
+ * with no blank, so that what follows is this line's. */
+static bool tab_follows(const struct gt_h1 *h, struct gt_h1_span v)
+{
+	size_t i = (size_t)v.at + v.len;
+
+	while (i < h->head_len && h->head[i] == ' ')
+		i++;
+	return i < h->head_len && h->head[i] == '\t';
+}
+
 struct facts {
 	unsigned hosts, encodings, expects, upgrades, authorizations;
 	bool chunked;
@@ -229,6 +240,10 @@ struct facts {
 
 static enum gt_h1_event read_field(struct gt_h1 *h, const struct gt_h1_field *f, struct facts *a)
 {
+	bool framing = f->id == GT_H1_CONTENT_LENGTH || f->id == GT_H1_TRANSFER_ENCODING;
+
+	if (framing && tab_follows(h, f->value))
+		return gt_h1_bad(h, "malformed_request", "a tab follows the length of the body");
 	switch (f->id) {
 	case GT_H1_HOST:
 		a->hosts++;

@@ -149,6 +149,8 @@ static void test_families_of_smuggling(void **state)
 		"X: a\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"X: a\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"X: a\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"Transfer-Encoding: chunked \t\r\n\r\n0\r\n\r\n",
+		"Content-Length: 5\t\r\n\r\nhello",
 		"Content-Length: +5\r\n\r\nhello",
 		"Content-Length: 0_5\r\n\r\nhello",
 		"Content-Length: 0x5\r\n\r\nhello",
