@@ -1,6 +1,7 @@
 /* call.c - one request: who may make it, which function it is for, its place in the queue, its end.
  */
 #include "calls.h"
+#include "splice.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,7 @@ static void count(struct gt_call *call)
 
 void gt_call_free(struct gt_call *call)
 {
+	gt_splice_end(call);
 	gt_h1_fini(&call->resp);
 	gt_outq_fini(&call->upq);
 	gt_openai_scan_free(call->scan);

@@ -2,6 +2,7 @@
 #include "calls.h"
 #include "handover.h"
 #include "proxy.h"
+#include "splice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -380,7 +381,8 @@ static void watchdog(struct gt_conn *c)
 	uint64_t now_ns = gt_gw_now(c->gw), limit_ns = GT_GW_STALL_MS * GT_NS_PER_MS;
 	bool owes_bytes = c->call && !c->call->req_done && c->call->state != GT_CALL_HELD &&
 			  c->call->state < GT_CALL_STREAM && gt_call_body_room(c->call);
-	bool owes_reading = gt_outq_unsent(&c->out) > 0;
+	bool owes_reading = gt_outq_unsent(&c->out) > 0 ||
+			    (c->call && gt_splice_unsent(c->call) > 0);
 	struct gt_refusal why = GT_REFUSAL("request_timeout", "the body stopped coming for 60 s");
 
 	if ((!owes_bytes && !owes_reading) || now_ns < c->progress_ns) {

@@ -2,6 +2,7 @@
 #include "access_log.h"
 #include "conn.h"
 #include "handover.h"
+#include "splice.h"
 
 #include <signal.h>
 #include <string.h>
@@ -216,6 +217,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_dialer_close(gw);
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);
+	gt_splice_free(gw);
 	free_all(gw, &gw->doomed);
 	free_all(gw, &gw->graves);
 	for (struct gt_grave *g; (g = gw->spares); free(g))

@@ -19,6 +19,7 @@
 #include <gantry/wire/wire.h>
 
 #include "fn.h"
+#include "hand.h"
 #include "listen.h"
 #include "port.h"
 #include "trace.h"
@@ -80,6 +81,8 @@ enum gt_way { /* where a request goes; see path.c */
 	      GT_WAY_SERVER, /* OPTIONS * */
 };
 
+struct gt_pipe;
+
 struct gt_call {
 	struct gt_grave grave;
 	struct gt_call *prev, *next; /* in gw->held */
@@ -93,6 +96,8 @@ struct gt_call {
 	struct gt_up *up;
 	struct gt_dial *dial;
 	struct gt_h1 resp;
+	struct gt_pipe *pipe;        /* splice.c: the body passes through it */
+	bool bulk;                   /* an upgraded connection just had more than one read took */
 	struct gt_outq upq;          /* to the replica: head and body */
 	struct gt_openai_scan *scan; /* reads the body on GT_WAY_OPENAI */
 	struct gt_sse *sse;          /* the answer is an event stream of OpenAI's API */
@@ -132,15 +137,6 @@ struct gt_model {
 	UT_hash_handle hh;
 };
 
-/* The gateway before this one, or after it. */
-struct gt_hand_peer {
-	int fd;
-	struct gt_watch *watch; /* NULL: there is none */
-	struct gt_buf pending;  /* messages that did not fit into the socket */
-};
-
-struct gt_held;
-
 struct gt_gateway {
 	struct gt_loop *loop;
 	const struct gt_port *port;
@@ -152,6 +148,10 @@ struct gt_gateway {
 	struct gt_timer accept_timer, drain_timer;
 	struct gt_timer rest_timer; /* set while a replica rests */
 	struct gt_grave *graves, *doomed;
+	struct {
+		struct gt_pipe *idle;
+		unsigned n;
+	} pipes;                 /* splice.c */
 	struct gt_grave *spares; /* memory of calls */
 	unsigned n_spares;
 	bool reaping;
@@ -179,13 +179,7 @@ struct gt_gateway {
 		struct gt_dial *asks;
 		uint32_t tag;
 	} dialer;
-	struct { /* handover.c */
-		struct gt_hand_peer before, after;
-		struct gt_timer timer;
-		struct gt_held *held; /* slots of the one before, also of replicas not known yet */
-		bool asked;           /* the one before to give way */
-		bool yielding;        /* the one after takes what is idle */
-	} handover;
+	struct gt_handover handover;
 	struct { /* demand.c */
 		struct gt_http_call *post;
 		struct gt_timer timer;

@@ -2,10 +2,12 @@
 #include "port.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 static int sock_watch(struct gt_sock *s, struct gt_loop *loop, gt_watch_fn *fn, void *arg,
 		      struct gt_err *err)
@@ -61,6 +63,26 @@ static ssize_t sock_write(struct gt_sock *s, const struct iovec *iov, size_t n)
 			      : sendmsg(s->fd, &msg, flags);
 	while (took < 0 && errno == EINTR);
 	return took < 0 ? -errno : took;
+}
+
+static ssize_t move(int from, int to, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = splice(from, NULL, to, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t sock_fill(struct gt_sock *s, const struct gt_pipe_ends *pipe, size_t len)
+{
+	return move(s->fd, pipe->in, len);
+}
+
+static ssize_t sock_drain(struct gt_sock *s, const struct gt_pipe_ends *pipe, size_t len)
+{
+	return move(pipe->out, s->fd, len);
 }
 
 static bool sock_silent(struct gt_sock *s)
@@ -139,11 +161,24 @@ static int system_connect(const char *path, int type)
 	return gt_steal_fd(&fd);
 }
 
+static int system_pipe(size_t size, struct gt_pipe_ends *ret)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	fcntl(fds[1], F_SETPIPE_SZ, (int)size); /* a smaller one works as well */
+	*ret = (struct gt_pipe_ends){ .in = fds[1], .out = fds[0] };
+	return 0;
+}
+
 static const struct gt_sock_ops sock_ops = {
 	.watch = sock_watch,
 	.read = sock_read,
 	.receive = sock_receive,
 	.write = sock_write,
+	.fill = sock_fill,
+	.drain = sock_drain,
 	.silent = sock_silent,
 	.delivered = sock_delivered,
 	.shut = sock_shut,
@@ -155,4 +190,5 @@ const struct gt_port gt_port_system = {
 	.sock = &sock_ops,
 	.accept = system_accept,
 	.connect = system_connect,
+	.pipe = system_pipe,
 };

@@ -13,6 +13,7 @@ struct gt_port {
 	int (*accept)(int listen_fd, char peer[INET6_ADDRSTRLEN]);
 	/* To a unix socket of this host; type as in socket(2). fd or -errno. */
 	int (*connect)(const char *path, int type);
+	int (*pipe)(size_t size, struct gt_pipe_ends *ret); /* 0 or -errno */
 };
 extern const struct gt_port gt_port_system;
 

@@ -1,6 +1,7 @@
 /* relay.c - a call and its upstream connection: getting one, the two directions, what happens when
  * it breaks. */
 #include "calls.h"
+#include "splice.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -400,6 +401,30 @@ static void upstream_ended(struct gt_call *call, int error)
 		lost(call, error);
 }
 
+static bool spliced(struct gt_call *call)
+{
+	bool tunnel = call->state == GT_CALL_TUNNEL;
+	int error = 0;
+	enum gt_spliced r = gt_splice_down(call, &error);
+
+	if (r == GT_SPLICED_LEFT) {
+		gt_conn_close(call->conn);
+		return false;
+	}
+	/* A quiet tunnel keeps no pipe. */
+	if (r == GT_SPLICED_ALL || r == GT_SPLICED_END ||
+	    (tunnel && r == GT_SPLICED_NOTHING && !gt_splice_unsent(call))) {
+		gt_splice_end(call);
+		call->bulk = false;
+	}
+	if (r == GT_SPLICED_ALL) /* what came behind the body was not seen */
+		complete(call,
+			 !call->up->sock.can_read || call->up->sock.ops->silent(&call->up->sock));
+	else if (r == GT_SPLICED_END)
+		upstream_ended(call, error);
+	return r != GT_SPLICED_NOTHING;
+}
+
 bool gt_relay_read(struct gt_call *call)
 {
 	size_t unsent = gt_outq_unsent(&call->conn->out);
@@ -407,6 +432,8 @@ bool gt_relay_read(struct gt_call *call)
 
 	if (!room || !call->up || call->tunnel_down_eof)
 		return false;
+	if (call->pipe || gt_splice_begin(call))
+		return spliced(call);
 	ssize_t n = gt_sock_read(&call->up->sock, call->gw->scratch,
 				 GT_MIN(room, sizeof(call->gw->scratch)));
 
@@ -417,5 +444,6 @@ bool gt_relay_read(struct gt_call *call)
 		upstream_ended(call, (int)-n);
 	else
 		take(call, call->gw->scratch, (size_t)n);
+	call->bulk = n == (ssize_t)sizeof(call->gw->scratch);
 	return true;
 }

@@ -11,6 +11,10 @@
 
 struct gt_sock;
 
+struct gt_pipe_ends {
+	int in, out;
+};
+
 /* One table per kind of transport; the kernel's is in port.c. Interrupted calls are made again
  * inside. */
 struct gt_sock_ops {
@@ -20,6 +24,10 @@ struct gt_sock_ops {
 	/* One message, and the descriptor that came with it or -1. */
 	ssize_t (*receive)(struct gt_sock *s, void *buf, size_t len, int *fd);
 	ssize_t (*write)(struct gt_sock *s, const struct iovec *iov, size_t n); /* or -errno */
+	/* Through a pipe, which is empty before: from the socket and on to it. As read and write.
+	 * NULL: what is on it must be seen. */
+	ssize_t (*fill)(struct gt_sock *s, const struct gt_pipe_ends *pipe, size_t len);
+	ssize_t (*drain)(struct gt_sock *s, const struct gt_pipe_ends *pipe, size_t len);
 	bool (*silent)(struct gt_sock *s);    /* open, and nothing is there to read */
 	bool (*delivered)(struct gt_sock *s); /* the peer's kernel has all, or nobody knows */
 	void (*shut)(struct gt_sock *s);      /* we send no more */

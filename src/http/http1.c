@@ -305,6 +305,20 @@ static enum gt_h1_event feed_framing(struct gt_h1 *h, char c)
 	}
 }
 
+/* ---- bodies that pass by ---- */
+
+uint64_t gt_h1_body_left(const struct gt_h1 *h)
+{
+	return h->framing == GT_H1_LENGTH && h->state == S_BODY ? h->left : 0;
+}
+
+void gt_h1_body_took(struct gt_h1 *h, uint64_t len)
+{
+	h->left -= GT_MIN(len, gt_h1_body_left(h));
+	if (h->state == S_BODY && !h->left)
+		h->state = S_END;
+}
+
 /* ---- all together ---- */
 
 static enum gt_h1_event feed_data(struct gt_h1 *h, const char *data, size_t len, size_t *i,

@@ -155,6 +155,10 @@ GT_MUST_USE int gt_h1_write_request(const struct gt_h1 *h, const struct gt_h1_re
 				    struct gt_buf *out);
 GT_MUST_USE int gt_h1_write_response(const struct gt_h1 *h, const struct gt_h1_rewrite *rw,
 				     struct gt_buf *out);
+/* Of a body whose length is known, while it is being read: bytes to come; and so many of them went
+ * another way than gt_h1_feed. After the last one that tells GT_H1_END. */
+uint64_t gt_h1_body_left(const struct gt_h1 *h);
+void gt_h1_body_took(struct gt_h1 *h, uint64_t len);
 const char *gt_h1_reason(int status); /* "Not Found"; "" for a status without a known name */
 
 #define GT_H1_CHUNK_HEAD 20 /* bytes that gt_h1_chunk_head may write: 16 digits, CRLF, NUL */

@@ -314,6 +314,105 @@ static void test_slow_client_over_tcp(void **state)
 	slow_client(*state, world_client_tcp(*state));
 }
 
+#define LONG_BODY (3 << 20)
+
+static char pattern(size_t at)
+{
+	return (char)(at * 31 + (at >> 12));
+}
+
+/* The replica sends `len` bytes; the client reads what comes, up to `most`, and what is wrong with
+ * it is counted. Returns how many came. */
+static size_t pass_body(struct world *w, struct peer *up, struct peer *c, size_t len, size_t most)
+{
+	static char block[8197], buf[65536]; /* the last one ends behind the body */
+	size_t sent = 0, got = 0;
+	bool head = true;
+
+	for (int idle = 0; idle < 200 && got < most; idle++) {
+		for (size_t i = 0; i < sizeof(block); i++)
+			block[i] = pattern(sent + i);
+		ssize_t n = sent < len ? send(up->fd, block, GT_MIN(sizeof(block), len - sent),
+					      MSG_NOSIGNAL)
+				       : 0;
+
+		sent += n > 0 ? (size_t)n : 0;
+		world_step(w);
+		n = recv(c->fd, buf, sizeof(buf), 0);
+		if (n <= 0)
+			continue;
+		char *body = head ? memmem(buf, (size_t)n, "\r\n\r\n", 4) : buf - 4;
+
+		assert_non_null(body);
+		head = false;
+		for (char *at = body + 4; at < buf + n; at++)
+			assert_int_equal(*at, pattern(got++));
+		idle = 0;
+	}
+	return got;
+}
+
+static struct peer *ask_long(struct world *w, struct peer *c, size_t i)
+{
+	char text[96];
+	struct peer *up;
+
+	peer_send(c, GET_ECHO);
+	up = world_up(w, i);
+	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", LONG_BODY);
+	serve(w, up, "GET /x", text);
+	return up;
+}
+
+static void test_long_body_goes_through_a_pipe(void **state)
+{
+	struct world *w = *state;
+	struct peer c, *up;
+
+	world_replicas(w, 1);
+	world_snapshot(w);
+	c = world_client(w);
+	up = ask_long(w, &c, 0);
+	assert_int_equal(pass_body(w, up, &c, LONG_BODY, LONG_BODY), LONG_BODY);
+	assert_int_equal(w->gw->pipes.n, 1);
+	assert_non_null(w->gw->pipes.idle); /* given back, empty */
+	UNTIL(w, world_fn(w)->in_flight == 0);
+	/* Both connections serve the next call; what comes behind its body ends the replica's. */
+	gt_buf_reset(&up->got);
+	up = ask_long(w, &c, 0);
+	assert_int_equal(pass_body(w, up, &c, LONG_BODY + 5, LONG_BODY), LONG_BODY);
+	UNTIL(w, peer_eof(up));
+	peer_send(&c, GET_ECHO);
+	serve(w, world_up(w, 1), "GET /x", OK_HI);
+	UNTIL(w, peer_has(&c, "\r\n\r\nhi"));
+	peer_close(&c);
+}
+
+static void test_long_body_that_is_cut(void **state)
+{
+	struct world *w = *state;
+	struct peer c, *up;
+
+	world_replicas(w, 1);
+	world_snapshot(w);
+	c = world_client(w);
+	up = ask_long(w, &c, 0);
+	assert_in_range(pass_body(w, up, &c, LONG_BODY / 2, LONG_BODY), 1, LONG_BODY / 2);
+	peer_close(up); /* short of its length: the client must see that */
+	UNTIL(w, peer_eof(&c));
+	UNTIL(w, world_fn(w)->in_flight == 0);
+	peer_close(&c);
+	c = world_client(w);
+	up = ask_long(w, &c, 1);
+	assert_true(pass_body(w, up, &c, LONG_BODY, 300000) >= 300000);
+	peer_close(&c);
+	UNTIL(w, peer_eof(up));
+	UNTIL(w, world_fn(w)->in_flight == 0);
+	/* A pipe that held what was left of it is nobody's. */
+	for (unsigned n = 0; n < w->gw->pipes.n; n++)
+		assert_non_null(w->gw->pipes.idle);
+}
+
 static void test_websocket_becomes_a_pipe(void **state)
 {
 	struct world *w = *state;
@@ -379,6 +478,8 @@ int main(void)
 		T(test_slow_upload_holds_no_slot),
 		T(test_slow_client_stops_the_replica),
 		T(test_slow_client_over_tcp),
+		T(test_long_body_goes_through_a_pipe),
+		T(test_long_body_that_is_cut),
 		T(test_websocket_becomes_a_pipe),
 		T(test_replicas_share_the_load),
 	};
