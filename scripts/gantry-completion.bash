@@ -5,7 +5,7 @@ _gantry()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		[[ ${COMP_WORDS[i]} == -* ]] || { cmd=${COMP_WORDS[i]}; break; }
 	done
-	local global='--url --token --token-file --json --verbose --help'
+	local global='--url --ca --token --token-file --json --verbose --help'
 	local commands='deploy ls get call logs ps rm events image bundle nodes doctor version help completion'
 	case $cmd in
 	'') words=$commands ;;

@@ -138,6 +138,12 @@ static const struct gateway_row {
 	  STAT(accepted) },
 	{ "gantry_gateway_buffered_bytes", "gauge", "Bytes that the gateway holds in buffers.",
 	  STAT(buffered_bytes) },
+	{ "gantry_gateway_tls_handshakes_total", "counter", "TLS handshakes that succeeded.",
+	  STAT(tls_handshakes) },
+	{ "gantry_gateway_tls_resumed_total", "counter", "Of them, those that resumed a session.",
+	  STAT(tls_resumed) },
+	{ "gantry_gateway_tls_failed_total", "counter", "TLS handshakes that failed.",
+	  STAT(tls_failed) },
 	{ "gantry_gateway_access_log_dropped_total", "counter",
 	  "Lines of the access log that were lost.", STAT(log_dropped) },
 #undef STAT

@@ -21,6 +21,7 @@ enum gt_exit gt_cli_open(struct gt_cli *cli)
 	gt_auto(target) struct gt_target target = { 0 };
 	struct gt_find find = {
 		.url = gt_args_get(&cli->args, "url"),
+		.ca = gt_args_get(&cli->args, "ca"),
 		.token = gt_args_get(&cli->args, "token"),
 		.token_file = gt_args_get(&cli->args, "token-file"),
 	};

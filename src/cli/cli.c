@@ -19,6 +19,7 @@ const struct gt_command *const gt_commands[] = {
 
 static const struct gt_flag global_flags[] = {
 	{ "url", 0, "URL", "the daemon's address (GANTRY_URL; default: the local daemon)", false },
+	{ "ca", 0, "FILE", "CA certificates to trust at an https address (GANTRY_CA)", false },
 	{ "token", 0, "TOKEN", "token to show (GANTRY_TOKEN)", false },
 	{ "token-file", 0, "FILE", "read the token from a file", false },
 	{ "json", 0, NULL, "print what the API answers, for programs", false },

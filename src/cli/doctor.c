@@ -136,6 +136,7 @@ static void look_around(struct gt_doctor *d)
 {
 	struct gt_find find = {
 		.url = gt_args_get(&d->cli->args, "url"),
+		.ca = gt_args_get(&d->cli->args, "ca"),
 		.token = gt_args_get(&d->cli->args, "token"),
 		.token_file = gt_args_get(&d->cli->args, "token-file"),
 	};

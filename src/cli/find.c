@@ -16,6 +16,7 @@
 void gt_target_fini(struct gt_target *t)
 {
 	free(t->url);
+	free(t->ca);
 	free(t->token);
 	free(t->state);
 	free(t->note);
@@ -190,6 +191,7 @@ int gt_target_find(const struct gt_find *in, struct gt_target *ret, struct gt_er
 	gt_auto(target) struct gt_target local = { 0 };
 	gt_auto(target) struct gt_target t = { 0 };
 	const char *url = in->url ? in->url : getenv("GANTRY_URL");
+	const char *ca = in->ca ? in->ca : getenv("GANTRY_CA");
 	bool found = find_local(in->pointer, &local) == 0;
 	int rc;
 
@@ -204,6 +206,8 @@ int gt_target_find(const struct gt_find *in, struct gt_target *ret, struct gt_er
 		rc = find_token(in, &local, &t, err);
 	if (rc < 0)
 		return rc;
+	if (ca && *ca)
+		t.ca = gt_strdup(ca);
 	if (found && gt_streq(local.url, t.url))
 		t.pid = local.pid;
 	*ret = t;

@@ -4,6 +4,7 @@
  * {"url","pid"}) is looked for in $GANTRY_STATE alone, or else in the one that
  * /run/gantry/daemon.json names ({"state": DIR}), /var/lib/gantry, $XDG_STATE_HOME/gantry
  * (~/.local/state/gantry) and ./build/demo-state.
+ * CA certificates: --ca, $GANTRY_CA, else the system's.
  * Token: --token, --token-file, $GANTRY_TOKEN, else DIR/admin.token of the local daemon, which is
  * sent to no other address than that daemon's own. */
 #ifndef GANTRY_CLI_FIND_H
@@ -15,12 +16,13 @@
 #include <gantry/base/err.h>
 
 struct gt_find {
-	const char *url, *token, *token_file; /* of the command line; NULL = not given */
+	const char *url, *ca, *token, *token_file; /* of the command line; NULL = not given */
 	const char *pointer; /* NULL = /run/gantry/daemon.json; tests name another */
 };
 
 struct gt_target {
 	char *url;   /* without a '/' at the end */
+	char *ca;    /* file of CA certificates to trust instead of the system's; NULL = those */
 	char *token; /* NULL = none found */
 	char *state; /* state directory of a local daemon that was found, or NULL */
 	pid_t pid;   /* of that daemon, or 0 */

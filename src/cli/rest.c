@@ -13,6 +13,7 @@
 struct gt_rest {
 	CURL *curl; /* one handle, so that the connection is kept between requests */
 	char *url, *token;
+	char *ca; /* NULL: those of the system */
 };
 
 struct exchange {
@@ -21,7 +22,7 @@ struct exchange {
 	bool too_large;
 };
 
-static struct gt_rest *make(const char *url, const char *token)
+static struct gt_rest *make(const char *url, const char *token, const char *ca)
 {
 	struct gt_rest *r = gt_alloc(sizeof(*r));
 
@@ -31,17 +32,18 @@ static struct gt_rest *make(const char *url, const char *token)
 		abort(); /* as with any small allocation */
 	r->url = gt_strdup(url);
 	r->token = gt_strdup(token);
+	r->ca = gt_strdup(ca);
 	return r;
 }
 
 struct gt_rest *gt_rest_new(const struct gt_target *target)
 {
-	return make(target->url, target->token);
+	return make(target->url, target->token, target->ca);
 }
 
 struct gt_rest *gt_rest_dup(const struct gt_rest *r)
 {
-	return make(r->url, r->token);
+	return make(r->url, r->token, r->ca);
 }
 
 void gt_rest_free(struct gt_rest *r)
@@ -51,6 +53,7 @@ void gt_rest_free(struct gt_rest *r)
 	curl_easy_cleanup(r->curl);
 	free(r->url);
 	free(r->token);
+	free(r->ca);
 	free(r);
 }
 
@@ -225,6 +228,8 @@ int gt_rest_send(struct gt_rest *r, const struct gt_rest_request *req,
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	if (is_loopback(r->url))
 		curl_easy_setopt(c, CURLOPT_PROXY, "");
+	if (r->ca)
+		curl_easy_setopt(c, CURLOPT_CAINFO, r->ca);
 	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(c, CURLOPT_USERAGENT, "gantry/" GT_VERSION);

@@ -20,6 +20,11 @@ struct gt_config {
 	/* [gateway] */
 	uint64_t max_connections;
 	uint64_t drain_ms;
+	char tls_listen[GT_CONFIG_TEXT]; /* "": TLS, if there is any, on `listen` */
+	char tls_cert[GT_CONFIG_TEXT], tls_key[GT_CONFIG_TEXT]; /* both or none */
+	char tls_client_ca[GT_CONFIG_TEXT];
+	bool tls_client_optional;
+	char tls_proxy_from[GT_CONFIG_TEXT];
 	char proxy_from[GT_CONFIG_TEXT]; /* networks of load balancers that speak PROXY */
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [agent] */
@@ -40,6 +45,12 @@ struct gt_config {
 	uint64_t prepared;                      /* functions with one of their own */
 	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */
 };
+
+/* Which listening socket speaks TLS: the gateway's only one does. */
+static inline bool gt_config_only_tls(const struct gt_config *c)
+{
+	return c->tls_cert[0] && !c->tls_listen[0];
+}
 
 void gt_config_defaults(struct gt_config *c);
 /* What replicas with network egress may reach; points into *c. */

@@ -35,7 +35,7 @@ static int split(const char *addr, char *host, size_t size, const char **port, s
 	return 0;
 }
 
-static int describe(int fd, char *url, size_t size, struct gt_err *err)
+static int describe(int fd, const char *scheme, char *url, size_t size, struct gt_err *err)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
@@ -47,12 +47,13 @@ static int describe(int fd, char *url, size_t size, struct gt_err *err)
 			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "listen: the address has no text form");
-	snprintf(url, size, ss.ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", host,
+	snprintf(url, size, ss.ss_family == AF_INET6 ? "%s://[%s]:%s" : "%s://%s:%s", scheme, host,
 		 port);
 	return 0;
 }
 
-int gt_listen_tcp(const char *addr, char *url, size_t size, int *ret_fd, struct gt_err *err)
+int gt_listen_tcp(const char *addr, const char *scheme, char *url, size_t size, int *ret_fd,
+		  struct gt_err *err)
 {
 	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
 				  .ai_socktype = SOCK_STREAM };
@@ -75,7 +76,7 @@ int gt_listen_tcp(const char *addr, char *url, size_t size, int *ret_fd, struct 
 	else
 		r = gt_err_errno(err, errno, "listen on %s", addr);
 	freeaddrinfo(ai);
-	if (r < 0 || describe(fd, url, size, err) < 0)
+	if (r < 0 || describe(fd, scheme, url, size, err) < 0)
 		return -err->code;
 	*ret_fd = gt_steal_fd(&fd);
 	return 0;

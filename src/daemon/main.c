@@ -7,11 +7,10 @@
 
 #include <gantry/agent/agent.h>
 #include <gantry/api/api.h>
-#include <gantry/base/cidr.h>
 #include <gantry/base/suggest.h>
-#include <gantry/gateway/gateway.h>
 
 #include "config.h"
+#include "files.h"
 #include "role.h"
 #include "supervisor.h"
 
@@ -96,7 +95,6 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 {
 	const struct options *o = arg;
 	const char *file = o->file ? o->file : GT_CONFIG_FILE;
-	struct gt_cidr proxies[GT_GATEWAY_PROXIES_MAX];
 
 	if ((o->file || access(file, F_OK) == 0) && gt_config_read(c, file, err) < 0)
 		return -err->code;
@@ -110,11 +108,7 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
 				  c->node);
-	if (c->access_log[0] && c->access_log[0] != '/' && !gt_streq(c->access_log, "-"))
-		return gt_err_set(err, EINVAL, "bad_config",
-				  "access_log: \"%s\" is neither an absolute path nor -",
-				  c->access_log);
-	if (gt_cidr_list("proxy_from", c->proxy_from, proxies, GT_LEN(proxies), err) < 0)
+	if (gt_config_check_gateway(c, err) < 0)
 		return -err->code;
 	const struct gt_net_config egress = gt_config_egress(c);
 	if (gt_net_check(&egress, err) < 0)
@@ -148,9 +142,19 @@ static int run_check(struct options *o, struct gt_err *err)
 {
 	struct gt_config c;
 
+	int fds[GT_GATEWAY_FILES];
+
 	gt_config_defaults(&c);
 	if (load_config(&c, o, err) < 0)
 		return -err->code;
+	c.access_log[0] = '\0'; /* a check makes no file */
+	if (gt_config_files_open(&c, fds, err) < 0)
+		return -err->code;
+	int r = gt_gateway_check_files(fds, err);
+
+	gt_config_files_close(fds);
+	if (r < 0)
+		return r;
 	printf("configuration is valid%s%s\n", c.file[0] ? ": " : " (no file, all defaults)",
 	       c.file);
 	return 0;

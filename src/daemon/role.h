@@ -12,6 +12,7 @@ extern const char *const gt_role_names[GT_PROC_N];
 /* Names of inherited descriptors in $GANTRY_FDS ("listen=3,ready=4"). */
 enum gt_role_fd {
 	GT_FD_LISTEN,
+	GT_FD_LISTEN_TLS, /* if there is a second one */
 	GT_FD_LINK,
 	GT_FD_API,
 	GT_FD_AGENT,

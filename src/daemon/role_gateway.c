@@ -10,8 +10,12 @@ int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 	/* While a reload replaces it, two gateways are up: their names must differ. Otherwise a
 	 * gateway has its predecessor's name, so that its counters continue the same series. */
 	char name[GT_NAME_MAX + 1];
+	bool only_tls = gt_config_only_tls(&env->config);
 	struct gt_gateway_config config = {
-		.listen_fd = env->fds[GT_FD_LISTEN],
+		.listen_fd = only_tls ? -1 : env->fds[GT_FD_LISTEN],
+		.tls_listen_fd = env->fds[only_tls ? GT_FD_LISTEN : GT_FD_LISTEN_TLS],
+		.tls_proxy_from = only_tls ? env->config.proxy_from : env->config.tls_proxy_from,
+		.tls_client_optional = env->config.tls_client_optional,
 		.predecessor_fd = env->fds[GT_FD_BEFORE],
 		.successor_fd = env->fds[GT_FD_AFTER],
 		.proxy_from = env->config.proxy_from,

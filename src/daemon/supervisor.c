@@ -74,7 +74,7 @@ struct supervisor {
 	gt_config_load_fn *load;
 	void *load_arg;
 	char token_sha256[GT_SHA256_HEX_SIZE];
-	char url[128];
+	char url[128], tls_url[128]; /* "": there is no second one */
 	uid_t uid;
 	gid_t gid;
 	int fds[GT_FD_N]; /* listeners and the lock */
@@ -97,7 +97,7 @@ struct supervisor {
 static const unsigned role_fds[GT_PROC_N] = {
 	[GT_PROC_CONTROL] = 1U << GT_FD_LINK | 1U << GT_FD_API | 1U << GT_FD_LOCK,
 	[GT_PROC_AGENT] = 1U << GT_FD_AGENT | 1U << GT_FD_DIAL | 1U << GT_FD_LOCK,
-	[GT_PROC_GATEWAY] = 1U << GT_FD_LISTEN | 1U << GT_FD_LOCK,
+	[GT_PROC_GATEWAY] = 1U << GT_FD_LISTEN | 1U << GT_FD_LISTEN_TLS | 1U << GT_FD_LOCK,
 };
 
 static void role_start(struct role *role);
@@ -125,6 +125,8 @@ static void check_all_ready(struct supervisor *sup)
 	sup->stage = STAGE_RUNNING;
 	gt_state_announce(sup->config.state, sup->url);
 	printf("listening on %s\n", sup->url);
+	if (sup->tls_url[0])
+		printf("listening on %s\n", sup->tls_url);
 	fflush(stdout);
 	snprintf(text, sizeof(text), "READY=1\nSTATUS=listening on %s", sup->url);
 	gt_notify(text);
@@ -461,9 +463,13 @@ static void reload(struct supervisor *sup)
 		return;
 	}
 	memcpy(next.state, sup->config.state, sizeof(next.state));
-	if (!gt_streq(next.listen, sup->config.listen))
-		gt_warn("reload: a new listen address needs a restart");
-	memcpy(next.listen, sup->config.listen, sizeof(next.listen));
+	if (!gt_streq(next.listen, sup->config.listen) ||
+	    !gt_streq(next.tls_listen, sup->config.tls_listen) ||
+	    gt_config_only_tls(&next) != gt_config_only_tls(&sup->config)) {
+		gt_error("reload: other listening addresses, and TLS on or off, need a restart; "
+			 "the old configuration stays in force");
+		return;
+	}
 	if (gt_config_pack(&sup->config, was, sizeof(was), &err) < 0 ||
 	    gt_config_pack(&next, now, sizeof(now), &err) < 0 ||
 	    files_renew(sup, &next, &err) < 0) {
@@ -655,8 +661,13 @@ static int open_listeners(struct supervisor *sup, struct gt_err *err)
 		if (gt_listen_unix(sockets[i].path, sockets[i].type, sup->gid,
 				   &sup->fds[sockets[i].fd], err) < 0)
 			return -err->code;
-	return gt_listen_tcp(sup->config.listen, sup->url, sizeof(sup->url),
-			     &sup->fds[GT_FD_LISTEN], err);
+	if (gt_listen_tcp(sup->config.listen, gt_config_only_tls(&sup->config) ? "https" : "http",
+			  sup->url, sizeof(sup->url), &sup->fds[GT_FD_LISTEN], err) < 0)
+		return -err->code;
+	if (!sup->config.tls_listen[0])
+		return 0;
+	return gt_listen_tcp(sup->config.tls_listen, "https", sup->tls_url, sizeof(sup->tls_url),
+			     &sup->fds[GT_FD_LISTEN_TLS], err);
 }
 
 /* The directory, its lock and the listeners: made, or taken over. */

@@ -6,6 +6,7 @@
 #include <gantry/wire/openai.h>
 
 #include "conn.h"
+#include "up.h"
 
 #define GT_CALL_COLLECT_MAX (32 * GT_MIB) /* of a body, before its model is known */
 

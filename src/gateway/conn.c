@@ -3,6 +3,7 @@
 #include "handover.h"
 #include "proxy.h"
 #include "splice.h"
+#include "tls.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,17 +30,60 @@ static bool account(struct gt_conn *c)
 	return !grew || c->gw->buffered <= c->gw->cfg.memory_bytes;
 }
 
+/* ---- TLS ---- */
+
+/* It is no longer in its handshake. */
+static void shaken(struct gt_conn *c, bool well)
+{
+	struct gt_gateway *gw = c->gw;
+
+	DL_DELETE2(gw->handshakes, c, shake_prev, shake_next);
+	gw->n_handshakes--;
+	c->state = GT_CONN_HEAD;
+	gw->stats.tls_handshakes += well;
+	gw->stats.tls_failed += !well;
+	gw->stats.tls_resumed += well && gt_tls_resumed(&c->sock);
+	gt_demander_counted(gw);
+}
+
+/* A flood of clients that never finish takes the places of its own: the oldest goes. */
+static void shake(struct gt_conn *c)
+{
+	struct gt_gateway *gw = c->gw;
+
+	if (gw->n_handshakes == gw->handshakes_max)
+		gt_conn_close(gw->handshakes);
+	gt_tls_begin(&c->sock, gw->tls);
+	c->state = GT_CONN_HANDSHAKE;
+	DL_APPEND2(gw->handshakes, c, shake_prev, shake_next);
+	gw->n_handshakes++;
+	arm(c, GT_GW_HEAD_MS);
+}
+
+/* What a fresh connection begins with, behind a PROXY header if there was one. */
+static void begin(struct gt_conn *c)
+{
+	c->state = GT_CONN_HEAD;
+	arm(c, GT_GW_IDLE_MS);
+	if (c->tls)
+		shake(c);
+}
+
 void gt_conn_close(struct gt_conn *c)
 {
 	if (c->closed)
 		return;
 	c->closed = true;
+	if (c->state == GT_CONN_HANDSHAKE)
+		shaken(c, false);
 	if (c->call)
 		gt_call_finish(c->call);
 	gt_timer_clear(c->gw->loop, &c->timer);
 	gt_sock_close(&c->sock);
 	free(c->proxy);
+	free(c->subject);
 	c->proxy = NULL;
+	c->subject = NULL;
 	gt_h1_fini(&c->req);
 	gt_buf_fini(&c->in);
 	gt_outq_fini(&c->out);
@@ -122,7 +166,7 @@ static size_t feed(struct gt_conn *c, const char *data, size_t len)
 			refuse_bad(c);
 		} else if (ev == GT_H1_HEAD) {
 			c->keep = c->req.keep_alive &&
-				  (!c->gw->quiescing || c->gw->handover.yielding);
+				  (!c->gw->quiescing || (c->gw->handover.yielding && !c->tls));
 			c->state = GT_CONN_CALL;
 			arm(c, GT_GW_STALL_MS);
 			gt_call_begin(c);
@@ -205,16 +249,46 @@ static bool read_proxy(struct gt_conn *c)
 			gt_strcopy(c->peer, sizeof(c->peer), c->proxy->peer);
 		free(c->proxy);
 		c->proxy = NULL;
-		c->state = GT_CONN_HEAD;
-		arm(c, GT_GW_IDLE_MS);
+		begin(c);
 	}
 	return !c->closed;
+}
+
+/* Returns whether there may be more to do. */
+static bool go_on_shaking(struct gt_conn *c)
+{
+	struct gt_refusal why = GT_REFUSAL("malformed_request",
+					   "this port speaks TLS: use an https:// address");
+	char subject[GT_TLS_SUBJECT_SIZE];
+
+	if (!c->sock.can_read)
+		return false;
+	switch (gt_tls_handshake(&c->sock)) {
+	case GT_TLS_MORE:
+		return false;
+	case GT_TLS_FAILED:
+		gt_conn_close(c);
+		return false;
+	case GT_TLS_PLAIN:
+		shaken(c, false);
+		c->tls = false;
+		refuse_bare(c, &why);
+		return !c->closed;
+	default:
+		shaken(c, true);
+		if (gt_tls_subject(&c->sock, subject))
+			c->subject = gt_strdup(subject);
+		arm(c, GT_GW_IDLE_MS);
+		return true;
+	}
 }
 
 static bool read_client(struct gt_conn *c)
 {
 	if (c->state == GT_CONN_PROXY)
 		return read_proxy(c);
+	if (c->state == GT_CONN_HANDSHAKE)
+		return go_on_shaking(c);
 	size_t room = GT_MIN(wanted(c), sizeof(c->gw->scratch));
 	bool tunnel = c->state == GT_CONN_CALL && c->call->state == GT_CALL_TUNNEL;
 
@@ -439,8 +513,13 @@ void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
 {
 	struct gt_conn *c = gt_conn_open(l->gw, fd, peer);
 
-	if (!c || !gt_listener_is_proxy(l, peer))
+	if (!c)
 		return;
+	c->tls = l->tls;
+	if (!gt_listener_is_proxy(l, peer)) {
+		begin(c);
+		return;
+	}
 	c->state = GT_CONN_PROXY;
 	c->proxy = gt_alloc(sizeof(*c->proxy));
 	gt_proxy_begin(c->proxy);

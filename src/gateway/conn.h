@@ -4,11 +4,14 @@
 
 #include "gw.h"
 
+#define GT_GW_HANDSHAKES 512 /* of TLS, at once */
+
 struct gt_proxy;
 
 enum gt_conn_state {
-	GT_CONN_PROXY, /* reads the header of a PROXY before it */
-	GT_CONN_HEAD,  /* waits for a request, or reads its head */
+	GT_CONN_PROXY,     /* reads the header of a PROXY before it */
+	GT_CONN_HANDSHAKE, /* of TLS */
+	GT_CONN_HEAD,      /* waits for a request, or reads its head */
 	GT_CONN_CALL,
 	GT_CONN_LINGER, /* answered and half-closed: reads until the client has seen it */
 };
@@ -16,6 +19,7 @@ enum gt_conn_state {
 struct gt_conn {
 	struct gt_grave grave;
 	struct gt_conn *prev, *next;
+	struct gt_conn *shake_prev, *shake_next; /* in gw->handshakes, oldest first */
 	struct gt_gateway *gw;
 	struct gt_sock sock;
 	struct gt_proxy *proxy; /* in GT_CONN_PROXY */
@@ -30,6 +34,8 @@ struct gt_conn {
 	bool closed, keep, running, again, kicked;
 	bool whole; /* the last request was read to its end */
 	bool shut;  /* our side is closed */
+	bool tls;
+	char *subject; /* in the client's certificate; NULL = none */
 	char peer[INET6_ADDRSTRLEN];
 };
 

@@ -1,9 +1,10 @@
 /* files.c - files that arrive as descriptors, opened by the supervisor. */
-#include "gw.h"
+#include "files.h"
 
 #include <gantry/os/os.h>
 
 #include "access_log.h"
+#include "tls.h"
 
 /* A message is a set of bits, by enum gt_gateway_file, and their descriptors in this order. */
 int gt_gateway_send_files(int sock, const int fds[GT_GATEWAY_FILES], struct gt_err *err)
@@ -47,12 +48,49 @@ static int use_log(struct gt_gateway *gw, int fd GT_TAKES, struct gt_err *err)
 	return 0;
 }
 
+/* Connections that are there keep what they began with. */
+static int use_tls(struct gt_gateway *gw, const int fds[GT_GATEWAY_FILES], struct gt_err *err)
+{
+	struct ssl_ctx_st *next = NULL;
+
+	if (fds[GT_GATEWAY_TLS_CERT] < 0)
+		return 0;
+	int r = gt_tls_server_new(fds[GT_GATEWAY_TLS_CERT], fds[GT_GATEWAY_TLS_KEY],
+				  fds[GT_GATEWAY_TLS_CLIENT_CA], gw->cfg.tls_client_optional, &next,
+				  err);
+
+	if (r < 0)
+		return r;
+	gt_tls_server_free(gw->tls);
+	gw->tls = next;
+	return 0;
+}
+
+int gt_gateway_check_files(const int fds[GT_GATEWAY_FILES], struct gt_err *err)
+{
+	struct ssl_ctx_st *server = NULL;
+	int r = fds[GT_GATEWAY_TLS_CERT] < 0
+			? 0
+			: gt_tls_server_new(fds[GT_GATEWAY_TLS_CERT], fds[GT_GATEWAY_TLS_KEY],
+					    fds[GT_GATEWAY_TLS_CLIENT_CA], false, &server, err);
+
+	gt_tls_server_free(server);
+	return r;
+}
+
 int gt_files_take(struct gt_gateway *gw, struct gt_err *err)
 {
 	int fds[GT_GATEWAY_FILES];
 	int r = receive(gw->cfg.files_fd, fds, err);
 
-	return r < 0 ? r : use_log(gw, fds[GT_GATEWAY_ACCESS_LOG], err);
+	if (r < 0)
+		return r;
+	r = use_log(gw, fds[GT_GATEWAY_ACCESS_LOG], err);
+	if (r == 0)
+		r = use_tls(gw, fds, err);
+	for (unsigned i = GT_GATEWAY_TLS_CERT; i < GT_GATEWAY_FILES; i++)
+		gt_close(fds[i]);
+	return r;
 }
 
 static void on_files(struct gt_watch *w, unsigned events, void *arg)
@@ -71,7 +109,7 @@ static void on_files(struct gt_watch *w, unsigned events, void *arg)
 		gw->files = NULL;
 		return;
 	}
-	gt_error("gateway: %s", err.text);
+	gt_error("gateway: %s; what was in use before stays", err.text);
 }
 
 int gt_files_follow(struct gt_gateway *gw, struct gt_err *err)

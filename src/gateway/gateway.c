@@ -1,8 +1,10 @@
 /* gateway.c - the role: start, listening, drain, end. */
 #include "access_log.h"
 #include "conn.h"
+#include "files.h"
 #include "handover.h"
 #include "splice.h"
+#include "tls.h"
 
 #include <signal.h>
 #include <string.h>
@@ -115,7 +117,7 @@ static void end_idle(struct gt_gateway *gw)
 	struct gt_conn *c;
 
 	DL_FOREACH (gw->conns, c) {
-		c->keep &= gw->handover.yielding;
+		c->keep &= gw->handover.yielding && !c->tls;
 		gt_conn_kick(c);
 	}
 }
@@ -165,7 +167,12 @@ int gt_gw_new(struct gt_loop *loop, const struct gt_port *port, const struct gt_
 	gw->rnd = gt_rand_seeded(&gw->rnd_state);
 	gw->dialer.sock.fd = -1;
 	gw->down_since_ns = gt_gw_now(gw);
-	int r = gt_listener_init(&gw->listener, gw, cfg->proxy_from, err);
+	int r = gt_listener_init(&gw->listeners[0], gw, cfg->proxy_from, err);
+
+	if (r == 0)
+		r = gt_listener_init(&gw->listeners[1], gw, cfg->tls_proxy_from, err);
+	gw->listeners[1].tls = true;
+	gw->handshakes_max = GT_GW_HANDSHAKES;
 
 	if (r == 0 && strlen(gw->cfg.name) > GT_NAME_MAX)
 		r = gt_err_set(err, EINVAL, "bad_parameter", "gateway name \"%s\" is too long",
@@ -211,6 +218,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_watch_close(gw->files);
 	gt_timer_clear(gw->loop, &gw->access_timer);
 	gt_access_log_free(gw->access);
+	gt_tls_server_free(gw->tls);
 	gt_timer_clear(gw->loop, &gw->drain_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
 	gt_handover_close(gw);
@@ -262,7 +270,7 @@ void gt_gw_accept(struct gt_gateway *gw)
 /* From now on a function that is not known does not exist. */
 void gt_gw_ready(struct gt_gateway *gw)
 {
-	if (gw->listener.watch || !gt_handover_begin(gw))
+	if (gt_listening(gw) || !gt_handover_begin(gw))
 		tell_ready(gw);
 }
 

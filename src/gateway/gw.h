@@ -38,6 +38,7 @@
 
 struct gt_gateway;
 struct gt_access_log;
+struct ssl_ctx_st;
 struct gt_call;
 struct gt_conn;
 struct gt_dial;
@@ -143,7 +144,10 @@ struct gt_gateway {
 	struct gt_gateway_config cfg; /* defaults filled in */
 	struct gt_http_client *http;
 	struct gt_ndjson_watch *watch;
-	struct gt_listener listener;
+	struct gt_listener listeners[GT_LISTENERS]; /* plain, TLS */
+	struct ssl_ctx_st *tls; /* for connections to come; NULL: none is configured */
+	struct gt_conn *handshakes;
+	uint32_t n_handshakes, handshakes_max;
 	struct gt_watch *files;
 	struct gt_timer accept_timer, drain_timer;
 	struct gt_timer rest_timer; /* set while a replica rests */
@@ -220,22 +224,11 @@ void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn); /* runs whoever ca
 void gt_routes_failed(struct gt_gateway *gw, struct gt_target *t);
 void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn); /* frees fn when it is unused */
 
-/* up.c */
-struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t);
-void gt_up_close(struct gt_up *up);
-void gt_up_park(struct gt_up *up); /* becomes idle in its target's pool */
-struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns);
-void gt_up_retire(struct gt_target *t);
-
 /* dial.c */
 void gt_dialer_ask(struct gt_call *call, const char *replica);
 void gt_dialer_cancel(struct gt_dial *dial);
 void gt_dialer_close(struct gt_gateway *gw);
 void gt_dialer_forget(struct gt_gateway *gw); /* frees the questions; their calls are gone */
-
-/* files.c */
-GT_MUST_USE int gt_files_take(struct gt_gateway *gw, struct gt_err *err); /* one message */
-GT_MUST_USE int gt_files_follow(struct gt_gateway *gw, struct gt_err *err);
 
 /* demand.c */
 void gt_demander_changed(struct gt_gateway *gw, bool urgent);

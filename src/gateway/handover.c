@@ -1,4 +1,5 @@
 #include "handover.h"
+#include "up.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -305,7 +306,7 @@ static void accept_now(void *arg)
 	struct gt_gateway *gw = arg;
 
 	gt_timer_clear(gw->loop, &gw->handover.timer);
-	if (!gw->listener.watch && !gw->quiescing)
+	if (!gt_listening(gw) && !gw->quiescing)
 		gt_gw_accept(gw);
 }
 

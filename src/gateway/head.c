@@ -101,11 +101,12 @@ int gt_head_up(struct gt_call *call)
 	char prefix[GT_NAME_MAX + 8] = "/f/", host[512];
 	struct gt_h1_header extra[] = {
 		{ "X-Forwarded-For", call->conn->peer[0] ? call->conn->peer : NULL },
-		{ "X-Forwarded-Proto", "http" },
+		{ "X-Forwarded-Proto", call->conn->tls ? "https" : "http" },
 		{ "X-Forwarded-Host", value_text(req, GT_H1_HOST, host, sizeof(host)) },
 		{ "X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL },
 		{ "X-Request-Id", call->request_id },
 		{ "traceparent", call->trace.parent },
+		{ "Gantry-Client-Subject", call->conn->subject },
 	};
 	struct gt_h1_rewrite rw = {
 		.drop_authorization = call->way != GT_WAY_CONTROL && call->authed,

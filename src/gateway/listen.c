@@ -9,10 +9,14 @@
 
 static void set_accepting(struct gt_gateway *gw, bool on)
 {
-	if (!gw->listener.watch || gw->accept_paused != on)
+	if (!gt_listening(gw) || gw->accept_paused != on)
 		return;
-	if (gt_watch_set(gw->listener.watch, on ? GT_EV_READ : 0, NULL) == 0)
-		gw->accept_paused = !on;
+	gw->accept_paused = !on;
+	for (size_t i = 0; i < GT_LISTENERS; i++)
+		if (gw->listeners[i].watch &&
+		    gt_watch_set(gw->listeners[i].watch, on ? GT_EV_READ : 0, NULL) < 0)
+			gt_warn("gateway: a listening socket could not be %s",
+				on ? "resumed" : "paused");
 }
 
 static void accept_again(void *arg)
@@ -81,24 +85,41 @@ int gt_listener_init(struct gt_listener *l, struct gt_gateway *gw, const char *p
 	return 0;
 }
 
+bool gt_listening(const struct gt_gateway *gw)
+{
+	return gw->listeners[0].watch || gw->listeners[1].watch;
+}
+
 int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err)
 {
-	struct gt_listener *l = &gw->listener;
-	int r = gt_loop_watch(gw->loop, gw->cfg.listen_fd, GT_EV_READ, accept_some, l, &l->watch,
-			      err);
+	const int fds[GT_LISTENERS] = { gw->cfg.listen_fd, gw->cfg.tls_listen_fd };
 
-	return r < 0 ? gt_err_wrap(err, "listen for calls") : 0;
+	for (size_t i = 0; i < GT_LISTENERS; i++) {
+		struct gt_listener *l = &gw->listeners[i];
+
+		if (fds[i] < 0)
+			continue;
+		if (l->tls && !gw->tls)
+			return gt_err_set(err, EINVAL, "bad_config",
+					  "there is no certificate for TLS");
+		if (gt_loop_watch(gw->loop, fds[i], GT_EV_READ, accept_some, l, &l->watch, err) < 0)
+			return gt_err_wrap(err, "listen for calls");
+	}
+	return 0;
 }
 
 void gt_listeners_close(struct gt_gateway *gw)
 {
-	gt_watch_close(gw->listener.watch);
-	gw->listener.watch = NULL;
+	for (size_t i = 0; i < GT_LISTENERS; i++) {
+		gt_watch_close(gw->listeners[i].watch);
+		gw->listeners[i].watch = NULL;
+	}
 	gt_timer_clear(gw->loop, &gw->accept_timer);
 }
 
 void gt_listeners_free(struct gt_gateway *gw)
 {
 	gt_listeners_close(gw);
-	free(gw->listener.proxies);
+	for (size_t i = 0; i < GT_LISTENERS; i++)
+		free(gw->listeners[i].proxies);
 }

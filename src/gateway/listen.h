@@ -5,6 +5,8 @@
 #include <gantry/base/cidr.h>
 #include <gantry/loop/loop.h>
 
+#define GT_LISTENERS 2
+
 struct gt_gateway;
 
 struct gt_listener {
@@ -12,11 +14,13 @@ struct gt_listener {
 	struct gt_watch *watch;  /* NULL: takes no connections (any more) */
 	struct gt_cidr *proxies; /* whose connections begin with a PROXY header */
 	size_t n_proxies;
+	bool tls;
 };
 
 GT_MUST_USE int gt_listener_init(struct gt_listener *l, struct gt_gateway *gw,
 				 const char *proxy_from, struct gt_err *err);
 GT_MUST_USE int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err);
+bool gt_listening(const struct gt_gateway *gw);
 bool gt_listener_is_proxy(const struct gt_listener *l, const char *peer);
 void gt_listeners_room(struct gt_gateway *gw);  /* a connection ended */
 void gt_listeners_close(struct gt_gateway *gw); /* no more connections */

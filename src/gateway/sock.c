@@ -32,8 +32,8 @@ void gt_sock_drop(const struct gt_sock_ops *ops, int fd GT_TAKES)
 
 void gt_sock_told(struct gt_sock *s, unsigned events)
 {
-	s->can_read |= (events & (GT_EV_READ | GT_EV_HANGUP)) != 0;
-	s->can_write |= (events & GT_EV_WRITE) != 0;
+	s->can_read |= s->both || (events & (GT_EV_READ | GT_EV_HANGUP)) != 0;
+	s->can_write |= s->both || (events & GT_EV_WRITE) != 0;
 	s->hup |= (events & GT_EV_HANGUP) != 0;
 	s->failed |= (events & GT_EV_FAILED) != 0;
 }

@@ -43,6 +43,8 @@ struct gt_sock {
 	bool can_read, can_write;
 	bool hup;    /* the peer closed its sending side, or the socket failed */
 	bool failed; /* by a reset, mostly */
+	bool both;   /* a layer may have to write in order to read: each event allows both */
+	void *layer; /* of ops, between this socket and its transport; NULL = none */
 };
 
 /* Bytes on their way out. */

@@ -1,4 +1,5 @@
 /* up.c - upstream connections: opened, idle in their replica's pool, closed. */
+#include "up.h"
 #include "conn.h"
 
 #include <stdlib.h>

@@ -37,6 +37,7 @@ const struct gt_h1_known gt_h1_known[GT_H1_NAME_N] = {
 	[GT_H1_CONTENT_TYPE] = K("Content-Type", 0),
 	[GT_H1_EXPECT] = K("Expect", H1_HOP),
 	[GT_H1_FORWARDED] = K("Forwarded", H1_FORWARDED),
+	[GT_H1_GANTRY_CLIENT_SUBJECT] = K("Gantry-Client-Subject", H1_FORWARDED),
 	[GT_H1_GANTRY_DEADLINE] = K("Gantry-Deadline", 0),
 	[GT_H1_GANTRY_PRIORITY] = K("Gantry-Priority", 0),
 	[GT_H1_GANTRY_REPLICA] = K("Gantry-Replica", H1_OURS),
@@ -60,7 +61,7 @@ const struct gt_h1_known gt_h1_known[GT_H1_NAME_N] = {
 	[GT_H1_X_REQUEST_ID] = K("X-Request-Id", H1_FORWARDED | H1_OURS),
 };
 
-#define LEN_MAX  19 /* Proxy-Authorization */
+#define LEN_MAX  21 /* Gantry-Client-Subject */
 #define SAME_MAX 5  /* names of one length, and an end */
 
 /* The names of each length. */
@@ -71,9 +72,9 @@ __attribute__((constructor)) static void sort_names(void)
 	for (unsigned i = 1; i < GT_H1_NAME_N; i++) {
 		unsigned n = 0;
 
-		while (by_len[gt_h1_known[i].len][n])
+		while (gt_h1_known[i].len <= LEN_MAX && by_len[gt_h1_known[i].len][n])
 			n++;
-		if (n == SAME_MAX)
+		if (gt_h1_known[i].len > LEN_MAX || n == SAME_MAX)
 			abort(); /* raise it: no test passes before that */
 		by_len[gt_h1_known[i].len][n] = (uint8_t)i;
 	}

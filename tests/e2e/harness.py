@@ -99,12 +99,13 @@ class Reply:
 class Client:
     """One call, one connection: no test depends on what an earlier one left behind."""
 
-    def __init__(self, address, token):
-        self.address, self.token = address, token
+    def __init__(self, address, token, tls=None):
+        self.address, self.token, self.tls = address, token, tls
 
     def open(self, method, path, body=None, headers=None, timeout=30, token=True):
         """Sends a request; returns the connection, whose .getresponse() has not been called."""
-        conn = http.client.HTTPConnection(*self.address, timeout=timeout * SLOW)
+        conn = (http.client.HTTPSConnection(*self.address, timeout=timeout * SLOW, context=self.tls) if self.tls
+                else http.client.HTTPConnection(*self.address, timeout=timeout * SLOW))
         head = dict(headers or {})
         if token is True:
             token = self.token
@@ -218,10 +219,11 @@ class Raw:
 class Daemon:
     """`gantryd run` on a free port with a state directory of its own."""
 
-    def __init__(self, state=None, config=None, program=None):
+    def __init__(self, state=None, config=None, program=None, tls=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-e2e-", dir="/tmp"))
         self.state = pathlib.Path(state) if state else self.dir / "state"
         self.config = config
+        self.tls = tls  # the context to speak with, when its listener has TLS
         self.program = program or BIN / "gantryd"
         self.proc = None
         self.log_path = self.dir / "gantryd.log"
@@ -242,10 +244,10 @@ class Daemon:
         self.ready_ms = (time.monotonic() - begin) * 1000
         assert line.startswith("listening on "), f"first line {line!r}; {self.log()[-2000:]}"
         self.url = line.split()[2]
-        host, port = self.url.removeprefix("http://").split(":")
+        host, port = self.url.split("://")[1].split(":")
         self.address = (host, int(port))
         self.token = (self.state / "admin.token").read_text().strip()
-        self.client = Client(self.address, self.token)
+        self.client = Client(self.address, self.token, self.tls)
         return self
 
     def remember_traces(self):

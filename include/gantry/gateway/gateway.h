@@ -11,12 +11,18 @@
  * they should be opened anew. */
 enum gt_gateway_file {
 	GT_GATEWAY_ACCESS_LOG, /* open for appending */
+	GT_GATEWAY_TLS_CERT,   /* PEM: the certificate and its chain; the next two likewise */
+	GT_GATEWAY_TLS_KEY,
+	GT_GATEWAY_TLS_CLIENT_CA,
 	GT_GATEWAY_FILES
 };
 
 /* fds: -1 = none; they stay the caller's. */
 GT_MUST_USE int gt_gateway_send_files(int sock, const int fds[GT_GATEWAY_FILES],
 				      struct gt_err *err);
+
+/* Are the files of TLS such that connections can be made with them? Slug "bad_config". */
+GT_MUST_USE int gt_gateway_check_files(const int fds[GT_GATEWAY_FILES], struct gt_err *err);
 
 #define GT_GATEWAY_PROXIES_MAX 64
 
@@ -26,6 +32,9 @@ struct gt_gateway_config {
 	int successor_fd;   /* replaces, and to the one that will replace this one */
 	/* Networks whose connections begin with a PROXY header; NULL = none. */
 	const char *proxy_from;
+	int tls_listen_fd; /* the same for TLS; -1 = none; either of both may be */
+	const char *tls_proxy_from;
+	bool tls_client_optional; /* with a CA for clients: who has no certificate may come in */
 	int files_fd; /* the files arrive here, the first before the start; -1 = none; the caller's
 		       */
 	int ready_fd; /* gets "READY\n" with the first routes; -1 = none; the caller's */

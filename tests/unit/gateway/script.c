@@ -241,6 +241,7 @@ struct script *script_open(size_t n_replicas)
 {
 	struct script *s = gt_alloc(sizeof(*s));
 	const struct gt_gateway_config cfg = { .listen_fd = -1,
+					       .tls_listen_fd = -1,
 					       .files_fd = -1,
 					       .ready_fd = -1,
 					       .api_path = "api",
@@ -335,7 +336,7 @@ struct script_end *script_client(struct script *s, const char *peer)
 
 	if (e) {
 		gt_strcopy(e->name, sizeof(e->name), peer);
-		gt_conn_accept(&s->gw->listener, fd_of(e), peer);
+		gt_conn_accept(&s->gw->listeners[0], fd_of(e), peer);
 		script_run(s);
 	}
 	return e;

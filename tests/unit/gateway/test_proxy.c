@@ -119,9 +119,9 @@ static struct script *open_with_balancers(void)
 	struct script *s = script_open(1);
 
 	assert_true(gt_cidr_parse("10.0.0.0/8", &balancers));
-	s->gw->listener.proxies = gt_alloc(sizeof(balancers));
-	*s->gw->listener.proxies = balancers;
-	s->gw->listener.n_proxies = 1;
+	s->gw->listeners[0].proxies = gt_alloc(sizeof(balancers));
+	*s->gw->listeners[0].proxies = balancers;
+	s->gw->listeners[0].n_proxies = 1;
 	return s;
 }
 

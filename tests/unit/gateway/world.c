@@ -56,6 +56,7 @@ int world_open(void **state)
 	w->dial_fd = -1;
 	assert_int_equal(gt_loop_new(&w->loop, &err), 0);
 	struct gt_gateway_config cfg = { .listen_fd = -1,
+					 .tls_listen_fd = -1,
 					 .files_fd = -1,
 					 .ready_fd = -1,
 					 .api_path = w->api_path,
@@ -218,7 +219,7 @@ struct peer world_client(struct world *w)
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-	gt_conn_accept(&w->gw->listener, fds[0], "10.0.0.9");
+	gt_conn_accept(&w->gw->listeners[0], fds[0], "10.0.0.9");
 	p.fd = fds[1];
 	return p;
 }
@@ -243,7 +244,7 @@ struct peer world_client_tcp(struct world *w)
 
 	/* The kernel would grow these to megabytes. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-	gt_conn_accept(&w->gw->listener, fd, "127.0.0.1");
+	gt_conn_accept(&w->gw->listeners[0], fd, "127.0.0.1");
 	gt_close(listener);
 	return p;
 }

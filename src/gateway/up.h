@@ -1,0 +1,13 @@
+/* up.h - connections to replicas and to control's API, and the pool of idle ones. */
+#ifndef GANTRY_GATEWAY_UP_H
+#define GANTRY_GATEWAY_UP_H
+
+#include "gw.h"
+
+struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t);
+void gt_up_close(struct gt_up *up);
+void gt_up_park(struct gt_up *up); /* becomes idle in its target's pool */
+struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns);
+void gt_up_retire(struct gt_target *t);
+
+#endif
