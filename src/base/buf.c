@@ -25,7 +25,8 @@ static bool buf_make_room(struct gt_buf *b, size_t len)
 
 	if (need <= b->cap)
 		return true;
-	size_t cap = GT_MAX(b->cap, (size_t)BUF_FIRST_CAP);
+	/* What is asked for first is often all that is needed. */
+	size_t cap = b->cap ? b->cap : GT_MAX(need, (size_t)BUF_FIRST_CAP);
 
 	while (cap < need)
 		cap = cap > SIZE_MAX / 2 ? need : cap * 2;

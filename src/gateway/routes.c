@@ -51,12 +51,10 @@ bool gt_routes_any_public_model(struct gt_gateway *gw)
 /* The hash begins with enough of itself to tell tokens apart; 0 is nobody. */
 static uint64_t caller_id(const char *hex)
 {
-	char first[17];
+	uint64_t id = 0;
 
-	memcpy(first, hex, sizeof(first) - 1);
-	first[sizeof(first) - 1] = '\0';
-	uint64_t id = strtoull(first, NULL, 16);
-
+	for (size_t i = 0; i < 16; i++) /* lower-case digits */
+		id = id << 4 | (uint64_t)(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
 	return id ? id : 1;
 }
 

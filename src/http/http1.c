@@ -85,11 +85,13 @@ bool gt_h1_idempotent(const struct gt_h1 *h)
 
 /* ---- head ---- */
 
+#define HEAD_FIRST 1000 /* most heads; the largest size that malloc keeps at hand */
+
 static void keep(struct gt_h1 *h, const char *data, size_t len)
 {
 	if (h->head_len + len > h->head_cap) {
 		h->head_cap = GT_MAX(h->head_len + (uint32_t)len,
-				     h->head_cap ? h->head_cap * 2 : 512);
+				     h->head_cap ? h->head_cap * 2 : HEAD_FIRST);
 		h->head = gt_grow(h->head, h->head_cap, 1);
 	}
 	memcpy(h->head + h->head_len, data, len);

@@ -81,15 +81,17 @@ enum gt_h1_event gt_h1_first_line(struct gt_h1 *h, size_t at, size_t len)
 enum gt_h1_event gt_h1_field_line(struct gt_h1 *h, size_t at, size_t len)
 {
 	const char *s = h->head + at;
-	const char *colon = memchr(s, ':', len);
+	size_t name = 0;
 
 	if (s[0] == ' ' || s[0] == '\t')
 		return gt_h1_bad(h, "malformed_request", "a header line starts with a blank");
-	if (!colon || colon == s || !gt_h1_all(s, (size_t)(colon - s), H1_TCHAR))
+	while (name < len && (gt_h1_class[(uint8_t)s[name]] & H1_TCHAR))
+		h->underscored |= s[name++] == '_';
+	if (!name || name == len || s[name] != ':')
 		return gt_h1_bad(h, "malformed_request", "a header line is not NAME: VALUE");
 	if (h->n_fields == GT_H1_FIELDS_MAX)
 		return gt_h1_bad(h, "headers_too_large", "more than 100 header lines");
-	size_t name = (size_t)(colon - s), from = name + 1, to = len;
+	size_t from = name + 1, to = len;
 
 	while (from < to && (s[from] == ' ' || s[from] == '\t'))
 		from++;
@@ -351,7 +353,7 @@ enum gt_h1_event gt_h1_head_done(struct gt_h1 *h)
 	struct facts a = { 0 };
 
 	for (size_t i = 0; i < h->n_fields; i++) {
-		if (h->kind == GT_H1_REQUEST && collides(h, &h->fields[i]))
+		if (h->underscored && h->kind == GT_H1_REQUEST && collides(h, &h->fields[i]))
 			return gt_h1_bad(h, "malformed_request",
 					 "a header name with \"_\" collides with another one");
 		if (read_field(h, &h->fields[i], &a) == GT_H1_BAD)

@@ -7,6 +7,7 @@
 #include <gantry/base/units.h>
 
 #define FIXED_SIZE 192 /* version, Host, framing, Connection, the end: more than all of them */
+#define NAME_SIZE  36  /* of an extra field, with ": " and CRLF: more than the longest */
 
 static char *put(char *p, const char *data, size_t len)
 {
@@ -46,10 +47,8 @@ static char *put_end(const struct gt_h1_rewrite *rw, char *p)
 
 		if (!value)
 			continue;
-		p = put(p, rw->extra[i].name, strlen(rw->extra[i].name));
-		p = PUT(p, ": ");
-		p = put(p, value, strlen(value));
-		p = PUT(p, "\r\n");
+		p = PUT(stpcpy(p, rw->extra[i].name), ": ");
+		p = PUT(stpcpy(p, value), "\r\n");
 	}
 	if (rw->framing == GT_H1_CHUNKED)
 		p = PUT(p, "Transfer-Encoding: chunked\r\n");
@@ -77,7 +76,7 @@ static int begin(const struct gt_h1 *h, const struct gt_h1_rewrite *rw, struct g
 
 		if (!gt_h1_all(value, len, H1_TEXT))
 			return -EINVAL;
-		size += value ? strlen(rw->extra[i].name) + len + 4 : 0;
+		size += value ? NAME_SIZE + len : 0;
 	}
 	*ret = gt_buf_reserve(out, size);
 	if (!*ret)

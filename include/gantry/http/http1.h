@@ -92,8 +92,9 @@ struct gt_h1 {
 		target; /* path and query ("/..."), or "*"; absolute form is cut to this */
 	struct gt_h1_span reason; /* of a response; may be empty */
 	enum gt_h1_framing framing;
-	bool has_length; /* Content-Length was given (also where there is no body: HEAD, 304) */
-	bool keep_alive; /* the connection may be used again after this message */
+	bool has_length;  /* Content-Length was given (also where there is no body: HEAD, 304) */
+	bool underscored; /* a header name has a "_" */
+	bool keep_alive;  /* the connection may be used again after this message */
 	bool expect_continue;
 	bool websocket;  /* a well-formed wish (request) or consent (101) to become a websocket */
 	uint64_t length; /* the Content-Length */
