@@ -63,7 +63,6 @@ static void spec_fill(const struct gt_ctl_function *f, struct gt_route *route)
 	gt_strcopy(route->function, sizeof(route->function), gt_ctl_name(f));
 	route->revision = f->rev->row.revision;
 	route->access = spec->access;
-	route->port = spec->port;
 	route->concurrency = spec->scale.concurrency;
 	route->target = spec->scale.target;
 	route->queue = spec->limits.queue;
@@ -96,12 +95,10 @@ int gt_control_route(struct gt_control *c, const char *function, struct gt_route
 		const struct gt_ctl_revision *serving = replicas_fill(f->live, &route);
 
 		route.start_ms = f->live->start_ms;
-		if (serving) { /* its process listens where its own revision says */
-			route.port = serving->spec->port;
+		if (serving)
 			route.concurrency = serving->spec->scale.concurrency;
-		} else {
+		else
 			failure_fill(c, f->live, &route);
-		}
 	}
 	*ret = route;
 	return 0;

@@ -173,7 +173,6 @@ static const struct gt_field route_rows[] = {
 	{ "revision", GT_F_U32, GT_F_ALWAYS, AT(gt_route, revision), .max = UINT32_MAX },
 	{ "access", GT_F_ENUM, GT_F_ALWAYS, AT(gt_route, access), .max = GT_ACCESS_N,
 	  .enum_name = access_name },
-	{ "port", GT_F_U16, 0, AT(gt_route, port), .max = UINT16_MAX },
 	{ "concurrency", GT_F_U32, 0, AT(gt_route, concurrency), .max = UINT32_MAX },
 	{ "target", GT_F_U32, 0, AT(gt_route, target), .max = UINT32_MAX },
 	{ "queue", GT_F_U32, 0, AT(gt_route, queue), .max = UINT32_MAX },

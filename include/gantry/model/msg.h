@@ -77,7 +77,6 @@ struct gt_route {
 	char function[GT_NAME_MAX + 1];
 	uint32_t revision;
 	enum gt_access access;
-	uint16_t port;
 	uint32_t concurrency; /* slots a replica */
 	uint32_t target;      /* calls that scaling wants a replica to hold; 0 = concurrency */
 	uint32_t queue;

@@ -256,7 +256,6 @@ struct script *script_open(size_t n_replicas)
 	if (gt_gw_new(s->loop, &port, &cfg, &s->gw, &err) < 0)
 		abort();
 	s->route = (struct gt_route){ .revision = 7,
-				      .port = 8000,
 				      .concurrency = 1,
 				      .queue = 10,
 				      .wait_ms = 60000,

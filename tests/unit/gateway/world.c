@@ -64,7 +64,6 @@ int world_open(void **state)
 
 	assert_int_equal(gt_gw_new(w->loop, &gt_port_system, &cfg, &w->gw, &err), 0);
 	w->route = (struct gt_route){ .revision = 7,
-				      .port = 8000,
 				      .concurrency = 1,
 				      .queue = 10,
 				      .wait_ms = 60000,

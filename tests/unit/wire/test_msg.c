@@ -78,7 +78,6 @@ static void route_lines_round_trip(void **state)
 		{ .function = "llm",
 		  .revision = 4,
 		  .access = GT_ACCESS_PUBLIC,
-		  .port = 8000,
 		  .concurrency = 16,
 		  .target = 8,
 		  .queue = 1000,
