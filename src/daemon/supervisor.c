@@ -438,13 +438,20 @@ static void role_replace(struct role *role)
 static int files_renew(struct supervisor *sup, const struct gt_config *config, struct gt_err *err)
 {
 	int fds[GT_GATEWAY_FILES];
+	struct gt_err lost;
 	int r = gt_config_files_open(config, fds, err);
 
-	for (size_t i = 0; i < CHILDREN_MAX && r == 0; i++) {
+	if (r < 0)
+		return r;
+	r = gt_gateway_check_files(fds, err);
+	if (r < 0) /* the log is opened anew all the same */
+		fds[GT_GATEWAY_TLS_CERT] = gt_close(fds[GT_GATEWAY_TLS_CERT]);
+	for (size_t i = 0; i < CHILDREN_MAX; i++) {
 		const struct child *c = &sup->children[i];
 
-		if (c->pid && c->id == GT_PROC_GATEWAY && c->files_fd >= 0)
-			r = gt_gateway_send_files(c->files_fd, fds, err);
+		if (c->pid && c->id == GT_PROC_GATEWAY && c->files_fd >= 0 &&
+		    gt_gateway_send_files(c->files_fd, fds, &lost) < 0)
+			gt_warn("reload: a gateway keeps its files: %s", lost.text);
 	}
 	gt_config_files_close(fds);
 	return r;
@@ -473,7 +480,7 @@ static void reload(struct supervisor *sup)
 	if (gt_config_pack(&sup->config, was, sizeof(was), &err) < 0 ||
 	    gt_config_pack(&next, now, sizeof(now), &err) < 0 ||
 	    files_renew(sup, &next, &err) < 0) {
-		gt_error("reload: %s", err.text);
+		gt_error("reload: %s; the old configuration stays in force", err.text);
 		return;
 	}
 	if (gt_streq(was, now) && gt_streq(token, sup->token_sha256)) {

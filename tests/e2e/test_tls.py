@@ -169,6 +169,13 @@ def test_certificate_is_renewed_without_a_new_process(daemon, files):
         daemon.proc.send_signal(signal.SIGHUP)
         until(lambda: "tls_key: is not the key of tls_cert" in daemon.log(), "the log names the mistake")
         assert served() == "two"
+        # Nor is anything replaced for a configuration that comes with it.
+        good = daemon.config.read_text()
+        daemon.config.write_text(good + "drain = 7s\n")
+        daemon.proc.send_signal(signal.SIGHUP)
+        until(lambda: daemon.log().count("tls_key: is not the key of tls_cert") == 2, "and again")
+        assert "replacing the roles" not in daemon.log() and served() == "two"
+        daemon.config.write_text(good)
         before.sendall(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n")  # it never noticed
         assert before.recv(100).startswith(b"HTTP/1.1 200")
     install(daemon.config.parent, files, "one")
