@@ -53,7 +53,7 @@ const char *gt_digest_hex(const char *digest)
 
 bool gt_host_is_hub(const char *host)
 {
-	static const char *const names[] = { GT_HUB_HOST, "index." GT_HUB_HOST, GT_HUB_API };
+	static const char *const names[] = { GT_HUB_HOST, ("index." GT_HUB_HOST), GT_HUB_API };
 
 	for (size_t i = 0; i < GT_LEN(names); i++) {
 		if (strcasecmp(host, names[i]) == 0)

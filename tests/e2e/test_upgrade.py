@@ -136,7 +136,7 @@ def test_slots_hold_across_both(daemon):
     second = call("waits in the old one", 300)
     until(lambda: waiting() == 1, "the second waits")
     upgrade(daemon, "0.1.1")
-    third = call("waits in the new one", 0)
+    third = call("waits in the new one", 300)
     try:
         until(lambda: waiting() == 2, "the third waits", 3)
     except AssertionError as e:
