@@ -61,7 +61,7 @@ void gt_access_call(const struct gt_call *call)
 		.total_us = total_ns / GT_NS_PER_US,
 		.bytes_in = call->body_bytes,
 		.bytes_out = call->down_bytes,
-		.token = call->way == GT_WAY_CONTROL ? gt_routes_caller(gw, &c->req)
+		.token = call->way == GT_WAY_CONTROL ? gt_routes_caller(gw, &c->x->req)
 						     : call->waiter.caller,
 		.revision = call->revision,
 		.status = (uint16_t)call->status,
@@ -69,8 +69,8 @@ void gt_access_call(const struct gt_call *call)
 	};
 	const struct gt_access_text texts[GT_ACCESS_TEXTS] = {
 		[GT_ACCESS_FUNCTION] = text(call->fn ? call->fn->stats.function : NULL),
-		[GT_ACCESS_METHOD] = span(&c->req, c->req.method),
-		[GT_ACCESS_PATH] = path(&c->req),
+		[GT_ACCESS_METHOD] = span(&c->x->req, c->x->req.method),
+		[GT_ACCESS_PATH] = path(&c->x->req),
 		[GT_ACCESS_REFUSED] = text(call->refusal),
 		[GT_ACCESS_REPLICA] = text(call->replica),
 		[GT_ACCESS_REQUEST_ID] = text(call->request_id),

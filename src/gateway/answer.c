@@ -6,12 +6,12 @@
 static int answer(struct gt_conn *c, int status, const char *type, const struct gt_buf *body,
 		  const char *extra, const char *request_id)
 {
-	struct gt_buf *out = &c->out.buf;
-	bool to_head = c->req.method.len && gt_h1_is(&c->req, c->req.method, "HEAD");
+	struct gt_buf *out = &c->x->out.buf;
+	bool to_head = c->x->req.method.len && gt_h1_is(&c->x->req, c->x->req.method, "HEAD");
 	/* A request that did not arrive whole leaves bytes behind that are no request. */
-	const char *connection = !c->keep            ? "Connection: close\r\n"
-				 : c->req.minor == 0 ? "Connection: keep-alive\r\n"
-						     : "";
+	const char *connection = !c->keep               ? "Connection: close\r\n"
+				 : c->x->req.minor == 0 ? "Connection: keep-alive\r\n"
+							: "";
 
 	gt_buf_addf(out, "HTTP/1.1 %d %s\r\n", status, gt_h1_reason(status));
 	if (status != 204)

@@ -37,7 +37,7 @@ void gt_call_free_slot(struct gt_call *call)
 
 bool gt_call_idempotent(const struct gt_call *call)
 {
-	return gt_h1_idempotent(&call->conn->req) || (call->fn && call->fn->route.idempotent);
+	return gt_h1_idempotent(&call->conn->x->req) || (call->fn && call->fn->route.idempotent);
 }
 
 bool gt_call_may_retry(struct gt_call *call)
@@ -141,7 +141,7 @@ void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why)
 	call->status = gt_problem_kind(why->slug) ? gt_problem_kind(why->slug)->status : 500;
 	call->refusal = why->slug;
 	gt_gw_count_refusal(call->gw, call->counted ? call->fn : NULL, why->slug);
-	if (gt_answer_problem(c, why, call->request_id, gt_path_read(&c->req).openai) < 0) {
+	if (gt_answer_problem(c, why, call->request_id, gt_path_read(&c->x->req).openai) < 0) {
 		gt_conn_close(c);
 		return;
 	}
@@ -200,7 +200,7 @@ static void refuse_size(struct gt_call *call)
 /* Gantry-Deadline: whole seconds that the caller is ready to wait. */
 static int read_deadline(struct gt_call *call)
 {
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 	const struct gt_h1_field *f = gt_h1_find(req, GT_H1_GANTRY_DEADLINE);
 	char text[16];
 	uint64_t s;
@@ -221,7 +221,7 @@ static int read_deadline(struct gt_call *call)
 static int read_class(struct gt_call *call)
 {
 	static const char *const names[GT_CLASS_N] = { "high", "normal", "low" };
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 	const struct gt_h1_field *f = gt_h1_find(req, GT_H1_GANTRY_PRIORITY);
 
 	call->waiter.class = GT_CLASS_NORMAL;
@@ -238,7 +238,7 @@ static int read_class(struct gt_call *call)
 static void read_affinity(struct gt_call *call)
 {
 	const char *name = call->fn->route.affinity;
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 	const struct gt_h1_field *f = *name ? gt_h1_find_text(req, name) : NULL;
 
 	if (f && f->value.len)
@@ -248,7 +248,7 @@ static void read_affinity(struct gt_call *call)
 /* What it may hold while it waits: its head, and its body as far as it is read before a slot. */
 static size_t bytes_held(const struct gt_call *call)
 {
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 	uint64_t most = call->collected + (call->req_done ? 0 : GT_GW_BUFFER), body = 0;
 
 	if (req->framing == GT_H1_LENGTH)
@@ -262,10 +262,10 @@ void gt_call_want_body(struct gt_call *call)
 {
 	struct gt_conn *c = call->conn;
 
-	if (call->req_done || call->continued || !c->req.expect_continue)
+	if (call->req_done || call->continued || !c->x->req.expect_continue)
 		return;
 	call->continued = true;
-	gt_buf_adds(&c->out.buf, "HTTP/1.1 100 Continue\r\n\r\n");
+	gt_buf_adds(&c->x->out.buf, "HTTP/1.1 100 Continue\r\n\r\n");
 }
 
 static void join(struct gt_call *call)
@@ -323,7 +323,7 @@ static bool read_wishes(struct gt_call *call)
 void gt_call_admit(struct gt_call *call)
 {
 	struct gt_fn *fn = call->fn;
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 
 	fn->stats.calls++;
 	call->counted = true;
@@ -355,7 +355,7 @@ void gt_call_refuse_token(struct gt_call *call)
 
 static void route_function(struct gt_call *call)
 {
-	struct gt_path p = gt_path_read(&call->conn->req);
+	struct gt_path p = gt_path_read(&call->conn->x->req);
 	struct gt_fn *fn = gt_routes_function(call->gw, p.function, p.function_len);
 	char detail[GT_NAME_MAX + 64];
 
@@ -375,7 +375,7 @@ static void route_function(struct gt_call *call)
 
 void gt_call_route(struct gt_call *call)
 {
-	call->waiter.caller = gt_routes_caller(call->gw, &call->conn->req);
+	call->waiter.caller = gt_routes_caller(call->gw, &call->conn->x->req);
 	call->authed = call->waiter.caller != 0;
 	if (call->way == GT_WAY_FUNCTION)
 		route_function(call);
@@ -439,15 +439,15 @@ void gt_call_begin(struct gt_conn *c)
 	c->call = call;
 	call->conn = c;
 	call->begun_ns = gt_gw_now(gw);
-	call->way = gt_path_read(&c->req).way;
+	call->way = gt_path_read(&c->x->req).way;
 	call->state = GT_CALL_SENT;
-	call->req_done = c->req.framing == GT_H1_NO_BODY ||
-			 (c->req.framing == GT_H1_LENGTH && !c->req.length);
+	call->req_done = c->x->req.framing == GT_H1_NO_BODY ||
+			 (c->x->req.framing == GT_H1_LENGTH && !c->x->req.length);
 	call->body_max = call->way == GT_WAY_OPENAI ? GT_CALL_COLLECT_MAX : UINT64_MAX;
-	gt_request_id_make(gw, &c->req, call->request_id);
-	gt_trace_begin(&c->req, &gw->rnd, &call->trace);
+	gt_request_id_make(gw, &c->x->req, call->request_id);
+	gt_trace_begin(&c->x->req, &gw->rnd, &call->trace);
 	gt_h1_init(&call->resp, GT_H1_RESPONSE);
-	call->resp.to_head = gt_h1_is(&c->req, c->req.method, "HEAD");
+	call->resp.to_head = gt_h1_is(&c->x->req, c->x->req.method, "HEAD");
 	gt_outq_init(&call->upq, UPQ_MAX);
 	call->upq.keep = true;
 	if (call->way == GT_WAY_LINK)
@@ -495,7 +495,7 @@ static void now_able(struct gt_call *call)
 
 bool gt_call_body_whole(const struct gt_call *call)
 {
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 
 	return call->req_done || (req->framing == GT_H1_LENGTH && call->body_bytes == req->length);
 }
@@ -591,7 +591,7 @@ static bool owes_body(const struct gt_call *call)
 static struct due due(const struct gt_call *call)
 {
 	const struct gt_route *r = call->fn ? &call->fn->route : NULL;
-	uint64_t client_ns = GT_MAX(call->conn->progress_ns, call->slot_ns);
+	uint64_t client_ns = GT_MAX(call->conn->x->progress_ns, call->slot_ns);
 	struct due d = { 0 };
 
 	switch (call->state) {

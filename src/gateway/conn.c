@@ -9,6 +9,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define EXCHANGES_MAX 256
+
 static void on_timer(void *arg);
 
 static void arm(struct gt_conn *c, uint64_t delay_ms)
@@ -16,17 +18,76 @@ static void arm(struct gt_conn *c, uint64_t delay_ms)
 	gt_timer_set(c->gw->loop, &c->timer, delay_ms, on_timer, c);
 }
 
+/* ---- its exchange ---- */
+
+static void wake(struct gt_conn *c)
+{
+	struct gt_gateway *gw = c->gw;
+	struct gt_exchange *x = gw->exchanges;
+
+	if (c->x)
+		return;
+	if (x) {
+		gw->exchanges = x->next;
+		gw->n_exchanges--;
+	} else {
+		x = gt_alloc(sizeof(*x));
+	}
+	*x = (struct gt_exchange){ .progress_ns = gt_gw_now(gw) };
+	gt_h1_init(&x->req, GT_H1_REQUEST);
+	gt_buf_init(&x->in, 2 * GT_GW_BUFFER);
+	gt_outq_init(&x->out, 8 * GT_GW_BUFFER);
+	c->x = x;
+}
+
+static void give_up_exchange(struct gt_conn *c)
+{
+	struct gt_gateway *gw = c->gw;
+	struct gt_exchange *x = gt_steal(&c->x);
+
+	if (!x)
+		return;
+	gw->buffered -= x->accounted;
+	gt_h1_fini(&x->req);
+	gt_buf_fini(&x->in);
+	gt_outq_fini(&x->out);
+	free(x->proxy);
+	if (gw->n_exchanges == EXCHANGES_MAX) {
+		free(x);
+		return;
+	}
+	x->next = gw->exchanges;
+	gw->exchanges = x;
+	gw->n_exchanges++;
+}
+
+void gt_conn_free_exchanges(struct gt_gateway *gw)
+{
+	struct gt_exchange *x;
+
+	while ((x = gw->exchanges)) {
+		gw->exchanges = x->next;
+		free(x);
+	}
+}
+
+static bool idle(const struct gt_conn *c)
+{
+	return c->state == GT_CONN_HEAD && !gt_outq_unsent(&c->x->out) && !c->x->in.len &&
+	       !gt_h1_started(&c->x->req);
+}
+
 /* Counts what this connection holds in memory; returns false when the gateway holds too much. */
 static bool account(struct gt_conn *c)
 {
-	size_t now = c->out.buf.cap + c->in.cap + c->req.head_cap;
+	size_t now = c->x->out.buf.cap + c->x->in.cap + c->x->req.head_cap;
 
 	if (c->call)
 		now += c->call->upq.buf.cap + c->call->resp.head_cap + gt_sse_size(c->call);
-	bool grew = now > c->accounted;
+	bool grew = now > c->x->accounted;
 
-	c->gw->buffered += now - c->accounted;
-	c->accounted = now;
+	c->gw->buffered += now - c->x->accounted;
+	c->x->accounted = now;
 	return !grew || c->gw->buffered <= c->gw->cfg.memory_bytes;
 }
 
@@ -37,7 +98,7 @@ static void shaken(struct gt_conn *c, bool well)
 {
 	struct gt_gateway *gw = c->gw;
 
-	DL_DELETE2(gw->handshakes, c, shake_prev, shake_next);
+	DL_DELETE2(gw->handshakes, c, x->shake_prev, x->shake_next);
 	gw->n_handshakes--;
 	c->state = GT_CONN_HEAD;
 	gw->stats.tls_handshakes += well;
@@ -55,7 +116,7 @@ static void shake(struct gt_conn *c)
 		gt_conn_close(gw->handshakes);
 	gt_tls_begin(&c->sock, gw->tls);
 	c->state = GT_CONN_HANDSHAKE;
-	DL_APPEND2(gw->handshakes, c, shake_prev, shake_next);
+	DL_APPEND2(gw->handshakes, c, x->shake_prev, x->shake_next);
 	gw->n_handshakes++;
 	arm(c, GT_GW_HEAD_MS);
 }
@@ -80,14 +141,9 @@ void gt_conn_close(struct gt_conn *c)
 		gt_call_finish(c->call);
 	gt_timer_clear(c->gw->loop, &c->timer);
 	gt_sock_close(&c->sock);
-	free(c->proxy);
 	free(c->subject);
-	c->proxy = NULL;
 	c->subject = NULL;
-	gt_h1_fini(&c->req);
-	gt_buf_fini(&c->in);
-	gt_outq_fini(&c->out);
-	account(c);
+	give_up_exchange(c);
 	DL_DELETE(c->gw->conns, c);
 	gt_gw_bury(c->gw, &c->grave);
 	gt_gw_conn_gone(c->gw);
@@ -107,7 +163,7 @@ void gt_conn_next(struct gt_conn *c)
 		linger(c);
 		return;
 	}
-	gt_h1_reset(&c->req);
+	gt_h1_reset(&c->x->req);
 	c->state = GT_CONN_HEAD;
 	c->again = true;
 	arm(c, GT_GW_IDLE_MS);
@@ -131,7 +187,7 @@ static void refuse_bare(struct gt_conn *c, const struct gt_refusal *why)
 
 static void refuse_bad(struct gt_conn *c)
 {
-	struct gt_refusal why = GT_REFUSAL(c->req.slug, c->req.why);
+	struct gt_refusal why = GT_REFUSAL(c->x->req.slug, c->x->req.why);
 
 	c->keep = false;
 	if (c->call)
@@ -152,20 +208,20 @@ static size_t feed(struct gt_conn *c, const char *data, size_t len)
 	size_t at = 0;
 
 	while (!c->closed && c->state != GT_CONN_LINGER && !request_complete(c)) {
-		bool fresh = c->state == GT_CONN_HEAD && !gt_h1_started(&c->req);
+		bool fresh = c->state == GT_CONN_HEAD && !gt_h1_started(&c->x->req);
 		struct gt_h1_body body;
 		size_t used;
-		enum gt_h1_event ev = gt_h1_feed(&c->req, data + at, len - at, &used, &body);
+		enum gt_h1_event ev = gt_h1_feed(&c->x->req, data + at, len - at, &used, &body);
 
 		at += used;
-		if (fresh && gt_h1_started(&c->req))
+		if (fresh && gt_h1_started(&c->x->req))
 			arm(c, GT_GW_HEAD_MS);
 		if (ev == GT_H1_MORE)
 			break;
 		if (ev == GT_H1_BAD) {
 			refuse_bad(c);
 		} else if (ev == GT_H1_HEAD) {
-			c->keep = c->req.keep_alive &&
+			c->keep = c->x->req.keep_alive &&
 				  (!c->gw->quiescing || (c->gw->handover.yielding && !c->tls));
 			c->state = GT_CONN_CALL;
 			arm(c, GT_GW_STALL_MS);
@@ -181,7 +237,7 @@ static size_t feed(struct gt_conn *c, const char *data, size_t len)
 
 static size_t wanted(const struct gt_conn *c)
 {
-	size_t unsent = gt_outq_unsent(&c->out);
+	size_t unsent = gt_outq_unsent(&c->x->out);
 
 	if (c->state == GT_CONN_LINGER)
 		return unsent ? 0 : sizeof(c->gw->scratch);
@@ -196,7 +252,7 @@ static bool client_ended(struct gt_conn *c)
 		c->call->tunnel_up_eof = true;
 		return true;
 	}
-	if (c->state == GT_CONN_HEAD && gt_outq_unsent(&c->out)) {
+	if (c->state == GT_CONN_HEAD && gt_outq_unsent(&c->x->out)) {
 		linger(c); /* it may still read the last answer */
 		return true;
 	}
@@ -206,13 +262,13 @@ static bool client_ended(struct gt_conn *c)
 
 static void take(struct gt_conn *c, const char *data, size_t len)
 {
-	c->progress_ns = gt_gw_now(c->gw);
+	c->x->progress_ns = gt_gw_now(c->gw);
 	if (c->state == GT_CONN_LINGER)
 		return;
 	size_t used = feed(c, data, len);
 
 	if (!c->closed && used < len && c->state != GT_CONN_LINGER &&
-	    gt_buf_add(&c->in, data + used, len - used) < 0)
+	    gt_buf_add(&c->x->in, data + used, len - used) < 0)
 		gt_conn_close(c);
 }
 
@@ -221,7 +277,7 @@ static void take_tunnel(struct gt_conn *c, const char *data, size_t len)
 {
 	struct iovec part = { (char *)data, len };
 
-	c->progress_ns = gt_gw_now(c->gw);
+	c->x->progress_ns = gt_gw_now(c->gw);
 	if (gt_outq_add(&c->call->upq, &part, 1) < 0)
 		gt_conn_close(c);
 }
@@ -230,7 +286,8 @@ static void take_tunnel(struct gt_conn *c, const char *data, size_t len)
 static bool read_proxy(struct gt_conn *c)
 {
 	char piece[512];
-	ssize_t n = gt_sock_read(&c->sock, piece, GT_MIN(gt_proxy_wants(c->proxy), sizeof(piece)));
+	ssize_t n = gt_sock_read(&c->sock, piece,
+				 GT_MIN(gt_proxy_wants(c->x->proxy), sizeof(piece)));
 
 	if (n == -EAGAIN)
 		return false;
@@ -238,17 +295,16 @@ static bool read_proxy(struct gt_conn *c)
 		gt_conn_close(c);
 		return false;
 	}
-	enum gt_proxy_event ev = gt_proxy_feed(c->proxy, piece, (size_t)n);
+	enum gt_proxy_event ev = gt_proxy_feed(c->x->proxy, piece, (size_t)n);
 
 	if (ev == GT_PROXY_BAD) {
-		struct gt_refusal why = GT_REFUSAL("malformed_request", c->proxy->why);
+		struct gt_refusal why = GT_REFUSAL("malformed_request", c->x->proxy->why);
 
 		refuse_bare(c, &why);
 	} else if (ev == GT_PROXY_DONE) {
-		if (c->proxy->peer[0])
-			gt_strcopy(c->peer, sizeof(c->peer), c->proxy->peer);
-		free(c->proxy);
-		c->proxy = NULL;
+		if (c->x->proxy->peer[0])
+			gt_strcopy(c->peer, INET6_ADDRSTRLEN, c->x->proxy->peer);
+		free(gt_steal(&c->x->proxy));
 		begin(c);
 	}
 	return !c->closed;
@@ -294,19 +350,19 @@ static bool read_client(struct gt_conn *c)
 
 	if (!room)
 		return false;
-	if (c->in.len) {
-		size_t n = GT_MIN(room, c->in.len);
-		gt_auto(buf) struct gt_buf in = c->in;
+	if (c->x->in.len) {
+		size_t n = GT_MIN(room, c->x->in.len);
+		gt_auto(buf) struct gt_buf in = c->x->in;
 
-		gt_buf_init(&c->in, c->in.max);
+		gt_buf_init(&c->x->in, c->x->in.max);
 		if (tunnel)
 			take_tunnel(c, in.data, n);
 		else
 			take(c, in.data, n);
-		if (!c->closed && n < in.len && gt_buf_add(&c->in, in.data + n, in.len - n) < 0)
+		if (!c->closed && n < in.len && gt_buf_add(&c->x->in, in.data + n, in.len - n) < 0)
 			gt_conn_close(c);
 		/* Nothing moved when the rest of a request is still to come. */
-		return !c->closed && c->in.len != in.len;
+		return !c->closed && c->x->in.len != in.len;
 	}
 	ssize_t n = gt_sock_read(&c->sock, c->gw->scratch, room);
 
@@ -328,25 +384,25 @@ static bool read_client(struct gt_conn *c)
 /* true = there is room again that there was not before. */
 static bool flush_client(struct gt_conn *c)
 {
-	size_t before = gt_outq_unsent(&c->out);
+	size_t before = gt_outq_unsent(&c->x->out);
 
-	if (before && gt_sock_send(&c->sock, &c->out, NULL, 0) < 0) {
+	if (before && gt_sock_send(&c->sock, &c->x->out, NULL, 0) < 0) {
 		gt_conn_close(c);
 		return false;
 	}
-	size_t after = gt_outq_unsent(&c->out);
+	size_t after = gt_outq_unsent(&c->x->out);
 
 	if (after < before)
-		c->progress_ns = gt_gw_now(c->gw);
+		c->x->progress_ns = gt_gw_now(c->gw);
 	if (after || c->state != GT_CONN_LINGER)
 		return after < before;
 	/* All is sent. Unread bytes would turn our close into a reset that can overtake the answer:
 	 * close only our side and read on until the client closes its own. */
-	if (c->whole && !c->in.len && !c->sock.can_read) {
+	if (c->whole && !c->x->in.len && !c->sock.can_read) {
 		gt_conn_close(c);
 	} else if (!c->shut) {
 		c->shut = true;
-		gt_buf_fini(&c->in);
+		gt_buf_fini(&c->x->in);
 		c->sock.ops->shut(&c->sock);
 		arm(c, GT_GW_LINGER_MS);
 	}
@@ -419,6 +475,7 @@ void gt_conn_run(struct gt_conn *c)
 		return;
 	}
 	c->running = true;
+	wake(c);
 	while (!c->closed && run_once(c))
 		if (++rounds == GT_GW_PUMP_ROUNDS) {
 			gt_conn_kick(c); /* others first */
@@ -433,9 +490,12 @@ void gt_conn_run(struct gt_conn *c)
 		gt_conn_close(c);
 		return;
 	}
-	if (c->gw->quiescing && c->state == GT_CONN_HEAD && !gt_outq_unsent(&c->out) &&
-	    !c->in.len && !gt_h1_started(&c->req) && gt_handover_client(c) == GT_HAND_NOT)
+	if (!idle(c))
+		return;
+	if (c->gw->quiescing && gt_handover_client(c) == GT_HAND_NOT)
 		gt_conn_close(c);
+	if (!c->closed)
+		give_up_exchange(c);
 }
 
 static void on_event(struct gt_watch *w, unsigned events, void *arg)
@@ -455,14 +515,14 @@ static void watchdog(struct gt_conn *c)
 	uint64_t now_ns = gt_gw_now(c->gw), limit_ns = GT_GW_STALL_MS * GT_NS_PER_MS;
 	bool owes_bytes = c->call && !c->call->req_done && c->call->state != GT_CALL_HELD &&
 			  c->call->state < GT_CALL_STREAM && gt_call_body_room(c->call);
-	bool owes_reading = gt_outq_unsent(&c->out) > 0 ||
+	bool owes_reading = gt_outq_unsent(&c->x->out) > 0 ||
 			    (c->call && gt_splice_unsent(c->call) > 0);
 	struct gt_refusal why = GT_REFUSAL("request_timeout", "the body stopped coming for 60 s");
 
-	if ((!owes_bytes && !owes_reading) || now_ns < c->progress_ns) {
+	if ((!owes_bytes && !owes_reading) || now_ns < c->x->progress_ns) {
 		arm(c, GT_GW_STALL_MS);
-	} else if (now_ns - c->progress_ns < limit_ns) {
-		arm(c, (c->progress_ns + limit_ns - now_ns) / GT_NS_PER_MS + 1);
+	} else if (now_ns - c->x->progress_ns < limit_ns) {
+		arm(c, (c->x->progress_ns + limit_ns - now_ns) / GT_NS_PER_MS + 1);
 	} else if (owes_reading || !c->call) {
 		gt_conn_close(c);
 	} else {
@@ -476,9 +536,11 @@ static void on_timer(void *arg)
 	struct gt_conn *c = arg;
 	struct gt_refusal why = GT_REFUSAL("request_timeout", "the head took longer than 10 s");
 
-	if (c->state == GT_CONN_CALL || (c->state == GT_CONN_LINGER && gt_outq_unsent(&c->out))) {
+	wake(c);
+	if (c->state == GT_CONN_CALL ||
+	    (c->state == GT_CONN_LINGER && gt_outq_unsent(&c->x->out))) {
 		watchdog(c);
-	} else if (c->state == GT_CONN_LINGER || !gt_h1_started(&c->req)) {
+	} else if (c->state == GT_CONN_LINGER || !gt_h1_started(&c->x->req)) {
 		gt_conn_close(c);
 	} else {
 		refuse_bare(c, &why);
@@ -486,16 +548,13 @@ static void on_timer(void *arg)
 	}
 }
 
-struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
+static struct gt_conn *open_with(struct gt_gateway *gw, int fd GT_TAKES, const char *peer,
+				 size_t peer_size)
 {
-	struct gt_conn *c = gt_alloc(sizeof(*c));
+	struct gt_conn *c = gt_alloc(sizeof(*c) + peer_size);
 
 	c->gw = gw;
-	c->progress_ns = gt_gw_now(gw);
-	gt_strcopy(c->peer, sizeof(c->peer), peer);
-	gt_h1_init(&c->req, GT_H1_REQUEST);
-	gt_buf_init(&c->in, 2 * GT_GW_BUFFER);
-	gt_outq_init(&c->out, 8 * GT_GW_BUFFER);
+	gt_strcopy(c->peer, peer_size, peer);
 	if (gt_sock_open(&c->sock, gw->port->sock, gw->loop, fd, on_event, c, NULL) < 0) {
 		free(c);
 		return NULL;
@@ -509,19 +568,27 @@ struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char 
 	return c;
 }
 
+struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
+{
+	return open_with(gw, fd, peer, strlen(peer) + 1);
+}
+
 void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
 {
-	struct gt_conn *c = gt_conn_open(l->gw, fd, peer);
+	bool proxy = gt_listener_is_proxy(l, peer);
+	struct gt_conn *c = open_with(l->gw, fd, peer, proxy ? INET6_ADDRSTRLEN : strlen(peer) + 1);
 
 	if (!c)
 		return;
 	c->tls = l->tls;
-	if (!gt_listener_is_proxy(l, peer)) {
+	if (proxy || c->tls)
+		wake(c);
+	if (!proxy) {
 		begin(c);
 		return;
 	}
 	c->state = GT_CONN_PROXY;
-	c->proxy = gt_alloc(sizeof(*c->proxy));
-	gt_proxy_begin(c->proxy);
+	c->x->proxy = gt_alloc(sizeof(*c->x->proxy));
+	gt_proxy_begin(c->x->proxy);
 	arm(c, GT_GW_HEAD_MS);
 }

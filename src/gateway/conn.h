@@ -16,31 +16,39 @@ enum gt_conn_state {
 	GT_CONN_LINGER, /* answered and half-closed: reads until the client has seen it */
 };
 
-struct gt_conn {
-	struct gt_grave grave;
-	struct gt_conn *prev, *next;
+/* What a connection needs while something happens on it. */
+struct gt_exchange {
+	struct gt_exchange *next;                /* in gw->exchanges */
 	struct gt_conn *shake_prev, *shake_next; /* in gw->handshakes, oldest first */
-	struct gt_gateway *gw;
-	struct gt_sock sock;
-	struct gt_proxy *proxy; /* in GT_CONN_PROXY */
+	struct gt_proxy *proxy;                  /* in GT_CONN_PROXY */
 	struct gt_h1 req;
 	struct gt_buf in; /* read beyond the end of the current request */
 	struct gt_outq out;
-	struct gt_timer timer;
-	struct gt_call *call;
 	uint64_t progress_ns; /* last byte from or to the client */
 	size_t accounted;     /* bytes counted in gw->buffered */
+};
+
+/* Most of them wait for a next request at any time: an idle one is small. */
+struct gt_conn {
+	struct gt_grave grave;
+	struct gt_conn *prev, *next;
+	struct gt_gateway *gw;
+	struct gt_exchange *x; /* NULL while it is idle and nothing runs on it */
+	struct gt_sock sock;
+	struct gt_timer timer;
+	struct gt_call *call;
 	enum gt_conn_state state;
 	bool closed, keep, running, again, kicked;
 	bool whole; /* the last request was read to its end */
 	bool shut;  /* our side is closed */
 	bool tls;
 	char *subject; /* in the client's certificate; NULL = none */
-	char peer[INET6_ADDRSTRLEN];
+	char peer[]; /* the client's address as text; with room for any where a PROXY may tell it */
 };
 
 /* A connection as it is: handed over between two requests. NULL: it could not be watched. */
 struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
+void gt_conn_free_exchanges(struct gt_gateway *gw);
 void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer); /* a fresh one */
 void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
 void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */

@@ -226,6 +226,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);
 	gt_splice_free(gw);
+	gt_conn_free_exchanges(gw);
 	free_all(gw, &gw->doomed);
 	free_all(gw, &gw->graves);
 	for (struct gt_grave *g; (g = gw->spares); free(g))

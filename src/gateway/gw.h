@@ -158,6 +158,8 @@ struct gt_gateway {
 	} pipes;                 /* splice.c */
 	struct gt_grave *spares; /* memory of calls */
 	unsigned n_spares;
+	struct gt_exchange *exchanges; /* memory of connections that became idle */
+	unsigned n_exchanges;
 	bool reaping;
 	struct gt_rand rnd; /* of request ids: distinct, not secret; no system call each */
 	uint64_t rnd_state;

@@ -19,7 +19,7 @@ static const char *value_text(const struct gt_h1 *h, enum gt_h1_name name, char 
 
 static void frame_up(const struct gt_call *call, struct gt_h1_rewrite *rw)
 {
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 
 	rw->framing = req->framing;
 	rw->length = req->length;
@@ -72,7 +72,7 @@ static void cut_target(const struct gt_h1 *req, const struct gt_path *p, struct 
 
 static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 {
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 	gt_auto(buf) struct gt_buf head = { 0 };
 	int r;
 
@@ -95,7 +95,7 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 
 int gt_head_up(struct gt_call *call)
 {
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 	struct gt_path p = gt_path_read(req);
 	gt_auto(buf) struct gt_buf room = { 0 };
 	char prefix[GT_NAME_MAX + 8] = "/f/", host[512];
@@ -135,7 +135,7 @@ static void frame_down(struct gt_call *call, struct gt_h1_rewrite *rw)
 
 	rw->framing = resp->framing;
 	rw->length = resp->length;
-	if (resp->framing == GT_H1_CHUNKED && c->req.minor == 0)
+	if (resp->framing == GT_H1_CHUNKED && c->x->req.minor == 0)
 		rw->framing = GT_H1_UNTIL_CLOSE;
 	/* To HEAD and 304 the length is told, though nothing follows. */
 	if (resp->framing == GT_H1_NO_BODY && resp->has_length && resp->status >= 200 &&
@@ -190,17 +190,17 @@ int gt_head_down(struct gt_call *call)
 		{ "X-Request-Id", call->request_id },
 		{ "Gantry-Trace-Id", call->trace.id },
 		{ "Server-Timing", served ? timing : NULL },
-		{ "Connection", c->keep && c->req.minor == 0 ? "keep-alive" : NULL },
+		{ "Connection", c->keep && c->x->req.minor == 0 ? "keep-alive" : NULL },
 	};
 
 	rw.extra = extra;
 	rw.n_extra = GT_LEN(extra);
-	return gt_h1_write_response(&call->resp, &rw, &c->out.buf);
+	return gt_h1_write_response(&call->resp, &rw, &c->x->out.buf);
 }
 
 int gt_head_interim(struct gt_call *call)
 {
 	struct gt_h1_rewrite rw = { .framing = GT_H1_NO_BODY };
 
-	return gt_h1_write_response(&call->resp, &rw, &call->conn->out.buf);
+	return gt_h1_write_response(&call->resp, &rw, &call->conn->x->out.buf);
 }

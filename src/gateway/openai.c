@@ -33,7 +33,7 @@ static const struct gt_h1_field *content_type(const struct gt_h1 *req, bool *twi
 
 static bool begin_scan(struct gt_call *call)
 {
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 	bool twice;
 	const struct gt_h1_field *type = content_type(req, &twice);
 	struct gt_err err = { 0 };
@@ -57,7 +57,7 @@ static bool begin_scan(struct gt_call *call)
 
 void gt_openai_begin(struct gt_call *call)
 {
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 
 	if (!gt_h1_is(req, req->method, "POST")) {
 		refuse(call, "method_not_allowed", "this path takes POST");

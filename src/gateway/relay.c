@@ -164,7 +164,7 @@ static void lost(struct gt_call *call, int error)
 	bool reused = up->reused, unsent = nothing_sent(call);
 	bool silent = !gt_h1_started(&call->resp) && !call->interims;
 	/* A replica that ends of a call may end of it again, unless the function says otherwise. */
-	bool declared = call->way == GT_WAY_CONTROL ? gt_h1_idempotent(&call->conn->req)
+	bool declared = call->way == GT_WAY_CONTROL ? gt_h1_idempotent(&call->conn->x->req)
 						    : call->fn->route.idempotent;
 	bool dropped = !unsent && !(reused && crossed(call, error));
 	bool again = silent && call->upq.keep && (!dropped || declared);
@@ -206,7 +206,8 @@ static void tunnel_ends(struct gt_call *call)
 		call->tunnel_up_shut = true;
 		up->ops->shut(up);
 	}
-	if (call->tunnel_down_eof && !gt_outq_unsent(&call->conn->out) && !call->tunnel_down_shut) {
+	if (call->tunnel_down_eof && !gt_outq_unsent(&call->conn->x->out) &&
+	    !call->tunnel_down_shut) {
 		call->tunnel_down_shut = true;
 		client->ops->shut(client);
 	}
@@ -267,7 +268,7 @@ static void complete(struct gt_call *call, bool clean)
 	struct iovec last = { (char *)"0\r\n\r\n", 5 };
 
 	if ((call->sse && gt_sse_end(call) < 0) ||
-	    (call->chunk_down && gt_outq_add(&c->out, &last, 1) < 0)) {
+	    (call->chunk_down && gt_outq_add(&c->x->out, &last, 1) < 0)) {
 		gt_relay_cut(call);
 		return;
 	}
@@ -297,7 +298,7 @@ static int start_tunnel(struct gt_call *call)
 static int on_head(struct gt_call *call)
 {
 	const struct gt_h1 *resp = &call->resp;
-	const struct gt_h1 *req = &call->conn->req;
+	const struct gt_h1 *req = &call->conn->x->req;
 	bool wanted = resp->status != 100 || (req->expect_continue && !call->continued);
 
 	if (resp->status == 101) {
@@ -334,8 +335,8 @@ int gt_relay_down(struct gt_call *call, const char *data, size_t len)
 		parts[2] = (struct iovec){ (char *)"\r\n", 2 };
 	}
 	call->down_bytes += len;
-	c->progress_ns = gt_outq_unsent(&c->out) ? c->progress_ns : gt_gw_now(call->gw);
-	return gt_sock_send(&c->sock, &c->out, parts, 3);
+	c->x->progress_ns = gt_outq_unsent(&c->x->out) ? c->x->progress_ns : gt_gw_now(call->gw);
+	return gt_sock_send(&c->sock, &c->x->out, parts, 3);
 }
 
 /* One event of the reader. 0 = go on; 1 = the call is over or changed hands; -errno. */
@@ -383,7 +384,7 @@ static void take(struct gt_call *call, const char *data, size_t len)
 		struct iovec part = { (char *)data + at, len - at };
 
 		call->down_bytes += len - at;
-		r = gt_sock_send(&c->sock, &c->out, &part, 1);
+		r = gt_sock_send(&c->sock, &c->x->out, &part, 1);
 	}
 	if (r < 0)
 		gt_relay_cut(call);
@@ -427,7 +428,7 @@ static bool spliced(struct gt_call *call)
 
 bool gt_relay_read(struct gt_call *call)
 {
-	size_t unsent = gt_outq_unsent(&call->conn->out);
+	size_t unsent = gt_outq_unsent(&call->conn->x->out);
 	size_t room = unsent < GT_GW_BUFFER ? GT_GW_BUFFER - unsent : 0;
 
 	if (!room || !call->up || call->tunnel_down_eof)

@@ -77,7 +77,7 @@ bool gt_splice_begin(struct gt_call *call)
 			 call->resp.framing == GT_H1_LENGTH && left(call) > LONG_BODY;
 	bool bulk = call->state == GT_CALL_TUNNEL && call->bulk;
 
-	if ((!long_body && !bulk) || gt_outq_unsent(&c->out) || !c->sock.ops->drain ||
+	if ((!long_body && !bulk) || gt_outq_unsent(&c->x->out) || !c->sock.ops->drain ||
 	    !call->up->sock.ops->fill)
 		return false;
 	call->pipe = take(call->gw);
@@ -105,7 +105,7 @@ static bool push(struct gt_call *call, enum gt_spliced *ret)
 	}
 	if (n > 0) {
 		p->len -= (size_t)n;
-		call->conn->progress_ns = gt_gw_now(call->gw);
+		call->conn->x->progress_ns = gt_gw_now(call->gw);
 		*ret = GT_SPLICED;
 	}
 	to->can_write = p->len == 0;

@@ -51,7 +51,7 @@ static void send_head(struct gt_call *call)
 {
 	struct gt_conn *c = call->conn;
 
-	gt_buf_addf(&c->out.buf,
+	gt_buf_addf(&c->x->out.buf,
 		    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 		    "X-Request-Id: %s\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
 		    "Transfer-Encoding: chunked\r\n%s\r\n",
@@ -81,14 +81,14 @@ static void on_beat(void *arg)
 
 	gt_timer_set(call->gw->loop, &call->beat, BEAT_MS, on_beat, call);
 	/* Who still sends does not wait for bytes. One that does not read gets no more of them. */
-	if (waits && call->req_done && !gt_outq_unsent(&call->conn->out))
+	if (waits && call->req_done && !gt_outq_unsent(&call->conn->x->out))
 		beat(call);
 }
 
 void gt_sse_expect(struct gt_call *call)
 {
 	if (gt_timer_is_set(&call->beat) || call->state > GT_CALL_SENT ||
-	    call->conn->req.minor == 0)
+	    call->conn->x->req.minor == 0)
 		return;
 	gt_timer_set_at(call->gw->loop, &call->beat, call->begun_ns + FIRST_MS * GT_NS_PER_MS,
 			on_beat, call);
@@ -117,7 +117,7 @@ bool gt_sse_head(struct gt_call *call)
 		return true;
 	}
 	if (call->way == GT_WAY_OPENAI && is_stream(resp) && resp->framing == GT_H1_CHUNKED &&
-	    call->conn->req.minor == 1)
+	    call->conn->x->req.minor == 1)
 		begin(call);
 	return false;
 }
@@ -257,7 +257,7 @@ void gt_sse_refuse(struct gt_call *call, const struct gt_refusal *why)
 	gt_problem_write_openai(&p, &json);
 	call->status = p.kind->status;
 	c->keep = c->keep && call->req_done;
-	if (send_event(call, &json) < 0 || gt_outq_add(&c->out, &last, 1) < 0) {
+	if (send_event(call, &json) < 0 || gt_outq_add(&c->x->out, &last, 1) < 0) {
 		gt_relay_cut(call);
 		return;
 	}

@@ -280,7 +280,7 @@ static void slow_client(struct world *w, struct peer c)
 		world_step(w);
 	}
 	assert_true(sent < all / 2); /* kernel buffers and 64 KiB, not everything */
-	assert_true(gt_outq_unsent(&w->gw->conns->out) <= 2 * GT_GW_BUFFER);
+	assert_true(gt_outq_unsent(&w->gw->conns->x->out) <= 2 * GT_GW_BUFFER);
 	for (int idle = 0; got < all && idle < 4000; idle++) {
 		char buf[65536];
 		ssize_t n = recv(c.fd, buf, sizeof(buf), 0);
