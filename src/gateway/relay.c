@@ -294,11 +294,20 @@ static int start_tunnel(struct gt_call *call)
 	return gt_head_down(call);
 }
 
+/* It may stay for hours: nothing is kept that only heads need. */
+static void settle(struct gt_call *call)
+{
+	gt_h1_forget_head(&call->resp);
+	if (call->way != GT_WAY_CONTROL)
+		gt_h1_fit_head(&call->conn->x->req);
+}
+
 /* 0; 1 = the message was refused and the call is over; -errno. */
 static int on_head(struct gt_call *call)
 {
 	const struct gt_h1 *resp = &call->resp;
 	const struct gt_h1 *req = &call->conn->x->req;
+	int r;
 	bool wanted = resp->status != 100 || (req->expect_continue && !call->continued);
 
 	if (resp->status == 101) {
@@ -321,7 +330,10 @@ static int on_head(struct gt_call *call)
 	call->state = GT_CALL_STREAM;
 	gt_call_answered(call);
 	gt_call_arm(call);
-	return gt_sse_head(call) ? 0 : gt_head_down(call);
+	r = gt_sse_head(call) ? 0 : gt_head_down(call);
+	if (resp->framing != GT_H1_LENGTH && resp->framing != GT_H1_NO_BODY)
+		settle(call);
+	return r;
 }
 
 int gt_relay_down(struct gt_call *call, const char *data, size_t len)

@@ -307,7 +307,30 @@ static enum gt_h1_event feed_framing(struct gt_h1 *h, char c)
 	}
 }
 
-/* ---- bodies that pass by ---- */
+/* ---- long bodies ---- */
+
+static void forget_fields(struct gt_h1 *h)
+{
+	free(h->fields);
+	h->fields = NULL;
+	h->n_fields = h->cap_fields = 0;
+}
+
+void gt_h1_forget_head(struct gt_h1 *h)
+{
+	forget_fields(h);
+	free(h->head);
+	h->head = NULL;
+	h->head_len = h->head_cap = h->line = 0;
+	h->method = h->target = h->reason = (struct gt_h1_span){ 0, 0 };
+}
+
+void gt_h1_fit_head(struct gt_h1 *h)
+{
+	forget_fields(h);
+	h->head = gt_grow(h->head, h->head_len + 1, 1);
+	h->head_cap = h->head_len + 1;
+}
 
 uint64_t gt_h1_body_left(const struct gt_h1 *h)
 {
