@@ -214,10 +214,11 @@ static size_t feed(struct gt_conn *c, const char *data, size_t len)
 		enum gt_h1_event ev = gt_h1_feed(&c->x->req, data + at, len - at, &used, &body);
 
 		at += used;
-		if (fresh && gt_h1_started(&c->x->req))
-			arm(c, GT_GW_HEAD_MS);
-		if (ev == GT_H1_MORE)
+		if (ev == GT_H1_MORE) {
+			if (fresh && gt_h1_started(&c->x->req))
+				arm(c, GT_GW_HEAD_MS);
 			break;
+		}
 		if (ev == GT_H1_BAD) {
 			refuse_bad(c);
 		} else if (ev == GT_H1_HEAD) {
