@@ -9,11 +9,32 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define QUIET (GT_EV_READ | GT_EV_HANGUP | GT_EV_EDGE)
+
+/* A unix socket tells that it can be written each time its peer has read, full before or not: it is
+ * asked only while it is full. */
 static int sock_watch(struct gt_sock *s, struct gt_loop *loop, gt_watch_fn *fn, void *arg,
 		      struct gt_err *err)
 {
-	return gt_loop_watch(loop, s->fd, GT_EV_READ | GT_EV_WRITE | GT_EV_HANGUP | GT_EV_EDGE, fn,
-			     arg, &s->watch, err);
+	socklen_t len = sizeof(int);
+	int domain = AF_INET;
+
+	getsockopt(s->fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	s->tells_room = domain != AF_UNIX;
+	s->can_write = !s->tells_room;
+	return gt_loop_watch(loop, s->fd, s->tells_room ? QUIET | GT_EV_WRITE : QUIET, fn, arg,
+			     &s->watch, err);
+}
+
+/* Returns what the call did, and asks to be told of room, or no more. */
+static ssize_t wrote(struct gt_sock *s, ssize_t n, size_t wanted)
+{
+	bool full = n == -EAGAIN || (n >= 0 && (size_t)n < wanted);
+
+	if (!s->tells_room && s->asks_room != full &&
+	    gt_watch_set(s->watch, full ? QUIET | GT_EV_WRITE : QUIET, NULL) == 0)
+		s->asks_room = full;
+	return n;
 }
 
 static ssize_t sock_read(struct gt_sock *s, void *buf, size_t len)
@@ -56,13 +77,16 @@ static ssize_t sock_write(struct gt_sock *s, const struct iovec *iov, size_t n)
 {
 	const struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
 	const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+	size_t wanted = 0;
 	ssize_t took;
 
 	do
 		took = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, flags)
 			      : sendmsg(s->fd, &msg, flags);
 	while (took < 0 && errno == EINTR);
-	return took < 0 ? -errno : took;
+	for (size_t i = 0; i < n; i++)
+		wanted += iov[i].iov_len;
+	return wrote(s, took < 0 ? -errno : took, wanted);
 }
 
 static ssize_t move(int from, int to, size_t len)
@@ -82,7 +106,7 @@ static ssize_t sock_fill(struct gt_sock *s, const struct gt_pipe_ends *pipe, siz
 
 static ssize_t sock_drain(struct gt_sock *s, const struct gt_pipe_ends *pipe, size_t len)
 {
-	return move(pipe->out, s->fd, len);
+	return wrote(s, move(pipe->out, s->fd, len), len);
 }
 
 static bool sock_silent(struct gt_sock *s)

@@ -41,8 +41,9 @@ struct gt_sock {
 	int fd; /* owned; -1 = closed */
 	struct gt_watch *watch;
 	bool can_read, can_write;
-	bool hup;    /* the peer closed its sending side, or the socket failed */
-	bool failed; /* by a reset, mostly */
+	bool tells_room, asks_room; /* of the port: without being asked; was asked */
+	bool hup;                   /* the peer closed its sending side, or the socket failed */
+	bool failed;                /* by a reset, mostly */
 	bool both;   /* a layer may have to write in order to read: each event allows both */
 	void *layer; /* of ops, between this socket and its transport; NULL = none */
 };
