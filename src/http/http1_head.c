@@ -81,12 +81,14 @@ enum gt_h1_event gt_h1_first_line(struct gt_h1 *h, size_t at, size_t len)
 enum gt_h1_event gt_h1_field_line(struct gt_h1 *h, size_t at, size_t len)
 {
 	const char *s = h->head + at;
+	bool underscored = false;
 	size_t name = 0;
 
 	if (s[0] == ' ' || s[0] == '\t')
 		return gt_h1_bad(h, "malformed_request", "a header line starts with a blank");
 	while (name < len && (gt_h1_class[(uint8_t)s[name]] & H1_TCHAR))
-		h->underscored |= s[name++] == '_';
+		underscored |= s[name++] == '_';
+	h->underscored |= underscored;
 	if (!name || name == len || s[name] != ':')
 		return gt_h1_bad(h, "malformed_request", "a header line is not NAME: VALUE");
 	if (h->n_fields == GT_H1_FIELDS_MAX)
