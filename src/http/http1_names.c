@@ -1,7 +1,6 @@
 /* http1_names.c - the tables of the HTTP/1.1 codec: characters, header names, reasons. */
 #include "http1_priv.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -126,5 +125,13 @@ const char *gt_h1_reason(int status)
 
 size_t gt_h1_chunk_head(size_t len, char out[GT_H1_CHUNK_HEAD])
 {
-	return (size_t)snprintf(out, GT_H1_CHUNK_HEAD, "%zx\r\n", len);
+	unsigned digits = 1;
+	size_t at = 0;
+
+	while (digits < 16 && len >> (4 * digits))
+		digits++;
+	while (digits > 0)
+		out[at++] = "0123456789abcdef"[len >> (4 * --digits) & 15];
+	memcpy(out + at, "\r\n", 3);
+	return at + 2;
 }
