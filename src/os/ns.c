@@ -2,12 +2,12 @@
 #include <gantry/os/os.h>
 
 #include <fcntl.h>
-#include <linux/sched.h>
+#include <linux/securebits.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,25 +39,42 @@ static int userns_map(pid_t pid, uint32_t base, uint32_t count, struct gt_err *e
 	return 0;
 }
 
+struct userns_birth {
+	uint32_t owner;
+	int code;
+};
+
+/* In our memory: raw system calls only. The rights are kept over the change of user, as some
+ * machines let nobody else make a user namespace. */
+static void make_userns(void *arg)
+{
+	struct userns_birth *b = arg;
+
+	if (syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 ||
+	    syscall(SYS_setresuid, b->owner, b->owner, b->owner) < 0 ||
+	    syscall(SYS_unshare, CLONE_NEWUSER) < 0)
+		b->code = errno;
+}
+
 int gt_os_userns_new(uint32_t base, uint32_t count, int *ret, struct gt_err *err)
 {
+	struct userns_birth birth = { base, 0 };
+	const struct gt_os_spawn spawn = { .cgroup = -EBADF, .fn = make_userns, .arg = &birth };
+	int dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), fd = -EBADF, r;
 	gt_auto(fd) int pidfd = -EBADF;
-	int fd = -EBADF, r;
 	pid_t pid;
 
-	/* A namespace needs a member until somebody holds a descriptor of it. */
-	r = gt_os_clone(CLONE_NEWUSER, &pid, &pidfd, err);
+	r = gt_os_spawn(&spawn, &pid, &pidfd, err);
 	if (r < 0)
 		return r;
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
-	r = userns_map(pid, base, count, err);
+	/* The memory is ours, and a change of user may have opened or closed it. */
+	prctl(PR_SET_DUMPABLE, dumpable == 1, 0, 0, 0);
+	/* The child has ended, but keeps its namespace until it is reaped. */
+	r = birth.code ? gt_err_errno(err, birth.code, "make a user namespace") : 0;
+	if (r == 0)
+		r = userns_map(pid, base, count, err);
 	if (r == 0)
 		r = gt_os_ns_open(pid, "user", &fd, err);
-	gt_os_pidfd_signal(pidfd, SIGKILL, NULL);
 	waitpid(pid, NULL, 0);
 	if (r == 0)
 		*ret = fd;

@@ -1,13 +1,11 @@
 /* proc.c - processes by descriptor. */
 #include <gantry/os/os.h>
 
-#include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,24 +58,5 @@ int gt_os_start_time(pid_t pid, uint64_t *ret, struct gt_err *err)
 	if (!at || sscanf(at, " %llu", &ticks) != 1)
 		return gt_err_set(err, EPROTO, "system_error", "%s has an unknown form", path);
 	*ret = ticks;
-	return 0;
-}
-
-int gt_os_clone(uint64_t flags, pid_t *ret_pid, int *ret_pidfd, struct gt_err *err)
-{
-	int pidfd = -1;
-	struct clone_args args = {
-		.flags = flags | CLONE_PIDFD,
-		.pidfd = (uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-	};
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
-
-	if (pid < 0)
-		return gt_err_errno(err, errno, "clone3 with flags %#llx",
-				    (unsigned long long)flags);
-	*ret_pid = (pid_t)pid;
-	if (pid > 0)
-		*ret_pidfd = pidfd;
 	return 0;
 }

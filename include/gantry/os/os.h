@@ -34,9 +34,6 @@ bool gt_os_pidfd_ended(int pidfd); /* also when nobody has taken its exit status
 int gt_os_pidfd_reap(int pidfd, struct gt_err *err);
 /* When the process was started, in clock ticks since boot: tells a reused pid apart. */
 int gt_os_start_time(pid_t pid, uint64_t *ret, struct gt_err *err);
-/* Like fork(2) with CLONE_* flags: *ret_pid is 0 in the child, which must keep to raw system calls
- * until it executes a program. */
-int gt_os_clone(uint64_t flags, pid_t *ret_pid, int *ret_pidfd, struct gt_err *err);
 struct gt_os_spawn {
 	uint64_t flags; /* CLONE_NEW* */
 	int cgroup;     /* directory of a group of version 2 to begin in; < 0 = the caller's */
@@ -50,7 +47,9 @@ int gt_os_spawn(const struct gt_os_spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 		struct gt_err *err);
 
 /* ---- namespaces ---- */
-/* A user namespace that maps 0..count-1 to base..base+count-1 for users and groups alike. */
+/* A user namespace that maps 0..count-1 to base..base+count-1 for users and groups alike. It
+ * belongs to the user `base`: what the kernel counts for the users in it, it counts for the owner
+ * too, who must not be the same for all. */
 int gt_os_userns_new(uint32_t base, uint32_t count, int *ret, struct gt_err *err);
 int gt_os_ns_open(pid_t pid, const char *name, int *ret, struct gt_err *err); /* "net", "user" */
 /* A non-blocking TCP socket made inside the network namespace `netns`; the calling thread is moved
