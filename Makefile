@@ -211,7 +211,7 @@ e2e: all examples	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
 
 # A kernel that this machine may not have (tests/uml/run.sh). Too slow for `check`.
-UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening prepared)
+UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids layers prepared)
 uml: all examples $(UML_PROGS)	## control groups, containers, images under Linux 6.1 with cgroup v2 alone
 	@BIN=$(BIN) tests/uml/run.sh $(RESULTS)/uml.txt $(UML_PROGS)
 

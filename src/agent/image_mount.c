@@ -43,12 +43,6 @@ static int mount_layer(const struct images *im, struct image_layer *l, int *ret,
 	if (r == 0)
 		r = gt_layer_opaque(tree, &l->opaque, err);
 	if (r == 0)
-		r = gt_os_tree_attr(tree, 0, gt_runtime_userns(im->agent->rt), err);
-	if (r == -EINVAL && im->unpacks)
-		r = gt_err_set(err, EINVAL, "sandbox_failed",
-			       "the file system of the state directory can not map ids, which "
-			       "unpacked layers need: keep it on ext4, xfs or btrfs");
-	if (r == 0)
 		*ret = gt_steal_fd(&tree);
 	return r;
 }

@@ -29,7 +29,7 @@ struct outgoing;
 struct image_layer {
 	char diff_id[GT_REF_DIGEST_SIZE];
 	uint64_t tar_bytes, since_ms;
-	int mount;             /* detached, id-mapped; -EBADF = not mounted yet */
+	int mount;             /* detached; -EBADF = not mounted yet */
 	bool unpacked, opaque; /* opaque: known with the mount; nothing below it counts */
 	UT_hash_handle hh;
 };
@@ -151,7 +151,7 @@ bool gt_image_in_use(const struct images *im, const struct gt_image_record *imag
  * them also after an error. *opaque: another image below this one does not count. */
 int gt_image_mount(struct images *im, const struct gt_image_record *record, int *fds, size_t *n,
 		   size_t max, bool *opaque, struct gt_err *err);
-/* Where each container needs layers of its own (kernels before 6.13) they are the caller's, else
+/* Where each container needs layers of its own (kernels before 6.15) they are the caller's, else
  * borrowed from the store. */
 bool gt_image_mounts_owned(const struct images *im);
 void gt_image_mounts_drop(const struct images *im, int *fds, size_t n); /* if they are owned */

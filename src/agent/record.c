@@ -68,15 +68,12 @@ static int open_all(struct replica *r, int ret_fds[3], struct gt_err *err)
 
 int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err)
 {
-	uint32_t base = gt_runtime_id_base(r->agent->rt);
 	int dir = r->agent->replicas_fd, res;
 	char path[PATH_SIZE];
 
-	/* Owned by the container's root, who gives them to the program's user: that may be a name
-	 * of the image. The directory lets nobody else in. */
 	res = gt_os_mkdir_at(dir, r->id, 0700, err);
 	for (int i = RECORD_STDOUT; res == 0 && i <= RECORD_STDERR; i++)
-		res = gt_os_fifo_at(dir, path_of(r, file_names[i], path), base, base, err);
+		res = gt_os_fifo_at(dir, path_of(r, file_names[i], path), err);
 	if (res == 0)
 		res = open_all(r, ret_fds, err);
 	return res;

@@ -8,6 +8,7 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/base/suggest.h>
 #include <gantry/base/units.h>
+#include <gantry/model/limits.h>
 
 enum key_type { KEY_TEXT, KEY_BOOL, KEY_DURATION, KEY_NUMBER, KEY_LEVEL, KEY_EXTRACT };
 
@@ -21,6 +22,9 @@ struct key {
 #define FIELD(f) offsetof(struct gt_config, f)
 #define TEXT(f)  KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
 #define DAY_MS   86400000ULL
+
+#define SUBID_BASE_MAX 4000000000ULL
+_Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
 
 static const char *const extract_words[] = { "no", "yes", "always" }; /* enum gt_image_extract */
 
@@ -59,7 +63,7 @@ static const struct key keys[] = {
 	{ "agent", "image_keep", KEY_DURATION, FIELD(image_keep_ms), 3650 * DAY_MS },
 	{ "agent", "image_extract", KEY_EXTRACT, FIELD(image_extract), GT_LEN(extract_words) },
 	{ "agent", "image_disk", KEY_NUMBER, FIELD(image_disk), 100 },
-	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), 4000000000ULL },
+	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), SUBID_BASE_MAX },
 };
 
 void gt_config_defaults(struct gt_config *c)
@@ -81,7 +85,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->prepared = 16;
 	c->image_keep_ms = 7 * DAY_MS;
 	c->image_disk = 85;
-	c->subid_base = 1879048192; /* 0x70000000: above what useradd and systemd hand out */
+	c->subid_base = GT_DEFAULT_SUBID_BASE;
 }
 
 struct gt_net_config gt_config_egress(const struct gt_config *c)

@@ -43,7 +43,7 @@ struct gt_config {
 	uint64_t image_extract;                 /* enum gt_image_extract */
 	uint64_t pool, pool_max;                /* sandboxes made ahead of demand */
 	uint64_t prepared;                      /* functions with one of their own */
-	uint64_t subid_base; /* first of the 65536 host ids that containers' users are mapped to */
+	uint64_t subid_base; /* first of the host ids that containers' users are mapped to */
 };
 
 /* Which listening socket speaks TLS: the gateway's only one does. */

@@ -123,8 +123,8 @@ static int map_process(const struct oci_args *args, const struct gt_oci_config *
 		return oci_refuse(err, "process.cwd", "\"%.100s\" is not absolute", c->process.cwd);
 	if (!c->process.no_new_privileges)
 		oci_warn(args, "process.noNewPrivileges is always true");
-	if (c->process.uid >= GT_RUNTIME_ID_COUNT || c->process.gid >= GT_RUNTIME_ID_COUNT)
-		return oci_refuse(err, "process.user", "ids end at %d", GT_RUNTIME_ID_COUNT - 1);
+	if (c->process.uid >= GT_ID_RANGE || c->process.gid >= GT_ID_RANGE)
+		return oci_refuse(err, "process.user", "ids end at %d", GT_ID_RANGE - 1);
 	spec->user = gt_asprintf("%u:%u", c->process.uid, c->process.gid);
 	free(spec->workdir);
 	spec->workdir = gt_strdup(c->process.cwd);
@@ -173,12 +173,12 @@ static int map_ids(const struct gt_oci_config *c, struct oci_plan *p, struct gt_
 	if (c->linux_.n_uid_maps == 0 && c->linux_.n_gid_maps == 0)
 		return 0;
 	if (c->linux_.n_uid_maps != 1 || c->linux_.n_gid_maps != 1 || uid->container != 0 ||
-	    gid->container != 0 || uid->host != gid->host || uid->size != GT_RUNTIME_ID_COUNT ||
-	    gid->size != GT_RUNTIME_ID_COUNT || uid->host < GT_RUNTIME_ID_COUNT)
+	    gid->container != 0 || uid->host != gid->host || uid->size != GT_ID_RANGE ||
+	    gid->size != GT_ID_RANGE || uid->host < GT_ID_RANGE)
 		return oci_refuse(err, "linux.uidMappings",
 				  "users and groups 0 to %d are mapped alike to one range above "
 				  "%d, and no others",
-				  GT_RUNTIME_ID_COUNT - 1, GT_RUNTIME_ID_COUNT - 1);
+				  GT_ID_RANGE - 1, GT_ID_RANGE - 1);
 	p->id_base = uid->host;
 	return 0;
 }

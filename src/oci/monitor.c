@@ -235,18 +235,6 @@ static int open_parts(struct monitor *mon, struct gt_err *err)
 	return r;
 }
 
-/* Pipes become the containers' root's, as the engine wants FIFOs: it gives them to the program's
- * user, so that /dev/stdout can be opened again. What else the caller's output is stays its own. */
-static int give_pipe(const struct monitor *mon, int fd, struct gt_err *err)
-{
-	uint32_t id = gt_runtime_id_base(mon->rt);
-	struct stat st;
-
-	if (fstat(fd, &st) < 0 || (S_ISFIFO(st.st_mode) && fchown(fd, id, id) < 0))
-		return gt_err_errno(err, errno, "standard output and error");
-	return 0;
-}
-
 static int start(struct monitor *mon, struct gt_err *err)
 {
 	struct gt_container_args args = {
@@ -266,11 +254,7 @@ static int start(struct monitor *mon, struct gt_err *err)
 		.arg = mon,
 	};
 
-	int r = give_pipe(mon, STDOUT_FILENO, err);
-
-	if (r == 0)
-		r = give_pipe(mon, STDERR_FILENO, err);
-	return r < 0 ? r : gt_container_start(mon->rt, &args, &events, &mon->c, err);
+	return gt_container_start(mon->rt, &args, &events, &mon->c, err);
 }
 
 /* The container's copies are made: a reader of a pipe must not wait for this process. */

@@ -66,14 +66,12 @@ int gt_os_rmdir_at(int dirfd, const char *path, struct gt_err *err)
 	return 0;
 }
 
-int gt_os_fifo_at(int dirfd, const char *name, uid_t uid, gid_t gid, struct gt_err *err)
+int gt_os_fifo_at(int dirfd, const char *name, struct gt_err *err)
 {
 	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
 		return gt_err_errno(err, errno, "remove %s", name);
 	if (mkfifoat(dirfd, name, 0600) < 0)
 		return gt_err_errno(err, errno, "make FIFO %s", name);
-	if (fchownat(dirfd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return gt_err_errno(err, errno, "give FIFO %s to %u:%u", name, uid, gid);
 	return 0;
 }
 

@@ -167,7 +167,7 @@ static void prepare(struct gt_runtime *rt, struct hot *h)
 	struct sandbox *box;
 	struct gt_err err;
 
-	if (gt_sandbox_spawn(rt, h->plan->network, gt_hot_vessel(rt, h), &box, &err) < 0) {
+	if (gt_sandbox_spawn_for(rt, h->plan, gt_hot_vessel(rt, h), &box, &err) < 0) {
 		h->failed = true;
 		gt_pool_staged(rt, h->plan->network, &err);
 		return;

@@ -1,5 +1,7 @@
-/* image.c - host paths as detached mounts. A path is opened once; what was checked is what is
- * mounted. Ids are mapped, so that files of the host's root belong to the container's root. */
+/* image.c - layers and host paths as detached mounts. A path is opened once; what was checked is
+ * what is mounted. Ids are mapped, so that files of the host's root belong to the container's root:
+ * each sandbox has copies of the mounts, as a mount can be mapped for one range of ids only, and
+ * once. */
 #include "plan.h"
 
 #include <errno.h>
@@ -32,20 +34,37 @@ static bool path_allowed(const char *prefixes, const char *path)
 	return prefixes == NULL;
 }
 
-/* Where the file system can not map ids (network and stacked ones), files keep the host's ids,
- * which the container sees as nobody's. */
-int gt_tree_take(struct gt_runtime *rt, const struct plan_tree *t, int *ret, struct gt_err *err)
+static int map_layer(int tree, uint64_t attr, int userns, struct gt_err *err)
 {
-	gt_auto(fd) int tree = -EBADF;
-	int r = gt_os_tree_open(t->fd, &tree, err);
+	int r = gt_os_tree_attr(tree, attr, userns, err);
 
+	return r == -EINVAL
+		       ? gt_err_set(err, EINVAL, "sandbox_failed",
+				    "the file system of the state directory can not map ids, "
+				    "which unpacked layers need: keep it on ext4, xfs or btrfs")
+		       : r;
+}
+
+int gt_tree_take(const struct plan *p, const struct plan_tree *t, int userns, int *ret,
+		 struct gt_err *err)
+{
+	uint64_t attr = t->attr | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+	gt_auto(fd) int tree = -EBADF;
+	int r = 0;
+
+	/* Before 6.15 there is no copy of what is detached. */
+	if (t->layer && p->once)
+		tree = fcntl(t->fd, F_DUPFD_CLOEXEC, 3);
+	else
+		r = gt_os_tree_open(t->fd, &tree, err);
 	if (r == 0)
-		r = gt_os_tree_attr(tree, t->attr | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, -1, err);
+		r = t->layer ? map_layer(tree, attr, userns, err)
+			     : gt_os_tree_attr(tree, attr, -1, err);
 	if (r < 0) {
 		gt_err_wrap(err, "%s", t->name);
 		return gt_cause_set(err, r);
 	}
-	if (t->map && gt_os_tree_attr(tree, 0, rt->userns, NULL) < 0)
+	if (t->map && gt_os_tree_attr(tree, 0, userns, NULL) < 0)
 		gt_debug("%s: its file system can not map ids", t->name);
 	*ret = gt_steal_fd(&tree);
 	return 0;
@@ -145,12 +164,26 @@ int gt_image_open(struct gt_runtime *rt, const struct gt_container_args *args, s
 		if (fd < 0 || fstat(fd, &st) < 0)
 			return gt_err_set(err, errno, "sandbox_failed", "layer %zu of image %s: %s",
 					  i, args->spec->image, strerror(errno));
-		add_tree(p, (struct plan_tree){ .fd = gt_steal_fd(&fd), .made = true }, &st,
-			 args->spec->image);
+		add_tree(p,
+			 (struct plan_tree){
+				 .fd = gt_steal_fd(&fd), .layer = true, .attr = MOUNT_ATTR_RDONLY },
+			 &st, args->spec->image);
 	}
 	p->n_layers = args->n_layers;
 	p->once = args->layers_owned;
 	return 0;
+}
+
+/* By trying, as the kernel does not tell: network file systems, some of FUSE, stacked ones can not.
+ * There, files keep the host's ids, which the container sees as nobody's. What it may write itself
+ * must be its own when it is started again. */
+static bool maps_ids(struct gt_runtime *rt, int fd)
+{
+	gt_auto(fd) int tree = -EBADF;
+	int userns;
+
+	return gt_idrange_userns(&rt->ids, rt->ids.base, &userns, NULL) == 0 &&
+	       gt_os_tree_open(fd, &tree, NULL) == 0 && gt_os_tree_attr(tree, 0, userns, NULL) == 0;
 }
 
 int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
@@ -165,6 +198,7 @@ int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return gt_err_set(err, EINVAL, "volume_missing",
 				  "volume %s is neither a directory nor a file", volume->host);
+	p->shared_ids |= !volume->readonly && !maps_ids(rt, fd);
 	add_tree(p,
 		 (struct plan_tree){ .fd = gt_steal_fd(&fd),
 				     .attr = volume->readonly ? MOUNT_ATTR_RDONLY : 0,

@@ -41,6 +41,7 @@ int gt_plan_new(struct gt_runtime *rt, const struct gt_container_args *args, str
 	gt_strcopy(p->function, sizeof(p->function), args->function);
 	p->revision = args->revision;
 	p->network = spec->network;
+	p->shared_ids = args->foreign != NULL;
 	p->limits = (struct gt_cgroup_limits){
 		.memory_bytes = spec->resources.memory_bytes,
 		.memory_high_bytes = spec->resources.memory_high_bytes,
@@ -91,22 +92,23 @@ void gt_plan_free(struct plan *p)
 bool gt_plan_same(const struct plan *a, const struct plan *b)
 {
 	if (!gt_streq(a->function, b->function) || a->revision != b->revision ||
-	    a->network != b->network || a->n_layers != b->n_layers || a->n_trees != b->n_trees ||
-	    a->flat.len != b->flat.len || memcmp(a->flat.data, b->flat.data, a->flat.len) != 0 ||
+	    a->network != b->network || a->shared_ids != b->shared_ids ||
+	    a->n_layers != b->n_layers || a->n_trees != b->n_trees || a->flat.len != b->flat.len ||
+	    memcmp(a->flat.data, b->flat.data, a->flat.len) != 0 ||
 	    memcmp(&a->limits, &b->limits, sizeof(a->limits)) != 0)
 		return false;
 	for (size_t i = 0; i < a->n_trees; i++) {
 		const struct plan_tree *x = &a->trees[i], *y = &b->trees[i];
 
 		if (x->id[0] != y->id[0] || x->id[1] != y->id[1] || x->attr != y->attr ||
-		    x->map != y->map || x->made != y->made)
+		    x->map != y->map || x->layer != y->layer)
 			return false;
 	}
 	return true;
 }
 
-int gt_plan_send(struct gt_runtime *rt, const struct plan *p, int sock, bool answer,
-		 struct gt_err *err)
+int gt_plan_send(const struct gt_runtime *rt, const struct plan *p, int sock, int userns,
+		 bool answer, struct gt_err *err)
 {
 	struct gt_init_prepare m = {
 		.type = GT_INIT_PREPARE,
@@ -115,25 +117,21 @@ int gt_plan_send(struct gt_runtime *rt, const struct plan *p, int sock, bool ans
 		.by_fd = rt->layers_by_fd,
 		.answer = answer,
 	};
-	int fds[GT_INIT_FDS_MAX], taken[PLAN_TREES_MAX], r;
-	size_t n = GT_INIT_FD_LAYERS, n_taken = 0;
+	int fds[GT_INIT_FDS_MAX], r;
+	size_t n = GT_INIT_FD_LAYERS;
 
 	r = gt_os_memfd("gantry-spec", p->flat.data, p->flat.len, &fds[GT_INIT_FD_SPEC], err);
 	if (r < 0)
 		return r;
-	fds[GT_INIT_FD_USERNS] = rt->userns;
+	fds[GT_INIT_FD_USERNS] = userns;
 	for (size_t i = 0; r == 0 && i < p->n_trees; i++) {
-		if (!p->trees[i].made) {
-			r = gt_tree_take(rt, &p->trees[i], &taken[n_taken], err);
-			fds[n++] = r == 0 ? taken[n_taken++] : -EBADF;
-		} else {
-			fds[n++] = p->trees[i].fd;
-		}
+		r = gt_tree_take(p, &p->trees[i], userns, &fds[n], err);
+		n += r == 0;
 	}
 	if (r == 0)
 		r = gt_os_send(sock, &m, sizeof(m), fds, n, err);
-	while (n_taken > 0)
-		gt_close(taken[--n_taken]);
+	while (n > GT_INIT_FD_LAYERS)
+		gt_close(fds[--n]);
 	gt_close(fds[GT_INIT_FD_SPEC]);
 	return r;
 }

@@ -14,9 +14,9 @@
 _Static_assert(GT_INIT_FD_LAYERS + PLAN_TREES_MAX <= GT_INIT_FDS_MAX, "a plan fits one packet");
 
 struct plan_tree {
-	int fd;         /* a place on the host, or a detached mount when `made` */
-	bool made;      /* sent as it is; otherwise a copy of the mount there is made and sent */
-	bool map;       /* ids by the runtime's user namespace, where the file system can */
+	int fd;         /* a place on the host, or a detached mount of a layer */
+	bool layer;     /* of an image: its ids must be mapped */
+	bool map;       /* and these where the file system can */
 	uint64_t attr;  /* MOUNT_ATTR_* */
 	char *name;     /* for texts */
 	uint64_t id[2]; /* device and inode */
@@ -29,6 +29,7 @@ struct plan {
 	struct plan_tree trees[PLAN_TREES_MAX];
 	size_t n_layers, n_trees; /* layers first, topmost first; then volumes as in `flat` */
 	bool once;                /* the layers are gone with the first sandbox */
+	bool shared_ids; /* of the first range, as what it writes on a disk has them as they are */
 	struct gt_cgroup_limits limits;
 	enum gt_network network;
 	char *command, *workdir, *image, *user; /* for error texts */
@@ -42,8 +43,8 @@ int gt_plan_new(struct gt_runtime *rt, const struct gt_container_args *args, str
 void gt_plan_free(struct plan *p); /* NULL is fine */
 bool gt_plan_same(const struct plan *a, const struct plan *b);
 /* PREPARE over a sandbox's socket. */
-int gt_plan_send(struct gt_runtime *rt, const struct plan *p, int sock, bool answer,
-		 struct gt_err *err);
+int gt_plan_send(const struct gt_runtime *rt, const struct plan *p, int sock, int userns,
+		 bool answer, struct gt_err *err);
 /* Why process 1 refused, for people. */
 void gt_plan_failure(const struct plan *p, const struct gt_init_answer *a, struct gt_err *err);
 
@@ -52,8 +53,9 @@ int gt_image_open(struct gt_runtime *rt, const struct gt_container_args *args, s
 		  struct gt_err *err);
 int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
 		   struct gt_err *err);
-/* A detached mount for a sandbox. */
-int gt_tree_take(struct gt_runtime *rt, const struct plan_tree *t, int *ret, struct gt_err *err);
+/* A detached mount for a sandbox, whose ids userns maps. The caller's. */
+int gt_tree_take(const struct plan *p, const struct plan_tree *t, int userns, int *ret,
+		 struct gt_err *err);
 
 /* encode.c: fills p->flat and p->mount_paths, opens the volumes. */
 int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,

@@ -29,6 +29,13 @@ static struct sandbox *first(struct gt_runtime *rt, enum gt_network network,
 	return NULL;
 }
 
+/* Those that are staged for anyone have ids of their own. */
+static struct sandbox *first_for(struct gt_runtime *rt, const struct plan *p,
+				 enum sandbox_state state)
+{
+	return p->shared_ids ? NULL : first(rt, p->network, state);
+}
+
 static struct gt_container *waiting_first(struct gt_runtime *rt, enum gt_network network)
 {
 	struct gt_container *c;
@@ -107,6 +114,7 @@ static void shrink(void *arg)
 	struct gt_runtime *rt = arg;
 	bool more = gt_hot_shrink(rt);
 
+	more |= gt_idranges_shrink(&rt->ids);
 	for (enum gt_network k = 0; k < GT_NETWORK_N; k++) {
 		struct sandbox *box = first(rt, k, SANDBOX_STAGED);
 
@@ -131,7 +139,7 @@ static void stage_ahead(struct gt_runtime *rt, enum gt_network network)
 	struct gt_err err;
 
 	for (unsigned n = have(rt, network); n < want && left > 0; n++, left--) {
-		if (gt_sandbox_spawn(rt, network, NULL, &box, &err) < 0) {
+		if (gt_sandbox_spawn(rt, network, &box, &err) < 0) {
 			gt_pool_staged(rt, network, &err);
 			return;
 		}
@@ -197,16 +205,16 @@ static bool pair_next(struct gt_runtime *rt, enum gt_network network)
 	box = hot ? gt_hot_take(hot) : NULL;
 	c->kind = box ? GT_START_PREPARED : GT_START_POOLED;
 	if (!box)
-		box = first(rt, network, SANDBOX_STAGED);
+		box = first_for(rt, c->plan, SANDBOX_STAGED);
 	if (!box) {
 		c->kind = GT_START_COLD;
-		box = first(rt, network, SANDBOX_STAGING);
+		box = first_for(rt, c->plan, SANDBOX_STAGING);
 	}
 	if (!box) {
 		if (rt->staging[network].failed || staging_left(rt) == 0)
 			return false;
-		if (gt_sandbox_spawn(rt, network, hot ? gt_hot_vessel(rt, hot) : NULL, &box, &err) <
-		    0) {
+		if (gt_sandbox_spawn_for(rt, c->plan, hot ? gt_hot_vessel(rt, hot) : NULL, &box,
+					 &err) < 0) {
 			gt_pool_staged(rt, network, &err);
 			return false;
 		}

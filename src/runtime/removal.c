@@ -80,6 +80,7 @@ struct sandbox *gt_sandbox_leftover(struct gt_runtime *rt, const char *leaf)
 	box->state = SANDBOX_REMOVING;
 	box->pidfd = box->control = box->netns = -EBADF;
 	gt_strcopy(box->where.sandbox, sizeof(box->where.sandbox), leaf);
+	gt_sandbox_hold_ids(box);
 	DL_APPEND(rt->sandboxes, box);
 	return box;
 }

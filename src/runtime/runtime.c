@@ -48,27 +48,29 @@ static int make_mnt(struct gt_runtime *rt, const char *dir, struct gt_err *err)
 	return gt_os_mkdir_at(AT_FDCWD, rt->mnt_path, 0700, err);
 }
 
-/* By trying: a detached copy of any directory as a layer. */
+/* By trying: as a layer, a copy of what is detached itself. */
 static bool try_layers_by_fd(const char *dir)
 {
-	gt_auto(fd) int at = -EBADF, tree = -EBADF, fs = fsopen("overlay", FSOPEN_CLOEXEC);
+	gt_auto(fd) int at = -EBADF, tree = -EBADF, copy = -EBADF;
+	gt_auto(fd) int fs = fsopen("overlay", FSOPEN_CLOEXEC);
 
 	return fs >= 0 && gt_os_open_dir(AT_FDCWD, dir, &at, NULL) == 0 &&
-	       gt_os_tree_open(at, &tree, NULL) == 0 &&
-	       fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, tree) == 0;
+	       gt_os_tree_open(at, &tree, NULL) == 0 && gt_os_tree_open(tree, &copy, NULL) == 0 &&
+	       fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, copy) == 0;
 }
 
 static int open_shared(struct gt_runtime *rt, const struct gt_runtime_config *config,
 		       struct gt_err *err)
 {
 	const char *dir = config->dir;
-	int r = make_mnt(rt, dir, err);
+	uint32_t base = config->id_base ? config->id_base : GT_RUNTIME_ID_BASE;
+	int r = gt_idranges_open(&rt->ids, base, err);
 
+	if (r == 0)
+		r = make_mnt(rt, dir, err);
 	if (r == 0)
 		r = gt_os_memfd("gantry-init", gt_init_blob,
 				(size_t)(gt_init_blob_end - gt_init_blob), &rt->init_fd, err);
-	if (r == 0)
-		r = gt_os_userns_new(rt->id_base, GT_RUNTIME_ID_COUNT, &rt->userns, err);
 	if (r == 0)
 		r = gt_os_ns_open(getpid(), "net", &rt->netns, err);
 	if (r == 0)
@@ -96,7 +98,6 @@ int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 				  "containers need root; start the daemon with sudo");
 	rt = gt_alloc(sizeof(*rt));
 	rt->loop = loop;
-	rt->id_base = config->id_base ? config->id_base : GT_RUNTIME_ID_BASE;
 	rt->pool = config->pool;
 	rt->pool_max = config->pool_max;
 	rt->prepared_max = config->prepared_max;
@@ -105,7 +106,7 @@ int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 			       GT_NS_PER_MS;
 	rt->allow_host_image = config->allow_host_image;
 	rt->allow_host_paths = gt_strdup(config->allow_host_paths);
-	rt->init_fd = rt->userns = rt->netns = rt->null_fd = -EBADF;
+	rt->init_fd = rt->netns = rt->null_fd = -EBADF;
 	r = open_shared(rt, config, err);
 	if (r == 0)
 		r = gt_sandbox_net_open(rt, config, rt->name, err);
@@ -157,22 +158,12 @@ void gt_runtime_free(struct gt_runtime *rt)
 	gt_cgroups_close(&rt->cgroups);
 	gt_buf_fini(&rt->filter);
 	gt_close(rt->init_fd);
-	gt_close(rt->userns);
+	gt_idranges_close(&rt->ids);
 	gt_close(rt->netns);
 	gt_close(rt->null_fd);
 	free(rt->allow_host_paths);
 	free(rt->mnt_path);
 	free(rt);
-}
-
-uint32_t gt_runtime_id_base(const struct gt_runtime *rt)
-{
-	return rt->id_base;
-}
-
-int gt_runtime_userns(const struct gt_runtime *rt)
-{
-	return rt->userns;
 }
 
 bool gt_runtime_layers_by_fd(const struct gt_runtime *rt)

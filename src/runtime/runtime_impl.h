@@ -7,6 +7,7 @@
 #include <gantry/runtime/runtime.h>
 
 #include "cgroup.h"
+#include "idrange.h"
 #include "plan.h"
 #include "sandbox_net.h"
 
@@ -29,6 +30,7 @@ struct sandbox {
 	bool staged; /* it has come that far */
 	struct gt_container_where where;
 	struct sandbox_net net;
+	uint32_t id_base; /* of its range of ids, held; 0 = it has none any more */
 	int pidfd, control, netns;
 	struct gt_watch *pid_watch, *control_watch;
 	struct gt_timer timer;      /* deadline of what it is doing, then removal retries */
@@ -65,11 +67,12 @@ struct hot {
 };
 
 /* What outlives a container and was not its to alter: the network namespace and the control groups,
- * both made and set by process 1 and the agent. The next container of the very same plan may have
- * them. */
+ * both made and set by process 1 and the agent, and its ids. The next container of the very same
+ * plan may have them. */
 struct vessel {
 	struct vessel *prev, *next;
 	char leaf[GT_CGROUP_LEAF_SIZE]; /* with the plan's limits */
+	uint32_t id_base;               /* held */
 	int netns;
 	struct sandbox_net net;
 };
@@ -89,7 +92,7 @@ struct gt_container {
 struct gt_runtime {
 	struct gt_loop *loop;
 	struct gt_cgroups cgroups;
-	uint32_t id_base;
+	struct idranges ids;
 	unsigned pool, pool_max, prepared_max;
 	uint64_t prepared_idle_ns;
 	bool allow_host_image, allow_host_network, layers_by_fd, freeing, retired;
@@ -98,7 +101,7 @@ struct gt_runtime {
 	char *allow_host_paths;
 	char *mnt_path; /* absolute, of an empty directory that each sandbox mounts its scratch on
 			 */
-	int init_fd, userns, netns, null_fd;
+	int init_fd, netns, null_fd;
 	struct gt_buf filter; /* seccomp program */
 	struct sandbox *sandboxes;
 	struct gt_container *waiting; /* oldest first */
@@ -114,15 +117,20 @@ struct gt_runtime {
 };
 
 /* sandbox.c */
-/* from: NULL, or what the sandbox is made in; taken in any case. */
-int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct vessel *from,
-		     struct sandbox **ret, struct gt_err *err);
+/* For anyone. */
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
+		     struct gt_err *err);
+/* For a container of this plan. from: NULL, or what the sandbox is made in; taken in any case. */
+int gt_sandbox_spawn_for(struct gt_runtime *rt, const struct plan *p, struct vessel *from,
+			 struct sandbox **ret, struct gt_err *err);
 /* Makes it the function's: limits of its groups, PREPARE. */
 int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, struct gt_err *err);
 /* Makes it the container's, which was prepared for it. */
 int gt_sandbox_go(struct sandbox *box, const struct gt_container *c, struct gt_err *err);
 struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_container_where *where,
 				 int pidfd, struct gt_err *err);
+/* Of one that is there already: its range is told by its name. */
+void gt_sandbox_hold_ids(struct sandbox *box);
 void gt_sandbox_kill(struct sandbox *box);
 void gt_sandbox_drop(struct sandbox *box);          /* one that waits for somebody: ends it */
 void gt_sandbox_forget(struct sandbox *box);        /* frees the memory, touches no process */

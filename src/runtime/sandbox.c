@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -75,6 +76,8 @@ void gt_sandbox_forget(struct sandbox *box)
 	gt_close(box->pidfd);
 	gt_close(box->netns);
 	gt_sandbox_net_release(box->rt, &box->net);
+	if (box->id_base)
+		gt_idrange_put(&box->rt->ids, box->id_base);
 	if (box->hot)
 		gt_hot_on_lost(box, NULL);
 	if (box->owner)
@@ -146,7 +149,7 @@ static void on_deadline(void *arg)
 static void on_staged(struct sandbox *box)
 {
 	struct gt_err err;
-	int r;
+	int userns, r;
 
 	/* It has a network of its own only now, after it visited the host's. A short program may
 	 * even have ended already; then nobody will want to call it. */
@@ -160,6 +163,8 @@ static void on_staged(struct sandbox *box)
 	if (box->state == SANDBOX_STAGING) {
 		gt_timer_clear(box->rt->loop, &box->timer);
 		box->state = SANDBOX_STAGED;
+		/* Here it costs no start anything; if it fails, PREPARE tries again. */
+		gt_idrange_userns(&box->rt->ids, box->id_base, &userns, NULL);
 	}
 	gt_pool_staged(box->rt, box->net.kind, NULL);
 }
@@ -264,7 +269,7 @@ static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err
 {
 	struct gt_init_stage m = {
 		.type = GT_INIT_STAGE,
-		.id_base = box->rt->id_base,
+		.id_base = box->id_base,
 		.cgroup2 = box->rt->cgroups.unified,
 	};
 	int r = gt_sandbox_net_stage(box->rt, &box->net, box->netns >= 0, &m, err);
@@ -340,16 +345,29 @@ static int clone_in_groups(struct sandbox *box, int *fds, size_t *n_fds, struct 
 	return r < 0 ? r : clone_init(box, dir, err);
 }
 
+/* The name tells the ids: whoever finds the groups later knows whose they are, with a process in
+ * them or not. */
 static void name_new(struct sandbox *box, enum gt_network network)
 {
 	box->net.kind = network;
-	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%d-%llx-%llu", (int)getpid(),
-		 (unsigned long long)gt_mono_ns(&gt_clock_system),
-		 (unsigned long long)++box->rt->sandbox_n);
+	snprintf(box->where.sandbox, sizeof(box->where.sandbox), "%x-%llx-%llx-%x",
+		 (unsigned)getpid(), (unsigned long long)gt_mono_ns(&gt_clock_system),
+		 (unsigned long long)++box->rt->sandbox_n, box->id_base);
+}
+
+void gt_sandbox_hold_ids(struct sandbox *box)
+{
+	unsigned base;
+
+	/* Those of earlier versions have no such part, and the first range's ids. */
+	box->id_base = sscanf(box->where.sandbox, "%*x-%*x-%*x-%x", &base) == 1 ? base
+										: box->rt->ids.base;
+	gt_idrange_hold(&box->rt->ids, box->id_base);
 }
 
 static void move_in(struct sandbox *box, struct vessel *from)
 {
+	box->id_base = from->id_base;
 	gt_strcopy(box->where.sandbox, sizeof(box->where.sandbox), from->leaf);
 	box->where.again = true;
 	gt_cgroup_usage(&box->rt->cgroups, from->leaf, &box->before);
@@ -358,17 +376,13 @@ static void move_in(struct sandbox *box, struct vessel *from)
 	free(from);
 }
 
-int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct vessel *from,
-		     struct sandbox **ret, struct gt_err *err)
+/* A sandbox with its ids, groups and network, maybe of earlier. */
+static int spawn(struct sandbox *box, struct sandbox **ret, struct gt_err *err)
 {
-	struct sandbox *box = sandbox_new(rt);
+	struct gt_runtime *rt = box->rt;
 	int cgroups[GT_CGROUP_CTL_N + 1], r;
 	size_t n_cgroups = 0;
 
-	if (from)
-		move_in(box, from);
-	else
-		name_new(box, network);
 	r = clone_in_groups(box, cgroups, &n_cgroups, err);
 	if (r == 0)
 		r = watch_init(box, err);
@@ -392,6 +406,39 @@ int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct vess
 	return gt_cause_set(err, r);
 }
 
+int gt_sandbox_spawn(struct gt_runtime *rt, enum gt_network network, struct sandbox **ret,
+		     struct gt_err *err)
+{
+	struct sandbox *box;
+	uint32_t id_base;
+	int r = gt_idrange_take(&rt->ids, &id_base, err);
+
+	if (r < 0)
+		return r;
+	box = sandbox_new(rt);
+	box->id_base = id_base;
+	name_new(box, network);
+	return spawn(box, ret, err);
+}
+
+int gt_sandbox_spawn_for(struct gt_runtime *rt, const struct plan *p, struct vessel *from,
+			 struct sandbox **ret, struct gt_err *err)
+{
+	struct sandbox *box;
+
+	if (!from && !p->shared_ids)
+		return gt_sandbox_spawn(rt, p->network, ret, err);
+	box = sandbox_new(rt);
+	if (from) {
+		move_in(box, from);
+	} else {
+		box->id_base = rt->ids.base;
+		gt_idrange_hold(&rt->ids, box->id_base);
+		name_new(box, p->network);
+	}
+	return spawn(box, ret, err);
+}
+
 /* One that has failed already does not read any more; its last word or its death tells why. */
 static int unless_failed(int r)
 {
@@ -401,8 +448,10 @@ static int unless_failed(int r)
 int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, struct gt_err *err)
 {
 	struct gt_runtime *rt = box->rt;
-	int r = unless_failed(gt_plan_send(rt, p, box->control, answer, err));
+	int userns, r = gt_idrange_userns(&rt->ids, box->id_base, &userns, err);
 
+	if (r == 0)
+		r = unless_failed(gt_plan_send(rt, p, box->control, userns, answer, err));
 	/* While it works: limits are for the program. */
 	if (r == 0)
 		r = box->where.again
@@ -414,12 +463,27 @@ int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, s
 	return 0;
 }
 
+/* To the container's root, who gives them to the program's user: that may be a name of the image.
+ * Whatever else an operator's output is, it keeps its owner. */
+static int give_fifo(int fd, uint32_t id, struct gt_err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || (S_ISFIFO(st.st_mode) && fchown(fd, id, id) < 0))
+		return gt_err_errno(err, errno, "standard output and error");
+	return 0;
+}
+
 int gt_sandbox_go(struct sandbox *box, const struct gt_container *c, struct gt_err *err)
 {
 	const struct gt_init_status_here status = { .type = GT_INIT_STATUS };
 	const int fds[] = { c->out, c->err };
-	int r = gt_os_send(box->control, &c->go, sizeof(c->go), fds, GT_LEN(fds), err);
+	int r = give_fifo(c->out, box->id_base, err);
 
+	if (r == 0)
+		r = give_fifo(c->err, box->id_base, err);
+	if (r == 0)
+		r = gt_os_send(box->control, &c->go, sizeof(c->go), fds, GT_LEN(fds), err);
 	if (r == 0)
 		r = gt_os_send(box->control, &status, sizeof(status), &c->status, 1, err);
 	r = unless_failed(r);
@@ -437,6 +501,7 @@ struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_containe
 	box->state = SANDBOX_RUNNING;
 	box->where = *where;
 	box->pidfd = pidfd;
+	gt_sandbox_hold_ids(box);
 	if (where->again)
 		gt_cgroup_usage(&rt->cgroups, where->sandbox, &box->before);
 	if (gt_os_ns_open(where->pid, "net", &box->netns, err) == 0 && watch_init(box, err) == 0)

@@ -1,5 +1,5 @@
-/* vessel.c - what a container leaves that the next one of its plan may have: its network namespace
- * and its control groups.
+/* vessel.c - what a container leaves that the next one of its plan may have: its network namespace,
+ * its control groups and its ids.
  *
  * The program had no right over either: they belong to the host's user namespace, and it was in one
  * of its own before it ran. What it can leave is counted by the kernel: sockets that somebody else
@@ -23,6 +23,8 @@ struct vessel *gt_vessel_of(struct sandbox *box)
 		return NULL;
 	v = gt_alloc(sizeof(*v));
 	gt_strcopy(v->leaf, sizeof(v->leaf), box->where.sandbox);
+	v->id_base = box->id_base;
+	box->id_base = 0;
 	v->netns = gt_steal_fd(&box->netns);
 	v->net = box->net;
 	box->net.leased = false;
@@ -50,5 +52,6 @@ void gt_vessel_drop(struct gt_runtime *rt, struct vessel *v)
 	gt_close(v->netns);
 	gt_sandbox_net_release(rt, &v->net);
 	gt_sandbox_remove(gt_sandbox_leftover(rt, v->leaf));
+	gt_idrange_put(&rt->ids, v->id_base);
 	free(v);
 }

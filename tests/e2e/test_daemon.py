@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import BIN, ROLES, Background, Client, alive, echo_spec, proc_status, until
+from harness import BIN, ROLES, Background, Client, alive, echo_spec, host_root, proc_status, until
 
 
 def call_ok(daemon, name, path="/"):
@@ -367,6 +367,18 @@ def test_unclean_stop_leaves_no_orphan_after_the_next_start(own):
     daemon.delete("crash")
     until(lambda: not alive(pid), "its process is gone")
     # The fixture's end proves that no process, mount or cgroup is left.
+
+
+def test_ids_of_adopted_replicas_are_not_given_again(own):
+    daemon = own()
+    daemon.echo("old", scale={"min": 2, "max": 2})
+    old = {host_root(r["pid"]) for r in daemon.wait_replicas("old", 2)}
+    daemon.kill_everything()
+    daemon.start()
+    daemon.echo("new", scale={"min": 4, "max": 4})
+    new = {host_root(r["pid"]) for r in daemon.wait_replicas("new", 4)}
+    assert {host_root(r["pid"]) for r in daemon.wait_replicas("old", 2)} == old
+    assert len(old) == 2 and len(new) == 4 and not old & new
 
 
 def test_unclean_stop_during_a_start_leaves_no_orphan(own):

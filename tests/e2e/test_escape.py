@@ -9,15 +9,15 @@ import pathlib
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 
 import pytest
 
 from escape_world import ESCAPE, Ipc, full_root, gifted_programs, host, spec
-from harness import ROOT, alive, core_limit_can_be_one, processes, until
+from harness import ROOT, alive, core_limit_can_be_one, host_root, processes, until
 
 NAME = "escape"
-CONTAINER_ROOT = 0x70000000  # what the host calls the user that programs run as
 TABLE = re.compile(r'^\t(?:\{ "(\w+)", \w+,|CALL(?:_MAYBE)?\((\w+))', re.M)
 
 
@@ -35,8 +35,35 @@ MAY_BE_ABSENT = re.compile(r"mask_|leak_|ro_|dev_mknod_|cgroup_|init_stack|init_
                            r"call_int80|call_x32")
 
 
+class Witness:
+    """The strongest one: on the host it becomes the very user that the program runs as."""
+    PROGRAM = ("import os, sys; i = int(sys.stdin.readline()); os.setgroups([]); os.setresgid(i, i, i); "
+               "os.setresuid(i, i, i); os.execv('/bin/sleep', ['sleep', '1000'])")
+
+    def __init__(self):
+        self.proc = subprocess.Popen([sys.executable, "-c", self.PROGRAM], stdin=subprocess.PIPE, text=True, cwd="/")
+        self.pid = self.proc.pid
+
+    def become(self, user):
+        self.proc.stdin.write(f"{user}\n")
+        self.proc.stdin.close()
+        until(lambda: os.readlink(f"/proc/{self.pid}/exe").endswith("/sleep"), "it sleeps")
+        assert os.stat(f"/proc/{self.pid}").st_uid == user
+
+    def close(self):
+        self.proc.kill()
+        self.proc.wait()
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def witness():
+    w = Witness()
+    yield w
+    w.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, witness):
     """Things of the host for the probes to look for: name -> value for their environment."""
     tmp = tmp_path_factory.mktemp("world")
     canary = tmp / "canary"
@@ -49,11 +76,6 @@ def world(tmp_path_factory):
         unix.bind(f"\0{abstract}")
         unix.listen(64)
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        # The strongest witness: on the host it runs as the very user that the program runs as.
-        witness = subprocess.Popen(["/bin/sleep", "1000"], user=CONTAINER_ROOT, group=CONTAINER_ROOT,
-                                   extra_groups=[], cwd="/")
-        stack.callback(witness.wait)
-        stack.callback(witness.kill)
         facts = {f"HOST_NS_{kind}": os.readlink(f"/proc/self/ns/{kind}")
                  for kind in ("mnt", "pid", "net", "ipc", "uts", "user", "cgroup", "time")}
         facts |= {"HOST_PID": str(witness.pid), "HOST_PORT": str(tcp.getsockname()[1]),
@@ -70,10 +92,12 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def suite(gantry, world, root):
+def suite(gantry, world, witness, root):
     """Answers of probes. The machine is as before when all of them are through."""
     before = host()
     gantry.put(NAME, spec(root, env=world, tmpfs=[{"path": "/scratch", "size": "4MiB"}]))
+    gantry.ask(NAME, "/probe/fd_leaked")
+    witness.become(host_root(gantry.replicas(NAME, "ready")[0]["pid"]))
     yield lambda probe: gantry.ask(NAME, f"/probe/{probe}")
     assert alive(int(world["HOST_PID"])), "the witness outside lives"
     assert host() == before
@@ -181,7 +205,9 @@ def test_process_one_holds_no_right(gantry, suite):
     suite("fd_leaked")
     pid = gantry.replicas(NAME, "ready")[0]["pid"]
     status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
-    assert {int(i) for i in status["Uid"].split()} == {CONTAINER_ROOT} == {int(i) for i in status["Gid"].split()}
+    nobody = host_root(pid)
+    assert nobody >= 0x70010000  # not the first range either, which is shared
+    assert {int(i) for i in status["Uid"].split()} == {nobody} == {int(i) for i in status["Gid"].split()}
     assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2" and not status["Groups"].split()
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) and not int(status["CapEff"], 16) >> 21 & 1
     links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]

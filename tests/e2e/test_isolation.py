@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from harness import ECHO_ROOT, FUNCTIONS, alive, core_limit_can_be_one, processes, until
+from harness import ECHO_ROOT, FUNCTIONS, alive, core_limit_can_be_one, host_root, processes, until
 
 SEEN = "inside"
 
@@ -32,6 +32,15 @@ def field(facts, name):
 def test_user_namespace_maps_root_to_nobody_special(facts):
     maps = [list(map(int, line.split())) for line in facts["uid_map"].splitlines()]
     assert maps and maps[0][0] == 0 and maps[0][1] >= 100000
+
+
+def test_every_replica_has_ids_of_its_own(gantry, facts, name):
+    """Two of one function, and one of another."""
+    gantry.echo(name, scale={"min": 2, "max": 2})
+    pids = [r["pid"] for r in gantry.wait_replicas(name, 2) + gantry.replicas(SEEN, "ready")]
+    roots = {host_root(pid) for pid in pids}
+    assert len(roots) == len(pids) == 3
+    assert all(root % 65536 == 0 and root > 0x70000000 for root in roots)
 
 
 def test_process_is_not_root_on_the_host(gantry, facts):

@@ -23,7 +23,8 @@ struct gt_agent_config {
 	unsigned pool;      /* sandboxes staged ahead, always */
 	unsigned pool_max;  /* how many recent starts may raise that to */
 	unsigned prepared;  /* functions that may have a sandbox prepared for their next start */
-	uint32_t subid_base; /* 0 = 100000; 65536 host ids from it on belong to replicas */
+	uint32_t subid_base; /* 0 = 100000; GT_ID_RANGES ranges of host ids are replicas' from it on
+			      */
 	bool allow_host_image, allow_host_network;
 	struct gt_net_config egress;   /* without a name */
 	const char *allow_host_paths;  /* ':'-separated prefixes for dir: images and volumes */

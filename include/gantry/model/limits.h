@@ -14,6 +14,8 @@
 #define GT_TMPFS_MAX       16
 #define GT_USER_NAME_MAX   63
 #define GT_USER_ID_MAX     65535 /* users and groups inside a container */
+#define GT_ID_RANGE        65536 /* so many ids of the host each sandbox has, from subid_base on */
+#define GT_ID_RANGES       4000  /* of a node; the first one is shared */
 #define GT_MODELS_MAX      16    /* serves.openai */
 #define GT_MODEL_NAME_MAX  128
 #define GT_HEADER_MAX      63           /* name of a header: affinity.header */
@@ -29,7 +31,8 @@
 
 #define GT_BUNDLE_PIECE_MAX (8 << 20) /* body of PUT /v1/bundles/{digest} */
 
-#define GT_DEFAULT_CPU_MILLI        0 /* 0 = no cpu limit */
+#define GT_DEFAULT_SUBID_BASE       1879048192 /* 0x70000000: useradd and systemd end below it */
+#define GT_DEFAULT_CPU_MILLI        0          /* 0 = no cpu limit */
 #define GT_DEFAULT_MEMORY_BYTES     (512ULL << 20)
 #define GT_DEFAULT_PIDS             1024
 #define GT_DEFAULT_SCALE_MAX        10

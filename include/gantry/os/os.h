@@ -21,8 +21,8 @@ int gt_os_read_at(int dirfd, const char *path, char *buf, size_t size, struct gt
 int gt_os_open_dir(int dirfd, const char *path, int *ret, struct gt_err *err);
 int gt_os_mkdir_at(int dirfd, const char *path, mode_t mode, struct gt_err *err); /* may exist */
 int gt_os_rmdir_at(int dirfd, const char *path, struct gt_err *err); /* may be gone already */
-/* A new FIFO owned by uid:gid with mode 0600, replacing one that is there. */
-int gt_os_fifo_at(int dirfd, const char *name, uid_t uid, gid_t gid, struct gt_err *err);
+/* A new FIFO of ours with mode 0600, replacing one that is there. */
+int gt_os_fifo_at(int dirfd, const char *name, struct gt_err *err);
 /* An unnamed file in memory with this content, sealed against any change. */
 int gt_os_memfd(const char *name, const void *data, size_t len, int *ret, struct gt_err *err);
 

@@ -25,20 +25,19 @@ struct gt_container;
 struct gt_foreign;
 
 #define GT_RUNTIME_ID_BASE    100000
-#define GT_RUNTIME_ID_COUNT   65536
 #define GT_RUNTIME_LAYERS_MAX 128
 
 struct gt_runtime_config {
-	const char *dir;       /* exists, only root enters it; also names the control groups and
-				  the packet filter */
-	uint32_t id_base;      /* host id of the containers' root, 65536 follow it; 0 = 100000 */
-	unsigned pool;         /* sandboxes staged ahead, always */
-	unsigned pool_max;     /* how many recent starts may raise that to, and what is prepared
-				  for one function; below pool = pool */
-	unsigned prepared_max; /* functions that may have a sandbox prepared; 0 = none */
+	const char *dir;   /* exists, only root enters it; also names the control groups and
+			      the packet filter */
+	uint32_t id_base;  /* the first of the host's ids that are the containers'; 0 = 100000 */
+	unsigned pool;     /* sandboxes staged ahead, always */
+	unsigned pool_max; /* how many recent starts may raise that to, and what is prepared
+			      for one function; below pool = pool */
+	unsigned prepared_max;     /* functions that may have a sandbox prepared; 0 = none */
 	uint64_t prepared_idle_ms; /* it ends when the function was not started for so long; 0 =
 				      5 min */
-	bool layers_by_path;       /* as on kernels before 6.13; for tests */
+	bool layers_by_path;       /* as on kernels before 6.15; for tests */
 	bool allow_host_image;
 	bool allow_host_network;
 	const struct gt_net_config *egress; /* its name is the runtime's; NULL = defaults */
@@ -54,11 +53,8 @@ GT_MUST_USE int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_con
 void gt_runtime_retire(struct gt_runtime *rt);
 /* Staged sandboxes end; containers go on. Every container must have been released. NULL is fine. */
 void gt_runtime_free(struct gt_runtime *rt);
-uint32_t gt_runtime_id_base(const struct gt_runtime *rt);
-/* The containers' user namespace, for mapping the ids of a mount once; the runtime's. */
-int gt_runtime_userns(const struct gt_runtime *rt);
-/* Can detached mounts be layers of many containers at once (kernel 6.13)? Else each container
- * needs attachable ones of its own: layers_owned. */
+/* Can layers of many containers be copies of the same detached mounts (kernel 6.15)? Else each
+ * container needs mounts of its own: layers_owned. */
 bool gt_runtime_layers_by_fd(const struct gt_runtime *rt);
 
 struct gt_runtime_waiting {
@@ -112,15 +108,14 @@ struct gt_container_args {
 	const char *function, *replica;
 	uint32_t revision;
 	const struct gt_spec *spec;
-	/* The image's layers, topmost first: detached read-only mounts whose ids are mapped (see
-	 * gt_runtime_userns). Copied; may serve other containers at the same time, unless
-	 * layers_owned says that they are copies for this container only. n_layers 0: the spec's
-	 * own dir: or host: image. */
+	/* The image's layers, topmost first: detached read-only mounts whose ids are not mapped
+	 * yet. Copied; may serve other containers at the same time, unless layers_owned says that
+	 * they are for this container only. n_layers 0: the spec's own dir: or host: image. */
 	const int *layers;
 	size_t n_layers; /* up to GT_RUNTIME_LAYERS_MAX */
 	bool layers_owned;
 	/* FIFOs open for both directions, and a file that process 1 writes the end into. Copied.
-	 * The FIFOs belong to the containers' root; the program's user is given them. */
+	 * The FIFOs are given to the container's root, and then to the program's user. */
 	int stdout_fd, stderr_fd, status_fd;
 	const struct gt_foreign *foreign; /* NULL: as functions are run */
 };

@@ -92,7 +92,7 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 	return fd;
 }
 
-/* Kernels before 6.13 take layers by path only, and only of what is attached. */
+/* Older kernels take layers by path only, and only of what is attached. */
 static int overlay_of_paths(const struct init_prepare *p)
 {
 	char options[GT_INIT_LAYERS_MAX * 12 + 64] = "upperdir=up,workdir=work,lowerdir=", path[16];
@@ -114,7 +114,18 @@ static int overlay_of_paths(const struct init_prepare *p)
 	return open("root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The layers stay detached: one mount of an image's layer serves every container. */
+/* On top of each other, where all of them go with the old root at once: the end of a mount that is
+ * nowhere makes this process wait for all processors. Not before the overlay has them, which would
+ * tell where they are. */
+static void attach_layers(const struct init_prepare *p)
+{
+	for (unsigned i = 0; i < p->head.n_layers; i++) {
+		if (move_mount(p->fds[GT_INIT_FD_LAYERS + i], "", AT_FDCWD, "lower",
+			       MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			init_fail(GT_INIT_STEP_OVERLAY, errno, 9);
+	}
+}
+
 static int overlay_of_fds(const struct init_prepare *p)
 {
 	int fs = fsopen("overlay", FSOPEN_CLOEXEC), mnt;
@@ -133,6 +144,7 @@ static int overlay_of_fds(const struct init_prepare *p)
 	mnt = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	if (mnt < 0 || move_mount(mnt, "", AT_FDCWD, "root", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		init_fail(GT_INIT_STEP_OVERLAY, errno, 8);
+	attach_layers(p);
 	close(fs);
 	return mnt;
 }

@@ -45,7 +45,8 @@ int run_start_as(struct fixture *f, struct gt_container_args args, struct gt_spe
 		 struct run *run);
 /* Starts it and waits for its end. */
 void run_all(struct fixture *f, struct gt_spec *spec, struct run *run);
-void run_read(struct run *run); /* what is in the pipe now */
+uint32_t fixture_id_base(const struct run *run); /* of its sandbox's range of ids */
+void run_read(struct run *run);                  /* what is in the pipe now */
 void run_close(struct run *run);
 
 #endif

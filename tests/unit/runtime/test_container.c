@@ -119,7 +119,7 @@ static void identity_inside(void **state)
 			      "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status;"
 			      "ls /proc/1/fd 2>&1 | grep -c denied"),
 		&run);
-	expect_output(&run, "0\nhello\n 0 100000 65536\n2\n/dev/null\n/\n8000 /root\n"
+	expect_output(&run, "0\nhello\n 0 165536 65536\n2\n/dev/null\n/\n8000 /root\n"
 			    "CapEff:\t00000000000005fb\nNoNewPrivs:\t1\nSeccomp:\t2\n1\n");
 	run_close(&run);
 	fixture_close(&f);
