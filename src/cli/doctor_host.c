@@ -1,4 +1,4 @@
-/* Disk, memory, limits and ports of this machine. */
+/* Disk, memory, limits, users and ports of this machine. */
 #include "doctor.h"
 
 #include <arpa/inet.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <gantry/base/clock.h>
+#include <gantry/model/limits.h>
 
 #define DISK_WARN_BYTES   GT_GIB
 #define DISK_ERROR_BYTES  (64 * GT_MIB)
@@ -155,6 +156,37 @@ static void check_core(struct gt_doctor *d, struct gt_finding *f)
 			       "no program is started for core dumps; RLIMIT_CORE is 0 for good");
 }
 
+/* Does a line of it, "name:first:count", give somebody an id of containers? */
+static bool finds_subids(const char *path, struct gt_finding *f)
+{
+	const unsigned long long ours = GT_DEFAULT_SUBID_BASE, n_ours = GT_ID_RANGES * GT_ID_RANGE;
+	gt_auto(file) FILE *in = fopen(path, "re");
+	unsigned long long first, count;
+	char line[256], name[65];
+
+	while (in && fgets(line, sizeof(line), in)) {
+		if (sscanf(line, "%64[^:]:%llu:%llu", name, &first, &count) != 3 ||
+		    first >= ours + n_ours || (first < ours && count <= ours - first))
+			continue;
+		gt_finding_set(f, GT_CHECK_WARN,
+			       "give others, or set subid_base in [agent] of the daemon's "
+			       "configuration",
+			       "%s gives %s ids from %llu on, which are of %llu to %llu that "
+			       "containers have",
+			       path, name, first, ours, ours + n_ours - 1);
+		return true;
+	}
+	return false;
+}
+
+static void check_subids(struct gt_doctor *d GT_UNUSED, struct gt_finding *f)
+{
+	if (!finds_subids("/etc/subuid", f) && !finds_subids("/etc/subgid", f))
+		gt_finding_set(f, GT_CHECK_OK, NULL,
+			       "%d ids from %d on are given to nobody else here",
+			       GT_ID_RANGES * GT_ID_RANGE, GT_DEFAULT_SUBID_BASE);
+}
+
 static void check_port(struct gt_doctor *d, struct gt_finding *f)
 {
 	gt_auto(fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -178,6 +210,7 @@ static void check_port(struct gt_doctor *d, struct gt_finding *f)
 static const struct gt_check rows[] = {
 	{ "disk", check_disk },       { "durable writes", check_fsync },
 	{ "memory", check_memory },   { "open files", check_files },
-	{ "core dumps", check_core }, { "port", check_port },
+	{ "core dumps", check_core }, { "user ids", check_subids },
+	{ "port", check_port },
 };
 const struct gt_checks gt_checks_host = { rows, GT_LEN(rows) };

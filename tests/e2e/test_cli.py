@@ -202,6 +202,23 @@ def test_doctor_finds_the_daemon_well(cli):
         assert found[check]["state"] == "ok", found[check]
 
 
+@pytest.mark.parametrize("line, state", [("joe:1879048191:1", "ok"), ("joe:1879048191:2", "warn"),
+                                         ("joe:2141192191:9", "warn"), ("joe:2141192192:65536", "ok"),
+                                         ("joe:18446744073709551615:9", "ok"), ("joe:1:18446744073709551615", "warn"), ("not a line", "ok")])
+@pytest.mark.parametrize("path", ["/etc/subuid", "/etc/subgid"])
+def test_doctor_warns_of_ids_that_containers_have(tmp_path, line, state, path):
+    (tmp_path / "ids").write_text(f"ann:100000:65536\n{line}\n")
+    if not os.path.exists(path):
+        pytest.skip(f"there is no {path} here that a test could cover")
+    script = f"mount --bind {tmp_path}/ids {path} && exec {BIN}/gantry doctor --json"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60 * SLOW,
+                          check=False)
+    found, = (x for x in json.loads(done.stdout)["items"] if x["check"] == "user ids")
+    assert found["state"] == state, found
+    if state == "warn":
+        assert path in found["detail"] and "joe" in found["detail"] and "subid_base" in found["fix"]
+
+
 def test_a_pipe_that_closes_ends_it_quietly(cli, gantry, name):
     gantry.echo(name)
     gantry.call(name)
