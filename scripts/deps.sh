@@ -33,7 +33,7 @@ for try in 1 2 3; do
 	if "${as_root[@]}" "${apt[@]}" update &&
 		"${as_root[@]}" "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; then
 		# What needs them starts them itself; Debian's services would listen at all addresses for good.
-		for service in docker-registry nginx haproxy; do
+		for service in docker-registry nginx haproxy varnish; do
 			if [[ " ${missing[*]} " == *" $service "* && -d /run/systemd/system ]]; then
 				"${as_root[@]}" systemctl disable --now "$service.service"
 			fi

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from harness import SLOW, Daemon
+from gateway_rig import Rig
+from harness import SLOW, Daemon, until
 
 running = []
 
@@ -18,6 +19,29 @@ def gantry():
     yield daemon
     running.remove(daemon)
     daemon.stop()
+
+
+@pytest.fixture(scope="module")
+def rig_process():
+    gateway = Rig()
+    running.append(gateway)
+    yield gateway
+    running.remove(gateway)
+    gateway.stop()
+
+
+@pytest.fixture
+def rig(rig_process):
+    """The gateway alone between peers that the test plays. After the test it must hold no more than
+    before it: no call, no connection, no descriptor."""
+    rig_process.reset()
+    before = rig_process.fds()
+    yield rig_process
+    rig_process.close_peers()
+    for name in rig_process.routes:
+        rig_process.wait_calls(0, 0, name)
+    until(lambda: rig_process.fds() <= before,
+          f"the gateway has its {before} descriptors again, not {rig_process.fds()}")
 
 
 @pytest.fixture

@@ -198,6 +198,15 @@ class Raw:
     def read_some(self):
         return self.sock.recv(65536)
 
+    def read_until(self, end):
+        """Everything up to where `end` has come."""
+        data = bytearray()
+        while end not in data:
+            chunk = self.sock.recv(65536)
+            assert chunk, f"closed before {end!r}: {bytes(data)!r}"
+            data += chunk
+        return bytes(data)
+
     def closed(self):
         """True when the peer has closed (after what is still unread)."""
         try:

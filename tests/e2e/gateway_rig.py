@@ -1,0 +1,271 @@
+"""The gateway's real process between peers that the test plays itself, over real sockets: control
+(the link with its routes, and the API), the node's broker, and the replica, which listens at an address
+of loopback that nobody else uses. A replica in a container speaks HTTP by some library; this one
+says what the test wants it to say, byte by byte, when the test wants it."""
+import contextlib
+import errno
+import hashlib
+import http.server
+import json
+import os
+import pathlib
+import queue
+import shutil
+import socket
+import socketserver
+import struct
+import subprocess
+import tempfile
+import threading
+
+from harness import BIN, SLOW, Raw, until
+
+TOKEN = "rig-secret"
+REPLICA = "01ARZ3NDEKTSV4RRFFQ69G5FAA"
+GATEWAY_IDS = "65534:65534"  # it gives up root like the daemon's does
+ASK, ANSWER = struct.Struct("=27sxI"), struct.Struct("=Ii")  # include/gantry/model/dial.h
+SEQPACKET_BACKLOG = 16
+
+
+class Peer(Raw):
+    """A connection that exists already."""
+
+    def __init__(self, sock, timeout=10):  # pylint: disable=super-init-not-called
+        self.sock = sock
+        self.sock.settimeout(timeout * SLOW)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+class _Link(http.server.BaseHTTPRequestHandler):
+    """Control's link: the routes as a stream that does not end, and what the gateway posts."""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        rig = self.server.rig
+        lines = rig.watch()
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+        while (line := lines.get()) is not None:
+            data = json.dumps(line).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.wfile.flush()
+
+    def do_POST(self):
+        self.server.rig.heard(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+GET = b"GET /f/echo/x HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+def route(name, **more):
+    """A public function with one replica that takes one call at a time."""
+    return {"function": name, "revision": 1, "access": "public", "concurrency": 1, "queue": 100,
+            "wait_ms": 30000, "first_byte_ms": 30000, "idle_ms": 30000, "body_bytes": 1 << 30,
+            "max_replicas": 1, "start_ms": 1000, "replicas": [{"id": REPLICA}], **more}
+
+
+class Rig:
+    def __init__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-rig-", dir="/tmp"))
+        self.dir.chmod(0o755)
+        run = self.dir / "run"
+        run.mkdir()
+        pid = os.getpid()
+        self.replica_address = (f"127.{1 + (pid >> 16) % 250}.{(pid >> 8) & 255}.{pid & 255}", 8000)
+        self.listener = None
+        self.peers = []
+        self.dial_error = 0
+        self.routes = {}
+        self.demand, self.demand_lock = {}, threading.Lock()
+        self.watchers, self.seq = [], 0
+        self.closing = False
+        self.link = _UnixServer(str(run / "link.sock"), _Link)
+        self.link.rig = self
+        self.broker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.broker.bind(str(run / "dial.sock"))
+        self.broker.listen(SEQPACKET_BACKLOG)
+        self.api = socket.socket(socket.AF_UNIX)
+        self.api.bind(str(run / "api.sock"))
+        self.api.listen(SEQPACKET_BACKLOG)
+        for path in run.iterdir():
+            path.chmod(0o666)
+        self.threads = [threading.Thread(target=self.link.serve_forever, args=(0.05,), daemon=True),
+                        threading.Thread(target=self._broke, daemon=True)]
+        for thread in self.threads:
+            thread.start()
+        self.log_path = self.dir / "gateway.log"
+        self._start()
+
+    def _start(self):
+        ready, told = os.pipe()
+        with socket.create_server(("127.0.0.1", 0), backlog=4096) as entry, open(self.log_path, "wb") as log:
+            entry.setblocking(False)
+            self.address = entry.getsockname()
+            env = {"GANTRY_FDS": f"listen={entry.fileno()},ready={told}", "GANTRY_CONFIG": "",
+                   "GANTRY_IDS": GATEWAY_IDS, "GANTRY_SUPERVISOR": str(os.getpid()),
+                   "GANTRY_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest(),
+                   "GANTRY_INSTANCE": "1"}
+            self.proc = subprocess.Popen([BIN / "gantryd", "gateway"], cwd=self.dir, env={**os.environ, **env},
+                                         stdin=subprocess.DEVNULL, stderr=log,
+                                         pass_fds=(entry.fileno(), told))
+        os.close(told)
+        self.tell(route("echo"))
+        with open(ready, "rb") as pipe:
+            assert pipe.readline() == b"READY\n", self.log()
+
+    # ---- control --------------------------------------------------------------------------
+    def _snapshot(self):
+        self.seq += 1
+        return {"type": "snapshot", "epoch": 1, "seq": self.seq,
+                "tokens": [hashlib.sha256(TOKEN.encode()).hexdigest()], "routes": list(self.routes.values())}
+
+    def watch(self):
+        """A connected gateway's queue of lines."""
+        lines = queue.Queue()
+        with self.demand_lock:
+            if self.routes:
+                lines.put(self._snapshot())
+            self.watchers.append(lines)
+        return lines
+
+    def tell(self, *routes):
+        """New or changed functions."""
+        with self.demand_lock:
+            first = not self.routes
+            for r in routes:
+                self.routes[r["function"]] = r
+                self.seq += 1
+                line = self._snapshot() if first else {"type": "route", "seq": self.seq, "route": r}
+                for lines in self.watchers:
+                    lines.put(line)
+
+    def heard(self, demand):
+        with self.demand_lock:
+            if demand.get("full"):
+                self.demand = {}
+            self.demand.update({f["function"]: f for f in demand.get("functions", [])})
+
+    def calls(self, name="echo"):
+        """(waiting, running) as control knows it."""
+        with self.demand_lock:
+            f = self.demand.get(name, {})
+        return f.get("queued", 0), f.get("in_flight", 0)
+
+    def wait_calls(self, waiting, running, name="echo"):
+        until(lambda: self.calls(name) == (waiting, running),
+              f"{waiting} calls of {name} wait and {running} run, not {self.calls(name)}")
+
+    # ---- the broker -----------------------------------------------------------------------
+    def _broke(self):
+        while True:
+            try:
+                conn, _ = self.broker.accept()
+            except OSError:
+                return
+            with conn:
+                while len(ask := conn.recv(64)) == ASK.size:
+                    self._dial(conn, ASK.unpack(ask)[1])
+
+    def _dial(self, conn, tag):
+        """Like the agent: the connection is on its way when the gateway gets it."""
+        if self.dial_error:
+            conn.send(ANSWER.pack(tag, self.dial_error))
+            return
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            error = sock.connect_ex(self.replica_address)
+            if error not in (0, errno.EINPROGRESS):
+                conn.send(ANSWER.pack(tag, error))
+            else:
+                socket.send_fds(conn, [ANSWER.pack(tag, 0)], [sock.fileno()])
+
+    # ---- the replica and its clients ------------------------------------------------------
+    def listen(self):
+        self.listener = socket.create_server(self.replica_address, backlog=128)
+        self.listener.settimeout(10 * SLOW)
+
+    def hang_up(self):
+        if self.listener:
+            self.listener.close()
+        self.listener = None
+
+    def replica(self):
+        """The gateway's next connection to the replica."""
+        self.peers.append(Peer(self.listener.accept()[0]))
+        return self.peers[-1]
+
+    def client(self, first=b""):
+        raw = Raw(self.address)
+        self.peers.append(raw)
+        raw.send(first)
+        return raw
+
+    def close_peers(self):
+        for peer in self.peers:
+            peer.close()
+        self.peers = []
+        self.hang_up()
+
+    def reset(self):
+        """As at the start: the same function, a replica that nobody suspects, nothing open but what
+        the gateway keeps open to control and the broker."""
+        self.dial_error = 0
+        self.tell(route("echo", replicas=[]))
+        self.tell(route("echo"))
+        self.listen()
+        with Raw(self.address) as client:
+            client.send(GET)
+            with self.replica() as replica:
+                replica.read_until(b"\r\n\r\n")
+                replica.send(OK)
+            assert b"200 OK" in client.read_some()
+        self.close_peers()
+        self.wait_calls(0, 0)
+
+    # ---- its process ----------------------------------------------------------------------
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.proc.pid}/fd"))
+
+    def rss(self):
+        return int(pathlib.Path(f"/proc/{self.proc.pid}/statm").read_text().split()[1]) * 4096
+
+    def log(self):
+        with contextlib.suppress(OSError):
+            return self.log_path.read_text(errors="replace")
+        return ""
+
+    def stop(self):
+        try:
+            self.proc.terminate()
+            assert self.proc.wait(20 * SLOW) == 0, self.log()
+            for word in ("Sanitizer", "runtime error"):
+                assert word not in self.log(), self.log()[-8000:]
+        finally:
+            if self.proc.poll() is None:
+                self.proc.kill()
+                self.proc.wait()
+            for lines in self.watchers:
+                lines.put(None)
+            self.hang_up()
+            self.link.shutdown()
+            self.link.server_close()
+            self.broker.shutdown(socket.SHUT_RDWR)
+            self.broker.close()
+            self.api.close()
+            for thread in self.threads:
+                thread.join()
+            shutil.rmtree(self.dir)
