@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #define EXCHANGES_MAX 256
+#define LOOKED_AT_MAX 64 /* connections, for one to give way */
 
 static void on_timer(void *arg);
 
@@ -147,6 +148,33 @@ void gt_conn_close(struct gt_conn *c)
 	DL_DELETE(c->gw->conns, c);
 	gt_gw_bury(c->gw, &c->grave);
 	gt_gw_conn_gone(c->gw);
+}
+
+/* When it began to wait for a whole head; 0 = it does not wait for one. */
+static uint64_t waits_since_ns(const struct gt_conn *c)
+{
+	bool started = c->x && gt_h1_started(&c->x->req);
+
+	if (c->state != GT_CONN_HEAD || (c->x && gt_outq_unsent(&c->x->out)))
+		return 0;
+	return c->timer.due_ns - (started ? GT_GW_HEAD_MS : GT_GW_IDLE_MS) * GT_NS_PER_MS;
+}
+
+/* Those looked at go to the end, so that the next search looks at others. */
+struct gt_conn *gt_conn_idlest(struct gt_gateway *gw)
+{
+	struct gt_conn *idlest = NULL;
+	unsigned n = GT_MIN(gw->n_conns, LOOKED_AT_MAX);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct gt_conn *c = gw->conns;
+
+		DL_DELETE(gw->conns, c);
+		DL_APPEND(gw->conns, c);
+		if (waits_since_ns(c) && (!idlest || waits_since_ns(c) < waits_since_ns(idlest)))
+			idlest = c;
+	}
+	return idlest;
 }
 
 static void linger(struct gt_conn *c)
@@ -495,8 +523,10 @@ void gt_conn_run(struct gt_conn *c)
 		return;
 	if (c->gw->quiescing && gt_handover_client(c) == GT_HAND_NOT)
 		gt_conn_close(c);
-	if (!c->closed)
-		give_up_exchange(c);
+	if (c->closed)
+		return;
+	give_up_exchange(c);
+	gt_listeners_room(c->gw); /* it could give way */
 }
 
 static void on_event(struct gt_watch *w, unsigned events, void *arg)

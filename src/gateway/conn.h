@@ -50,6 +50,8 @@ struct gt_conn {
 struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
 void gt_conn_free_exchanges(struct gt_gateway *gw);
 void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer); /* a fresh one */
+/* The one of some that has waited longest for a request; NULL: they are all in calls. */
+struct gt_conn *gt_conn_idlest(struct gt_gateway *gw);
 void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
 void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
 void gt_conn_kick(struct gt_conn *c);  /* the same from a callback of another socket or a timer */

@@ -32,8 +32,9 @@ static void accept_some(struct gt_watch *w, unsigned events, void *arg)
 	(void)events;
 	for (int i = 0; i < ACCEPTS_MAX; i++) {
 		char peer[INET6_ADDRSTRLEN];
+		struct gt_conn *way = NULL;
 
-		if (gw->n_conns >= gw->cfg.connections_max) {
+		if (gw->n_conns >= gw->cfg.connections_max && !(way = gt_conn_idlest(gw))) {
 			set_accepting(gw, false); /* the kernel's backlog holds the others */
 			return;
 		}
@@ -46,8 +47,11 @@ static void accept_some(struct gt_watch *w, unsigned events, void *arg)
 		}
 		if (fd == -EAGAIN)
 			return;
-		if (fd >= 0) /* else that client is gone already */
-			gt_conn_accept(l, fd, peer);
+		if (fd < 0)
+			continue; /* that client is gone already */
+		if (way)
+			gt_conn_close(way);
+		gt_conn_accept(l, fd, peer);
 	}
 }
 

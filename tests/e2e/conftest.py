@@ -1,11 +1,12 @@
+import contextlib
 import itertools
 import os
 import signal
 
 import pytest
 
-from gateway_rig import Rig
 from harness import SLOW, Daemon, until
+from rig import Rig
 
 running = []
 
@@ -21,27 +22,44 @@ def gantry():
     daemon.stop()
 
 
+def checked(rig):
+    """Lends it; afterwards it must hold no more than before: no call, no connection."""
+    rig.reset()
+    before = rig.sockets()
+    yield rig
+    rig.close_peers()
+    for name in rig.routes:
+        rig.wait_calls(0, 0, name)
+    until(lambda: rig.sockets() <= before, f"the gateway has {before} sockets again")
+
+
+@contextlib.contextmanager
+def started(rig):
+    running.append(rig)
+    try:
+        yield rig
+    finally:
+        running.remove(rig)
+        rig.stop()
+
+
 @pytest.fixture(scope="module")
-def rig_process():
-    gateway = Rig()
-    running.append(gateway)
-    yield gateway
-    running.remove(gateway)
-    gateway.stop()
+def module_rig():
+    with started(Rig()) as rig:
+        yield rig
 
 
 @pytest.fixture
-def rig(rig_process):
-    """The gateway alone between peers that the test plays. After the test it must hold no more than
-    before it: no call, no connection, no descriptor."""
-    rig_process.reset()
-    before = rig_process.fds()
-    yield rig_process
-    rig_process.close_peers()
-    for name in rig_process.routes:
-        rig_process.wait_calls(0, 0, name)
-    until(lambda: rig_process.fds() <= before,
-          f"the gateway has its {before} descriptors again, not {rig_process.fds()}")
+def rig(module_rig):
+    """The gateway alone between peers that the test plays, and the proof that nothing leaks."""
+    yield from checked(module_rig)
+
+
+@pytest.fixture
+def small_rig():
+    """The same, with room for three clients."""
+    with started(Rig("[gateway]\nmax_connections = 3\n")) as rig:
+        yield from checked(rig)
 
 
 @pytest.fixture

@@ -189,6 +189,30 @@ static void test_idle_connections_end_after_a_minute(void **state)
 	assert_true(c->closed);
 }
 
+/* At the limit of connections: see listen.c. */
+static void test_the_longest_without_a_request_gives_way(void **state)
+{
+	struct script *s = *state;
+	struct script_end *first = script_client(s, "10.0.0.9"), *busy, *slow;
+
+	script_wait(s, 1000);
+	busy = script_client(s, "10.0.0.8");
+	script_puts(busy, GET_ECHO);
+	script_wait(s, 1000);
+	slow = script_client(s, "10.0.0.7");
+	script_puts(slow, "GET ");
+	assert_string_equal(gt_conn_idlest(s->gw)->peer, "10.0.0.9");
+	script_wait(s, 1000);
+	script_puts(first, GET_ECHO); /* waits for the slot */
+	assert_string_equal(gt_conn_idlest(s->gw)->peer, "10.0.0.7");
+	gt_conn_close(gt_conn_idlest(s->gw));
+	script_run(s);
+	assert_true(slow->closed);
+	assert_null(gt_conn_idlest(s->gw));
+	script_puts(up(s, 0), OK_HI); /* to the busy one, which is idle now */
+	assert_string_equal(gt_conn_idlest(s->gw)->peer, "10.0.0.8");
+}
+
 static void test_first_byte_of_the_answer_has_its_time(void **state)
 {
 	struct script *s = *state;
@@ -282,6 +306,7 @@ int main(void)
 		EXCHANGE_TEST(test_client_that_stops_reading_is_cut_after_a_minute),
 		EXCHANGE_TEST(test_pipelined_flood_is_served_one_by_one_and_bounded),
 		EXCHANGE_TEST(test_idle_connections_end_after_a_minute),
+		EXCHANGE_TEST(test_the_longest_without_a_request_gives_way),
 		EXCHANGE_TEST(test_first_byte_of_the_answer_has_its_time),
 		EXCHANGE_TEST(test_a_minute_in_the_queue_and_no_more),
 		EXCHANGE_TEST(test_half_closed_tunnel_ends_when_its_client_fails),

@@ -21,6 +21,7 @@ import threading
 from harness import BIN, SLOW, Raw, until
 
 TOKEN = "rig-secret"
+TOKEN_HASH = hashlib.sha256(TOKEN.encode()).hexdigest()
 REPLICA = "01ARZ3NDEKTSV4RRFFQ69G5FAA"
 GATEWAY_IDS = "65534:65534"  # it gives up root like the daemon's does
 ASK, ANSWER = struct.Struct("=27sxI"), struct.Struct("=Ii")  # include/gantry/model/dial.h
@@ -79,7 +80,8 @@ def route(name, **more):
 
 
 class Rig:
-    def __init__(self):
+    def __init__(self, config=""):
+        self.config = config
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-rig-", dir="/tmp"))
         self.dir.chmod(0o755)
         run = self.dir / "run"
@@ -89,10 +91,12 @@ class Rig:
         self.listener = None
         self.peers = []
         self.dial_error = 0
-        self.routes = {}
-        self.demand, self.demand_lock = {}, threading.Lock()
+        self.dials = threading.Event()  # clear() = the broker does not answer
+        self.dials.set()
+        self.dialing = threading.Event()  # it was asked
+        self.routes = {"echo": route("echo")}
+        self.demand, self.lock = {}, threading.Lock()  # the lock is for both, and for the watchers
         self.watchers, self.seq = [], 0
-        self.closing = False
         self.link = _UnixServer(str(run / "link.sock"), _Link)
         self.link.rig = self
         self.broker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -115,59 +119,63 @@ class Rig:
         with socket.create_server(("127.0.0.1", 0), backlog=4096) as entry, open(self.log_path, "wb") as log:
             entry.setblocking(False)
             self.address = entry.getsockname()
-            env = {"GANTRY_FDS": f"listen={entry.fileno()},ready={told}", "GANTRY_CONFIG": "",
+            env = {"GANTRY_FDS": f"listen={entry.fileno()},ready={told}", "GANTRY_CONFIG": self.config,
                    "GANTRY_IDS": GATEWAY_IDS, "GANTRY_SUPERVISOR": str(os.getpid()),
-                   "GANTRY_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest(),
-                   "GANTRY_INSTANCE": "1"}
+                   "GANTRY_TOKEN_SHA256": TOKEN_HASH, "GANTRY_INSTANCE": "1"}
             self.proc = subprocess.Popen([BIN / "gantryd", "gateway"], cwd=self.dir, env={**os.environ, **env},
                                          stdin=subprocess.DEVNULL, stderr=log,
                                          pass_fds=(entry.fileno(), told))
         os.close(told)
-        self.tell(route("echo"))
         with open(ready, "rb") as pipe:
             assert pipe.readline() == b"READY\n", self.log()
 
     # ---- control --------------------------------------------------------------------------
-    def _snapshot(self):
-        self.seq += 1
-        return {"type": "snapshot", "epoch": 1, "seq": self.seq,
-                "tokens": [hashlib.sha256(TOKEN.encode()).hexdigest()], "routes": list(self.routes.values())}
-
     def watch(self):
         """A connected gateway's queue of lines."""
         lines = queue.Queue()
-        with self.demand_lock:
-            if self.routes:
-                lines.put(self._snapshot())
+        with self.lock:
+            self.seq += 1
+            lines.put({"type": "snapshot", "epoch": 1, "seq": self.seq, "tokens": [TOKEN_HASH],
+                       "routes": list(self.routes.values())})
             self.watchers.append(lines)
         return lines
 
+    def _send(self, **line):
+        with self.lock:
+            self.seq += 1
+            for lines in self.watchers:
+                lines.put({"seq": self.seq, **line})
+
     def tell(self, *routes):
-        """New or changed functions."""
-        with self.demand_lock:
-            first = not self.routes
-            for r in routes:
-                self.routes[r["function"]] = r
-                self.seq += 1
-                line = self._snapshot() if first else {"type": "route", "seq": self.seq, "route": r}
-                for lines in self.watchers:
-                    lines.put(line)
+        """New or changed functions; returns when the gateway knows them."""
+        for r in routes:
+            self.routes[r["function"]] = r
+            self._send(type="route", route=r)
+        mark = f"mark{self.seq}"
+        self._send(type="route", route=route(mark))
+
+        def known():
+            with Raw(self.address) as raw:
+                raw.send(f"GET /f/{mark}/ HTTP/1.1\r\nHost: a\r\nGantry-Priority: none\r\n\r\n".encode())
+                return raw.read_some().startswith(b"HTTP/1.1 400 ")
+
+        until(known, "the gateway has heard of the routes")
+        self._send(type="gone", function=mark)
 
     def heard(self, demand):
-        with self.demand_lock:
+        with self.lock:
             if demand.get("full"):
                 self.demand = {}
             self.demand.update({f["function"]: f for f in demand.get("functions", [])})
 
     def calls(self, name="echo"):
         """(waiting, running) as control knows it."""
-        with self.demand_lock:
+        with self.lock:
             f = self.demand.get(name, {})
         return f.get("queued", 0), f.get("in_flight", 0)
 
     def wait_calls(self, waiting, running, name="echo"):
-        until(lambda: self.calls(name) == (waiting, running),
-              f"{waiting} calls of {name} wait and {running} run, not {self.calls(name)}")
+        until(lambda: self.calls(name) == (waiting, running), f"{waiting} calls of {name} wait and {running} run")
 
     # ---- the broker -----------------------------------------------------------------------
     def _broke(self):
@@ -182,6 +190,8 @@ class Rig:
 
     def _dial(self, conn, tag):
         """Like the agent: the connection is on its way when the gateway gets it."""
+        self.dialing.set()
+        self.dials.wait()
         if self.dial_error:
             conn.send(ANSWER.pack(tag, self.dial_error))
             return
@@ -224,6 +234,8 @@ class Rig:
         """As at the start: the same function, a replica that nobody suspects, nothing open but what
         the gateway keeps open to control and the broker."""
         self.dial_error = 0
+        self.dials.set()
+        self.dialing.clear()
         self.tell(route("echo", replicas=[]))
         self.tell(route("echo"))
         self.listen()
@@ -235,10 +247,16 @@ class Rig:
             assert b"200 OK" in client.read_some()
         self.close_peers()
         self.wait_calls(0, 0)
+        self.listen()
 
     # ---- its process ----------------------------------------------------------------------
-    def fds(self):
-        return len(os.listdir(f"/proc/{self.proc.pid}/fd"))
+    def sockets(self):
+        """How many it has. (Pipes of long bodies are kept for the next ones, 64 at most.)"""
+        found = 0
+        for fd in pathlib.Path(f"/proc/{self.proc.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found += os.readlink(fd).startswith("socket:")
+        return found
 
     def rss(self):
         return int(pathlib.Path(f"/proc/{self.proc.pid}/statm").read_text().split()[1]) * 4096
