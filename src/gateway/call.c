@@ -353,6 +353,15 @@ void gt_call_refuse_token(struct gt_call *call)
 	       "send the header \"Authorization: Bearer TOKEN\" with a token of this gantry");
 }
 
+void gt_call_refuse_unknown(struct gt_call *call, const struct gt_refusal *why)
+{
+	if (call->gw->watch_up)
+		gt_call_refuse(call, why);
+	else
+		refuse_for_now(call, "unavailable",
+			       "control does not answer, and had not told of this name before");
+}
+
 static void route_function(struct gt_call *call)
 {
 	struct gt_path p = gt_path_read(&call->conn->x->req);
@@ -364,9 +373,11 @@ static void route_function(struct gt_call *call)
 		return;
 	}
 	if (!fn) {
+		struct gt_refusal why = GT_REFUSAL("function_not_found", detail);
+
 		snprintf(detail, sizeof(detail), "there is no function \"%.*s\"",
 			 (int)GT_MIN(p.function_len, GT_NAME_MAX), p.function);
-		refuse(call, "function_not_found", detail);
+		gt_call_refuse_unknown(call, &why);
 		return;
 	}
 	call->fn = fn;
@@ -582,6 +593,15 @@ static void or_sooner(struct due *d, const char *limit, uint64_t from_ns, uint64
 		*d = (struct due){ at_ns, ms, limit };
 }
 
+static const char away[] = "control";
+
+/* Control is needed, and says nothing even on its link. */
+static void or_away(struct due *d, const struct gt_call *call, uint64_t ms)
+{
+	if (!call->gw->watch_up)
+		or_sooner(d, away, GT_MAX(call->gw->down_since_ns, call->slot_ns), ms);
+}
+
 /* The client is expected to send more of its body. */
 static bool owes_body(const struct gt_call *call)
 {
@@ -601,14 +621,18 @@ static struct due due(const struct gt_call *call)
 	case GT_CALL_QUEUED:
 		or_sooner(&d, "limits.wait", call->waiter.since_ns, call->wait_ms);
 		or_sooner(&d, "Gantry-Deadline", call->begun_ns, call->deadline_ms);
+		if (!call->fn->n_ready)
+			or_away(&d, call, GT_GW_STALE_MS);
 		return d;
 	case GT_CALL_PAUSED:
 		d.at_ns = call->retry_at_ns;
 		return d;
 	case GT_CALL_DIALING:
 	case GT_CALL_SENT:
-		if (!r)
+		if (!r) {
+			or_away(&d, call, GT_GW_REACH_MS);
 			return d;
+		}
 		or_sooner(&d, "limits.run", call->slot_ns, r->run_ms);
 		or_sooner(&d, "limits.first_byte", call->slot_ns, r->first_byte_ms);
 		or_sooner(&d, "Gantry-Deadline", call->begun_ns, call->deadline_ms);
@@ -670,6 +694,14 @@ static void unanswered(struct gt_call *call, const struct due *d)
 		refuse_late(call, "run_timeout", d, "the replica gave no answer");
 }
 
+static void refuse_away(struct gt_call *call)
+{
+	refuse_for_now(
+		call, "unavailable",
+		call->fn ? "no replica is ready, and control, which starts them, does not answer"
+			 : "control does not answer");
+}
+
 static void on_timer(void *arg)
 {
 	struct gt_call *call = arg;
@@ -677,6 +709,10 @@ static void on_timer(void *arg)
 
 	if (!d.at_ns || d.at_ns > gt_gw_now(call->gw)) {
 		gt_call_arm(call); /* bytes moved meanwhile */
+		return;
+	}
+	if (d.limit == away) {
+		refuse_away(call);
 		return;
 	}
 	switch (call->state) {

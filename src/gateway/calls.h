@@ -49,6 +49,8 @@ size_t gt_call_body_room(const struct gt_call *call); /* bytes to read from the 
 void gt_call_got_slot(struct gt_call *call, struct gt_target *t);
 void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why);
 void gt_call_refuse_token(struct gt_call *call);
+/* Nothing has this name, unless control, which is away, knows better. */
+void gt_call_refuse_unknown(struct gt_call *call, const struct gt_refusal *why);
 void gt_call_refuse_start(struct gt_call *call); /* the function's start failed */
 void gt_call_arm(struct gt_call *call);          /* the timer for its state */
 void gt_call_free_slot(struct gt_call *call);

@@ -20,6 +20,7 @@ static void fail_all(struct gt_gateway *gw, int error);
 
 void gt_dialer_close(struct gt_gateway *gw)
 {
+	gt_timer_clear(gw->loop, &gw->dialer.timer);
 	gt_sock_close(&gw->dialer.sock);
 }
 
@@ -52,6 +53,21 @@ static void fail_all(struct gt_gateway *gw, int error)
 			gt_relay_no_broker(call, error);
 		}
 	}
+}
+
+/* It answers at once, as it does not wait for a connection to come about. */
+static void silent(void *arg)
+{
+	gt_warn("gateway: the node's agent has not answered for %d ms", GT_GW_REACH_MS);
+	broken(arg, ETIMEDOUT);
+}
+
+static void expect_answer(struct gt_gateway *gw)
+{
+	if (gw->dialer.asks)
+		gt_timer_set(gw->loop, &gw->dialer.timer, GT_GW_REACH_MS, silent, gw);
+	else
+		gt_timer_clear(gw->loop, &gw->dialer.timer);
 }
 
 static void send_asks(struct gt_gateway *gw)
@@ -88,6 +104,7 @@ static void answered(struct gt_gateway *gw, const struct gt_dial_answer *a, int 
 	struct gt_call *call = d->call;
 
 	dial_free(gw, d);
+	expect_answer(gw);
 	if (!call) {
 		gt_sock_drop(gw->port->sock, fd);
 		return;
@@ -160,6 +177,8 @@ void gt_dialer_ask(struct gt_call *call, const char *replica)
 	gt_strcopy(d->ask->replica, sizeof(d->ask->replica), replica);
 	DL_APPEND(gw->dialer.asks, d);
 	call->dial = d;
+	if (gw->dialer.asks == d)
+		expect_answer(gw);
 	send_asks(gw);
 }
 

@@ -24,14 +24,17 @@
 #include "port.h"
 #include "trace.h"
 
-#define GT_GW_BUFFER      (64 * GT_KIB) /* a blocked direction holds no more */
-#define GT_GW_HEAD_MS     10000
-#define GT_GW_IDLE_MS     60000
-#define GT_GW_STALL_MS    60000 /* the client neither takes nor sends what is due */
-#define GT_GW_LINGER_MS   2000
-#define GT_GW_FIRST_MS    5000  /* calls are held so long before the first routes */
-#define GT_GW_REACH_MS    3000  /* how long an unreachable broker or control is tried again */
-#define GT_GW_STALE_MS    30000 /* /readyz: a watch down for longer is no longer fine */
+#define GT_GW_BUFFER    (64 * GT_KIB) /* a blocked direction holds no more */
+#define GT_GW_HEAD_MS   10000
+#define GT_GW_IDLE_MS   60000
+#define GT_GW_STALL_MS  60000 /* the client neither takes nor sends what is due */
+#define GT_GW_LINGER_MS 2000
+#define GT_GW_FIRST_MS  5000 /* calls are held so long before the first routes */
+#define GT_GW_REACH_MS \
+	3000 /* how long a broker or control that is away, or says nothing, is waited for */
+#define GT_GW_STALE_MS                                                            \
+	30000 /* control away for longer: /readyz says so, cold calls are refused \
+	       */
 #define GT_GW_RETRIES     3
 #define GT_GW_REQUEST_ID  64
 #define GT_GW_PUMP_ROUNDS 16 /* reads of one connection before others get their turn */
@@ -183,6 +186,7 @@ struct gt_gateway {
 	struct {                      /* dial.c */
 		struct gt_sock sock;
 		struct gt_dial *asks;
+		struct gt_timer timer; /* set while an answer is owed */
 		uint32_t tag;
 	} dialer;
 	struct gt_handover handover;

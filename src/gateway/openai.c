@@ -90,7 +90,7 @@ void gt_openai_route(struct gt_call *call)
 
 		why.path = "model";
 		snprintf(detail, sizeof(detail), "no function serves the model \"%s\"", model);
-		gt_call_refuse(call, &why);
+		gt_call_refuse_unknown(call, &why);
 		return;
 	}
 	call->fn = fn;

@@ -15,7 +15,7 @@ static void refuse(struct gt_call *call, const char *slug, const char *detail)
 {
 	struct gt_refusal why = GT_REFUSAL(slug, detail);
 
-	if (call->way == GT_WAY_CONTROL && !strcmp(slug, "unavailable"))
+	if (!strcmp(slug, "unavailable"))
 		why.retry_after_s = 1;
 	gt_call_refuse(call, &why);
 }
@@ -46,7 +46,7 @@ static void pause_call(struct gt_call *call, int error)
 
 		snprintf(detail, sizeof(detail), "%s could not be reached: %s",
 			 control ? "control" : "the node's agent", strerror(error));
-		refuse(call, control ? "unavailable" : "replica_lost", detail);
+		refuse(call, "unavailable", detail);
 		return;
 	}
 	call->state = GT_CALL_PAUSED;

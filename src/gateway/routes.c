@@ -325,8 +325,13 @@ void gt_routes_down(const struct gt_err *why, void *arg)
 {
 	struct gt_gateway *gw = arg;
 
+	struct gt_conn *c;
+
 	gw->watch_up = false;
 	gw->down_since_ns = gt_gw_now(gw);
+	DL_FOREACH (gw->conns, c)
+		if (c->call)
+			gt_call_arm(c->call); /* who needs control has less time now */
 	gt_warn("gateway: control is away, known routes stay in use: %s", why ? why->text : "");
 }
 

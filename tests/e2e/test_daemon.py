@@ -281,6 +281,79 @@ def test_cold_call_waits_for_control_to_come_back(gantry, name):
     assert reply.status == 200, reply
 
 
+def refused_for_now(reply):
+    assert (reply.status, reply.slug) == (503, "unavailable"), reply
+    assert int(reply.headers["Retry-After"]) >= 1
+
+
+def test_while_control_is_dead_what_is_known_is_served_and_the_rest_is_told(gantry, name):
+    """Nobody restarts it, as the supervisor is stopped, too."""
+    gantry.echo(name)
+    gantry.echo(name + "-cold")
+    call_ok(gantry, name)
+    replica = gantry.wait_replicas(name, 1)[0]
+    etag = gantry.client.get(f"/v1/functions/{name}").headers["ETag"]
+    running = gantry.client.background("GET", f"/f/{name}/sleep?ms=1000")
+    until(lambda: in_flight(gantry, name) == 1, "the call is in flight")
+    gantry.proc.send_signal(signal.SIGSTOP)
+    try:
+        os.kill(gantry.roles()["control"], signal.SIGKILL)
+        until(lambda: not gantry.client.get("/readyz", token=None).json()["control"], "the gateway knows")
+        cold = gantry.client.background("GET", f"/f/{name}-cold/")
+        managed = gantry.client.background("GET", "/v1/functions")
+        refused_for_now(gantry.call("never-heard-of"))
+        for _ in range(20):
+            call_ok(gantry, name)
+        assert running.result().status == 200
+        refused_for_now(managed.result())
+        assert gantry.client.get("/readyz", token=None).status == 200, "for half a minute it is"
+    finally:
+        gantry.proc.send_signal(signal.SIGCONT)
+    assert cold.result().status == 200, "it waited"
+    assert gantry.call("never-heard-of").status == 404
+    assert gantry.client.get(f"/v1/functions/{name}").headers["ETag"] == etag
+    assert [r["pid"] for r in gantry.wait_replicas(name, 1)] == [replica["pid"]]
+    gantry.delete(name + "-cold")
+
+
+def test_control_that_hangs_for_a_moment_loses_nothing(gantry, name):
+    gantry.echo(name)
+    gantry.echo(name + "-cold")
+    call_ok(gantry, name)
+    control = gantry.roles()["control"]
+    os.kill(control, signal.SIGSTOP)
+    try:
+        waiting = [gantry.client.background("GET", path)
+                   for path in (f"/f/{name}-cold/", f"/v1/functions/{name}", "/metrics")]
+        call_ok(gantry, name)
+    finally:
+        os.kill(control, signal.SIGCONT)
+    assert [w.result().status for w in waiting] == [200] * 3
+    assert gantry.roles()["control"] == control
+    gantry.delete(name + "-cold")
+
+
+def test_agent_that_hangs_is_waited_for_and_then_told(gantry, name):
+    """It makes the connections to replicas: those that are there serve on, a new one can not be had."""
+    gantry.echo(name, scale={"max": 1, "concurrency": 2})
+    call_ok(gantry, name)
+    replica = gantry.wait_replicas(name, 1)[0]
+    agent = gantry.roles()["agent"]
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        busy = gantry.client.open("GET", f"/f/{name}/sleep?ms=60000")
+        until(lambda: in_flight(gantry, name) == 1, "the only connection is taken")
+        refused_for_now(gantry.call(name))
+        waiting = gantry.client.background("GET", f"/f/{name}/")
+        until(lambda: in_flight(gantry, name) == 2, "a call waits for its connection")
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert waiting.result().status == 200
+    busy.close()
+    assert gantry.roles()["agent"] == agent
+    assert [r["pid"] for r in gantry.wait_replicas(name, 1)] == [replica["pid"]]
+
+
 def in_flight(daemon, name):
     return daemon.client.get(f"/v1/functions/{name}").json()["in_flight"]
 

@@ -77,7 +77,7 @@ static ssize_t port_receive(struct gt_sock *sock, void *buf, size_t len, int *fd
 
 	assert(len == sizeof(a));
 	*fd = -1;
-	if (e->got.len < sizeof(ask))
+	if (e->got.len < sizeof(ask) || e->script->dial_hold)
 		return e->error ? -e->error : e->eof ? 0 : -EAGAIN;
 	memcpy(&ask, e->got.data, sizeof(ask));
 	gt_buf_consume(&e->got, sizeof(ask));
@@ -269,6 +269,7 @@ struct script *script_open(size_t n_replicas)
 		gt_strcopy(s->replicas[i].id, GT_REPLICA_ID_SIZE, SCRIPT_REPLICA "A");
 		s->replicas[i].id[strlen(SCRIPT_REPLICA)] = (char)('A' + i);
 	}
+	gt_routes_up(s->gw);
 	script_tell(s, n_replicas);
 	return s;
 }

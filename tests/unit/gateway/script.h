@@ -42,6 +42,7 @@ struct script {
 	size_t n_ends;
 	size_t room;         /* of connections to come */
 	unsigned dial_fails; /* so many dials fail */
+	bool dial_hold;      /* the broker says nothing */
 	bool api_away;       /* control can not be connected to */
 	struct gt_route route;
 	struct gt_route_replica replicas[4];

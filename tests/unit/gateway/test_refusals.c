@@ -26,10 +26,10 @@ static void test_doors(void **state)
 	answered(w, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200", "\"ok\"");
 	answered(w, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 503", "\"ready\":false");
 	world_snapshot(w);
-	gt_routes_up(w->gw);
 	answered(w, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200", "\"ready\":true");
 	gt_routes_down(NULL, w->gw); /* not for long yet */
 	answered(w, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200", "\"control\":false");
+	gt_routes_up(w->gw);
 	answered(w, "GET /link/v1/nodes/a/desired HTTP/1.1\r\n" AUTH "\r\n", "HTTP/1.1 404",
 		 "not_found");
 	answered(w, "GET /f/none HTTP/1.1\r\n" AUTH "\r\n", "HTTP/1.1 404", "function_not_found");

@@ -63,6 +63,7 @@ int world_open(void **state)
 					 .dial_path = w->dial_path };
 
 	assert_int_equal(gt_gw_new(w->loop, &gt_port_system, &cfg, &w->gw, &err), 0);
+	gt_routes_up(w->gw);
 	w->route = (struct gt_route){ .revision = 7,
 				      .concurrency = 1,
 				      .queue = 10,
