@@ -102,7 +102,7 @@ static void test_vectors(void **state)
 	size_t i;
 
 	assert_non_null(doc);
-	assert_true(json_array_size(json_object_get(doc, "vectors")) >= 57);
+	assert_true(json_array_size(json_object_get(doc, "vectors")) >= 200);
 	json_array_foreach(json_object_get(doc, "vectors"), i, v)
 	{
 		json_t *request = json_object_get(v, "request");
