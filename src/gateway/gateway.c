@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #define SPARES_MAX 256
+#define OWN_FDS    256 /* descriptors of no call: pipes, listeners, files, links to control */
 
 /* ---- memory of what was closed ---- */
 
@@ -236,15 +237,27 @@ void gt_gw_free(struct gt_gateway *gw)
 GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)
 GT_CLEANUP_TYPE(loop, struct gt_loop *, gt_loop_free)
 
-/* Two descriptors a call: the default soft limit of 1024 would be met long before our own. */
-static void raise_descriptors(void)
+/* Two descriptors a call: a limit met before that of connections would leave those that only sit
+ * there with all of them, and no call with its second one. */
+static void fit_descriptors(struct gt_gateway *gw)
 {
 	struct rlimit lim;
+	uint64_t room;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return;
 	lim.rlim_cur = lim.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &lim);
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return;
+	room = GT_MAX(lim.rlim_cur, OWN_FDS + 2) - OWN_FDS;
+	if (gw->cfg.connections_max <= room / 2)
+		return;
+	gt_warn("gateway: max_connections: %u need %u descriptors, the limit (ulimit -Hn) is %llu: "
+		"%llu are taken",
+		gw->cfg.connections_max, 2 * gw->cfg.connections_max + OWN_FDS,
+		(unsigned long long)lim.rlim_cur, (unsigned long long)room / 2);
+	gw->cfg.connections_max = (uint32_t)(room / 2);
 }
 
 static void tell_ready(const struct gt_gateway *gw)
@@ -283,13 +296,14 @@ int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
-	raise_descriptors();
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);
 	r = gt_loop_new(&loop, err);
 	if (r == 0)
 		r = gt_gw_new(loop, &gt_port_system, config, &gw, err);
+	if (r == 0)
+		fit_descriptors(gw);
 	if (r == 0)
 		r = gt_loop_signals(loop, &mask, on_signal, gw, err);
 	if (r == 0)

@@ -63,6 +63,13 @@ def small_rig():
 
 
 @pytest.fixture
+def poor_rig():
+    """The same, under a hard limit of descriptors far below what its connections may be."""
+    with started(Rig(descriptors=400)) as rig:
+        yield from checked(rig)
+
+
+@pytest.fixture
 def own():
     """Makes daemons for one test: own(), own(config=FILE), own(state=DIR). Started, and ended after it."""
     made = []

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import queue
+import resource
 import shutil
 import socket
 import socketserver
@@ -80,8 +81,8 @@ def route(name, **more):
 
 
 class Rig:
-    def __init__(self, config=""):
-        self.config = config
+    def __init__(self, config="", descriptors=None):
+        self.config, self.descriptors = config, descriptors
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-rig-", dir="/tmp"))
         self.dir.chmod(0o755)
         run = self.dir / "run"
@@ -114,6 +115,10 @@ class Rig:
         self.log_path = self.dir / "gateway.log"
         self._start()
 
+    def _limit(self):
+        if self.descriptors:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
+
     def _start(self):
         ready, told = os.pipe()
         with socket.create_server(("127.0.0.1", 0), backlog=4096) as entry, open(self.log_path, "wb") as log:
@@ -124,7 +129,7 @@ class Rig:
                    "GANTRY_TOKEN_SHA256": TOKEN_HASH, "GANTRY_INSTANCE": "1"}
             self.proc = subprocess.Popen([BIN / "gantryd", "gateway"], cwd=self.dir, env={**os.environ, **env},
                                          stdin=subprocess.DEVNULL, stderr=log,
-                                         pass_fds=(entry.fileno(), told))
+                                         pass_fds=(entry.fileno(), told), preexec_fn=self._limit)
         os.close(told)
         with open(ready, "rb") as pipe:
             assert pipe.readline() == b"READY\n", self.log()

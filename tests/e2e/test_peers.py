@@ -375,6 +375,15 @@ def test_many_connections_that_begin_a_request_and_go_no_further(rig):
     rig.wait_calls(0, 0)
 
 
+def test_limit_of_descriptors_below_that_of_connections(poor_rig):
+    """A call needs two: those who only sit there must leave them."""
+    idle = [poor_rig.client() for _ in range(600)]
+    served(poor_rig)
+    assert "max_connections" in poor_rig.log()
+    for raw in idle:
+        raw.reset()
+
+
 @pytest.fixture
 def many_files():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
