@@ -24,17 +24,14 @@
 #include "port.h"
 #include "trace.h"
 
-#define GT_GW_BUFFER    (64 * GT_KIB) /* a blocked direction holds no more */
-#define GT_GW_HEAD_MS   10000
-#define GT_GW_IDLE_MS   60000
-#define GT_GW_STALL_MS  60000 /* the client neither takes nor sends what is due */
-#define GT_GW_LINGER_MS 2000
-#define GT_GW_FIRST_MS  5000 /* calls are held so long before the first routes */
-#define GT_GW_REACH_MS \
-	3000 /* how long a broker or control that is away, or says nothing, is waited for */
-#define GT_GW_STALE_MS                                                            \
-	30000 /* control away for longer: /readyz says so, cold calls are refused \
-	       */
+#define GT_GW_BUFFER      (64 * GT_KIB) /* a blocked direction holds no more */
+#define GT_GW_HEAD_MS     10000
+#define GT_GW_IDLE_MS     60000
+#define GT_GW_STALL_MS    60000 /* the client neither takes nor sends what is due */
+#define GT_GW_LINGER_MS   2000
+#define GT_GW_FIRST_MS    5000  /* calls are held so long before the first routes */
+#define GT_GW_REACH_MS    3000  /* a broker or control that is away, or silent, is waited for */
+#define GT_GW_STALE_MS    30000 /* control is away: /readyz says so, cold calls are refused */
 #define GT_GW_RETRIES     3
 #define GT_GW_REQUEST_ID  64
 #define GT_GW_PUMP_ROUNDS 16 /* reads of one connection before others get their turn */
