@@ -55,6 +55,19 @@ def rig(module_rig):
     yield from checked(module_rig)
 
 
+@pytest.fixture(scope="module")
+def module_tls_rig():
+    with started(Rig(tls=True)) as rig:
+        yield rig
+
+
+@pytest.fixture(params=["plain", "tls"])
+def either_rig(request):
+    """The same, once without and once with TLS."""
+    tls = request.param == "tls"
+    yield from checked(request.getfixturevalue("module_tls_rig" if tls else "module_rig"))
+
+
 @pytest.fixture
 def small_rig():
     """The same, with room for three clients."""

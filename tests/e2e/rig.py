@@ -1,5 +1,5 @@
 """The gateway's real process between peers that the test plays itself, over real sockets: control
-(the link with its routes, and the API), the node's broker, and the replica, which listens at an address
+(the link with its routes), the node's broker, and the replica, which listens at an address
 of loopback that nobody else uses. A replica in a container speaks HTTP by some library; this one
 says what the test wants it to say, byte by byte, when the test wants it."""
 import contextlib
@@ -14,6 +14,7 @@ import resource
 import shutil
 import socket
 import socketserver
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -26,13 +27,14 @@ TOKEN_HASH = hashlib.sha256(TOKEN.encode()).hexdigest()
 REPLICA = "01ARZ3NDEKTSV4RRFFQ69G5FAA"
 GATEWAY_IDS = "65534:65534"  # it gives up root like the daemon's does
 ASK, ANSWER = struct.Struct("=27sxI"), struct.Struct("=Ii")  # include/gantry/model/dial.h
-SEQPACKET_BACKLOG = 16
+CERT_AND_KEY = 0b110  # include/gantry/gateway/gateway.h
+BROKER_BACKLOG = 16
 
 
 class Peer(Raw):
     """A connection that exists already."""
 
-    def __init__(self, sock, timeout=10):  # pylint: disable=super-init-not-called
+    def __init__(self, sock, timeout=10):
         self.sock = sock
         self.sock.settimeout(timeout * SLOW)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,8 +83,8 @@ def route(name, **more):
 
 
 class Rig:
-    def __init__(self, config="", descriptors=None):
-        self.config, self.descriptors = config, descriptors
+    def __init__(self, config="", descriptors=None, tls=False):
+        self.config, self.descriptors, self.tls = config, descriptors, tls
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-rig-", dir="/tmp"))
         self.dir.chmod(0o755)
         run = self.dir / "run"
@@ -102,10 +104,7 @@ class Rig:
         self.link.rig = self
         self.broker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.broker.bind(str(run / "dial.sock"))
-        self.broker.listen(SEQPACKET_BACKLOG)
-        self.api = socket.socket(socket.AF_UNIX)
-        self.api.bind(str(run / "api.sock"))
-        self.api.listen(SEQPACKET_BACKLOG)
+        self.broker.listen(BROKER_BACKLOG)
         for path in run.iterdir():
             path.chmod(0o666)
         self.threads = [threading.Thread(target=self.link.serve_forever, args=(0.05,), daemon=True),
@@ -119,17 +118,32 @@ class Rig:
         if self.descriptors:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
+    def _certify(self, files):
+        """What the supervisor sends: which files, and their descriptors (src/gateway/files.c)."""
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-days", "2", "-subj", "/CN=rig", "-keyout", "key.pem", "-out", "cert.pem"],
+                       cwd=self.dir, check=True, capture_output=True)
+        self.config += f"[gateway]\ntls_cert = {self.dir}/cert.pem\ntls_key = {self.dir}/key.pem\n"
+        with open(self.dir / "cert.pem", "rb") as cert, open(self.dir / "key.pem", "rb") as key:
+            socket.send_fds(files, [struct.pack("=I", CERT_AND_KEY)], [cert.fileno(), key.fileno()])
+
     def _start(self):
         ready, told = os.pipe()
-        with socket.create_server(("127.0.0.1", 0), backlog=4096) as entry, open(self.log_path, "wb") as log:
+        self.files, files = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with (socket.create_server(("127.0.0.1", 0), backlog=4096) as entry, files,
+              open(self.log_path, "wb") as log):
             entry.setblocking(False)
             self.address = entry.getsockname()
-            env = {"GANTRY_FDS": f"listen={entry.fileno()},ready={told}", "GANTRY_CONFIG": self.config,
+            fds = {"listen": entry.fileno(), "ready": told}
+            if self.tls:
+                self._certify(self.files)
+                fds["files"] = files.fileno()
+            env = {"GANTRY_FDS": ",".join(f"{k}={v}" for k, v in fds.items()), "GANTRY_CONFIG": self.config,
                    "GANTRY_IDS": GATEWAY_IDS, "GANTRY_SUPERVISOR": str(os.getpid()),
                    "GANTRY_TOKEN_SHA256": TOKEN_HASH, "GANTRY_INSTANCE": "1"}
             self.proc = subprocess.Popen([BIN / "gantryd", "gateway"], cwd=self.dir, env={**os.environ, **env},
-                                         stdin=subprocess.DEVNULL, stderr=log,
-                                         pass_fds=(entry.fileno(), told), preexec_fn=self._limit)
+                                         stdin=subprocess.DEVNULL, stderr=log, pass_fds=fds.values(),
+                                         preexec_fn=self._limit)
         os.close(told)
         with open(ready, "rb") as pipe:
             assert pipe.readline() == b"READY\n", self.log()
@@ -160,7 +174,7 @@ class Rig:
         self._send(type="route", route=route(mark))
 
         def known():
-            with Raw(self.address) as raw:
+            with self.connect() as raw:
                 raw.send(f"GET /f/{mark}/ HTTP/1.1\r\nHost: a\r\nGantry-Priority: none\r\n\r\n".encode())
                 return raw.read_some().startswith(b"HTTP/1.1 400 ")
 
@@ -223,8 +237,16 @@ class Rig:
         self.peers.append(Peer(self.listener.accept()[0]))
         return self.peers[-1]
 
-    def client(self, first=b""):
+    def connect(self):
         raw = Raw(self.address)
+        if self.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            raw.sock = context.wrap_socket(raw.sock)
+        return raw
+
+    def client(self, first=b""):
+        raw = self.connect()
         self.peers.append(raw)
         raw.send(first)
         return raw
@@ -244,7 +266,7 @@ class Rig:
         self.tell(route("echo", replicas=[]))
         self.tell(route("echo"))
         self.listen()
-        with Raw(self.address) as client:
+        with self.connect() as client:
             client.send(GET)
             with self.replica() as replica:
                 replica.read_until(b"\r\n\r\n")
@@ -288,7 +310,7 @@ class Rig:
             self.link.server_close()
             self.broker.shutdown(socket.SHUT_RDWR)
             self.broker.close()
-            self.api.close()
+            self.files.close()
             for thread in self.threads:
                 thread.join()
             shutil.rmtree(self.dir)
