@@ -83,13 +83,11 @@ unsigned gt_demand_now(const struct gt_runtime *rt, struct demand *d)
 	return GT_MIN(d->n, rt->pool_max);
 }
 
-static void shrink_later(struct gt_runtime *rt);
-
 static void demand_more(struct gt_runtime *rt, struct demand *d)
 {
 	gt_demand_now(rt, d);
 	d->n = GT_MIN(d->n + 1, 2 * rt->pool_max);
-	shrink_later(rt);
+	gt_pool_shrink(rt);
 }
 
 /* A way out is made ahead once somebody wanted one; who has the host's network is rare. */
@@ -123,12 +121,12 @@ static void shrink(void *arg)
 		more |= have(rt, k) > rt->pool || rt->staging[k].demand.n > 0;
 	}
 	if (more)
-		shrink_later(rt);
+		gt_pool_shrink(rt);
 }
 
-static void shrink_later(struct gt_runtime *rt)
+void gt_pool_shrink(struct gt_runtime *rt)
 {
-	if (!gt_timer_is_set(&rt->shrink))
+	if (!rt->freeing && !gt_timer_is_set(&rt->shrink))
 		gt_timer_set(rt->loop, &rt->shrink, SHRINK_DELAY_MS, shrink, rt);
 }
 

@@ -151,6 +151,7 @@ void gt_vessel_drop(struct gt_runtime *rt, struct vessel *v);
 
 /* pool.c */
 unsigned gt_demand_now(const struct gt_runtime *rt, struct demand *d); /* up to rt->pool_max */
+void gt_pool_shrink(struct gt_runtime *rt); /* later: end what recent starts do not ask for */
 void gt_pool_pump(struct gt_runtime *rt); /* soon: pair waiting containers with sandboxes, refill */
 /* failed: NULL when one more is staged. */
 void gt_pool_staged(struct gt_runtime *rt, enum gt_network network, const struct gt_err *failed);

@@ -78,6 +78,7 @@ void gt_sandbox_forget(struct sandbox *box)
 	gt_sandbox_net_release(box->rt, &box->net);
 	if (box->id_base)
 		gt_idrange_put(&box->rt->ids, box->id_base);
+	gt_pool_shrink(box->rt);
 	if (box->hot)
 		gt_hot_on_lost(box, NULL);
 	if (box->owner)

@@ -268,6 +268,30 @@ static void they_come_back(void **state)
 	fixture_close(&f);
 }
 
+/* With nobody who asks for anything any more. */
+static void namespaces_come_back(void **state)
+{
+	uint64_t until_ns = gt_mono_ns(&gt_clock_system) + 10000 * GT_NS_PER_MS;
+	struct gt_spec *spec = fixture_shell("true");
+	struct gt_container_args args = { .function = "idle", .revision = 1, .spec = spec };
+	size_t before;
+
+	(void)state;
+	RUNTIME(f, .prepared_max = 1, .prepared_idle_ms = 500);
+	before = descriptors();
+	/* Each time begins the idle time anew: on a slow machine it may be over too early. */
+	while (gt_runtime_waiting(f.rt).prepared == 0) {
+		assert_true(gt_mono_ns(&gt_clock_system) < until_ns);
+		assert_int_equal(gt_runtime_prepare(f.rt, &args, NULL), 0);
+		assert_int_equal(gt_loop_step(f.loop, 10, NULL), 0);
+	}
+	while (descriptors() > before && gt_mono_ns(&gt_clock_system) < until_ns)
+		assert_int_equal(gt_loop_step(f.loop, 100, NULL), 0);
+	assert_int_equal(descriptors(), before);
+	gt_spec_free(spec);
+	fixture_close(&f);
+}
+
 /* Opens as many as the kernel lets it, tells how that ended, and keeps them. */
 #define EXHAUST                                                                                  \
 	"exec perl -e '$n = 0; $n++ while $n < 200000 && syscall(294, 0) >= 0;" /* inotify_init1 \
@@ -452,6 +476,7 @@ int main(void)
 		cmocka_unit_test(names_tell_the_range),
 		cmocka_unit_test(no_two_share_one),
 		cmocka_unit_test(they_come_back),
+		cmocka_unit_test(namespaces_come_back),
 		cmocka_unit_test(one_can_not_use_up_what_another_needs),
 		cmocka_unit_test(owners_in_a_volume_are_the_same_for_all),
 		cmocka_unit_test(where_ids_can_not_be_mapped_owners_stay),
