@@ -112,7 +112,12 @@ class Rig:
         for thread in self.threads:
             thread.start()
         self.log_path = self.dir / "gateway.log"
-        self._start()
+        self.proc = None
+        try:
+            self._start()
+        except BaseException:
+            self._clean()
+            raise
 
     def _limit(self):
         if self.descriptors:
@@ -300,17 +305,21 @@ class Rig:
             for word in ("Sanitizer", "runtime error"):
                 assert word not in self.log(), self.log()[-8000:]
         finally:
-            if self.proc.poll() is None:
-                self.proc.kill()
-                self.proc.wait()
-            for lines in self.watchers:
-                lines.put(None)
-            self.hang_up()
-            self.link.shutdown()
-            self.link.server_close()
-            self.broker.shutdown(socket.SHUT_RDWR)
-            self.broker.close()
-            self.files.close()
-            for thread in self.threads:
-                thread.join()
-            shutil.rmtree(self.dir)
+            self._clean()
+
+    def _clean(self):
+        if self.proc and self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        self.dials.set()
+        for lines in self.watchers:
+            lines.put(None)
+        self.hang_up()
+        self.link.shutdown()
+        self.link.server_close()
+        self.broker.shutdown(socket.SHUT_RDWR)
+        self.broker.close()
+        self.files.close()
+        for thread in self.threads:
+            thread.join()
+        shutil.rmtree(self.dir)
