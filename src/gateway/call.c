@@ -465,7 +465,7 @@ void gt_call_begin(struct gt_conn *c)
 		refuse(call, "not_found", "there is no such path");
 	else if (call->way >= GT_WAY_LIVEZ)
 		answer_here(call);
-	else if (gw->buffered > gw->cfg.memory_bytes / 10 * 9)
+	else if (!gt_conn_make_room(gw, gw->cfg.memory_bytes / 10 * 9))
 		refuse_for_now(call, "overloaded", "the gateway's buffers are full");
 	else if (call->way == GT_WAY_CONTROL && gt_head_up(call) < 0)
 		refuse(call, "internal", "the head could not be passed on");

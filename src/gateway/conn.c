@@ -11,6 +11,7 @@
 
 #define EXCHANGES_MAX 256
 #define LOOKED_AT_MAX 64 /* connections, for one to give way */
+#define FULL_TOLD_MS  60000
 
 static void on_timer(void *arg);
 
@@ -161,7 +162,7 @@ static uint64_t waits_since_ns(const struct gt_conn *c)
 }
 
 /* Those looked at go to the end, so that the next search looks at others. */
-struct gt_conn *gt_conn_idlest(struct gt_gateway *gw)
+struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding)
 {
 	struct gt_conn *idlest = NULL;
 	unsigned n = GT_MIN(gw->n_conns, LOOKED_AT_MAX);
@@ -171,10 +172,35 @@ struct gt_conn *gt_conn_idlest(struct gt_gateway *gw)
 
 		DL_DELETE(gw->conns, c);
 		DL_APPEND(gw->conns, c);
-		if (waits_since_ns(c) && (!idlest || waits_since_ns(c) < waits_since_ns(idlest)))
+		if (!waits_since_ns(c) || (c->x ? c->x->accounted : 0) < holding)
+			continue;
+		if (!idlest || waits_since_ns(c) < waits_since_ns(idlest))
 			idlest = c;
 	}
 	return idlest;
+}
+
+static void tell_full(struct gt_gateway *gw)
+{
+	uint64_t now_ns = gt_gw_now(gw);
+
+	if (gw->full_told_ns && now_ns - gw->full_told_ns < FULL_TOLD_MS * GT_NS_PER_MS)
+		return;
+	gw->full_told_ns = now_ns;
+	gt_warn("gateway: buffers are full (limit %llu bytes): connections are cut, those whose "
+		"heads do not end first",
+		(unsigned long long)gw->cfg.memory_bytes);
+}
+
+bool gt_conn_make_room(struct gt_gateway *gw, size_t bytes_max)
+{
+	struct gt_conn *c;
+
+	while (gw->buffered > bytes_max && (c = gt_conn_idlest(gw, 1))) {
+		tell_full(gw);
+		gt_conn_close(c);
+	}
+	return gw->buffered <= bytes_max;
 }
 
 static void linger(struct gt_conn *c)
@@ -513,12 +539,13 @@ void gt_conn_run(struct gt_conn *c)
 	c->running = false;
 	if (c->closed)
 		return;
-	if (!account(c) && !refuse_for_memory(c)) {
-		gt_warn("gateway: buffers are full, a connection is cut (limit %llu bytes)",
-			(unsigned long long)c->gw->cfg.memory_bytes);
+	if (!account(c) && !gt_conn_make_room(c->gw, c->gw->cfg.memory_bytes) &&
+	    !refuse_for_memory(c)) {
+		tell_full(c->gw);
 		gt_conn_close(c);
-		return;
 	}
+	if (c->closed)
+		return;
 	if (!idle(c))
 		return;
 	if (c->gw->quiescing && gt_handover_client(c) == GT_HAND_NOT)

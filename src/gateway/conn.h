@@ -50,8 +50,11 @@ struct gt_conn {
 struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
 void gt_conn_free_exchanges(struct gt_gateway *gw);
 void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer); /* a fresh one */
-/* The one of some that has waited longest for a request; NULL: they are all in calls. */
-struct gt_conn *gt_conn_idlest(struct gt_gateway *gw);
+/* The one of some that has waited longest for a request and buffers at least so many bytes; NULL:
+ * there is none among them. */
+struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding);
+/* Closes some of those until no more is buffered; false = more is, by calls. */
+bool gt_conn_make_room(struct gt_gateway *gw, size_t bytes_max);
 void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
 void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
 void gt_conn_kick(struct gt_conn *c);  /* the same from a callback of another socket or a timer */

@@ -177,6 +177,7 @@ struct gt_gateway {
 	uint32_t n_conns;
 	bool accept_paused, quiescing, freeing;
 	size_t buffered;
+	uint64_t full_told_ns; /* when it was last logged that buffers are full; 0 = never */
 	struct gt_gateway_stats stats;
 	struct gt_access_log *access; /* NULL: none is written */
 	struct gt_timer access_timer; /* set while the writer may not know of a line */

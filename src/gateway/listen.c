@@ -34,7 +34,7 @@ static void accept_some(struct gt_watch *w, unsigned events, void *arg)
 		char peer[INET6_ADDRSTRLEN];
 		struct gt_conn *way = NULL;
 
-		if (gw->n_conns >= gw->cfg.connections_max && !(way = gt_conn_idlest(gw))) {
+		if (gw->n_conns >= gw->cfg.connections_max && !(way = gt_conn_idlest(gw, 0))) {
 			set_accepting(gw, false); /* the kernel's backlog holds the others */
 			return;
 		}

@@ -201,16 +201,44 @@ static void test_the_longest_without_a_request_gives_way(void **state)
 	script_wait(s, 1000);
 	slow = script_client(s, "10.0.0.7");
 	script_puts(slow, "GET ");
-	assert_string_equal(gt_conn_idlest(s->gw)->peer, "10.0.0.9");
+	assert_string_equal(gt_conn_idlest(s->gw, 0)->peer, "10.0.0.9");
 	script_wait(s, 1000);
 	script_puts(first, GET_ECHO); /* waits for the slot */
-	assert_string_equal(gt_conn_idlest(s->gw)->peer, "10.0.0.7");
-	gt_conn_close(gt_conn_idlest(s->gw));
+	assert_string_equal(gt_conn_idlest(s->gw, 0)->peer, "10.0.0.7");
+	gt_conn_close(gt_conn_idlest(s->gw, 0));
 	script_run(s);
 	assert_true(slow->closed);
-	assert_null(gt_conn_idlest(s->gw));
+	assert_null(gt_conn_idlest(s->gw, 0));
 	script_puts(up(s, 0), OK_HI); /* to the busy one, which is idle now */
-	assert_string_equal(gt_conn_idlest(s->gw)->peer, "10.0.0.8");
+	assert_string_equal(gt_conn_idlest(s->gw, 0)->peer, "10.0.0.8");
+}
+
+/* Each time the oldest heads give way, to the next ones and to whoever has a whole request. */
+static void test_flood_of_heads_without_end_keeps_nobody_out(void **state)
+{
+	struct script *s = *state;
+	static const char begin[] = "GET /f/echo/ HTTP/1.1\r\nX:";
+	static char head[20000];
+	struct script_end *slow[20], *c;
+
+	memset(head, 'a', sizeof(head));
+	for (size_t i = 0; i < sizeof(head); i += 400)
+		memcpy(head + i, "\r\nX:", 4);
+	memcpy(head, begin, sizeof(begin) - 1);
+	s->gw->cfg.memory_bytes = 200000;
+	for (size_t i = 0; i < GT_LEN(slow); i++) {
+		slow[i] = script_client(s, "10.0.0.9");
+		script_put(slow[i], head, sizeof(head));
+		script_wait(s, 10);
+		assert_true(s->gw->buffered <= s->gw->cfg.memory_bytes);
+	}
+	assert_true(slow[0]->closed);
+	assert_false(slow[19]->closed);
+	c = script_client(s, "10.0.0.8");
+	script_puts(c, GET_ECHO);
+	script_puts(up(s, 0), OK_HI);
+	assert_true(script_has(c, "HTTP/1.1 200 OK"));
+	assert_false(slow[19]->closed);
 }
 
 static void test_first_byte_of_the_answer_has_its_time(void **state)
@@ -307,6 +335,7 @@ int main(void)
 		EXCHANGE_TEST(test_pipelined_flood_is_served_one_by_one_and_bounded),
 		EXCHANGE_TEST(test_idle_connections_end_after_a_minute),
 		EXCHANGE_TEST(test_the_longest_without_a_request_gives_way),
+		EXCHANGE_TEST(test_flood_of_heads_without_end_keeps_nobody_out),
 		EXCHANGE_TEST(test_first_byte_of_the_answer_has_its_time),
 		EXCHANGE_TEST(test_a_minute_in_the_queue_and_no_more),
 		EXCHANGE_TEST(test_half_closed_tunnel_ends_when_its_client_fails),
