@@ -237,8 +237,8 @@ void gt_gw_free(struct gt_gateway *gw)
 GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)
 GT_CLEANUP_TYPE(loop, struct gt_loop *, gt_loop_free)
 
-/* Two descriptors a call: a limit met before that of connections would leave those that only sit
- * there with all of them, and no call with its second one. */
+/* A call has a second descriptor: a limit met before that of connections would leave those that
+ * only sit there with all of them. A quarter stays for calls. */
 static void fit_descriptors(struct gt_gateway *gw)
 {
 	struct rlimit lim;
@@ -251,13 +251,14 @@ static void fit_descriptors(struct gt_gateway *gw)
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return;
 	room = GT_MAX(lim.rlim_cur, OWN_FDS + 2) - OWN_FDS;
-	if (gw->cfg.connections_max <= room / 2)
+	room = room / 4 * 3;
+	if (gw->cfg.connections_max <= room)
 		return;
-	gt_warn("gateway: max_connections: %u need %u descriptors, the limit (ulimit -Hn) is %llu: "
-		"%llu are taken",
-		gw->cfg.connections_max, 2 * gw->cfg.connections_max + OWN_FDS,
-		(unsigned long long)lim.rlim_cur, (unsigned long long)room / 2);
-	gw->cfg.connections_max = (uint32_t)(room / 2);
+	gt_warn("gateway: max_connections: %u are too many for %llu descriptors (ulimit -Hn): %llu "
+		"are taken",
+		gw->cfg.connections_max, (unsigned long long)lim.rlim_cur,
+		(unsigned long long)room);
+	gw->cfg.connections_max = (uint32_t)room;
 }
 
 static void tell_ready(const struct gt_gateway *gw)
