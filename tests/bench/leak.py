@@ -1,12 +1,14 @@
 """A thousand cold starts and ends: nothing may be left of any of them."""
 import os
 import pathlib
+import time
 
 from bench import Caller, pss_kib, row, write
 from harness import Background, Daemon, cgroup_dirs
 
 CYCLES = int(os.environ.get("CYCLES", "1000"))
 WIDTH = 8
+CALM_S = 20  # the demand of a burst has faded after it, and what was kept for it is gone
 
 
 def counts(daemon):
@@ -47,13 +49,16 @@ def main():
         # Tables, pools, kept logs and control's ring of the last 10,000 events (6 a cycle) have
         # their size after this.
         cycle(daemon, callers, 1800)
+        time.sleep(CALM_S)
         before, memory_before = counts(daemon)
         cycle(daemon, callers, CYCLES)
-        # The pool of sandboxes is refilled off the path; its last one may still be on its way.
-        for _ in range(200):
+        # Recent starts keep more sandboxes waiting, and what the dead left for the next of their plan.
+        end = time.monotonic() + 2 * CALM_S
+        while time.monotonic() < end:
             after, memory_after = counts(daemon)
             if all(after[k] <= before[k] for k in after):
                 break
+            time.sleep(0.2)
         for caller in callers.values():
             caller.close()
         rows = [row(f"leak.{k.replace(' ', '_')}", f"{k} after {CYCLES:,} cold-start cycles, against before them",
