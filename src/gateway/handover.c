@@ -76,9 +76,6 @@ static int hear(struct gt_hand_peer *p, struct hand *m, int *fd)
 
 	*fd = -EBADF;
 	r = gt_os_recv(p->fd, m, sizeof(*m), &len, fd, 1, &n_fds, NULL);
-	/* One that ended without having read all we sent: told once, and before its last words. */
-	if (r == -ECONNRESET)
-		r = gt_os_recv(p->fd, m, sizeof(*m), &len, fd, 1, &n_fds, NULL);
 	if (r == 0 && len != sizeof(*m))
 		r = -ECONNRESET;
 	if (r < 0)

@@ -67,6 +67,16 @@ static size_t take_fds(struct msghdr *msg, int *fds, size_t max_fds)
 	return n;
 }
 
+static ssize_t receive(int sock, struct msghdr *msg)
+{
+	ssize_t n;
+
+	do
+		n = recvmsg(sock, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
 int gt_os_recv(int sock, void *data, size_t size, size_t *ret_len, int *fds, size_t max_fds,
 	       size_t *ret_n_fds, struct gt_err *err)
 {
@@ -82,11 +92,11 @@ int gt_os_recv(int sock, void *data, size_t size, size_t *ret_len, int *fds, siz
 		.msg_controllen = sizeof(control.bytes),
 	};
 	size_t n_fds;
-	ssize_t n;
+	ssize_t n = receive(sock, &msg);
 
-	do {
-		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
+	/* A peer that ended without having read all we sent: told once, before its last words. */
+	if (n < 0 && errno == ECONNRESET)
+		n = receive(sock, &msg);
 	if (n < 0 && errno == EAGAIN)
 		return -EAGAIN;
 	if (n < 0)

@@ -77,8 +77,8 @@ int gt_os_mounts_private(struct gt_err *err);
 int gt_os_socketpair(int ret[2], struct gt_err *err); /* SOCK_SEQPACKET, blocking */
 int gt_os_send(int sock, const void *data, size_t len, const int *fds, size_t n_fds,
 	       struct gt_err *err);
-/* Never waits: -EAGAIN when nothing is there (err untouched), -ECONNRESET at the end. Descriptors
- * past max_fds are closed. */
+/* Never waits: -EAGAIN when nothing is there (err untouched), -ECONNRESET at the end, after
+ * all that the peer sent before it. Descriptors past max_fds are closed. */
 int gt_os_recv(int sock, void *data, size_t size, size_t *ret_len, int *fds, size_t max_fds,
 	       size_t *ret_n_fds, struct gt_err *err);
 

@@ -242,6 +242,27 @@ static void trees_know_their_path(void **state)
 	}
 }
 
+/* Also when the end is a reset, as something that we sent was not read. */
+static void last_words_are_heard(void **state)
+{
+	struct gt_err err = { 0 };
+	char data[8] = { 0 };
+	size_t len = 0;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(gt_os_socketpair(pair, &err), 0);
+	assert_int_equal(gt_os_send(pair[1], "unread", 6, NULL, 0, &err), 0);
+	assert_int_equal(gt_os_send(pair[0], "last", 4, NULL, 0, &err), 0);
+	gt_close(pair[0]);
+	assert_int_equal(gt_os_recv(pair[1], data, sizeof(data), &len, NULL, 0, NULL, &err), 0);
+	assert_int_equal(len, 4);
+	assert_memory_equal(data, "last", 4);
+	assert_int_equal(gt_os_recv(pair[1], data, sizeof(data), &len, NULL, 0, NULL, &err),
+			 -ECONNRESET);
+	gt_close(pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +270,7 @@ int main(void)
 		cmocka_unit_test(fifo_replaces_what_was_there),
 		cmocka_unit_test(sealed_memory_can_not_change),
 		cmocka_unit_test(packets_carry_descriptors),
+		cmocka_unit_test(last_words_are_heard),
 		cmocka_unit_test(a_process_is_told_from_its_successor),
 		cmocka_unit_test(a_child_in_our_memory),
 		cmocka_unit_test(user_namespace_is_mapped),
