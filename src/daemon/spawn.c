@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <gantry/base/cleanup.h>
+#include <gantry/os/os.h>
 
 #define FIRST_FD  3
 #define PARKED_FD 200 /* above every target, so that moving one does not overwrite another */
@@ -68,6 +68,17 @@ _Noreturn static void child(const struct gt_spawn *spawn, const char *config, pi
 	_exit(126);
 }
 
+int gt_spawn_watch(pid_t pid, int *ret_pidfd, struct gt_err *err)
+{
+	int r = gt_os_pidfd_open(pid, ret_pidfd, err);
+
+	if (r < 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return r;
+}
+
 int gt_spawn_role(const struct gt_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struct gt_err *err)
 {
 	char config[GT_CONFIG_PACKED];
@@ -80,15 +91,8 @@ int gt_spawn_role(const struct gt_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, 
 		return gt_err_errno(err, errno, "fork the %s", gt_role_names[spawn->id]);
 	if (pid == 0)
 		child(spawn, config, self);
-	int pidfd = pidfd_open(pid, 0);
-	if (pidfd < 0) {
-		gt_err_errno(err, errno, "pidfd of the %s", gt_role_names[spawn->id]);
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
+	if (gt_spawn_watch(pid, ret_pidfd, err) < 0)
 		return -err->code;
-	}
-	fcntl(pidfd, F_SETFD, FD_CLOEXEC);
 	*ret_pid = pid;
-	*ret_pidfd = pidfd;
 	return 0;
 }

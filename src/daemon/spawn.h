@@ -18,4 +18,7 @@ struct gt_spawn {
 GT_MUST_USE int gt_spawn_role(const struct gt_spawn *spawn, pid_t *pid, int *pidfd,
 			      struct gt_err *err);
 
+/* Of a child just forked. One that can not be watched is killed and reaped. */
+GT_MUST_USE int gt_spawn_watch(pid_t pid, int *ret_pidfd, struct gt_err *err);
+
 #endif

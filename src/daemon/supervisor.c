@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -595,10 +594,8 @@ static int take_over(struct supervisor *sup, const struct gt_held *held, struct 
 				     .files_fd = -1,
 				     .instance = held->children[i].instance,
 				     .heir = held->children[i].heir };
-		c->pidfd = pidfd_open(c->pid, 0);
-		if (c->pidfd < 0)
-			return gt_err_errno(err, errno, "pidfd of the %s", gt_role_names[c->id]);
-		if (gt_loop_watch(sup->loop, c->pidfd, GT_EV_READ, on_child_end, c, &c->watch,
+		if (gt_os_pidfd_open(c->pid, &c->pidfd, err) < 0 ||
+		    gt_loop_watch(sup->loop, c->pidfd, GT_EV_READ, on_child_end, c, &c->watch,
 				  err) < 0)
 			return -err->code;
 		if (held->children[i].current) {

@@ -1,4 +1,5 @@
 #include "upgrade.h"
+#include "spawn.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -7,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gantry/base/buf.h>
@@ -61,21 +60,14 @@ _Noreturn static void check_child(void)
 int gt_upgrade_check(pid_t *ret_pid, int *ret_pidfd, struct gt_err *err)
 {
 	pid_t pid = fork();
-	int pidfd;
 
 	if (pid < 0)
 		return gt_err_errno(err, errno, "fork");
 	if (pid == 0)
 		check_child();
-	pidfd = pidfd_open(pid, 0);
-	if (pidfd < 0) {
-		gt_err_errno(err, errno, "pidfd of %s check", self.program);
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
+	if (gt_spawn_watch(pid, ret_pidfd, err) < 0)
 		return -err->code;
-	}
 	*ret_pid = pid;
-	*ret_pidfd = pidfd;
 	return 0;
 }
 
