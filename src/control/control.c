@@ -14,6 +14,8 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
 	c->last_event = c->epoch << 32;
 	c->told_due_ns = CTL_NEVER;
+	c->sched = gt_sched_new(&(struct gt_sched_config){
+		.memory_overcommit = CTL_MEMORY_OVERCOMMIT, .cpu_overcommit = CTL_CPU_OVERCOMMIT });
 	return c;
 }
 
@@ -31,11 +33,14 @@ void gt_control_free(struct gt_control *c)
 	HASH_CLEAR(hh, c->replicas);
 	DL_FOREACH_SAFE (c->strays, r, r_next)
 		gt_ctl_replica_free(r);
+	HASH_CLEAR(hh, c->names);
 	DL_FOREACH_SAFE (c->nodes, node, node_next)
 		free(node);
+	free(c->node_at);
 	DL_FOREACH_SAFE (c->gateways, g, g_next)
 		free(g);
 	gt_ctl_events_free(c);
+	gt_sched_free(c->sched);
 	free(c->functions);
 	free(c->models);
 	free(c->heap);

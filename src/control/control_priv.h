@@ -20,9 +20,13 @@
 #define CTL_START_MS_DEFAULT 1000
 #define CTL_ENDED_KEPT       10
 #define CTL_NODES_MAX        1024
-#define CTL_GATEWAYS_MAX     64 /* bits of gt_ctl_replica.drained */
-#define CTL_OPS_MAX          64 /* changes that wait on one function */
-#define CTL_NEVER            UINT64_MAX
+/* What a function states of memory and cpu are limits, and most replicas stay far below them: a
+ * node takes limits up to this many times its size. */
+#define CTL_MEMORY_OVERCOMMIT 4
+#define CTL_CPU_OVERCOMMIT    16
+#define CTL_GATEWAYS_MAX      64 /* bits of gt_ctl_replica.drained */
+#define CTL_OPS_MAX           64 /* changes that wait on one function */
+#define CTL_NEVER             UINT64_MAX
 
 /* One revision of a function, shared by the function and the replicas that run it. */
 struct gt_ctl_revision {
@@ -37,10 +41,11 @@ struct gt_ctl_node {
 	bool reported; /* a full report came since it joined: replicas may be placed on it */
 	uint64_t since_ms, down_ns;
 	uint64_t cpu_milli, memory_bytes;
-	uint64_t cpu_taken_milli, memory_taken_bytes;
+	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
 	uint32_t replicas;
 	uint64_t sweep; /* number of the last full report */
 	struct gt_ctl_node *prev, *next;
+	UT_hash_handle hh; /* by name */
 };
 
 struct gt_ctl_gateway {
@@ -70,7 +75,7 @@ struct gt_ctl_replica {
 	enum gt_replica_state state;
 	bool stop_ordered, adopted;
 	uint64_t grace_ms;
-	uint64_t cpu_milli, memory_bytes; /* booked on the node */
+	struct gt_sched_spot spot; /* what it has of its node, while it lives */
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
 	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */
@@ -89,6 +94,7 @@ struct gt_ctl_replica {
 /* What a function needs once it had demand or replicas; one that was never called has none. */
 struct gt_ctl_live {
 	struct gt_ctl_function *f;
+	uint32_t number;                 /* of the function, for the scheduler */
 	struct gt_ctl_replica *replicas; /* newest first */
 	struct gt_ctl_replica *ended;    /* newest first, at most CTL_ENDED_KEPT */
 	unsigned n_ended;
@@ -140,12 +146,16 @@ struct gt_control {
 	struct gt_ctl_replica *replicas; /* hash by id: all that live */
 	struct gt_ctl_replica *strays;
 	struct gt_ctl_live *lives, *touched;
+	uint32_t last_number; /* of a live */
 	struct gt_ctl_live **heap;
 	size_t n_heap, cap_heap;
 	uint64_t told_due_ns;
 
-	struct gt_ctl_node *nodes;
-	size_t n_nodes;
+	struct gt_sched *sched;    /* the fleet: what is free where */
+	struct gt_ctl_node *nodes; /* as they came */
+	struct gt_ctl_node *names; /* the same, a hash by name */
+	struct gt_ctl_node **node_at;
+	size_t n_nodes, n_leaving; /* leaving: down and not yet given up */
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
@@ -199,7 +209,8 @@ uint64_t gt_ctl_due_first(const struct gt_control *c);
 
 /* replica.c */
 struct gt_ctl_replica *gt_ctl_replica_new(struct gt_control *c, struct gt_ctl_function *f,
-					  struct gt_ctl_node *node, const char *reason);
+					  const struct gt_sched_spot *spot GT_TAKES,
+					  const char *reason);
 /* One that a node reported and nobody knew. f NULL: a stray. */
 struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_function *f,
 					    struct gt_ctl_node *node, const struct gt_observed *o);
@@ -216,6 +227,13 @@ void gt_ctl_replica_ended(struct gt_control *c, struct gt_ctl_replica *r,
 			  enum gt_replica_state state, const struct gt_end *end);
 void gt_ctl_replica_orphan(struct gt_control *c, struct gt_ctl_replica *r); /* its function goes */
 void gt_ctl_replica_free(struct gt_ctl_replica *r);
+
+/* place.c: the scheduler */
+/* Where the next replica of a function goes: booked in *ret. */
+GT_MUST_USE int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live,
+			     struct gt_sched_spot *ret, struct gt_err *err);
+void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r); /* a found one, where it is */
+void gt_ctl_node_tell(struct gt_control *c, const struct gt_ctl_node *node); /* it has changed */
 
 /* backoff.c */
 void gt_ctl_failure_note(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_end *end);

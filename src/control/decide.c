@@ -2,8 +2,6 @@
  * touched it, and when its time has come; it may be called at any moment without harm. */
 #include "control_priv.h"
 
-#include <stdlib.h>
-
 /* Replicas that stay, of the current revision and of older ones. */
 struct tally {
 	uint32_t ready, starting;
@@ -63,39 +61,6 @@ static void replace_old(struct gt_control *c, struct gt_ctl_live *live, struct t
 		t->old_ready = 0;
 }
 
-static struct gt_ctl_node *place(struct gt_control *c, const struct gt_ctl_live *live,
-				 struct gt_err *err)
-{
-	const struct gt_spec *spec = live->f->rev->spec;
-	const struct gt_sched_want want = { .cpu_milli = spec->resources.cpu_milli,
-					    .memory_bytes = spec->resources.memory_bytes,
-					    .policy = GT_SCHED_SPREAD };
-	struct gt_sched_node *all = gt_alloc_array(c->n_nodes, sizeof(*all));
-	struct gt_ctl_node *node, *chosen = NULL;
-	const struct gt_ctl_replica *r;
-	size_t n = 0, at;
-
-	DL_FOREACH (c->nodes, node) {
-		all[n] = (struct gt_sched_node){ .name = node->name,
-						 .up = node->up && node->reported,
-						 .cpu_milli = node->cpu_milli,
-						 .memory_bytes = node->memory_bytes,
-						 .cpu_taken_milli = node->cpu_taken_milli,
-						 .memory_taken_bytes = node->memory_taken_bytes,
-						 .replicas = node->replicas };
-		DL_FOREACH (live->replicas, r)
-			all[n].same_function += r->node == node;
-		n++;
-	}
-	if (gt_sched_place(all, n, &want, &at, err) == 0) {
-		chosen = c->nodes;
-		while (at-- > 0)
-			chosen = chosen->next;
-	}
-	free(all);
-	return chosen;
-}
-
 /* Nobody can be told when room appears, so waiters are not refused before it has lasted. */
 static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const struct tally *t,
 			  const struct gt_err *why)
@@ -143,9 +108,9 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 		live->blocked_ns = 0;
 	for (; started < n; started++) {
 		struct gt_err err = { 0 };
-		struct gt_ctl_node *node = place(c, live, &err);
+		struct gt_sched_spot spot;
 
-		if (!node) {
+		if (gt_ctl_place(c, live, &spot, &err) < 0) {
 			start_blocked(c, live, t, &err);
 			break;
 		}
@@ -158,7 +123,7 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 			gt_ctl_event(c, "scale.up", gt_ctl_name(live->f), NULL, NULL, NULL,
 				     "%u -> %u: %s", t->ready + t->starting, live->decision.need,
 				     live->decision.why);
-		gt_ctl_replica_new(c, live->f, node, reason);
+		gt_ctl_replica_new(c, live->f, &spot, reason);
 	}
 	t->starting += started;
 }

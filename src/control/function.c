@@ -156,6 +156,7 @@ struct gt_ctl_live *gt_ctl_live(struct gt_control *c, struct gt_ctl_function *f)
 	struct gt_ctl_live *live = gt_alloc(sizeof(*live));
 
 	live->f = f;
+	live->number = ++c->last_number;
 	live->start_ms = CTL_START_MS_DEFAULT;
 	live->fail_seq = c->epoch << 32; /* grows over restarts of control, as gateways expect */
 	live->due_ns = CTL_NEVER;

@@ -7,10 +7,8 @@ static struct gt_ctl_node *node_find(struct gt_control *c, const char *name)
 {
 	struct gt_ctl_node *node;
 
-	DL_FOREACH (c->nodes, node)
-		if (strcmp(node->name, name) == 0)
-			return node;
-	return NULL;
+	HASH_FIND_STR(c->names, name, node);
+	return node;
 }
 
 static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
@@ -28,8 +26,13 @@ static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
 	gt_strcopy(node->name, sizeof(node->name), name);
 	node->since_ms = gt_wall_ms(&c->ports.clock);
 	node->down_ns = gt_ctl_now(c); /* not up before its watch is open */
+	node->index = (uint32_t)c->n_nodes++;
+	c->node_at = gt_grow(c->node_at, c->n_nodes, sizeof(*c->node_at));
+	c->node_at[node->index] = node;
+	c->n_leaving++;
 	DL_APPEND(c->nodes, node);
-	c->n_nodes++;
+	HASH_ADD_STR(c->names, name, node);
+	gt_ctl_node_tell(c, node);
 	return node;
 }
 
@@ -48,9 +51,11 @@ void gt_control_node_up(struct gt_control *c, const char *node)
 
 	if (!n || n->up)
 		return;
+	c->n_leaving -= !n->lost;
 	n->up = true;
 	n->lost = false;
 	n->since_ms = gt_wall_ms(&c->ports.clock);
+	gt_ctl_node_tell(c, n);
 	gt_ctl_event(c, "node.up", NULL, NULL, n->name, NULL, "the node is connected");
 	gt_ctl_blocked_touch(c);
 	gt_ctl_finish(c);
@@ -63,8 +68,10 @@ void gt_control_node_down(struct gt_control *c, const char *node)
 	if (!n || !n->up)
 		return;
 	n->up = false;
+	c->n_leaving++;
 	n->down_ns = gt_ctl_now(c);
 	n->since_ms = gt_wall_ms(&c->ports.clock);
+	gt_ctl_node_tell(c, n);
 	gt_ctl_event(c, "node.down", NULL, NULL, n->name, NULL,
 		     "the connection ended; its replicas are kept for %llu ms",
 		     (unsigned long long)(c->node_lost_ns / GT_NS_PER_MS));
@@ -77,6 +84,7 @@ static void node_lose(struct gt_control *c, struct gt_ctl_node *node)
 	struct gt_ctl_replica *r, *r_next;
 
 	node->lost = true;
+	c->n_leaving--;
 	node->reported = false; /* what it brings along when it returns must be known first */
 	gt_ctl_event(c, "node.lost", NULL, NULL, node->name, "node_lost",
 		     "%u replicas are given up", node->replicas);
@@ -92,6 +100,8 @@ void gt_ctl_nodes_tick(struct gt_control *c)
 	uint64_t now = gt_ctl_now(c);
 	struct gt_ctl_node *node;
 
+	if (c->n_leaving == 0)
+		return;
 	DL_FOREACH (c->nodes, node)
 		if (!node->up && !node->lost && now - node->down_ns >= c->node_lost_ns)
 			node_lose(c, node);
@@ -102,6 +112,8 @@ uint64_t gt_ctl_nodes_due(const struct gt_control *c)
 	const struct gt_ctl_node *node;
 	uint64_t due = CTL_NEVER;
 
+	if (c->n_leaving == 0)
+		return due;
 	DL_FOREACH (c->nodes, node)
 		if (!node->up && !node->lost)
 			due = GT_MIN(due, node->down_ns + c->node_lost_ns);
@@ -251,6 +263,16 @@ static void sweep(struct gt_control *c, struct gt_ctl_node *node)
 	}
 }
 
+static void node_resize(struct gt_control *c, struct gt_ctl_node *node,
+			const struct gt_report *report)
+{
+	if (node->cpu_milli == report->cpu_milli && node->memory_bytes == report->memory_bytes)
+		return;
+	node->cpu_milli = report->cpu_milli;
+	node->memory_bytes = report->memory_bytes;
+	gt_ctl_node_tell(c, node);
+}
+
 int gt_control_report(struct gt_control *c, const struct gt_report *report, struct gt_err *err)
 {
 	if (report->epoch != c->epoch)
@@ -265,8 +287,7 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 	if (!node)
 		return gt_err_set(err, ENOSPC, "overloaded", "%d nodes are known already",
 				  CTL_NODES_MAX);
-	node->cpu_milli = report->cpu_milli;
-	node->memory_bytes = report->memory_bytes;
+	node_resize(c, node, report);
 	node->sweep += report->full;
 	for (size_t i = 0; i < report->n_replicas; i++) {
 		const struct gt_observed *o = &report->replicas[i];
@@ -282,9 +303,11 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 	}
 	if (report->full) {
 		sweep(c, node);
-		if (!node->reported)
+		if (!node->reported) {
+			node->reported = true;
+			gt_ctl_node_tell(c, node);
 			gt_ctl_blocked_touch(c);
-		node->reported = true;
+		}
 	}
 	gt_ctl_finish(c);
 	return 0;

@@ -29,8 +29,6 @@ static void replica_link(struct gt_control *c, struct gt_ctl_replica *r)
 	DL_PREPEND(*list, r);
 	HASH_ADD_STR(c->replicas, id, r);
 	r->node->replicas++;
-	r->node->cpu_taken_milli += r->cpu_milli;
-	r->node->memory_taken_bytes += r->memory_bytes;
 }
 
 /* The books of the node are closed here too: an ended replica takes nothing. */
@@ -41,27 +39,25 @@ static void replica_unlink(struct gt_control *c, struct gt_ctl_replica *r)
 	DL_DELETE(*list, r);
 	HASH_DEL(c->replicas, r);
 	r->node->replicas--;
-	r->node->cpu_taken_milli -= r->cpu_milli;
-	r->node->memory_taken_bytes -= r->memory_bytes;
+	gt_sched_release(c->sched, &r->spot);
 }
 
 static void replica_bind(struct gt_ctl_replica *r, struct gt_ctl_function *f)
 {
 	r->f = f;
 	r->rev = gt_ctl_revision_ref(f->rev);
-	r->cpu_milli = f->rev->spec->resources.cpu_milli;
-	r->memory_bytes = f->rev->spec->resources.memory_bytes;
 }
 
 struct gt_ctl_replica *gt_ctl_replica_new(struct gt_control *c, struct gt_ctl_function *f,
-					  struct gt_ctl_node *node, const char *reason)
+					  const struct gt_sched_spot *spot, const char *reason)
 {
 	struct gt_ctl_replica *r = gt_alloc(sizeof(*r));
 
 	gt_ulid(&c->ports.clock, &c->ports.rnd, r->id);
 	gt_strcopy(r->function, sizeof(r->function), gt_ctl_name(f));
 	r->revision = f->rev->row.revision;
-	r->node = node;
+	r->spot = *spot;
+	r->node = c->node_at[spot->node];
 	r->state = GT_REPLICA_PENDING;
 	r->created_ms = gt_wall_ms(&c->ports.clock);
 	r->created_ns = gt_ctl_now(c);
@@ -90,6 +86,7 @@ struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_
 	r->reason = "adopted";
 	if (f)
 		replica_bind(r, f);
+	gt_ctl_book(c, r);
 	replica_link(c, r);
 	return r;
 }

@@ -1,99 +1,224 @@
-/* place.c - filter, then score. */
-#include <gantry/sched/sched.h>
+/* place.c - the books: what is given to whom, and given back. */
+#include "sched_priv.h"
 
-enum fit { FIT_DOWN, FIT_MEMORY, FIT_CPU, FIT_OK }; /* further = came closer to fitting */
+#include <string.h>
 
-static bool has_room(uint64_t size, uint64_t taken, uint64_t want, uint64_t overcommit)
+/* ---- taking and giving back ---- */
+static void spot_take(struct gt_sched *s, const struct gt_sched_spot *spot)
 {
-	if (size == 0 || want == 0)
-		return true;
-	uint64_t room = size > UINT64_MAX / overcommit ? UINT64_MAX : size * overcommit;
+	struct node *n = &s->nodes[spot->node];
 
-	return taken <= room && want <= room - taken;
-}
-
-static enum fit node_fit(const struct gt_sched_node *node, const struct gt_sched_want *want)
-{
-	if (!node->up)
-		return FIT_DOWN;
-	if (!has_room(node->memory_bytes, node->memory_taken_bytes, want->memory_bytes,
-		      GT_SCHED_MEMORY_OVERCOMMIT))
-		return FIT_MEMORY;
-	if (!has_room(node->cpu_milli, node->cpu_taken_milli, want->cpu_milli,
-		      GT_SCHED_CPU_OVERCOMMIT))
-		return FIT_CPU;
-	return FIT_OK;
-}
-
-static double share(uint64_t taken, uint64_t size)
-{
-	return size ? (double)taken / (double)size : 0;
-}
-
-/* Higher is better. The same function elsewhere weighs more than any fill: one lost node should not
- * take all of its replicas. */
-static double node_score(const struct gt_sched_node *node, const struct gt_sched_want *want)
-{
-	double fill = share(node->memory_taken_bytes, node->memory_bytes) +
-		      share(node->cpu_taken_milli, node->cpu_milli) + node->replicas / 1e4;
-
-	if (want->policy == GT_SCHED_PACK)
-		return fill;
-	return -fill - 100.0 * node->same_function;
-}
-
-static int refuse(const struct gt_sched_node *nodes, size_t n, const struct gt_sched_want *want,
-		  struct gt_err *err)
-{
-	const struct gt_sched_node *closest = NULL;
-	enum fit best = FIT_DOWN;
-
-	for (size_t i = 0; i < n; i++) {
-		enum fit fit = node_fit(&nodes[i], want);
-
-		if (!closest || fit > best) {
-			closest = &nodes[i];
-			best = fit;
-		}
+	n->cpu_taken += spot->cpu_milli;
+	n->memory_taken += spot->memory_bytes;
+	if (spot->exclusive) {
+		n->owners_differ = n->owners_differ ||
+				   (n->exclusives > 0 && n->owner != spot->owner);
+		n->owner = spot->owner;
+		n->exclusives++;
 	}
-	if (!closest || best == FIT_DOWN)
-		return gt_err_set(err, ENOSPC, "no_capacity", "no node is up (%zu known)", n);
-	if (best == FIT_MEMORY)
-		return gt_err_set(err, ENOSPC, "no_capacity",
-				  "node %s: %llu MiB of memory limits are placed and %llu MiB more "
-				  "would pass %u times its %llu MiB; stop replicas or lower "
-				  "resources.memory",
-				  closest->name,
-				  (unsigned long long)(closest->memory_taken_bytes / GT_MIB),
-				  (unsigned long long)(want->memory_bytes / GT_MIB),
-				  GT_SCHED_MEMORY_OVERCOMMIT,
-				  (unsigned long long)(closest->memory_bytes / GT_MIB));
-	return gt_err_set(err, ENOSPC, "no_capacity",
-			  "node %s: cpu limits of %llu m are placed and %llu m more would pass %u "
-			  "times its %llu m; stop replicas or lower resources.cpu",
-			  closest->name, (unsigned long long)closest->cpu_taken_milli,
-			  (unsigned long long)want->cpu_milli, GT_SCHED_CPU_OVERCOMMIT,
-			  (unsigned long long)closest->cpu_milli);
-}
-
-int gt_sched_place(const struct gt_sched_node *nodes, size_t n, const struct gt_sched_want *want,
-		   size_t *ret, struct gt_err *err)
-{
-	size_t best = n;
-	double best_score = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		if (node_fit(&nodes[i], want) != FIT_OK)
+	n->replicas++;
+	for (size_t i = 0; i < n->n_slots; i++) {
+		if (!(spot->gpu_mask >> i & 1))
 			continue;
-		double score = node_score(&nodes[i], want);
+		n->slots[i].milli = (uint16_t)(n->slots[i].milli + spot->gpu_milli);
+		n->slots[i].mib += spot->gpu_mib;
+		s->milli_taken += spot->gpu_milli;
+	}
+	gt_sched_peers_add(s, spot->function, spot->node, 1);
+	gt_sched_changed(s, spot->node);
+}
 
-		if (best == n || score > best_score) {
-			best = i;
-			best_score = score;
+void gt_sched_release(struct gt_sched *s, struct gt_sched_spot *spot)
+{
+	struct node *n = spot->node < s->n_nodes ? &s->nodes[spot->node] : NULL;
+
+	if (!n || !n->name || spot->generation == 0 || n->generation != spot->generation) {
+		*spot = (struct gt_sched_spot){ 0 };
+		return;
+	}
+	n->cpu_taken -= spot->cpu_milli;
+	n->memory_taken -= spot->memory_bytes;
+	n->replicas--;
+	n->exclusives -= spot->exclusive;
+	n->owners_differ = n->owners_differ && n->exclusives > 0;
+	for (size_t i = 0; i < GT_SCHED_GPUS_MAX; i++) {
+		if (!(spot->gpu_mask >> i & 1))
+			continue;
+		n->slots[i].milli = (uint16_t)(n->slots[i].milli - spot->gpu_milli);
+		n->slots[i].mib -= spot->gpu_mib;
+		s->milli_taken -= spot->gpu_milli;
+	}
+	gt_sched_peers_add(s, spot->function, spot->node, -1);
+	gt_sched_changed(s, spot->node);
+	*spot = (struct gt_sched_spot){ 0 };
+}
+
+static struct gt_sched_spot spot_of(const struct gt_sched *s, const struct gt_sched_want *want,
+				    uint32_t node)
+{
+	return (struct gt_sched_spot){ .node = node,
+				       .generation = s->nodes[node].generation,
+				       .cpu_milli = want->cpu_milli,
+				       .memory_bytes = want->memory_bytes,
+				       .exclusive = want->exclusive,
+				       .owner = want->exclusive ? want->owner : 0,
+				       .function = want->function };
+}
+
+/* ---- the GPUs of a choice ---- */
+/* For each code the lowest slot that is in that state. */
+static void spot_slots(const struct gt_sched *s, const struct shape *sh, unsigned pick,
+		       struct gt_sched_spot *spot)
+{
+	const struct node *n = &s->nodes[spot->node];
+	uint32_t codes[GT_SCHED_GPUS_MAX];
+	unsigned milli;
+	struct cap c;
+	size_t taken;
+
+	gt_sched_cap(s, n, &c);
+	taken = gt_sched_cap_take(s, sh, &c, pick, codes);
+	(void)gt_sched_need(sh, &s->kinds[c.kinds[code_kind(codes[0])]], &milli, &spot->gpu_mib);
+	spot->gpu_milli = (uint16_t)milli;
+	for (size_t k = 0; k < taken; k++) {
+		for (size_t i = 0; i < n->n_slots; i++) {
+			if (n->slots[i].broken || (spot->gpu_mask >> i & 1) ||
+			    gt_sched_slot_code(s, n, i) != codes[k])
+				continue;
+			spot->gpu_mask |= 1u << i;
+			break;
 		}
 	}
-	if (best == n)
-		return refuse(nodes, n, want, err);
-	*ret = best;
+}
+
+static int place(struct gt_sched *s, const struct gt_sched_want *want, bool spread,
+		 struct gt_sched_spot *ret, struct gt_err *err)
+{
+	struct shape sh;
+	struct choice c;
+	int r = gt_sched_shape(want, &sh, err);
+
+	if (r < 0)
+		return r;
+	c = gt_sched_choose(s, want, &sh, spread);
+	if (c.node == NO_NODE)
+		return err ? gt_sched_refuse(s, want, &sh, err) : -ENOSPC;
+	*ret = spot_of(s, want, c.node);
+	if (sh.gpus > 0)
+		spot_slots(s, &sh, c.pick, ret);
+	spot_take(s, ret);
+	return 0;
+}
+
+int gt_sched_place(struct gt_sched *s, const struct gt_sched_want *want, struct gt_sched_spot *ret,
+		   struct gt_err *err)
+{
+	return place(s, want, true, ret, err);
+}
+
+/* ---- gangs ---- */
+static bool larger(const struct gt_sched_want *a, const struct gt_sched_want *b)
+{
+	uint64_t x = (uint64_t)a->gpus * (a->gpu_milli ? a->gpu_milli : GT_SCHED_GPU_MILLI);
+	uint64_t y = (uint64_t)b->gpus * (b->gpu_milli ? b->gpu_milli : GT_SCHED_GPU_MILLI);
+
+	if (x != y)
+		return x > y;
+	if (a->cpu_milli != b->cpu_milli)
+		return a->cpu_milli > b->cpu_milli;
+	return a->memory_bytes > b->memory_bytes;
+}
+
+int gt_sched_place_gang(struct gt_sched *s, const struct gt_sched_want *wants, size_t n,
+			struct gt_sched_spot *ret, struct gt_err *err)
+{
+	struct gt_sched_spot spots[GT_SCHED_GANG_MAX];
+	size_t order[GT_SCHED_GANG_MAX], placed = 0;
+	int r = 0;
+
+	if (n == 0 || n > GT_SCHED_GANG_MAX)
+		return gt_err_set(err, EINVAL, "invalid_want", "a gang of %zu; 1 to %d are allowed",
+				  n, GT_SCHED_GANG_MAX);
+	for (size_t i = 0; i < n; i++) {
+		size_t at = i;
+
+		for (; at > 0 && larger(&wants[i], &wants[order[at - 1]]); at--)
+			order[at] = order[at - 1];
+		order[at] = i;
+	}
+	for (; placed < n; placed++) {
+		r = place(s, &wants[order[placed]], false, &spots[order[placed]], err);
+		if (r < 0)
+			break;
+	}
+	if (r == 0) {
+		memcpy(ret, spots, n * sizeof(*ret));
+		return 0;
+	}
+	for (size_t i = 0; i < placed; i++)
+		gt_sched_release(s, &spots[order[i]]);
+	gt_err_wrap(err, "a gang of %zu, of which %zu could be placed", n, placed);
+	return r;
+}
+
+/* ---- what was there before ---- */
+static int gpu_taken(const struct node *n, size_t slot, struct gt_err *err)
+{
+	return gt_err_set(err, EBUSY, "gpu_taken",
+			  "node %s: GPU %zu has not so much left as a replica on it says it has",
+			  n->name, slot);
+}
+
+static int book_gpus(const struct gt_sched *s, const struct gt_sched_want *want,
+		     const struct shape *sh, struct gt_sched_spot *spot, struct gt_err *err)
+{
+	const struct node *n = &s->nodes[spot->node];
+	struct shape any = *sh;
+
+	any.models = 0; /* it is there, allowed or not */
+	if (want->gpus != (uint32_t)__builtin_popcount(spot->gpu_mask) ||
+	    (n->n_slots < 32 && spot->gpu_mask >> n->n_slots))
+		return gt_err_set(err, EINVAL, "invalid_want",
+				  "node %s: GPU slots 0x%x are not %u of its %u", n->name,
+				  spot->gpu_mask, want->gpus, n->n_slots);
+	for (size_t i = 0; i < n->n_slots; i++) {
+		unsigned milli;
+		uint32_t mib;
+
+		if (!(spot->gpu_mask >> i & 1))
+			continue;
+		if (!gt_sched_need(&any, &s->kinds[n->kinds[n->slots[i].kind]], &milli, &mib))
+			return gpu_taken(n, i, err);
+		spot->gpu_milli = (uint16_t)GT_MAX(spot->gpu_milli, milli);
+		spot->gpu_mib = GT_MAX(spot->gpu_mib, mib);
+	}
+	for (size_t i = 0; i < n->n_slots; i++) {
+		uint32_t code = gt_sched_slot_code(s, n, i);
+
+		if ((spot->gpu_mask >> i & 1) &&
+		    (code_milli(code) < spot->gpu_milli || code_mib(code) < spot->gpu_mib))
+			return gpu_taken(n, i, err);
+	}
+	return 0;
+}
+
+int gt_sched_book(struct gt_sched *s, const struct gt_sched_want *want, uint32_t node,
+		  uint32_t gpu_mask, struct gt_sched_spot *ret, struct gt_err *err)
+{
+	struct gt_sched_spot spot;
+	struct shape sh;
+	int r = gt_sched_shape(want, &sh, err);
+
+	if (r < 0)
+		return r;
+	if (node >= s->n_nodes || !s->nodes[node].name)
+		return gt_err_set(err, ENOENT, "not_found", "node %u is not known", node);
+	spot = spot_of(s, want, node);
+	spot.gpu_mask = gpu_mask;
+	r = book_gpus(s, want, &sh, &spot, err);
+	if (r < 0)
+		return r;
+	*ret = spot;
+	spot_take(s, ret);
 	return 0;
 }

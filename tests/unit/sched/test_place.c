@@ -1,103 +1,349 @@
-/* test_place.c - filters, scores and refusals. */
-#include <gantry/sched/sched.h>
+/* test_place.c - filters, scores, books and refusals. */
+#include "fleet.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
+static const struct gt_sched_config daemons = { .memory_overcommit = 4, .cpu_overcommit = 16 };
+static const struct gt_sched_config plain = { 0 };
 
-#include <cmocka.h>
+static void assert_refused(struct gt_sched *s, const struct gt_sched_want *want, const char *text)
+{
+	struct gt_sched_spot spot = { .node = 77 };
+	struct gt_err err = { 0 };
 
-#define FUNCTION_BYTES (512 * GT_MIB)
+	assert_int_equal(gt_sched_place(s, want, &spot, &err), -ENOSPC);
+	assert_string_equal(err.slug, "no_capacity");
+	if (!strstr(err.text, text))
+		fail_msg("\"%s\" is not in \"%s\"", text, err.text);
+	assert_int_equal(spot.node, 77);
+}
 
-static const struct gt_sched_want want = { .memory_bytes = FUNCTION_BYTES };
-
+/* ---- cpu and memory ---- */
 static void a_small_machine_takes_many_default_functions(void **state)
 {
-	struct gt_sched_node node = { .name = "a", .up = true, .memory_bytes = 24 * GT_GIB };
-	struct gt_err err;
-	size_t at, placed = 0;
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&daemons);
+	const struct gt_sched_node n = { .name = "a",
+					 .state = GT_SCHED_UP,
+					 .memory_bytes = 24 * GT_GIB };
+	const struct gt_sched_want want = { .memory_bytes = 512 * GT_MIB };
+	int count = 0;
 
 	(void)state;
-	while (gt_sched_place(&node, 1, &want, &at, &err) == 0) {
-		node.memory_taken_bytes += FUNCTION_BYTES;
-		placed++;
-	}
-	assert_int_equal(placed, 192);
-	assert_string_equal(err.slug, "no_capacity");
-	assert_int_equal(err.code, ENOSPC);
-	assert_non_null(strstr(err.text, "node a"));
-	assert_non_null(strstr(err.text, "resources.memory"));
+	add(s, 0, &n);
+	while (placed(s, &want, NULL) == 0)
+		count++;
+	assert_int_equal(count, 192);
+	assert_refused(s, &want,
+		       "needs 512 MiB of memory: of 1 node, 1 has not so much memory left (most: 0 "
+		       "MiB on node a, whose limits may add up to 96 GiB); stop replicas or lower "
+		       "resources.memory");
 }
 
 static void an_unknown_size_is_never_full(void **state)
 {
-	struct gt_sched_node node = { .name = "a", .up = true, .memory_taken_bytes = UINT64_MAX };
-	size_t at = 7;
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&daemons);
+	const struct gt_sched_node n = { .name = "a", .state = GT_SCHED_UP };
+	const struct gt_sched_want want = { .memory_bytes = 1ULL << 62, .cpu_milli = 4000000000 };
 
 	(void)state;
-	assert_int_equal(gt_sched_place(&node, 1, &want, &at, NULL), 0);
-	assert_int_equal(at, 0);
+	add(s, 0, &n);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(placed(s, &want, NULL), 0);
 }
 
-static void what_is_down_or_full_is_left_out(void **state)
+static void only_nodes_that_are_up_take_new_ones(void **state)
 {
-	const struct gt_sched_node nodes[] = {
-		{ .name = "down" },
-		{ .name = "full",
-		  .up = true,
-		  .memory_bytes = GT_GIB,
-		  .memory_taken_bytes = 4 * GT_GIB },
-		{ .name = "cpu", .up = true, .cpu_milli = 1000, .cpu_taken_milli = 16000 },
-		{ .name = "good", .up = true, .memory_bytes = GT_GIB, .replicas = 99 },
-	};
-	const struct gt_sched_want both = { .cpu_milli = 1, .memory_bytes = 1 };
-	struct gt_err err;
-	size_t at = 7;
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&daemons);
+	struct gt_sched_node n = box(s, "a", 0, "", 0);
+	const struct gt_sched_want want = { .cpu_milli = 1 };
 
 	(void)state;
-	assert_int_equal(gt_sched_place(nodes, 4, &both, &at, &err), 0);
-	assert_int_equal(at, 3);
-	at = 7;
-	assert_int_equal(gt_sched_place(nodes, 1, &both, &at, &err), -ENOSPC);
-	assert_string_equal(err.text, "no node is up (1 known)");
-	assert_int_equal(gt_sched_place(nodes, 2, &both, &at, &err), -ENOSPC);
-	assert_non_null(strstr(err.text, "node full"));
-	assert_int_equal(gt_sched_place(nodes, 3, &both, &at, &err), -ENOSPC);
-	assert_non_null(strstr(err.text, "resources.cpu"));
-	assert_int_equal(gt_sched_place(nodes, 0, &both, &at, &err), -ENOSPC);
-	assert_int_equal(at, 7);
+	assert_refused(s, &want, "no node is up (0 known)");
+	n.state = GT_SCHED_DOWN;
+	add(s, 0, &n);
+	assert_refused(s, &want, "no node is up (1 known)");
+	n.state = GT_SCHED_CORDONED;
+	add(s, 1, &n);
+	assert_refused(s, &want, "of 2 nodes, 1 is down, 1 takes nothing new");
+	n.state = GT_SCHED_UP;
+	add(s, 1, &n);
+	assert_int_equal(placed(s, &want, NULL), 1);
+	gt_sched_node_remove(s, 1);
+	assert_refused(s, &want, "no node is up (1 known)");
 }
 
-static void spread_and_pack(void **state)
+static void the_emptiest_node_and_other_nodes_first(void **state)
 {
-	struct gt_sched_node nodes[] = {
-		{ .name = "a",
-		  .up = true,
-		  .memory_bytes = GT_GIB,
-		  .memory_taken_bytes = 600 * GT_MIB },
-		{ .name = "b",
-		  .up = true,
-		  .memory_bytes = GT_GIB,
-		  .memory_taken_bytes = 100 * GT_MIB },
-		{ .name = "c",
-		  .up = true,
-		  .memory_bytes = GT_GIB,
-		  .memory_taken_bytes = 100 * GT_MIB },
-	};
-	struct gt_sched_want pack = { .memory_bytes = 1, .policy = GT_SCHED_PACK };
-	size_t at;
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&daemons);
+	const struct gt_sched_node n = box(s, "a", 0, "", 0);
+	struct gt_sched_want want = { .memory_bytes = 100 * GT_GIB };
 
 	(void)state;
-	assert_int_equal(gt_sched_place(nodes, 3, &want, &at, NULL), 0);
-	assert_int_equal(at, 1); /* equal nodes: the first */
-	nodes[1].same_function = 1;
-	assert_int_equal(gt_sched_place(nodes, 3, &want, &at, NULL), 0);
-	assert_int_equal(at, 2);
-	nodes[2].same_function = 1;
-	assert_int_equal(gt_sched_place(nodes, 3, &want, &at, NULL), 0);
-	assert_int_equal(at, 0);
-	assert_int_equal(gt_sched_place(nodes, 3, &pack, &at, NULL), 0);
-	assert_int_equal(at, 0);
+	for (uint32_t i = 0; i < 3; i++)
+		add(s, i, &n);
+	assert_int_equal(placed(s, &want, NULL), 0);
+	assert_int_equal(placed(s, &want, NULL), 1);
+	want.memory_bytes = 300 * GT_GIB;
+	want.function = 5;
+	assert_int_equal(placed(s, &want, NULL), 2);
+	want.memory_bytes = 1;
+	assert_int_equal(placed(s, &want, NULL), 0);
+	assert_int_equal(placed(s, &want, NULL), 1);
+	want.function = 6; /* nothing of it anywhere: the emptiest */
+	assert_int_equal(placed(s, &want, NULL), 0);
+}
+
+/* ---- GPUs ---- */
+static void gpus_are_taken_and_given_back_to_the_slot(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node n = box(s, "a", 4, "H100", 80 * GT_GIB);
+	const struct gt_sched_want two = { .gpus = 2 };
+	const struct gt_sched_want half = { .gpus = 1, .gpu_milli = 500 };
+	const struct gt_sched_want memory = { .gpus = 1, .gpu_bytes = 20 * GT_GIB };
+	struct gt_sched_spot a, b, c, d, e;
+	struct gt_sched_usage u;
+
+	(void)state;
+	add(s, 0, &n);
+	assert_int_equal(placed(s, &two, &a), 0);
+	assert_int_equal(a.gpu_mask, 3);
+	assert_int_equal(placed(s, &half, &b), 0);
+	assert_int_equal(placed(s, &memory, &c), 0);
+	assert_int_equal(b.gpu_mask, c.gpu_mask);
+	assert_int_equal(c.gpu_milli, 250);
+	assert_int_equal(c.gpu_mib, 20 * 1024);
+	assert_int_equal(placed(s, &two, &d), -1);
+	assert_refused(s, &two,
+		       "needs 2 GPUs: of 1 node, 1 has too few free (most: 1 on node a); stop "
+		       "replicas or lower resources.gpu");
+	gt_sched_release(s, &a);
+	assert_int_equal(placed(s, &two, &d), 0);
+	assert_int_equal(d.gpu_mask, 3);
+	assert_int_equal(placed(s, &half, &e), 0);
+	gt_sched_release(s, &b);
+	gt_sched_release(s, &b); /* a second time: nothing */
+	assert_int_equal(gt_sched_usage(s, 0, &u), 0);
+	assert_int_equal(u.replicas, 3);
+	assert_int_equal(u.gpu_milli[0], 1000);
+	assert_int_equal(u.gpu_bytes[1], 80 * GT_GIB);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 2000 + 250 + 500);
+	gt_sched_release(s, &c);
+	gt_sched_release(s, &d);
+	gt_sched_release(s, &e);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 0);
+	assert_int_equal(gt_sched_usage(s, 0, &u), 0);
+	for (size_t i = 0; i < 4; i++)
+		assert_true(u.gpu_milli[i] == 0 && u.gpu_bytes[i] == 0);
+}
+
+static void thousandths_and_bytes_are_two_limits(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node n = box(s, "a", 1, "H100", 80 * GT_GIB);
+	const struct gt_sched_want wide = { .gpus = 1, .gpu_milli = 100, .gpu_bytes = 50 * GT_GIB };
+	const struct gt_sched_want fast = { .gpus = 1, .gpu_milli = 800, .gpu_bytes = 20 * GT_GIB };
+
+	(void)state;
+	add(s, 0, &n);
+	assert_int_equal(placed(s, &wide, NULL), 0);
+	assert_int_equal(placed(s, &wide, NULL), -1); /* bytes */
+	assert_int_equal(placed(s, &fast, NULL), 0);
+	assert_int_equal(placed(s, &fast, NULL), -1); /* thousandths */
+}
+
+static void models_in_order_of_preference(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node a = box(s, "a", 1, "A100", 40 * GT_GIB);
+	const struct gt_sched_node b = box(s, "b", 1, "H100", 80 * GT_GIB);
+	struct gt_sched_node c = box(s, "c", 1, "T4", 16 * GT_GIB);
+	struct gt_sched_want want = { .gpus = 1,
+				      .n_models = 2,
+				      .models = { model(s, "H100"), model(s, "A100") } };
+	struct gt_sched_spot spot;
+
+	(void)state;
+	add(s, 0, &a);
+	add(s, 1, &b);
+	add(s, 2, &c);
+	assert_int_equal(placed(s, &want, &spot), 1);
+	gt_sched_release(s, &spot);
+	want.models_equal = true;
+	assert_int_equal(placed(s, &want, NULL), 0);
+	want.models_equal = false;
+	assert_int_equal(placed(s, &want, NULL), 1);
+	assert_refused(s, &want,
+		       "needs 1 GPU, model H100 or A100: of 3 nodes, 1 has no GPU of the models, 2 "
+		       "have too few free (most: 0 on node a)");
+	want.gpu_bytes = 60 * GT_GIB;
+	assert_refused(s, &want, "1 has too few such GPUs (most: 0 on node a)");
+	want = (struct gt_sched_want){ .gpus = 1 };
+	c.gpus[0].broken = true;
+	add(s, 2, &c);
+	assert_int_equal(placed(s, &want, NULL), -1);
+	c.gpus[0].broken = false;
+	add(s, 2, &c);
+	assert_int_equal(placed(s, &want, NULL), 2);
+}
+
+static void gpus_of_one_replica_are_alike(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	struct gt_sched_node n = box(s, "a", 4, "H100", 80 * GT_GIB);
+	const struct gt_sched_want two = { .gpus = 2 };
+	struct gt_sched_spot spot;
+
+	(void)state;
+	n.gpus[0].model = n.gpus[2].model = model(s, "L4");
+	n.gpus[3].vram_bytes = 94 * GT_GIB;
+	add(s, 0, &n);
+	assert_int_equal(placed(s, &two, &spot), 0);
+	assert_int_equal(spot.gpu_mask, 5);
+	assert_int_equal(placed(s, &two, NULL), -1);
+}
+
+static void labels_and_exclusive_nodes(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&daemons);
+	struct gt_sched_node n = box(s, "a", 0, "", 0);
+	struct gt_sched_want want = { .n_labels = 2,
+				      .labels = { label(s, "zone=b"), label(s, "disk=fast") } };
+	const struct gt_sched_want shared = { 0 };
+	struct gt_sched_want alone = { .exclusive = true, .owner = 9 };
+	struct gt_sched_spot first, second;
+
+	(void)state;
+	n.n_labels = 2;
+	n.labels[0] = label(s, "zone=a");
+	n.labels[1] = label(s, "disk=fast");
+	add(s, 0, &n);
+	assert_refused(s, &want, "1 lacks a label");
+	n.labels[0] = label(s, "zone=b");
+	add(s, 1, &n);
+	assert_int_equal(placed(s, &want, &first), 1);
+	assert_int_equal(placed(s, &alone, &second), 0);
+	assert_int_equal(placed(s, &shared, NULL), 1);
+	assert_int_equal(placed(s, &alone, NULL), 0); /* its own node */
+	alone.owner = 8;
+	assert_refused(s, &alone, "2 are in use by others");
+	gt_sched_node_remove(s, 1);
+	assert_int_equal(placed(s, &shared, NULL), -1);
+}
+
+/* ---- more than room ---- */
+static void time_to_ready_is_worth_fragmentation(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node n = box(s, "a", 8, "H100", 0);
+	struct gt_sched_want want = { .gpus = 1, .usual_ms = 20000, .function = 1 };
+	const struct gt_sched_hint near = { .node = 2, .ms = 3000 };
+	const struct gt_sched_hint bad = { .node = 0, .ms = 60000 };
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++)
+		add(s, i, &n);
+	assert_int_equal(placed(s, &want, NULL), 0);
+	assert_int_equal(placed(s, &want, NULL), 1); /* spread */
+	want.hints = &near;
+	want.n_hints = 1;
+	assert_int_equal(placed(s, &want, NULL), 2);
+	assert_int_equal(placed(s, &want, NULL), 2); /* 17 s are worth more than spreading */
+	want.hints = &bad;
+	want.function = 0;
+	assert_int_equal(placed(s, &want, NULL), 1);
+}
+
+static void a_gang_is_placed_whole_or_not_at_all(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node n = box(s, "a", 4, "H100", 0);
+	struct gt_sched_want gang[5];
+	struct gt_sched_spot spots[5];
+	struct gt_err err = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++)
+		gang[i] = (struct gt_sched_want){ .gpus = i == 3 ? 4 : 1, .function = 3 };
+	add(s, 0, &n);
+	assert_int_equal(gt_sched_place_gang(s, gang, 5, spots, &err), -ENOSPC);
+	assert_non_null(strstr(err.text, "a gang of 5, of which 1 could be placed: needs 1 GPU"));
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 0);
+	add(s, 1, &n);
+	assert_int_equal(gt_sched_place_gang(s, gang, 5, spots, &err), 0);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 8000);
+	assert_int_equal(spots[3].gpu_mask, 15);
+	assert_int_equal(gt_sched_place_gang(s, gang, 0, spots, &err), -EINVAL);
+}
+
+static void what_was_there_before_is_booked(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node n = box(s, "a", 2, "H100", 80 * GT_GIB);
+	const struct gt_sched_want want = { .gpus = 1, .gpu_milli = 600, .cpu_milli = 100000 };
+	struct gt_sched_spot spot, again;
+	struct gt_err err = { 0 };
+
+	(void)state;
+	add(s, 0, &n);
+	assert_int_equal(gt_sched_book(s, &want, 0, 2, &spot, &err), 0); /* cpu: over the limit */
+	assert_int_equal(gt_sched_book(s, &want, 0, 2, &again, &err), -EBUSY);
+	assert_string_equal(err.slug, "gpu_taken");
+	assert_int_equal(gt_sched_book(s, &want, 0, 3, &again, &err), -EINVAL);
+	assert_int_equal(gt_sched_book(s, &want, 0, 4, &again, &err), -EINVAL);
+	assert_int_equal(gt_sched_book(s, &want, 1, 1, &again, &err), -ENOENT);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 600);
+	gt_sched_node_remove(s, 0);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 0);
+	add(s, 0, &n);
+	gt_sched_release(s, &spot); /* of a node that was another one */
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 0);
+}
+
+static void a_rare_model_is_kept_for_those_that_need_it(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node rare = box(s, "rare", 2, "T4", 0);
+	const struct gt_sched_node common = box(s, "common", 2, "G2", 0);
+	struct gt_sched_task mix[2] = {
+		{ .want = { .gpus = 1, .n_models = 1, .models = { model(s, "T4") } }, .weight = 3 },
+		{ .want = { .gpus = 1 }, .weight = 1 },
+	};
+
+	(void)state;
+	add(s, 0, &rare);
+	add(s, 1, &common);
+	assert_int_equal(placed(s, &mix[1].want, NULL), 0);
+	assert_int_equal(gt_sched_mix(s, mix, 2, NULL), 0);
+	assert_int_equal(placed(s, &mix[1].want, NULL), 1);
+	assert_int_equal(placed(s, &mix[0].want, NULL), 0);
+}
+
+static void wants_have_bounds(void **state)
+{
+	static const struct gt_sched_want bad[] = {
+		{ .gpus = 17 },
+		{ .gpus = 1, .gpu_milli = 1001 },
+		{ .gpus = 1, .gpu_bytes = GT_SCHED_GPU_BYTES_MAX + 1 },
+		{ .cpu_milli = UINT32_MAX },
+		{ .n_models = 9 },
+		{ .n_labels = 9 },
+		{ .n_hints = 65 },
+		{ .n_models = 1, .models = { 64 } },
+	};
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	struct gt_sched_node n = box(s, "a", 1, "T4", 0);
+	struct gt_sched_spot spot;
+
+	(void)state;
+	add(s, 0, &n);
+	for (size_t i = 0; i < GT_LEN(bad); i++)
+		assert_int_equal(gt_sched_place(s, &bad[i], &spot, NULL), -EINVAL);
+	n.n_gpus = 17;
+	assert_int_equal(gt_sched_node_set(s, 0, &n, NULL), -E2BIG);
+	assert_int_equal(gt_sched_node_set(s, GT_SCHED_NODES_MAX, &n, NULL), -E2BIG);
+	n.n_gpus = 5;
+	for (size_t i = 0; i < 5; i++)
+		n.gpus[i].vram_bytes = (i + 1) * GT_GIB;
+	assert_int_equal(gt_sched_node_set(s, 0, &n, NULL), -E2BIG);
 }
 
 int main(void)
@@ -105,8 +351,18 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_small_machine_takes_many_default_functions),
 		cmocka_unit_test(an_unknown_size_is_never_full),
-		cmocka_unit_test(what_is_down_or_full_is_left_out),
-		cmocka_unit_test(spread_and_pack),
+		cmocka_unit_test(only_nodes_that_are_up_take_new_ones),
+		cmocka_unit_test(the_emptiest_node_and_other_nodes_first),
+		cmocka_unit_test(gpus_are_taken_and_given_back_to_the_slot),
+		cmocka_unit_test(thousandths_and_bytes_are_two_limits),
+		cmocka_unit_test(models_in_order_of_preference),
+		cmocka_unit_test(gpus_of_one_replica_are_alike),
+		cmocka_unit_test(labels_and_exclusive_nodes),
+		cmocka_unit_test(time_to_ready_is_worth_fragmentation),
+		cmocka_unit_test(a_gang_is_placed_whole_or_not_at_all),
+		cmocka_unit_test(what_was_there_before_is_booked),
+		cmocka_unit_test(a_rare_model_is_kept_for_those_that_need_it),
+		cmocka_unit_test(wants_have_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

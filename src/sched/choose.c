@@ -1,0 +1,172 @@
+/* choose.c - the best node for a want: its row, and what is said of single nodes. */
+#include "sched_priv.h"
+
+#include <string.h>
+
+#define NEXT_BEST_MAX 16  /* nodes without memory that are passed over one by one */
+#define STEPS_MAX     600 /* of time to ready: a minute */
+
+static struct adjust *adjust_get(struct gt_sched *s, uint32_t node)
+{
+	if (!s->mark[node]) {
+		if (s->n_adjust == s->cap_adjust) {
+			s->cap_adjust = s->cap_adjust ? 2 * s->cap_adjust : 64;
+			s->adjust = gt_grow(s->adjust, s->cap_adjust, sizeof(*s->adjust));
+		}
+		s->adjust[s->n_adjust++] = (struct adjust){ .node = node };
+		s->mark[node] = (uint32_t)s->n_adjust;
+	}
+	return &s->adjust[s->mark[node] - 1];
+}
+
+static void adjust_collect(struct gt_sched *s, const struct gt_sched_want *want, bool spread)
+{
+	const struct peer *peers;
+	size_t n = spread ? gt_sched_peers_of(s, want->function, &peers) : 0;
+	int32_t each = want->gpus ? GT_SCHED_SPREAD_STEPS : GT_SCHED_SPREAD_CPU_STEPS;
+
+	s->n_adjust = 0;
+	for (size_t i = 0; i < n; i++)
+		adjust_get(s, peers[i].node)->steps -= each *
+						       (int32_t)GT_MIN(peers[i].count, 1000000);
+	for (size_t i = 0; i < want->n_hints; i++) {
+		int64_t saved = ((int64_t)want->usual_ms - want->hints[i].ms) / GT_SCHED_STEP_MS;
+
+		if (want->hints[i].node < s->n_nodes)
+			adjust_get(s, want->hints[i].node)->steps += (int32_t)GT_MAX(
+				GT_MIN(saved, STEPS_MAX), -STEPS_MAX);
+	}
+}
+
+static void adjust_end(struct gt_sched *s)
+{
+	for (size_t i = 0; i < s->n_adjust; i++)
+		s->mark[s->adjust[i].node] = 0;
+	s->n_adjust = 0;
+}
+
+static bool memory_fits(const struct gt_sched *s, uint32_t node, const struct gt_sched_want *want)
+{
+	const struct node *n = &s->nodes[node];
+
+	return fits(n->memory_room, n->memory_taken, want->memory_bytes);
+}
+
+/* ---- without an index ---- */
+static struct choice choose_plain(struct gt_sched *s, const struct gt_sched_want *want,
+				  const struct shape *sh)
+{
+	struct choice best = { .node = NO_NODE };
+	int32_t best_total = 0;
+
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		struct rated r = gt_sched_node_rate(s, sh, &s->nodes[i]);
+		int32_t total = r.byte;
+
+		if (r.byte == 0 || !memory_fits(s, i, want))
+			continue;
+		if (s->mark[i])
+			total += s->adjust[s->mark[i] - 1].steps;
+		if (best.node != NO_NODE && total <= best_total)
+			continue;
+		best = (struct choice){ .node = i, .pick = r.pick };
+		best_total = total;
+	}
+	return best;
+}
+
+/* ---- with it ---- */
+/* Hides a node from the row's maximum until adjust_show. */
+static void adjust_hide(struct gt_sched *s, struct row *row, size_t i)
+{
+	struct adjust *a = &s->adjust[i];
+
+	a->byte = row->bytes[a->node];
+	row->bytes[a->node] = 0;
+}
+
+static void adjust_show(struct gt_sched *s, struct row *row)
+{
+	for (size_t i = 0; i < s->n_adjust; i++)
+		row->bytes[s->adjust[i].node] = s->adjust[i].byte;
+}
+
+/* When many of the best nodes lack memory: each node once. */
+static uint32_t best_by_pass(const struct gt_sched *s, const struct row *row,
+			     const struct gt_sched_want *want)
+{
+	uint32_t best = NO_NODE;
+	uint8_t byte = 0;
+
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		if (row->bytes[i] <= byte || !memory_fits(s, i, want))
+			continue;
+		best = i;
+		byte = row->bytes[i];
+	}
+	return best;
+}
+
+static uint32_t best_of_row(struct gt_sched *s, struct row *row, const struct gt_sched_want *want)
+{
+	size_t n = (s->n_nodes + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN;
+
+	for (int i = 0; i < NEXT_BEST_MAX; i++) {
+		uint8_t max = gt_sched_row_max(row->bytes, n, s->config.portable);
+		const uint8_t *at = max ? memchr(row->bytes, max, n) : NULL;
+		uint32_t node;
+
+		if (!at)
+			return NO_NODE;
+		node = (uint32_t)(at - row->bytes);
+		if (memory_fits(s, node, want))
+			return node;
+		adjust_get(s, node);
+		adjust_hide(s, row, s->n_adjust - 1);
+	}
+	return best_by_pass(s, row, want);
+}
+
+static struct choice choose_indexed(struct gt_sched *s, const struct gt_sched_want *want,
+				    const struct shape *sh)
+{
+	struct row *row = gt_sched_row(s, sh);
+	size_t n = s->n_adjust;
+	uint32_t best;
+	int32_t total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		adjust_hide(s, row, i);
+	best = best_of_row(s, row, want);
+	if (best != NO_NODE)
+		total = row->bytes[best];
+	adjust_show(s, row);
+	for (size_t i = 0; i < n; i++) {
+		const struct adjust *a = &s->adjust[i];
+		int32_t own = a->byte + a->steps;
+
+		if (a->byte == 0 || !memory_fits(s, a->node, want))
+			continue;
+		if (best != NO_NODE && (own < total || (own == total && a->node > best)))
+			continue;
+		best = a->node;
+		total = own;
+	}
+	if (best == NO_NODE)
+		return (struct choice){ .node = NO_NODE };
+	return (struct choice){ .node = best, .pick = gt_sched_row_rate(s, row, best).pick };
+}
+
+struct choice gt_sched_choose(struct gt_sched *s, const struct gt_sched_want *want,
+			      const struct shape *sh, bool spread)
+{
+	struct choice c;
+
+	if (s->n_nodes == 0)
+		return (struct choice){ .node = NO_NODE };
+	gt_sched_mix_refresh(s);
+	adjust_collect(s, want, spread);
+	c = s->config.plain ? choose_plain(s, want, sh) : choose_indexed(s, want, sh);
+	adjust_end(s);
+	return c;
+}

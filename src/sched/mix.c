@@ -1,0 +1,243 @@
+/* mix.c - what is asked for as a rule: how much of the free GPUs it can not use, and which models
+ * it is short of.
+ *
+ * F(node) = sum over the mix's tasks m of p_m x (free thousandths of GPUs that m can not use), of
+ * Weng et al., "Beware of Fragmentation", USENIX ATC 2023, section 4; with the tasks of one size
+ * summed up ahead by the cpu they need. All in whole numbers: the same on every machine. */
+#include "sched_priv.h"
+
+#include <string.h>
+
+#define PRICE_MAX (WEIGHT_ALL + WEIGHT_ALL / 2)
+
+struct item {
+	uint16_t milli, num;
+	uint32_t cpu;
+	uint64_t weight;
+};
+
+void gt_sched_kind_clear(struct kind *k)
+{
+	free(k->milli);
+	free(k->num);
+	free(k->cpu);
+	free(k->weight);
+	k->milli = k->num = NULL;
+	k->cpu = k->weight = NULL;
+	k->n_groups = k->n_cpu = 0;
+}
+
+/* Largest first; equal ones by the number of GPUs. */
+static int by_size(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+
+	if (x->milli != y->milli)
+		return x->milli < y->milli ? 1 : -1;
+	return x->num < y->num ? 1 : x->num > y->num ? -1 : 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void kind_fill(struct kind *k, struct item *items, size_t n)
+{
+	gt_sched_kind_clear(k);
+	if (n == 0)
+		return;
+	qsort(items, n, sizeof(*items), by_size);
+	k->milli = gt_alloc_array(n, sizeof(*k->milli));
+	k->num = gt_alloc_array(n, sizeof(*k->num));
+	k->cpu = gt_alloc_array(n, sizeof(*k->cpu));
+	for (size_t i = 0; i < n; i++) {
+		k->cpu[i] = items[i].cpu;
+		if (i > 0 && by_size(&items[i - 1], &items[i]) == 0)
+			continue;
+		k->milli[k->n_groups] = items[i].milli;
+		k->num[k->n_groups++] = items[i].num;
+	}
+	qsort(k->cpu, n, sizeof(*k->cpu), by_number);
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || k->cpu[i] != k->cpu[i - 1])
+			k->cpu[k->n_cpu++] = k->cpu[i];
+	k->weight = gt_alloc_array((k->n_cpu + 1) * k->n_groups, sizeof(*k->weight));
+	for (size_t i = 0, g = 0; i < n; i++) {
+		g += i > 0 && by_size(&items[i - 1], &items[i]) != 0;
+		for (size_t row = 1; row <= k->n_cpu; row++)
+			if (k->cpu[row - 1] >= items[i].cpu)
+				k->weight[row * k->n_groups + g] += (uint32_t)items[i].weight;
+	}
+}
+
+static uint64_t weight_sum(const struct gt_sched *s)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->n_tasks; i++)
+		sum += s->tasks[i].weight;
+	return sum;
+}
+
+static void kind_build(struct gt_sched *s, struct kind *k, struct item *items)
+{
+	uint64_t all = weight_sum(s);
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_tasks; i++) {
+		const struct shape *sh = &s->tasks[i].shape;
+		unsigned milli;
+		uint32_t mib;
+
+		if (!gt_sched_need(sh, k, &milli, &mib))
+			continue;
+		items[n++] = (struct item){
+			.milli = (uint16_t)milli,
+			.num = sh->gpus,
+			.cpu = sh->cpu,
+			.weight = (uint64_t)((unsigned __int128)s->tasks[i].weight * WEIGHT_ALL /
+					     all),
+		};
+	}
+	kind_fill(k, items, n);
+}
+
+/* The demand that is bound to a model, over what there is of it; a task that allows several counts
+ * on each in proportion to what there is. */
+static void prices_set(struct gt_sched *s)
+{
+	unsigned __int128 bound[GT_SCHED_MODELS_MAX] = { 0 }, demand = 0;
+	uint64_t all = 0;
+
+	for (size_t m = 0; m < s->n_models; m++)
+		all += s->capacity[m];
+	for (size_t i = 0; i < s->n_tasks; i++) {
+		const struct shape *sh = &s->tasks[i].shape;
+		unsigned __int128 size = (unsigned __int128)s->tasks[i].weight * sh->gpus *
+					 (sh->milli ? sh->milli : GT_SCHED_GPU_MILLI);
+		uint64_t allowed = 0;
+
+		demand += size;
+		for (size_t m = 0; m < s->n_models; m++)
+			if (sh->models >> m & 1)
+				allowed += s->capacity[m];
+		for (size_t m = 0; m < s->n_models && allowed; m++)
+			if (sh->models >> m & 1)
+				bound[m] += size * s->capacity[m] / allowed;
+	}
+	for (size_t i = 0; i < s->n_kinds; i++) {
+		uint8_t m = s->kinds[i].model;
+		unsigned __int128 price = 0;
+
+		if (demand && s->capacity[m])
+			price = bound[m] * WEIGHT_ALL / demand * all / s->capacity[m];
+		s->kinds[i].price = (int64_t)GT_MIN(price, (unsigned __int128)PRICE_MAX);
+	}
+}
+
+void gt_sched_mix_refresh(struct gt_sched *s)
+{
+	struct item *items;
+
+	if (!s->mix_stale)
+		return;
+	s->mix_stale = false;
+	items = gt_alloc_array(s->n_tasks, sizeof(*items));
+	for (size_t i = 0; i < s->n_kinds; i++)
+		kind_build(s, &s->kinds[i], items);
+	free(items);
+	prices_set(s);
+	gt_sched_index_reset(s);
+}
+
+int gt_sched_mix(struct gt_sched *s, const struct gt_sched_task *tasks, size_t n,
+		 struct gt_err *err)
+{
+	struct shape sh;
+	size_t kept = 0;
+
+	if (n > TASKS_MAX)
+		return gt_err_set(err, E2BIG, "invalid_want", "a mix of %zu tasks; %d are allowed",
+				  n, TASKS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		int r = gt_sched_shape(&tasks[i].want, &sh, err);
+
+		if (r < 0)
+			return r;
+		if (tasks[i].weight > UINT32_MAX)
+			return gt_err_set(err, EINVAL, "invalid_want",
+					  "weight %llu of a task is above %u",
+					  (unsigned long long)tasks[i].weight, UINT32_MAX);
+	}
+	s->tasks = gt_grow(s->tasks, n, sizeof(*s->tasks));
+	for (size_t i = 0; i < n; i++) {
+		if (tasks[i].want.gpus == 0 || tasks[i].weight == 0 ||
+		    gt_sched_shape(&tasks[i].want, &sh, err) < 0)
+			continue;
+		s->tasks[kept].shape = sh;
+		s->tasks[kept++].weight = tasks[i].weight;
+	}
+	s->n_tasks = kept;
+	s->mix_stale = true;
+	return 0;
+}
+
+/* The thresholds that this much cpu reaches. */
+static size_t cpu_row(const struct kind *k, uint32_t cpu)
+{
+	size_t low = 0, n = k->n_cpu;
+
+	while (n > 0) {
+		size_t half = n / 2;
+
+		if (k->cpu[low + half] <= cpu) {
+			low += half + 1;
+			n -= half + 1;
+		} else {
+			n = half;
+		}
+	}
+	return low;
+}
+
+/* Of free GPUs of one kind: all of them, less what each group can use of it. */
+static int64_t kind_frag(const struct kind *k, uint32_t cpu, const uint32_t *codes, size_t n)
+{
+	int64_t total = 0, usable = 0, reach = 0;
+	size_t left = n, count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += code_milli(codes[i]);
+	if (k->n_groups > 0) {
+		const uint32_t *weight = k->weight + cpu_row(k, cpu) * k->n_groups;
+
+		for (size_t g = 0; g < k->n_groups; g++) {
+			while (left > 0 && code_milli(codes[left - 1]) >= k->milli[g]) {
+				reach += code_milli(codes[--left]);
+				count++;
+			}
+			if (count >= k->num[g])
+				usable += weight[g] * reach;
+		}
+	}
+	return total * WEIGHT_ALL - usable;
+}
+
+int64_t gt_sched_frag(const struct gt_sched *s, const struct cap *c)
+{
+	int64_t sum = 0;
+	size_t end;
+
+	if (s->n_tasks == 0)
+		return 0;
+	for (size_t i = 0; i < c->n; i = end) {
+		for (end = i + 1; end < c->n && code_kind(c->gpus[end]) == code_kind(c->gpus[i]);)
+			end++;
+		sum += kind_frag(&s->kinds[c->kinds[code_kind(c->gpus[i])]], c->cpu, c->gpus + i,
+				 end - i);
+	}
+	return sum;
+}
