@@ -1,5 +1,5 @@
 /* control.c - the life of control itself: start, ticks, and the end of every input. */
-#include "control_priv.h"
+#include "place.h"
 
 #include <stdlib.h>
 
@@ -14,8 +14,7 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
 	c->last_event = c->epoch << 32;
 	c->told_due_ns = CTL_NEVER;
-	c->sched = gt_sched_new(&(struct gt_sched_config){
-		.memory_overcommit = CTL_MEMORY_OVERCOMMIT, .cpu_overcommit = CTL_CPU_OVERCOMMIT });
+	c->sched = gt_ctl_fleet_new();
 	return c;
 }
 
@@ -33,9 +32,10 @@ void gt_control_free(struct gt_control *c)
 	HASH_CLEAR(hh, c->replicas);
 	DL_FOREACH_SAFE (c->strays, r, r_next)
 		gt_ctl_replica_free(r);
-	HASH_CLEAR(hh, c->names);
-	DL_FOREACH_SAFE (c->nodes, node, node_next)
+	HASH_ITER (hh, c->nodes, node, node_next) {
+		HASH_DEL(c->nodes, node);
 		free(node);
+	}
 	free(c->node_at);
 	DL_FOREACH_SAFE (c->gateways, g, g_next)
 		free(g);
@@ -71,7 +71,7 @@ static bool may_settle(const struct gt_control *c)
 
 	if (gt_ctl_now(c) - c->started_ns >= CTL_SETTLE_NS)
 		return true;
-	DL_FOREACH (c->nodes, node) {
+	for (node = c->nodes; node; node = node->hh.next) {
 		if (!node->reported)
 			return false;
 		any = any || node->up;

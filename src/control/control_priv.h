@@ -20,13 +20,9 @@
 #define CTL_START_MS_DEFAULT 1000
 #define CTL_ENDED_KEPT       10
 #define CTL_NODES_MAX        1024
-/* What a function states of memory and cpu are limits, and most replicas stay far below them: a
- * node takes limits up to this many times its size. */
-#define CTL_MEMORY_OVERCOMMIT 4
-#define CTL_CPU_OVERCOMMIT    16
-#define CTL_GATEWAYS_MAX      64 /* bits of gt_ctl_replica.drained */
-#define CTL_OPS_MAX           64 /* changes that wait on one function */
-#define CTL_NEVER             UINT64_MAX
+#define CTL_GATEWAYS_MAX     64 /* bits of gt_ctl_replica.drained */
+#define CTL_OPS_MAX          64 /* changes that wait on one function */
+#define CTL_NEVER            UINT64_MAX
 
 /* One revision of a function, shared by the function and the replicas that run it. */
 struct gt_ctl_revision {
@@ -43,8 +39,7 @@ struct gt_ctl_node {
 	uint64_t cpu_milli, memory_bytes;
 	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
 	uint32_t replicas;
-	uint64_t sweep; /* number of the last full report */
-	struct gt_ctl_node *prev, *next;
+	uint64_t sweep;    /* number of the last full report */
 	UT_hash_handle hh; /* by name */
 };
 
@@ -151,11 +146,10 @@ struct gt_control {
 	size_t n_heap, cap_heap;
 	uint64_t told_due_ns;
 
-	struct gt_sched *sched;    /* the fleet: what is free where */
-	struct gt_ctl_node *nodes; /* as they came */
-	struct gt_ctl_node *names; /* the same, a hash by name */
-	struct gt_ctl_node **node_at;
-	size_t n_nodes, n_leaving; /* leaving: down and not yet given up */
+	struct gt_sched *sched;       /* the fleet: what is free where */
+	struct gt_ctl_node *nodes;    /* hash by name, in the order they came */
+	struct gt_ctl_node **node_at; /* by index */
+	size_t n_nodes, n_leaving;    /* leaving: down and not yet given up */
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
@@ -227,13 +221,6 @@ void gt_ctl_replica_ended(struct gt_control *c, struct gt_ctl_replica *r,
 			  enum gt_replica_state state, const struct gt_end *end);
 void gt_ctl_replica_orphan(struct gt_control *c, struct gt_ctl_replica *r); /* its function goes */
 void gt_ctl_replica_free(struct gt_ctl_replica *r);
-
-/* place.c: the scheduler */
-/* Where the next replica of a function goes: booked in *ret. */
-GT_MUST_USE int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live,
-			     struct gt_sched_spot *ret, struct gt_err *err);
-void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r); /* a found one, where it is */
-void gt_ctl_node_tell(struct gt_control *c, const struct gt_ctl_node *node); /* it has changed */
 
 /* backoff.c */
 void gt_ctl_failure_note(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_end *end);

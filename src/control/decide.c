@@ -1,6 +1,6 @@
 /* decide.c - one function: what it should have against what it has. Called once for each input that
  * touched it, and when its time has come; it may be called at any moment without harm. */
-#include "control_priv.h"
+#include "place.h"
 
 /* Replicas that stay, of the current revision and of older ones. */
 struct tally {

@@ -1,5 +1,5 @@
 /* node.c - the machines that run replicas, and what they report. */
-#include "control_priv.h"
+#include "place.h"
 
 #include <string.h>
 
@@ -7,7 +7,7 @@ static struct gt_ctl_node *node_find(struct gt_control *c, const char *name)
 {
 	struct gt_ctl_node *node;
 
-	HASH_FIND_STR(c->names, name, node);
+	HASH_FIND_STR(c->nodes, name, node);
 	return node;
 }
 
@@ -30,8 +30,7 @@ static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
 	c->node_at = gt_grow(c->node_at, c->n_nodes, sizeof(*c->node_at));
 	c->node_at[node->index] = node;
 	c->n_leaving++;
-	DL_APPEND(c->nodes, node);
-	HASH_ADD_STR(c->names, name, node);
+	HASH_ADD_STR(c->nodes, name, node);
 	gt_ctl_node_tell(c, node);
 	return node;
 }
@@ -102,7 +101,7 @@ void gt_ctl_nodes_tick(struct gt_control *c)
 
 	if (c->n_leaving == 0)
 		return;
-	DL_FOREACH (c->nodes, node)
+	for (node = c->nodes; node; node = node->hh.next)
 		if (!node->up && !node->lost && now - node->down_ns >= c->node_lost_ns)
 			node_lose(c, node);
 }
@@ -114,7 +113,7 @@ uint64_t gt_ctl_nodes_due(const struct gt_control *c)
 
 	if (c->n_leaving == 0)
 		return due;
-	DL_FOREACH (c->nodes, node)
+	for (node = c->nodes; node; node = node->hh.next)
 		if (!node->up && !node->lost)
 			due = GT_MIN(due, node->down_ns + c->node_lost_ns);
 	return due;
@@ -333,7 +332,7 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 {
 	const struct gt_ctl_node *node;
 
-	DL_FOREACH (c->nodes, node) {
+	for (node = c->nodes; node; node = node->hh.next) {
 		const struct gt_node_view v = { .name = node->name,
 						.up = node->up,
 						.since_ms = node->since_ms,

@@ -1,5 +1,16 @@
 /* place.c - what the scheduler is told: wants out of specs, nodes out of reports. */
-#include "control_priv.h"
+#include "place.h"
+
+/* What a function states of memory and cpu are limits, and most replicas stay far below them: a
+ * node takes limits up to this many times its size. */
+#define MEMORY_OVERCOMMIT 4
+#define CPU_OVERCOMMIT    16
+
+struct gt_sched *gt_ctl_fleet_new(void)
+{
+	return gt_sched_new(&(struct gt_sched_config){ .memory_overcommit = MEMORY_OVERCOMMIT,
+						       .cpu_overcommit = CPU_OVERCOMMIT });
+}
 
 /* What one replica of this revision takes. */
 static void want_of(const struct gt_ctl_revision *rev, uint32_t number, struct gt_sched_want *ret)

@@ -1,6 +1,6 @@
 /* replica.c - one replica from its order to its end. The state changes through
  * gt_replica_state_move only, and each change leaves an event. */
-#include "control_priv.h"
+#include "place.h"
 
 #include <stdlib.h>
 #include <string.h>

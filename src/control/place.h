@@ -1,0 +1,14 @@
+/* place.h - the scheduler as the other files of this room see it. */
+#ifndef GANTRY_CONTROL_PLACE_H
+#define GANTRY_CONTROL_PLACE_H
+
+#include "control_priv.h"
+
+struct gt_sched *gt_ctl_fleet_new(void);
+/* Where the next replica of a function goes: booked in *ret. */
+GT_MUST_USE int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live,
+			     struct gt_sched_spot *ret, struct gt_err *err);
+void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r); /* a found one, where it is */
+void gt_ctl_node_tell(struct gt_control *c, const struct gt_ctl_node *node); /* it has changed */
+
+#endif
