@@ -1,0 +1,90 @@
+/* simulate.c - the daemon's decisions over recorded loads, without a daemon. */
+#include "simulate.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <gantry/base/units.h>
+
+#include "commands.h"
+
+static const struct {
+	const char *name;
+	enum gt_exit (*run)(struct gt_cli *cli);
+} kinds[] = { { "place", gt_simulate_place } };
+
+bool gt_simulate_u64(struct gt_cli *cli, const char *flag, uint64_t def, uint64_t least,
+		     uint64_t most, uint64_t *ret)
+{
+	const char *text = gt_args_get(&cli->args, flag);
+
+	*ret = def;
+	if (!text)
+		return true;
+	if (gt_parse_u64(text, most, ret) == 0 && *ret >= least)
+		return true;
+	gt_cli_usage(cli, "--%s: \"%s\" is no number from %llu to %llu", flag, text,
+		     (unsigned long long)least, (unsigned long long)most);
+	return false;
+}
+
+bool gt_simulate_double(struct gt_cli *cli, const char *flag, double def, double most, double *ret)
+{
+	const char *text = gt_args_get(&cli->args, flag);
+	char *end = NULL;
+
+	*ret = def;
+	if (!text)
+		return true;
+	if (*text && strspn(text, "0123456789.") == strlen(text))
+		*ret = strtod(text, &end);
+	if (end && *end == '\0' && *ret > 0 && *ret <= most)
+		return true;
+	gt_cli_usage(cli, "--%s: \"%s\" is no number above 0 and up to %g", flag, text, most);
+	return false;
+}
+
+static enum gt_exit run(struct gt_cli *cli)
+{
+	const char *kind = cli->args.operands[0];
+
+	for (size_t i = 0; i < GT_LEN(kinds); i++)
+		if (strcmp(kind, kinds[i].name) == 0)
+			return kinds[i].run(cli);
+	return gt_cli_usage(cli, "gantry simulate: \"%s\" is not place", kind);
+}
+
+static const struct gt_flag flags[] = {
+	{ "nodes", 0, "FILE", "place: the cluster's nodes, CSV or gzip", false },
+	{ "pods", 0, "FILE", "place: the list of tasks, CSV or gzip", false },
+	{ "policy", 0, "NAME", "gantry (default), or one to compare with", false },
+	{ "inflate", 0, "X", "place: ask for X times the cluster's GPUs (default 1.3)", false },
+	{ "seed", 0, "N", "of the first run (default 42)", false },
+	{ "repeat", 0, "N", "runs, each with the next seed (default 1)", false },
+	{ "copies", 0, "N", "place: that many times the cluster and the tasks (default 1)", false },
+	{ "churn", 0, "N", "place: fill to 85 to 88 %, then N times end one task, start one",
+	  false },
+};
+
+const struct gt_command gt_cmd_simulate = {
+	.name = "simulate",
+	.args = "place --nodes FILE --pods FILE [FLAGS]",
+	.summary = "the daemon's decisions over recorded loads",
+	.help = "place runs a list of tasks through the scheduler and prints how much of the "
+		"cluster's GPUs is given\n"
+		"away when so much has been asked for. Policies: gantry (or fgd+), which is the "
+		"daemon's own, and\n"
+		"fgd, bestfit, dotprod, packing, clustering, random. No daemon is needed.\n"
+		"\n"
+		"The same files, flags and seed give the same output, byte for byte, but for the "
+		"figures of time:\n"
+		"decisions a second and their quantiles. With --json each run is one object on a "
+		"line of its own.\n"
+		"\n"
+		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz --repeat 10",
+	.flags = flags,
+	.n_flags = GT_LEN(flags),
+	.least = 1,
+	.most = 1,
+	.run = run,
+};
