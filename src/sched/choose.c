@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define NEXT_BEST_MAX 16  /* nodes without memory that are passed over one by one */
-#define STEPS_MAX     600 /* of time to ready: a minute */
+#define STEPS_MAX     200 /* of time to ready: a minute */
 
 static struct adjust *adjust_get(struct gt_sched *s, uint32_t node)
 {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define STEP       ((int64_t)GT_SCHED_STEP_MILLI * WEIGHT_ALL)
-#define PRICE_PART 20  /* a GPU of price 1 costs a twentieth of a GPU of fragmentation */
+#define PRICE_PART 10  /* a GPU of price 1 costs a tenth of a GPU of fragmentation */
 #define CPU_MILLI  250 /* a want without GPUs pays for a quarter of one where there are some */
 
 /* ---- what is free ---- */

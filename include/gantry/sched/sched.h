@@ -4,7 +4,7 @@
  * is used by one thread at a time. The cost of a decision does not grow with the fleet but for one
  * pass over a row of bytes, one byte a node (src/sched/README.md).
  *
- * A score is a whole number of steps; a step is 0.04 GPU of fragmentation, or 100 ms of time to
+ * A score is a whole number of steps; a step is 0.12 GPU of fragmentation, or 300 ms of time to
  * ready: where a waiting second is worth 20 GPU-seconds and a replica lives for 50 s, both cost the
  * same. Equal scores: the node with the lowest index. */
 #ifndef GANTRY_SCHED_SCHED_H
@@ -25,10 +25,10 @@
 #define GT_SCHED_GPU_MILLI       1000            /* thousandths of a GPU */
 #define GT_SCHED_GPU_BYTES_MAX   (1024 * GT_GIB) /* of VRAM, of one GPU */
 
-#define GT_SCHED_STEP_MILLI   40  /* of fragmentation, in thousandths of a GPU */
-#define GT_SCHED_STEP_MS      100 /* of time to ready */
-#define GT_SCHED_MODEL_STEPS  30  /* the next model in order of preference: 3 s */
-#define GT_SCHED_SPREAD_STEPS 5   /* each replica of the function that a node has: 0.5 s */
+#define GT_SCHED_STEP_MILLI   120 /* of fragmentation, in thousandths of a GPU */
+#define GT_SCHED_STEP_MS      300 /* of time to ready */
+#define GT_SCHED_MODEL_STEPS  10  /* the next model in order of preference: 3 s */
+#define GT_SCHED_SPREAD_STEPS 2   /* each replica of the function that a node has: 0.6 s */
 /* The same for a want without GPUs: more than any fill of a node. */
 #define GT_SCHED_SPREAD_CPU_STEPS 101
 
