@@ -10,6 +10,7 @@
 
 #define STATE_SLOTS (2 * STATES_MAX)
 #define SHAPES_MAX  1024
+#define AHEAD       8 /* entries: what they need is fetched meanwhile */
 
 void gt_sched_index_grow(struct gt_sched *s, size_t cap)
 {
@@ -34,6 +35,7 @@ void gt_sched_index_grow(struct gt_sched *s, size_t cap)
 	if (log == s->log_cap)
 		return;
 	s->log = gt_grow(s->log, log, sizeof(*s->log));
+	memset(s->log, 0, log * sizeof(*s->log));
 	s->log_cap = log;
 	for (size_t i = 0; i < s->n_rows; i++)
 		s->rows[i].cursor = 0; /* the ring's places are others now */
@@ -96,12 +98,10 @@ static uint32_t state_find(struct gt_sched *s, const struct cap *c)
 	return (uint32_t)s->n_states - 1;
 }
 
-static uint32_t state_of(struct gt_sched *s, uint32_t node)
+static uint32_t state_find_of(struct gt_sched *s, uint32_t node)
 {
 	struct cap c;
 
-	if (s->state_of[node] != NO_STATE)
-		return s->state_of[node];
 	if (!s->states) {
 		s->states = gt_alloc_array(STATES_MAX, sizeof(*s->states));
 		s->state_slots = gt_alloc_array(STATE_SLOTS, sizeof(*s->state_slots));
@@ -109,19 +109,29 @@ static uint32_t state_of(struct gt_sched *s, uint32_t node)
 	if (s->n_states == STATES_MAX)
 		states_forget(s);
 	gt_sched_cap(s, &s->nodes[node], &c);
-	s->state_of[node] = state_find(s, &c);
-	return s->state_of[node];
+	return state_find(s, &c);
 }
 
-struct rated gt_sched_row_rate(struct gt_sched *s, struct row *row, uint32_t node)
+/* Whether every want without labels that is not exclusive may go there. */
+static bool is_open(const struct node *n)
 {
-	const struct node *n = &s->nodes[node];
-	struct rated r;
-	uint32_t state;
+	return n->name && n->state == GT_SCHED_UP && n->exclusives == 0;
+}
 
-	if (!n->name || !gt_sched_node_takes(n, &row->shape))
+static struct rated rate_anew(struct gt_sched *s, struct row *row, uint32_t node)
+{
+	uint32_t state = s->state_of[node];
+	struct rated r;
+
+	if (state == NO_STATE) {
+		state = state_find_of(s, node);
+		s->state_of[node] = is_open(&s->nodes[node]) ? state : state | STATE_SHUT;
+		state = s->state_of[node];
+	}
+	if (((state & STATE_SHUT) || row->shape.labels[0] || row->shape.exclusive) &&
+	    (!s->nodes[node].name || !gt_sched_node_takes(&s->nodes[node], &row->shape)))
 		return (struct rated){ 0 };
-	state = state_of(s, node);
+	state &= ~STATE_SHUT;
 	r = row->memo[state];
 	if (r.byte == 0) {
 		r = gt_sched_cap_rate(s, &row->shape, &s->states[state].cap, s->states[state].frag);
@@ -132,9 +142,29 @@ struct rated gt_sched_row_rate(struct gt_sched *s, struct row *row, uint32_t nod
 	return r;
 }
 
+/* Nothing of an open node is looked at but its state's number: the rest would not be in the cache.
+ */
+static inline struct rated rate(struct gt_sched *s, struct row *row, bool plain, uint32_t node)
+{
+	uint32_t state = s->state_of[node];
+	struct rated r;
+
+	if (!plain || state >= STATES_MAX || row->memo[state].byte == 0)
+		return rate_anew(s, row, node);
+	r = row->memo[state];
+	r.byte--;
+	return r;
+}
+
+struct rated gt_sched_row_rate(struct gt_sched *s, struct row *row, uint32_t node)
+{
+	return rate_anew(s, row, node);
+}
+
 /* ---- rows ---- */
 static void row_refresh(struct gt_sched *s, struct row *row)
 {
+	bool plain = !row->shape.labels[0] && !row->shape.exclusive;
 	uint64_t behind = s->seq - row->cursor;
 
 	if (behind == 0)
@@ -142,14 +172,16 @@ static void row_refresh(struct gt_sched *s, struct row *row)
 	if (behind <= s->n_nodes && row->cursor > 0) {
 		for (uint64_t i = row->cursor + 1; i <= s->seq; i++) {
 			uint32_t node = s->log[i & (s->log_cap - 1)];
+			uint32_t ahead = s->state_of[s->log[(i + AHEAD) & (s->log_cap - 1)]];
 
+			__builtin_prefetch(&row->memo[ahead & (STATES_MAX - 1)]);
 			if (s->newest[node] == i)
-				row->bytes[node] = gt_sched_row_rate(s, row, node).byte;
+				row->bytes[node] = rate(s, row, plain, node).byte;
 		}
 	} else {
 		for (uint32_t i = 0; i < s->n_nodes; i++)
 			if (s->newest[i] > row->cursor)
-				row->bytes[i] = gt_sched_row_rate(s, row, i).byte;
+				row->bytes[i] = rate(s, row, plain, i).byte;
 	}
 	row->cursor = s->seq;
 }

@@ -18,13 +18,16 @@ struct item {
 
 void gt_sched_kind_clear(struct kind *k)
 {
+	free(k->cpu);
+	free(k->ones);
+	free(k->upto);
+	free(k->one_weight);
 	free(k->milli);
 	free(k->num);
-	free(k->cpu);
 	free(k->weight);
-	k->milli = k->num = NULL;
-	k->cpu = k->weight = NULL;
-	k->n_groups = k->n_cpu = 0;
+	k->milli = k->num = k->ones = k->upto = NULL;
+	k->cpu = k->weight = k->one_weight = NULL;
+	k->n_cpu = k->n_ones = k->n_groups = 0;
 }
 
 /* Largest first; equal ones by the number of GPUs. */
@@ -44,33 +47,77 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static void cpu_fill(struct kind *k, const struct item *items, size_t n)
+{
+	k->cpu = gt_alloc_array(n, sizeof(*k->cpu));
+	for (size_t i = 0; i < n; i++)
+		k->cpu[i] = items[i].cpu;
+	qsort(k->cpu, n, sizeof(*k->cpu), by_number);
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || k->cpu[i] != k->cpu[i - 1])
+			k->cpu[k->n_cpu++] = k->cpu[i];
+}
+
+/* Tasks with one GPU: what a free GPU is worth to them is a matter of that GPU alone. */
+static void ones_fill(struct kind *k, const struct item *items, size_t n)
+{
+	size_t wide;
+
+	k->ones = gt_alloc_array(n, sizeof(*k->ones));
+	k->upto = gt_alloc_array(GT_SCHED_GPU_MILLI + 1, sizeof(*k->upto));
+	for (size_t i = n; i-- > 0;) /* items are largest first */
+		if (items[i].num == 1 &&
+		    (k->n_ones == 0 || k->ones[k->n_ones - 1] != items[i].milli))
+			k->ones[k->n_ones++] = items[i].milli;
+	for (size_t v = 0, at = 0; v <= GT_SCHED_GPU_MILLI; v++) {
+		while (at < k->n_ones && k->ones[at] <= v)
+			at++;
+		k->upto[v] = (uint16_t)at;
+	}
+	wide = k->n_ones + 1;
+	k->one_weight = gt_alloc_array((k->n_cpu + 1) * wide, sizeof(*k->one_weight));
+	for (size_t i = 0; i < n; i++)
+		for (size_t row = 1; row <= k->n_cpu && items[i].num == 1; row++)
+			if (k->cpu[row - 1] >= items[i].cpu)
+				k->one_weight[row * wide + k->upto[items[i].milli]] +=
+					(uint32_t)items[i].weight;
+	for (size_t row = 0; row <= k->n_cpu; row++)
+		for (size_t at = 1; at < wide; at++)
+			k->one_weight[row * wide + at] += k->one_weight[row * wide + at - 1];
+}
+
+static void groups_fill(struct kind *k, const struct item *items, size_t n)
+{
+	k->milli = gt_alloc_array(n, sizeof(*k->milli));
+	k->num = gt_alloc_array(n, sizeof(*k->num));
+	for (size_t i = 0; i < n; i++) {
+		if (items[i].num == 1 || (i > 0 && by_size(&items[i - 1], &items[i]) == 0))
+			continue;
+		k->milli[k->n_groups] = items[i].milli;
+		k->num[k->n_groups++] = items[i].num;
+	}
+	k->weight = gt_alloc_array((k->n_cpu + 1) * k->n_groups, sizeof(*k->weight));
+	for (size_t i = 0; i < n; i++) {
+		size_t g = 0;
+
+		while (g < k->n_groups &&
+		       (k->milli[g] != items[i].milli || k->num[g] != items[i].num))
+			g++;
+		for (size_t row = 1; row <= k->n_cpu && g < k->n_groups; row++)
+			if (k->cpu[row - 1] >= items[i].cpu)
+				k->weight[row * k->n_groups + g] += (uint32_t)items[i].weight;
+	}
+}
+
 static void kind_fill(struct kind *k, struct item *items, size_t n)
 {
 	gt_sched_kind_clear(k);
 	if (n == 0)
 		return;
 	qsort(items, n, sizeof(*items), by_size);
-	k->milli = gt_alloc_array(n, sizeof(*k->milli));
-	k->num = gt_alloc_array(n, sizeof(*k->num));
-	k->cpu = gt_alloc_array(n, sizeof(*k->cpu));
-	for (size_t i = 0; i < n; i++) {
-		k->cpu[i] = items[i].cpu;
-		if (i > 0 && by_size(&items[i - 1], &items[i]) == 0)
-			continue;
-		k->milli[k->n_groups] = items[i].milli;
-		k->num[k->n_groups++] = items[i].num;
-	}
-	qsort(k->cpu, n, sizeof(*k->cpu), by_number);
-	for (size_t i = 0; i < n; i++)
-		if (i == 0 || k->cpu[i] != k->cpu[i - 1])
-			k->cpu[k->n_cpu++] = k->cpu[i];
-	k->weight = gt_alloc_array((k->n_cpu + 1) * k->n_groups, sizeof(*k->weight));
-	for (size_t i = 0, g = 0; i < n; i++) {
-		g += i > 0 && by_size(&items[i - 1], &items[i]) != 0;
-		for (size_t row = 1; row <= k->n_cpu; row++)
-			if (k->cpu[row - 1] >= items[i].cpu)
-				k->weight[row * k->n_groups + g] += (uint32_t)items[i].weight;
-	}
+	cpu_fill(k, items, n);
+	ones_fill(k, items, n);
+	groups_fill(k, items, n);
 }
 
 static uint64_t weight_sum(const struct gt_sched *s)
@@ -203,25 +250,29 @@ static size_t cpu_row(const struct kind *k, uint32_t cpu)
 	return low;
 }
 
-/* Of free GPUs of one kind: all of them, less what each group can use of it. */
+/* Of free GPUs of one kind: all of them, less what the tasks can use of it. */
 static int64_t kind_frag(const struct kind *k, uint32_t cpu, const uint32_t *codes, size_t n)
 {
 	int64_t total = 0, usable = 0, reach = 0;
-	size_t left = n, count = 0;
+	size_t left = n, count = 0, row;
+	const uint32_t *one, *weight;
 
 	for (size_t i = 0; i < n; i++)
 		total += code_milli(codes[i]);
-	if (k->n_groups > 0) {
-		const uint32_t *weight = k->weight + cpu_row(k, cpu) * k->n_groups;
-
-		for (size_t g = 0; g < k->n_groups; g++) {
-			while (left > 0 && code_milli(codes[left - 1]) >= k->milli[g]) {
-				reach += code_milli(codes[--left]);
-				count++;
-			}
-			if (count >= k->num[g])
-				usable += weight[g] * reach;
+	if (k->n_cpu == 0)
+		return total * WEIGHT_ALL;
+	row = cpu_row(k, cpu);
+	one = k->one_weight + row * (k->n_ones + 1);
+	weight = k->weight + row * k->n_groups;
+	for (size_t i = 0; i < n; i++)
+		usable += (int64_t)one[k->upto[code_milli(codes[i])]] * code_milli(codes[i]);
+	for (size_t g = 0; g < k->n_groups; g++) {
+		while (left > 0 && code_milli(codes[left - 1]) >= k->milli[g]) {
+			reach += code_milli(codes[--left]);
+			count++;
 		}
+		if (count >= k->num[g])
+			usable += weight[g] * reach;
 	}
 	return total * WEIGHT_ALL - usable;
 }

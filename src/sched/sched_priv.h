@@ -17,6 +17,7 @@
 #define WEIGHT_ALL (1 << 20) /* the weights of a mix add up to about this */
 #define STATES_MAX 16384
 #define NO_STATE   UINT32_MAX
+#define STATE_SHUT (1u << 31) /* beside a state's number: not every want may go to the node */
 #define NO_NODE    UINT32_MAX
 #define KINDS_ALL  64 /* of a fleet */
 #define TASKS_MAX  4096
@@ -48,11 +49,15 @@ struct kind {
 	uint8_t model;
 	uint32_t mib;  /* 0 = unknown */
 	int64_t price; /* WEIGHT_ALL = 1 */
-	size_t n_groups, n_cpu;
-	uint16_t *milli, *num; /* of each group, falling */
-	uint32_t *cpu;         /* thresholds, rising */
-	uint32_t *weight; /* [n_cpu + 1][n_groups]: of the group's tasks that so much cpu is enough
-			     for */
+	size_t n_cpu, n_ones, n_groups;
+	uint32_t *cpu;  /* thresholds of cpu, rising */
+	uint16_t *ones; /* thousandths of tasks with one GPU, rising */
+	uint16_t *upto; /* by thousandths v, 0 to 1000: how many of `ones` are at most v */
+	/* [n_cpu + 1][n_ones + 1]: the part of all tasks that the first i of `ones` make up and
+	 * that so much cpu is enough for */
+	uint32_t *one_weight;
+	uint16_t *milli, *num; /* of each group of tasks with several GPUs, falling */
+	uint32_t *weight;      /* [n_cpu + 1][n_groups] of the group's tasks */
 };
 
 struct cap {
