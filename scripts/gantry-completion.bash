@@ -6,7 +6,7 @@ _gantry()
 		[[ ${COMP_WORDS[i]} == -* ]] || { cmd=${COMP_WORDS[i]}; break; }
 	done
 	local global='--url --ca --token --token-file --json --verbose --help'
-	local commands='deploy ls get call logs ps rm events image bundle nodes doctor version help completion'
+	local commands='deploy ls get call logs ps rm events image bundle nodes simulate doctor version help completion'
 	case $cmd in
 	'') words=$commands ;;
 	deploy) words='--file --image --base --pull --port --socket --env --volume --tmpfs --workdir --user --memory --cpu --disk --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
@@ -18,6 +18,7 @@ _gantry()
 	rm) words='--force' ;;
 	events) words='--follow --tail' ;;
 	image) words='--all' ;;
+	simulate) words='--nodes --pods --policy --inflate --seed --repeat --copies --churn' ;;
 	doctor) words='--state' ;;
 	version) words='--client' ;;
 	esac

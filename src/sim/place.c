@@ -185,9 +185,9 @@ static int fill(struct run *r, struct gt_err *err)
 		if (!go_on(r, i, r->n_tasks))
 			return gt_err_set(err, ECANCELED, "interrupted", "interrupted");
 	}
-	/* The last task that would have passed the limit was not sent. */
-	if (percent < GT_SIM_PERCENTS && r->asked * 100 >= percent * r->capacity * 0.995)
-		r->ret->allocation[percent] = 100.0 * (double)r->given / (double)r->capacity;
+	/* The task that would have passed the limit is not sent: that much was asked for. */
+	while (percent < GT_SIM_PERCENTS && (double)percent <= r->p->inflate * 100)
+		r->ret->allocation[percent++] = 100.0 * (double)r->given / (double)r->capacity;
 	return 0;
 }
 
