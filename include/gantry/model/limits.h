@@ -18,7 +18,14 @@
 #define GT_ID_RANGES       4000  /* of a node; the first one is shared */
 #define GT_MODELS_MAX      16    /* serves.openai */
 #define GT_MODEL_NAME_MAX  128
-#define GT_HEADER_MAX      63           /* name of a header: affinity.header */
+#define GT_HEADER_MAX      63 /* name of a header: affinity.header */
+#define GT_GPUS_MAX        64 /* of one node, and of one replica */
+#define GT_GPU_UUID_MAX    63
+#define GT_GPU_MODEL_MAX   63           /* bytes of a model's name */
+#define GT_GPU_MODELS_MAX  16           /* resources.gpu.models */
+#define GT_GPU_SHARE_MIN   10           /* thousandths */
+#define GT_LABELS_MAX      32           /* of a node; placement.labels */
+#define GT_LABEL_MAX       63           /* bytes of a label's key, and of its value */
 #define GT_SPEC_BYTES_MAX  (256 * 1024) /* body of PUT /v1/functions/{f} */
 #define GT_JSON_DEPTH_MAX  32
 #define GT_REVISIONS_KEPT  20
@@ -37,6 +44,7 @@
 #define GT_DEFAULT_PIDS             1024
 #define GT_DEFAULT_SCALE_MAX        10
 #define GT_DEFAULT_CONCURRENCY      16
+#define GT_DEFAULT_DELAY_PRICE      20 /* GPU-seconds that a second of waiting is worth */
 #define GT_DEFAULT_IDLE_MS          60000
 #define GT_DEFAULT_READY_TIMEOUT_MS 600000
 #define GT_DEFAULT_QUEUE            1000
