@@ -6,6 +6,7 @@
 
 #include <gantry/agent/agent.h>
 #include <gantry/base/buf.h>
+#include <gantry/gpu/gpu.h>
 #include <gantry/http/client.h>
 #include <gantry/http/server.h>
 #include <gantry/http/watch.h>
@@ -95,6 +96,9 @@ struct agent {
 	bool link_up;
 	bool stopping; /* take no orders; the loop ends with the last replica */
 	uint64_t cpu_milli, memory_bytes;
+	struct gt_gpus *gpus;
+	struct gt_label *labels;
+	size_t n_labels;
 };
 
 /* agent.c */

@@ -32,6 +32,17 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->end = r->end; /* borrowed: not freed with the report */
 }
 
+/* Borrowed. */
+static void tell_facts(struct agent *a, struct gt_report *report)
+{
+	const struct gt_gpu *gpus;
+
+	report->n_gpus = gt_gpus_list(a->gpus, &gpus);
+	report->gpus = (struct gt_gpu *)gpus;
+	report->labels = a->labels;
+	report->n_labels = a->n_labels;
+}
+
 static void build(struct agent *a, struct gt_buf *out)
 {
 	struct gt_report report = {
@@ -43,6 +54,8 @@ static void build(struct agent *a, struct gt_buf *out)
 	struct replica *r, *next;
 
 	gt_strcopy(report.node, sizeof(report.node), a->node);
+	if (report.full)
+		tell_facts(a, &report);
 	report.replicas = gt_alloc_array(HASH_COUNT(a->replicas) + 1, sizeof(*report.replicas));
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (report.full || r->dirty)

@@ -34,6 +34,7 @@ void gt_control_free(struct gt_control *c)
 		gt_ctl_replica_free(r);
 	HASH_ITER (hh, c->nodes, node, node_next) {
 		HASH_DEL(c->nodes, node);
+		gt_ctl_facts_fini(&node->facts);
 		free(node);
 	}
 	free(c->node_at);

@@ -13,6 +13,8 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "gpu.h"
+
 #define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
 #define CTL_GATEWAY_LINGER_NS \
 	(5 * GT_NS_PER_S) /* demand of a gateway that went down still counts */
@@ -39,6 +41,7 @@ struct gt_ctl_node {
 	uint64_t cpu_milli, memory_bytes;
 	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
 	uint32_t replicas;
+	struct gt_ctl_facts facts;
 	uint64_t sweep;    /* number of the last full report */
 	UT_hash_handle hh; /* by name */
 };
@@ -70,7 +73,8 @@ struct gt_ctl_replica {
 	enum gt_replica_state state;
 	bool stop_ordered, adopted;
 	uint64_t grace_ms;
-	struct gt_sched_spot spot; /* what it has of its node, while it lives */
+	struct gt_sched_spot spot;  /* what it has of its node, while it lives */
+	struct gt_ctl_grants gpus; /* of that, its GPUs; kept after its end */
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
 	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */

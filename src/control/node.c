@@ -288,6 +288,8 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 				  CTL_NODES_MAX);
 	node_resize(c, node, report);
 	node->sweep += report->full;
+	if (report->full)
+		gt_ctl_facts_set(c, node, report);
 	for (size_t i = 0; i < report->n_replicas; i++) {
 		const struct gt_observed *o = &report->replicas[i];
 		struct gt_ctl_replica *r;
@@ -338,7 +340,11 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 						.since_ms = node->since_ms,
 						.cpu_milli = node->cpu_milli,
 						.memory_bytes = node->memory_bytes,
-						.replicas = node->replicas };
+						.replicas = node->replicas,
+						.gpus = node->facts.gpus,
+						.n_gpus = node->facts.n_gpus,
+						.labels = node->facts.labels,
+						.n_labels = node->facts.n_labels };
 
 		if (!fn(&v, arg))
 			break;

@@ -1,8 +1,7 @@
-/* gpu.c - names of GPUs and labels, and which GPU is what a function asked for. */
+/* gpu.c - names of GPUs, and which GPU is what a function asked for. */
 #include <gantry/model/gpu.h>
 
 #include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
 
 const char *gt_gpu_backend_name(enum gt_gpu_backend backend)
@@ -13,16 +12,6 @@ const char *gt_gpu_backend_name(enum gt_gpu_backend backend)
 }
 
 #define ALNUM "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-bool gt_label_value_ok(const char *value)
-{
-	return strlen(value) <= GT_LABEL_MAX && value[strspn(value, ALNUM "._-/")] == '\0';
-}
-
-bool gt_label_key_ok(const char *key)
-{
-	return *key && gt_label_value_ok(key);
-}
 
 bool gt_gpu_uuid_ok(const char *uuid)
 {
@@ -36,35 +25,9 @@ bool gt_gpu_model_ok(const char *model)
 	if (len == 0 || len > GT_GPU_MODEL_MAX || model[0] == ' ' || model[len - 1] == ' ')
 		return false;
 	for (const char *p = model; *p; p++)
-		if (*p < ' ' || *p >= 0x7f || *p == ',' || *p == ':')
+		if (*p < ' ' || *p >= 0x7f || strchr(",:\"\\", *p))
 			return false;
 	return strpbrk(model, ALNUM) != NULL;
-}
-
-static int label_compare(const void *a, const void *b)
-{
-	return strcmp(((const struct gt_label *)a)->key, ((const struct gt_label *)b)->key);
-}
-
-void gt_labels_sort(struct gt_label *labels, size_t n)
-{
-	if (n > 1)
-		qsort(labels, n, sizeof(*labels), label_compare);
-}
-
-bool gt_labels_have(const struct gt_label *labels, size_t n, const struct gt_label *wanted,
-		    size_t n_wanted)
-{
-	for (size_t i = 0; i < n_wanted; i++) {
-		size_t k = 0;
-
-		while (k < n && (strcmp(labels[k].key, wanted[i].key) != 0 ||
-				 strcmp(labels[k].value, wanted[i].value) != 0))
-			k++;
-		if (k == n)
-			return false;
-	}
-	return true;
 }
 
 /* The next word at or behind *at and its length; 0 = none is left. */

@@ -33,6 +33,8 @@ void gt_report_fini(struct gt_report *r)
 	for (size_t i = 0; i < r->n_replicas; i++)
 		gt_observed_fini(&r->replicas[i]);
 	free(r->replicas);
+	free(r->gpus);
+	free(r->labels);
 	*r = (struct gt_report){ 0 };
 }
 

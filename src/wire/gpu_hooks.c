@@ -130,9 +130,9 @@ static int labels_read(const struct gt_field *f, const json_t *js, const struct 
 
 	if (!json_is_object(js))
 		return gt_field_refuse_type(at, js, "an object such as {\"zone\": \"a\"}", err);
-	if (size > GT_LABELS_MAX)
-		return gt_refuse_at(err, at, "%zu labels are too many; the limit is %d", size,
-				    GT_LABELS_MAX);
+	if (size > f->max)
+		return gt_refuse_at(err, at, "%zu labels are too many; the limit is %u", size,
+				    (unsigned)f->max);
 	labels = size ? gt_alloc_array(size, sizeof(*labels)) : NULL;
 	*(struct gt_label **)(void *)((char *)base + f->offset) = labels;
 	json_object_foreach((json_t *)js, key, value)

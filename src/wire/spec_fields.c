@@ -160,7 +160,8 @@ static const struct gt_fields affinity_fields = { ROWS(affinity_rows) };
 
 static const struct gt_field placement_rows[] = {
 	{ "labels", GT_F_CUSTOM, AT(placement.labels),
-	  .count_offset = offsetof(struct gt_spec, placement.n_labels), .hooks = &gt_labels_hooks },
+	  .count_offset = offsetof(struct gt_spec, placement.n_labels), .max = GT_PLACE_LABELS_MAX,
+	  .hooks = &gt_labels_hooks },
 };
 static const struct gt_fields placement_fields = { ROWS(placement_rows) };
 

@@ -115,12 +115,22 @@ GT_MUST_USE int gt_control_replica_stop(struct gt_control *c, const char *functi
 					bool force, struct gt_err *err);
 
 /* ---- nodes and gateways ---- */
+struct gt_node_gpu {
+	struct gt_gpu is;
+	uint32_t taken_milli; /* of GT_GPU_WHOLE; what is booked, from order to end */
+	uint64_t taken_bytes;
+	uint32_t replicas;
+};
 struct gt_node_view {
 	const char *name;
 	bool up;
 	uint64_t since_ms; /* wall clock of the last change of `up` */
 	uint64_t cpu_milli, memory_bytes;
 	uint32_t replicas;
+	const struct gt_node_gpu *gpus;
+	size_t n_gpus;
+	const struct gt_label *labels;
+	size_t n_labels;
 };
 void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
 		      void *arg);

@@ -1,5 +1,5 @@
-/* model/gpu.h - the GPUs and labels of a node, what a function asks for of them, and what a replica
- * was given. */
+/* model/gpu.h - the GPUs of a node, what a function asks for of them, and what a replica was given.
+ */
 #ifndef GANTRY_MODEL_GPU_H
 #define GANTRY_MODEL_GPU_H
 
@@ -40,23 +40,10 @@ struct gt_gpu_grant {
 	uint64_t memory_bytes;
 };
 
-struct gt_label {
-	char key[GT_LABEL_MAX + 1], value[GT_LABEL_MAX + 1];
-};
-
-/* Letters, digits and "._-/"; a value may be empty. */
-bool gt_label_key_ok(const char *key);
-bool gt_label_value_ok(const char *value);
-bool gt_gpu_uuid_ok(const char *uuid); /* likewise, and not empty */
-/* Printable ASCII with a letter or digit and no ',' and ':', which part lists of GPUs; blanks only
- * inside. */
+/* Letters, digits and "._-/". */
+bool gt_gpu_uuid_ok(const char *uuid);
+/* Printable ASCII with a letter or digit and without , : " \; blanks only inside. */
 bool gt_gpu_model_ok(const char *model);
-/* By key, so that equal sets are equal lists. */
-void gt_labels_sort(struct gt_label *labels, size_t n);
-/* Whether each of `wanted` is there with the same value. */
-bool gt_labels_have(const struct gt_label *labels, size_t n, const struct gt_label *wanted,
-		    size_t n_wanted);
-
 /* Whether each word of `wanted` is a word of `model`, in the same order, upper and lower case being
  * equal. Words are parted by everything that is no letter and no digit: "h100" is "NVIDIA H100 80GB
  * HBM3", "a100-80gb" is "NVIDIA A100-SXM4-80GB", "L4" is no "NVIDIA L40S". */

@@ -5,6 +5,7 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
 #include <gantry/model/gpu.h>
+#include <gantry/model/label.h>
 #include <gantry/model/limits.h>
 
 enum gt_image_kind {

@@ -474,8 +474,8 @@ static void counts_are_bounded(void **state)
 	refused_when_repeated("\"tmpfs\":[", "{\"path\":\"/%zu\"}", GT_TMPFS_MAX + 1, "]", "tmpfs");
 	refused_when_repeated("\"volumes\":[", "{\"host\":\"/a\",\"path\":\"/%zu\"}",
 			      GT_VOLUMES_MAX + 1, "]", "volumes");
-	refused_when_repeated("\"placement\":{\"labels\":{", "\"k%zu\":\"\"", GT_LABELS_MAX + 1,
-			      "}}", "placement.labels");
+	refused_when_repeated("\"placement\":{\"labels\":{", "\"k%zu\":\"\"",
+			      GT_PLACE_LABELS_MAX + 1, "}}", "placement.labels");
 	refused_when_repeated("\"resources\":{\"gpu\":{\"models\":[", "\"m%zu\"",
 			      GT_GPU_MODELS_MAX + 1, "]}}", "resources.gpu.models");
 	refused_when_repeated("\"serves\":{\"openai\":[", "\"m%zu\"", GT_MODELS_MAX + 1, "]}",
