@@ -29,7 +29,9 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->usage = r->usage;
 	if (r->pull)
 		o->pull = *gt_image_progress(r->pull);
-	o->end = r->end; /* borrowed: not freed with the report */
+	o->gpus = r->gpus; /* this and the end are borrowed: not freed with the report */
+	o->n_gpus = r->n_gpus;
+	o->end = r->end;
 }
 
 /* Borrowed. */

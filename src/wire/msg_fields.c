@@ -72,6 +72,19 @@ static const char *line_type_name(unsigned value)
 
 /* ---- agents -------------------------------------------------------------------------------- */
 
+static const struct gt_field grant_rows[] = {
+	{ "uuid", GT_F_CHARS, GT_F_NEEDED, AT(gt_gpu_grant, uuid), GPU_UUID },
+	{ "milli", GT_F_U32, GT_F_ALWAYS, AT(gt_gpu_grant, milli), .min = 1, .max = GT_GPU_WHOLE },
+	{ "memory_bytes", GT_F_U64, GT_F_ALWAYS, AT(gt_gpu_grant, memory_bytes),
+	  .max = GT_GPU_BYTES_MAX },
+};
+static const struct gt_fields grant_fields = { ROWS(grant_rows, gt_gpu_grant) };
+#define GRANTS(type)                                                             \
+	{                                                                        \
+		"gpus", GT_F_LIST, 0, LIST(type, gpus), .max = GT_NODE_GPUS_MAX, \
+							.sub = &grant_fields     \
+	}
+
 static const struct gt_field order_rows[] = {
 	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_order, replica), REPLICA_ID },
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_order, function), FUNCTION_NAME },
@@ -80,6 +93,7 @@ static const struct gt_field order_rows[] = {
 	  .enum_name = want_name },
 	{ "grace_ms", GT_F_U64, 0, AT(gt_order, grace_ms), .max = UINT64_MAX },
 	{ "spec", GT_F_STR, 0, AT(gt_order, spec_json), .max = 2 * GT_SPEC_BYTES_MAX },
+	GRANTS(gt_order),
 };
 static const struct gt_fields order_fields = { ROWS(order_rows, gt_order) };
 
@@ -153,6 +167,7 @@ static const struct gt_field observed_rows[] = {
 	{ "phases", GT_F_OBJECT, 0, AT(gt_observed, phases), .sub = &phases_fields },
 	{ "usage", GT_F_OBJECT, 0, AT(gt_observed, usage), .sub = &usage_fields },
 	{ "pull", GT_F_OBJECT, 0, AT(gt_observed, pull), .sub = &pull_fields },
+	GRANTS(gt_observed),
 	{ "end", GT_F_OBJECT, 0, AT(gt_observed, end), .sub = &end_fields },
 };
 static const struct gt_fields observed_fields = { ROWS(observed_rows, gt_observed) };

@@ -44,9 +44,10 @@ static void line_round_trip(const struct gt_line *line, struct gt_buf *text)
 static void order_lines_round_trip(void **state)
 {
 	(void)state;
+	struct gt_gpu_grant grants[] = { { "a", 500, GT_GIB }, { "b", 500, GT_GIB } };
 	struct gt_order orders[] = {
-		{ ID_A, "echo", 7, GT_WANT_RUN, 0, (char[]){ "{\"a\":\"\\n\"}" } },
-		{ ID_B, "other", 1, GT_WANT_STOP, 30000, NULL },
+		{ ID_A, "echo", 7, GT_WANT_RUN, 0, (char[]){ "{\"a\":\"\\n\"}" }, grants, 2 },
+		{ ID_B, "other", 1, GT_WANT_STOP, 30000, NULL, NULL, 0 },
 	};
 	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 }, none = { 0 };
 
@@ -152,6 +153,7 @@ static void small_lines_round_trip(void **state)
 static void reports_round_trip(void **state)
 {
 	(void)state;
+	struct gt_gpu_grant grants[] = { { "GPU-1/0", GT_GPU_WHOLE, 7 }, { "b", 1, 0 } };
 	struct gt_observed replicas[] = {
 		{ .replica = ID_A,
 		  .function = "echo",
@@ -159,6 +161,8 @@ static void reports_round_trip(void **state)
 		  .state = GT_REPLICA_READY,
 		  .pid = 4711,
 		  .created_ms = 1700000000000,
+		  .gpus = grants,
+		  .n_gpus = GT_LEN(grants),
 		  .phases = { 5, 1, 2, 3, 4 },
 		  .usage = { GT_USAGE_ALL,
 			     1,
@@ -220,8 +224,11 @@ static void reports_round_trip(void **state)
 	assert_int_equal(copy.replicas[1].usage.has, 0);
 	assert_int_equal(copy.replicas[2].pull.total_layers, 4);
 	assert_int_equal(copy.n_gpus, 2);
-	assert_memory_equal(copy.gpus, gpus, sizeof(gpus));
-	assert_memory_equal(copy.labels, labels, sizeof(labels));
+	assert_string_equal(copy.gpus[0].model, "NVIDIA H100 80GB");
+	assert_true(copy.gpus[0].healthy && !copy.gpus[1].healthy);
+	assert_int_equal(copy.replicas[0].gpus[0].memory_bytes, 7);
+	assert_int_equal(copy.replicas[1].n_gpus, 0);
+	assert_string_equal(copy.labels[1].value, "a");
 	gt_report_fini(&copy);
 	gt_report_fini(&copy);
 }
@@ -241,6 +248,10 @@ static void hostile_facts_of_nodes_are_refused(void **state)
 		{ GPU("\"uuid\":\"a\",\"model\":\"m\",\"backend\":\"sim\","
 		      "\"memory_bytes\":99999999999999999"),
 		  "gpus[0].memory_bytes" },
+		{ "{\"node\":\"local\",\"epoch\":1,\"replicas\":[{\"replica\":\"r\",\"function\":"
+		  "\"f\","
+		  "\"state\":\"ready\",\"gpus\":[{\"uuid\":\"a\",\"milli\":1001}]}]}",
+		  "replicas[0].gpus[0].milli" },
 		{ "{\"node\":\"local\",\"epoch\":1,\"labels\":{\"a b\":\"\"}}", "labels.a b" },
 		{ "{\"node\":\"local\",\"epoch\":1,\"labels\":{\"a\":\"\\n\"}}", "labels.a" },
 	};
