@@ -289,7 +289,7 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 	node_resize(c, node, report);
 	node->sweep += report->full;
 	if (report->full)
-		gt_ctl_facts_set(c, node, report);
+		gt_ctl_node_facts(c, node, report);
 	for (size_t i = 0; i < report->n_replicas; i++) {
 		const struct gt_observed *o = &report->replicas[i];
 		struct gt_ctl_replica *r;
@@ -329,9 +329,26 @@ void gt_control_orders(struct gt_control *c, const char *node,
 	}
 }
 
+/* Returns how many. */
+static size_t node_gpus(const struct gt_control *c, const struct gt_ctl_node *node,
+			struct gt_node_gpu ret[GT_NODE_GPUS_MAX])
+{
+	struct gt_sched_usage used = { 0 };
+	size_t n = GT_MIN(node->n_gpus, (size_t)GT_NODE_GPUS_MAX);
+
+	if (n == 0 || gt_sched_usage(c->sched, node->index, &used) < 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct gt_node_gpu){ .is = node->gpus[i],
+					       .taken_milli = used.gpu_milli[i],
+					       .taken_bytes = used.gpu_bytes[i] };
+	return n;
+}
+
 void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
 		      void *arg)
 {
+	struct gt_node_gpu gpus[GT_NODE_GPUS_MAX];
 	const struct gt_ctl_node *node;
 
 	for (node = c->nodes; node; node = node->hh.next) {
@@ -341,10 +358,10 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 						.cpu_milli = node->cpu_milli,
 						.memory_bytes = node->memory_bytes,
 						.replicas = node->replicas,
-						.gpus = node->facts.gpus,
-						.n_gpus = node->facts.n_gpus,
-						.labels = node->facts.labels,
-						.n_labels = node->facts.n_labels };
+						.gpus = gpus,
+						.n_gpus = node_gpus(c, node, gpus),
+						.labels = node->labels,
+						.n_labels = node->n_labels };
 
 		if (!fn(&v, arg))
 			break;

@@ -35,7 +35,7 @@ static int parse(char *group, uint64_t *count, uint64_t *bytes, const char **mod
 	if (gt_parse_u64(group, GT_NODE_GPUS_MAX, count) < 0 || *count == 0)
 		return refused(whole, "the count is none of 1 to 16", err);
 	if (gt_parse_bytes(x + 1, bytes) < 0 || *bytes < GT_MIB || *bytes > GT_GPU_BYTES_MAX)
-		return refused(whole, "the size is none of 1MiB to 64TiB", err);
+		return refused(whole, "the size is none of 1MiB to 1TiB", err);
 	if (!gt_gpu_model_ok(*model))
 		return refused(whole, "this is no name of a model", err);
 	return 0;

@@ -7,7 +7,7 @@
 #include <gantry/model/limits.h>
 
 #define GT_GPU_WHOLE     1000 /* thousandths */
-#define GT_GPU_BYTES_MAX (64ULL << 40)
+#define GT_GPU_BYTES_MAX (1ULL << 40)
 
 /* In a function's command: the part of the GPU's memory that is the replica's, as "0.500". */
 #define GT_GPU_FRACTION "${gpu.memory_fraction}"

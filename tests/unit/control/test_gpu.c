@@ -21,9 +21,15 @@ static void report(struct fix *x, struct gt_gpu *list, size_t n, struct gt_label
 	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
 }
 
+static struct gt_node_gpu seen[GT_NODE_GPUS_MAX];
+
 static bool keep_view(const struct gt_node_view *v, void *arg)
 {
-	*(struct gt_node_view *)arg = *v;
+	struct gt_node_view *ret = arg;
+
+	*ret = *v;
+	memcpy(seen, v->gpus, v->n_gpus * sizeof(*seen));
+	ret->gpus = seen;
 	return false;
 }
 

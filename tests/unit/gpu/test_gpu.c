@@ -59,7 +59,7 @@ static void mistakes_in_a_configuration_are_named(void **state)
 		{ "sim:9x80GiB,8x80GiB", "more than 16 GPUs" },
 		{ "sim:1x80", "the size is none of" },
 		{ "sim:1x80Gib", "the size is none of" },
-		{ "sim:1x65TiB", "the size is none of" },
+		{ "sim:1x2TiB", "the size is none of" },
 		{ "sim:1x80GiB:", "no name of a model" },
 		{ "sim:1x80GiB:a:b", "no name of a model" },
 	};
