@@ -359,8 +359,10 @@ void gt_replica_adopt(struct replica *r)
 		return;
 	}
 	gt_replica_image_adopt(r);
-	/* Where the node lost a GPU meanwhile, the sweep removes the process. */
+	/* Where the node lost a GPU meanwhile, the sweep removes the process. Control may have
+	 * started anew with us, and not know of the replica; so the log has it. */
 	if (gt_replica_gpus_take(r, &err) < 0) {
+		gt_warn("replica %s: %s", r->id, err.text);
 		fail_start(r, &err);
 		return;
 	}
