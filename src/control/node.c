@@ -224,14 +224,18 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 		c->ports.on_forget(c->ports.ctx, node->name, o->replica);
 		return;
 	}
-	if (o->state == GT_REPLICA_DRAINING)
-		return; /* its node is stopping it already; its end will be answered */
+	/* Its node is stopping it already and its end will be answered; but until then nobody else
+	 * may have its GPUs. */
+	if (o->state == GT_REPLICA_DRAINING && o->n_gpus == 0)
+		return;
 	history_drop(f, o->replica);
 	struct gt_ctl_replica *r = gt_ctl_replica_adopt(c, f, node, o);
 
 	r->sweep = node->sweep;
 	observe_facts(c, r, o);
-	if (!f)
+	if (o->state == GT_REPLICA_DRAINING)
+		gt_ctl_replica_leave(c, r, "stopped by its node", false);
+	else if (!f)
 		gt_ctl_replica_leave(c, r, "its function does not exist", false);
 	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)
 		gt_ctl_replica_leave(c, r, "replaced", false);

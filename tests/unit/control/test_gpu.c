@@ -152,6 +152,39 @@ static void gpus_of_found_replicas_are_taken(void **state)
 	assert_int_equal(v.gpus[1].taken_milli, GT_GPU_WHOLE);
 }
 
+/* One that was being stopped when control ended has its GPU until it is gone. */
+static void a_draining_one_keeps_its_gpu_to_the_end(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu_grant grant = { "G0", GT_GPU_WHOLE, 80 * GT_GIB };
+	struct gt_observed found = fix_observed("01AAAAAAAAAAAAAAAAAAAAAAAA", "f", 1,
+						GT_REPLICA_DRAINING);
+	struct gt_report r = { .node = "n1",
+			       .full = true,
+			       .epoch = FIX_EPOCH,
+			       .gpus = gpus,
+			       .n_gpus = 1,
+			       .replicas = &found,
+			       .n_replicas = 1 };
+
+	report(x, gpus, 1, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	found.gpus = &grant;
+	found.n_gpus = 1;
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	assert_int_equal(x->order.want, GT_WANT_STOP);
+	assert_int_equal(x->order.grace_ms, 30000);
+	fix_demand(x, "f", 1, 0);
+	assert_string_equal(x->event.type, "scale.blocked");
+	found.state = GT_REPLICA_STOPPED;
+	r.full = false;
+	r.gpus = NULL;
+	r.n_gpus = 0;
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	assert_int_equal(x->order.want, GT_WANT_RUN);
+	assert_string_equal(x->order.gpus[0].uuid, "G0");
+}
+
 /* The node starts anew with its GPUs in another order, and one more. */
 static void slots_follow_their_gpus(void **state)
 {
@@ -321,6 +354,7 @@ int main(void)
 		T(gpus_go_into_orders_and_come_back),
 		T(halves_are_put_together),
 		T(gpus_of_found_replicas_are_taken),
+		T(a_draining_one_keeps_its_gpu_to_the_end),
 		T(slots_follow_their_gpus),
 		T(a_sick_gpu_is_given_to_nobody),
 		T(preferences_choose_the_gpu),
