@@ -136,7 +136,7 @@ static const struct gt_field scale_rows[] = {
 	{ "idle", GT_F_DURATION, AT(scale.idle_ms), .max = WEEK_MS },
 	{ "buffer", GT_F_U32, AT(scale.buffer), .max = GT_REPLICAS_MAX },
 	{ "delay_price", GT_F_U32, AT(scale.delay_price), .max = 100000 },
-	{ "policy", GT_F_ENUM, AT(scale.policy), .max = GT_SCALE_POLICY_N,
+	{ "policy", GT_F_ENUM, AT(scale.policy), .max = GT_SCALE_POLICIES,
 	  .enum_name = policy_name },
 };
 static const struct gt_fields scale_fields = { ROWS(scale_rows) };

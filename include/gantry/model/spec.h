@@ -40,7 +40,7 @@ enum gt_isolation {
 enum gt_scale_policy {
 	GT_SCALE_GANTRY, /* holds what is likely to be needed, at delay_price */
 	GT_SCALE_KPA,    /* as Knative's autoscaler does */
-	GT_SCALE_POLICY_N
+	GT_SCALE_POLICIES
 };
 
 struct gt_env {
