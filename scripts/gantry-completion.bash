@@ -9,7 +9,7 @@ _gantry()
 	local commands='deploy ls get call logs ps rm events image bundle nodes simulate doctor version help completion'
 	case $cmd in
 	'') words=$commands ;;
-	deploy) words='--file --image --base --pull --port --socket --env --volume --tmpfs --workdir --user --memory --cpu --disk --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
+	deploy) words='--file --image --base --pull --port --socket --env --volume --tmpfs --workdir --user --memory --cpu --disk --gpu --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
 	ls) words='--quiet' ;;
 	get) words='--spec --effective' ;;
 	call) words='--request --data --header --timeout' ;;

@@ -186,6 +186,12 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	prctl(PR_SET_DUMPABLE, 0);
 	node_name(config->node, a->node);
 	measure(a);
+	a->ledger = gt_gpu_ledger_new();
+	r = gt_labels_parse(config->labels, &a->labels, &a->n_labels, err);
+	if (r == 0)
+		r = gt_gpus_open(config->gpus, a->node, &a->gpus, err);
+	if (r < 0)
+		return r;
 	a->usage.every_ms = config->usage_ms ? config->usage_ms : USAGE_EVERY_MS;
 	raise_files();
 	a->link_path = config->link_path ? gt_strdup(config->link_path)
@@ -233,6 +239,9 @@ static void tear_down(struct agent *a)
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);
 	gt_loop_free(a->loop);
+	gt_gpu_ledger_free(a->ledger);
+	gt_gpus_close(a->gpus);
+	free(a->labels);
 	free(a->link_path);
 }
 

@@ -6,6 +6,8 @@
 
 #include <gantry/agent/agent.h>
 #include <gantry/base/buf.h>
+#include <gantry/gpu/gpu.h>
+#include <gantry/gpu/ledger.h>
 #include <gantry/http/client.h>
 #include <gantry/http/server.h>
 #include <gantry/http/watch.h>
@@ -49,6 +51,8 @@ struct replica {
 	struct probe probe;
 	struct gt_timer deadline; /* not ready in time, later: the end of grace */
 	struct log log;
+	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
+	size_t n_gpus;
 	struct image_job *pull;    /* in state PULLING: it comes */
 	struct image_wait *unpack; /* and then, where that is needed, this */
 	/* Of the images that it uses: a bundle's own, and the registry's (below it); "" = none. */
@@ -95,6 +99,10 @@ struct agent {
 	bool link_up;
 	bool stopping; /* take no orders; the loop ends with the last replica */
 	uint64_t cpu_milli, memory_bytes;
+	struct gt_gpus *gpus;
+	struct gt_gpu_ledger *ledger;
+	struct gt_label *labels;
+	size_t n_labels;
 };
 
 /* agent.c */
@@ -124,6 +132,15 @@ int gt_replica_image_get(struct replica *r, struct gt_err *err);
 void gt_replica_image_adopt(struct replica *r);
 /* Topmost first, to be returned with gt_image_mounts_drop. None for dir: and host:. */
 int gt_replica_image_layers(struct replica *r, int *fds, size_t *n, size_t max, struct gt_err *err);
+
+/* replica_gpu.c */
+void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n);
+/* From the node's book, and the specification's command says what they are. -EBUSY, -ENOENT, slug
+ * gpu_conflict. */
+int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
+void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
+/* What the program is told; the strings are the caller's to free. */
+size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
 
 /* probe.c */
 void gt_probe_start(struct replica *r);

@@ -15,6 +15,7 @@ static void obey(struct agent *a, const struct gt_order *o)
 		if (r)
 			return; /* it runs, or has ended: either way the order was carried out */
 		r = gt_replica_new(a, o->replica, o->function, o->revision, o->spec_json);
+		gt_replica_gpus_set(r, o->gpus, o->n_gpus);
 		gt_replica_start(r);
 		return;
 	}

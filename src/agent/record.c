@@ -91,9 +91,13 @@ int gt_record_write(struct replica *r, struct gt_err *err)
 	gt_auto(buf) struct gt_buf out = { 0 };
 
 	gt_buf_init(&out, 2 * RECORD_MAX);
-	gt_buf_addf(&out, RECORD_HEAD "%s %u %llu %s %d %llu %d\n", r->function, r->revision,
+	gt_buf_addf(&out, RECORD_HEAD "%s %u %llu %s %d %llu %d", r->function, r->revision,
 		    (unsigned long long)r->created_ms, r->where.sandbox, (int)r->where.pid,
 		    (unsigned long long)r->where.start_time, r->where.again);
+	for (size_t i = 0; i < r->n_gpus; i++)
+		gt_buf_addf(&out, " %s:%u:%llu", r->gpus[i].uuid, r->gpus[i].milli,
+			    (unsigned long long)r->gpus[i].memory_bytes);
+	gt_buf_addc(&out, '\n');
 	gt_buf_adds(&out, r->spec_json);
 	path_of(r, "record", path);
 	path_of(r, "record.new", temp);
@@ -152,6 +156,21 @@ void gt_record_remove(struct replica *r)
 	remove_id(r->agent->replicas_fd, r->id);
 }
 
+/* " UUID:MILLI:BYTES" again and again, to the end of the line; older records have none. */
+static size_t read_gpus(const char *at, struct gt_gpu_grant ret[GT_NODE_GPUS_MAX])
+{
+	unsigned long long bytes;
+	size_t n = 0;
+	int len;
+
+	while (n < GT_NODE_GPUS_MAX &&
+	       sscanf(at, " %79[^: \n]:%u:%llu%n", ret[n].uuid, &ret[n].milli, &bytes, &len) == 3) {
+		ret[n++].memory_bytes = bytes;
+		at += len;
+	}
+	return n;
+}
+
 static bool load_one(struct agent *a, const char *id)
 {
 	gt_auto(free) char *text = gt_alloc(RECORD_MAX + 1);
@@ -161,14 +180,15 @@ static bool load_one(struct agent *a, const char *id)
 	struct replica *r;
 	unsigned revision;
 	char *spec;
-	int pid, again = 0; /* older records do not tell */
+	int pid, again = 0, len = 0; /* older records do not tell */
+	struct gt_gpu_grant gpus[GT_NODE_GPUS_MAX];
 
 	snprintf(path, sizeof(path), "%s/record", id);
 	if (strlen(id) != GT_ULID_LEN ||
 	    gt_os_read_at(a->replicas_fd, path, text, RECORD_MAX, NULL) < 0 ||
 	    !gt_starts_with(text, RECORD_HEAD) ||
-	    sscanf(text + strlen(RECORD_HEAD), "%63s %u %llu %47s %d %llu%*[ ]%d", function,
-		   &revision, &created, where.sandbox, &pid, &start, &again) < 6)
+	    sscanf(text + strlen(RECORD_HEAD), "%63s %u %llu %47s %d %llu%*[ ]%d%n", function,
+		   &revision, &created, where.sandbox, &pid, &start, &again, &len) < 6)
 		return false;
 	spec = strchr(text + strlen(RECORD_HEAD), '\n');
 	if (!spec || !gt_name_ok(function))
@@ -179,6 +199,7 @@ static bool load_one(struct agent *a, const char *id)
 	r = gt_replica_new(a, id, function, revision, spec + 1);
 	r->created_ms = created;
 	r->where = where;
+	gt_replica_gpus_set(r, gpus, len ? read_gpus(text + strlen(RECORD_HEAD) + len, gpus) : 0);
 	gt_replica_adopt(r);
 	return true;
 }

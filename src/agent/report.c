@@ -29,7 +29,20 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->usage = r->usage;
 	if (r->pull)
 		o->pull = *gt_image_progress(r->pull);
-	o->end = r->end; /* borrowed: not freed with the report */
+	o->gpus = r->gpus; /* this and the end are borrowed: not freed with the report */
+	o->n_gpus = r->n_gpus;
+	o->end = r->end;
+}
+
+/* Borrowed. */
+static void tell_facts(struct agent *a, struct gt_report *report)
+{
+	const struct gt_gpu *gpus;
+
+	report->n_gpus = gt_gpus_list(a->gpus, &gpus);
+	report->gpus = (struct gt_gpu *)gpus;
+	report->labels = a->labels;
+	report->n_labels = a->n_labels;
 }
 
 static void build(struct agent *a, struct gt_buf *out)
@@ -43,6 +56,8 @@ static void build(struct agent *a, struct gt_buf *out)
 	struct replica *r, *next;
 
 	gt_strcopy(report.node, sizeof(report.node), a->node);
+	if (report.full)
+		tell_facts(a, &report);
 	report.replicas = gt_alloc_array(HASH_COUNT(a->replicas) + 1, sizeof(*report.replicas));
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (report.full || r->dirty)

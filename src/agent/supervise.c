@@ -54,7 +54,9 @@ void gt_replica_free(struct replica *r)
 	gt_timer_clear(r->agent->loop, &r->deadline);
 	gt_log_close(&r->log);
 	HASH_DEL(r->agent->replicas, r);
+	gt_replica_gpus_return(r);
 	gt_spec_free(r->spec);
+	free(r->gpus);
 	gt_end_fini(&r->end);
 	free(r->spec_json);
 	free(r);
@@ -87,6 +89,7 @@ static void ended(struct replica *r, enum gt_replica_state state)
 	struct agent *a = r->agent;
 
 	drop_container(r);
+	gt_replica_gpus_return(r);
 	gt_log_drain(&r->log); /* its last words belong to the report */
 	if (state == GT_REPLICA_FAILED && !r->end.log_tail)
 		r->end.log_tail = gt_log_tail(&r->log);
@@ -252,8 +255,9 @@ static int start(struct replica *r, struct gt_err *err)
 {
 	struct gt_container_events events = events_of(r);
 	int fds[3] = { -EBADF, -EBADF, -EBADF }, res;
+	char *env[GT_CONTAINER_ENV_MAX];
 	int layers[GT_RUNTIME_LAYERS_MAX];
-	size_t n_layers = 0;
+	size_t n_layers = 0, n_env = gt_replica_gpus_env(r, env);
 
 	res = gt_replica_image_layers(r, layers, &n_layers, GT_LEN(layers), err);
 	if (res == 0)
@@ -272,11 +276,15 @@ static int start(struct replica *r, struct gt_err *err)
 			.stdout_fd = fds[RECORD_STDOUT],
 			.stderr_fd = fds[RECORD_STDERR],
 			.status_fd = fds[RECORD_STATUS],
+			.env = (const char *const *)env,
+			.n_env = n_env,
 		};
 
 		res = gt_container_start(r->agent->rt, &args, &events, &r->container, err);
 	}
 	close_all(fds);
+	while (n_env > 0)
+		free(env[--n_env]);
 	gt_image_mounts_drop(r->agent->images, layers, n_layers);
 	return res;
 }
@@ -310,6 +318,10 @@ void gt_replica_start(struct replica *r)
 	gt_report_soon(r->agent);
 	if (gt_spec_read(r->spec_json, strlen(r->spec_json), &r->spec, &err) < 0) {
 		fail_unread(r, &err);
+		return;
+	}
+	if (gt_replica_gpus_take(r, &err) < 0) {
+		fail_start(r, &err);
 		return;
 	}
 	res = gt_replica_image_get(r, &err);
@@ -347,6 +359,13 @@ void gt_replica_adopt(struct replica *r)
 		return;
 	}
 	gt_replica_image_adopt(r);
+	/* Where the node lost a GPU meanwhile, the sweep removes the process. Control may have
+	 * started anew with us, and not know of the replica; so the log has it. */
+	if (gt_replica_gpus_take(r, &err) < 0) {
+		gt_warn("replica %s: %s", r->id, err.text);
+		fail_start(r, &err);
+		return;
+	}
 	res = adopt(r, &how, &err);
 	if (res == -ESRCH) {
 		exited(r, &how);
@@ -385,6 +404,7 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms)
 	if (!r->container) {
 		gt_image_cancel(gt_steal(&r->pull));
 		gt_image_wait_cancel(gt_steal(&r->unpack));
+		gt_replica_gpus_return(r);
 		move(r, GT_REPLICA_STOPPED); /* ordered to stop before there was a process */
 		if (r->forgotten)
 			gt_replica_free(r);

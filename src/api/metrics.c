@@ -242,6 +242,52 @@ static bool add_node(const struct gt_node_view *v, void *arg)
 	return true;
 }
 
+/* The GPUs of a node that are alike; no ids in labels. */
+static void add_kind(const struct gt_node_view *v, size_t first, struct gt_buf *out, bool used)
+{
+	const struct gt_gpu *kind = &v->gpus[first].is;
+	uint64_t milli = 0;
+
+	for (size_t i = 0; i < v->n_gpus; i++) {
+		const struct gt_node_gpu *g = &v->gpus[i];
+
+		if (g->is.backend != kind->backend || !gt_streq(g->is.model, kind->model))
+			continue;
+		if (i < first)
+			return; /* was there already */
+		milli += used ? g->taken_milli : GT_GPU_WHOLE;
+	}
+	gt_buf_addf(out, "gantry_node_gpus%s{node=\"%s\",model=\"%s\",backend=\"%s\"} %g\n",
+		    used ? "_used" : "", v->name, kind->model, gt_gpu_backend_name(kind->backend),
+		    (double)milli / GT_GPU_WHOLE);
+}
+
+static bool add_gpus(const struct gt_node_view *v, void *arg)
+{
+	for (size_t i = 0; i < v->n_gpus; i++)
+		add_kind(v, i, arg, false);
+	return true;
+}
+
+static bool add_gpus_used(const struct gt_node_view *v, void *arg)
+{
+	for (size_t i = 0; i < v->n_gpus; i++)
+		add_kind(v, i, arg, true);
+	return true;
+}
+
+static void write_nodes(struct gt_api *api, struct gt_buf *out)
+{
+	add_head(out, "gantry_node_up", "gauge", "1 while the node is connected.");
+	gt_control_nodes(api->config.control, add_node, out);
+	add_head(out, "gantry_node_gpus", "gauge",
+		 "GPUs by node, model and backend; those of backend sim compute nothing.");
+	gt_control_nodes(api->config.control, add_gpus, out);
+	add_head(out, "gantry_node_gpus_used", "gauge",
+		 "Of them given to replicas; shared ones count by their shares.");
+	gt_control_nodes(api->config.control, add_gpus_used, out);
+}
+
 static void write_api(struct gt_api *api, struct gt_buf *out)
 {
 	add_head(out, "gantry_api_answers_total", "counter",
@@ -265,8 +311,7 @@ void gt_api_get_metrics(struct gt_request *req, void *app)
 	add_head(&out, "gantry_control_epoch", "gauge", "Starts of the control process.");
 	gt_buf_addf(&out, "gantry_control_epoch %llu\n",
 		    (unsigned long long)gt_control_epoch(api->config.control));
-	add_head(&out, "gantry_node_up", "gauge", "1 while the node is connected.");
-	gt_control_nodes(api->config.control, add_node, &out);
+	write_nodes(api, &out);
 	write_functions(api, &out);
 	gt_api_usage_metrics(api, &out);
 	write_traffic(api, &out);

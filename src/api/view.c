@@ -110,6 +110,23 @@ static void write_timings(struct gt_json *j, const struct gt_phases *p, bool all
 	gt_json_close(j, '}');
 }
 
+static void write_gpus(struct gt_json *j, const struct gt_replica_view *v)
+{
+	gt_json_array(j, "gpus");
+	for (size_t i = 0; i < v->n_gpus; i++) {
+		gt_json_object(j, NULL);
+		gt_json_str(j, "uuid", v->gpus[i].uuid);
+		if (v->gpu) {
+			gt_json_str(j, "model", v->gpu->model);
+			gt_json_str(j, "backend", gt_gpu_backend_name(v->gpu->backend));
+		}
+		gt_json_num(j, "share", (double)v->gpus[i].milli / GT_GPU_WHOLE);
+		gt_json_u64(j, "memory_bytes", v->gpus[i].memory_bytes);
+		gt_json_close(j, '}');
+	}
+	gt_json_close(j, ']');
+}
+
 void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 {
 	uint64_t now = gt_wall_ms(&gt_clock_system);
@@ -129,6 +146,8 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 	gt_json_u64(j, "age_ms", until > v->created_ms ? until - v->created_ms : 0);
 	write_timings(j, &v->phases, v->ready_ms != 0);
 	gt_view_usage(j, v->usage);
+	if (v->n_gpus)
+		write_gpus(j, v);
 	if (v->state == GT_REPLICA_PULLING && v->pull.total_layers)
 		gt_pull_progress_write(j, "pull", &v->pull);
 	if (v->reason && v->reason[0])
@@ -141,6 +160,31 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 	gt_json_close(j, '}');
 }
 
+static void write_gpu(struct gt_json *j, const struct gt_node_gpu *g)
+{
+	gt_json_object(j, NULL);
+	gt_json_str(j, "uuid", g->is.uuid);
+	gt_json_str(j, "model", g->is.model);
+	gt_json_str(j, "backend", gt_gpu_backend_name(g->is.backend));
+	gt_json_bool(j, "healthy", g->is.healthy);
+	gt_json_u64(j, "memory_bytes", g->is.memory_bytes);
+	gt_json_num(j, "taken", (double)g->taken_milli / GT_GPU_WHOLE);
+	gt_json_u64(j, "taken_bytes", g->taken_bytes);
+	gt_json_close(j, '}');
+}
+
+static void write_facts(struct gt_json *j, const struct gt_node_view *v)
+{
+	gt_json_object(j, "labels");
+	for (size_t i = 0; i < v->n_labels; i++)
+		gt_json_str(j, v->labels[i].key, v->labels[i].value);
+	gt_json_close(j, '}');
+	gt_json_array(j, "gpus");
+	for (size_t i = 0; i < v->n_gpus; i++)
+		write_gpu(j, &v->gpus[i]);
+	gt_json_close(j, ']');
+}
+
 void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
 {
 	gt_json_object(j, NULL);
@@ -150,5 +194,6 @@ void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
 	gt_json_u64(j, "cpu_milli", v->cpu_milli);
 	gt_json_u64(j, "memory_bytes", v->memory_bytes);
 	gt_json_u64(j, "replicas", v->replicas);
+	write_facts(j, v);
 	gt_json_close(j, '}');
 }

@@ -7,7 +7,7 @@
 #include "flags.h"
 
 /* All flags of `deploy`. */
-#define GT_DEPLOY_FLAGS_N 28
+#define GT_DEPLOY_FLAGS_N 29
 extern const struct gt_flag gt_deploy_flags[GT_DEPLOY_FLAGS_N];
 
 /* What the flags and the words after "--" say, as a document: {} when they say nothing. Relative

@@ -47,6 +47,20 @@ static void add_usage(struct gt_table *t, const struct gt_value *r)
 	gt_table_cell(t, memory);
 }
 
+/* "2 x H100 (sim)", "0.5 x H100 (sim)" */
+static void add_gpus(struct gt_table *t, const struct gt_value *r)
+{
+	const struct gt_value *gpus = gt_value_at(r, "gpus"), *first = gt_value_item(gpus, 0);
+
+	if (!first) {
+		gt_table_cell(t, "");
+		return;
+	}
+	gt_table_cellf(t, "%g x %s (%s)",
+		       (double)gt_value_len(gpus) * gt_value_num(first, "share", 1),
+		       gt_value_str(first, "model", "?"), gt_value_str(first, "backend", "?"));
+}
+
 /* Why it was started and, as long as it waits for that, how much of its image is here. */
 static void add_why(struct gt_table *t, const struct gt_value *r)
 {
@@ -82,6 +96,7 @@ static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 	gt_table_cell(t, age);
 	gt_table_cell(t, ready);
 	add_usage(t, r);
+	add_gpus(t, r);
 	if (gt_value_u64(r, "pid", 0))
 		gt_table_cellf(t, "%u", (unsigned)gt_value_u64(r, "pid", 0));
 	else
@@ -132,7 +147,7 @@ static enum gt_exit run(struct gt_cli *cli)
 {
 	static const char *const headers[] = { "REPLICA", "FUNCTION", "STATE", ">REV",
 					       ">AGE",    ">START",   ">CPU",  ">MEMORY",
-					       ">PID",    "NODE",     "WHY" };
+					       "?GPUS",   ">PID",     "NODE",  "WHY" };
 	struct work w = { .table = gt_table_new(headers, GT_LEN(headers)),
 			  .all = gt_args_has(&cli->args, "all") };
 	enum gt_exit code = list(cli, &w);
@@ -160,9 +175,12 @@ const struct gt_command gt_cmd_ps = {
 		"order to\n"
 		"the first answer; CPU the time it used and MEMORY what it has now, looked at "
 		"every few\n"
-		"seconds; WHY is why the replica was started or how it ended, and how much of its "
-		"image is\n"
-		"here while it waits for that.",
+		"seconds; GPUS, where any has some, how many and, in brackets, who tells of them; "
+		"WHY is why\n"
+		"the replica was started or how it ended, and how much of its image is here while "
+		"it "
+		"waits\n"
+		"for that.",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.most = 1,

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#define EMPTY "-"
+
 struct gt_table {
 	const char *const *headers;
 	size_t n_columns;
@@ -40,7 +42,7 @@ static void take(struct gt_table *t, char *cell GT_TAKES)
 
 void gt_table_cell(struct gt_table *t, const char *text)
 {
-	take(t, gt_text_clean(text && *text ? text : "-"));
+	take(t, gt_text_clean(text && *text ? text : EMPTY));
 }
 
 void gt_table_cellf(struct gt_table *t, const char *fmt, ...)
@@ -57,6 +59,11 @@ void gt_table_cellf(struct gt_table *t, const char *fmt, ...)
 size_t gt_table_rows(const struct gt_table *t)
 {
 	return t->n / t->n_columns;
+}
+
+static const char *header_text(const char *header)
+{
+	return header + (*header == '>' || *header == '?');
 }
 
 static void print_cell(const char *text, size_t width, bool right, bool last, const char *sgr,
@@ -76,26 +83,44 @@ static void print_cell(const char *text, size_t width, bool right, bool last, co
 	fputs(last ? "\n" : "  ", out);
 }
 
-void gt_table_print(const struct gt_table *t, FILE *out, bool color)
+/* Those that have something to say; returns how many, their places in `ret`. */
+static size_t columns_shown(const struct gt_table *t, size_t ret[GT_COLUMNS_MAX])
 {
-	size_t width[GT_COLUMNS_MAX] = { 0 };
-	bool right[GT_COLUMNS_MAX] = { false };
-	const char *header[GT_COLUMNS_MAX];
+	size_t n = 0;
 
 	for (size_t c = 0; c < t->n_columns; c++) {
-		right[c] = t->headers[c][0] == '>';
-		header[c] = t->headers[c] + right[c];
-		width[c] = gt_text_width(header[c]);
+		bool shown = t->headers[c][0] != '?';
+
+		for (size_t i = c; !shown && i < t->n; i += t->n_columns)
+			shown = strcmp(t->cells[i], EMPTY) != 0;
+		if (shown)
+			ret[n++] = c;
 	}
-	for (size_t i = 0; i < t->n; i++)
-		width[i % t->n_columns] = GT_MAX(width[i % t->n_columns],
-						 gt_text_width(t->cells[i]));
-	for (size_t c = 0; c < t->n_columns; c++)
-		print_cell(header[c], width[c], right[c], c + 1 == t->n_columns, color ? "1" : NULL,
-			   out);
-	for (size_t i = 0; i < t->n; i++) {
-		size_t c = i % t->n_columns;
-		print_cell(t->cells[i], width[c], right[c], c + 1 == t->n_columns,
-			   color ? gt_state_color(t->cells[i]) : NULL, out);
+	return n;
+}
+
+void gt_table_print(const struct gt_table *t, FILE *out, bool color)
+{
+	size_t width[GT_COLUMNS_MAX] = { 0 }, shown[GT_COLUMNS_MAX];
+	size_t n = columns_shown(t, shown);
+
+	for (size_t k = 0; k < n; k++) {
+		width[k] = gt_text_width(header_text(t->headers[shown[k]]));
+		for (size_t i = shown[k]; i < t->n; i += t->n_columns)
+			width[k] = GT_MAX(width[k], gt_text_width(t->cells[i]));
+	}
+	for (size_t k = 0; k < n; k++) {
+		const char *header = t->headers[shown[k]];
+
+		print_cell(header_text(header), width[k], *header == '>', k + 1 == n,
+			   color ? "1" : NULL, out);
+	}
+	for (size_t row = 0; row + t->n_columns <= t->n; row += t->n_columns) {
+		for (size_t k = 0; k < n; k++) {
+			const char *cell = t->cells[row + shown[k]];
+
+			print_cell(cell, width[k], t->headers[shown[k]][0] == '>', k + 1 == n,
+				   color ? gt_state_color(cell) : NULL, out);
+		}
 	}
 }

@@ -11,7 +11,8 @@
 
 struct gt_table;
 
-/* headers: n column names, a leading '>' aligns the column right. Borrowed for the table's life. */
+/* headers: n column names; a leading '>' aligns the column right, a leading '?' leaves it out when
+ * all its cells are empty. Borrowed for the table's life. */
 struct gt_table *gt_table_new(const char *const *headers, size_t n);
 void gt_table_free(struct gt_table *t); /* NULL is fine */
 GT_CLEANUP_TYPE(table, struct gt_table *, gt_table_free)

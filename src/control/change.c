@@ -184,6 +184,10 @@ static void put_begin(struct gt_control *c, struct op *op)
 		op_answer(op, NULL, GT_PUT_UNCHANGED);
 		return;
 	}
+	if (gt_ctl_may_ever_fit(c, op->spec, &err) < 0) {
+		op_answer(op, &err, GT_PUT_UNCHANGED);
+		return;
+	}
 	if (op->dry_run) {
 		op_answer(op, NULL, f ? GT_PUT_CHANGED : GT_PUT_CREATED);
 		return;

@@ -34,9 +34,10 @@ void gt_control_free(struct gt_control *c)
 		gt_ctl_replica_free(r);
 	HASH_ITER (hh, c->nodes, node, node_next) {
 		HASH_DEL(c->nodes, node);
-		free(node);
+		gt_ctl_node_free(node);
 	}
 	free(c->node_at);
+	free(c->gpu_models);
 	DL_FOREACH_SAFE (c->gateways, g, g_next)
 		free(g);
 	gt_ctl_events_free(c);

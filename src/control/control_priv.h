@@ -8,10 +8,11 @@
 
 #include <gantry/control/control.h>
 #include <gantry/scale/scale.h>
-#include <gantry/sched/sched.h>
 
 #include <uthash.h>
 #include <utlist.h>
+
+#include "node.h"
 
 #define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
 #define CTL_GATEWAY_LINGER_NS \
@@ -29,18 +30,7 @@ struct gt_ctl_revision {
 	unsigned refs;
 	struct gt_function_row row;
 	struct gt_spec *spec;
-};
-
-struct gt_ctl_node {
-	char name[GT_NAME_MAX + 1];
-	bool up, lost;
-	bool reported; /* a full report came since it joined: replicas may be placed on it */
-	uint64_t since_ms, down_ns;
-	uint64_t cpu_milli, memory_bytes;
-	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
-	uint32_t replicas;
-	uint64_t sweep;    /* number of the last full report */
-	UT_hash_handle hh; /* by name */
+	struct gt_ctl_models gpu_models;
 };
 
 struct gt_ctl_gateway {
@@ -71,6 +61,7 @@ struct gt_ctl_replica {
 	bool stop_ordered, adopted;
 	uint64_t grace_ms;
 	struct gt_sched_spot spot; /* what it has of its node, while it lives */
+	struct gt_ctl_grants gpus; /* of that, its GPUs; kept after its end */
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
 	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */
@@ -146,7 +137,9 @@ struct gt_control {
 	size_t n_heap, cap_heap;
 	uint64_t told_due_ns;
 
-	struct gt_sched *sched;       /* the fleet: what is free where */
+	struct gt_sched *sched; /* the fleet: what is free where */
+	struct gt_ctl_model_name *gpu_models;
+	size_t n_gpu_models;
 	struct gt_ctl_node *nodes;    /* hash by name, in the order they came */
 	struct gt_ctl_node **node_at; /* by index */
 	size_t n_nodes, n_leaving;    /* leaving: down and not yet given up */

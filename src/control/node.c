@@ -224,14 +224,18 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 		c->ports.on_forget(c->ports.ctx, node->name, o->replica);
 		return;
 	}
-	if (o->state == GT_REPLICA_DRAINING)
-		return; /* its node is stopping it already; its end will be answered */
+	/* Its node is stopping it already and its end will be answered; but until then nobody else
+	 * may have its GPUs. */
+	if (o->state == GT_REPLICA_DRAINING && o->n_gpus == 0)
+		return;
 	history_drop(f, o->replica);
 	struct gt_ctl_replica *r = gt_ctl_replica_adopt(c, f, node, o);
 
 	r->sweep = node->sweep;
 	observe_facts(c, r, o);
-	if (!f)
+	if (o->state == GT_REPLICA_DRAINING)
+		gt_ctl_replica_leave(c, r, "stopped by its node", false);
+	else if (!f)
 		gt_ctl_replica_leave(c, r, "its function does not exist", false);
 	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)
 		gt_ctl_replica_leave(c, r, "replaced", false);
@@ -288,6 +292,8 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 				  CTL_NODES_MAX);
 	node_resize(c, node, report);
 	node->sweep += report->full;
+	if (report->full)
+		gt_ctl_node_facts(c, node, report);
 	for (size_t i = 0; i < report->n_replicas; i++) {
 		const struct gt_observed *o = &report->replicas[i];
 		struct gt_ctl_replica *r;
@@ -327,9 +333,26 @@ void gt_control_orders(struct gt_control *c, const char *node,
 	}
 }
 
+/* Returns how many. */
+static size_t node_gpus(const struct gt_control *c, const struct gt_ctl_node *node,
+			struct gt_node_gpu ret[GT_NODE_GPUS_MAX])
+{
+	struct gt_sched_usage used = { 0 };
+	size_t n = GT_MIN(node->n_gpus, (size_t)GT_NODE_GPUS_MAX);
+
+	if (n == 0 || gt_sched_usage(c->sched, node->index, &used) < 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct gt_node_gpu){ .is = node->gpus[i],
+					       .taken_milli = used.gpu_milli[i],
+					       .taken_bytes = used.gpu_bytes[i] };
+	return n;
+}
+
 void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
 		      void *arg)
 {
+	struct gt_node_gpu gpus[GT_NODE_GPUS_MAX];
 	const struct gt_ctl_node *node;
 
 	for (node = c->nodes; node; node = node->hh.next) {
@@ -338,7 +361,11 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 						.since_ms = node->since_ms,
 						.cpu_milli = node->cpu_milli,
 						.memory_bytes = node->memory_bytes,
-						.replicas = node->replicas };
+						.replicas = node->replicas,
+						.gpus = gpus,
+						.n_gpus = node_gpus(c, node, gpus),
+						.labels = node->labels,
+						.n_labels = node->n_labels };
 
 		if (!fn(&v, arg))
 			break;

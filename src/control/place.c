@@ -1,55 +1,71 @@
 /* place.c - what the scheduler is told: wants out of specs, nodes out of reports. */
 #include "place.h"
 
-/* What a function states of memory and cpu are limits, and most replicas stay far below them: a
- * node takes limits up to this many times its size. */
-#define MEMORY_OVERCOMMIT 4
-#define CPU_OVERCOMMIT    16
-
 struct gt_sched *gt_ctl_fleet_new(void)
 {
-	return gt_sched_new(&(struct gt_sched_config){ .memory_overcommit = MEMORY_OVERCOMMIT,
-						       .cpu_overcommit = CPU_OVERCOMMIT });
+	return gt_sched_new(&(struct gt_sched_config){ .memory_overcommit = CTL_MEMORY_OVERCOMMIT,
+						       .cpu_overcommit = CTL_CPU_OVERCOMMIT });
 }
 
 /* What one replica of this revision takes. */
-static void want_of(const struct gt_ctl_revision *rev, uint32_t number, struct gt_sched_want *ret)
+static int want_of(struct gt_control *c, struct gt_ctl_revision *rev, uint32_t number,
+		   struct gt_sched_want *ret, struct gt_err *err)
 {
 	const struct gt_spec *spec = rev->spec;
 
 	*ret = (struct gt_sched_want){ .cpu_milli = spec->resources.cpu_milli,
 				       .memory_bytes = spec->resources.memory_bytes,
+				       .exclusive = spec->isolation == GT_ISOLATION_EXCLUSIVE,
+				       .owner = number,
 				       .function = number };
+	return gt_ctl_gpus_want(c, rev, ret, err);
 }
 
 int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
 		 struct gt_err *err)
 {
 	struct gt_sched_want want;
+	int r = want_of(c, live->f->rev, live->number, &want, err);
 
-	want_of(live->f->rev, live->number, &want);
-	return gt_sched_place(c->sched, &want, ret, err);
+	return r < 0 ? r : gt_sched_place(c->sched, &want, ret, err);
 }
 
 void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r)
 {
 	struct gt_sched_want want = { 0 };
+	struct gt_err err = { 0 };
+	uint32_t mask;
 
+	/* It is there, whatever its function asks for today. */
 	if (r->f)
-		want_of(r->rev, gt_ctl_live(c, r->f)->number, &want);
-	/* A node that is known and no GPUs: nothing can be in the way. */
+		(void)!want_of(c, r->rev, gt_ctl_live(c, r->f)->number, &want, NULL);
+	mask = gt_ctl_gpus_booked(r, &want);
+	if (gt_sched_book(c->sched, &want, r->node->index, mask, &r->spot, &err) == 0)
+		return;
+	/* Its node has a book of its own and does not give a GPU to two; so this one is gone, or
+	 * smaller than it was. */
+	gt_ctl_event(c, "node.gpus", r->function, r->id, r->node->name, "gpu_conflict", "%s",
+		     err.text);
+	want.gpus = 0;
 	(void)!gt_sched_book(c->sched, &want, r->node->index, 0, &r->spot, NULL);
 }
 
 void gt_ctl_node_tell(struct gt_control *c, const struct gt_ctl_node *node)
 {
-	const struct gt_sched_node told = {
+	struct gt_sched_node told = {
 		.name = node->name,
 		.state = node->up && node->reported ? GT_SCHED_UP : GT_SCHED_DOWN,
 		.cpu_milli = node->cpu_milli,
 		.memory_bytes = node->memory_bytes,
 	};
+	struct gt_err err = { 0 };
 
+	if (gt_ctl_gpus_tell(c, node, &told, &err) &&
+	    gt_sched_node_set(c->sched, node->index, &told, &err) == 0)
+		return;
+	gt_ctl_event(c, "node.gpus", NULL, NULL, node->name, "overloaded",
+		     "its GPUs are not used: %s", err.text);
+	told.n_gpus = told.n_labels = 0;
 	/* Within all bounds: CTL_NODES_MAX is below the scheduler's. */
 	(void)!gt_sched_node_set(c->sched, node->index, &told, NULL);
 }

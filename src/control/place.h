@@ -4,6 +4,11 @@
 
 #include "control_priv.h"
 
+/* What a function states of memory and cpu are limits, and most replicas stay far below them: a
+ * node takes limits up to this many times its size. */
+#define CTL_MEMORY_OVERCOMMIT 4
+#define CTL_CPU_OVERCOMMIT    16
+
 struct gt_sched *gt_ctl_fleet_new(void);
 /* Where the next replica of a function goes: booked in *ret. */
 GT_MUST_USE int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live,

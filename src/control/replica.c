@@ -63,6 +63,7 @@ struct gt_ctl_replica *gt_ctl_replica_new(struct gt_control *c, struct gt_ctl_fu
 	r->created_ns = gt_ctl_now(c);
 	r->reason = reason;
 	replica_bind(r, f);
+	gt_ctl_gpus_of_spot(r);
 	replica_link(c, r);
 	gt_ctl_live(c, f)->starts_total++;
 	gt_ctl_replica_order(c, r);
@@ -86,6 +87,11 @@ struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_
 	r->reason = "adopted";
 	if (f)
 		replica_bind(r, f);
+	if (o->n_gpus > 0) {
+		r->gpus.n = o->n_gpus;
+		r->gpus.list = gt_alloc_array(o->n_gpus, sizeof(*o->gpus));
+		memcpy(r->gpus.list, o->gpus, o->n_gpus * sizeof(*o->gpus));
+	}
 	gt_ctl_book(c, r);
 	replica_link(c, r);
 	return r;
@@ -94,6 +100,7 @@ struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_
 void gt_ctl_replica_free(struct gt_ctl_replica *r)
 {
 	gt_ctl_revision_unref(r->rev);
+	free(r->gpus.list);
 	if (r->end)
 		gt_end_fini(r->end);
 	free(r->end);
@@ -109,7 +116,9 @@ void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *
 	*o = (struct gt_order){ .revision = r->revision,
 				.want = r->stop_ordered ? GT_WANT_STOP : GT_WANT_RUN,
 				.grace_ms = r->grace_ms,
-				.spec_json = r->rev ? r->rev->row.spec_json : no_spec };
+				.spec_json = r->rev ? r->rev->row.spec_json : no_spec,
+				.gpus = r->gpus.list,
+				.n_gpus = r->gpus.n };
 	gt_strcopy(o->replica, sizeof(o->replica), r->id);
 	gt_strcopy(o->function, sizeof(o->function), r->function);
 }
@@ -265,6 +274,9 @@ static void view_of(const struct gt_ctl_replica *r, struct gt_replica_view *v)
 				       .phases = r->phases,
 				       .usage = &r->usage,
 				       .pull = r->pull,
+				       .gpus = r->gpus.list,
+				       .n_gpus = r->gpus.n,
+				       .gpu = gt_ctl_gpu_of(r),
 				       .end = r->end,
 				       .reason = r->reason };
 }

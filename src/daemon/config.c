@@ -8,7 +8,9 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/base/suggest.h>
 #include <gantry/base/units.h>
-#include <gantry/model/limits.h>
+#include <gantry/gpu/gpu.h>
+#include <gantry/model/label.h>
+#include <gantry/model/spec.h>
 
 enum key_type { KEY_TEXT, KEY_BOOL, KEY_DURATION, KEY_NUMBER, KEY_LEVEL, KEY_EXTRACT };
 
@@ -44,6 +46,8 @@ static const struct key keys[] = {
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
 	{ "agent", "node", TEXT(node) },
+	{ "agent", "gpus", TEXT(gpus) },
+	{ "agent", "labels", TEXT(labels) },
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
 	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },
 	{ "agent", "allow_host_network", KEY_BOOL, FIELD(allow_host_network), 0 },
@@ -72,6 +76,7 @@ void gt_config_defaults(struct gt_config *c)
 	gt_strcopy(c->listen, sizeof(c->listen), "127.0.0.1:8080");
 	gt_strcopy(c->state, sizeof(c->state), "/var/lib/gantry");
 	gt_strcopy(c->allow_host_paths, sizeof(c->allow_host_paths), "/");
+	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_NONE);
 	c->log_level = GT_INFO;
 	c->max_connections = 10000;
 	c->drain_ms = 30000;
@@ -99,6 +104,32 @@ struct gt_net_config gt_config_egress(const struct gt_config *c)
 		.block_private = !c->egress_private,
 		.set_forwarding = c->egress_forwarding,
 	};
+}
+
+int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
+{
+	const struct gt_net_config egress = gt_config_egress(c);
+	gt_auto(free) struct gt_label *labels = NULL;
+	struct gt_err why = { 0 };
+	size_t n;
+
+	if (c->node[0] && !gt_name_ok(c->node))
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
+				  c->node);
+	if (gt_gpus_check(c->gpus, &why) < 0)
+		return gt_err_set(err, EINVAL, "bad_config", "gpus: %s", why.text);
+	if (gt_labels_parse(c->labels, &labels, &n, &why) < 0)
+		return gt_err_set(err, EINVAL, "bad_config", "labels: %s", why.text);
+	if (gt_net_check(&egress, err) < 0)
+		return -err->code;
+	if (c->subid_base < 65536)
+		return gt_err_set(
+			err, EINVAL, "bad_config",
+			"subid_base: %llu would give containers the ids of the host's own users; "
+			"65536 is the least",
+			(unsigned long long)c->subid_base);
+	return 0;
 }
 
 static const struct key *find_key(const char *section, const char *name)

@@ -7,7 +7,7 @@
 #include <gantry/net/net.h>
 
 #define GT_CONFIG_TEXT   1024
-#define GT_CONFIG_PACKED 16384 /* enough for all of it as text */
+#define GT_CONFIG_PACKED 20480 /* enough for all of it as text */
 #define GT_CONFIG_FILE   "/etc/gantry/gantryd.conf"
 
 struct gt_config {
@@ -29,6 +29,8 @@ struct gt_config {
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [agent] */
 	char node[64];                         /* "" = host name */
+	char gpus[GT_CONFIG_TEXT];             /* see gt_gpus_open */
+	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
 	bool allow_host_image, allow_host_network;
 	char egress_subnet4[64], egress_subnet6[64];
@@ -57,6 +59,8 @@ void gt_config_defaults(struct gt_config *c);
 struct gt_net_config gt_config_egress(const struct gt_config *c);
 /* Applies the file over *c; *c is unchanged on failure. err names file and line. */
 GT_MUST_USE int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err);
+/* What the agent will not refuse: name, GPUs, labels, networks, ids. Slug bad_config. */
+GT_MUST_USE int gt_config_check_node(const struct gt_config *c, struct gt_err *err);
 /* What a role needs to know is handed over as one environment variable of key=value lines. */
 GT_MUST_USE int gt_config_pack(const struct gt_config *c, char *out, size_t size,
 			       struct gt_err *err);

@@ -18,14 +18,16 @@ enum { EXIT_USAGE = 2 };
 
 struct options {
 	char **argv; /* as the process was given them */
-	const char *state, *listen, *file, *node;
+	const char *state, *listen, *file, *node, *gpus;
+	char labels[GT_CONFIG_TEXT]; /* joined by ',' */
 	enum gt_level log_level;
 	bool has_log_level;
 };
 
 static const char usage[] =
 	"usage: gantryd run [--state DIR] [--listen ADDR:PORT] [--config FILE]\n"
-	"                   [--node NAME] [--log-level debug|info|warn|error]\n"
+	"                   [--node NAME] [--gpus none|sim:COUNTxSIZE[:MODEL],...]\n"
+	"                   [--label KEY=VALUE]... [--log-level debug|info|warn|error]\n"
 	"       gantryd check [--config FILE]     read the configuration, say what is wrong\n"
 	"       gantryd cleanup --state DIR       stop and remove every replica of a stopped "
 	"daemon\n"
@@ -37,6 +39,17 @@ static const char usage[] =
 	"the next start), INT ends the replicas too, HUP reads configuration and admin token "
 	"again, USR2 becomes the program that is now at its path, without a lost call.\n";
 
+static int add_label(struct options *o, const char *label, struct gt_err *err)
+{
+	size_t len = strlen(o->labels);
+
+	if (len > 0 && len + 1 < sizeof(o->labels))
+		o->labels[len++] = ',';
+	if (!gt_strcopy(o->labels + len, sizeof(o->labels) - len, label))
+		return gt_err_set(err, EINVAL, "usage", "--label: too many");
+	return 0;
+}
+
 static int parse_options(int argc, char **argv, struct options *o, struct gt_err *err)
 {
 	static const struct option longs[] = {
@@ -44,11 +57,13 @@ static int parse_options(int argc, char **argv, struct options *o, struct gt_err
 		{ "listen", required_argument, NULL, 'l' },
 		{ "config", required_argument, NULL, 'c' },
 		{ "node", required_argument, NULL, 'n' },
+		{ "gpus", required_argument, NULL, 'g' },
+		{ "label", required_argument, NULL, 'L' },
 		{ "log-level", required_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
-	static const char *const names[] = { "--state", "--listen", "--config", "--node",
-					     "--log-level" };
+	static const char *const names[] = { "--state", "--listen", "--config",   "--node",
+					     "--gpus",  "--label",  "--log-level" };
 	int c;
 
 	opterr = 0;
@@ -65,6 +80,13 @@ static int parse_options(int argc, char **argv, struct options *o, struct gt_err
 			break;
 		case 'n':
 			o->node = optarg;
+			break;
+		case 'g':
+			o->gpus = optarg;
+			break;
+		case 'L':
+			if (add_label(o, optarg, err) < 0)
+				return -EINVAL;
 			break;
 		case 'v':
 			if (gt_log_level_parse(optarg, &o->log_level) < 0)
@@ -104,21 +126,12 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--listen: too long");
 	if (o->node && !gt_strcopy(c->node, sizeof(c->node), o->node))
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--node: too long");
-	if (c->node[0] && !gt_name_ok(c->node))
-		return gt_err_set(err, EINVAL, "bad_config",
-				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
-				  c->node);
-	if (gt_config_check_gateway(c, err) < 0)
+	if (o->gpus && !gt_strcopy(c->gpus, sizeof(c->gpus), o->gpus))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--gpus: too long");
+	if (o->labels[0])
+		gt_strcopy(c->labels, sizeof(c->labels), o->labels);
+	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0)
 		return -err->code;
-	const struct gt_net_config egress = gt_config_egress(c);
-	if (gt_net_check(&egress, err) < 0)
-		return -err->code;
-	if (c->subid_base < 65536)
-		return gt_err_set(
-			err, EINVAL, "bad_config",
-			"subid_base: %llu would give containers the ids of the host's own users; "
-			"65536 is the least",
-			(unsigned long long)c->subid_base);
 	if (o->has_log_level)
 		c->log_level = o->log_level;
 	return 0;

@@ -10,6 +10,8 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		/* From the working directory: a socket's address has room for 107 bytes. */
 		.link_path = "run/link.sock",
 		.node = c->node,
+		.gpus = c->gpus,
+		.labels = c->labels,
 		.agent_fd = env->fds[GT_FD_AGENT],
 		.dial_fd = env->fds[GT_FD_DIAL],
 		.ready_fd = env->fds[GT_FD_READY],

@@ -7,6 +7,7 @@
 void gt_order_fini(struct gt_order *o)
 {
 	free(o->spec_json);
+	free(o->gpus);
 	*o = (struct gt_order){ 0 };
 }
 
@@ -25,6 +26,7 @@ void gt_end_copy(struct gt_end *dst, const struct gt_end *src)
 void gt_observed_fini(struct gt_observed *o)
 {
 	gt_end_fini(&o->end);
+	free(o->gpus);
 	*o = (struct gt_observed){ 0 };
 }
 
@@ -33,6 +35,8 @@ void gt_report_fini(struct gt_report *r)
 	for (size_t i = 0; i < r->n_replicas; i++)
 		gt_observed_fini(&r->replicas[i]);
 	free(r->replicas);
+	free(r->gpus);
+	free(r->labels);
 	*r = (struct gt_report){ 0 };
 }
 

@@ -17,6 +17,7 @@ struct gt_spec *gt_spec_new(void)
 	spec->scale.max = GT_DEFAULT_SCALE_MAX;
 	spec->scale.target = GT_DEFAULT_CONCURRENCY;
 	spec->scale.concurrency = GT_DEFAULT_CONCURRENCY;
+	spec->scale.delay_price = GT_DEFAULT_DELAY_PRICE;
 	spec->scale.idle_ms = GT_DEFAULT_IDLE_MS;
 	spec->limits.queue = GT_DEFAULT_QUEUE;
 	spec->limits.wait_ms = GT_DEFAULT_WAIT_MS;
@@ -55,6 +56,8 @@ void gt_spec_free(struct gt_spec *spec)
 	free(spec->tmpfs);
 	strings_free(spec->command, spec->n_command);
 	strings_free(spec->models, spec->n_models);
+	strings_free(spec->resources.gpu.models, spec->resources.gpu.n_models);
+	free(spec->placement.labels);
 	free(spec->image);
 	free(spec->image_path);
 	free(spec->base);

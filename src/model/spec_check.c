@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define SLUG "invalid_spec"
 
@@ -324,6 +325,59 @@ static int check_resources(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+static int check_gpu_models(const struct gt_gpu_want *gpu, struct gt_err *err)
+{
+	char where[64];
+
+	for (size_t i = 0; i < gpu->n_models; i++) {
+		snprintf(where, sizeof(where), "resources.gpu.models[%zu]", i);
+		if (!gt_gpu_model_ok(gpu->models[i]))
+			return refused(err, where,
+				       QUOTED " names no model; write for example \"H100\"",
+				       gpu->models[i]);
+		for (size_t k = 0; k < i; k++)
+			if (strcasecmp(gpu->models[i], gpu->models[k]) == 0)
+				return refused(err, where, QUOTED " is given twice; keep one",
+					       gpu->models[i]);
+	}
+	return 0;
+}
+
+/* What is left in place would reach the program as it stands. */
+static int check_gpu_words(const struct gt_spec *spec, struct gt_err *err)
+{
+	char where[64];
+
+	for (size_t i = 0; i < spec->n_command; i++) {
+		const char *word = spec->command[i];
+
+		snprintf(where, sizeof(where), "command[%zu]", i);
+		for (; (word = strstr(word, "${gpu.")); word++) {
+			if (!gt_starts_with(word, GT_GPU_FRACTION))
+				return refused(err, where, QUOTED " is not known; there is only %s",
+					       word, GT_GPU_FRACTION);
+			if (spec->resources.gpu.count == 0)
+				return refused(err, where, "%s needs resources.gpu",
+					       GT_GPU_FRACTION);
+		}
+	}
+	return 0;
+}
+
+static int check_gpu(const struct gt_spec *spec, struct gt_err *err)
+{
+	const struct gt_gpu_want *gpu = &spec->resources.gpu;
+	int r = check_gpu_words(spec, err);
+
+	if (r == 0)
+		r = check_gpu_models(gpu, err);
+	if (r == 0 && gpu->share_milli && gpu->count > 1)
+		return refused(err, "resources.gpu.share",
+			       "a share is of one GPU, and count is %u; leave one of them out",
+			       gpu->count);
+	return r;
+}
+
 static int check_scale(const struct gt_spec *spec, struct gt_err *err)
 {
 	if (spec->scale.max == 0)
@@ -334,6 +388,9 @@ static int check_scale(const struct gt_spec *spec, struct gt_err *err)
 	if (spec->scale.min > spec->scale.max)
 		return refused(err, "scale.min", "%u is above scale.max, which is %u",
 			       spec->scale.min, spec->scale.max);
+	if (spec->scale.buffer > spec->scale.max)
+		return refused(err, "scale.buffer", "%u is above scale.max, which is %u",
+			       spec->scale.buffer, spec->scale.max);
 	if (spec->scale.target == 0 || spec->scale.concurrency == 0)
 		return refused(err, "scale.concurrency", "%s", "0 is below 1");
 	if (spec->scale.target > spec->scale.concurrency)
@@ -393,6 +450,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_socket(spec, err);
 	if (r == 0)
 		r = check_resources(spec, err);
+	if (r == 0)
+		r = check_gpu(spec, err);
 	if (r == 0)
 		r = check_scale(spec, err);
 	if (r == 0)

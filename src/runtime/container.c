@@ -16,6 +16,7 @@ static void drop_start(struct gt_container *c)
 	c->out = gt_close(c->out);
 	c->err = gt_close(c->err);
 	gt_plan_free(gt_steal(&c->plan));
+	free(gt_steal(&c->go));
 }
 
 static void container_free(struct gt_container *c)

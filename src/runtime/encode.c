@@ -167,18 +167,31 @@ int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args, 
 	return r;
 }
 
-int gt_go_encode(const struct gt_container_args *args, struct gt_init_go *ret, struct gt_err *err)
+static int go_add(struct gt_init_go *go, size_t *len, const char *name, const char *value,
+		  struct gt_err *err)
 {
-	struct gt_init_go go = { .type = GT_INIT_GO };
-	int n;
+	int n = snprintf(go->env + *len, sizeof(go->env) - *len, "%s%s", name, value);
 
-	if (!args->foreign && !has_env(args->spec, "GANTRY_REPLICA")) {
-		n = snprintf(go.env, sizeof(go.env), "GANTRY_REPLICA=%s", args->replica);
-		if (n >= (int)sizeof(go.env))
-			return gt_err_set(err, E2BIG, "sandbox_failed",
-					  "the replica's name is too long");
-		go.n_env = 1;
-	}
-	*ret = go;
+	if (go->n_env == GT_INIT_GO_ENV || n < 0 || (size_t)n >= sizeof(go->env) - *len)
+		return gt_err_set(err, E2BIG, "sandbox_failed",
+				  "the replica's own environment is too large");
+	*len += (size_t)n + 1;
+	go->n_env++;
 	return 0;
+}
+
+int gt_go_encode(const struct gt_container_args *args, struct gt_init_go **ret, struct gt_err *err)
+{
+	gt_auto(free) struct gt_init_go *go = gt_alloc(sizeof(*go));
+	size_t len = 0;
+	int r = 0;
+
+	go->type = GT_INIT_GO;
+	if (!args->foreign && !has_env(args->spec, "GANTRY_REPLICA"))
+		r = go_add(go, &len, "GANTRY_REPLICA=", args->replica, err);
+	for (size_t i = 0; r == 0 && i < args->n_env; i++)
+		r = go_add(go, &len, args->env[i], "", err);
+	if (r == 0)
+		*ret = gt_steal(&go);
+	return r;
 }

@@ -65,6 +65,7 @@ void gt_encode_string(struct gt_buf *out, const char *s); /* with its end */
 void gt_foreign_encode(const struct gt_foreign *f, struct gt_buf *out);
 void gt_foreign_encode_strings(const struct gt_foreign *f, struct gt_buf *out);
 /* What is particular to one replica. */
-int gt_go_encode(const struct gt_container_args *args, struct gt_init_go *ret, struct gt_err *err);
+/* *ret is the caller's to free. */
+int gt_go_encode(const struct gt_container_args *args, struct gt_init_go **ret, struct gt_err *err);
 
 #endif

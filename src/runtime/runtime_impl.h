@@ -82,9 +82,9 @@ struct gt_container {
 	struct gt_container *prev, *next; /* rt->waiting, while it has no sandbox */
 	struct sandbox *box;
 	struct gt_container_events events;
-	struct plan *plan; /* until it is started */
-	struct gt_init_go go;
-	int out, err, status; /* only status is kept after the start */
+	struct plan *plan;     /* until it is started */
+	struct gt_init_go *go; /* likewise */
+	int out, err, status;  /* only status is kept after the start */
 	enum gt_start_kind kind;
 	bool waiting, ended;
 };

@@ -480,7 +480,7 @@ int gt_sandbox_go(struct sandbox *box, const struct gt_container *c, struct gt_e
 	if (r == 0)
 		r = give_fifo(c->err, box->id_base, err);
 	if (r == 0)
-		r = gt_os_send(box->control, &c->go, sizeof(c->go), fds, GT_LEN(fds), err);
+		r = gt_os_send(box->control, c->go, sizeof(*c->go), fds, GT_LEN(fds), err);
 	if (r == 0)
 		r = gt_os_send(box->control, &status, sizeof(status), &c->status, 1, err);
 	r = unless_failed(r);

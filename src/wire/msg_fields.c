@@ -1,6 +1,7 @@
 /* msg_fields.c - the messages between roles as tables. Ids and names are held to their alphabets,
  * because they become paths and control groups on the other side. */
 #include "msg_fields.h"
+#include "gpu_hooks.h"
 
 #include <string.h>
 
@@ -9,10 +10,12 @@
 #define LIST(type, member) \
 	.offset = offsetof(struct type, member), .count_offset = offsetof(struct type, n_##member)
 #define FUNCTION_NAME .max = GT_NAME_MAX, .ok = gt_name_ok, .wanted = NAME_WANTED
+#define GPU_UUID      .max = GT_GPU_UUID_MAX, .ok = gt_gpu_uuid_ok, .wanted = UUID_WANTED
 #define REPLICA_ID    .max = GT_REPLICA_ID_SIZE - 1, .ok = id_ok, .wanted = ID_WANTED
 
 #define NAME_WANTED  "no name: lower-case letters, digits and inner hyphens, 63 at most"
 #define ID_WANTED    "no replica id: letters, digits and hyphens"
+#define UUID_WANTED  "no id of a GPU: letters, digits and ._-/"
 #define TOKEN_WANTED "no token hash: 64 lower-case hex digits"
 #define LIST_MAX     1000000 /* elements; the size of the text bounds them too */
 #define LOG_TAIL_MAX ((uint64_t)4 * GT_FAIL_LOG_LINES * GT_LOG_LINE_MAX)
@@ -50,6 +53,11 @@ static const char *state_name(unsigned value)
 	return gt_replica_state_name((enum gt_replica_state)value);
 }
 
+static const char *backend_name(unsigned value)
+{
+	return gt_gpu_backend_name((enum gt_gpu_backend)value);
+}
+
 static const char *line_type_name(unsigned value)
 {
 	static const char *const names[] = {
@@ -64,6 +72,19 @@ static const char *line_type_name(unsigned value)
 
 /* ---- agents -------------------------------------------------------------------------------- */
 
+static const struct gt_field grant_rows[] = {
+	{ "uuid", GT_F_CHARS, GT_F_NEEDED, AT(gt_gpu_grant, uuid), GPU_UUID },
+	{ "milli", GT_F_U32, GT_F_ALWAYS, AT(gt_gpu_grant, milli), .min = 1, .max = GT_GPU_WHOLE },
+	{ "memory_bytes", GT_F_U64, GT_F_ALWAYS, AT(gt_gpu_grant, memory_bytes),
+	  .max = GT_GPU_BYTES_MAX },
+};
+static const struct gt_fields grant_fields = { ROWS(grant_rows, gt_gpu_grant) };
+#define GRANTS(type)                                                             \
+	{                                                                        \
+		"gpus", GT_F_LIST, 0, LIST(type, gpus), .max = GT_NODE_GPUS_MAX, \
+							.sub = &grant_fields     \
+	}
+
 static const struct gt_field order_rows[] = {
 	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_order, replica), REPLICA_ID },
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_order, function), FUNCTION_NAME },
@@ -72,6 +93,7 @@ static const struct gt_field order_rows[] = {
 	  .enum_name = want_name },
 	{ "grace_ms", GT_F_U64, 0, AT(gt_order, grace_ms), .max = UINT64_MAX },
 	{ "spec", GT_F_STR, 0, AT(gt_order, spec_json), .max = 2 * GT_SPEC_BYTES_MAX },
+	GRANTS(gt_order),
 };
 static const struct gt_fields order_fields = { ROWS(order_rows, gt_order) };
 
@@ -145,9 +167,22 @@ static const struct gt_field observed_rows[] = {
 	{ "phases", GT_F_OBJECT, 0, AT(gt_observed, phases), .sub = &phases_fields },
 	{ "usage", GT_F_OBJECT, 0, AT(gt_observed, usage), .sub = &usage_fields },
 	{ "pull", GT_F_OBJECT, 0, AT(gt_observed, pull), .sub = &pull_fields },
+	GRANTS(gt_observed),
 	{ "end", GT_F_OBJECT, 0, AT(gt_observed, end), .sub = &end_fields },
 };
 static const struct gt_fields observed_fields = { ROWS(observed_rows, gt_observed) };
+
+static const struct gt_field gpu_rows[] = {
+	{ "uuid", GT_F_CHARS, GT_F_NEEDED, AT(gt_gpu, uuid), GPU_UUID },
+	{ "model", GT_F_CHARS, GT_F_NEEDED, AT(gt_gpu, model), .max = GT_GPU_MODEL_MAX,
+	  .ok = gt_gpu_model_ok, .wanted = "no model of a GPU: printable ASCII without , : \" \\" },
+	{ "memory_bytes", GT_F_U64, GT_F_ALWAYS, AT(gt_gpu, memory_bytes),
+	  .max = GT_GPU_BYTES_MAX },
+	{ "backend", GT_F_ENUM, GT_F_ALWAYS | GT_F_NEEDED, AT(gt_gpu, backend),
+	  .max = GT_GPU_BACKEND_N, .enum_name = backend_name },
+	{ "healthy", GT_F_BOOL, GT_F_ALWAYS, AT(gt_gpu, healthy) },
+};
+static const struct gt_fields gpu_fields = { ROWS(gpu_rows, gt_gpu) };
 
 static const struct gt_field report_rows[] = {
 	{ "node", GT_F_CHARS, GT_F_NEEDED, AT(gt_report, node), FUNCTION_NAME },
@@ -155,6 +190,10 @@ static const struct gt_field report_rows[] = {
 	{ "epoch", GT_F_U64, GT_F_ALWAYS, AT(gt_report, epoch), .max = UINT64_MAX },
 	{ "cpu_milli", GT_F_U64, 0, AT(gt_report, cpu_milli), .max = UINT64_MAX },
 	{ "memory_bytes", GT_F_U64, 0, AT(gt_report, memory_bytes), .max = UINT64_MAX },
+	{ "gpus", GT_F_LIST, 0, LIST(gt_report, gpus), .max = GT_NODE_GPUS_MAX,
+	  .sub = &gpu_fields },
+	{ "labels", GT_F_CUSTOM, 0, LIST(gt_report, labels), .max = GT_LABELS_MAX,
+	  .hooks = &gt_labels_hooks },
 	{ "replicas", GT_F_LIST, GT_F_ALWAYS, LIST(gt_report, replicas), .max = LIST_MAX,
 	  .sub = &observed_fields },
 };

@@ -5,8 +5,9 @@
 #include "doc.h"
 #include "spec_fields.h"
 
-/* Canonical text can be longer than what was sent ("1TB" becomes "1000000000000"), and must be read
- * again. No other member grows: the writer escapes only what had to be escaped before. */
+/* Canonical text can be longer than what was sent ("1TB" becomes "1000000000000", and gpu becomes
+ * resources.gpu), and must be read again. No other member grows: the writer escapes only what had
+ * to be escaped before. */
 #define CANONICAL_SLACK 4096
 
 int gt_spec_read(const char *text, size_t len, struct gt_spec **ret, struct gt_err *err)

@@ -4,6 +4,7 @@
 
 #include <gantry/model/spec.h>
 
+#include "gpu_hooks.h"
 #include "spec_hooks.h"
 
 #define ROWS(array) .rows = (array), .n = GT_LEN(array)
@@ -27,6 +28,22 @@ static const char *network_name(unsigned value)
 	static const char *const names[] = { [GT_NETWORK_NONE] = "none",
 					     [GT_NETWORK_EGRESS] = "egress",
 					     [GT_NETWORK_HOST] = "host" };
+
+	return names[value];
+}
+
+static const char *isolation_name(unsigned value)
+{
+	static const char *const names[] = {
+		[GT_ISOLATION_SHARED] = "shared", [GT_ISOLATION_EXCLUSIVE] = "exclusive"
+	};
+
+	return names[value];
+}
+
+static const char *policy_name(unsigned value)
+{
+	static const char *const names[] = { [GT_SCALE_GANTRY] = "gantry", [GT_SCALE_KPA] = "kpa" };
 
 	return names[value];
 }
@@ -75,15 +92,33 @@ static const struct gt_field io_rows[] = {
 };
 static const struct gt_fields io_fields = { ROWS(io_rows) };
 
+/* `gpu` is read and written by its hooks. */
+static const struct gt_field gpu_rows[] = {
+	{ "count", GT_F_U32, GT_F_ALWAYS, AT(resources.gpu.count), .min = 1, .max = GT_GPUS_MAX },
+	{ "memory", GT_F_BYTES, AT(resources.gpu.memory_bytes), .min = GT_MIB,
+	  .max = GT_GPU_BYTES_MAX },
+	{ "models", GT_F_STRS, AT(resources.gpu.models),
+	  .count_offset = offsetof(struct gt_spec, resources.gpu.n_models),
+	  .max = GT_GPU_MODELS_MAX, .elem_max = GT_GPU_MODEL_MAX },
+	{ "share", GT_F_CUSTOM, AT(resources.gpu.share_milli), .min = GT_GPU_SHARE_MIN,
+	  .max = GT_GPU_WHOLE - GT_GPU_SHARE_MIN,
+	  .wanted = "no share of a GPU; write a number such as 0.5, or \"500m\"",
+	  .hooks = &gt_milli_hooks },
+};
+static const struct gt_fields gpu_fields = { ROWS(gpu_rows) };
+
 static const struct gt_field resources_rows[] = {
-	{ "cpu", GT_F_CUSTOM, AT(resources.cpu_milli), .hooks = &gt_cpu_hooks },
+	{ "cpu", GT_F_CUSTOM, AT(resources.cpu_milli), .min = GT_CPU_MILLI_MIN,
+	  .max = GT_CPU_MILLI_MAX,
+	  .wanted = "no amount of CPU; write a number such as 0.5, or \"500m\"",
+	  .hooks = &gt_milli_hooks },
 	{ "memory", GT_F_BYTES, AT(resources.memory_bytes), .min = 4 * GT_MIB, .max = 64 * TIB },
 	{ "memory_high", GT_F_BYTES, AT(resources.memory_high_bytes), .min = 4 * GT_MIB,
 	  .max = 64 * TIB },
 	{ "disk", GT_F_BYTES, AT(resources.disk_bytes), .min = 64 * GT_KIB, .max = 64 * TIB },
 	{ "pids", GT_F_U32, AT(resources.pids), .min = 2, .max = 4194304 },
 	{ "io", GT_F_OBJECT, .sub = &io_fields },
-	{ .name = "gpu", .type = GT_F_LATER },
+	{ "gpu", GT_F_CUSTOM, .sub = &gpu_fields, .hooks = &gt_gpu_hooks },
 };
 static const struct gt_fields resources_fields = { ROWS(resources_rows) };
 
@@ -99,7 +134,10 @@ static const struct gt_field scale_rows[] = {
 	{ "max", GT_F_U32, AT(scale.max), .min = 1, .max = GT_REPLICAS_MAX },
 	{ "concurrency", GT_F_CUSTOM, .sub = &concurrency_fields, .hooks = &gt_concurrency_hooks },
 	{ "idle", GT_F_DURATION, AT(scale.idle_ms), .max = WEEK_MS },
-	{ .name = "buffer", .type = GT_F_LATER },
+	{ "buffer", GT_F_U32, AT(scale.buffer), .max = GT_REPLICAS_MAX },
+	{ "delay_price", GT_F_U32, AT(scale.delay_price), .max = 100000 },
+	{ "policy", GT_F_ENUM, AT(scale.policy), .max = GT_SCALE_POLICIES,
+	  .enum_name = policy_name },
 };
 static const struct gt_fields scale_fields = { ROWS(scale_rows) };
 
@@ -119,6 +157,13 @@ static const struct gt_field affinity_rows[] = {
 	{ "header", GT_F_STR, AT(affinity.header), .min = 1, .max = GT_HEADER_MAX },
 };
 static const struct gt_fields affinity_fields = { ROWS(affinity_rows) };
+
+static const struct gt_field placement_rows[] = {
+	{ "labels", GT_F_CUSTOM, AT(placement.labels),
+	  .count_offset = offsetof(struct gt_spec, placement.n_labels), .max = GT_PLACE_LABELS_MAX,
+	  .hooks = &gt_labels_hooks },
+};
+static const struct gt_fields placement_fields = { ROWS(placement_rows) };
 
 static const struct gt_field serves_rows[] = {
 	{ "openai", GT_F_STRS, AT(models), .count_offset = offsetof(struct gt_spec, n_models),
@@ -147,16 +192,18 @@ static const struct gt_field spec_rows[] = {
 	/* The groups are members of struct gt_spec itself: their rows count from its start. */
 	{ "ready", GT_F_OBJECT, .sub = &ready_fields },
 	{ "resources", GT_F_OBJECT, .sub = &resources_fields },
+	{ "placement", GT_F_OBJECT, .sub = &placement_fields },
+	{ "isolation", GT_F_ENUM, AT(isolation), .max = GT_ISOLATION_N,
+	  .enum_name = isolation_name },
 	{ "scale", GT_F_OBJECT, .sub = &scale_fields },
 	{ "limits", GT_F_OBJECT, .sub = &limits_fields },
 	{ "affinity", GT_F_OBJECT, .sub = &affinity_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
-	{ .name = "gpu", .type = GT_F_LATER },
+	{ "gpu", GT_F_CUSTOM, .hooks = &gt_gpu_short_hooks },
 	{ .name = "park", .type = GT_F_LATER },
 	{ .name = "weights", .type = GT_F_LATER },
 	{ .name = "secrets", .type = GT_F_LATER },
 	{ .name = "retry", .type = GT_F_LATER },
 	{ .name = "rollout", .type = GT_F_LATER },
-	{ .name = "isolation", .type = GT_F_LATER },
 };
 const struct gt_fields gt_spec_fields = { ROWS(spec_rows), .size = sizeof(struct gt_spec) };

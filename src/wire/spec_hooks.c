@@ -9,9 +9,10 @@
 #include <gantry/base/units.h>
 #include <gantry/model/spec.h>
 
-/* ---- resources.cpu ------------------------------------------------------------------------ */
+/* ---- thousandths: resources.cpu, resources.gpu.share ---------------------------------------- */
 
-static int cpu_from_text(const json_t *js, const struct gt_at *at, double *ret, struct gt_err *err)
+static int milli_from_text(const struct gt_field *f, const json_t *js, const struct gt_at *at,
+			   double *ret, struct gt_err *err)
 {
 	const char *text = NULL;
 	char digits[16];
@@ -28,21 +29,18 @@ static int cpu_from_text(const json_t *js, const struct gt_at *at, double *ret, 
 		digits[len - 1] = '\0';
 	}
 	if (!formed || gt_parse_u64(digits, UINT32_MAX, &milli) < 0)
-		return gt_refuse_at(
-			err, at,
-			"\"%.100s\" is no amount of CPU; write a number such as 0.5, or \"500m\"",
-			text);
+		return gt_refuse_at(err, at, "\"%.100s\" is %s", text, f->wanted);
 	*ret = (double)milli;
 	return 0;
 }
 
-static int cpu_read(const struct gt_field *f, const json_t *js, const struct gt_at *at, void *base,
-		    struct gt_err *err)
+static int milli_read(const struct gt_field *f, const json_t *js, const struct gt_at *at,
+		      void *base, struct gt_err *err)
 {
 	double milli = 0;
 
 	if (json_is_string(js)) {
-		int r = cpu_from_text(js, at, &milli, err);
+		int r = milli_from_text(f, js, at, &milli, err);
 
 		if (r < 0)
 			return r;
@@ -51,35 +49,34 @@ static int cpu_read(const struct gt_field *f, const json_t *js, const struct gt_
 	} else {
 		return gt_field_refuse_type(at, js, "a number such as 0.5, or \"500m\"", err);
 	}
-	if (milli < GT_CPU_MILLI_MIN)
-		return gt_refuse_at(err, at, "%g is below 0.01; leave the member out for no limit",
-				    milli / 1000);
-	if (milli > GT_CPU_MILLI_MAX)
-		return gt_refuse_at(err, at, "%g is above %d", milli / 1000,
-				    GT_CPU_MILLI_MAX / 1000);
+	if (milli < (double)f->min)
+		return gt_refuse_at(err, at, "%g is below %g; leave the member out for no limit",
+				    milli / 1000, (double)f->min / 1000);
+	if (milli > (double)f->max)
+		return gt_refuse_at(err, at, "%g is above %g", milli / 1000, (double)f->max / 1000);
 	if (fabs(milli - round(milli)) > 1e-6)
 		return gt_refuse_at(err, at, "%.9g has more than 3 decimals", milli / 1000);
 	*(uint32_t *)(void *)((char *)base + f->offset) = (uint32_t)round(milli);
 	return 0;
 }
 
-static uint32_t cpu_value(const struct gt_field *f, const void *base)
+static uint32_t milli_value(const struct gt_field *f, const void *base)
 {
 	return *(const uint32_t *)(const void *)((const char *)base + f->offset);
 }
 
-static void cpu_write(struct gt_json *j, const struct gt_field *f, const void *base)
+static void milli_write(struct gt_json *j, const struct gt_field *f, const void *base)
 {
-	if (cpu_value(f, base)) /* no limit has no form */
-		gt_json_num(j, f->name, cpu_value(f, base) / 1000.0);
+	if (milli_value(f, base)) /* 0 is what was left out, and has no form */
+		gt_json_num(j, f->name, milli_value(f, base) / 1000.0);
 }
 
-static bool cpu_equal(const struct gt_field *f, const void *a, const void *b)
+static bool milli_equal(const struct gt_field *f, const void *a, const void *b)
 {
-	return cpu_value(f, a) == cpu_value(f, b);
+	return milli_value(f, a) == milli_value(f, b);
 }
 
-const struct gt_field_hooks gt_cpu_hooks = { cpu_read, cpu_write, cpu_equal };
+const struct gt_field_hooks gt_milli_hooks = { milli_read, milli_write, milli_equal };
 
 /* ---- user ----------------------------------------------------------------------------------- */
 

@@ -8,7 +8,8 @@
 #define GT_CPU_MILLI_MIN   10
 #define GT_CPU_MILLI_MAX   1024000
 
-extern const struct gt_field_hooks gt_cpu_hooks;         /* 0.5 or "500m"; uint32_t of 1/1000 */
+/* 0.5 or "500m", uint32_t of 1/1000 between the row's min and max; `wanted`: "no ...; write ..." */
+extern const struct gt_field_hooks gt_milli_hooks;
 extern const struct gt_field_hooks gt_user_hooks;        /* "1000", "1000:1000", "web:www" */
 extern const struct gt_field_hooks gt_env_hooks;         /* {"NAME": "value"} */
 extern const struct gt_field_hooks gt_concurrency_hooks; /* 16 or {"target": 8, "max": 16} */

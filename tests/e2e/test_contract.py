@@ -117,10 +117,11 @@ def test_every_problem_is_documented(gantry):
 
 
 MEMBERS = ["image", "command", "port", "env", "volumes", "tmpfs", "ready", "resources", "scale", "limits", "serves",
-           "workdir", "user", "access", "network", "min", "max", "memory", "openai", "path", "host", "timeout"]
+           "workdir", "user", "access", "network", "min", "max", "memory", "openai", "path", "host", "timeout",
+           "gpu", "count", "models", "share", "placement", "labels", "isolation", "buffer", "delay_price", "policy"]
 VALUES = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False, allow_infinity=False) | some.text(max_size=20)
-    | some.sampled_from(["host:", "/x", "1s", "1MiB", "a", ["/bin/true"], 8000]),
+    | some.sampled_from(["host:", "/x", "1s", "1MiB", "a", "any:1", "exclusive", "kpa", ["/bin/true"], 8000]),
     lambda inner: some.lists(inner, max_size=4)
     | some.dictionaries(some.sampled_from(MEMBERS) | some.text(max_size=8), inner, max_size=6), max_leaves=12)
 

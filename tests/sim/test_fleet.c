@@ -22,6 +22,8 @@ static struct w_kind kind_random(struct world *w, bool healthy)
 		.serial = (unsigned)++w->serial,
 	};
 
+	if (w_chance(w, 500))
+		k.gpu_milli = w_chance(w, 300) ? GT_GPU_WHOLE : 10 + (unsigned)w_below(w, 491);
 	k.target = 1 + (unsigned)w_below(w, k.concurrency);
 	k.min = w_chance(w, 250) ? (unsigned)w_below(w, k.max) : 0;
 	if (!healthy) {
@@ -120,6 +122,8 @@ static void heal(struct world *w)
 		w->agents[i].memory_bytes = 64 * GT_GIB;
 		w_agent_report_full(w, i);
 	}
+	/* What does not fit on the nodes that control knows is not deployed. */
+	w_run_until(w, w->now_ns + GT_NS_PER_S);
 	for (size_t i = 0; i < w->n_fns; i++) {
 		const struct w_fn *f = &w->fns[i];
 		const struct w_kind kind = kind_random(w, true);

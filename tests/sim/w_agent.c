@@ -33,6 +33,27 @@ static struct w_proc *proc_add(struct world *w, struct w_agent *a, const struct 
 	return p;
 }
 
+/* The node's own book: nothing that ever happens may give one GPU to two. False: the order is not
+ * one of the revision that it names; a found replica of an older one, on a node that lost it. */
+static bool gpu_take(struct world *w, const struct w_agent *a, struct w_proc *p,
+		     const struct gt_order *o)
+{
+	uint32_t milli = 0;
+
+	if (o->n_gpus != (p->kind.gpu_milli > 0))
+		return false;
+	if (o->n_gpus == 0)
+		return true;
+	p->gpu = o->gpus[0];
+	for (size_t i = 0; i < a->n_procs; i++)
+		if (!gt_replica_state_ended(a->procs[i].state) &&
+		    strcmp(a->procs[i].gpu.uuid, p->gpu.uuid) == 0)
+			milli += a->procs[i].gpu.milli;
+	if (milli > GT_GPU_WHOLE)
+		w_fail(w, "%s: %u thousandths of GPU %s are given", a->name, milli, p->gpu.uuid);
+	return true;
+}
+
 bool w_agent_serves(struct world *w, const char *replica)
 {
 	for (size_t i = 0; i < w->n_agents; i++) {
@@ -70,6 +91,23 @@ static void observed_fill(struct gt_observed *o, const struct w_proc *p)
 	gt_strcopy(o->replica, sizeof(o->replica), p->id);
 	gt_strcopy(o->function, sizeof(o->function), p->function);
 	gt_end_copy(&o->end, &p->end);
+	if (p->gpu.milli == 0)
+		return;
+	o->gpus = gt_alloc(sizeof(*o->gpus));
+	*o->gpus = p->gpu;
+	o->n_gpus = 1;
+}
+
+static void gpus_fill(struct gt_report *r, const char *node)
+{
+	r->gpus = gt_alloc_array(W_GPUS, sizeof(*r->gpus));
+	for (r->n_gpus = 0; r->n_gpus < W_GPUS; r->n_gpus++) {
+		struct gt_gpu *gpu = &r->gpus[r->n_gpus];
+
+		*gpu = (struct gt_gpu){ .memory_bytes = 80 * GT_GIB, .healthy = true };
+		gt_strcopy(gpu->model, sizeof(gpu->model), r->n_gpus % 2 ? "H100" : "L4");
+		snprintf(gpu->uuid, sizeof(gpu->uuid), "%s-%zu", node, r->n_gpus);
+	}
 }
 
 static void report_send(struct world *w, size_t agent, const struct w_proc *only)
@@ -86,6 +124,8 @@ static void report_send(struct world *w, size_t agent, const struct w_proc *only
 	r->epoch = w->epoch;
 	r->cpu_milli = 4000;
 	r->memory_bytes = a->memory_bytes;
+	if (r->full)
+		gpus_fill(r, a->name);
 	r->replicas = gt_alloc_array(n, sizeof(*r->replicas));
 	r->n_replicas = n;
 	for (size_t i = 0; i < n; i++)
@@ -189,6 +229,10 @@ static void order_run(struct world *w, size_t agent, const struct gt_order *o)
 
 	p->kind = w_kind_read(o->spec_json);
 	p->state = GT_REPLICA_PULLING;
+	if (!gpu_take(w, a, p, o)) {
+		proc_set(w, agent, p, GT_REPLICA_FAILED, "gpu_conflict");
+		return;
+	}
 	proc_later(w, agent, p, w_below(w, 20), proc_exec);
 	if (w_chance(w, 500)) /* reports may skip states */
 		report_send(w, agent, p);
@@ -241,6 +285,11 @@ static void orders_add(const struct gt_order *o, void *arg)
 
 	orders->all = gt_grow(orders->all, orders->n + 1, sizeof(*orders->all));
 	orders->all[orders->n] = *o;
+	orders->all[orders->n].gpus = NULL;
+	if (o->n_gpus > 0) {
+		orders->all[orders->n].gpus = gt_alloc_array(o->n_gpus, sizeof(*o->gpus));
+		memcpy(orders->all[orders->n].gpus, o->gpus, o->n_gpus * sizeof(*o->gpus));
+	}
 	orders->all[orders->n++].spec_json = gt_strdup(o->spec_json);
 }
 

@@ -226,6 +226,8 @@ static struct gt_spec *spec_of(const char *text)
 	spec->scale.idle_ms = kind.idle_ms;
 	spec->limits.drain_ms = kind.drain_ms;
 	spec->resources.memory_bytes = kind.memory_mib * GT_MIB;
+	spec->resources.gpu.count = kind.gpu_milli > 0;
+	spec->resources.gpu.share_milli = kind.gpu_milli < GT_GPU_WHOLE ? kind.gpu_milli : 0;
 	return spec;
 }
 

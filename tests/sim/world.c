@@ -212,19 +212,19 @@ struct w_fn *w_fn_find(struct world *w, const char *name)
 /* ---- kinds ---- */
 void w_kind_write(const struct w_kind *k, char out[W_TEXT])
 {
-	snprintf(out, W_TEXT, "%u %u %u %u %u %u %u %u %u %u %u", k->start_ms, k->fail_permille,
+	snprintf(out, W_TEXT, "%u %u %u %u %u %u %u %u %u %u %u %u", k->start_ms, k->fail_permille,
 		 k->crash_permille, k->min, k->max, k->target, k->concurrency, k->idle_ms,
-		 k->drain_ms, k->memory_mib, k->serial);
+		 k->drain_ms, k->memory_mib, k->gpu_milli, k->serial);
 }
 
 struct w_kind w_kind_read(const char *text)
 {
 	struct w_kind k = { 0 };
-	int n = sscanf(text, "%u %u %u %u %u %u %u %u %u %u %u", &k.start_ms, &k.fail_permille,
+	int n = sscanf(text, "%u %u %u %u %u %u %u %u %u %u %u %u", &k.start_ms, &k.fail_permille,
 		       &k.crash_permille, &k.min, &k.max, &k.target, &k.concurrency, &k.idle_ms,
-		       &k.drain_ms, &k.memory_mib, &k.serial);
+		       &k.drain_ms, &k.memory_mib, &k.gpu_milli, &k.serial);
 
-	assert_int_equal(n, 11);
+	assert_int_equal(n, 12);
 	return k;
 }
 

@@ -14,6 +14,7 @@
 #define W_FNS      5
 #define W_AGENTS   3
 #define W_GATEWAYS 2
+#define W_GPUS     16   /* of a node */
 #define W_PROCS    256  /* replicas a node remembers */
 #define W_CALLS    2048 /* waiting or running calls of one function at one gateway */
 #define W_TEXT     96
@@ -24,7 +25,8 @@
 struct w_kind {
 	unsigned start_ms, fail_permille, crash_permille;
 	unsigned min, max, target, concurrency, idle_ms, drain_ms, memory_mib;
-	unsigned serial; /* makes texts differ */
+	unsigned gpu_milli; /* of one GPU; 0 = none */
+	unsigned serial;    /* makes texts differ */
 };
 void w_kind_write(const struct w_kind *kind, char out[W_TEXT]);
 struct w_kind w_kind_read(const char *text);
@@ -51,6 +53,7 @@ struct w_proc {
 	uint64_t serial; /* of the process: a timer of an earlier one is void */
 	struct w_kind kind;
 	uint64_t created_ms;
+	struct gt_gpu_grant gpu; /* milli 0: none */
 	struct gt_end end;
 };
 

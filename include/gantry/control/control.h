@@ -69,7 +69,8 @@ struct gt_put {
 	bool dry_run;                  /* answer what would happen, change nothing */
 };
 /* err or a result; view is NULL for a dry-run creation. Called exactly once, maybe before the call
- * returns (refusals, unchanged, dry run). err slugs: etag_mismatch (-ESTALE), model_taken,
+ * returns (refusals, unchanged, dry run). err slugs: invalid_spec (no
+ * known node could ever take a replica; err->path), etag_mismatch (-ESTALE), model_taken,
  * conflict, storage_full, unavailable. */
 typedef void gt_put_fn(const struct gt_err *err, enum gt_put_result result,
 		       const struct gt_function_view *view, void *arg);
@@ -101,9 +102,13 @@ struct gt_replica_view {
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock; 0 = not yet */
 	struct gt_phases phases;
-	const struct gt_usage *usage; /* as last reported; has 0 = not yet */
-	struct gt_pull_progress pull; /* in state PULLING, as far as it is known */
-	const struct gt_end *end;     /* NULL while it lives */
+	const struct gt_usage *usage;    /* as last reported; has 0 = not yet */
+	struct gt_pull_progress pull;    /* in state PULLING, as far as it is known */
+	const struct gt_gpu_grant *gpus; /* what it has, or had, of its node's GPUs */
+	size_t n_gpus;
+	const struct gt_gpu *gpu; /* what the first of them is, as all are; NULL: it has none, or
+				     its node has not this one any more */
+	const struct gt_end *end; /* NULL while it lives */
 	const char
 		*reason; /* why it was started or stopped: "queue", "min", "idle", "replaced" ... */
 };
@@ -115,12 +120,21 @@ GT_MUST_USE int gt_control_replica_stop(struct gt_control *c, const char *functi
 					bool force, struct gt_err *err);
 
 /* ---- nodes and gateways ---- */
+struct gt_node_gpu {
+	struct gt_gpu is;
+	uint32_t taken_milli; /* of GT_GPU_WHOLE; what is booked, from order to end */
+	uint64_t taken_bytes;
+};
 struct gt_node_view {
 	const char *name;
 	bool up;
 	uint64_t since_ms; /* wall clock of the last change of `up` */
 	uint64_t cpu_milli, memory_bytes;
 	uint32_t replicas;
+	const struct gt_node_gpu *gpus; /* for the call */
+	size_t n_gpus;
+	const struct gt_label *labels;
+	size_t n_labels;
 };
 void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
 		      void *arg);

@@ -30,8 +30,10 @@ struct gt_order {
 	char function[GT_NAME_MAX + 1];
 	uint32_t revision;
 	enum gt_want want;
-	uint64_t grace_ms; /* for STOP: TERM, wait this long, KILL; 0 = KILL at once */
-	char *spec_json;   /* canonical spec text; the agent parses it with gt_spec_read */
+	uint64_t grace_ms;         /* for STOP: TERM, wait this long, KILL; 0 = KILL at once */
+	char *spec_json;           /* canonical spec text; the agent parses it with gt_spec_read */
+	struct gt_gpu_grant *gpus; /* what it has from its start to its end */
+	size_t n_gpus;
 };
 
 /* Why and how a replica ended or could not start. */
@@ -55,6 +57,8 @@ struct gt_observed {
 	struct gt_phases phases;
 	struct gt_usage usage;        /* has 0: not looked at yet */
 	struct gt_pull_progress pull; /* while PULLING */
+	struct gt_gpu_grant *gpus;    /* as its order said */
+	size_t n_gpus;
 	struct gt_end end;
 };
 
@@ -63,6 +67,10 @@ struct gt_report {
 	bool full; /* replicas[] is everything on the node; what is not listed does not exist */
 	uint64_t epoch;                   /* of the watch this answers to */
 	uint64_t cpu_milli, memory_bytes; /* the node's size */
+	struct gt_gpu *gpus;              /* these and the labels: told in full reports only */
+	size_t n_gpus;
+	struct gt_label *labels; /* sorted by key */
+	size_t n_labels;
 	struct gt_observed *replicas;
 	size_t n_replicas;
 };

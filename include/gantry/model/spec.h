@@ -4,6 +4,8 @@
 
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
+#include <gantry/model/gpu.h>
+#include <gantry/model/label.h>
 #include <gantry/model/limits.h>
 
 enum gt_image_kind {
@@ -28,6 +30,17 @@ enum gt_network {
 	GT_NETWORK_EGRESS, /* and a way out, through NAT */
 	GT_NETWORK_HOST,   /* the node's own network */
 	GT_NETWORK_N
+};
+
+enum gt_isolation {
+	GT_ISOLATION_SHARED,    /* a node may run other functions beside it */
+	GT_ISOLATION_EXCLUSIVE, /* it may not */
+	GT_ISOLATION_N
+};
+enum gt_scale_policy {
+	GT_SCALE_GANTRY, /* holds what is likely to be needed, at delay_price */
+	GT_SCALE_KPA,    /* as Knative's autoscaler does */
+	GT_SCALE_POLICIES
 };
 
 struct gt_env {
@@ -90,9 +103,18 @@ struct gt_spec {
 		uint64_t disk_bytes;
 		uint32_t pids;
 		struct gt_io_limits io;
+		struct gt_gpu_want gpu;
 	} resources;
 	struct {
+		struct gt_label *labels; /* a node must have all of them; sorted by key */
+		size_t n_labels;
+	} placement;
+	enum gt_isolation isolation;
+	struct {
 		uint32_t min, max;
+		uint32_t buffer;      /* replicas kept free of calls while there are calls */
+		uint32_t delay_price; /* GPU-seconds that a second of waiting is worth */
+		enum gt_scale_policy policy;
 		uint32_t target; /* concurrency.target: in-flight calls a replica should hold */
 		uint32_t concurrency; /* concurrency.max: never more than this at once on a replica
 				       */
@@ -115,9 +137,9 @@ struct gt_spec {
 struct gt_spec *gt_spec_new(void);       /* all defaults; image and command still missing */
 void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
 /* What no single field can tell: image form, port present, min <= max, target <= max,
- * memory_high <= memory, absolute and
- * distinct mount paths, duplicate env names. Fills image_kind and image_path. -EINVAL with
- * err->path naming the member (slug "invalid_spec"). */
+ * memory_high <= memory, buffer <= max, share of one GPU alone, absolute and
+ * distinct mount paths, duplicate env names, "${gpu...}" that is known. Fills image_kind and
+ * image_path. -EINVAL with err->path naming the member (slug "invalid_spec"). */
 GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
 /* The reference that a registry is asked for: of the image itself or of a bundle's base; NULL = the
  * node has all of it. */

@@ -25,8 +25,8 @@
 #define GT_INIT_FDS_MAX    200 /* in one packet; the kernel takes 253 */
 #define GT_INIT_LAYERS_MAX 128
 #define GT_INIT_MAGIC      0x32544e47u /* "GNT2" */
-#define GT_INIT_GO_ENV     4
-#define GT_INIT_GO_BYTES   512
+#define GT_INIT_GO_ENV     9
+#define GT_INIT_GO_BYTES   3072 /* the ids of 16 GPUs, twice */
 
 #define GT_INIT_CAP(name) (1ull << CAP_##name)
 /* What root may be inside: owner of its files, switching users, nothing about the machine. */

@@ -118,7 +118,13 @@ struct gt_container_args {
 	 * The FIFOs are given to the container's root, and then to the program's user. */
 	int stdout_fd, stderr_fd, status_fd;
 	const struct gt_foreign *foreign; /* NULL: as functions are run */
+	/* More of the environment, of this replica alone: what is in the spec is shared with others
+	 * of its revision that are prepared ahead. "NAME=value", at most GT_CONTAINER_ENV_MAX;
+	 * names that the spec has as well are the caller's mistake. */
+	const char *const *env;
+	size_t n_env;
 };
+#define GT_CONTAINER_ENV_MAX 8
 
 /* Exactly one of on_started and on_failed follows, never before this returned; after on_started
  * exactly one on_exit. Everything of args is copied. A refusal at once has the slug of a cause too:

@@ -101,6 +101,8 @@ static void post_report(struct gt_request *req, void *app)
 	assert_true(report.cpu_milli >= 1000 && report.memory_bytes > 0);
 	w->reports++;
 	w->full_reports += report.full;
+	assert_int_equal(report.n_gpus, report.full ? 2 : 0);
+	assert_int_equal(report.n_labels, report.full ? 2 : 0);
 	for (size_t i = 0; i < report.n_replicas; i++) {
 		struct gt_observed *slot = seen_slot(w, report.replicas[i].replica);
 
@@ -148,6 +150,8 @@ static void start_agent(struct world *w)
 		struct gt_agent_config config = {
 			.state_dir = w->dir,
 			.node = "n1",
+			.gpus = "sim:2x8GiB:H100",
+			.labels = "zone=a,rack=7",
 			.agent_fd = w->agent_fd,
 			.dial_fd = w->dial_fd,
 			.ready_fd = ready[1],
@@ -323,6 +327,19 @@ static void order(struct world *w, const char *replica, enum gt_want want, const
 	}
 	o.spec_json = gt_strdup(spec_json);
 	w->orders[w->n_orders++] = o;
+}
+
+/* With GPUs; a snapshot would order it without. */
+static void order_gpus(struct world *w, const char *replica, const char *spec_json,
+		       const struct gt_gpu_grant *gpus, size_t n)
+{
+	struct gt_order o = { .revision = 1, .gpus = (struct gt_gpu_grant *)gpus, .n_gpus = n };
+	struct gt_line line = { .type = GT_LINE_ORDER, .orders = &o, .n_orders = 1 };
+
+	gt_strcopy(o.replica, sizeof(o.replica), replica);
+	gt_strcopy(o.function, sizeof(o.function), "hello");
+	o.spec_json = (char *)spec_json;
+	send_line(w, &line);
 }
 
 static void on_logs(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
@@ -581,6 +598,86 @@ static void a_new_control_asks_before_it_orders(void **state)
 	expect_state(w, A, GT_REPLICA_DRAINING);
 }
 
+#define C "01CCCCCCCCCCCCCCCCCCCCCCCC"
+#define D "01DDDDDDDDDDDDDDDDDDDDDDDD"
+#define GPU_SHELL(gpu, ...)                                                               \
+	"{\"image\":\"host:\",\"command\":[\"sh\",\"-c\"," __VA_ARGS__ "],\"port\":8000," \
+	"\"resources\":{\"gpu\":" gpu "}}"
+#define SLEEPER(gpu) GPU_SHELL(gpu, "\"sleep 1000\"")
+
+static void gpus_are_told_and_given_once(void **state)
+{
+	static const struct gt_gpu_grant both[] = { { "SIM-n1-0", GT_GPU_WHOLE, 8 * GT_GIB },
+						    { "SIM-n1-1", GT_GPU_WHOLE, 6 * GT_GIB } };
+	static const struct gt_gpu_grant half = { "SIM-n1-1", 500, 4 * GT_GIB };
+	static const struct gt_gpu_grant other = { "SIM-n2-1", 500, 4 * GT_GIB };
+	struct gt_observed *o;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order_gpus(w, A,
+		   GPU_SHELL("{\"count\":2}", "\"echo $GANTRY_GPU_UUIDS $GANTRY_GPU_COUNT "
+					      "$GANTRY_GPU_MEMORY_BYTES $GANTRY_GPU_BACKEND "
+					      "$GANTRY_GPU_MEMORY_FRACTION $0 $1 "
+					      "cuda=$CUDA_VISIBLE_DEVICES.; sleep 1000\","
+					      "\"a=${gpu.memory_fraction}-${gpu.memory_fraction}\","
+					      "\"${gpu.memory_fraction}\""),
+		   both, 2);
+	while (!strstr(get_logs(w, ""), "SIM-n1-0,SIM-n1-1 2 6442450944 sim 0.750 "
+					"a=0.750-0.750 0.750 cuda=."))
+		;
+	order_gpus(w, B, SLEEPER("{\"share\":0.5}"), &half, 1);
+	o = expect_state(w, B, GT_REPLICA_FAILED);
+	assert_string_equal(o->end.cause, "gpu_conflict");
+	assert_non_null(strstr(o->end.text, "(" A " has some)"));
+	order_gpus(w, C, SLEEPER("{\"share\":0.5}"), &other, 1);
+	o = expect_state(w, C, GT_REPLICA_FAILED);
+	assert_string_equal(o->end.cause, "gpu_conflict");
+	assert_non_null(strstr(o->end.text, "has no GPU SIM-n2-1"));
+	order_gpus(w, "01EEEEEEEEEEEEEEEEEEEEEEEE", SLEEPER("{\"count\":1}"), NULL, 0);
+	o = expect_state(w, "01EEEEEEEEEEEEEEEEEEEEEEEE", GT_REPLICA_FAILED);
+	assert_non_null(strstr(o->end.text, "asks for 1 GPUs and was given 0"));
+	order(w, A, GT_WANT_STOP, "", 0);
+	o = expect_state(w, A, GT_REPLICA_STOPPED);
+	assert_int_equal(o->n_gpus, 2);
+	order_gpus(w, D, SLEEPER("{\"share\":0.5}"), &half, 1); /* its end gave them back */
+	while (seen_slot(w, D)->pid == 0)
+		assert_int_equal(gt_loop_step(w->loop, 50, NULL), 0);
+}
+
+static void the_book_of_gpus_outlives_the_agent(void **state)
+{
+	static const struct gt_gpu_grant half = { "SIM-n1-1", 500, 4 * GT_GIB };
+	struct gt_observed *o;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order_gpus(w, A, SLEEPER("{\"share\":0.5}"), &half, 1);
+	order_gpus(w, B, SLEEPER("{\"share\":0.5}"), &half, 1);
+	while (seen_slot(w, A)->pid == 0 || seen_slot(w, B)->pid == 0)
+		assert_int_equal(gt_loop_step(w->loop, 50, NULL), 0);
+	w->epoch = 2; /* a control that knows of nothing: it asks first */
+	stop_agent(w, SIGKILL);
+	for (size_t i = 0; i < w->n_seen; i++)
+		gt_observed_fini(&w->seen[i]);
+	w->n_seen = 0;
+	w->full_reports = 0;
+	start_agent(w);
+	await_link(w);
+	o = seen_slot(w, A);
+	assert_int_equal(o->n_gpus, 1);
+	assert_string_equal(o->gpus[0].uuid, half.uuid);
+	assert_int_equal(o->gpus[0].milli, 500);
+	assert_int_equal(o->gpus[0].memory_bytes, 4 * GT_GIB);
+	order_gpus(w, C, SLEEPER("{\"share\":0.5}"), &half, 1);
+	assert_string_equal(expect_state(w, C, GT_REPLICA_FAILED)->end.cause, "gpu_conflict");
+	order(w, B, GT_WANT_STOP, "", 0);
+	expect_state(w, B, GT_REPLICA_STOPPED);
+	order_gpus(w, D, SLEEPER("{\"share\":0.5}"), &half, 1);
+	while (seen_slot(w, D)->pid == 0)
+		assert_int_equal(gt_loop_step(w->loop, 50, NULL), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -588,7 +685,8 @@ int main(void)
 		T(a_replica_from_order_to_forget),      T(failures_tell_why),
 		T(a_crash_leaves_no_memory_behind),     T(ready_is_what_the_path_says),
 		T(the_deaf_are_killed_after_the_grace), T(replicas_outlive_their_agent),
-		T(a_new_control_asks_before_it_orders),
+		T(a_new_control_asks_before_it_orders), T(gpus_are_told_and_given_once),
+		T(the_book_of_gpus_outlives_the_agent),
 	};
 
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);

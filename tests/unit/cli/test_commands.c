@@ -73,6 +73,38 @@ static void an_empty_list_is_json_too(void **state)
 	assert_string_equal(ps.out, "{\"items\":[]}\n");
 }
 
+#define GPU(model) "{\"model\":\"" model "\",\"backend\":\"sim\",\"memory_bytes\":85899345920}"
+
+static void nodes_show_gpus_and_labels_where_there_are_any(void **state)
+{
+	static const struct rule rules[] = {
+		{ "GET /v1/nodes", JSON,
+		  "{\"items\":[{\"name\":\"n1\",\"state\":\"up\",\"cpu_milli\":2000,\"memory_"
+		  "bytes\":0,"
+		  "\"replicas\":3,\"labels\":{\"rack\":\"\",\"zone\":\"a\"},\"gpus\":[" GPU(
+			  "H100") "," GPU("H100") "," GPU("L4") "]}]}" },
+		{ 0 },
+	};
+	static const struct rule plain[] = {
+		{ "GET /v1/nodes", JSON,
+		  "{\"items\":[{\"name\":\"n1\",\"state\":\"up\",\"labels\":{},\"gpus\":[]}]}" },
+		{ 0 },
+	};
+
+	(void)state;
+	fake_start(rules);
+	gt_auto(run) struct run r = run_cli("nodes");
+	free(fake_stop());
+	assert_non_null(strstr(r.out, "REPLICAS  GPUS "));
+	assert_non_null(strstr(r.out, "3  2 x H100 80 GiB (sim), 1 x L4 80 GiB (sim)  "
+				      "rack=,zone=a\n"));
+	fake_start(plain);
+	gt_auto(run) struct run bare = run_cli("nodes");
+	free(fake_stop());
+	assert_null(strstr(bare.out, "GPUS"));
+	assert_null(strstr(bare.out, "LABELS"));
+}
+
 static void ps_asks_about_functions_that_are_not_idle(void **state)
 {
 	static const struct rule rules[] = {
@@ -339,6 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists_follow_the_cursor),
 		cmocka_unit_test(an_empty_list_is_json_too),
+		cmocka_unit_test(nodes_show_gpus_and_labels_where_there_are_any),
 		cmocka_unit_test(ps_asks_about_functions_that_are_not_idle),
 		cmocka_unit_test(get_shows_people_and_programs_the_function),
 		cmocka_unit_test(a_deploy_sends_the_file_as_it_is),

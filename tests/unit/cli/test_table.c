@@ -41,6 +41,23 @@ static void columns_are_as_wide_as_their_widest_cell(void **state)
 				  "gr\303\274n-name      7  -\n");
 }
 
+static void what_nobody_fills_is_left_out(void **state)
+{
+	static const char *const headers[] = { "A", "?B", "?C", "D" };
+	gt_auto(table) struct gt_table *t = gt_table_new(headers, GT_LEN(headers));
+	gt_auto(free) char *text = NULL;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		gt_table_cell(t, "1");
+		gt_table_cell(t, "");
+		gt_table_cell(t, i ? "x" : NULL);
+		gt_table_cell(t, "");
+	}
+	text = printed(t, false);
+	assert_string_equal(text, "A  C  D\n1  -  -\n1  x  -\n");
+}
+
 static void an_empty_table_has_a_header(void **state)
 {
 	static const char *const headers[] = { "NAME", "STATE" };
@@ -140,6 +157,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(columns_are_as_wide_as_their_widest_cell),
+		cmocka_unit_test(what_nobody_fills_is_left_out),
 		cmocka_unit_test(an_empty_table_has_a_header),
 		cmocka_unit_test(states_have_colours_that_do_not_shift_columns),
 		cmocka_unit_test(control_characters_never_reach_a_terminal),

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <gantry/agent/agent.h>
+#include <gantry/base/cleanup.h>
 
 #include "config.h"
 
@@ -48,12 +49,16 @@ static void a_file_sets_what_it_names(void **state)
 	assert_int_equal(read_text(&c,
 				   "# a comment\n\n[gateway]\ndrain = 5s\n[agent]\n"
 				   "  allow_host_image = no \nnode=gpu-1\nimage_extract = "
-				   "always\n[daemon]\nlog_level=warn\n",
+				   "always\ngpus=sim:2x80GiB:H100\nlabels = zone=a,rack=7\n"
+				   "[daemon]\nlog_level=warn\n",
 				   &err),
 			 0);
 	assert_int_equal(c.drain_ms, 5000);
 	assert_false(c.allow_host_image);
 	assert_string_equal(c.node, "gpu-1");
+	assert_string_equal(c.gpus, "sim:2x80GiB:H100");
+	assert_string_equal(c.labels, "zone=a,rack=7");
+	assert_int_equal(gt_config_check_node(&c, &err), 0);
 	assert_int_equal(c.image_extract, GT_EXTRACT_ALWAYS);
 	assert_int_equal(c.log_level, GT_WARN);
 	assert_int_equal(c.max_connections, 10000);
@@ -88,6 +93,33 @@ static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
 			fail_msg("\"%s\" does not say \"%s\"", err.text, cases[i].says);
 		gt_config_defaults(&fresh);
 		assert_memory_equal(&c, &fresh, sizeof(c));
+	}
+}
+
+static void a_node_that_can_not_be_is_refused(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
+		{ "node = a_b\n", "node: \"a_b\" is no name" },
+		{ "gpus = nvidia\n", "gpus: \"nvidia\" is not supported by this version" },
+		{ "gpus = sim:4\n", "gpus: sim: \"4\": there is no count" },
+		{ "labels = zone\n", "labels: \"zone\" is no label; write key=value" },
+		{ "labels = a=1,a=2\n", "labels: \"a\" is given twice" },
+		{ "subid_base = 1\n", "subid_base: 1 would give" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(cases); i++) {
+		gt_auto(free) char *text = gt_asprintf("[agent]\n%s", cases[i].text);
+		struct gt_err err = { 0 };
+		struct gt_config c;
+
+		assert_int_equal(read_text(&c, text, &err), 0);
+		assert_int_equal(gt_config_check_node(&c, &err), -EINVAL);
+		assert_string_equal(err.slug, "bad_config");
+		if (!strstr(err.text, cases[i].says))
+			fail_msg("\"%s\" does not say \"%s\"", err.text, cases[i].says);
 	}
 }
 
@@ -152,6 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_sets_what_it_names),
 		cmocka_unit_test(a_mistake_is_named_with_its_line_and_changes_nothing),
+		cmocka_unit_test(a_node_that_can_not_be_is_refused),
 		cmocka_unit_test(what_is_packed_for_a_role_is_what_it_unpacks),
 		cmocka_unit_test(the_page_for_operators_is_right),
 	};

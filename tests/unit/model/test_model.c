@@ -299,6 +299,82 @@ static void counted_refusals_are_problems(void **state)
 	assert_int_equal(gt_refusal_index("etag_mismatch"), 0);
 }
 
+static void models_of_gpus_match_by_words(void **state)
+{
+	static const struct {
+		const char *wanted, *model;
+		bool match;
+	} rows[] = {
+		{ "H100", "NVIDIA H100 80GB HBM3", true },
+		{ "h100 hbm3", "NVIDIA H100 80GB HBM3", true },
+		{ "a100-80gb", "NVIDIA A100-SXM4-80GB", true },
+		{ "80gb a100", "NVIDIA A100-SXM4-80GB", false },
+		{ "L4", "NVIDIA L4", true },
+		{ "L4", "NVIDIA L40S", false },
+		{ "L40S", "NVIDIA L4", false },
+		{ "nvidia", "NVIDIA L4", true },
+		{ "H100 H100", "H100", false },
+		{ "H100", "", false },
+	};
+	char *models[] = { "H200", "H100" };
+	const struct gt_gpu_want want = { .count = 1, .models = models, .n_models = 2 };
+	const struct gt_gpu_want any = { .count = 1 };
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(rows); i++)
+		if (gt_gpu_model_match(rows[i].wanted, rows[i].model) != rows[i].match)
+			fail_msg("\"%s\" and \"%s\"", rows[i].wanted, rows[i].model);
+	assert_int_equal(gt_gpu_preference(&want, "NVIDIA H200"), 0);
+	assert_int_equal(gt_gpu_preference(&want, "NVIDIA H100 PCIe"), 1);
+	assert_int_equal(gt_gpu_preference(&want, "NVIDIA A100"), -1);
+	assert_int_equal(gt_gpu_preference(&any, "NVIDIA A100"), 0);
+}
+
+static void a_share_has_its_part_of_the_memory(void **state)
+{
+	struct gt_gpu_want want = { .count = 1 };
+
+	(void)state;
+	assert_int_equal(gt_gpu_want_milli(&want), GT_GPU_WHOLE);
+	assert_int_equal(gt_gpu_want_bytes(&want, 80 * GT_GIB + 7), 80 * GT_GIB + 7);
+	want.share_milli = 250;
+	assert_int_equal(gt_gpu_want_milli(&want), 250);
+	assert_int_equal(gt_gpu_want_bytes(&want, 80 * GT_GIB), 20 * GT_GIB);
+	assert_int_equal(gt_gpu_want_bytes(&want, GT_GPU_BYTES_MAX), GT_GPU_BYTES_MAX / 4);
+	want.memory_bytes = GT_GIB;
+	assert_int_equal(gt_gpu_want_bytes(&want, 80 * GT_GIB), GT_GIB);
+}
+
+static void labels_and_names_of_gpus_have_alphabets(void **state)
+{
+	struct gt_label labels[] = { { "zone", "a" }, { "disk", "" } };
+	const struct gt_label zone_a = { "zone", "a" }, zone_b = { "zone", "b" };
+	const struct gt_label disk = { "disk", "" }, other = { "rack", "" };
+
+	(void)state;
+	gt_labels_sort(labels, 2);
+	assert_string_equal(labels[0].key, "disk");
+	assert_true(gt_labels_have(labels, 2, &zone_a, 1));
+	assert_true(gt_labels_have(labels, 2, labels, 2));
+	assert_true(gt_labels_have(labels, 2, &disk, 1));
+	assert_true(gt_labels_have(NULL, 0, NULL, 0));
+	assert_false(gt_labels_have(labels, 2, &zone_b, 1));
+	assert_false(gt_labels_have(labels, 2, &other, 1));
+	assert_true(gt_label_key_ok("example.org/a_b-c"));
+	assert_false(gt_label_key_ok(""));
+	assert_false(gt_label_key_ok("a=b"));
+	assert_true(gt_label_value_ok(""));
+	assert_false(gt_label_value_ok("a b"));
+	assert_true(gt_gpu_uuid_ok("GPU-6ba7b810-9dad-11d1-80b4-00c04fd430c8"));
+	assert_false(gt_gpu_uuid_ok(""));
+	assert_false(gt_gpu_uuid_ok("a,b"));
+	assert_true(gt_gpu_model_ok("NVIDIA H100 80GB HBM3"));
+	assert_false(gt_gpu_model_ok(" H100"));
+	assert_false(gt_gpu_model_ok("H100:2"));
+	assert_false(gt_gpu_model_ok("--"));
+	assert_string_equal(gt_gpu_backend_name(GT_GPU_SIM), "sim");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +391,9 @@ int main(void)
 		cmocka_unit_test(usage_since_another_container),
 		cmocka_unit_test(times_fall_into_places),
 		cmocka_unit_test(counted_refusals_are_problems),
+		cmocka_unit_test(models_of_gpus_match_by_words),
+		cmocka_unit_test(a_share_has_its_part_of_the_memory),
+		cmocka_unit_test(labels_and_names_of_gpus_have_alphabets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

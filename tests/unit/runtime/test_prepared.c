@@ -1,6 +1,7 @@
 /* test_prepared.c - sandboxes prepared for a function: used by exactly it, once, and bounded. */
 #include "fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include <gantry/runtime/init_proto.h>
 
 #define PREPARED(f, ...)                                                          \
 	struct fixture f;                                                         \
@@ -64,6 +67,36 @@ static void the_second_start_is_prepared(void **state)
 	assert_string_equal(gt_buf_str(&text), "01FIRST 3 /root\n0\n/\n/once\n"
 					       "02SECOND 3 /root\n0\n/\n/once\n");
 	fixture_until_waiting(&f, 0, 1);
+	fixture_close(&f);
+}
+
+/* What is the replica's alone comes after what is prepared: its GPUs, for one. */
+static void each_has_its_own_environment(void **state)
+{
+	static const char *const first[] = { "A=1", "B=x y" }, *const second[] = { "A=2" };
+	char large[GT_INIT_GO_BYTES];
+	const char *const too_large[] = { large };
+	gt_auto(buf) struct gt_buf text = { 0 };
+	struct gt_container_args args = of("hello", 3);
+	struct run run;
+
+	(void)state;
+	PREPARED(f, .prepared_max = 2);
+	args.env = first;
+	args.n_env = 2;
+	assert_int_equal(run_once(&f, args, fixture_shell("echo $A $B."), &text), GT_START_COLD);
+	fixture_until_waiting(&f, 0, 1);
+	args.env = second;
+	args.n_env = 1;
+	assert_int_equal(run_once(&f, args, fixture_shell("echo $A $B."), &text),
+			 GT_START_PREPARED);
+	assert_string_equal(gt_buf_str(&text), "1 x y.\n2 .\n");
+	memset(large, 'x', sizeof(large) - 1);
+	large[sizeof(large) - 1] = '\0';
+	args.env = too_large;
+	assert_int_equal(run_start_as(&f, args, fixture_shell("true"), &run), -E2BIG);
+	assert_string_equal(run.err.slug, "sandbox_failed");
+	run_close(&run);
 	fixture_close(&f);
 }
 
@@ -242,6 +275,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_second_start_is_prepared),
+		cmocka_unit_test(each_has_its_own_environment),
 		cmocka_unit_test(each_kind_of_start_is_told),
 		cmocka_unit_test(only_the_very_same_is_used),
 		cmocka_unit_test(a_replaced_directory_is_seen),

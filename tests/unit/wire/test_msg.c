@@ -44,9 +44,10 @@ static void line_round_trip(const struct gt_line *line, struct gt_buf *text)
 static void order_lines_round_trip(void **state)
 {
 	(void)state;
+	struct gt_gpu_grant grants[] = { { "a", 500, GT_GIB }, { "b", 500, GT_GIB } };
 	struct gt_order orders[] = {
-		{ ID_A, "echo", 7, GT_WANT_RUN, 0, (char[]){ "{\"a\":\"\\n\"}" } },
-		{ ID_B, "other", 1, GT_WANT_STOP, 30000, NULL },
+		{ ID_A, "echo", 7, GT_WANT_RUN, 0, (char[]){ "{\"a\":\"\\n\"}" }, grants, 2 },
+		{ ID_B, "other", 1, GT_WANT_STOP, 30000, NULL, NULL, 0 },
 	};
 	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 }, none = { 0 };
 
@@ -152,6 +153,7 @@ static void small_lines_round_trip(void **state)
 static void reports_round_trip(void **state)
 {
 	(void)state;
+	struct gt_gpu_grant grants[] = { { "GPU-1/0", GT_GPU_WHOLE, 7 }, { "b", 1, 0 } };
 	struct gt_observed replicas[] = {
 		{ .replica = ID_A,
 		  .function = "echo",
@@ -159,6 +161,8 @@ static void reports_round_trip(void **state)
 		  .state = GT_REPLICA_READY,
 		  .pid = 4711,
 		  .created_ms = 1700000000000,
+		  .gpus = grants,
+		  .n_gpus = GT_LEN(grants),
 		  .phases = { 5, 1, 2, 3, 4 },
 		  .usage = { GT_USAGE_ALL,
 			     1,
@@ -188,11 +192,20 @@ static void reports_round_trip(void **state)
 		  .state = GT_REPLICA_PULLING,
 		  .pull = { 1, 2, 3, 4 } },
 	};
+	struct gt_gpu gpus[] = {
+		{ "SIM-local-0", "NVIDIA H100 80GB", 80 * GT_GIB, GT_GPU_SIM, true },
+		{ "SIM-local-1", "L4", GT_GPU_BYTES_MAX, GT_GPU_SIM, false },
+	};
+	struct gt_label labels[] = { { "rack", "" }, { "zone", "a" } };
 	const struct gt_report report = { .node = "local",
 					  .full = true,
 					  .epoch = 5,
 					  .cpu_milli = 2000,
 					  .memory_bytes = 1 << 30,
+					  .gpus = gpus,
+					  .n_gpus = GT_LEN(gpus),
+					  .labels = labels,
+					  .n_labels = GT_LEN(labels),
 					  .replicas = replicas,
 					  .n_replicas = GT_LEN(replicas) };
 	gt_auto(buf) struct gt_buf text = { 0 };
@@ -210,7 +223,48 @@ static void reports_round_trip(void **state)
 	assert_int_equal(copy.replicas[0].usage.io.full_us, 22);
 	assert_int_equal(copy.replicas[1].usage.has, 0);
 	assert_int_equal(copy.replicas[2].pull.total_layers, 4);
+	assert_int_equal(copy.n_gpus, 2);
+	assert_string_equal(copy.gpus[0].model, "NVIDIA H100 80GB");
+	assert_true(copy.gpus[0].healthy && !copy.gpus[1].healthy);
+	assert_int_equal(copy.replicas[0].gpus[0].memory_bytes, 7);
+	assert_int_equal(copy.replicas[1].n_gpus, 0);
+	assert_string_equal(copy.labels[1].value, "a");
 	gt_report_fini(&copy);
+	gt_report_fini(&copy);
+}
+
+#define GPU(members) \
+	"{\"node\":\"local\",\"full\":true,\"epoch\":1,\"replicas\":[],\"gpus\":[{" members "}]}"
+
+static void hostile_facts_of_nodes_are_refused(void **state)
+{
+	static const struct {
+		const char *text, *path;
+	} rows[] = {
+		{ GPU("\"model\":\"m\",\"backend\":\"sim\""), "gpus[0].uuid" },
+		{ GPU("\"uuid\":\"a b\",\"model\":\"m\",\"backend\":\"sim\""), "gpus[0].uuid" },
+		{ GPU("\"uuid\":\"a\",\"model\":\"m\\\"x\",\"backend\":\"sim\""), "gpus[0].model" },
+		{ GPU("\"uuid\":\"a\",\"model\":\"m\",\"backend\":\"real\""), "gpus[0].backend" },
+		{ GPU("\"uuid\":\"a\",\"model\":\"m\",\"backend\":\"sim\","
+		      "\"memory_bytes\":99999999999999999"),
+		  "gpus[0].memory_bytes" },
+		{ "{\"node\":\"local\",\"epoch\":1,\"replicas\":[{\"replica\":\"r\",\"function\":"
+		  "\"f\","
+		  "\"state\":\"ready\",\"gpus\":[{\"uuid\":\"a\",\"milli\":1001}]}]}",
+		  "replicas[0].gpus[0].milli" },
+		{ "{\"node\":\"local\",\"epoch\":1,\"labels\":{\"a b\":\"\"}}", "labels.a b" },
+		{ "{\"node\":\"local\",\"epoch\":1,\"labels\":{\"a\":\"\\n\"}}", "labels.a" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(rows); i++) {
+		struct gt_report report = { 0 };
+		struct gt_err err = { 0 };
+
+		assert_int_equal(gt_report_read(rows[i].text, strlen(rows[i].text), &report, &err),
+				 -EINVAL);
+		assert_string_equal(err.path, rows[i].path);
+	}
 }
 
 static void demands_round_trip(void **state)
@@ -359,6 +413,7 @@ int main(void)
 		cmocka_unit_test(route_lines_round_trip),
 		cmocka_unit_test(small_lines_round_trip),
 		cmocka_unit_test(reports_round_trip),
+		cmocka_unit_test(hostile_facts_of_nodes_are_refused),
 		cmocka_unit_test(demands_round_trip),
 		cmocka_unit_test(broken_text_is_repaired_and_cut),
 		cmocka_unit_test(hostile_lines_are_refused),

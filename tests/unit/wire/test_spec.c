@@ -94,6 +94,28 @@ static const struct {
 	  WITH("\"scale\":{\"concurrency\":{\"target\":8,\"max\":16}}") },
 	{ WITH("\"scale\":{\"concurrency\":{}}"), "{" BASE "}" },
 	{ WITH("\"scale\":{\"min\":1000,\"max\":1000}"), NULL },
+	{ WITH("\"scale\":{\"buffer\":10,\"delay_price\":0,\"policy\":\"kpa\"}"), NULL },
+	{ WITH("\"scale\":{\"buffer\":0,\"delay_price\":20,\"policy\":\"gantry\"}"), "{" BASE "}" },
+	{ WITH("\"resources\":{\"gpu\":{}}"), WITH("\"resources\":{\"gpu\":{\"count\":1}}") },
+	{ WITH("\"resources\":{\"gpu\":{\"models\":[\"H200\",\"h100 "
+	       "SXM5\"],\"memory\":\"40GiB\"}}"),
+	  WITH("\"resources\":{\"gpu\":{\"count\":1,\"memory\":\"40GiB\","
+	       "\"models\":[\"H200\",\"h100 SXM5\"]}}") },
+	{ WITH("\"resources\":{\"gpu\":{\"share\":\"500m\",\"models\":[]}}"),
+	  WITH("\"resources\":{\"gpu\":{\"count\":1,\"share\":0.5}}") },
+	{ WITH("\"resources\":{\"gpu\":{\"count\":64}}"), NULL },
+	{ WITH("\"gpu\":\"any:1\""), WITH("\"resources\":{\"gpu\":{\"count\":1}}") },
+	{ WITH("\"gpu\":\"Any\""), WITH("\"resources\":{\"gpu\":{\"count\":1}}") },
+	{ WITH("\"resources\":{\"cpu\":2},\"gpu\":\"H100:8\""),
+	  WITH("\"resources\":{\"cpu\":2,\"gpu\":{\"count\":8,\"models\":[\"H100\"]}}") },
+	{ "{\"image\":\"dir:/srv/app\",\"command\":[\"/"
+	  "x\",\"--use=${gpu.memory_fraction}\",\"${HOME}\"],"
+	  "\"port\":8000,\"resources\":{\"gpu\":{\"count\":1}}}",
+	  NULL },
+	{ WITH("\"placement\":{\"labels\":{\"zone\":\"a\",\"example.org/rack\":\"\"}}"),
+	  WITH("\"placement\":{\"labels\":{\"example.org/rack\":\"\",\"zone\":\"a\"}}") },
+	{ WITH("\"placement\":{\"labels\":{}},\"isolation\":\"shared\""), "{" BASE "}" },
+	{ WITH("\"isolation\":\"exclusive\""), NULL },
 	{ WITH("\"ready\":{\"path\":\"/health?x=%20\",\"timeout\":\"1ms\"}"), NULL },
 	{ WITH("\"access\":\"public\""), NULL },
 	{ WITH("\"serves\":{\"openai\":[\"org/model:tag\",\"b\"]}"), NULL },
@@ -145,9 +167,12 @@ static void members_reach_their_places(void **state)
 		"\"ready\":{\"path\":\"/ok\",\"timeout\":\"2s\"},"
 		"\"resources\":{\"cpu\":0.25,\"memory\":\"5MiB\",\"disk\":\"6MiB\",\"pids\":7,"
 		"\"memory_high\":\"4MiB\",\"io\":{\"read_bps\":\"1MiB\",\"write_bps\":\"2MiB\","
-		"\"read_iops\":30,\"write_iops\":40}},"
+		"\"read_iops\":30,\"write_iops\":40},\"gpu\":{\"count\":1,\"memory\":\"3GiB\","
+		"\"share\":0.25,\"models\":[\"A\",\"B\"]}},\"isolation\":\"exclusive\","
+		"\"placement\":{\"labels\":{\"b\":\"2\",\"a\":\"1\"}},"
 		"\"scale\":{\"min\":1,\"max\":2,\"concurrency\":{\"target\":3,\"max\":4},"
-		"\"idle\":\"5s\"},\"limits\":{\"queue\":1,\"wait\":\"2s\",\"first_byte\":\"3s\","
+		"\"idle\":\"5s\",\"buffer\":2,\"delay_price\":9,\"policy\":\"kpa\"},\"limits\":{"
+		"\"queue\":1,\"wait\":\"2s\",\"first_byte\":\"3s\","
 		"\"idle\":\"8s\",\"run\":\"4s\",\"drain\":\"5s\",\"body\":6,\"log\":\"7MiB\"},"
 		"\"serves\":{\"openai\":[\"m\"]},\"idempotent\":true,"
 		"\"affinity\":{\"header\":\"x-user\"}");
@@ -181,6 +206,18 @@ static void members_reach_their_places(void **state)
 	assert_int_equal(s->resources.io.write_iops, 40);
 	assert_int_equal(s->resources.disk_bytes, 6 * GT_MIB);
 	assert_int_equal(s->resources.pids, 7);
+	assert_int_equal(s->resources.gpu.count, 1);
+	assert_int_equal(s->resources.gpu.memory_bytes, 3 * GT_GIB);
+	assert_int_equal(s->resources.gpu.share_milli, 250);
+	assert_int_equal(s->resources.gpu.n_models, 2);
+	assert_string_equal(s->resources.gpu.models[1], "B");
+	assert_int_equal(s->placement.n_labels, 2);
+	assert_string_equal(s->placement.labels[0].key, "a");
+	assert_string_equal(s->placement.labels[1].value, "2");
+	assert_int_equal(s->isolation, GT_ISOLATION_EXCLUSIVE);
+	assert_int_equal(s->scale.buffer, 2);
+	assert_int_equal(s->scale.delay_price, 9);
+	assert_int_equal(s->scale.policy, GT_SCALE_KPA);
 	assert_int_equal(s->scale.min, 1);
 	assert_int_equal(s->scale.max, 2);
 	assert_int_equal(s->scale.target, 3);
@@ -229,11 +266,50 @@ static const struct {
 	{ WITH("\"scale\":{\"idle\":\"60\"}"), "scale.idle", "is no duration" },
 	{ WITH("\"scale\":{\"idle\":\"8d\"}"), "scale.idle", "8d is above 7d" },
 	{ WITH("\"scale\":{\"idle\":\"99999999999999999999d\"}"), "scale.idle", "is above 7d" },
-	{ WITH("\"scale\":{\"buffer\":1}"), "scale.buffer", "not supported by this version" },
+	{ WITH("\"scale\":{\"buffer\":11}"), "scale.buffer", "11 is above scale.max, which is 10" },
+	{ WITH("\"scale\":{\"delay_price\":100001}"), "scale.delay_price", "is above 100000" },
+	{ WITH("\"scale\":{\"policy\":\"hpa\"}"), "scale.policy", "write \"gantry\" or \"kpa\"" },
 	{ WITH("\"scale\":[]"), "scale", "an array does not fit; write an object" },
 	{ WITH("\"resources\":{\"memroy\":1}"), "resources.memroy",
 	  "unknown member; did you mean \"memory\"?" },
-	{ WITH("\"resources\":{\"gpu\":{}}"), "resources.gpu", "not supported by this version" },
+	{ WITH("\"resources\":{\"gpu\":1}"), "resources.gpu", "an object such as" },
+	{ WITH("\"resources\":{\"gpu\":{\"count\":0}}"), "resources.gpu.count", "0 is below 1" },
+	{ WITH("\"resources\":{\"gpu\":{\"count\":65}}"), "resources.gpu.count", "65 is above 64" },
+	{ WITH("\"resources\":{\"gpu\":{\"memory\":\"auto\"}}"), "resources.gpu.memory",
+	  "\"auto\" is not supported by this version; write what" },
+	{ WITH("\"resources\":{\"gpu\":{\"memory\":1}}"), "resources.gpu.memory",
+	  "1 is below 1MiB" },
+	{ WITH("\"resources\":{\"gpu\":{\"memroy\":1}}"), "resources.gpu.memroy", "\"memory\"?" },
+	{ WITH("\"resources\":{\"gpu\":{\"share\":1}}"), "resources.gpu.share", "a whole GPU" },
+	{ WITH("\"resources\":{\"gpu\":{\"share\":0}}"), "resources.gpu.share", "0 is below 0.01" },
+	{ WITH("\"resources\":{\"gpu\":{\"share\":2}}"), "resources.gpu.share", "2 is above 0.99" },
+	{ WITH("\"resources\":{\"gpu\":{\"share\":\"half\"}}"), "resources.gpu.share",
+	  "\"half\" is no share of a GPU; write a number such as 0.5" },
+	{ WITH("\"resources\":{\"gpu\":{\"share\":0.5,\"count\":2}}"), "resources.gpu.share",
+	  "a share is of one GPU, and count is 2" },
+	{ WITH("\"resources\":{\"gpu\":{\"models\":\"H100\"}}"), "resources.gpu.models", "array" },
+	{ WITH("\"resources\":{\"gpu\":{\"models\":[\"H100:2\"]}}"), "resources.gpu.models[0]",
+	  "names no model" },
+	{ WITH("\"resources\":{\"gpu\":{\"models\":[\"H100\",\"h100\"]}}"),
+	  "resources.gpu.models[1]", "given twice" },
+	{ WITH("\"gpu\":\"H100:2\",\"resources\":{\"gpu\":{}}"), "resources.gpu", "keep one" },
+	{ WITH("\"resources\":{\"gpu\":{}},\"gpu\":\"any\""), "gpu", "keep one" },
+	{ WITH("\"gpu\":\"H100:\""), "gpu", "how many" },
+	{ WITH("\"gpu\":\"H100:0\""), "gpu", "how many" },
+	{ WITH("\"gpu\":\"H100:65\""), "gpu", "1 to 64" },
+	{ WITH("\"gpu\":\":1\""), "gpu", "names no GPUs" },
+	{ WITH("\"gpu\":\"\""), "gpu", "names no GPUs" },
+	{ "{\"image\":\"host:\",\"command\":[\"/x\",\"${gpu.memory_fraction}\"],\"port\":1}",
+	  "command[1]", "needs resources.gpu" },
+	{ "{\"image\":\"host:\",\"command\":[\"/x\",\"${gpu.count}\"],\"port\":1,\"gpu\":\"any\"}",
+	  "command[1]", "there is only ${gpu.memory_fraction}" },
+	{ WITH("\"placement\":{\"labels\":{\"a b\":\"1\"}}"), "placement.labels.a b",
+	  "letters, digits" },
+	{ WITH("\"placement\":{\"labels\":{\"\":\"1\"}}"), "placement.labels.", "letters, digits" },
+	{ WITH("\"placement\":{\"labels\":{\"a\":\"x y\"}}"), "placement.labels.a", "letters" },
+	{ WITH("\"placement\":{\"labels\":{\"a\":1}}"), "placement.labels.a", "a string" },
+	{ WITH("\"placement\":{\"labels\":[\"a\"]}"), "placement.labels", "an object such as" },
+	{ WITH("\"placement\":{\"node\":\"a\"}"), "placement.node", "unknown member" },
 	{ WITH("\"resources\":{\"memory\":\"1MiB\"}"), "resources.memory", "1MiB is below 4MiB" },
 	{ WITH("\"resources\":{\"memory\":\"12 MiB\"}"), "resources.memory", "is no size" },
 	{ WITH("\"resources\":{\"memory\":-1}"), "resources.memory", "-1 is below 0" },
@@ -320,13 +396,13 @@ static const struct {
 	{ WITH("\"affinity\":{\"header\":\"\"}"), "affinity.header", "" },
 	{ WITH("\"affinity\":\"X-Session-Id\""), "affinity", "write an object" },
 	{ WITH("\"idempotent\":1"), "idempotent", "" },
-	{ WITH("\"gpu\":1"), "gpu", "not supported by this version" },
+	{ WITH("\"gpu\":1"), "gpu", "write a string such as \"H100:2\"" },
 	{ WITH("\"park\":{}"), "park", "not supported by this version" },
 	{ WITH("\"weights\":{}"), "weights", "not supported by this version" },
 	{ WITH("\"secrets\":[]"), "secrets", "not supported by this version" },
 	{ WITH("\"retry\":{}"), "retry", "not supported by this version" },
 	{ WITH("\"rollout\":{}"), "rollout", "not supported by this version" },
-	{ WITH("\"isolation\":\"vm\""), "isolation", "not supported by this version" },
+	{ WITH("\"isolation\":\"vm\""), "isolation", "write \"shared\" or \"exclusive\"" },
 	{ "{\"image\":\"host:\",\"command\":\"/echo\",\"port\":1}", "command", "array of strings" },
 	{ "{\"image\":\"host:\",\"command\":[\"/echo\",1],\"port\":1}", "command[1]", "a string" },
 	{ "{\"image\":\"host:\",\"command\":[\"a\\u0000\"],\"port\":1}", "command[0]", "NUL" },
@@ -398,6 +474,10 @@ static void counts_are_bounded(void **state)
 	refused_when_repeated("\"tmpfs\":[", "{\"path\":\"/%zu\"}", GT_TMPFS_MAX + 1, "]", "tmpfs");
 	refused_when_repeated("\"volumes\":[", "{\"host\":\"/a\",\"path\":\"/%zu\"}",
 			      GT_VOLUMES_MAX + 1, "]", "volumes");
+	refused_when_repeated("\"placement\":{\"labels\":{", "\"k%zu\":\"\"",
+			      GT_PLACE_LABELS_MAX + 1, "}}", "placement.labels");
+	refused_when_repeated("\"resources\":{\"gpu\":{\"models\":[", "\"m%zu\"",
+			      GT_GPU_MODELS_MAX + 1, "]}}", "resources.gpu.models");
 	refused_when_repeated("\"serves\":{\"openai\":[", "\"m%zu\"", GT_MODELS_MAX + 1, "]}",
 			      "serves.openai");
 }

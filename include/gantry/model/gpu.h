@@ -1,0 +1,57 @@
+/* model/gpu.h - the GPUs of a node, what a function asks for of them, and what a replica was given.
+ */
+#ifndef GANTRY_MODEL_GPU_H
+#define GANTRY_MODEL_GPU_H
+
+#include <gantry/base/err.h>
+#include <gantry/model/limits.h>
+
+#define GT_GPU_WHOLE     1000 /* thousandths */
+#define GT_GPU_BYTES_MAX (1ULL << 40)
+
+/* In a function's command: the part of the GPU's memory that is the replica's, as "0.500". */
+#define GT_GPU_FRACTION "${gpu.memory_fraction}"
+
+/* Who told of a GPU. Shown wherever the GPU is: a simulated one is never taken for a real one. */
+enum gt_gpu_backend { GT_GPU_SIM, GT_GPU_BACKEND_N };
+const char *gt_gpu_backend_name(enum gt_gpu_backend backend);
+
+struct gt_gpu {
+	char uuid[GT_GPU_UUID_MAX + 1]; /* its only name: indexes change with each boot */
+	char model[GT_GPU_MODEL_MAX + 1];
+	uint64_t memory_bytes;
+	enum gt_gpu_backend backend;
+	bool healthy; /* false: takes no new replica */
+};
+
+/* Of each replica of a function (resources.gpu). */
+struct gt_gpu_want {
+	uint32_t count;        /* 0 = none */
+	uint32_t share_milli;  /* of one GPU, which others may share; 0 = whole GPUs */
+	uint64_t memory_bytes; /* on each; 0 = all of a whole GPU, its part of a shared one */
+	char **models;         /* in order of preference; none: any */
+	size_t n_models;
+};
+
+/* What a replica has of one GPU. */
+struct gt_gpu_grant {
+	char uuid[GT_GPU_UUID_MAX + 1];
+	uint32_t milli; /* GT_GPU_WHOLE: nobody else is on it */
+	uint64_t memory_bytes;
+};
+
+/* Letters, digits and "._-/". */
+bool gt_gpu_uuid_ok(const char *uuid);
+/* Printable ASCII with a letter or digit and without , : " \; blanks only inside. */
+bool gt_gpu_model_ok(const char *model);
+/* Whether each word of `wanted` is a word of `model`, in the same order, upper and lower case being
+ * equal. Words are parted by everything that is no letter and no digit: "h100" is "NVIDIA H100 80GB
+ * HBM3", "a100-80gb" is "NVIDIA A100-SXM4-80GB", "L4" is no "NVIDIA L40S". */
+bool gt_gpu_model_match(const char *wanted, const char *model);
+/* Place of the GPU's model in the order of preference, 0 when any will do; -1: not one of them. */
+int gt_gpu_preference(const struct gt_gpu_want *want, const char *model);
+/* What a replica that asks for this gets of a GPU of so many bytes (at most GT_GPU_BYTES_MAX). */
+uint32_t gt_gpu_want_milli(const struct gt_gpu_want *want);
+uint64_t gt_gpu_want_bytes(const struct gt_gpu_want *want, uint64_t gpu_bytes);
+
+#endif

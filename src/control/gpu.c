@@ -1,0 +1,219 @@
+/* gpu.c - the GPUs and labels of nodes, between reports, the scheduler's books and orders. */
+#include "place.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what a node has ---- */
+
+void gt_ctl_node_free(struct gt_ctl_node *node)
+{
+	free(node->gpus);
+	free(node->labels);
+	free(node);
+}
+
+static bool gpus_same(const struct gt_ctl_node *node, const struct gt_gpu *gpus, size_t n)
+{
+	bool same = node->n_gpus == n;
+
+	for (size_t i = 0; same && i < n; i++) {
+		const struct gt_gpu *is = &node->gpus[i];
+
+		same = strcmp(is->uuid, gpus[i].uuid) == 0 &&
+		       strcmp(is->model, gpus[i].model) == 0 &&
+		       is->memory_bytes == gpus[i].memory_bytes && is->backend == gpus[i].backend &&
+		       is->healthy == gpus[i].healthy;
+	}
+	return same;
+}
+
+static bool labels_same(const struct gt_ctl_node *node, const struct gt_label *labels, size_t n)
+{
+	return node->n_labels == n && gt_labels_have(node->labels, n, labels, n);
+}
+
+static void *copied(void *old, const void *list, size_t n, size_t size)
+{
+	void *copy = n ? gt_alloc_array(n, size) : NULL;
+
+	free(old);
+	if (n)
+		memcpy(copy, list, n * size);
+	return copy;
+}
+
+/* The slots are others: what was booked on the old ones is booked on the new. */
+static void gpus_replace(struct gt_control *c, struct gt_ctl_node *node, const struct gt_gpu *gpus,
+			 size_t n)
+{
+	struct gt_ctl_replica *r, *r_next;
+
+	HASH_ITER (hh, c->replicas, r, r_next)
+		if (r->node == node)
+			gt_sched_release(c->sched, &r->spot);
+	node->gpus = copied(node->gpus, gpus, n, sizeof(*gpus));
+	node->n_gpus = n;
+	gt_ctl_node_tell(c, node);
+	HASH_ITER (hh, c->replicas, r, r_next)
+		if (r->node == node)
+			gt_ctl_book(c, r);
+	if (n > 0)
+		gt_ctl_event(c, "node.gpus", NULL, NULL, node->name, NULL,
+			     "%zu GPUs, the first %s (%s)", n, gpus[0].model,
+			     gt_gpu_backend_name(gpus[0].backend));
+}
+
+void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r)
+{
+	bool labels = !labels_same(node, r->labels, r->n_labels);
+	bool gpus = !gpus_same(node, r->gpus, r->n_gpus);
+
+	node->told = true;
+	if (labels) {
+		node->labels = copied(node->labels, r->labels, r->n_labels, sizeof(*node->labels));
+		node->n_labels = r->n_labels;
+	}
+	if (gpus)
+		gpus_replace(c, node, r->gpus, r->n_gpus);
+	else if (labels)
+		gt_ctl_node_tell(c, node);
+	if (gpus || labels)
+		gt_ctl_blocked_touch(c);
+}
+
+/* ---- models ---- */
+
+static int model_id(struct gt_control *c, const char *name, uint8_t *ret, struct gt_err *err)
+{
+	int r = gt_sched_model(c->sched, name, ret, err);
+
+	for (size_t i = 0; r == 0 && i < c->n_gpu_models; i++)
+		if (c->gpu_models[i].id == *ret)
+			return 0;
+	if (r < 0)
+		return r;
+	c->gpu_models = gt_grow(c->gpu_models, c->n_gpu_models + 1, sizeof(*c->gpu_models));
+	gt_strcopy(c->gpu_models[c->n_gpu_models].name, sizeof(c->gpu_models->name), name);
+	c->gpu_models[c->n_gpu_models++].id = *ret;
+	return 0;
+}
+
+/* Names match by words (gt_gpu_model_match), the scheduler knows numbers: the numbers of all names
+ * that the first preference matches, then those of the second, and so on. */
+static void models_find(const struct gt_control *c, const struct gt_gpu_want *gpu,
+			struct gt_ctl_models *m)
+{
+	*m = (struct gt_ctl_models){ .seen = c->n_gpu_models };
+	for (size_t p = 0; p < gpu->n_models; p++)
+		for (size_t i = 0; i < c->n_gpu_models && m->n < GT_LEN(m->id); i++)
+			if (gt_gpu_preference(gpu, c->gpu_models[i].name) == (int)p)
+				m->id[m->n++] = c->gpu_models[i].id;
+}
+
+/* ---- the scheduler ---- */
+
+static int labels_tell(struct gt_control *c, const struct gt_label *labels, size_t n, uint32_t *ids,
+		       struct gt_err *err)
+{
+	char word[2 * GT_LABEL_MAX + 2];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		snprintf(word, sizeof(word), "%s=%s", labels[i].key, labels[i].value);
+		r = gt_sched_label(c->sched, word, &ids[i], err);
+	}
+	return r;
+}
+
+bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
+		      struct gt_sched_node *told, struct gt_err *err)
+{
+	told->n_gpus = node->n_gpus;
+	for (size_t i = 0; i < node->n_gpus; i++) {
+		const struct gt_gpu *gpu = &node->gpus[i];
+
+		told->gpus[i].vram_bytes = gpu->memory_bytes;
+		told->gpus[i].broken = !gpu->healthy;
+		if (model_id(c, gpu->model, &told->gpus[i].model, err) < 0)
+			return false;
+	}
+	told->n_labels = node->n_labels;
+	return labels_tell(c, node->labels, node->n_labels, told->labels, err) == 0;
+}
+
+int gt_ctl_gpus_want(struct gt_control *c, struct gt_ctl_revision *rev, struct gt_sched_want *want,
+		     struct gt_err *err)
+{
+	const struct gt_spec *spec = rev->spec;
+	const struct gt_gpu_want *gpu = &spec->resources.gpu;
+
+	want->n_labels = spec->placement.n_labels;
+	if (labels_tell(c, spec->placement.labels, want->n_labels, want->labels, err) < 0)
+		return -ENOSPC;
+	if (gpu->count == 0)
+		return 0;
+	want->gpus = gpu->count;
+	want->gpu_milli = gt_gpu_want_milli(gpu);
+	want->gpu_bytes = gpu->memory_bytes;
+	if (gpu->n_models == 0)
+		return 0;
+	if (rev->gpu_models.seen != c->n_gpu_models)
+		models_find(c, gpu, &rev->gpu_models);
+	if (rev->gpu_models.n == 0)
+		return gt_err_set(err, ENOSPC, "no_capacity", "no node has a GPU of model %s%s",
+				  gpu->models[0], gpu->n_models > 1 ? " or the others" : "");
+	want->n_models = rev->gpu_models.n;
+	memcpy(want->models, rev->gpu_models.id, want->n_models);
+	return 0;
+}
+
+void gt_ctl_gpus_of_spot(struct gt_ctl_replica *r)
+{
+	const struct gt_gpu_want *want = &r->rev->spec->resources.gpu;
+	const struct gt_ctl_node *node = r->node;
+
+	if (r->spot.gpu_mask == 0)
+		return;
+	r->gpus.list = gt_alloc_array((size_t)__builtin_popcount(r->spot.gpu_mask),
+				      sizeof(*r->gpus.list));
+	for (size_t i = 0; i < node->n_gpus; i++) {
+		struct gt_gpu_grant *grant = &r->gpus.list[r->gpus.n];
+
+		if (!(r->spot.gpu_mask >> i & 1))
+			continue;
+		gt_strcopy(grant->uuid, sizeof(grant->uuid), node->gpus[i].uuid);
+		grant->milli = r->spot.gpu_milli;
+		grant->memory_bytes = gt_gpu_want_bytes(want, node->gpus[i].memory_bytes);
+		r->gpus.n++;
+	}
+}
+
+const struct gt_gpu *gt_ctl_gpu_of(const struct gt_ctl_replica *r)
+{
+	for (size_t i = 0; r->gpus.n > 0 && i < r->node->n_gpus; i++)
+		if (strcmp(r->node->gpus[i].uuid, r->gpus.list[0].uuid) == 0)
+			return &r->node->gpus[i];
+	return NULL;
+}
+
+/* Of what it was given, not of what its function asks for today. The scheduler counts in MiB and
+ * rounds up, the grant may be a part of one more. */
+uint32_t gt_ctl_gpus_booked(const struct gt_ctl_replica *r, struct gt_sched_want *want)
+{
+	uint32_t mask = 0;
+
+	want->gpus = 0;
+	for (size_t i = 0; i < r->gpus.n; i++) {
+		const struct gt_gpu_grant *grant = &r->gpus.list[i];
+
+		for (size_t slot = 0; slot < r->node->n_gpus; slot++)
+			if (strcmp(r->node->gpus[slot].uuid, grant->uuid) == 0)
+				mask |= (uint32_t)1 << slot;
+		want->gpu_milli = grant->milli;
+		want->gpu_bytes = grant->memory_bytes / GT_MIB * GT_MIB;
+	}
+	want->gpus = (uint32_t)__builtin_popcount(mask);
+	return mask;
+}

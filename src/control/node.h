@@ -1,0 +1,73 @@
+/* node.h - a machine as control knows it: its size, labels and GPUs. What is taken of it is the
+ * scheduler's book. */
+#ifndef GANTRY_CONTROL_NODE_H
+#define GANTRY_CONTROL_NODE_H
+
+#include <gantry/control/control.h>
+#include <gantry/sched/sched.h>
+
+#include <uthash.h>
+
+struct gt_ctl_replica;
+struct gt_ctl_revision;
+
+struct gt_ctl_node {
+	char name[GT_NAME_MAX + 1];
+	bool up, lost;
+	bool reported; /* a full report came since it joined: replicas may be placed on it */
+	bool told;     /* a full report came at all: what follows is known */
+	uint64_t since_ms, down_ns;
+	uint64_t cpu_milli, memory_bytes;
+	struct gt_gpu *gpus; /* a GPU's place is its slot in the scheduler's books */
+	size_t n_gpus;
+	struct gt_label *labels;
+	size_t n_labels;
+	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
+	uint32_t replicas;
+	uint64_t sweep;    /* number of the last full report */
+	UT_hash_handle hh; /* by name */
+};
+
+/* What a replica has of its node. */
+struct gt_ctl_grants {
+	struct gt_gpu_grant *list;
+	size_t n;
+};
+
+/* The models of GPUs that a revision asks for, as the scheduler's numbers. */
+struct gt_ctl_models {
+	size_t seen; /* of how many models they were found out */
+	size_t n;
+	uint8_t id[GT_SCHED_WANT_MODELS_MAX];
+};
+
+/* Every model of a GPU that any node ever had. */
+struct gt_ctl_model_name {
+	char name[GT_GPU_MODEL_MAX + 1];
+	uint8_t id;
+};
+
+/* gpu.c */
+/* What a full report says of the node itself; what is booked on it is booked anew when its GPUs are
+ * other ones. */
+void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r);
+void gt_ctl_node_free(struct gt_ctl_node *node);
+/* GPUs and labels; false: the scheduler has no room for them. */
+bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
+		      struct gt_sched_node *told, struct gt_err *err);
+/* The GPUs of a want. -ENOSPC, slug no_capacity: no node has such a model. */
+GT_MUST_USE int gt_ctl_gpus_want(struct gt_control *c, struct gt_ctl_revision *rev,
+				 struct gt_sched_want *want, struct gt_err *err);
+/* From the spot that the scheduler chose to the GPUs that they are, and back. */
+void gt_ctl_gpus_of_spot(struct gt_ctl_replica *r);
+/* What its first one is; NULL: it has none, or its node has not this one. */
+const struct gt_gpu *gt_ctl_gpu_of(const struct gt_ctl_replica *r);
+uint32_t gt_ctl_gpus_booked(const struct gt_ctl_replica *r, struct gt_sched_want *want);
+
+/* never.c */
+/* Whether any node that is known could take a replica if nothing else were on it. Yes when none is
+ * known. -EINVAL, slug invalid_spec: err->path names the member, the text what would fit. */
+GT_MUST_USE int gt_ctl_may_ever_fit(struct gt_control *c, const struct gt_spec *spec,
+				    struct gt_err *err);
+
+#endif

@@ -1,0 +1,76 @@
+/* sim.c - GPUs by configuration: COUNTxSIZE[:MODEL][,...]. They compute nothing; everything that
+ * chooses, counts and shows GPUs can be tried with them. */
+#include "backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <gantry/base/cleanup.h>
+#include <gantry/base/units.h>
+
+#define MODEL "simulated"
+
+static int refused(const char *group, const char *why, struct gt_err *err)
+{
+	return gt_err_set(err, EINVAL, "bad_gpus",
+			  "sim: \"%.100s\": %s; write COUNTxSIZE or COUNTxSIZE:MODEL, such as "
+			  "4x80GiB:H100",
+			  group, why);
+}
+
+/* Cuts `group` at its parts. */
+static int parse(char *group, uint64_t *count, uint64_t *bytes, const char **model,
+		 struct gt_err *err)
+{
+	gt_auto(free) char *whole = gt_strdup(group);
+	char *colon = strchr(group, ':'), *x = strchr(group, 'x');
+
+	if (colon)
+		*colon = '\0';
+	if (!x || (colon && x > colon))
+		return refused(whole, "there is no count", err);
+	*x = '\0';
+	*model = colon ? colon + 1 : MODEL;
+	if (gt_parse_u64(group, GT_NODE_GPUS_MAX, count) < 0 || *count == 0)
+		return refused(whole, "the count is none of 1 to 16", err);
+	if (gt_parse_bytes(x + 1, bytes) < 0 || *bytes < GT_MIB || *bytes > GT_GPU_BYTES_MAX)
+		return refused(whole, "the size is none of 1MiB to 1TiB", err);
+	if (!gt_gpu_model_ok(*model))
+		return refused(whole, "this is no name of a model", err);
+	return 0;
+}
+
+static int list(const char *config, const char *node, struct gt_gpu *ret, size_t *ret_n,
+		struct gt_err *err)
+{
+	gt_auto(free) char *copy = gt_strdup(config);
+	char *at = NULL;
+	size_t n = 0;
+
+	for (char *group = strtok_r(copy, ",", &at); group; group = strtok_r(NULL, ",", &at)) {
+		const char *model = NULL;
+		uint64_t count = 0, bytes = 0;
+		int r = parse(group, &count, &bytes, &model, err);
+
+		if (r < 0)
+			return r;
+		if (n + count > GT_NODE_GPUS_MAX)
+			return gt_err_set(err, EINVAL, "bad_gpus", "sim: more than %d GPUs",
+					  GT_NODE_GPUS_MAX);
+		for (; count > 0; count--, n++) {
+			ret[n] = (struct gt_gpu){ .memory_bytes = bytes,
+						  .backend = GT_GPU_SIM,
+						  .healthy = true };
+			snprintf(ret[n].uuid, sizeof(ret[n].uuid), "SIM-%s-%zu", node, n);
+			gt_strcopy(ret[n].model, sizeof(ret[n].model), model);
+		}
+	}
+	if (n == 0)
+		return refused(config, "there is no GPU in it", err);
+	*ret_n = n;
+	return 0;
+}
+
+const struct gt_gpu_source gt_gpu_sim = { "sim", list };
+_Static_assert(GT_GPU_UUID_MAX >= sizeof("SIM--64") + GT_NAME_MAX, "an id has room for a name");

@@ -1,0 +1,86 @@
+/* gpu.c - names of GPUs, and which GPU is what a function asked for. */
+#include <gantry/model/gpu.h>
+
+#include <ctype.h>
+#include <string.h>
+
+const char *gt_gpu_backend_name(enum gt_gpu_backend backend)
+{
+	static const char *const names[] = { [GT_GPU_SIM] = "sim" };
+
+	return names[backend];
+}
+
+#define ALNUM "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+bool gt_gpu_uuid_ok(const char *uuid)
+{
+	return *uuid && strlen(uuid) <= GT_GPU_UUID_MAX && uuid[strspn(uuid, ALNUM "._-/")] == '\0';
+}
+
+bool gt_gpu_model_ok(const char *model)
+{
+	size_t len = strlen(model);
+
+	if (len == 0 || len > GT_GPU_MODEL_MAX || model[0] == ' ' || model[len - 1] == ' ')
+		return false;
+	for (const char *p = model; *p; p++)
+		if (*p < ' ' || *p >= 0x7f || strchr(",:\"\\", *p))
+			return false;
+	return strpbrk(model, ALNUM) != NULL;
+}
+
+/* The next word at or behind *at and its length; 0 = none is left. */
+static size_t next_word(const char **at)
+{
+	size_t len = 0;
+
+	while (**at && !isalnum((unsigned char)**at))
+		++*at;
+	while (isalnum((unsigned char)(*at)[len]))
+		len++;
+	return len;
+}
+
+static bool same_word(const char *a, const char *b, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (tolower((unsigned char)a[i]) != tolower((unsigned char)b[i]))
+			return false;
+	return true;
+}
+
+bool gt_gpu_model_match(const char *wanted, const char *model)
+{
+	size_t len, have;
+
+	for (; (len = next_word(&wanted)) > 0; wanted += len) {
+		do {
+			have = next_word(&model);
+			model += have;
+		} while (have > 0 && (have != len || !same_word(model - have, wanted, len)));
+		if (have == 0)
+			return false;
+	}
+	return true;
+}
+
+int gt_gpu_preference(const struct gt_gpu_want *want, const char *model)
+{
+	for (size_t i = 0; i < want->n_models; i++)
+		if (gt_gpu_model_match(want->models[i], model))
+			return (int)i;
+	return want->n_models == 0 ? 0 : -1;
+}
+
+uint32_t gt_gpu_want_milli(const struct gt_gpu_want *want)
+{
+	return want->share_milli ? want->share_milli : GT_GPU_WHOLE;
+}
+
+uint64_t gt_gpu_want_bytes(const struct gt_gpu_want *want, uint64_t gpu_bytes)
+{
+	if (want->memory_bytes)
+		return want->memory_bytes;
+	return gpu_bytes * gt_gpu_want_milli(want) / GT_GPU_WHOLE;
+}

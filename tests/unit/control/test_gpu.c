@@ -1,0 +1,367 @@
+/* test_gpu.c - GPUs and labels of nodes: what control knows of them, who is given which. */
+#include "fixture.h"
+
+static struct gt_gpu gpus[] = {
+	{ "G0", "NVIDIA H100 80GB", 80 * GT_GIB, GT_GPU_SIM, true },
+	{ "G1", "NVIDIA H100 80GB", 80 * GT_GIB, GT_GPU_SIM, true },
+};
+static struct gt_label zone_a[] = { { "zone", "a" } };
+
+static void report(struct fix *x, struct gt_gpu *list, size_t n, struct gt_label *labels,
+		   size_t n_labels)
+{
+	const struct gt_report r = { .node = "n1",
+				     .full = true,
+				     .epoch = FIX_EPOCH,
+				     .gpus = list,
+				     .n_gpus = n,
+				     .labels = labels,
+				     .n_labels = n_labels };
+
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+}
+
+static struct gt_node_gpu seen[GT_NODE_GPUS_MAX];
+
+static bool keep_view(const struct gt_node_view *v, void *arg)
+{
+	struct gt_node_view *ret = arg;
+
+	*ret = *v;
+	memcpy(seen, v->gpus, v->n_gpus * sizeof(*seen));
+	ret->gpus = seen;
+	return false;
+}
+
+static struct gt_node_view node_view(struct fix *x)
+{
+	struct gt_node_view v = { 0 };
+
+	gt_control_nodes(x->c, keep_view, &v);
+	return v;
+}
+
+static void a_full_report_tells_gpus_and_labels(void **state)
+{
+	struct fix *x = *state;
+	struct gt_node_view v;
+
+	report(x, gpus, 2, zone_a, 1);
+	assert_string_equal(x->event.type, "node.gpus");
+	assert_string_equal(x->event.text, "2 GPUs, the first NVIDIA H100 80GB (sim)");
+	v = node_view(x);
+	assert_int_equal(v.n_gpus, 2);
+	assert_string_equal(v.gpus[1].is.uuid, "G1");
+	assert_int_equal(v.gpus[1].taken_milli, 0);
+	assert_int_equal(v.n_labels, 1);
+	assert_string_equal(v.labels[0].value, "a");
+
+	size_t events = x->n_events;
+
+	report(x, gpus, 2, zone_a, 1);
+	assert_int_equal(x->n_events, events); /* nothing is new */
+	report(x, gpus, 1, NULL, 0);
+	v = node_view(x);
+	assert_int_equal(v.n_gpus, 1);
+	assert_int_equal(v.n_labels, 0);
+}
+
+/* ---- who is given which ---- */
+
+static char *models_l4[] = { (char[]){ "L4" } };
+
+static struct gt_spec *want_gpu(uint32_t count, uint32_t share_milli)
+{
+	struct gt_spec *spec = fix_spec();
+
+	spec->resources.gpu.count = count;
+	spec->resources.gpu.share_milli = share_milli;
+	return spec;
+}
+
+static void gpus_go_into_orders_and_come_back(void **state)
+{
+	struct fix *x = *state;
+	char id[GT_REPLICA_ID_SIZE];
+
+	report(x, gpus, 2, NULL, 0);
+	fix_put(x, "f", want_gpu(2, 0), "f");
+	fix_put(x, "half", want_gpu(1, 500), "half");
+	fix_demand(x, "f", 1, 0);
+	assert_int_equal(x->order.n_gpus, 2);
+	assert_string_equal(x->order.gpus[0].uuid, "G0");
+	assert_string_equal(x->order.gpus[1].uuid, "G1");
+	assert_int_equal(x->order.gpus[1].milli, GT_GPU_WHOLE);
+	assert_int_equal(x->order.gpus[1].memory_bytes, 80 * GT_GIB);
+	assert_int_equal(node_view(x).gpus[1].taken_milli, GT_GPU_WHOLE);
+	gt_strcopy(id, sizeof(id), x->order.replica);
+
+	size_t orders = x->n_orders;
+
+	fix_demand(x, "half", 1, 0);
+	assert_int_equal(x->n_orders, orders);
+	assert_string_equal(x->event.type, "scale.blocked");
+	fix_fail(x, id, "exited_early"); /* its end is room */
+	assert_int_equal(x->n_orders, orders + 1);
+	assert_int_equal(x->order.n_gpus, 1);
+	assert_int_equal(x->order.gpus[0].milli, 500);
+	assert_int_equal(x->order.gpus[0].memory_bytes, 40 * GT_GIB);
+}
+
+static void halves_are_put_together(void **state)
+{
+	struct fix *x = *state;
+	char first[GT_GPU_UUID_MAX + 1];
+
+	report(x, gpus, 2, NULL, 0);
+	fix_put(x, "a", want_gpu(1, 500), "a");
+	fix_put(x, "b", want_gpu(1, 500), "b");
+	fix_demand(x, "a", 1, 0);
+	gt_strcopy(first, sizeof(first), x->order.gpus[0].uuid);
+	fix_demand(x, "b", 1, 0);
+	assert_string_equal(x->order.function, "b");
+	assert_string_equal(x->order.gpus[0].uuid, first);
+}
+
+/* After a start of control the node's reports are all it has. */
+static void gpus_of_found_replicas_are_taken(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu_grant whole = { "G1", GT_GPU_WHOLE, 40 * GT_GIB };
+	struct gt_gpu_grant half = { "G0", 500, 40 * GT_GIB };
+	struct gt_observed found[] = {
+		fix_observed("01AAAAAAAAAAAAAAAAAAAAAAAA", "f", 1, GT_REPLICA_READY),
+		fix_observed("01BBBBBBBBBBBBBBBBBBBBBBBB", "stray", 1, GT_REPLICA_READY),
+	};
+	const struct gt_report r = { .node = "n1",
+				     .full = true,
+				     .epoch = FIX_EPOCH,
+				     .gpus = gpus,
+				     .n_gpus = 2,
+				     .replicas = found,
+				     .n_replicas = 2 };
+	struct gt_node_view v;
+
+	fix_put(x, "f", fix_spec(), "f"); /* which asks for none by now */
+	found[0].gpus = &whole;
+	found[1].gpus = &half;
+	found[0].n_gpus = found[1].n_gpus = 1;
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	v = node_view(x);
+	assert_int_equal(v.gpus[0].taken_milli, 500);
+	assert_int_equal(v.gpus[1].taken_milli, GT_GPU_WHOLE);
+}
+
+/* One that was being stopped when control ended has its GPU until it is gone. */
+static void a_draining_one_keeps_its_gpu_to_the_end(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu_grant grant = { "G0", GT_GPU_WHOLE, 80 * GT_GIB };
+	struct gt_observed found = fix_observed("01AAAAAAAAAAAAAAAAAAAAAAAA", "f", 1,
+						GT_REPLICA_DRAINING);
+	struct gt_report r = { .node = "n1",
+			       .full = true,
+			       .epoch = FIX_EPOCH,
+			       .gpus = gpus,
+			       .n_gpus = 1,
+			       .replicas = &found,
+			       .n_replicas = 1 };
+
+	report(x, gpus, 1, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	found.gpus = &grant;
+	found.n_gpus = 1;
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	assert_int_equal(x->order.want, GT_WANT_STOP);
+	assert_int_equal(x->order.grace_ms, 30000);
+	fix_demand(x, "f", 1, 0);
+	assert_string_equal(x->event.type, "scale.blocked");
+	found.state = GT_REPLICA_STOPPED;
+	r.full = false;
+	r.gpus = NULL;
+	r.n_gpus = 0;
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	assert_int_equal(x->order.want, GT_WANT_RUN);
+	assert_string_equal(x->order.gpus[0].uuid, "G0");
+}
+
+/* The node starts anew with its GPUs in another order, and one more. */
+static void slots_follow_their_gpus(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu others[] = { gpus[1],
+				   { "G9", "L4", 24 * GT_GIB, GT_GPU_SIM, true },
+				   gpus[0] };
+	char id[GT_REPLICA_ID_SIZE];
+	struct gt_node_view v;
+
+	report(x, gpus, 2, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	fix_start(x, "f", id);
+	assert_int_equal(node_view(x).gpus[0].taken_milli, GT_GPU_WHOLE);
+	struct gt_observed still = fix_observed(id, "f", 1, GT_REPLICA_READY);
+	const struct gt_report r = { .node = "n1",
+				     .full = true,
+				     .epoch = FIX_EPOCH,
+				     .gpus = others,
+				     .n_gpus = 3,
+				     .replicas = &still,
+				     .n_replicas = 1 };
+
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	v = node_view(x);
+	assert_int_equal(v.gpus[0].taken_milli, 0);
+	assert_int_equal(v.gpus[1].taken_milli, 0);
+	assert_string_equal(v.gpus[2].is.uuid, "G0");
+	assert_int_equal(v.gpus[2].taken_milli, GT_GPU_WHOLE);
+}
+
+static void a_sick_gpu_is_given_to_nobody(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu sick[] = { gpus[0], gpus[1] };
+
+	sick[0].healthy = false;
+	report(x, sick, 2, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	fix_demand(x, "f", 1, 0);
+	assert_string_equal(x->order.gpus[0].uuid, "G1");
+	fix_put(x, "g", want_gpu(1, 0), "g");
+	fix_demand(x, "g", 1, 0);
+	assert_string_equal(x->event.type, "scale.blocked");
+	report(x, gpus, 2, NULL,
+	       0); /* it is well again; f's replica is not listed, so it is gone */
+	assert_string_equal(x->order.function, "g");
+}
+
+static void preferences_choose_the_gpu(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu mixed[] = { gpus[0], { "G9", "NVIDIA L4", 24 * GT_GIB, GT_GPU_SIM, true } };
+	struct gt_spec *spec = want_gpu(1, 0);
+
+	report(x, mixed, 2, NULL, 0);
+	spec->resources.gpu.models = gt_alloc_array(3, sizeof(char *));
+	spec->resources.gpu.models[0] = gt_strdup("l4");
+	spec->resources.gpu.models[1] = gt_strdup("H100");
+	spec->resources.gpu.n_models = 2;
+	fix_put(x, "f", spec, "f");
+	fix_demand(x, "f", 2, 0);
+	struct gt_order orders[2];
+
+	assert_int_equal(fix_orders(x, orders, 2), 2);
+	bool l4_first = strcmp(orders[0].gpus[0].uuid, "G9") == 0;
+
+	assert_string_equal(orders[l4_first].gpus[0].uuid, "G0");
+	assert_string_equal(orders[!l4_first].gpus[0].uuid, "G9");
+}
+
+/* ---- what could never be ---- */
+
+struct put_result {
+	struct gt_err err;
+	bool done;
+};
+
+static void on_put(const struct gt_err *err, enum gt_put_result result,
+		   const struct gt_function_view *view, void *arg)
+{
+	struct put_result *r = arg;
+
+	(void)result;
+	(void)view;
+	r->done = true;
+	if (err)
+		r->err = *err;
+}
+
+static struct gt_err dry_put(struct fix *x, struct gt_spec *spec)
+{
+	const struct gt_put put = {
+		.name = "f", .spec = spec, .spec_json = "{}", .etag = "e", .dry_run = true
+	};
+	struct put_result r = { 0 };
+
+	gt_control_put(x->c, &put, on_put, &r);
+	assert_true(r.done);
+	return r.err;
+}
+
+static struct gt_spec *want(uint32_t count, uint64_t gib, char **models)
+{
+	struct gt_spec *spec = want_gpu(count, 0);
+
+	spec->resources.gpu.memory_bytes = gib * GT_GIB;
+	if (models) {
+		spec->resources.gpu.models = gt_alloc_array(2, sizeof(char *));
+		spec->resources.gpu.models[0] = gt_strdup(models[0]);
+		spec->resources.gpu.n_models = 1;
+	}
+	return spec;
+}
+
+static void expect_never(struct fix *x, struct gt_spec *spec, const char *path, const char *words)
+{
+	struct gt_err err = dry_put(x, spec);
+
+	assert_string_equal(err.slug, "invalid_spec");
+	assert_string_equal(err.path, path);
+	if (!strstr(err.text, words))
+		fail_msg("\"%s\" does not say \"%s\"", err.text, words);
+}
+
+static void what_could_never_run_is_refused(void **state)
+{
+	struct fix *x = *state;
+	char *near[] = { (char[]){ "H10" } }, *far[] = { (char[]){ "MI300X" } };
+	struct gt_label labels[] = { { "rack", "7" }, { "zone", "a" } };
+	struct gt_gpu mixed[] = { gpus[0], { "G9", "NVIDIA L4", 24 * GT_GIB, GT_GPU_SIM, false } };
+	struct gt_spec *spec;
+
+	expect_never(x, want(1, 0, NULL), "resources.gpu", "no node has a GPU");
+	report(x, mixed, 2, labels, 2);
+	expect_never(x, want(2, 0, NULL), "resources.gpu.count", "the most is 1 on node n1");
+	expect_never(x, want(1, 81, NULL), "resources.gpu.memory", "81GiB is more than any");
+	expect_never(x, want(1, 25, models_l4), "resources.gpu.memory", "the most is 24GiB");
+	expect_never(x, want(1, 0, near), "resources.gpu.models[0]", "did you mean \"H100\"?");
+	expect_never(x, want(1, 0, far), "resources.gpu.models[0]",
+		     "there is \"NVIDIA H100 80GB\"");
+	assert_int_equal(dry_put(x, want(1, 80, NULL)).code, 0);
+	assert_int_equal(dry_put(x, want(1, 24, models_l4)).code, 0); /* it may get well */
+
+	spec = fix_spec();
+	spec->placement.n_labels = 1;
+	spec->placement.labels = gt_alloc(sizeof(*spec->placement.labels));
+	spec->placement.labels[0] = (struct gt_label){ "zone", "b" };
+	expect_never(x, spec, "placement.labels.zone", "there is \"a\"");
+	spec = fix_spec();
+	spec->resources.memory_bytes = UINT64_MAX;
+	assert_int_equal(dry_put(x, spec).code, 0); /* nobody knows how large the node is */
+}
+
+static void what_nobody_can_know_is_accepted(void **state)
+{
+	struct fix *x = *state;
+
+	assert_int_equal(dry_put(x, want(64, 1000, models_l4)).code, 0);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, fix_setup, fix_teardown)
+	const struct CMUnitTest tests[] = {
+		T(a_full_report_tells_gpus_and_labels),
+		T(gpus_go_into_orders_and_come_back),
+		T(halves_are_put_together),
+		T(gpus_of_found_replicas_are_taken),
+		T(a_draining_one_keeps_its_gpu_to_the_end),
+		T(slots_follow_their_gpus),
+		T(a_sick_gpu_is_given_to_nobody),
+		T(preferences_choose_the_gpu),
+		T(what_could_never_run_is_refused),
+		cmocka_unit_test_setup_teardown(what_nobody_can_know_is_accepted, fix_setup_empty,
+						fix_teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
