@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -107,11 +109,61 @@ static void nothing_of_the_agent_is_open(void **state)
 	fixture_close(&f);
 }
 
+/* Control groups of this name, wherever the hierarchies of this machine are. */
+static size_t groups_of(const char *leaf)
+{
+	static const char *const tops[] = { "/sys/fs/cgroup/gantry-*",
+					    "/sys/fs/cgroup/*/gantry-*" };
+	char pattern[256];
+	size_t n = 0;
+
+	for (size_t i = 0; i < GT_LEN(tops); i++) {
+		glob_t found;
+
+		snprintf(pattern, sizeof(pattern), "%s/%s", tops[i], leaf);
+		if (glob(pattern, 0, NULL, &found) == 0)
+			n += found.gl_pathc;
+		globfree(&found);
+	}
+	return n;
+}
+
+/* Of the tests themselves: one that fails never comes to its end. */
+static void a_failed_test_leaves_nothing(void **state)
+{
+	struct shared {
+		struct fixture f;
+		struct run run;
+	} *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_ptr_not_equal(s, MAP_FAILED);
+	pid = fork();
+	if (pid == 0) {
+		if (fixture_open(&s->f, 1) < 0)
+			_exit(77);
+		if (run_start(&s->f, fixture_echo(&s->f), &s->run) < 0)
+			exit(2);
+		fixture_until(&s->f, &s->run.started);
+		exit(groups_of(s->run.where.sandbox) > 0 ? 1 : 3);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 1);
+	assert_int_equal(access(s->f.dir, F_OK), -1);
+	assert_int_equal(groups_of(s->run.where.sandbox), 0);
+	munmap(s, sizeof(*s));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_of_the_host_is_below),
 		cmocka_unit_test(nothing_of_the_agent_is_open),
+		cmocka_unit_test(a_failed_test_leaves_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
