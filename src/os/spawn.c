@@ -1,4 +1,5 @@
-/* spawn.c - a process in our memory until it executes a program: nothing is copied for it.
+/* spawn.c - a process in our memory until it executes a program: nothing is copied for it, not even
+ * the table of descriptors, whose copy and whose closing would grow with all that we have open.
  *
  * The child gets a stack of its own and runs while the caller sleeps in the kernel (CLONE_VM |
  * CLONE_VFORK). It shares memory and thread-local storage, so it keeps to raw system calls. Signals
@@ -55,7 +56,8 @@ int gt_os_spawn(const struct gt_os_spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 	struct spawn_call call = { spawn->fn, spawn->arg };
 	int pidfd = -1;
 	struct clone_args args = {
-		.flags = spawn->flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+		.flags = spawn->flags | CLONE_VM | CLONE_FILES | CLONE_VFORK | CLONE_PIDFD |
+			 CLONE_CLEAR_SIGHAND,
 		.pidfd = (uintptr_t)&pidfd,
 		.exit_signal = SIGCHLD,
 		.stack = (uintptr_t)stack,

@@ -22,7 +22,8 @@ static struct sandbox *first(struct gt_runtime *rt, enum gt_network network,
 {
 	struct sandbox *box;
 
-	DL_FOREACH (rt->sandboxes, box) {
+	DL_FOREACH2(rt->young, box, young_next)
+	{
 		if (box->state == state && box->net.kind == network)
 			return box;
 	}
@@ -53,8 +54,8 @@ static unsigned count(const struct gt_runtime *rt, enum gt_network network,
 	const struct sandbox *box;
 	unsigned n = 0;
 
-	DL_FOREACH (rt->sandboxes, box)
-		n += box->state == state && box->net.kind == network;
+	DL_FOREACH2(rt->young, box, young_next)
+	n += box->state == state && box->net.kind == network;
 	return n;
 }
 
@@ -64,8 +65,8 @@ static unsigned staging_left(const struct gt_runtime *rt)
 	const struct sandbox *box;
 	unsigned n = 0;
 
-	DL_FOREACH (rt->sandboxes, box)
-		n += box->state <= SANDBOX_STARTING && !box->staged;
+	DL_FOREACH2(rt->young, box, young_next)
+	n += box->state <= SANDBOX_STARTING && !box->staged;
 	return n < STAGING_MAX ? STAGING_MAX - n : 0;
 }
 

@@ -59,6 +59,17 @@ static bool try_layers_by_fd(const char *dir)
 	       fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, copy) == 0;
 }
 
+/* Early, while numbers are low: what is open below these is copied for each process 1. */
+static int open_door(struct gt_runtime *rt, struct gt_err *err)
+{
+	rt->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	rt->door = rt->null_fd < 0 ? -EBADF : fcntl(rt->null_fd, F_DUPFD_CLOEXEC, 0);
+	if (rt->door < 0)
+		return gt_err_errno(err, errno, "open /dev/null");
+	rt->low_fds = GT_MAX(GT_MAX(rt->init_fd, rt->null_fd), rt->door) + 1;
+	return 0;
+}
+
 static int open_shared(struct gt_runtime *rt, const struct gt_runtime_config *config,
 		       struct gt_err *err)
 {
@@ -72,6 +83,8 @@ static int open_shared(struct gt_runtime *rt, const struct gt_runtime_config *co
 		r = gt_os_memfd("gantry-init", gt_init_blob,
 				(size_t)(gt_init_blob_end - gt_init_blob), &rt->init_fd, err);
 	if (r == 0)
+		r = gt_ground_open(rt->mnt_path, &rt->ground, err);
+	if (r == 0)
 		r = gt_os_ns_open(getpid(), "net", &rt->netns, err);
 	if (r == 0)
 		r = gt_seccomp_build(&rt->filter, err);
@@ -83,8 +96,7 @@ static int open_shared(struct gt_runtime *rt, const struct gt_runtime_config *co
 		return r;
 	if (!config->layers_by_path)
 		rt->layers_by_fd = try_layers_by_fd(rt->mnt_path);
-	rt->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	return rt->null_fd < 0 ? gt_err_errno(err, errno, "open /dev/null") : 0;
+	return open_door(rt, err);
 }
 
 int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
@@ -106,7 +118,7 @@ int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 			       GT_NS_PER_MS;
 	rt->allow_host_image = config->allow_host_image;
 	rt->allow_host_paths = gt_strdup(config->allow_host_paths);
-	rt->init_fd = rt->netns = rt->null_fd = -EBADF;
+	rt->init_fd = rt->netns = rt->null_fd = rt->ground = rt->door = -EBADF;
 	r = open_shared(rt, config, err);
 	if (r == 0)
 		r = gt_sandbox_net_open(rt, config, rt->name, err);
@@ -161,6 +173,8 @@ void gt_runtime_free(struct gt_runtime *rt)
 	gt_idranges_close(&rt->ids);
 	gt_close(rt->netns);
 	gt_close(rt->null_fd);
+	gt_close(rt->ground);
+	gt_close(rt->door);
 	free(rt->allow_host_paths);
 	free(rt->mnt_path);
 	free(rt);
@@ -176,7 +190,8 @@ struct gt_runtime_waiting gt_runtime_waiting(const struct gt_runtime *rt)
 	struct gt_runtime_waiting w = { 0, 0 };
 	const struct sandbox *box;
 
-	DL_FOREACH (rt->sandboxes, box) {
+	DL_FOREACH2(rt->young, box, young_next)
+	{
 		w.staged += box->state == SANDBOX_STAGED;
 		w.prepared += box->state == SANDBOX_PREPARED;
 	}

@@ -28,6 +28,8 @@ struct sandbox {
 	struct sandbox *prev, *next; /* rt->sandboxes */
 	enum sandbox_state state;
 	bool staged; /* it has come that far */
+	bool young;  /* up to STARTING: also in rt->young */
+	struct sandbox *young_prev, *young_next;
 	struct gt_container_where where;
 	struct sandbox_net net;
 	uint32_t id_base; /* of its range of ids, held; 0 = it has none any more */
@@ -99,11 +101,14 @@ struct gt_runtime {
 	struct gt_net *net;
 	char name[40]; /* of this daemon's things on the machine */
 	char *allow_host_paths;
-	char *mnt_path; /* absolute, of an empty directory that each sandbox mounts its scratch on
-			 */
+	char *mnt_path; /* absolute, of an empty directory */
 	int init_fd, netns, null_fd;
-	struct gt_buf filter; /* seccomp program */
-	struct sandbox *sandboxes;
+	int ground;  /* the mount namespace that a sandbox gets its own copy of */
+	int door;    /* is the socket of a sandbox while its process 1 is made, else /dev/null */
+	int low_fds; /* what process 1 begins with has a number below this */
+	struct gt_buf filter;      /* seccomp program */
+	struct sandbox *sandboxes; /* all */
+	struct sandbox *young;     /* what a start looks through, however many run; oldest first */
 	struct gt_container *waiting; /* oldest first */
 	struct hot *hots;
 	struct gt_timer pump, refill, shrink, cool;
@@ -136,6 +141,11 @@ void gt_sandbox_drop(struct sandbox *box);          /* one that waits for somebo
 void gt_sandbox_forget(struct sandbox *box);        /* frees the memory, touches no process */
 bool gt_sandbox_is_idle(const struct sandbox *box); /* waits for somebody, or will */
 const char *gt_init_step_text(uint32_t step);
+
+/* ground.c */
+/* A mount namespace with nothing in it but an empty directory for each sandbox's scratch. dir: an
+ * absolute path of a directory, which nothing happens to. */
+int gt_ground_open(const char *dir, int *ret, struct gt_err *err);
 
 /* removal.c: from the death of process 1 to the last control group. */
 void gt_sandbox_remove(struct sandbox *box);

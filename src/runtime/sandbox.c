@@ -35,21 +35,24 @@ const char *gt_init_step_text(uint32_t step)
 /* ---- the child, between clone3 and exec, in our memory: raw system calls only ---- */
 
 struct birth {
-	const char *mnt_path;
-	int init, null, control;
+	const struct gt_runtime *rt;
 	int code; /* why it did not come to executing init */
 };
 
+/* The descriptors are the agent's until the low ones of them are copied. */
 static void become_init(void *arg)
 {
 	static char name[] = "gantry-init";
 	static char *argv[] = { name, NULL }, *envp[] = { NULL };
 	struct birth *b = arg;
-	long program = syscall(SYS_fcntl, b->init, F_DUPFD_CLOEXEC, HIGH_FD);
-	long sock = syscall(SYS_fcntl, b->control, F_DUPFD_CLOEXEC, HIGH_FD);
-	long null = syscall(SYS_fcntl, b->null, F_DUPFD_CLOEXEC, HIGH_FD);
-	bool ok = program >= 0 && sock >= 0 && null >= 0 && syscall(SYS_chdir, b->mnt_path) == 0;
+	const struct gt_runtime *rt = b->rt;
+	long program = -1, sock = -1, null = -1;
+	bool ok = syscall(SYS_setns, rt->ground, CLONE_NEWNS) == 0 &&
+		  syscall(SYS_close_range, rt->low_fds, ~0u, CLOSE_RANGE_UNSHARE) == 0;
 
+	ok = ok && (program = syscall(SYS_fcntl, rt->init_fd, F_DUPFD_CLOEXEC, HIGH_FD)) >= 0 &&
+	     (sock = syscall(SYS_fcntl, rt->door, F_DUPFD_CLOEXEC, HIGH_FD)) >= 0 &&
+	     (null = syscall(SYS_fcntl, rt->null_fd, F_DUPFD_CLOEXEC, HIGH_FD)) >= 0;
 	for (int fd = 0; ok && fd < GT_INIT_SOCKET; fd++)
 		ok = syscall(SYS_dup3, null, fd, 0) >= 0;
 	ok = ok && syscall(SYS_dup3, sock, GT_INIT_SOCKET, 0) >= 0 &&
@@ -68,6 +71,13 @@ static void close_control(struct sandbox *box)
 	box->control = gt_close(box->control);
 }
 
+static void grow_old(struct sandbox *box)
+{
+	if (box->young)
+		DL_DELETE2(box->rt->young, box, young_prev, young_next);
+	box->young = false;
+}
+
 void gt_sandbox_forget(struct sandbox *box)
 {
 	gt_timer_clear(box->rt->loop, &box->timer);
@@ -83,6 +93,7 @@ void gt_sandbox_forget(struct sandbox *box)
 		gt_hot_on_lost(box, NULL);
 	if (box->owner)
 		box->owner->box = NULL;
+	grow_old(box);
 	DL_DELETE(box->rt->sandboxes, box);
 	free(box);
 }
@@ -106,6 +117,7 @@ static struct gt_container *dying(struct sandbox *box)
 {
 	struct gt_container *owner = box->owner;
 
+	grow_old(box);
 	box->state = SANDBOX_DYING;
 	box->owner = NULL;
 	if (owner)
@@ -196,6 +208,7 @@ static void on_answer(struct sandbox *box, const struct gt_init_answer *a)
 		box->state = SANDBOX_PREPARED;
 	} else if (a->type == GT_INIT_RUNS && box->state == SANDBOX_STARTING) {
 		gt_timer_clear(box->rt->loop, &box->timer);
+		grow_old(box);
 		box->state = SANDBOX_RUNNING;
 		close_control(box);
 		if (box->owner)
@@ -257,7 +270,9 @@ static struct sandbox *sandbox_new(struct gt_runtime *rt)
 
 	box->rt = rt;
 	box->pidfd = box->control = box->netns = -EBADF;
+	box->young = true;
 	DL_APPEND(rt->sandboxes, box);
+	DL_APPEND2(rt->young, box, young_prev, young_next);
 	return box;
 }
 
@@ -284,7 +299,7 @@ static int send_stage(struct sandbox *box, int *fds, size_t n_fds, struct gt_err
 static int clone_init(struct sandbox *box, int cgroup, struct gt_err *err)
 {
 	struct gt_runtime *rt = box->rt;
-	struct birth birth = { rt->mnt_path, rt->init_fd, rt->null_fd, -EBADF, 0 };
+	struct birth birth = { rt, 0 };
 	const struct gt_os_spawn spawn = {
 		.flags = CLONE_NEWPID,
 		.cgroup = cgroup,
@@ -296,9 +311,10 @@ static int clone_init(struct sandbox *box, int cgroup, struct gt_err *err)
 	r = gt_os_socketpair(pair, err);
 	if (r < 0)
 		return r;
-	birth.control = pair[1];
-	r = gt_os_spawn(&spawn, &box->where.pid, &box->pidfd, err);
+	dup3(pair[1], rt->door, O_CLOEXEC);
 	gt_close(pair[1]);
+	r = gt_os_spawn(&spawn, &box->where.pid, &box->pidfd, err);
+	dup3(rt->null_fd, rt->door, O_CLOEXEC);
 	if (r < 0) {
 		gt_close(pair[0]);
 		return r;
@@ -399,6 +415,7 @@ static int spawn(struct sandbox *box, struct sandbox **ret, struct gt_err *err)
 		gt_os_pidfd_signal(box->pidfd, SIGKILL, NULL);
 		waitpid(box->where.pid, NULL, 0);
 	}
+	grow_old(box);
 	gt_sandbox_remove(box);
 	return gt_cause_set(err, r);
 }
@@ -495,6 +512,7 @@ struct sandbox *gt_sandbox_adopt(struct gt_runtime *rt, const struct gt_containe
 {
 	struct sandbox *box = sandbox_new(rt);
 
+	grow_old(box);
 	box->state = SANDBOX_RUNNING;
 	box->where = *where;
 	box->pidfd = pidfd;

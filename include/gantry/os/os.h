@@ -41,8 +41,9 @@ struct gt_os_spawn {
 	void *arg;
 };
 /* A child that runs fn in the caller's memory, on a small stack of its own, while the calling
- * thread sleeps until it has executed or ended: fn keeps to syscall(2). All signals are blocked in
- * it, handlers are reset, what is ignored stays ignored. */
+ * thread sleeps until it has executed or ended: fn keeps to syscall(2). The descriptors are the
+ * caller's too, until fn takes a copy of some: close_range(2) with CLOSE_RANGE_UNSHARE. All signals
+ * are blocked in it, handlers are reset, what is ignored stays ignored. */
 int gt_os_spawn(const struct gt_os_spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 		struct gt_err *err);
 

@@ -49,7 +49,7 @@ static void loopback_up(void)
 		init_fail(GT_INIT_STEP_NETWORK, errno, 0);
 	close(fd);
 	/* The container's root has no right over its network, so port 80 must need none. */
-	fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+	fd = open("proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, "0", 1) != 1)
 		init_fail(GT_INIT_STEP_NETWORK, errno, 1);
 	close(fd);
@@ -269,7 +269,7 @@ static void forward6(const char *host_if)
 	char path[96];
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/force_forwarding", host_if);
+	snprintf(path, sizeof(path), "proc/sys/net/ipv6/conf/%s/force_forwarding", host_if);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
@@ -295,7 +295,7 @@ static void host_end(const struct gt_init_net *net)
 
 static void egress(const struct gt_init_net *net, int host)
 {
-	int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int own = open("proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 
 	if (own < 0)
 		fail(STEP_SOCKET, errno);

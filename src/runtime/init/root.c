@@ -283,9 +283,10 @@ void init_root(const struct init_spec *spec, const struct init_prepare *p,
 	attach_mounts(root, spec, p, id_base);
 	if (spec->foreign)
 		init_foreign_set_up(spec, root);
-	/* The old root ends up below the new one and leaves with all that is on it. */
-	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
-	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+	/* Onto the empty directory that this namespace begins with, as a machine's own root is on
+	 * the kernel's. The scratch leaves with all that is on it. */
+	if (move_mount(root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+	    umount2(GT_INIT_SCRATCH, MNT_DETACH) < 0 || fchdir(root) < 0 || chroot(".") < 0)
 		init_fail(GT_INIT_STEP_PIVOT, errno, 0);
 	close(root);
 	for (unsigned i = 0; i < p->head.n_layers; i++)

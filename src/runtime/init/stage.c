@@ -47,7 +47,7 @@ static void join_cgroups(const int *cgroups, size_t n)
 /* A daemon that the kernel should spare does not make its containers precious. */
 static void ordinary_oom_score(void)
 {
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	int fd = open("proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
 	if (fd >= 0 && write(fd, "0", 1) == 1)
 		close(fd);
@@ -67,15 +67,13 @@ static void scratch(uint32_t id_base)
 	static const char *const dirs[] = { "up", "work", "lower", "root", "dev", "proc", "sys" };
 	int fs, mnt;
 
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		init_fail(GT_INIT_STEP_SCRATCH, errno, 0);
 	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		init_fail(GT_INIT_STEP_SCRATCH, errno, 1);
 	mnt = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	/* The agent started this process in an empty directory kept for it. */
-	if (mnt < 0 || move_mount(mnt, "", AT_FDCWD, ".", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+	if (mnt < 0 ||
+	    move_mount(mnt, "", AT_FDCWD, GT_INIT_SCRATCH, MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
 	    fchdir(mnt) < 0)
 		init_fail(GT_INIT_STEP_SCRATCH, errno, 2);
 	close(mnt);
@@ -224,10 +222,10 @@ void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds)
 	}
 	namespaces(stage->net.flags, other_net);
 	join_cgroups(fds, n_fds);
+	scratch(stage->id_base);
 	ordinary_oom_score();
 	no_core_dumps();
 	init_net(&stage->net, other_net);
-	scratch(stage->id_base);
 	dev(stage->id_base);
 	proc_paths();
 	sys(stage->cgroup2 != 0);

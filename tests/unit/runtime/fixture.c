@@ -17,7 +17,8 @@
 
 #include <cmocka.h>
 
-#define WAIT_MS 10000
+#define WAIT_MS       10000
+#define OPEN_MAX_HERE 16
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -25,6 +26,56 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	(void)type;
 	(void)ftw;
 	return remove(path);
+}
+
+/* ---- what a test that fails half-way leaves ---- */
+
+/* It never comes to fixture_close, and its own fixture is gone with its stack. */
+static struct {
+	pid_t pid; /* whose: tests fork */
+	char dir[sizeof(((struct fixture *)0)->dir)];
+} left[OPEN_MAX_HERE];
+
+static void clean_up(const char *dir)
+{
+	struct gt_err err;
+
+	if (gt_runtime_cleanup(dir, &err) < 0)
+		print_error("%s\n", err.text);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void clean_up_all(void)
+{
+	for (size_t i = 0; i < GT_LEN(left); i++) {
+		if (left[i].pid == getpid())
+			clean_up(left[i].dir);
+	}
+}
+
+static void note_opened(const char *dir)
+{
+	static bool registered;
+
+	if (!registered)
+		atexit(clean_up_all);
+	registered = true;
+	for (size_t i = 0; i < GT_LEN(left); i++) {
+		if (left[i].pid == getpid())
+			continue;
+		left[i].pid = getpid();
+		gt_strcopy(left[i].dir, sizeof(left[i].dir), dir);
+		return;
+	}
+	fail_msg("more than %d fixtures are open", OPEN_MAX_HERE);
+}
+
+static void note_closed(const char *dir)
+{
+	for (size_t i = 0; i < GT_LEN(left); i++) {
+		if (left[i].pid == getpid() && gt_streq(left[i].dir, dir))
+			left[i].pid = 0;
+	}
 }
 
 /* The example server, linked statically: the smallest root file system there is. */
@@ -58,11 +109,13 @@ int fixture_open_with(struct fixture *f, struct gt_runtime_config config)
 		return -1;
 	}
 	assert_non_null(mkdtemp(f->dir));
+	note_opened(f->dir);
 	snprintf(f->rootfs, sizeof(f->rootfs), "%s/rootfs", f->dir);
 	assert_int_equal(mkdir(f->rootfs, 0755), 0);
 	if (build_echo(f->rootfs) < 0) {
 		print_message("skipped: gcc can not build examples/echo/echo.c here\n");
 		nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		note_closed(f->dir);
 		return -1;
 	}
 	config.dir = f->dir;
@@ -83,6 +136,7 @@ void fixture_close(struct fixture *f)
 	gt_runtime_free(f->rt);
 	gt_loop_free(f->loop);
 	nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	note_closed(f->dir);
 }
 
 void fixture_until(struct fixture *f, const bool *flag)
