@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-#define NEXT_BEST_MAX 16  /* nodes without memory that are passed over one by one */
-#define STEPS_MAX     200 /* of time to ready: a minute */
+#define STEPS_MAX 200 /* of time to ready: a minute */
 
 static struct adjust *adjust_get(struct gt_sched *s, uint32_t node)
 {
@@ -91,40 +90,22 @@ static void adjust_show(struct gt_sched *s, struct row *row)
 		row->bytes[s->adjust[i].node] = s->adjust[i].byte;
 }
 
-/* When many of the best nodes lack memory: each node once. */
-static uint32_t best_by_pass(const struct gt_sched *s, const struct row *row,
-			     const struct gt_sched_want *want)
-{
-	uint32_t best = NO_NODE;
-	uint8_t byte = 0;
-
-	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		if (row->bytes[i] <= byte || !memory_fits(s, i, want))
-			continue;
-		best = i;
-		byte = row->bytes[i];
-	}
-	return best;
-}
-
-static uint32_t best_of_row(struct gt_sched *s, struct row *row, const struct gt_sched_want *want)
+/* From the best byte down, and from the first node on: the first that has the memory. */
+static uint32_t best_of_row(const struct gt_sched *s, const struct row *row,
+			    const struct gt_sched_want *want)
 {
 	size_t n = (s->n_nodes + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN;
+	const uint8_t *end = row->bytes + n;
+	uint8_t max, most = UINT8_MAX;
 
-	for (int i = 0; i < NEXT_BEST_MAX; i++) {
-		uint8_t max = gt_sched_row_max(row->bytes, n, s->config.portable);
-		const uint8_t *at = max ? memchr(row->bytes, max, n) : NULL;
-		uint32_t node;
+	for (; (max = gt_sched_row_max(row->bytes, n, most, s->config.portable)); most = max - 1) {
+		const uint8_t *at = row->bytes;
 
-		if (!at)
-			return NO_NODE;
-		node = (uint32_t)(at - row->bytes);
-		if (memory_fits(s, node, want))
-			return node;
-		adjust_get(s, node);
-		adjust_hide(s, row, s->n_adjust - 1);
+		for (; (at = memchr(at, max, (size_t)(end - at))); at++)
+			if (memory_fits(s, (uint32_t)(at - row->bytes), want))
+				return (uint32_t)(at - row->bytes);
 	}
-	return best_by_pass(s, row, want);
+	return NO_NODE;
 }
 
 static struct choice choose_indexed(struct gt_sched *s, const struct gt_sched_want *want,

@@ -2,15 +2,15 @@
  *
  * A change of a node is one entry of the log. A row replays the entries since its cursor, and
  * scores a node once, at its newest entry; when more happened than there are nodes, it looks
- * through the nodes instead: no replay is longer than the fleet. A score that another node in the
- * same state had is copied. */
+ * through the nodes instead: no replay is longer than the fleet. What is free on a node is summed
+ * up once after a change, for all rows. */
 #include "sched_priv.h"
 
 #include <string.h>
 
-#define STATE_SLOTS (2 * STATES_MAX)
-#define SHAPES_MAX  1024
-#define AHEAD       8 /* entries: what they need is fetched meanwhile */
+#define SHAPES_MAX 1024
+#define AHEAD      4 /* entries: what they need is fetched meanwhile */
+#define SEEN_BITS  6 /* of the number of states that a pass over the nodes remembers */
 
 void gt_sched_index_grow(struct gt_sched *s, size_t cap)
 {
@@ -20,11 +20,11 @@ void gt_sched_index_grow(struct gt_sched *s, size_t cap)
 	while (log < cap)
 		log *= 2;
 	s->newest = gt_grow(s->newest, cap, sizeof(*s->newest));
-	s->state_of = gt_grow(s->state_of, cap, sizeof(*s->state_of));
+	s->states = gt_grow(s->states, cap, sizeof(*s->states));
 	s->mark = gt_grow(s->mark, cap, sizeof(*s->mark));
 	for (size_t i = old; i < cap; i++) {
 		s->newest[i] = 0;
-		s->state_of[i] = NO_STATE;
+		s->states[i].known = false;
 		s->mark[i] = 0;
 	}
 	for (size_t i = 0; i < s->n_rows; i++) {
@@ -43,35 +43,20 @@ void gt_sched_index_grow(struct gt_sched *s, size_t cap)
 
 void gt_sched_index_free(struct gt_sched *s)
 {
-	for (size_t i = 0; i < s->n_rows; i++) {
+	for (size_t i = 0; i < s->n_rows; i++)
 		free(s->rows[i].bytes);
-		free(s->rows[i].memo);
-	}
 	free(s->rows);
 	free(s->row_slots);
 	free(s->states);
-	free(s->state_slots);
-	free(s->state_of);
 	free(s->newest);
 	free(s->mark);
 	free(s->log);
 }
 
-/* Ids of states are given anew, so nothing that was known by them holds. */
-static void states_forget(struct gt_sched *s)
-{
-	if (s->states)
-		memset(s->state_slots, 0, STATE_SLOTS * sizeof(*s->state_slots));
-	s->n_states = 0;
-	for (size_t i = 0; i < s->cap_nodes; i++)
-		s->state_of[i] = NO_STATE;
-	for (size_t i = 0; i < s->n_rows; i++)
-		memset(s->rows[i].memo, 0, STATES_MAX * sizeof(*s->rows[i].memo));
-}
-
 void gt_sched_index_reset(struct gt_sched *s)
 {
-	states_forget(s);
+	for (size_t i = 0; i < s->cap_nodes; i++)
+		s->states[i].known = false;
 	for (size_t i = 0; i < s->n_rows; i++)
 		s->rows[i].cursor = 0;
 }
@@ -81,108 +66,96 @@ void gt_sched_changed(struct gt_sched *s, uint32_t node)
 	s->seq++;
 	s->log[s->seq & (s->log_cap - 1)] = node;
 	s->newest[node] = s->seq;
-	s->state_of[node] = NO_STATE;
+	s->states[node].known = false;
 }
 
 /* ---- states ---- */
-static uint32_t state_find(struct gt_sched *s, const struct cap *c)
+static const struct state *state_of(struct gt_sched *s, uint32_t node)
 {
-	size_t len = offsetof(struct cap, gpus) + c->n * sizeof(c->gpus[0]);
-	size_t at = gt_sched_hash(c, len) & (STATE_SLOTS - 1);
+	const struct node *n = &s->nodes[node];
+	struct state *st = &s->states[node];
 
-	for (; s->state_slots[at]; at = (at + 1) & (STATE_SLOTS - 1))
-		if (memcmp(&s->states[s->state_slots[at] - 1].cap, c, len) == 0)
-			return s->state_slots[at] - 1;
-	s->states[s->n_states] = (struct state){ .cap = *c, .frag = gt_sched_frag(s, c) };
-	s->state_slots[at] = (uint32_t)++s->n_states;
-	return (uint32_t)s->n_states - 1;
+	if (st->known)
+		return st;
+	gt_sched_cap(s, n, &st->cap);
+	st->frag = gt_sched_frag(s, &st->cap);
+	st->open = n->name && n->state == GT_SCHED_UP && n->exclusives == 0;
+	st->known = true;
+	return st;
 }
 
-static uint32_t state_find_of(struct gt_sched *s, uint32_t node)
+/* Whether the shape may go there at all. Of an open node nothing but its state is looked at: the
+ * rest would not be in the cache. */
+static bool takes(const struct gt_sched *s, const struct state *st, const struct shape *sh,
+		  uint32_t node)
 {
-	struct cap c;
-
-	if (!s->states) {
-		s->states = gt_alloc_array(STATES_MAX, sizeof(*s->states));
-		s->state_slots = gt_alloc_array(STATE_SLOTS, sizeof(*s->state_slots));
-	}
-	if (s->n_states == STATES_MAX)
-		states_forget(s);
-	gt_sched_cap(s, &s->nodes[node], &c);
-	return state_find(s, &c);
+	if (st->open && !sh->exclusive && !sh->labels[0])
+		return true;
+	return s->nodes[node].name && gt_sched_node_takes(&s->nodes[node], sh);
 }
 
-/* Whether every want without labels that is not exclusive may go there. */
-static bool is_open(const struct node *n)
+struct rated gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32_t node)
 {
-	return n->name && n->state == GT_SCHED_UP && n->exclusives == 0;
-}
+	const struct state *st = state_of(s, node);
 
-static struct rated rate_anew(struct gt_sched *s, struct row *row, uint32_t node)
-{
-	uint32_t state = s->state_of[node];
-	struct rated r;
-
-	if (state == NO_STATE) {
-		state = state_find_of(s, node);
-		s->state_of[node] = is_open(&s->nodes[node]) ? state : state | STATE_SHUT;
-		state = s->state_of[node];
-	}
-	if (((state & STATE_SHUT) || row->shape.labels[0] || row->shape.exclusive) &&
-	    (!s->nodes[node].name || !gt_sched_node_takes(&s->nodes[node], &row->shape)))
+	if (!takes(s, st, &row->shape, node))
 		return (struct rated){ 0 };
-	state &= ~STATE_SHUT;
-	r = row->memo[state];
-	if (r.byte == 0) {
-		r = gt_sched_cap_rate(s, &row->shape, &s->states[state].cap, s->states[state].frag);
-		r.byte++;
-		row->memo[state] = r;
-	}
-	r.byte--;
-	return r;
-}
-
-/* Nothing of an open node is looked at but its state's number: the rest would not be in the cache.
- */
-static inline struct rated rate(struct gt_sched *s, struct row *row, bool plain, uint32_t node)
-{
-	uint32_t state = s->state_of[node];
-	struct rated r;
-
-	if (!plain || state >= STATES_MAX || row->memo[state].byte == 0)
-		return rate_anew(s, row, node);
-	r = row->memo[state];
-	r.byte--;
-	return r;
-}
-
-struct rated gt_sched_row_rate(struct gt_sched *s, struct row *row, uint32_t node)
-{
-	return rate_anew(s, row, node);
+	return gt_sched_cap_rate(s, &row->shape, &st->cap, st->frag);
 }
 
 /* ---- rows ---- */
+static size_t cap_size(const struct cap *c)
+{
+	return offsetof(struct cap, gpus) + c->n * sizeof(c->gpus[0]);
+}
+
+/* All nodes that changed after the cursor. Many are in one state when a row is new. */
+static void row_pass(struct gt_sched *s, struct row *row)
+{
+	struct {
+		const struct state *of;
+		uint8_t byte;
+	} seen[1 << SEEN_BITS] = { 0 };
+
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		const struct state *st;
+		size_t size, at;
+
+		if (s->newest[i] <= row->cursor)
+			continue;
+		st = state_of(s, i);
+		row->bytes[i] = 0;
+		if (!takes(s, st, &row->shape, i))
+			continue;
+		size = cap_size(&st->cap);
+		at = ((uint64_t)st->frag + st->cap.cpu) * 0x9e3779b97f4a7c15ULL >> (64 - SEEN_BITS);
+		if (!seen[at].of || memcmp(&seen[at].of->cap, &st->cap, size) != 0) {
+			seen[at].of = st;
+			seen[at].byte = gt_sched_cap_rate(s, &row->shape, &st->cap, st->frag).byte;
+		}
+		row->bytes[i] = seen[at].byte;
+	}
+}
+
+static void row_replay(struct gt_sched *s, struct row *row)
+{
+	for (uint64_t i = row->cursor + 1; i <= s->seq; i++) {
+		uint32_t node = s->log[i & (s->log_cap - 1)];
+
+		__builtin_prefetch(&s->states[s->log[(i + AHEAD) & (s->log_cap - 1)]]);
+		if (s->newest[node] == i)
+			row->bytes[node] = gt_sched_row_rate(s, row, node).byte;
+	}
+}
+
 static void row_refresh(struct gt_sched *s, struct row *row)
 {
-	bool plain = !row->shape.labels[0] && !row->shape.exclusive;
-	uint64_t behind = s->seq - row->cursor;
-
-	if (behind == 0)
+	if (row->cursor == s->seq)
 		return;
-	if (behind <= s->n_nodes && row->cursor > 0) {
-		for (uint64_t i = row->cursor + 1; i <= s->seq; i++) {
-			uint32_t node = s->log[i & (s->log_cap - 1)];
-			uint32_t ahead = s->state_of[s->log[(i + AHEAD) & (s->log_cap - 1)]];
-
-			__builtin_prefetch(&row->memo[ahead & (STATES_MAX - 1)]);
-			if (s->newest[node] == i)
-				row->bytes[node] = rate(s, row, plain, node).byte;
-		}
-	} else {
-		for (uint32_t i = 0; i < s->n_nodes; i++)
-			if (s->newest[i] > row->cursor)
-				row->bytes[i] = rate(s, row, plain, i).byte;
-	}
+	if (row->cursor > 0 && s->seq - row->cursor <= s->n_nodes)
+		row_replay(s, row);
+	else
+		row_pass(s, row);
 	row->cursor = s->seq;
 }
 
@@ -218,14 +191,12 @@ static struct row *row_take(struct gt_sched *s, const struct shape *sh)
 		}
 		row = &s->rows[s->n_rows++];
 		row->bytes = gt_alloc_array(s->cap_nodes, 1);
-		row->memo = gt_alloc_array(STATES_MAX, sizeof(*row->memo));
 	} else {
 		for (size_t i = 1; i < s->n_rows; i++)
 			if (s->rows[i].used < s->rows[oldest].used)
 				oldest = i;
 		row = &s->rows[oldest];
 		memset(row->bytes, 0, s->cap_nodes);
-		memset(row->memo, 0, STATES_MAX * sizeof(*row->memo));
 	}
 	row->shape = *sh;
 	row->cursor = 0;

@@ -232,22 +232,19 @@ int gt_sched_mix(struct gt_sched *s, const struct gt_sched_task *tasks, size_t n
 	return 0;
 }
 
-/* The thresholds that this much cpu reaches. */
+/* The thresholds that this much cpu reaches: a binary search without a branch on what it finds. */
 static size_t cpu_row(const struct kind *k, uint32_t cpu)
 {
-	size_t low = 0, n = k->n_cpu;
+	const uint32_t *at = k->cpu;
+	size_t n = k->n_cpu;
 
-	while (n > 0) {
+	while (n > 1) {
 		size_t half = n / 2;
 
-		if (k->cpu[low + half] <= cpu) {
-			low += half + 1;
-			n -= half + 1;
-		} else {
-			n = half;
-		}
+		at += at[half - 1] <= cpu ? half : 0;
+		n -= half;
 	}
-	return low;
+	return (size_t)(at - k->cpu) + (*at <= cpu);
 }
 
 /* Of free GPUs of one kind: all of them, less what the tasks can use of it. */

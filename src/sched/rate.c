@@ -79,6 +79,12 @@ static struct rated rate_cpu(const struct gt_sched *s, const struct shape *sh, c
 	return rated(gain, 0, 0);
 }
 
+struct group {
+	size_t from, end; /* GPUs of one kind, in cap.gpus */
+	unsigned milli;   /* what is taken of each */
+	uint32_t mib;
+};
+
 static void code_insert(struct cap *c, uint32_t code)
 {
 	size_t at = c->n++;
@@ -88,23 +94,25 @@ static void code_insert(struct cap *c, uint32_t code)
 	c->gpus[at] = code;
 }
 
-static void cap_subtract(struct cap *c, const uint32_t *codes, size_t n, uint32_t cpu,
-			 unsigned milli, uint32_t mib)
+/* codes: some of c->gpus, in their order. */
+static void cap_after(const struct cap *c, const uint32_t *codes, size_t n, uint32_t cpu,
+		      const struct group *g, struct cap *ret)
 {
-	if (c->cpu != UINT32_MAX)
-		c->cpu -= cpu;
-	for (size_t i = 0; i < n; i++) {
-		size_t at = 0;
+	size_t taken = 0;
 
-		while (c->gpus[at] != codes[i])
-			at++;
-		memmove(c->gpus + at, c->gpus + at + 1, (c->n - at - 1) * sizeof(c->gpus[0]));
-		c->n--;
+	memcpy(ret, c, offsetof(struct cap, gpus));
+	ret->n = 0;
+	if (c->cpu != UINT32_MAX)
+		ret->cpu -= cpu;
+	for (size_t i = 0; i < c->n; i++) {
+		if (taken < n && c->gpus[i] == codes[taken])
+			taken++;
+		else
+			ret->gpus[ret->n++] = c->gpus[i];
 	}
 	for (size_t i = 0; i < n; i++)
-		if (code_milli(codes[i]) > milli)
-			code_insert(c, gpu_code(code_kind(codes[i]), code_milli(codes[i]) - milli,
-						code_mib(codes[i]) - mib));
+		if (code_milli(codes[i]) > g->milli)
+			code_insert(ret, codes[i] - gpu_code(0, g->milli, g->mib));
 }
 
 static bool code_fits(uint32_t code, unsigned milli, uint32_t mib)
@@ -136,12 +144,6 @@ static int preference(const struct shape *sh, uint8_t model)
 	return rank * GT_SCHED_MODEL_STEPS;
 }
 
-struct group {
-	size_t from, end; /* GPUs of one kind, in cap.gpus */
-	unsigned milli;   /* what is taken of each */
-	uint32_t mib;
-};
-
 /* Of the places within one group, which differ for a single shared GPU alone. */
 static struct rated rate_group(const struct gt_sched *s, const struct shape *sh,
 			       const struct cap *c, int64_t frag, const struct group *g)
@@ -153,7 +155,7 @@ static struct rated rate_group(const struct gt_sched *s, const struct shape *sh,
 	uint32_t codes[GT_SCHED_GPUS_MAX], last = 0;
 
 	for (size_t i = g->from; i < g->end; i++) {
-		struct cap after = *c;
+		struct cap after;
 		struct rated r;
 
 		if (c->gpus[i] == last || !code_fits(c->gpus[i], g->milli, g->mib))
@@ -161,7 +163,7 @@ static struct rated rate_group(const struct gt_sched *s, const struct shape *sh,
 		last = c->gpus[i];
 		if (take(c, i, g->end, sh->gpus, g->milli, g->mib, codes) < sh->gpus)
 			break;
-		cap_subtract(&after, codes, sh->gpus, sh->cpu, g->milli, g->mib);
+		cap_after(c, codes, sh->gpus, sh->cpu, g, &after);
 		r = rated(frag - gt_sched_frag(s, &after) - cost, steps, (unsigned)i);
 		if (r.byte > best.byte)
 			best = r;

@@ -2,7 +2,7 @@
  *
  * From a want to a node:
  *   want  -> shape   all that scores depend on; wants of one shape share a row of the index
- *   node  -> cap     what is free on it, with equal GPUs in one order; equal caps are one state
+ *   node  -> cap     what is free on it, its GPUs in one order
  *   (shape, cap) -> byte   0 = does not fit, else the score around MIDDLE; a pure function
  *   row: one byte a node. Memory, and what is said of single nodes (hints, replicas of the same
  *   function), is not in the byte: it is looked at on the way (choose.c). */
@@ -15,9 +15,6 @@
 #define BYTE_MAX   253       /* so that a byte + 1 fits beside "unknown" */
 #define NO_FILL    255       /* of a cap: the node has GPUs */
 #define WEIGHT_ALL (1 << 20) /* the weights of a mix add up to about this */
-#define STATES_MAX 16384
-#define NO_STATE   UINT32_MAX
-#define STATE_SHUT (1u << 31) /* beside a state's number: not every want may go to the node */
 #define NO_NODE    UINT32_MAX
 #define KINDS_ALL  64 /* of a fleet */
 #define TASKS_MAX  4096
@@ -69,9 +66,12 @@ struct cap {
 	uint32_t gpus[GT_SCHED_GPUS_MAX]; /* codes of those with something left, rising */
 };
 
+/* What is known of a node since its last change. */
 struct state {
+	bool known;
+	bool open; /* every want without labels that is not exclusive may go there */
 	struct cap cap;
-	int64_t frag;
+	int64_t frag; /* F */
 };
 
 /* ---- nodes ---- */
@@ -118,8 +118,7 @@ struct row {
 	struct shape shape;
 	uint64_t cursor; /* it knows of all changes up to this one */
 	uint64_t used;
-	uint8_t *bytes;     /* one a node */
-	struct rated *memo; /* by state; byte + 1, 0 = not known */
+	uint8_t *bytes; /* one a node */
 };
 
 /* ---- replicas of one function ---- */
@@ -159,10 +158,7 @@ struct gt_sched {
 	uint32_t *log;    /* nodes by change, a ring of log_cap */
 	size_t log_cap;
 
-	uint32_t *state_of; /* by node; NO_STATE = not known */
-	struct state *states;
-	uint32_t *state_slots; /* hash: state + 1 */
-	size_t n_states;
+	struct state *states; /* by node */
 
 	struct row *rows;
 	size_t n_rows, cap_rows;
@@ -214,10 +210,10 @@ void gt_sched_index_free(struct gt_sched *s);
 void gt_sched_index_reset(struct gt_sched *s); /* every score has changed */
 void gt_sched_changed(struct gt_sched *s, uint32_t node);
 struct row *gt_sched_row(struct gt_sched *s, const struct shape *sh); /* up to date */
-struct rated gt_sched_row_rate(struct gt_sched *s, struct row *row, uint32_t node);
+struct rated gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32_t node);
 
-/* widest.c: n is a multiple of ROW_ALIGN */
-uint8_t gt_sched_row_max(const uint8_t *bytes, size_t n, bool portable);
+/* widest.c: the largest byte that is not above `most`; n is a multiple of ROW_ALIGN */
+uint8_t gt_sched_row_max(const uint8_t *bytes, size_t n, uint8_t most, bool portable);
 
 /* choose.c: the node with the highest score, NO_NODE when nothing fits */
 struct choice {

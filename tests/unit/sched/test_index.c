@@ -232,7 +232,7 @@ static void the_index_gives_what_a_scan_gives(void **state)
 	}
 }
 
-/* So many states and changes that every bound of the index is met. */
+/* So many shapes and changes that rows are taken away, and changes fall off the log. */
 static void bounds_of_the_index_change_no_answer(void **state)
 {
 	const size_t n = 70;
