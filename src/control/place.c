@@ -4,7 +4,8 @@
 struct gt_sched *gt_ctl_fleet_new(void)
 {
 	return gt_sched_new(&(struct gt_sched_config){ .memory_overcommit = CTL_MEMORY_OVERCOMMIT,
-						       .cpu_overcommit = CTL_CPU_OVERCOMMIT });
+						       .cpu_overcommit = CTL_CPU_OVERCOMMIT,
+						       .learn = true });
 }
 
 /* What one replica of this revision takes. */

@@ -24,6 +24,7 @@ struct gt_sched *gt_sched_free(struct gt_sched *s)
 	gt_sched_names_free(s);
 	free(s->nodes);
 	free(s->tasks);
+	free(s->learned);
 	free(s->adjust);
 	free(s);
 	return NULL;

@@ -8,7 +8,9 @@
 
 #include <string.h>
 
-#define PRICE_MAX (WEIGHT_ALL + WEIGHT_ALL / 2)
+#define LEARNED_MAX 256
+#define LESSON      256
+#define PRICE_MAX   (WEIGHT_ALL + WEIGHT_ALL / 2)
 
 struct item {
 	uint16_t milli, num;
@@ -232,6 +234,54 @@ int gt_sched_mix(struct gt_sched *s, const struct gt_sched_task *tasks, size_t n
 	return 0;
 }
 
+/* ---- learning ---- */
+/* At every LESSON-th the past begins to count half, and what has not come for long is forgotten. */
+static void learned_take(struct gt_sched *s)
+{
+	size_t kept = 0;
+
+	s->tasks = gt_grow(s->tasks, LEARNED_MAX, sizeof(*s->tasks));
+	memcpy(s->tasks, s->learned, s->n_learned * sizeof(*s->tasks));
+	s->n_tasks = s->n_learned;
+	s->mix_stale = true;
+	if (s->lessons % LESSON != 0)
+		return;
+	for (size_t i = 0; i < s->n_learned; i++) {
+		s->learned[kept] = s->learned[i];
+		s->learned[kept].weight /= 2;
+		kept += s->learned[kept].weight > 0;
+	}
+	s->n_learned = kept;
+}
+
+/* The mix is taken anew at the first, second, fourth ... placement, later at every LESSON-th: each
+ * time costs all scores. */
+void gt_sched_mix_learn(struct gt_sched *s, const struct shape *sh)
+{
+	const struct shape is = { .models = sh->models,
+				  .cpu = sh->cpu,
+				  .mib = sh->mib,
+				  .milli = sh->milli,
+				  .gpus = sh->gpus };
+	size_t i = 0;
+
+	if (!s->config.learn || sh->gpus == 0)
+		return;
+	if (!s->learned)
+		s->learned = gt_alloc_array(LEARNED_MAX, sizeof(*s->learned));
+	while (i < s->n_learned && memcmp(&s->learned[i].shape, &is, sizeof(is)) != 0)
+		i++;
+	if (i == s->n_learned && i < LEARNED_MAX)
+		s->learned[s->n_learned++] = (struct task){ .shape = is };
+	if (i < LEARNED_MAX)
+		s->learned[i].weight += LESSON; /* so that halving leaves a trace for a while */
+	s->lessons++;
+	if (s->lessons % LESSON == 0 ||
+	    (s->lessons < LESSON && (s->lessons & (s->lessons - 1)) == 0))
+		learned_take(s);
+}
+
+/* ---- fragmentation ---- */
 /* The thresholds that this much cpu reaches: a binary search without a branch on what it finds. */
 static size_t cpu_row(const struct kind *k, uint32_t cpu)
 {

@@ -107,6 +107,7 @@ static int place(struct gt_sched *s, const struct gt_sched_want *want, bool spre
 	if (sh.gpus > 0)
 		spot_slots(s, &sh, c.pick, ret);
 	spot_take(s, ret);
+	gt_sched_mix_learn(s, &sh);
 	return 0;
 }
 
@@ -220,5 +221,6 @@ int gt_sched_book(struct gt_sched *s, const struct gt_sched_want *want, uint32_t
 		return r;
 	*ret = spot;
 	spot_take(s, ret);
+	gt_sched_mix_learn(s, &sh);
 	return 0;
 }

@@ -109,6 +109,11 @@ struct shape {
 };
 _Static_assert(sizeof(struct shape) % 8 == 0, "hashed as words, without padding");
 
+struct task {
+	struct shape shape;
+	uint64_t weight;
+};
+
 struct rated {
 	uint8_t byte; /* 0 = does not fit */
 	uint8_t pick; /* the first GPU taken, as an index of cap.gpus */
@@ -146,11 +151,11 @@ struct gt_sched {
 	struct gt_sched_labels *labels;         /* names.c */
 	struct kind kinds[KINDS_ALL];
 	size_t n_kinds;
-	struct {
-		struct shape shape;
-		uint64_t weight;
-	} * tasks;
+	struct task *tasks;
 	size_t n_tasks;
+	struct task *learned; /* LEARNED_MAX, with config.learn */
+	size_t n_learned;
+	uint64_t lessons;
 	bool mix_stale; /* prices and weights wait for gt_sched_mix_refresh */
 
 	uint64_t seq;     /* changes so far */
@@ -186,6 +191,7 @@ bool gt_sched_need(const struct shape *sh, const struct kind *k, unsigned *milli
 
 /* mix.c */
 void gt_sched_mix_refresh(struct gt_sched *s); /* after a change of capacity or mix */
+void gt_sched_mix_learn(struct gt_sched *s, const struct shape *sh); /* it was placed */
 void gt_sched_kind_clear(struct kind *k);
 int64_t gt_sched_frag(const struct gt_sched *s, const struct cap *c);
 

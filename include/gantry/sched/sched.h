@@ -39,8 +39,9 @@ struct gt_sched_config {
 	 * a node takes limits up to this many times its size. 0 = 1. */
 	uint32_t memory_overcommit, cpu_overcommit;
 	uint32_t shapes_max; /* kinds of wants that have a row of the index; 0 = 1024 */
-	bool plain;          /* no index: every decision scores every node. For comparison */
-	bool portable;       /* no vector instructions. For comparison */
+	bool learn;    /* the mix is what was placed lately, instead of what gt_sched_mix says */
+	bool plain;    /* no index: every decision scores every node. For comparison */
+	bool portable; /* no vector instructions. For comparison */
 };
 
 struct gt_sched *gt_sched_new(const struct gt_sched_config *config);

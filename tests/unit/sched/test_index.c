@@ -184,7 +184,10 @@ static void one_run(uint64_t seed)
 	w->seed = seed;
 	w->rnd = gt_rand_seeded(&state);
 	for (int f = 0; f < FLEETS; f++) {
-		w->s[f] = gt_sched_new(&configs[f]);
+		struct gt_sched_config config = configs[f];
+
+		config.learn = seed % 2;
+		w->s[f] = gt_sched_new(&config);
 		for (size_t i = 0; i < GT_LEN(kinds); i++)
 			model(w->s[f], kinds[i]);
 		label(w->s[f], "a=1");

@@ -317,6 +317,26 @@ static void a_rare_model_is_kept_for_those_that_need_it(void **state)
 	assert_int_equal(placed(s, &mix[0].want, NULL), 0);
 }
 
+static void what_is_placed_is_what_is_expected(void **state)
+{
+	const struct gt_sched_config learns = { .learn = true };
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&learns);
+	const struct gt_sched_node a = box(s, "a", 4, "G2", 0), b = box(s, "b", 2, "G2", 0);
+	const struct gt_sched_want four = { .gpus = 4 }, one = { .gpus = 1 };
+	struct gt_sched_spot spot;
+
+	(void)state;
+	add(s, 0, &a);
+	add(s, 1, &b);
+	assert_int_equal(placed(s, &one, &spot), 0); /* nothing is known: the first */
+	gt_sched_release(s, &spot);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(placed(s, &four, &spot), 0);
+		gt_sched_release(s, &spot);
+	}
+	assert_int_equal(placed(s, &one, NULL), 1); /* four together are worth keeping */
+}
+
 static void wants_have_bounds(void **state)
 {
 	static const struct gt_sched_want bad[] = {
@@ -362,6 +382,7 @@ int main(void)
 		cmocka_unit_test(a_gang_is_placed_whole_or_not_at_all),
 		cmocka_unit_test(what_was_there_before_is_booked),
 		cmocka_unit_test(a_rare_model_is_kept_for_those_that_need_it),
+		cmocka_unit_test(what_is_placed_is_what_is_expected),
 		cmocka_unit_test(wants_have_bounds),
 	};
 
