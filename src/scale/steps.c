@@ -1,6 +1,7 @@
 /* steps.c - a sliding maximum of bounded size. */
 #include "scale_priv.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Gives up the step whose loss over-keeps the least: its count is merged into the higher one before
@@ -34,6 +35,17 @@ static uint32_t steps_seek(const struct steps *w, uint64_t end_ns)
 	return at;
 }
 
+static void steps_insert(struct steps *w, uint32_t at, uint32_t count, uint64_t end_ns)
+{
+	if (w->n == w->cap) {
+		w->cap = w->cap ? 2 * w->cap : 2;
+		w->all = gt_grow(w->all, w->cap, sizeof(w->all[0]));
+	}
+	memmove(&w->all[at + 1], &w->all[at], (w->n - at) * sizeof(w->all[0]));
+	w->all[at] = (struct step){ .count = count, .end_ns = end_ns };
+	w->n++;
+}
+
 void gt_steps_put(struct steps *w, uint32_t count, uint64_t end_ns)
 {
 	uint32_t at = steps_seek(w, end_ns), keep = at;
@@ -42,17 +54,23 @@ void gt_steps_put(struct steps *w, uint32_t count, uint64_t end_ns)
 		return; /* one that lasts longer covers it */
 	while (keep > 0 && w->all[keep - 1].count <= count)
 		keep--;
-	memmove(&w->all[keep], &w->all[at], (w->n - at) * sizeof(w->all[0]));
-	w->n -= at - keep;
+	if (keep < at) {
+		memmove(&w->all[keep], &w->all[at], (w->n - at) * sizeof(w->all[0]));
+		w->n = (uint8_t)(w->n - (at - keep));
+	}
 	if (w->n == STEPS_MAX) {
 		steps_merge(w);
 		keep = steps_seek(w, end_ns);
 		if (keep < w->n && w->all[keep].count >= count)
 			return;
 	}
-	memmove(&w->all[keep + 1], &w->all[keep], (w->n - keep) * sizeof(w->all[0]));
-	w->all[keep] = (struct step){ .count = count, .end_ns = end_ns };
-	w->n++;
+	steps_insert(w, keep, count, end_ns);
+}
+
+static void steps_shrunk(struct steps *w)
+{
+	if (w->n == 0)
+		gt_steps_clear(w);
 }
 
 uint32_t gt_steps_max(struct steps *w, uint64_t now_ns, uint64_t late_ns, uint64_t *end_ns)
@@ -63,8 +81,9 @@ uint32_t gt_steps_max(struct steps *w, uint64_t now_ns, uint64_t late_ns, uint64
 	       now_ns - w->all[gone].end_ns >= late_ns)
 		gone++;
 	if (gone > 0) {
-		w->n -= gone;
+		w->n = (uint8_t)(w->n - gone);
 		memmove(w->all, w->all + gone, w->n * sizeof(w->all[0]));
+		steps_shrunk(w);
 	}
 	*end_ns = UINT64_MAX;
 	if (w->n == 0)
@@ -74,8 +93,34 @@ uint32_t gt_steps_max(struct steps *w, uint64_t now_ns, uint64_t late_ns, uint64
 	return w->all[0].count;
 }
 
+void gt_steps_drop(struct steps *w, uint32_t count)
+{
+	if (w->n == 0 || w->all[w->n - 1].count > count)
+		return;
+	while (w->n > 0 && w->all[w->n - 1].count <= count)
+		w->n--;
+	steps_shrunk(w);
+}
+
 void gt_steps_shift(struct steps *w, uint64_t back_ns)
 {
 	for (uint32_t i = 0; i < w->n; i++)
 		w->all[i].end_ns = w->all[i].end_ns > back_ns ? w->all[i].end_ns - back_ns : 0;
+}
+
+struct steps gt_steps_copy(const struct steps *w)
+{
+	struct steps copy = { .n = w->n, .cap = w->n };
+
+	if (w->n == 0)
+		return copy;
+	copy.all = gt_alloc_array(w->n, sizeof(w->all[0]));
+	memcpy(copy.all, w->all, w->n * sizeof(w->all[0]));
+	return copy;
+}
+
+void gt_steps_clear(struct steps *w)
+{
+	free(w->all);
+	*w = (struct steps){ 0 };
 }
