@@ -127,35 +127,154 @@ const struct policy gt_sim_hist = { .name = "hist", .decide = hist_decide, .fn_c
 
 /* ---- ray: Ray Serve ---- */
 #define RAY_TICK_NS    (S / 10)
-#define RAY_LOOK_S     30
-#define RAY_UP_TICKS   300
+#define RAY_LOOK_TICKS 300 /* the mean of 30 s */
+#define RAY_UP_TICKS   300 /* agreement in a row before it acts */
 #define RAY_DOWN_TICKS 6000
 
 struct ray {
-	uint64_t tick_ns; /* next */
-	double ongoing[RAY_LOOK_S * 10];
+	uint64_t tick_ns; /* next; 0 = asleep */
+	uint32_t seen[RAY_LOOK_TICKS];
 	uint32_t at, n;
-	double sum;
-	int32_t counter;
+	uint64_t sum;
+	int32_t agreed; /* ticks in a row: up > 0, down < 0 */
 	uint32_t target;
 };
 
+static void ray_see(struct ray *r, uint32_t ongoing)
+{
+	if (r->n == RAY_LOOK_TICKS)
+		r->sum -= r->seen[r->at];
+	else
+		r->n++;
+	r->seen[r->at] = ongoing;
+	r->sum += ongoing;
+	r->at = (r->at + 1) % RAY_LOOK_TICKS;
+}
+
+static void ray_tick(struct ray *r, const struct sim *s, const struct fn *f)
+{
+	ray_see(r, concurrency(f));
+	double mean = (double)r->sum / r->n;
+	uint32_t want = (uint32_t)ceil(mean / s->run->slots);
+
+	if (r->target > 1)
+		want = GT_MAX(want, 1U); /* to 0 from exactly 1 */
+	if (want > r->target) {
+		r->agreed = GT_MAX(r->agreed, 0) + 1;
+		if (r->agreed > RAY_UP_TICKS) {
+			r->target = want;
+			r->agreed = 0;
+		}
+	} else if (want < r->target) {
+		r->agreed = GT_MIN(r->agreed, 0) - 1;
+		if (r->agreed < -RAY_DOWN_TICKS) {
+			r->target = want;
+			r->agreed = 0;
+		}
+	} else {
+		r->agreed = 0;
+	}
+}
+
 static void ray_decide(struct sim *s, struct fn *f, enum cause cause, struct order *ret)
 {
-	(void)s;
-	(void)f;
+	struct ray *r = f->policy ? f->policy : (f->policy = gt_alloc(sizeof(*r)));
+
 	(void)cause;
-	(void)ret;
+	if (r->target == 0 && concurrency(f) > 0) {
+		r->target = 1; /* from zero at once */
+		r->agreed = 0;
+	}
+	if (r->tick_ns == 0 && r->target > 0)
+		r->tick_ns = s->now_ns + RAY_TICK_NS;
+	if (r->tick_ns != 0 && s->now_ns >= r->tick_ns) {
+		ray_tick(r, s, f);
+		r->tick_ns = s->now_ns + RAY_TICK_NS;
+		if (r->target == 0 && concurrency(f) == 0) {
+			r->tick_ns = 0;
+			r->n = r->at = 0;
+			r->sum = 0;
+		}
+	}
+	ret->need = ret->wanted = r->target;
+	ret->any = false;
+	if (r->tick_ns != 0)
+		ret->due_ns = r->tick_ns;
 }
 
 const struct policy gt_sim_ray = { .name = "ray", .decide = ray_decide, .fn_close = state_free };
 
+/* ---- keda: 0 to 1 and back by KEDA, the rest by the horizontal pod autoscaler ---- */
+#define KEDA_POLL_NS     (30 * S)
+#define KEDA_COOLDOWN_NS (300 * S)
+#define KEDA_MAX         100
+#define HPA_TICK_NS      (15 * S)
+#define HPA_WINDOW       20 /* ticks of 15 s: the highest want of 300 s */
+#define HPA_TOLERANCE    0.1
+
+struct keda {
+	uint64_t poll_ns, tick_ns; /* next; 0 = asleep */
+	uint64_t active_ns;        /* last poll that saw a call */
+	uint32_t target;
+	uint32_t wants[HPA_WINDOW], at;
+};
+
+static void hpa_tick(struct keda *k, const struct sim *s, const struct fn *f)
+{
+	double ratio = concurrency(f) / ((double)k->target * s->run->slots);
+	uint32_t want = fabs(ratio - 1) <= HPA_TOLERANCE ? k->target
+							 : div_up(concurrency(f), s->run->slots);
+	uint32_t most = 0;
+
+	want = GT_MIN(GT_MAX(want, 1U), (uint32_t)KEDA_MAX);
+	k->wants[k->at] = want;
+	k->at = (k->at + 1) % HPA_WINDOW;
+	for (size_t i = 0; i < HPA_WINDOW; i++)
+		most = GT_MAX(most, k->wants[i]);
+	if (want > k->target)
+		k->target = GT_MIN(want, GT_MAX(k->target + 4, 2 * k->target));
+	else if (most < k->target)
+		k->target = most;
+}
+
+static void keda_poll(struct keda *k, const struct sim *s, const struct fn *f)
+{
+	if (concurrency(f) > 0) {
+		k->active_ns = s->now_ns;
+		if (k->target == 0) {
+			k->target = 1;
+			k->tick_ns = s->now_ns + HPA_TICK_NS;
+		}
+	} else if (k->target > 0 && s->now_ns - k->active_ns >= KEDA_COOLDOWN_NS) {
+		for (size_t i = 0; i < HPA_WINDOW; i++)
+			k->wants[i] = 0;
+		k->target = 0;
+		k->tick_ns = 0;
+	}
+}
+
 static void keda_decide(struct sim *s, struct fn *f, enum cause cause, struct order *ret)
 {
-	(void)s;
-	(void)f;
+	struct keda *k = f->policy ? f->policy : (f->policy = gt_alloc(sizeof(*k)));
+
 	(void)cause;
-	(void)ret;
+	if (k->poll_ns == 0 &&
+	    concurrency(f) > 0) /* polls go on all the time, at a phase of 30 s */
+		k->poll_ns = (s->now_ns / KEDA_POLL_NS + 1) * KEDA_POLL_NS;
+	if (k->poll_ns != 0 && s->now_ns >= k->poll_ns) {
+		keda_poll(k, s, f);
+		k->poll_ns = k->target > 0 || concurrency(f) > 0 ? k->poll_ns + KEDA_POLL_NS : 0;
+	}
+	if (k->tick_ns != 0 && s->now_ns >= k->tick_ns) {
+		hpa_tick(k, s, f);
+		k->tick_ns += HPA_TICK_NS;
+	}
+	ret->need = ret->wanted = k->target;
+	ret->any = true;
+	if (k->poll_ns != 0)
+		ret->due_ns = k->poll_ns;
+	if (k->tick_ns != 0)
+		ret->due_ns = GT_MIN(ret->due_ns, k->tick_ns);
 }
 
 const struct policy gt_sim_keda = { .name = "keda", .decide = keda_decide, .fn_close = state_free };
