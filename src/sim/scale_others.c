@@ -214,7 +214,7 @@ const struct policy gt_sim_ray = { .name = "ray", .decide = ray_decide, .fn_clos
 
 struct keda {
 	uint64_t poll_ns, tick_ns; /* next; 0 = asleep */
-	uint64_t active_ns;        /* last poll that saw a call */
+	uint64_t active_ns;        /* last call */
 	uint32_t target;
 	uint32_t wants[HPA_WINDOW], at;
 };
@@ -239,12 +239,9 @@ static void hpa_tick(struct keda *k, const struct sim *s, const struct fn *f)
 
 static void keda_poll(struct keda *k, const struct sim *s, const struct fn *f)
 {
-	if (concurrency(f) > 0) {
-		k->active_ns = s->now_ns;
-		if (k->target == 0) {
-			k->target = 1;
-			k->tick_ns = s->now_ns + HPA_TICK_NS;
-		}
+	if (concurrency(f) > 0 && k->target == 0) {
+		k->target = 1;
+		k->tick_ns = s->now_ns + HPA_TICK_NS;
 	} else if (k->target > 0 && s->now_ns - k->active_ns >= KEDA_COOLDOWN_NS) {
 		for (size_t i = 0; i < HPA_WINDOW; i++)
 			k->wants[i] = 0;
@@ -258,9 +255,10 @@ static void keda_decide(struct sim *s, struct fn *f, enum cause cause, struct or
 	struct keda *k = f->policy ? f->policy : (f->policy = gt_alloc(sizeof(*k)));
 
 	(void)cause;
-	if (k->poll_ns == 0 &&
-	    concurrency(f) > 0) /* polls go on all the time, at a phase of 30 s */
-		k->poll_ns = (s->now_ns / KEDA_POLL_NS + 1) * KEDA_POLL_NS;
+	if (concurrency(f) > 0)
+		k->active_ns = s->now_ns;
+	if (k->poll_ns == 0 && concurrency(f) > 0) /* the first poll finds it, then each 30 s */
+		k->poll_ns = s->now_ns;
 	if (k->poll_ns != 0 && s->now_ns >= k->poll_ns) {
 		keda_poll(k, s, f);
 		k->poll_ns = k->target > 0 || concurrency(f) > 0 ? k->poll_ns + KEDA_POLL_NS : 0;
