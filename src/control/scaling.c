@@ -48,14 +48,17 @@ void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns)
 
 static struct gt_scale_params params_of(const struct gt_spec *spec)
 {
+	bool stated = spec->scale.idle_ms != GT_IDLE_LEARNED;
+
 	return (struct gt_scale_params){
-		.policy = GT_SCALE_GANTRY,
+		.policy = spec->scale.policy,
 		.target = spec->scale.target,
 		.min = spec->scale.min,
 		.max = spec->scale.max,
-		.idle_stated = true,
-		.idle_ms = spec->scale.idle_ms,
-		.price = GT_SCALE_PRICE_DEFAULT,
+		.buffer = spec->scale.buffer,
+		.idle_stated = stated,
+		.idle_ms = stated ? spec->scale.idle_ms : GT_DEFAULT_IDLE_MS,
+		.price = spec->scale.delay_price,
 	};
 }
 

@@ -28,14 +28,13 @@
 #ifndef GANTRY_SCALE_SCALE_H
 #define GANTRY_SCALE_SCALE_H
 
-#include <gantry/base/base.h>
+#include <gantry/model/spec.h>
 
-enum gt_scale_policy { GT_SCALE_GANTRY, GT_SCALE_KPA, GT_SCALE_POLICIES };
 const char *gt_scale_policy_name(enum gt_scale_policy p); /* "gantry", "kpa" */
 /* -ENOENT for another name. */
 GT_MUST_USE int gt_scale_policy_parse(const char *name, enum gt_scale_policy *ret);
 
-#define GT_SCALE_PRICE_DEFAULT 20
+#define GT_SCALE_PRICE_DEFAULT GT_DEFAULT_DELAY_PRICE
 
 /* What the user said. */
 struct gt_scale_params {
