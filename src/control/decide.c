@@ -51,6 +51,7 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 	uint64_t now = gt_ctl_now(c);
 	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
 
+	gt_ctl_pressure(c, live);
 	if (live->blocked_ns == 0) {
 		live->blocked_ns = now;
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",

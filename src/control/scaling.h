@@ -21,4 +21,7 @@ void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns);
 void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready,
 		  uint32_t starting);
 
+/* pressure.c: it waits for a place; makes room if others have it to spare. */
+void gt_ctl_pressure(struct gt_control *c, struct gt_ctl_live *live);
+
 #endif
