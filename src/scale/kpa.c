@@ -8,10 +8,10 @@
 #include "scale_priv.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define STABLE_S 60
+#define BUCKETS  64 /* those of a minute, the one that is filled, and some */
 #define PANIC_S  6
 #define TICK_S   2
 #define PART     0.7
@@ -20,24 +20,26 @@
 #define GRACE_S  3 /* to zero: calls come through the proxy first */
 
 struct kpa {
-	float sum[STABLE_S + 4]; /* call-seconds of each second, by second % 60 */
+	float sum[BUCKETS]; /* call-seconds of each second, by second % BUCKETS */
 	uint64_t begin_ns;
-	uint64_t first, second; /* of the oldest and of the newest bucket */
+	uint64_t first, second; /* of the oldest and of the newest bucket, from begin_ns on */
 	uint64_t tick_ns, panic_end_ns, quiet_ns;
 	uint32_t want, least; /* least: was found running, kept until keep_ns */
 	uint64_t keep_ns;
 	bool active, panic;
+	uint32_t stable, peak; /* what the two means asked for at the last tick */
+	double load;
 };
 
 static void bucket_to(struct kpa *k, uint64_t second)
 {
 	uint64_t gap = second - k->second;
 
-	if (gap >= STABLE_S + 4) {
+	if (gap >= BUCKETS) {
 		memset(k->sum, 0, sizeof(k->sum));
 	} else {
 		for (uint64_t i = 1; i <= gap; i++)
-			k->sum[(k->second + i) % (STABLE_S + 4)] = 0;
+			k->sum[(k->second + i) % BUCKETS] = 0;
 	}
 	k->second = second;
 }
@@ -45,15 +47,14 @@ static void bucket_to(struct kpa *k, uint64_t second)
 /* `calls` were there from `from_ns` until `to_ns`. */
 static void add(struct kpa *k, double calls, uint64_t from_ns, uint64_t to_ns)
 {
-	if (to_ns / GT_NS_PER_S - from_ns / GT_NS_PER_S > STABLE_S + 4)
-		from_ns = to_ns - (STABLE_S + 4) * GT_NS_PER_S;
+	if (to_ns / GT_NS_PER_S - from_ns / GT_NS_PER_S > BUCKETS)
+		from_ns = to_ns - BUCKETS * GT_NS_PER_S;
 	while (from_ns < to_ns) {
 		uint64_t second = from_ns / GT_NS_PER_S;
 		uint64_t end_ns = GT_MIN((second + 1) * GT_NS_PER_S, to_ns);
 
 		bucket_to(k, GT_MAX(second, k->second));
-		k->sum[second % (STABLE_S + 4)] += (float)(calls * (double)(end_ns - from_ns) /
-							   1e9);
+		k->sum[second % BUCKETS] += (float)(calls * (double)(end_ns - from_ns) / 1e9);
 		from_ns = end_ns;
 	}
 	bucket_to(k, GT_MAX(to_ns / GT_NS_PER_S, k->second));
@@ -62,17 +63,14 @@ static void add(struct kpa *k, double calls, uint64_t from_ns, uint64_t to_ns)
 /* Of the last whole seconds; those before the first sample do not count. */
 static double mean(const struct kpa *k, uint32_t window_s, double instant)
 {
-	static int lag = -1;
-	if (lag < 0)
-		lag = getenv("LAG") ? atoi(getenv("LAG")) : 0;
-	uint64_t end = k->second > (uint64_t)lag ? k->second - (uint64_t)lag : 0;
+	uint64_t end = k->second;
 	uint64_t from = GT_MAX(k->first, end >= window_s ? end - window_s : 0);
 	double sum = 0;
 
 	if (from >= end)
 		return instant;
 	for (uint64_t i = from; i < end; i++)
-		sum += (double)k->sum[i % (STABLE_S + 4)];
+		sum += (double)k->sum[i % BUCKETS];
 	return sum / (double)(end - from);
 }
 
@@ -86,8 +84,7 @@ static uint32_t replicas_for(const struct gt_scale_in *in, double calls)
 	return (uint32_t)GT_MIN(n, (double)UINT32_MAX - 1);
 }
 
-static void tick(struct kpa *k, const struct gt_scale_in *in, struct gt_scale_out *out,
-		 double instant)
+static void tick(struct kpa *k, const struct gt_scale_in *in, double instant)
 {
 	double stable_load = mean(k, STABLE_S, instant), panic_load = mean(k, PANIC_S, instant);
 	uint32_t stable = replicas_for(in, stable_load), panic = replicas_for(in, panic_load);
@@ -102,7 +99,7 @@ static void tick(struct kpa *k, const struct gt_scale_in *in, struct gt_scale_ou
 	} else if (k->panic && in->now_ns >= k->panic_end_ns) {
 		k->panic = false;
 	}
-	out->load = k->panic ? panic_load : stable_load;
+	k->load = k->panic ? panic_load : stable_load;
 	if (k->panic)
 		k->want = GT_MAX(k->want, GT_MAX(stable, panic));
 	else
@@ -114,9 +111,8 @@ static void tick(struct kpa *k, const struct gt_scale_in *in, struct gt_scale_ou
 	else
 		k->want = 0;
 	k->active = k->want > 0;
-	out->asked[GT_SCALE_KPA_STABLE] = stable;
-	if (k->panic)
-		out->asked[GT_SCALE_KPA_PANIC] = panic;
+	k->stable = stable;
+	k->peak = panic;
 }
 
 static void begin(struct kpa *k, const struct gt_scale_in *in)
@@ -145,7 +141,7 @@ void gt_kpa_ask(struct gt_scale *s, const struct gt_scale_in *in, uint32_t befor
 		add(k, before, before_ns - k->begin_ns, in->now_ns - k->begin_ns);
 	}
 	if (first || in->now_ns >= k->tick_ns) {
-		tick(k, in, out, instant);
+		tick(k, in, instant);
 		k->tick_ns = k->begin_ns +
 			     ((in->now_ns - k->begin_ns) / (TICK_S * GT_NS_PER_S) + 1) * TICK_S *
 				     GT_NS_PER_S;
@@ -155,6 +151,10 @@ void gt_kpa_ask(struct gt_scale *s, const struct gt_scale_in *in, uint32_t befor
 		k->active = true;
 	}
 	gt_scale_ask(out, k->panic ? GT_SCALE_KPA_PANIC : GT_SCALE_KPA_STABLE, k->want, true);
+	out->load = k->load;
+	out->asked[GT_SCALE_KPA_STABLE] = k->stable;
+	if (k->panic)
+		out->asked[GT_SCALE_KPA_PANIC] = k->peak;
 	if (k->active)
 		out->due_ns = GT_MIN(out->due_ns, k->tick_ns);
 }
