@@ -139,7 +139,11 @@ void gt_levels_passed(struct gt_scale *s, struct gt_scale_pool *pool, uint64_t n
 	for (uint32_t i = 0; i < s->off.n; i++) {
 		struct off_run *run = &s->off.all[i];
 		uint32_t from = i + 1U < s->off.n ? s->off.all[i + 1].count : s->on;
-		unsigned bin = bin_of(gap_s(run, now_ns));
+		double gap = gap_s(run, now_ns);
+
+		if (run->told == GAP_BINS || gap < pool->edge_s[run->told + 1])
+			continue;
+		unsigned bin = bin_of(gap);
 
 		if (bin <= run->told)
 			continue;

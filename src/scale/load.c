@@ -20,9 +20,9 @@
 #define POOL_STARTS 256.0
 #define START_S     10.0 /* while none was seen */
 #define DENSE       3.0  /* replicas' worth of calls from which on the floor speaks */
-#define SPARE       2.25 /* swings at the default price */
+#define SPARE       2.2  /* swings at the default price */
 #define SWING_MOST  1.5
-#define ROUND       0.6 /* of a replica that is not worth starting for the rest */
+#define ROUND       0.5 /* to the nearest number of replicas */
 #define RECHECK_NS  (10 * GT_NS_PER_S)
 
 double gt_load_start_s(const struct gt_scale *s, const struct gt_scale_pool *pool)

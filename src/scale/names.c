@@ -3,8 +3,6 @@
 
 #include <gantry/base/units.h>
 
-#include <stdio.h>
-
 static const char *const policies[] = { [GT_SCALE_GANTRY] = "gantry", [GT_SCALE_KPA] = "kpa" };
 
 static const char *const rules[] = {
@@ -46,87 +44,124 @@ const char *gt_scale_rule_name(enum gt_scale_rule r)
 	return (unsigned)r < GT_SCALE_RULES ? rules[r] : "unknown";
 }
 
-static void why_demand(const struct gt_scale_in *in, char *out, size_t size)
+/* Decisions are taken for each call that comes or ends, so that printf would be felt. */
+struct text {
+	char *at, *end;
+};
+
+static void add(struct text *t, const char *s)
 {
-	snprintf(out, size, "%u in flight + %u queued, target %u", in->in_flight, in->queued,
-		 GT_MAX(in->params.target, 1U));
+	while (*s && t->at < t->end)
+		*t->at++ = *s++;
+	*t->at = '\0';
 }
 
-static void why_keep(const struct gt_scale_in *in, struct gt_scale_out *out)
+static void add_u64(struct text *t, uint64_t n)
+{
+	char digits[GT_U64_SIZE + 1];
+
+	*gt_put_u64(digits, n) = '\0';
+	add(t, digits);
+}
+
+static void add_tenths(struct text *t, double value)
+{
+	uint64_t n = (uint64_t)(GT_MIN(value, 1e15) * 10 + 0.5);
+
+	add_u64(t, n / 10);
+	add(t, ".");
+	add_u64(t, n % 10);
+}
+
+static void add_idle(struct text *t, const struct gt_scale_in *in)
 {
 	char idle[32];
 
 	gt_format_duration_ms(in->params.idle_ms, idle, sizeof(idle));
+	add(t, idle);
+}
+
+static void add_demand(struct text *t, const struct gt_scale_in *in)
+{
+	add_u64(t, in->in_flight);
+	add(t, " in flight + ");
+	add_u64(t, in->queued);
+	add(t, " queued, target ");
+	add_u64(t, GT_MAX(in->params.target, 1U));
+}
+
+static void why_keep(const struct gt_scale_in *in, const struct gt_scale_out *out, struct text *t)
+{
+	add_u64(t, out->wanted);
 	switch (out->wanted_rule) {
 	case GT_SCALE_IDLE:
-		snprintf(out->why, sizeof(out->why), "%u needed within the last %s, %u now",
-			 out->wanted, idle, out->need);
-		break;
+		add(t, " needed within the last ");
+		add_idle(t, in);
+		add(t, ", ");
+		add_u64(t, out->need);
+		add(t, " now");
+		return;
 	case GT_SCALE_HOLD:
-		snprintf(out->why, sizeof(out->why),
-			 "%u held: a call may come back soon, %u needed now", out->wanted,
-			 out->need);
+		add(t, " held: a call may come back soon, ");
 		break;
 	case GT_SCALE_RENEW:
-		snprintf(out->why, sizeof(out->why), "%u ready for less than a hold, %u needed now",
-			 out->wanted, out->need);
+		add(t, " ready for less than a hold, ");
 		break;
 	default:
-		snprintf(out->why, sizeof(out->why), "%u kept, %u needed now", out->wanted,
-			 out->need);
+		add(t, " kept, ");
 		break;
 	}
+	add_u64(t, out->need);
+	add(t, " needed now");
 }
 
-static void why_nothing(const struct gt_scale_in *in, struct gt_scale_out *out)
+static void why_need(const struct gt_scale_in *in, const struct gt_scale_out *out, struct text *t)
 {
-	char idle[32];
-
-	gt_format_duration_ms(in->params.idle_ms, idle, sizeof(idle));
-	if (in->params.idle_stated)
-		snprintf(out->why, sizeof(out->why), "idle for %s", idle);
-	else
-		snprintf(out->why, sizeof(out->why), "idle, and no call is expected soon");
+	switch (out->need_rule) {
+	case GT_SCALE_NONE:
+		add(t, in->params.idle_stated ? "idle for " : "idle, and no call is expected soon");
+		if (in->params.idle_stated)
+			add_idle(t, in);
+		break;
+	case GT_SCALE_MIN:
+		add(t, "min ");
+		add_u64(t, in->params.min);
+		break;
+	case GT_SCALE_MAX:
+		add_demand(t, in);
+		add(t, ": max ");
+		add_u64(t, in->params.max);
+		break;
+	case GT_SCALE_BUFFER:
+		add_demand(t, in);
+		add(t, ", and ");
+		add_u64(t, in->params.buffer);
+		add(t, " to spare");
+		break;
+	case GT_SCALE_AGE:
+		add(t, "a call waits for ");
+		add_tenths(t, (double)in->oldest_wait_ns / 1e9);
+		add(t, " s and nothing starts");
+		break;
+	case GT_SCALE_FLOOR:
+	case GT_SCALE_KPA_STABLE:
+	case GT_SCALE_KPA_PANIC:
+		add_tenths(t, out->load);
+		add(t, " calls at once on average, target ");
+		add_u64(t, GT_MAX(in->params.target, 1U));
+		break;
+	default:
+		add_demand(t, in);
+		break;
+	}
 }
 
 void gt_scale_why(const struct gt_scale_in *in, struct gt_scale_out *out)
 {
-	char demand[64];
+	struct text t = { .at = out->why, .end = out->why + sizeof(out->why) - 1 };
 
-	why_demand(in, demand, sizeof(demand));
-	if (out->wanted > out->need) {
-		why_keep(in, out);
-		return;
-	}
-	switch (out->need_rule) {
-	case GT_SCALE_NONE:
-		why_nothing(in, out);
-		break;
-	case GT_SCALE_MIN:
-		snprintf(out->why, sizeof(out->why), "min %u", in->params.min);
-		break;
-	case GT_SCALE_MAX:
-		snprintf(out->why, sizeof(out->why), "%s: max %u", demand, in->params.max);
-		break;
-	case GT_SCALE_BUFFER:
-		snprintf(out->why, sizeof(out->why), "%s, and %u to spare", demand,
-			 in->params.buffer);
-		break;
-	case GT_SCALE_AGE:
-		snprintf(out->why, sizeof(out->why), "a call waits for %.1f s and nothing starts",
-			 (double)in->oldest_wait_ns / 1e9);
-		break;
-	case GT_SCALE_FLOOR:
-		snprintf(out->why, sizeof(out->why), "%.1f calls at once on average, target %u",
-			 out->load, GT_MAX(in->params.target, 1U));
-		break;
-	case GT_SCALE_KPA_STABLE:
-	case GT_SCALE_KPA_PANIC:
-		snprintf(out->why, sizeof(out->why), "%.2f calls at once over the last %s",
-			 out->load, out->need_rule == GT_SCALE_KPA_PANIC ? "6s" : "60s");
-		break;
-	default:
-		gt_strcopy(out->why, sizeof(out->why), demand);
-		break;
-	}
+	if (out->wanted > out->need)
+		why_keep(in, out, &t);
+	else
+		why_need(in, out, &t);
 }

@@ -40,7 +40,7 @@ static void levels_to(struct bound *b, uint32_t to, uint64_t now_ns, double star
 	}
 	for (; b->levels < to; b->levels++) {
 		uint64_t off = b->off_ns[b->levels];
-		double gap = off == NEVER ? start_s : seconds(now_ns - off);
+		double gap = off == NEVER ? 0 : seconds(now_ns - off);
 
 		b->clairvoyant_s += GT_MIN(gap, start_s);
 		b->on_ns[b->levels] = now_ns;
