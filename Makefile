@@ -90,7 +90,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched report demo demo-stop examples install \
+	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale report demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
 all: $(PROGRAMS) $(LIB)	## build gantryd and gantry (into build/)
@@ -270,6 +270,8 @@ $(GATEWAY_BENCH)/proxy: tests/bench/gateway/proxy.go
 	$(call say,GO,$@)GOCACHE=$(abspath $(O))/go go build -o $@ $<
 bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
+bench-scale: all		## autoscaling over recorded calls, TRACES=dir
+	@scripts/bench.sh scale
 report:			## measured figures against the goals
 	@scripts/report.py
 demo:			## a call served from a cold container, from nothing

@@ -11,7 +11,7 @@
 static const struct {
 	const char *name;
 	enum gt_exit (*run)(struct gt_cli *cli);
-} kinds[] = { { "place", gt_simulate_place } };
+} kinds[] = { { "place", gt_simulate_place }, { "scale", gt_simulate_scale } };
 
 bool gt_simulate_u64(struct gt_cli *cli, const char *flag, uint64_t def, uint64_t least,
 		     uint64_t most, uint64_t *ret)
@@ -51,7 +51,7 @@ static enum gt_exit run(struct gt_cli *cli)
 	for (size_t i = 0; i < GT_LEN(kinds); i++)
 		if (strcmp(kind, kinds[i].name) == 0)
 			return kinds[i].run(cli);
-	return gt_cli_usage(cli, "gantry simulate: \"%s\" is not place", kind);
+	return gt_cli_usage(cli, "gantry simulate: \"%s\" is neither place nor scale", kind);
 }
 
 static const struct gt_flag flags[] = {
@@ -64,11 +64,22 @@ static const struct gt_flag flags[] = {
 	{ "copies", 0, "N", "place: that many times the cluster and the tasks (default 1)", false },
 	{ "churn", 0, "N", "place: fill to 85 to 88 %, then N times end one task, start one",
 	  false },
+	{ "workload", 0, "FILE", "scale: calls, CSV or gzip: function, arrival_s, service_s",
+	  false },
+	{ "cold", 0, "FILE|S", "scale: how long starts take: measured ones, or seconds", false },
+	{ "cold-factor", 0, "X", "scale: starts take X times as long (default 1)", false },
+	{ "slots", 0, "N", "scale: calls that a replica serves at once (default 1)", false },
+	{ "slo", 0, "S", "scale: the wait that is still good (default 2)", false },
+	{ "skip", 0, "S", "scale: calls of the first S seconds are not counted (default 0)",
+	  false },
+	{ "price", 0, "X", "scale: delay_price of the policy gantry (default 20)", false },
+	{ "svg", 0, "FILE", "scale: write a picture of replicas and queue over time", false },
+	{ "time", 0, NULL, "scale: also measure how long decisions take", false },
 };
 
 const struct gt_command gt_cmd_simulate = {
 	.name = "simulate",
-	.args = "place --nodes FILE --pods FILE [FLAGS]",
+	.args = "place|scale [FLAGS]",
 	.summary = "the daemon's decisions over recorded loads",
 	.help = "place runs a list of tasks through the scheduler and prints how much of the "
 		"cluster's GPUs is given\n"
@@ -81,7 +92,13 @@ const struct gt_command gt_cmd_simulate = {
 		"decisions a second and their quantiles. With --json each run is one object on a "
 		"line of its own.\n"
 		"\n"
-		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz --repeat 10",
+		"scale runs recorded calls through the autoscaler and prints what the replicas "
+		"cost and how long\n"
+		"calls waited. Policies: gantry and kpa, which are the daemon's own, and "
+		"fixed:SECONDS, hist, ray, keda.\n"
+		"\n"
+		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz --repeat 10\n"
+		"  gantry simulate scale --workload calls.csv.gz --cold 25 --slots 8",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.least = 1,

@@ -15,6 +15,7 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->last_event = c->epoch << 32;
 	c->told_due_ns = CTL_NEVER;
 	c->sched = gt_ctl_fleet_new();
+	c->pool = gt_scale_pool_new();
 	return c;
 }
 
@@ -42,6 +43,7 @@ void gt_control_free(struct gt_control *c)
 		free(g);
 	gt_ctl_events_free(c);
 	gt_sched_free(c->sched);
+	gt_scale_pool_free(c->pool);
 	free(c->functions);
 	free(c->models);
 	free(c->heap);

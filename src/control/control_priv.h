@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "node.h"
+#include "scaling.h"
 
 #define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
 #define CTL_GATEWAY_LINGER_NS \
@@ -86,7 +87,8 @@ struct gt_ctl_live {
 	unsigned n_ended;
 	struct gt_ctl_traffic *traffic;
 	uint32_t queued, in_flight; /* over the gateways that count */
-	struct gt_scale_window window;
+	struct gt_scale *scale;
+	struct gt_ctl_sample sample;
 	struct gt_scale_out decision;
 
 	uint32_t failures;      /* in a row; forgotten after GT_BACKOFF_CLEAR_MS ready */
@@ -121,6 +123,7 @@ struct gt_ctl_lane;  /* change.c */
 struct gt_control {
 	struct gt_control_ports ports;
 	uint64_t epoch, started_ns, node_lost_ns;
+	struct gt_scale_pool *pool; /* what functions learn from each other */
 	bool settled; /* replicas of before this start are known: decisions may be taken */
 
 	struct gt_ctl_function **functions; /* by name */

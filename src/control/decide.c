@@ -27,23 +27,6 @@ static struct tally tally_of(const struct gt_ctl_live *live)
 	return t;
 }
 
-static void demand_decide(struct gt_control *c, struct gt_ctl_live *live)
-{
-	const struct gt_spec *spec = live->f->rev->spec;
-
-	gt_ctl_demand_sum(live);
-	const struct gt_scale_in in = {
-		.now_ns = gt_ctl_now(c),
-		.in_flight = live->in_flight,
-		.queued = live->queued,
-		.target = spec->scale.target,
-		.min = spec->scale.min,
-		.max = spec->scale.max,
-		.idle_ms = spec->scale.idle_ms,
-	};
-	gt_scale_decide(&live->window, &in, &live->decision);
-}
-
 /* Old replicas bridge the time until a new one is ready, if there is anything to bridge for. What
  * is still starting would be of no use to anybody. */
 static void replace_old(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
@@ -68,6 +51,7 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 	uint64_t now = gt_ctl_now(c);
 	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
 
+	gt_ctl_pressure(c, live);
 	if (live->blocked_ns == 0) {
 		live->blocked_ns = now;
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
@@ -196,10 +180,11 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 	struct gt_ctl_replica *r;
 	uint64_t due = CTL_NEVER;
 
-	demand_decide(c, live);
+	struct tally t = tally_of(live);
+
+	gt_ctl_scale(c, live, t.ready, t.starting);
 	if (c->settled) {
 		uint64_t expire = failures_expire(c, live);
-		struct tally t = tally_of(live);
 
 		replace_old(c, live, &t);
 		start_missing(c, live, &t);

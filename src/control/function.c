@@ -157,6 +157,7 @@ struct gt_ctl_live *gt_ctl_live(struct gt_control *c, struct gt_ctl_function *f)
 
 	live->f = f;
 	live->number = ++c->last_number;
+	live->scale = gt_scale_new();
 	live->start_ms = CTL_START_MS_DEFAULT;
 	live->fail_seq = c->epoch << 32; /* grows over restarts of control, as gateways expect */
 	live->due_ns = CTL_NEVER;
@@ -192,6 +193,7 @@ static void live_free(struct gt_control *c, struct gt_ctl_live *live)
 	DL_FOREACH_SAFE (live->traffic, t, t_next)
 		free(t);
 	gt_ctl_failure_clear(live);
+	gt_scale_free(live->scale);
 	free(live);
 }
 
@@ -252,7 +254,7 @@ void gt_ctl_view_fill(struct gt_control *c, struct gt_ctl_function *f, struct gt
 		v->replicas[r->state]++;
 		staying += !gt_ctl_leaving(r);
 	}
-	/* What the window remembers of the past keeps replicas, but never asks for new ones. */
+	/* What is held of the past keeps replicas, but never asks for new ones. */
 	v->wanted = GT_MAX(live->decision.need, GT_MIN(live->decision.wanted, staying));
 	v->why = live->decision.why;
 	v->queued = live->queued;

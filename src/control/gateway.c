@@ -182,6 +182,7 @@ static void said_set(struct gt_control *c, struct gt_ctl_gateway *g,
 	}
 	if (t->said.queued != said->queued || t->said.in_flight != said->in_flight)
 		gt_ctl_touch(c, f);
+	gt_ctl_sample_traffic(live, &t->said, said);
 	t->said = *said;
 	t->fresh = true;
 }

@@ -186,6 +186,7 @@ static void start_time_learn(struct gt_ctl_live *live, const struct gt_ctl_repli
 				 ? ms
 				 : (7 * live->start_ms + 3 * ms) / 10;
 	live->start_ms = GT_MAX(live->start_ms, 1);
+	gt_ctl_sample_start(live, all_ns - pull_ns);
 }
 
 void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r)
@@ -206,7 +207,7 @@ void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r)
 		gt_ctl_failure_clear(live);
 	DL_FOREACH (live->replicas, other)
 		ready += other->state == GT_REPLICA_READY;
-	gt_scale_hold(&live->window, ready, r->ready_ns);
+	live->sample.renew = ready;
 	live->route_changed = true;
 	gt_ctl_touch(c, r->f);
 }

@@ -18,7 +18,7 @@ struct gt_spec *gt_spec_new(void)
 	spec->scale.target = GT_DEFAULT_CONCURRENCY;
 	spec->scale.concurrency = GT_DEFAULT_CONCURRENCY;
 	spec->scale.delay_price = GT_DEFAULT_DELAY_PRICE;
-	spec->scale.idle_ms = GT_DEFAULT_IDLE_MS;
+	spec->scale.idle_ms = GT_IDLE_LEARNED;
 	spec->limits.queue = GT_DEFAULT_QUEUE;
 	spec->limits.wait_ms = GT_DEFAULT_WAIT_MS;
 	spec->limits.first_byte_ms = GT_DEFAULT_FIRST_BYTE_MS;

@@ -139,7 +139,7 @@ static void write_unit(struct gt_json *j, const struct gt_field *f, const void *
 	gt_json_str(j, f->name, text);
 }
 
-/* Below what it may be it was left out, and has no form. */
+/* Below what it may be, or a time without an end, it was left out and has no form. */
 static bool has_form(const struct gt_field *f, const void *base)
 {
 	switch (f->type) {
@@ -147,8 +147,10 @@ static bool has_form(const struct gt_field *f, const void *base)
 	case GT_F_U32:
 	case GT_F_U64:
 	case GT_F_BYTES:
-	case GT_F_DURATION:
 		return (uint64_t)load_whole(f, base) >= f->min;
+	case GT_F_DURATION:
+		return (uint64_t)load_whole(f, base) >= f->min &&
+		       (uint64_t)load_whole(f, base) != UINT64_MAX;
 	default:
 		return true;
 	}

@@ -46,8 +46,9 @@
 #define GT_DEFAULT_PIDS             1024
 #define GT_DEFAULT_SCALE_MAX        10
 #define GT_DEFAULT_CONCURRENCY      16
-#define GT_DEFAULT_DELAY_PRICE      20 /* GPU-seconds that a second of waiting is worth */
-#define GT_DEFAULT_IDLE_MS          60000
+#define GT_DEFAULT_DELAY_PRICE      20         /* GPU-seconds that a second of waiting is worth */
+#define GT_IDLE_LEARNED             UINT64_MAX /* scale.idle when it is left out */
+#define GT_DEFAULT_IDLE_MS          60000      /* then: for what nothing is known of */
 #define GT_DEFAULT_READY_TIMEOUT_MS 600000
 #define GT_DEFAULT_QUEUE            1000
 #define GT_DEFAULT_WAIT_MS          300000

@@ -118,7 +118,7 @@ struct gt_spec {
 		uint32_t target; /* concurrency.target: in-flight calls a replica should hold */
 		uint32_t concurrency; /* concurrency.max: never more than this at once on a replica
 				       */
-		uint64_t idle_ms;
+		uint64_t idle_ms;     /* the exact window, or GT_IDLE_LEARNED */
 	} scale;
 	struct {
 		uint32_t queue;   /* calls that may wait at once */

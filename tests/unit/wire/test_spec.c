@@ -51,7 +51,7 @@ static const struct {
 	       "\"scale\":{},\"limits\":{},\"serves\":{}"),
 	  "{" BASE "}" },
 	{ WITH("\"resources\":{\"memory\":\"512MiB\",\"disk\":268435456,\"pids\":1024},"
-	       "\"scale\":{\"min\":0,\"max\":10,\"concurrency\":16,\"idle\":\"60000ms\"},"
+	       "\"scale\":{\"min\":0,\"max\":10,\"concurrency\":16},"
 	       "\"limits\":{\"queue\":1000,\"wait\":\"5m\",\"first_byte\":\"300s\",\"run\":\"0m\","
 	       "\"drain\":\"30s\",\"body\":\"64MiB\",\"log\":\"16MiB\"},\"serves\":{\"openai\":[]"
 	       "}"),

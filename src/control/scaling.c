@@ -1,0 +1,96 @@
+/* scaling.c - what the scale room is told of a function, and what it decided. Samples are collected
+ * between two decisions: control hears of calls in lumps, not one by one. */
+#include "control_priv.h"
+
+/* Counters of a gateway only grow; one that is lower than before belongs to a gateway that has
+ * started again, from 0. */
+static uint64_t grown(uint64_t was, uint64_t is)
+{
+	return is < was ? is : is - was;
+}
+
+static uint64_t slots_given(const struct gt_demand_function *f)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < GT_LEN(f->wait.n); i++)
+		n += f->wait.n[i];
+	return n;
+}
+
+/* Calls that had a slot and gave it back. in_flight may be a peak: then they show in the next post.
+ */
+static uint64_t slots_freed(const struct gt_demand_function *f)
+{
+	uint64_t given = slots_given(f);
+
+	return given > f->in_flight ? given - f->in_flight : 0;
+}
+
+static void add_u32(uint32_t *to, uint64_t n)
+{
+	*to = (uint32_t)GT_MIN(*to + n, (uint64_t)UINT32_MAX);
+}
+
+void gt_ctl_sample_traffic(struct gt_ctl_live *live, const struct gt_demand_function *was,
+			   const struct gt_demand_function *is)
+{
+	add_u32(&live->sample.arrivals, grown(was->calls, is->calls));
+	add_u32(&live->sample.completions, grown(slots_freed(was), slots_freed(is)));
+	live->sample.service_ns += grown(was->busy_us, is->busy_us) * GT_NS_PER_US;
+}
+
+void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns)
+{
+	add_u32(&live->sample.starts, 1);
+	live->sample.start_ns += start_ns;
+}
+
+static struct gt_scale_params params_of(const struct gt_spec *spec)
+{
+	bool stated = spec->scale.idle_ms != GT_IDLE_LEARNED;
+
+	return (struct gt_scale_params){
+		.policy = spec->scale.policy,
+		.target = spec->scale.target,
+		.min = spec->scale.min,
+		.max = spec->scale.max,
+		.buffer = spec->scale.buffer,
+		.idle_stated = stated,
+		.idle_ms = stated ? spec->scale.idle_ms : GT_DEFAULT_IDLE_MS,
+		.price = spec->scale.delay_price,
+	};
+}
+
+static uint64_t oldest_wait_ns(const struct gt_ctl_live *live)
+{
+	const struct gt_ctl_traffic *t;
+	uint64_t ms = 0;
+
+	DL_FOREACH (live->traffic, t)
+		if (t->said.queued > 0)
+			ms = GT_MAX(ms, t->said.oldest_wait_ms);
+	return GT_MIN(ms, UINT64_MAX / GT_NS_PER_MS) * GT_NS_PER_MS;
+}
+
+void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready, uint32_t starting)
+{
+	gt_ctl_demand_sum(live);
+	const struct gt_scale_in in = {
+		.now_ns = gt_ctl_now(c),
+		.params = params_of(live->f->rev->spec),
+		.in_flight = live->in_flight,
+		.queued = live->queued,
+		.oldest_wait_ns = oldest_wait_ns(live),
+		.ready = ready,
+		.starting = starting,
+		.arrivals = live->sample.arrivals,
+		.completions = live->sample.completions,
+		.service_ns = live->sample.service_ns,
+		.starts = live->sample.starts,
+		.start_ns = live->sample.start_ns,
+		.renew = live->sample.renew,
+	};
+	live->sample = (struct gt_ctl_sample){ 0 };
+	gt_scale_decide(live->scale, c->pool, &in, &live->decision);
+}
