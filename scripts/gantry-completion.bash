@@ -18,7 +18,7 @@ _gantry()
 	rm) words='--force' ;;
 	events) words='--follow --tail' ;;
 	image) words='--all' ;;
-	simulate) words='--nodes --pods --policy --inflate --seed --repeat --copies --churn' ;;
+	simulate) words='--nodes --pods --policy --inflate --seed --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --time' ;;
 	doctor) words='--state' ;;
 	version) words='--client' ;;
 	esac
