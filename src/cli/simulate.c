@@ -94,7 +94,7 @@ const struct gt_command gt_cmd_simulate = {
 		"\n"
 		"scale runs recorded calls through the autoscaler and prints what the replicas "
 		"cost and how long\n"
-		"calls waited. Policies: gantry and kpa, the daemon's own, and "
+		"calls waited. Policies: gantry and kpa, which are the daemon's own, and\n"
 		"fixed:SECONDS, hist, ray, keda.\n"
 		"\n"
 		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz --repeat 10\n"

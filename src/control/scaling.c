@@ -49,6 +49,9 @@ void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns)
 static struct gt_scale_params params_of(const struct gt_spec *spec)
 {
 	bool stated = spec->scale.idle_ms != GT_IDLE_LEARNED;
+	/* What a replica without a GPU holds is cheap, and its start short: by the price it would
+	 * go at once, and each call meet a cold one. */
+	bool learned = !stated && spec->resources.gpu.count > 0;
 
 	return (struct gt_scale_params){
 		.policy = spec->scale.policy,
@@ -56,7 +59,7 @@ static struct gt_scale_params params_of(const struct gt_spec *spec)
 		.min = spec->scale.min,
 		.max = spec->scale.max,
 		.buffer = spec->scale.buffer,
-		.idle_stated = stated,
+		.idle_stated = !learned,
 		.idle_ms = stated ? spec->scale.idle_ms : GT_DEFAULT_IDLE_MS,
 		.price = spec->scale.delay_price,
 	};
