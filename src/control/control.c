@@ -13,6 +13,7 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->started_ns = gt_ctl_now(c);
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
 	c->last_event = c->epoch << 32;
+	c->events.max = GT_EVENTS_KEPT;
 	c->told_due_ns = CTL_NEVER;
 	c->sched = gt_ctl_fleet_new();
 	c->pool = gt_scale_pool_new();
@@ -41,7 +42,7 @@ void gt_control_free(struct gt_control *c)
 	free(c->gpu_models);
 	DL_FOREACH_SAFE (c->gateways, g, g_next)
 		free(g);
-	gt_ctl_events_free(c);
+	gt_ctl_ring_fini(&c->events);
 	gt_sched_free(c->sched);
 	gt_scale_pool_free(c->pool);
 	free(c->functions);

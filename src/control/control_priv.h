@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "node.h"
+#include "ring.h"
 #include "scaling.h"
 
 #define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
@@ -117,7 +118,6 @@ struct gt_ctl_model {
 	struct gt_ctl_function *f;
 };
 
-struct gt_ctl_event; /* event.c */
 struct gt_ctl_lane;  /* change.c */
 
 struct gt_control {
@@ -149,8 +149,7 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
-	struct gt_ctl_event **events; /* ring */
-	size_t n_events, cap_events, first_event;
+	struct gt_ctl_ring events;
 	uint64_t last_event;
 };
 
@@ -240,6 +239,5 @@ void gt_ctl_demand_sum(struct gt_ctl_live *live);
 void gt_ctl_lanes_free(struct gt_control *c);
 void gt_ctl_event(struct gt_control *c, const char *type, const char *function, const char *replica,
 		  const char *node, const char *cause, const char *fmt, ...) GT_PRINTF(7, 8);
-void gt_ctl_events_free(struct gt_control *c);
 
 #endif
