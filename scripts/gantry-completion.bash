@@ -17,6 +17,7 @@ _gantry()
 	ps) words='--all' ;;
 	rm) words='--force' ;;
 	events) words='--follow --tail' ;;
+	explain) words='--tail' ;;
 	image) words='--all' ;;
 	simulate) words='--nodes --pods --policy --inflate --seed --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --time' ;;
 	doctor) words='--state' ;;

@@ -22,6 +22,8 @@ const struct gt_http_route gt_api_routes[] = {
 	  "getReplica", "show one replica" },
 	{ GT_DELETE, FUNCTION "/replicas/{replica}", GT_ROLE_TOKEN, 0, gt_api_delete_replica,
 	  "deleteReplica", "drain one replica" },
+	{ GT_GET, FUNCTION "/autoscaler/decisions", GT_ROLE_TOKEN, 0, gt_api_list_decisions,
+	  "listDecisions", "explain why a function has its replicas" },
 	{ GT_GET, FUNCTION "/logs", GT_ROLE_TOKEN, 0, gt_api_get_logs, "getLogs",
 	  "read what the replicas wrote" },
 	{ GT_GET, "/v1/events", GT_ROLE_TOKEN, 0, gt_api_list_events, "listEvents",

@@ -14,6 +14,8 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
 	c->last_event = c->epoch << 32;
 	c->events.max = GT_EVENTS_KEPT;
+	c->last_decision = c->epoch << 32;
+	c->decisions.max = GT_DECISIONS_KEPT;
 	c->told_due_ns = CTL_NEVER;
 	c->sched = gt_ctl_fleet_new();
 	c->pool = gt_scale_pool_new();
@@ -44,6 +46,7 @@ void gt_control_free(struct gt_control *c)
 		free(g);
 	gt_ctl_ring_fini(&c->events);
 	gt_sched_free(c->sched);
+	gt_ctl_ring_fini(&c->decisions);
 	gt_scale_pool_free(c->pool);
 	free(c->functions);
 	free(c->models);

@@ -12,6 +12,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "journal.h"
 #include "node.h"
 #include "ring.h"
 #include "scaling.h"
@@ -91,6 +92,7 @@ struct gt_ctl_live {
 	struct gt_scale *scale;
 	struct gt_ctl_sample sample;
 	struct gt_scale_out decision;
+	struct gt_ctl_noted noted;
 
 	uint32_t failures;      /* in a row; forgotten after GT_BACKOFF_CLEAR_MS ready */
 	uint64_t retry_at_ns;   /* no start before; 0 = no backoff in force */
@@ -118,7 +120,7 @@ struct gt_ctl_model {
 	struct gt_ctl_function *f;
 };
 
-struct gt_ctl_lane;  /* change.c */
+struct gt_ctl_lane; /* change.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
@@ -149,8 +151,8 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
-	struct gt_ctl_ring events;
-	uint64_t last_event;
+	struct gt_ctl_ring events, decisions;
+	uint64_t last_event, last_decision;
 };
 
 static inline uint64_t gt_ctl_now(const struct gt_control *c)

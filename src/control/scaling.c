@@ -76,10 +76,11 @@ static uint64_t oldest_wait_ns(const struct gt_ctl_live *live)
 	return GT_MIN(ms, UINT64_MAX / GT_NS_PER_MS) * GT_NS_PER_MS;
 }
 
-void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready, uint32_t starting)
+void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready, uint32_t starting,
+		  struct gt_scale_in *ret_in)
 {
 	gt_ctl_demand_sum(live);
-	const struct gt_scale_in in = {
+	*ret_in = (struct gt_scale_in){
 		.now_ns = gt_ctl_now(c),
 		.params = params_of(live->f->rev->spec),
 		.in_flight = live->in_flight,
@@ -95,5 +96,5 @@ void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready
 		.renew = live->sample.renew,
 	};
 	live->sample = (struct gt_ctl_sample){ 0 };
-	gt_scale_decide(live->scale, c->pool, &in, &live->decision);
+	gt_scale_decide(live->scale, c->pool, ret_in, &live->decision);
 }

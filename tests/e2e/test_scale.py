@@ -118,3 +118,30 @@ def test_events_tell_why(gantry, name):
     assert by_type["scale.up"]["text"]
     order = types()
     assert order.index("scale.up") < order.index("replica.ready") < order.index("scale.down")
+
+
+def test_decisions_say_what_was_known_and_what_came_of_it(gantry, name):
+    gantry.echo(name, scale={"max": 2, "concurrency": 1, "idle": "500ms"})
+    path = f"/v1/functions/{name}/autoscaler/decisions"
+    assert gantry.client.get(path).json()["items"] == [], "never called: nothing was decided"
+    replica = gantry.call(name).headers["Gantry-Replica"]
+    gantry.wait_zero(name, 10)
+    items = gantry.client.get(path).json()["items"]
+    up, place = items[0], items[1]
+    assert up["kind"] == "scale" and up["rule"] == "queue", up
+    assert up["inputs"]["queued"] == 1 and up["inputs"]["ready"] == 0 and up["inputs"]["max"] == 2, up
+    assert up["alternatives"]["queue"] == 1 and up["outcome"]["need"] == 1, up
+    assert place["kind"] == "place" and place["outcome"]["replica"] == replica, place
+    assert place["outcome"]["node"] == gantry.client.get("/v1/nodes").json()["items"][0]["name"]
+    kept = next(d for d in items if d["kind"] == "scale" and d["outcome"]["need"] == 0)
+    assert kept["outcome"]["wanted"] == 1 and kept["outcome"]["again_in_ms"] <= 500, kept
+    down = items[-1]
+    assert down["outcome"] == {"need": 0, "wanted": 0}, down
+    assert [d["id"] for d in items] == sorted(d["id"] for d in items)
+
+    first = gantry.client.get(f"{path}?limit=1").json()
+    assert [d["id"] for d in first["items"]] == [up["id"]]
+    rest = gantry.client.get(f"{path}?cursor={first['next_cursor']}").json()
+    assert rest == {"items": items[1:], "next_cursor": None}
+    assert gantry.client.get(f"{path}?tail=1").json()["items"] == [down]
+    assert gantry.client.get("/v1/functions/nobody/autoscaler/decisions").status == 404
