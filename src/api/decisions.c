@@ -1,4 +1,5 @@
-/* api/decisions.c - the autoscaler's journal: why a function has the replicas that it has. */
+/* api/decisions.c - the autoscaler's journal: why a function has the replicas that it has, and what
+ * another policy would have cost. */
 #include "api_priv.h"
 
 #include <gantry/control/decision.h>
@@ -143,5 +144,42 @@ void gt_api_list_decisions(struct gt_request *req, void *app)
 	gt_json_close(&p.json, '}');
 	if (p.more)
 		gt_api_link_next(req, keep, cursor);
+	gt_api_reply(req, 200, &body);
+}
+
+/* ---- the shadow ----------------------------------------------------------------------------- */
+
+static void write_bill(struct gt_json *j, const char *name, const struct gt_scale_bill *b)
+{
+	gt_json_object(j, name);
+	gt_json_num(j, "replica_seconds", b->replica_s);
+	gt_json_num(j, "waiting_seconds", b->waiting_s);
+	gt_json_u64(j, "starts", b->starts);
+	gt_json_close(j, '}');
+}
+
+void gt_api_get_shadow(struct gt_request *req, void *app)
+{
+	static const char *const known[] = { NULL };
+	struct gt_api *api = app;
+	struct gt_control *control = api->config.control;
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct gt_scale_bill live, shadow;
+	struct gt_err err = { 0 };
+	struct gt_json j;
+
+	if (!gt_api_query(req, known))
+		return;
+	if (gt_control_bills(control, gt_request_param(req, "function"), &live, &shadow, &err) <
+	    0) {
+		gt_api_fail(req, &err);
+		return;
+	}
+	gt_json_begin(&j, &body);
+	gt_json_object(&j, NULL);
+	gt_json_str(&j, "candidate", gt_control_candidate(control));
+	write_bill(&j, "live", &live);
+	write_bill(&j, "shadow", &shadow);
+	gt_json_close(&j, '}');
 	gt_api_reply(req, 200, &body);
 }

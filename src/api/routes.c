@@ -24,6 +24,8 @@ const struct gt_http_route gt_api_routes[] = {
 	  "deleteReplica", "drain one replica" },
 	{ GT_GET, FUNCTION "/autoscaler/decisions", GT_ROLE_TOKEN, 0, gt_api_list_decisions,
 	  "listDecisions", "explain why a function has its replicas" },
+	{ GT_GET, FUNCTION "/autoscaler/shadow", GT_ROLE_TOKEN, 0, gt_api_get_shadow, "getShadow",
+	  "what a candidate policy would have cost" },
 	{ GT_GET, FUNCTION "/logs", GT_ROLE_TOKEN, 0, gt_api_get_logs, "getLogs",
 	  "read what the replicas wrote" },
 	{ GT_GET, "/v1/events", GT_ROLE_TOKEN, 0, gt_api_list_events, "listEvents",

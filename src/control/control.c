@@ -19,6 +19,9 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->told_due_ns = CTL_NEVER;
 	c->sched = gt_ctl_fleet_new();
 	c->pool = gt_scale_pool_new();
+	c->candidate = config->shadow;
+	if (c->candidate.on)
+		c->shadow_pool = gt_scale_pool_new();
 	return c;
 }
 
@@ -48,6 +51,7 @@ void gt_control_free(struct gt_control *c)
 	gt_sched_free(c->sched);
 	gt_ctl_ring_fini(&c->decisions);
 	gt_scale_pool_free(c->pool);
+	gt_scale_pool_free(c->shadow_pool);
 	free(c->functions);
 	free(c->models);
 	free(c->heap);

@@ -91,6 +91,7 @@ struct gt_ctl_live {
 	uint32_t queued, in_flight; /* over the gateways that count */
 	struct gt_scale *scale;
 	struct gt_ctl_sample sample;
+	struct gt_scale_shadow *shadow; /* NULL: none runs */
 	struct gt_scale_out decision;
 	struct gt_ctl_noted noted;
 
@@ -125,7 +126,8 @@ struct gt_ctl_lane; /* change.c */
 struct gt_control {
 	struct gt_control_ports ports;
 	uint64_t epoch, started_ns, node_lost_ns;
-	struct gt_scale_pool *pool; /* what functions learn from each other */
+	struct gt_scale_pool *pool, *shadow_pool; /* what functions learn from each other */
+	struct gt_scale_candidate candidate;
 	bool settled; /* replicas of before this start are known: decisions may be taken */
 
 	struct gt_ctl_function **functions; /* by name */

@@ -97,4 +97,31 @@ void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready
 	};
 	live->sample = (struct gt_ctl_sample){ 0 };
 	gt_scale_decide(live->scale, c->pool, ret_in, &live->decision);
+	if (c->ports.on_scale)
+		c->ports.on_scale(c->ports.ctx, gt_ctl_name(live->f), ret_in, &live->decision);
+	if (live->shadow)
+		gt_scale_shadow_feed(live->shadow, c->shadow_pool, ret_in, &live->decision);
+}
+
+int gt_control_bills(struct gt_control *c, const char *name, struct gt_scale_bill *ret_live,
+		     struct gt_scale_bill *ret_shadow, struct gt_err *err)
+{
+	struct gt_ctl_function *f = gt_ctl_function_find(c, name);
+
+	if (!f)
+		return gt_err_set(err, ENOENT, "function_not_found", "there is no function %s",
+				  name);
+	if (!c->candidate.on)
+		return gt_err_set(err, ENOENT, "not_found",
+				  "no candidate runs beside the live policy: set shadow in "
+				  "[control] of the daemon's configuration");
+	*ret_live = *ret_shadow = (struct gt_scale_bill){ 0 };
+	if (f->live)
+		gt_scale_shadow_bills(f->live->shadow, ret_live, ret_shadow);
+	return 0;
+}
+
+const char *gt_control_candidate(const struct gt_control *c)
+{
+	return c->candidate.text;
 }

@@ -1,4 +1,5 @@
 """From zero to one to many and back, and why."""
+import csv
 import time
 
 from harness import until
@@ -145,3 +146,31 @@ def test_decisions_say_what_was_known_and_what_came_of_it(gantry, name):
     assert rest == {"items": items[1:], "next_cursor": None}
     assert gantry.client.get(f"{path}?tail=1").json()["items"] == [down]
     assert gantry.client.get("/v1/functions/nobody/autoscaler/decisions").status == 404
+
+
+def test_a_candidate_is_billed_and_the_run_recorded(own, tmp_path):
+    conf = tmp_path / "gantryd.conf"
+    conf.write_text("[control]\nrecord = yes\nshadow = gantry buffer=1\n")
+    daemon = own(config=conf)
+    daemon.echo("f", scale={"max": 2, "idle": "500ms"})
+    path = "/v1/functions/f/autoscaler/shadow"
+    assert daemon.client.get(path).json()["live"] == {"replica_seconds": 0, "waiting_seconds": 0, "starts": 0}
+    assert daemon.call("f", "/sleep?ms=300").status == 200
+    daemon.wait_zero("f", 10)
+    bills = daemon.client.get(path).json()
+    assert bills["candidate"] == "gantry buffer=1", bills
+    assert bills["live"]["starts"] == 1 and bills["live"]["replica_seconds"] > 0.3, bills
+    assert bills["shadow"]["replica_seconds"] > bills["live"]["replica_seconds"], bills
+    assert daemon.client.get("/v1/functions/nobody/autoscaler/shadow").status == 404
+
+    record = daemon.state / "control" / "decisions.csv"
+    until(lambda: any(r["need_rule"] == "queue" for r in csv.DictReader(record.open())), "the record is written")
+    daemon.client.request("DELETE", "/v1/functions/f")
+    until(lambda: [r["event"] for r in csv.DictReader(record.open())][-1:] == ["gone"], "and when f was forgotten")
+
+
+def test_no_candidate_is_no_bill(gantry, name):
+    gantry.echo(name)
+    answer = gantry.client.get(f"/v1/functions/{name}/autoscaler/shadow")
+    assert answer.status == 404 and "shadow" in answer.json()["detail"]
+    assert not (gantry.state / "control" / "decisions.csv").exists()
