@@ -56,6 +56,11 @@ static void write_place(struct gt_json *j, const struct gt_decision *d)
 	gt_json_object(j, "inputs");
 	gt_json_u64(j, "cpu_milli", d->place.cpu_milli);
 	gt_json_u64(j, "memory_bytes", d->place.memory_bytes);
+	if (d->place.gpus) {
+		gt_json_u64(j, "gpus", d->place.gpus);
+		gt_json_u64(j, "gpu_milli", d->place.gpu_milli ? d->place.gpu_milli : GT_GPU_WHOLE);
+		gt_json_u64(j, "gpu_memory_bytes", d->place.gpu_bytes);
+	}
 	gt_json_u64(j, "nodes", d->place.nodes);
 	gt_json_close(j, '}');
 	gt_json_object(j, "outcome");
@@ -64,21 +69,44 @@ static void write_place(struct gt_json *j, const struct gt_decision *d)
 		gt_json_str(j, "replica", d->place.replica);
 	else
 		gt_json_str(j, "refused", "no_capacity");
+	if (d->place.given[0])
+		gt_json_str(j, "gpus", d->place.given);
+	gt_json_close(j, '}');
+}
+
+static void write_evict(struct gt_json *j, const struct gt_decision *d)
+{
+	char why[2 * GT_NAME_MAX];
+
+	snprintf(why, sizeof(why), "idle; %s needs its place", d->evict.by);
+	gt_json_str(j, "why", why);
+	gt_json_object(j, "inputs");
+	gt_json_u64(j, "among", d->evict.among);
+	gt_json_num(j, "worth_seconds", d->evict.worth);
+	gt_json_close(j, '}');
+	gt_json_object(j, "outcome");
+	gt_json_str(j, "node", d->evict.node);
+	gt_json_str(j, "replica", d->evict.replica);
+	gt_json_str(j, "for", d->evict.by);
 	gt_json_close(j, '}');
 }
 
 static void write_decision(struct gt_json *j, const struct gt_decision *d)
 {
+	static void (*const write[])(struct gt_json * j, const struct gt_decision *d) = {
+		[GT_DECISION_SCALE] = write_scale,
+		[GT_DECISION_PLACE] = write_place,
+		[GT_DECISION_EVICT] = write_evict,
+	};
+
+	_Static_assert(GT_LEN(write) == GT_DECISION_KINDS, "every kind can be shown");
 	gt_json_object(j, NULL);
 	gt_json_u64(j, "id", d->id);
 	gt_view_time(j, "ts", d->wall_ms);
 	gt_json_str(j, "function", d->function);
 	gt_json_u64(j, "revision", d->revision);
 	gt_json_str(j, "kind", gt_decision_kind_name(d->kind));
-	if (d->kind == GT_DECISION_SCALE)
-		write_scale(j, d);
-	else
-		write_place(j, d);
+	write[d->kind](j, d);
 	gt_json_close(j, '}');
 }
 

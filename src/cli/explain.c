@@ -47,25 +47,40 @@ static void print_scale(struct gt_cli *cli, const struct gt_value *d)
 static void print_place(struct gt_cli *cli, const struct gt_value *d)
 {
 	const char *node = gt_value_str(d, "outcome.node", NULL);
+	const char *gpus = gt_value_str(d, "outcome.gpus", NULL);
 
 	if (node)
 		fprintf(cli->out, "replica %s to node ", gt_value_str(d, "outcome.replica", "?"));
 	else
 		fputs("no place: ", cli->out);
 	gt_text_print(cli->out, node ? node : gt_value_str(d, "why", ""));
+	if (gpus) {
+		fputs(", GPUs ", cli->out);
+		gt_text_print(cli->out, gpus);
+	}
+}
+
+static void print_evict(struct gt_cli *cli, const struct gt_value *d)
+{
+	fprintf(cli->out, "replica %s gives its place: ", gt_value_str(d, "outcome.replica", "?"));
+	gt_text_print(cli->out, gt_value_str(d, "why", ""));
 }
 
 static bool print_decision(struct gt_cli *cli, const struct gt_value *d, void *arg)
 {
-	bool scale = gt_streq(gt_value_str(d, "kind", ""), "scale");
+	static const struct {
+		const char *kind;
+		void (*print)(struct gt_cli *cli, const struct gt_value *d);
+	} kinds[] = { { "scale", print_scale },
+		      { "place", print_place },
+		      { "evict", print_evict } };
+	const char *kind = gt_value_str(d, "kind", "?");
 
 	++*(size_t *)arg;
-	fprintf(cli->out, "%-13s %-6s ", clock_part(gt_value_str(d, "ts", NULL)),
-		scale ? "scale" : "place");
-	if (scale)
-		print_scale(cli, d);
-	else
-		print_place(cli, d);
+	fprintf(cli->out, "%-13s %-6s ", clock_part(gt_value_str(d, "ts", NULL)), kind);
+	for (size_t i = 0; i < GT_LEN(kinds); i++)
+		if (gt_streq(kind, kinds[i].kind))
+			kinds[i].print(cli, d);
 	fputc('\n', cli->out);
 	return true;
 }

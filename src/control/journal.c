@@ -1,9 +1,13 @@
 /* journal.c - the decisions that were taken lately. */
 #include "control_priv.h"
 
+#include <gantry/base/buf.h>
+
 #include <string.h>
 
-/* The strings that a decision names follow it: function, node, why. */
+#define STRINGS_MAX 4
+
+/* The strings that a decision names follow it. */
 struct note {
 	struct gt_decision d;
 	char text[];
@@ -12,44 +16,54 @@ struct note {
 const char *gt_decision_kind_name(enum gt_decision_kind k)
 {
 	static const char *const names[] = {
-		[GT_DECISION_SCALE] = "scale", [GT_DECISION_PLACE] = "place"
+		[GT_DECISION_SCALE] = "scale",
+		[GT_DECISION_PLACE] = "place",
+		[GT_DECISION_EVICT] = "evict",
 	};
 
 	_Static_assert(GT_LEN(names) == GT_DECISION_KINDS, "every kind has a name");
 	return (unsigned)k < GT_DECISION_KINDS ? names[k] : "unknown";
 }
 
-static const char *text_add(char **at, const char *s)
+/* Its strings, all members of *d. Returns how many. */
+static size_t strings_of(struct gt_decision *d, const char **ret[STRINGS_MAX])
 {
-	char *to = *at;
-	size_t size = strlen(s) + 1;
+	size_t n = 0;
 
-	memcpy(to, s, size);
-	*at += size;
-	return to;
+	ret[n++] = &d->function;
+	if (d->kind == GT_DECISION_PLACE) {
+		ret[n++] = &d->place.node;
+		ret[n++] = &d->place.given;
+		ret[n++] = &d->place.why;
+	} else if (d->kind == GT_DECISION_EVICT) {
+		ret[n++] = &d->evict.node;
+		ret[n++] = &d->evict.by;
+	}
+	return n;
 }
 
 /* d's strings are the caller's. */
-static void note_add(struct gt_control *c, const struct gt_ctl_live *live,
-		     const struct gt_decision *d)
+static void note_add(struct gt_control *c, const struct gt_ctl_function *f, struct gt_decision d)
 {
-	bool place = d->kind == GT_DECISION_PLACE;
-	const char *function = gt_ctl_name(live->f);
-	size_t size = strlen(function) + 1;
+	const char **strings[STRINGS_MAX];
+	size_t size = 0, n;
 
-	if (place)
-		size += strlen(d->place.node) + strlen(d->place.why) + 2;
+	d.id = ++c->last_decision;
+	d.wall_ms = gt_wall_ms(&c->ports.clock);
+	d.revision = f->rev->row.revision;
+	d.function = gt_ctl_name(f);
+	n = strings_of(&d, strings);
+	for (size_t i = 0; i < n; i++)
+		size += strlen(*strings[i]) + 1;
 	struct note *note = gt_alloc(sizeof(*note) + size);
 	char *at = note->text;
 
-	note->d = *d;
-	note->d.id = ++c->last_decision;
-	note->d.wall_ms = gt_wall_ms(&c->ports.clock);
-	note->d.revision = live->f->rev->row.revision;
-	note->d.function = text_add(&at, function);
-	if (place) {
-		note->d.place.node = text_add(&at, d->place.node);
-		note->d.place.why = text_add(&at, d->place.why);
+	note->d = d;
+	strings_of(&note->d, strings);
+	for (size_t i = 0; i < n; i++) {
+		size = strlen(*strings[i]) + 1;
+		*strings[i] = memcpy(at, *strings[i], size);
+		at += size;
 	}
 	gt_ctl_ring_add(&c->decisions, note);
 }
@@ -67,28 +81,49 @@ void gt_ctl_journal_scale(struct gt_control *c, struct gt_ctl_live *live,
 	    is.need_rule == live->noted.need_rule && is.wanted_rule == live->noted.wanted_rule)
 		return;
 	live->noted = is;
-	const struct gt_decision d = { .kind = GT_DECISION_SCALE,
-				       .scale = { .in = *in, .out = *out } };
-
-	note_add(c, live, &d);
+	note_add(c, live->f,
+		 (struct gt_decision){ .kind = GT_DECISION_SCALE,
+				       .scale = { .in = *in, .out = *out } });
 }
 
 void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
 			  const struct gt_ctl_replica *r, const char *why)
 {
 	const struct gt_spec *spec = live->f->rev->spec;
+	gt_auto(buf) struct gt_buf given = { 0 };
 	struct gt_decision d = {
 		.kind = GT_DECISION_PLACE,
 		.place = { .cpu_milli = spec->resources.cpu_milli,
 			   .memory_bytes = spec->resources.memory_bytes,
+			   .gpus = spec->resources.gpu.count,
+			   .gpu_milli = spec->resources.gpu.share_milli,
+			   .gpu_bytes = spec->resources.gpu.memory_bytes,
 			   .nodes = (uint32_t)c->n_nodes,
 			   .node = r ? r->node->name : "",
 			   .why = why },
 	};
 
+	for (size_t i = 0; r && i < r->gpus.n; i++)
+		gt_buf_addf(&given, "%s%s", i ? " " : "", r->gpus.list[i].uuid);
+	d.place.given = gt_buf_str(&given);
 	if (r)
 		gt_strcopy(d.place.replica, sizeof(d.place.replica), r->id);
-	note_add(c, live, &d);
+	note_add(c, live->f, d);
+}
+
+void gt_ctl_journal_evict(struct gt_control *c, const struct gt_ctl_replica *r, const char *by,
+			  double worth, size_t among)
+{
+	struct gt_decision d = {
+		.kind = GT_DECISION_EVICT,
+		.evict = { .node = r->node->name,
+			   .by = by,
+			   .worth = worth,
+			   .among = (uint32_t)among },
+	};
+
+	gt_strcopy(d.evict.replica, sizeof(d.evict.replica), r->id);
+	note_add(c, r->f, d);
 }
 
 int gt_control_decisions(struct gt_control *c, const char *function, uint64_t after,

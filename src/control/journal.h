@@ -18,5 +18,8 @@ void gt_ctl_journal_scale(struct gt_control *c, struct gt_ctl_live *live,
 /* r NULL: nowhere. why is copied. */
 void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
 			  const struct gt_ctl_replica *r, const char *why);
+/* r leaves so that calls of the function `by` get its place. */
+void gt_ctl_journal_evict(struct gt_control *c, const struct gt_ctl_replica *r, const char *by,
+			  double worth, size_t among);
 
 #endif

@@ -11,9 +11,10 @@ struct gt_control;
 enum gt_decision_kind {
 	GT_DECISION_SCALE, /* how many */
 	GT_DECISION_PLACE, /* where one replica goes, or why nowhere */
+	GT_DECISION_EVICT, /* an idle replica makes room for another function's calls */
 	GT_DECISION_KINDS
 };
-const char *gt_decision_kind_name(enum gt_decision_kind k); /* "scale", "place" */
+const char *gt_decision_kind_name(enum gt_decision_kind k); /* "scale", "place", "evict" */
 
 /* One about how many that repeats the one before it (the same counts by the same rules) is not
  * kept. What it starts is placed right after it, one decision each. */
@@ -30,11 +31,21 @@ struct gt_decision {
 		} scale;
 		struct {
 			uint64_t cpu_milli, memory_bytes; /* limits that were asked for; 0 = none */
+			uint32_t gpus, gpu_milli;         /* and GPUs; 0 thousandths = whole ones */
+			uint64_t gpu_bytes;               /* on each; 0 = none stated */
 			uint32_t nodes;                   /* that are known */
 			char replica[GT_REPLICA_ID_SIZE]; /* "" = none was placed */
 			const char *node;                 /* "" = none fits: see why */
+			const char *given;                /* GPUs by UUID, blanks between */
 			const char *why;
 		} place;
+		struct {
+			char replica[GT_REPLICA_ID_SIZE];
+			const char *node;
+			const char *by; /* the function that needs the place */
+			double worth;   /* seconds that are lost on average (gt_scale_worth) */
+			uint32_t among; /* idle replicas that might have gone instead */
+		} evict;
 	};
 };
 
