@@ -1,8 +1,10 @@
 """From zero to one to many and back, and why."""
 import csv
+import json
+import subprocess
 import time
 
-from harness import until
+from harness import BIN, until
 
 
 def status_of(gantry, name):
@@ -167,6 +169,22 @@ def test_a_candidate_is_billed_and_the_run_recorded(own, tmp_path):
     until(lambda: any(r["need_rule"] == "queue" for r in csv.DictReader(record.open())), "the record is written")
     daemon.client.request("DELETE", "/v1/functions/f")
     until(lambda: [r["event"] for r in csv.DictReader(record.open())][-1:] == ["gone"], "and when f was forgotten")
+
+    def replay(*words, code=0):
+        done = subprocess.run([str(BIN / "gantry"), "simulate", "replay", "--record", str(record), *words],
+                              capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done.stdout
+
+    assert "every decision is the same" in replay()
+    again = json.loads(replay("--json", "--candidate", "gantry buffer=1"))
+    assert again["differing"] == 0 and again["functions"] == 1, again
+    for who in ("live", "shadow"):  # the daemon's bills ended a moment earlier
+        assert again[who]["starts"] == bills[who]["starts"], (again, bills)
+        assert again[who]["replica_seconds"] >= bills[who]["replica_seconds"] - 1e-6, (again, bills)
+    record = tmp_path / "other.csv"
+    record.write_text((daemon.state / "control" / "decisions.csv").read_text().replace(",queue,", ",min,", 1))
+    assert "1 decisions differ; the first at line " in replay(code=1)
 
 
 def test_no_candidate_is_no_bill(gantry, name):

@@ -75,18 +75,20 @@ static void no_room_is_explained_once_with_the_limit(void **state)
 	struct fix *x = *state;
 	struct gt_spec *spec = fix_spec();
 
-	spec->resources.memory_bytes = 1024 * 1024 * GT_GIB;
+	spec->resources.memory_bytes = 20 * GT_GIB; /* of 4 x 8 GiB that limits may add up to */
 	fix_put(x, "f", spec, "a");
-	fix_demand(x, "f", 1, 0);
+	fix_demand(x, "f", 2, 0);
 	fix_pass(x, 100);
-	fix_demand(x, "f", 1, 0);
+	fix_demand(x, "f", 1, 1);
+	fix_demand(x, "f", 2, 0);
 	struct seen s = decisions(x, "f", 0);
 
-	assert_int_equal(s.n, 2);
-	assert_int_equal(s.all[1].kind, GT_DECISION_PLACE);
-	assert_string_equal(s.all[1].place.node, "");
-	assert_string_equal(s.all[1].place.replica, "");
-	assert_non_null(strstr(s.all[1].place.why, "memory"));
+	assert_int_equal(s.n, 3);
+	assert_string_equal(s.all[1].place.node, "n1");
+	assert_int_equal(s.all[2].kind, GT_DECISION_PLACE);
+	assert_string_equal(s.all[2].place.node, "");
+	assert_string_equal(s.all[2].place.replica, "");
+	assert_non_null(strstr(s.all[2].place.why, "memory"));
 }
 
 static void the_oldest_give_way_and_a_cursor_says_so(void **state)
