@@ -556,13 +556,44 @@ void gt_conn_run(struct gt_conn *c)
 	gt_listeners_room(c->gw); /* it could give way */
 }
 
+static size_t unsent(const struct gt_conn *c)
+{
+	return gt_outq_unsent(&c->x->out) + (c->call ? gt_outq_unsent(&c->call->upq) : 0);
+}
+
+/* Reads before anything is written: a peer that is woken by the first of many messages finds the
+ * others on its way, where it would sleep again after each. Waking one costs as much as a message.
+ */
+void gt_conn_hear(struct gt_conn *c)
+{
+	if (c->running) {
+		c->again = true;
+		return;
+	}
+	c->running = true;
+	wake(c);
+	if (client_left(c))
+		gt_conn_close(c);
+	if (!c->closed && c->call && c->call->up)
+		gt_relay_read(c->call);
+	if (!c->closed)
+		read_client(c);
+	c->running = false;
+	if (c->closed)
+		return;
+	if (unsent(c) > GT_GW_LATER)
+		gt_conn_run(c);
+	else
+		gt_conn_kick(c);
+}
+
 static void on_event(struct gt_watch *w, unsigned events, void *arg)
 {
 	struct gt_conn *c = arg;
 
 	(void)w;
 	gt_sock_told(&c->sock, events);
-	gt_conn_run(c);
+	gt_conn_hear(c);
 }
 
 /* ---- time-outs ---- */

@@ -57,7 +57,9 @@ struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding);
 bool gt_conn_make_room(struct gt_gateway *gw, size_t bytes_max);
 void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
 void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
-void gt_conn_kick(struct gt_conn *c);  /* the same from a callback of another socket or a timer */
-void gt_conn_next(struct gt_conn *c);  /* the call ended: next request, or close */
+/* One of its sockets has something: takes it, and what is short is sent at the end of the round. */
+void gt_conn_hear(struct gt_conn *c);
+void gt_conn_kick(struct gt_conn *c); /* the same from a callback of another socket or a timer */
+void gt_conn_next(struct gt_conn *c); /* the call ended: next request, or close */
 
 #endif

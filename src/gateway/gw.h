@@ -34,7 +34,8 @@
 #define GT_GW_STALE_MS    30000 /* control is away: /readyz says so, cold calls are refused */
 #define GT_GW_RETRIES     3
 #define GT_GW_REQUEST_ID  64
-#define GT_GW_PUMP_ROUNDS 16 /* reads of one connection before others get their turn */
+#define GT_GW_LATER       (16 * GT_KIB) /* more than this is sent before other sockets are read */
+#define GT_GW_PUMP_ROUNDS 16            /* reads of one connection before others get their turn */
 
 struct gt_gateway;
 struct gt_access_log;

@@ -348,6 +348,8 @@ int gt_relay_down(struct gt_call *call, const char *data, size_t len)
 	}
 	call->down_bytes += len;
 	c->x->progress_ns = gt_outq_unsent(&c->x->out) ? c->x->progress_ns : gt_gw_now(call->gw);
+	if (len + gt_outq_unsent(&c->x->out) <= GT_GW_LATER)
+		return gt_outq_add(&c->x->out, parts, 3);
 	return gt_sock_send(&c->sock, &c->x->out, parts, 3);
 }
 

@@ -100,7 +100,8 @@ static ssize_t port_write(struct gt_sock *sock, const struct iovec *iov, size_t 
 	struct script_end *e = end_of(sock->fd);
 	size_t took = 0;
 
-	e->script->writes++;
+	if (!e->script->writes++)
+		e->script->read_first = e->script->reads;
 	assert(e->open && !e->shut);
 	if (e->error)
 		return e->error == ECONNRESET ? -EPIPE : -e->error;
@@ -350,14 +351,24 @@ struct script_end *script_up(struct script *s, enum script_role role, size_t i)
 	return NULL;
 }
 
-void script_put(struct script_end *e, const void *data, size_t len)
+static void add(struct script_end *e, const void *data, size_t len)
 {
 	if (!e->open || e->eof || e->error)
 		return;
 	gt_buf_add(&e->to_gw, data, len);
 	gt_buf_add(&e->sent, data, len);
 	e->pending |= GT_EV_READ;
+}
+
+void script_put(struct script_end *e, const void *data, size_t len)
+{
+	add(e, data, len);
 	script_run(e->script);
+}
+
+void script_add(struct script_end *e, const char *text)
+{
+	add(e, text, strlen(text));
 }
 
 void script_puts(struct script_end *e, const char *text)

@@ -76,6 +76,32 @@ static void test_small_call_reads_and_writes_each_side_once(void **state)
 	assert_int_equal(s->writes - writes, 2);
 }
 
+/* A peer that is woken once finds all of them, and is not woken by each. */
+static void test_all_that_is_ready_is_read_before_anything_is_written(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c[3];
+
+	s->route.concurrency = GT_LEN(c);
+	script_tell(s, 1);
+	for (int round = 0; round < 2; round++) { /* the first one makes the connections */
+		for (size_t i = 0; i < GT_LEN(c); i++) {
+			c[i] = round ? c[i] : script_client(s, "10.0.0.9");
+			script_add(c[i], GET_ECHO);
+		}
+		s->reads = s->writes = 0;
+		script_run(s);
+		if (round)
+			assert_int_equal(s->read_first, GT_LEN(c));
+		for (size_t i = 0; i < GT_LEN(c); i++)
+			script_add(up(s, i), OK_HI);
+		s->reads = s->writes = 0;
+		script_run(s);
+		assert_int_equal(s->read_first, GT_LEN(c));
+		assert_int_equal(s->writes, GT_LEN(c));
+	}
+}
+
 static void test_head_that_trickles_is_over_after_ten_seconds(void **state)
 {
 	struct script *s = *state;
@@ -328,6 +354,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		EXCHANGE_TEST(test_a_call_and_the_next_one_on_the_same_connections),
 		EXCHANGE_TEST(test_small_call_reads_and_writes_each_side_once),
+		EXCHANGE_TEST(test_all_that_is_ready_is_read_before_anything_is_written),
 		EXCHANGE_TEST(test_head_that_trickles_is_over_after_ten_seconds),
 		EXCHANGE_TEST(test_body_that_trickles_goes_on_and_holds_no_slot),
 		EXCHANGE_TEST(test_body_that_stops_coming_ends_after_a_minute),
