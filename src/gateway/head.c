@@ -99,14 +99,21 @@ int gt_head_up(struct gt_call *call)
 	struct gt_path p = gt_path_read(req);
 	gt_auto(buf) struct gt_buf room = { 0 };
 	char prefix[GT_NAME_MAX + 8] = "/f/", host[512];
+
+	if (call->way == GT_WAY_FUNCTION) {
+		size_t len = GT_MIN(p.function_len, (size_t)GT_NAME_MAX);
+
+		memcpy(prefix + 3, p.function, len);
+		prefix[3 + len] = '\0';
+	}
 	struct gt_h1_header extra[] = {
-		{ "X-Forwarded-For", call->conn->peer[0] ? call->conn->peer : NULL },
-		{ "X-Forwarded-Proto", call->conn->tls ? "https" : "http" },
-		{ "X-Forwarded-Host", value_text(req, GT_H1_HOST, host, sizeof(host)) },
-		{ "X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL },
-		{ "X-Request-Id", call->request_id },
-		{ "traceparent", call->trace.parent },
-		{ "Gantry-Client-Subject", call->conn->subject },
+		gt_h1_header("X-Forwarded-For", call->conn->peer[0] ? call->conn->peer : NULL),
+		gt_h1_header("X-Forwarded-Proto", call->conn->tls ? "https" : "http"),
+		gt_h1_header("X-Forwarded-Host", value_text(req, GT_H1_HOST, host, sizeof(host))),
+		gt_h1_header("X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL),
+		gt_h1_header("X-Request-Id", call->request_id),
+		gt_h1_header("traceparent", call->trace.parent),
+		gt_h1_header("Gantry-Client-Subject", call->conn->subject),
 	};
 	struct gt_h1_rewrite rw = {
 		.drop_authorization = call->way != GT_WAY_CONTROL && call->authed,
@@ -115,13 +122,8 @@ int gt_head_up(struct gt_call *call)
 		.n_extra = GT_LEN(extra),
 	};
 
-	if (call->way == GT_WAY_FUNCTION) {
-		size_t len = GT_MIN(p.function_len, (size_t)GT_NAME_MAX);
-
-		memcpy(prefix + 3, p.function, len);
-		prefix[3 + len] = '\0';
+	if (call->way == GT_WAY_FUNCTION)
 		cut_target(req, &p, &room, &rw);
-	}
 	frame_up(call, &rw);
 	call->chunk_up = rw.framing == GT_H1_CHUNKED;
 	return write_up(call, &rw);
@@ -185,12 +187,12 @@ int gt_head_down(struct gt_call *call)
 	*gt_put_u64(revision, call->revision) = '\0';
 	timing_text(call, gt_gw_now(call->gw) - call->slot_ns, timing);
 	struct gt_h1_header extra[] = {
-		{ "Gantry-Replica", served ? call->replica : NULL },
-		{ "Gantry-Revision", served ? revision : NULL },
-		{ "X-Request-Id", call->request_id },
-		{ "Gantry-Trace-Id", call->trace.id },
-		{ "Server-Timing", served ? timing : NULL },
-		{ "Connection", c->keep && c->x->req.minor == 0 ? "keep-alive" : NULL },
+		gt_h1_header("Gantry-Replica", served ? call->replica : NULL),
+		gt_h1_header("Gantry-Revision", served ? revision : NULL),
+		gt_h1_header("X-Request-Id", call->request_id),
+		gt_h1_header("Gantry-Trace-Id", call->trace.id),
+		gt_h1_header("Server-Timing", served ? timing : NULL),
+		gt_h1_header("Connection", c->keep && c->x->req.minor == 0 ? "keep-alive" : NULL),
 	};
 
 	rw.extra = extra;

@@ -56,10 +56,7 @@ bool gt_h1_is(const struct gt_h1 *h, struct gt_h1_span s, const char *text)
 
 const struct gt_h1_field *gt_h1_find(const struct gt_h1 *h, enum gt_h1_name name)
 {
-	for (size_t i = 0; i < h->n_fields; i++)
-		if (h->fields[i].id == name)
-			return &h->fields[i];
-	return NULL;
+	return h->first[name] ? &h->fields[h->first[name] - 1] : NULL;
 }
 
 const struct gt_h1_field *gt_h1_find_text(const struct gt_h1 *h, const char *name)
@@ -102,12 +99,10 @@ static void keep(struct gt_h1 *h, const char *data, size_t len)
  */
 static enum gt_h1_event head_text(struct gt_h1 *h, const char *data, size_t len, size_t *i)
 {
-	size_t n = 0;
+	size_t n = gt_h1_text_len(data + *i, len - *i);
 	size_t line_room = GT_H1_LINE_MAX - (h->head_len - h->line);
 	size_t head_room = GT_H1_HEAD_MAX - h->head_len;
 
-	while (*i + n < len && (gt_h1_class[(uint8_t)data[*i + n]] & H1_TEXT))
-		n++;
 	if (n > head_room || n > line_room) {
 		bool first = h->line == 0 && h->kind == GT_H1_REQUEST;
 
@@ -314,6 +309,7 @@ static void forget_fields(struct gt_h1 *h)
 	free(h->fields);
 	h->fields = NULL;
 	h->n_fields = h->cap_fields = 0;
+	memset(h->first, 0, sizeof(h->first));
 }
 
 void gt_h1_forget_head(struct gt_h1 *h)

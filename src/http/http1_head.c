@@ -81,14 +81,16 @@ enum gt_h1_event gt_h1_first_line(struct gt_h1 *h, size_t at, size_t len)
 enum gt_h1_event gt_h1_field_line(struct gt_h1 *h, size_t at, size_t len)
 {
 	const char *s = h->head + at;
-	bool underscored = false;
+	uint8_t seen = 0, class;
 	size_t name = 0;
 
 	if (s[0] == ' ' || s[0] == '\t')
 		return gt_h1_bad(h, "malformed_request", "a header line starts with a blank");
-	while (name < len && (gt_h1_class[(uint8_t)s[name]] & H1_TCHAR))
-		underscored |= s[name++] == '_';
-	h->underscored |= underscored;
+	while (name < len && ((class = gt_h1_class[(uint8_t)s[name]]) & H1_TCHAR)) {
+		seen |= class;
+		name++;
+	}
+	h->underscored |= (seen & H1_UNDER) != 0;
 	if (!name || name == len || s[name] != ':')
 		return gt_h1_bad(h, "malformed_request", "a header line is not NAME: VALUE");
 	if (h->n_fields == GT_H1_FIELDS_MAX)
@@ -111,6 +113,8 @@ enum gt_h1_event gt_h1_field_line(struct gt_h1 *h, size_t at, size_t len)
 		.id = (uint8_t)id,
 		.hop = (gt_h1_known[id].flags & H1_HOP) != 0,
 	};
+	if (!h->first[id])
+		h->first[id] = (uint8_t)h->n_fields;
 	return GT_H1_MORE;
 }
 
