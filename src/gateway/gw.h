@@ -169,6 +169,11 @@ struct gt_gateway {
 	struct gt_model *models;
 	char (*tokens)[GT_TOKEN_HASH_HEX];
 	size_t n_tokens;
+	struct {                 /* the last valid Authorization: mostly the next call's, too */
+		uint64_t caller; /* 0 = none */
+		size_t len;
+		char value[512];
+	} vouched;
 	uint64_t epoch;
 	bool synced, watch_up;
 	uint64_t down_since_ns;
@@ -222,7 +227,7 @@ struct gt_fn *gt_routes_function(struct gt_gateway *gw, const char *name, size_t
 struct gt_fn *gt_routes_model(struct gt_gateway *gw, const char *model);
 bool gt_routes_any_public_model(struct gt_gateway *gw);
 /* Who holds the request's token; 0 = no valid one. */
-uint64_t gt_routes_caller(const struct gt_gateway *gw, const struct gt_h1 *req);
+uint64_t gt_routes_caller(struct gt_gateway *gw, const struct gt_h1 *req);
 void gt_routes_free(struct gt_gateway *gw);
 void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn); /* runs whoever can run now */
 /* It was not reached, or dropped a call. */

@@ -233,7 +233,7 @@ void script_tell(struct script *s, size_t n_replicas)
 				.n_tokens = 1 };
 
 	s->route.n_replicas = n_replicas;
-	gt_sha256_hex(SCRIPT_TOKEN, strlen(SCRIPT_TOKEN), tokens[0]);
+	gt_sha256_hex(s->token, strlen(s->token), tokens[0]);
 	tell(s, &line);
 	script_run(s);
 }
@@ -252,6 +252,7 @@ struct script *script_open(size_t n_replicas)
 	now_playing = s;
 	s->now_ns = 1000 * GT_NS_PER_S;
 	s->room = SIZE_MAX / 2;
+	s->token = SCRIPT_TOKEN;
 	s->clock = (struct gt_clock){ .mono_ns = clock_ns, .wall_ms = clock_ms, .arg = s };
 	s->loop = gt_loop_new_virtual(&s->clock);
 	if (gt_gw_new(s->loop, &port, &cfg, &s->gw, &err) < 0)

@@ -46,6 +46,7 @@ struct script {
 	bool api_away;       /* control can not be connected to */
 	struct gt_route route;
 	struct gt_route_replica replicas[4];
+	const char *token; /* that is told with them */
 	uint64_t seq;
 	unsigned writes, reads; /* calls of the port */
 	unsigned read_first; /* of the reads, those before the first write; a test sets all to 0 */
