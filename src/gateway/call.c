@@ -80,14 +80,43 @@ static void count(struct gt_call *call)
 	call->fn->dirty = true;
 }
 
-void gt_call_free(struct gt_call *call)
+void gt_call_init(struct gt_call *call, struct gt_gateway *gw)
 {
-	gt_splice_end(call);
+	call->grave.spare = true;
+	call->gw = gw;
+	gt_h1_init(&call->resp, GT_H1_RESPONSE);
+	gt_outq_init(&call->upq, UPQ_MAX);
+}
+
+void gt_call_clear(struct gt_call *call)
+{
+	struct gt_gateway *gw = call->gw;
+	struct gt_h1 resp = call->resp;
+	struct gt_outq upq = call->upq;
+
+	memset(call, 0, sizeof(*call));
+	gt_call_init(call, gw);
+	gt_h1_reset(&resp);
+	call->resp = resp;
+	call->upq.buf = upq.buf;
+	gt_outq_clear(&call->upq);
+}
+
+void gt_call_fini(struct gt_call *call)
+{
 	gt_h1_fini(&call->resp);
 	gt_outq_fini(&call->upq);
+}
+
+/* It is over, but may still be looked at. */
+static void give_back(struct gt_call *call)
+{
+	gt_splice_end(call);
 	gt_openai_scan_free(call->scan);
 	call->scan = NULL;
 	gt_sse_free(call);
+	gt_h1_reset(&call->resp);
+	gt_outq_clear(&call->upq);
 }
 
 void gt_call_finish(struct gt_call *call)
@@ -119,7 +148,7 @@ void gt_call_finish(struct gt_call *call)
 		gt_demander_changed(call->gw, true); /* a start may not be wanted any more */
 	if (fn)
 		gt_routes_sweep(call->gw, fn);
-	gt_call_free(call);
+	give_back(call);
 	gt_gw_bury(call->gw, &call->grave);
 	if (!c->closed)
 		gt_conn_next(c);
@@ -457,9 +486,7 @@ void gt_call_begin(struct gt_conn *c)
 	call->body_max = call->way == GT_WAY_OPENAI ? GT_CALL_COLLECT_MAX : UINT64_MAX;
 	gt_request_id_make(gw, &c->x->req, call->request_id);
 	gt_trace_begin(&c->x->req, &gw->rnd, &call->trace);
-	gt_h1_init(&call->resp, GT_H1_RESPONSE);
 	call->resp.to_head = gt_h1_is(&c->x->req, c->x->req.method, "HEAD");
-	gt_outq_init(&call->upq, UPQ_MAX);
 	call->upq.keep = true;
 	if (call->way == GT_WAY_LINK)
 		refuse(call, "not_found", "there is no such path");

@@ -60,7 +60,9 @@ void gt_call_answered(struct gt_call *call);  /* the head of the replica's answe
 /* The answer is complete on our side, or the client is gone: gives everything back but the queue of
  * bytes to the client. */
 void gt_call_finish(struct gt_call *call);
-void gt_call_free(struct gt_call *call);
+void gt_call_init(struct gt_call *call, struct gt_gateway *gw); /* of memory that is all zero */
+void gt_call_clear(struct gt_call *call); /* for the next one: keeps memory for its heads */
+void gt_call_fini(struct gt_call *call);
 
 void gt_call_want_body(struct gt_call *call); /* 100 Continue, when the client waits for it */
 void gt_call_admit(struct gt_call *call);     /* call->fn was found: into its queue, or refused */

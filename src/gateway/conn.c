@@ -34,12 +34,19 @@ static void wake(struct gt_conn *c)
 		gw->n_exchanges--;
 	} else {
 		x = gt_alloc(sizeof(*x));
+		gt_h1_init(&x->req, GT_H1_REQUEST);
+		gt_buf_init(&x->in, 2 * GT_GW_BUFFER);
+		gt_outq_init(&x->out, 8 * GT_GW_BUFFER);
 	}
-	*x = (struct gt_exchange){ .progress_ns = gt_gw_now(gw) };
-	gt_h1_init(&x->req, GT_H1_REQUEST);
-	gt_buf_init(&x->in, 2 * GT_GW_BUFFER);
-	gt_outq_init(&x->out, 8 * GT_GW_BUFFER);
+	x->progress_ns = gt_gw_now(gw);
 	c->x = x;
+}
+
+static void free_exchange(struct gt_exchange *x)
+{
+	gt_h1_fini(&x->req);
+	gt_outq_fini(&x->out);
+	free(x);
 }
 
 static void give_up_exchange(struct gt_conn *c)
@@ -50,12 +57,15 @@ static void give_up_exchange(struct gt_conn *c)
 	if (!x)
 		return;
 	gw->buffered -= x->accounted;
-	gt_h1_fini(&x->req);
+	x->accounted = 0;
+	gt_h1_reset(&x->req);
 	gt_buf_fini(&x->in);
-	gt_outq_fini(&x->out);
-	free(x->proxy);
+	gt_outq_clear(&x->out);
+	x->out.lean = false;
+	free(gt_steal(&x->proxy));
+	x->shake_prev = x->shake_next = NULL;
 	if (gw->n_exchanges == EXCHANGES_MAX) {
-		free(x);
+		free_exchange(x);
 		return;
 	}
 	x->next = gw->exchanges;
@@ -69,7 +79,7 @@ void gt_conn_free_exchanges(struct gt_gateway *gw)
 
 	while ((x = gw->exchanges)) {
 		gw->exchanges = x->next;
-		free(x);
+		free_exchange(x);
 	}
 }
 

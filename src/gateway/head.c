@@ -77,7 +77,7 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 	int r;
 
 	if (!call->upq.buf.len) {
-		gt_outq_fini(&call->upq);
+		gt_outq_clear(&call->upq);
 		call->upq.keep = true;
 		return gt_h1_write_request(req, rw, &call->upq.buf);
 	}

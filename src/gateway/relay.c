@@ -290,6 +290,8 @@ static int start_tunnel(struct gt_call *call)
 	call->state = GT_CALL_TUNNEL;
 	call->conn->keep = false;
 	gt_outq_forget(&call->upq);
+	gt_outq_slim(&call->upq);
+	gt_outq_slim(&call->conn->x->out);
 	gt_call_arm(call);
 	return gt_head_down(call);
 }
@@ -298,6 +300,8 @@ static int start_tunnel(struct gt_call *call)
 static void settle(struct gt_call *call)
 {
 	gt_h1_forget_head(&call->resp);
+	gt_outq_slim(&call->upq);
+	gt_outq_slim(&call->conn->x->out);
 	if (call->way != GT_WAY_CONTROL)
 		gt_h1_fit_head(&call->conn->x->req);
 }

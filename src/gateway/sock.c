@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #define PARTS_MAX 4
+#define KEEP_MAX  (4 * GT_KIB) /* memory of a queue that is empty */
 
 int gt_sock_open(struct gt_sock *s, const struct gt_sock_ops *ops, struct gt_loop *loop,
 		 int fd GT_TAKES, gt_watch_fn *fn, void *arg, struct gt_err *err)
@@ -66,11 +67,28 @@ void gt_outq_fini(struct gt_outq *q)
 	gt_outq_init(q, max);
 }
 
+void gt_outq_clear(struct gt_outq *q)
+{
+	if (q->lean || q->buf.cap > KEEP_MAX)
+		gt_buf_fini(&q->buf);
+	else
+		gt_buf_reset(&q->buf);
+	q->sent = 0;
+	q->keep = false;
+}
+
+void gt_outq_slim(struct gt_outq *q)
+{
+	q->lean = true;
+	if (!q->keep)
+		gt_outq_forget(q);
+}
+
 void gt_outq_forget(struct gt_outq *q)
 {
 	q->keep = false;
 	if (q->sent == q->buf.len) {
-		gt_outq_fini(q); /* idle connections hold no buffer */
+		gt_outq_clear(q);
 	} else if (q->sent) {
 		gt_buf_consume(&q->buf, q->sent);
 		q->sent = 0;

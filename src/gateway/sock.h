@@ -53,6 +53,7 @@ struct gt_outq {
 	struct gt_buf buf;
 	size_t sent; /* of buf */
 	bool keep;   /* sent bytes stay, so that all can be sent again elsewhere */
+	bool lean;   /* memory goes as soon as no bytes wait: it may stay so for hours */
 };
 
 /* Takes fd in any case: closes it on failure. */
@@ -70,6 +71,9 @@ static inline size_t gt_outq_unsent(const struct gt_outq *q)
 }
 void gt_outq_init(struct gt_outq *q, size_t max);
 void gt_outq_fini(struct gt_outq *q);
+/* For the next bytes: drops all, and keeps a little memory unless it is lean. */
+void gt_outq_clear(struct gt_outq *q);
+void gt_outq_slim(struct gt_outq *q);   /* lean from now on, until it is cleared for another use */
 void gt_outq_forget(struct gt_outq *q); /* no replay any more: drops what was sent */
 /* Adds parts to the queue without sending. -ENOBUFS past its cap. */
 GT_MUST_USE int gt_outq_add(struct gt_outq *q, const struct iovec *parts, size_t n);

@@ -24,6 +24,10 @@ enum {
 	S_BAD,
 };
 
+#define HEAD_FIRST  1000 /* most heads; the largest size that malloc keeps at hand */
+#define HEAD_KEEP   (4 * HEAD_FIRST)
+#define FIELDS_KEEP 64
+
 void gt_h1_init(struct gt_h1 *h, enum gt_h1_kind kind)
 {
 	*h = (struct gt_h1){ .kind = (uint8_t)kind, .state = S_START };
@@ -38,10 +42,18 @@ void gt_h1_fini(struct gt_h1 *h)
 
 void gt_h1_reset(struct gt_h1 *h)
 {
-	bool to_head = h->to_head;
+	struct gt_h1 old = *h;
 
-	gt_h1_fini(h);
-	h->to_head = to_head;
+	if (old.head_cap > HEAD_KEEP || old.cap_fields > FIELDS_KEEP) {
+		gt_h1_fini(h);
+	} else {
+		gt_h1_init(h, (enum gt_h1_kind)h->kind);
+		h->head = old.head;
+		h->head_cap = old.head_cap;
+		h->fields = old.fields;
+		h->cap_fields = old.cap_fields;
+	}
+	h->to_head = old.to_head;
 }
 
 bool gt_h1_started(const struct gt_h1 *h)
@@ -81,8 +93,6 @@ bool gt_h1_idempotent(const struct gt_h1 *h)
 }
 
 /* ---- head ---- */
-
-#define HEAD_FIRST 1000 /* most heads; the largest size that malloc keeps at hand */
 
 static void keep(struct gt_h1 *h, const char *data, size_t len)
 {

@@ -117,8 +117,8 @@ struct gt_h1 {
 };
 
 void gt_h1_init(struct gt_h1 *h, enum gt_h1_kind kind);
-void gt_h1_reset(struct gt_h1 *h); /* for the next message; gives the memory back */
-void gt_h1_fini(struct gt_h1 *h);
+void gt_h1_reset(struct gt_h1 *h); /* for the next message; keeps the memory of a usual head */
+void gt_h1_fini(struct gt_h1 *h);  /* gives all memory back */
 
 /* Reads data[0..len). *used = bytes consumed, always set. `body` is set with GT_H1_DATA. After
  * GT_H1_HEAD or GT_H1_DATA feed the rest, even when it is empty: GT_H1_END may follow. */
