@@ -393,8 +393,8 @@ void gt_call_refuse_unknown(struct gt_call *call, const struct gt_refusal *why)
 
 static void route_function(struct gt_call *call)
 {
-	struct gt_path p = gt_path_read(&call->conn->x->req);
-	struct gt_fn *fn = gt_routes_function(call->gw, p.function, p.function_len);
+	const char *name = gt_call_function(call);
+	struct gt_fn *fn = gt_routes_function(call->gw, name, call->name_len);
 	char detail[GT_NAME_MAX + 64];
 
 	if (!call->authed && (!fn || fn->route.access != GT_ACCESS_PUBLIC)) {
@@ -405,7 +405,7 @@ static void route_function(struct gt_call *call)
 		struct gt_refusal why = GT_REFUSAL("function_not_found", detail);
 
 		snprintf(detail, sizeof(detail), "there is no function \"%.*s\"",
-			 (int)GT_MIN(p.function_len, GT_NAME_MAX), p.function);
+			 (int)GT_MIN(call->name_len, GT_NAME_MAX), name);
 		gt_call_refuse_unknown(call, &why);
 		return;
 	}
@@ -475,11 +475,13 @@ void gt_call_begin(struct gt_conn *c)
 {
 	struct gt_gateway *gw = c->gw;
 	struct gt_call *call = gt_gw_new_call(gw);
+	struct gt_path path = gt_path_read(&c->x->req);
 
 	c->call = call;
 	call->conn = c;
 	call->begun_ns = gt_gw_now(gw);
-	call->way = gt_path_read(&c->x->req).way;
+	call->way = path.way;
+	call->name_len = path.name_len;
 	call->state = GT_CALL_SENT;
 	call->req_done = c->x->req.framing == GT_H1_NO_BODY ||
 			 (c->x->req.framing == GT_H1_LENGTH && !c->x->req.length);

@@ -13,12 +13,18 @@
 /* path.c: no state of its own */
 struct gt_path {
 	enum gt_way way;
-	const char *function; /* in the target; not terminated */
-	size_t function_len;
-	size_t rest; /* where the replica's target starts; a '/' may be missing there */
-	bool openai; /* refusals are told in OpenAI's dialect */
+	uint16_t name_len; /* of the function; the replica's target is what follows */
+	bool openai;       /* refusals are told in OpenAI's dialect */
 };
 struct gt_path gt_path_read(const struct gt_h1 *req);
+#define GT_PATH_NAME (sizeof("/f/") - 1) /* where a function's name begins */
+/* Not terminated. */
+static inline const char *gt_call_function(const struct gt_call *call)
+{
+	const struct gt_h1 *req = &call->conn->x->req;
+
+	return gt_h1_text(req, req->target) + GT_PATH_NAME;
+}
 /* The caller's own id when it is a sane one. */
 void gt_request_id_make(const struct gt_gateway *gw, const struct gt_h1 *req,
 			char out[GT_GW_REQUEST_ID + 1]);

@@ -15,9 +15,12 @@
 
 static void on_timer(void *arg);
 
+/* Each call moves it to later, and none but the first and one a minute sets the timer for it. */
 static void arm(struct gt_conn *c, uint64_t delay_ms)
 {
-	gt_timer_set(c->gw->loop, &c->timer, delay_ms, on_timer, c);
+	c->due_ns = gt_gw_now(c->gw) + delay_ms * GT_NS_PER_MS;
+	if (!gt_timer_is_set(&c->timer) || c->timer.due_ns > c->due_ns)
+		gt_timer_set_at(c->gw->loop, &c->timer, c->due_ns, on_timer, c);
 }
 
 /* ---- its exchange ---- */
@@ -168,7 +171,7 @@ static uint64_t waits_since_ns(const struct gt_conn *c)
 
 	if (c->state != GT_CONN_HEAD || (c->x && gt_outq_unsent(&c->x->out)))
 		return 0;
-	return c->timer.due_ns - (started ? GT_GW_HEAD_MS : GT_GW_IDLE_MS) * GT_NS_PER_MS;
+	return c->due_ns - (started ? GT_GW_HEAD_MS : GT_GW_IDLE_MS) * GT_NS_PER_MS;
 }
 
 /* Those looked at go to the end, so that the next search looks at others. */
@@ -635,6 +638,10 @@ static void on_timer(void *arg)
 	struct gt_conn *c = arg;
 	struct gt_refusal why = GT_REFUSAL("request_timeout", "the head took longer than 10 s");
 
+	if (gt_gw_now(c->gw) < c->due_ns) {
+		gt_timer_set_at(c->gw->loop, &c->timer, c->due_ns, on_timer, c);
+		return;
+	}
 	wake(c);
 	if (c->state == GT_CONN_CALL ||
 	    (c->state == GT_CONN_LINGER && gt_outq_unsent(&c->x->out))) {

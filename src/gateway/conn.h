@@ -35,7 +35,8 @@ struct gt_conn {
 	struct gt_gateway *gw;
 	struct gt_exchange *x; /* NULL while it is idle and nothing runs on it */
 	struct gt_sock sock;
-	struct gt_timer timer;
+	struct gt_timer timer; /* at due_ns or sooner: then it looks again */
+	uint64_t due_ns;
 	struct gt_call *call;
 	enum gt_conn_state state;
 	bool closed, keep, running, again, kicked;

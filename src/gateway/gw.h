@@ -92,6 +92,7 @@ struct gt_call {
 	struct gt_gateway *gw;
 	struct gt_conn *conn;
 	enum gt_way way;
+	uint16_t name_len; /* of the function in the path; see gt_call_function */
 	enum gt_call_state state;
 	struct gt_fn *fn;
 	struct gt_target *target; /* its slot is held */

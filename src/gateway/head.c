@@ -51,11 +51,10 @@ static int add_collected(const struct gt_call *call, struct gt_buf *head)
 
 /* The target below the function: "/f/name/rest" is "/rest" to it. `room` has a place for it when it
  * does not stand in the head as it is. */
-static void cut_target(const struct gt_h1 *req, const struct gt_path *p, struct gt_buf *room,
-		       struct gt_h1_rewrite *rw)
+static void cut_target(const struct gt_call *call, struct gt_buf *room, struct gt_h1_rewrite *rw)
 {
-	const char *rest = gt_h1_text(req, req->target) + p->rest;
-	size_t len = req->target.len - p->rest;
+	const char *rest = gt_call_function(call) + call->name_len;
+	size_t len = call->conn->x->req.target.len - GT_PATH_NAME - call->name_len;
 
 	if (len == 0) {
 		rest = "/";
@@ -96,15 +95,14 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 int gt_head_up(struct gt_call *call)
 {
 	const struct gt_h1 *req = &call->conn->x->req;
-	struct gt_path p = gt_path_read(req);
 	gt_auto(buf) struct gt_buf room = { 0 };
 	char prefix[GT_NAME_MAX + 8] = "/f/", host[512];
 
 	if (call->way == GT_WAY_FUNCTION) {
-		size_t len = GT_MIN(p.function_len, (size_t)GT_NAME_MAX);
+		size_t len = GT_MIN(call->name_len, (size_t)GT_NAME_MAX);
 
-		memcpy(prefix + 3, p.function, len);
-		prefix[3 + len] = '\0';
+		memcpy(prefix + GT_PATH_NAME, gt_call_function(call), len);
+		prefix[GT_PATH_NAME + len] = '\0';
 	}
 	struct gt_h1_header extra[] = {
 		gt_h1_header("X-Forwarded-For", call->conn->peer[0] ? call->conn->peer : NULL),
@@ -123,7 +121,7 @@ int gt_head_up(struct gt_call *call)
 	};
 
 	if (call->way == GT_WAY_FUNCTION)
-		cut_target(req, &p, &room, &rw);
+		cut_target(call, &room, &rw);
 	frame_up(call, &rw);
 	call->chunk_up = rw.framing == GT_H1_CHUNKED;
 	return write_up(call, &rw);

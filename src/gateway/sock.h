@@ -39,12 +39,12 @@ struct gt_sock_ops {
 struct gt_sock {
 	const struct gt_sock_ops *ops;
 	int fd; /* owned; -1 = closed */
+	bool can_read : 1, can_write : 1;
+	bool tells_room : 1, asks_room : 1; /* of the port: without being asked; was asked */
+	bool hup : 1;    /* the peer closed its sending side, or the socket failed */
+	bool failed : 1; /* by a reset, mostly */
+	bool both : 1;   /* a layer may have to write in order to read: each event allows both */
 	struct gt_watch *watch;
-	bool can_read, can_write;
-	bool tells_room, asks_room; /* of the port: without being asked; was asked */
-	bool hup;                   /* the peer closed its sending side, or the socket failed */
-	bool failed;                /* by a reset, mostly */
-	bool both;   /* a layer may have to write in order to read: each event allows both */
 	void *layer; /* of ops, between this socket and its transport; NULL = none */
 };
 

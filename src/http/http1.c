@@ -105,7 +105,11 @@ static void keep(struct gt_h1 *h, const char *data, size_t len)
 	h->head_len += (uint32_t)len;
 }
 
-/* Takes allowed bytes up to the CR. The limits are met at the same byte however the input is cut.
+/* A line is complete. GT_H1_HEAD after the empty one. */
+static enum gt_h1_event head_line(struct gt_h1 *h);
+
+/* Takes allowed bytes up to the CR, and the LF if it is here. The limits are met at the same byte
+ * however the input is cut.
  */
 static enum gt_h1_event head_text(struct gt_h1 *h, const char *data, size_t len, size_t *i)
 {
@@ -131,7 +135,10 @@ static enum gt_h1_event head_text(struct gt_h1 *h, const char *data, size_t len,
 			"a control character in the head, or a line that does not end in CRLF");
 	++*i;
 	h->state = S_LINE_LF;
-	return GT_H1_MORE;
+	if (*i == len || data[*i] != '\n')
+		return GT_H1_MORE;
+	++*i;
+	return head_line(h);
 }
 
 static void start_body(struct gt_h1 *h)
@@ -149,7 +156,6 @@ static void start_body(struct gt_h1 *h)
 	}
 }
 
-/* A line is complete. GT_H1_HEAD after the empty one. */
 static enum gt_h1_event head_line(struct gt_h1 *h)
 {
 	size_t at = h->line, len = h->head_len - at;

@@ -15,14 +15,14 @@
 #define X  (H1_TCHAR | H1_TEXT | H1_HEX | O)
 #define V  H1_TEXT
 #define VO (H1_TEXT | O)
-#define U  (T | H1_UNDER)
 const uint8_t gt_h1_class[256] = {
-	['\t'] = V,          [' '] = V,          ['!'] = T,          ['"'] = V,  ['#'] = TN,
-	['$' ... '\''] = T,  ['(' ... ')'] = VO, ['*' ... '+'] = T,  [','] = V,  ['-' ... '.'] = T,
-	['/'] = V,           ['0' ... '9'] = X,  [':' ... ';'] = VO, ['<'] = V,  ['='] = VO,
-	['>' ... '@'] = V,   ['A' ... 'F'] = X,  ['G' ... 'Z'] = T,  ['['] = VO, ['\\'] = V,
-	[']'] = VO,          ['^'] = T,          ['_'] = U,          ['`'] = T,  ['a' ... 'f'] = X,
-	['g' ... 'z'] = T,   ['{'] = VO,         ['|'] = T,          ['}'] = VO, ['~'] = T,
+	['\t'] = V,          [' '] = V,          ['!'] = T,          ['"'] = V,
+	['#'] = TN,          ['$' ... '\''] = T, ['(' ... ')'] = VO, ['*' ... '+'] = T,
+	[','] = V,           ['-' ... '.'] = T,  ['/'] = V,          ['0' ... '9'] = X,
+	[':' ... ';'] = VO,  ['<'] = V,          ['='] = VO,         ['>' ... '@'] = V,
+	['A' ... 'F'] = X,   ['G' ... 'Z'] = T,  ['['] = VO,         ['\\'] = V,
+	[']'] = VO,          ['^' ... '`'] = T,  ['a' ... 'f'] = X,  ['g' ... 'z'] = T,
+	['{'] = VO,          ['|'] = T,          ['}'] = VO,         ['~'] = T,
 	[0x80 ... 0xff] = V,
 };
 
@@ -36,7 +36,7 @@ size_t gt_h1_text_len(const char *s, size_t len)
 	const __m128i control = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'),
 		      del = _mm_set1_epi8(0x7f);
 
-	for (; len - i >= 16; i += 16) {
+	while (len >= 16) { /* the last sixteen may overlap those before */
 		__m128i v = _mm_loadu_si128((const __m128i *)(s + i));
 		__m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, control), v);
 		__m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, tab), low),
@@ -45,10 +45,46 @@ size_t gt_h1_text_len(const char *s, size_t len)
 
 		if (mask)
 			return i + (size_t)__builtin_ctz((unsigned)mask);
+		if (i == len - 16)
+			return len;
+		i = GT_MIN(i + 16, len - 16);
 	}
 #endif
 	while (i < len && (gt_h1_class[(uint8_t)s[i]] & H1_TEXT))
 		i++;
+	return i;
+}
+
+#ifdef __SSE2__
+/* Bytes from..to, below 0x80. */
+static __m128i within(__m128i v, char from, char to)
+{
+	return _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8((char)(from - 1))),
+			     _mm_cmplt_epi8(v, _mm_set1_epi8((char)(to + 1))));
+}
+#endif
+
+size_t gt_h1_token_len(const char *s, size_t len, bool *underscored)
+{
+	size_t i = 0;
+
+#ifdef __SSE2__
+	for (; len - i >= 16; i += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(s + i));
+		__m128i lower = _mm_or_si128(v, _mm_set1_epi8(0x20));
+		__m128i good = _mm_or_si128(
+			_mm_or_si128(within(lower, 'a', 'z'), within(v, '0', '9')),
+			_mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
+		unsigned bad = ~(unsigned)_mm_movemask_epi8(good) & 0xffff;
+
+		if (bad) {
+			i += (size_t)__builtin_ctz(bad);
+			break;
+		}
+	}
+#endif
+	for (; i < len && (gt_h1_class[(uint8_t)s[i]] & H1_TCHAR); i++)
+		*underscored |= s[i] == '_';
 	return i;
 }
 

@@ -8,8 +8,7 @@ enum {
 	H1_TCHAR = 1 << 0, /* allowed in a header name or method */
 	H1_TEXT = 1 << 1,  /* allowed in a head line: no control but HTAB */
 	H1_HEX = 1 << 2,
-	H1_HOST = 1 << 3,  /* allowed in Host */
-	H1_UNDER = 1 << 4, /* "_" */
+	H1_HOST = 1 << 3, /* allowed in Host */
 };
 extern const uint8_t gt_h1_class[256];
 
@@ -42,6 +41,8 @@ static inline bool gt_h1_all(const char *s, size_t len, uint8_t cls)
 
 /* How many bytes at the beginning are H1_TEXT. */
 size_t gt_h1_text_len(const char *s, size_t len);
+/* How many are H1_TCHAR; sets *underscored when one of them is "_". */
+size_t gt_h1_token_len(const char *s, size_t len, bool *underscored);
 
 /* One complete line, h->head[at..at+len) without CRLF. GT_H1_MORE = fine, go on; GT_H1_BAD. */
 enum gt_h1_event gt_h1_first_line(struct gt_h1 *h, size_t at, size_t len);
