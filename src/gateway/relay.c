@@ -22,13 +22,18 @@ static void refuse(struct gt_call *call, const char *slug, const char *detail)
 
 void gt_relay_cut(struct gt_call *call)
 {
-	struct gt_sock *sock = &call->conn->sock;
+	struct gt_conn *c = call->conn;
+	struct gt_sock *sock = &c->sock;
 
+	/* What came before the break and waits for the end of the round, as far as the client takes
+	 * it. */
+	if (gt_outq_unsent(&c->x->out))
+		(void)!gt_sock_send(sock, &c->x->out, NULL, 0);
 	/* Where only the end of the connection ends the body, a plain close would look complete. */
 	if (!call->chunk_down && call->resp.framing != GT_H1_LENGTH)
 		sock->ops->reset(sock);
 	call->status = 0;
-	gt_conn_close(call->conn);
+	gt_conn_close(c);
 }
 
 /* ---- getting a connection ---- */

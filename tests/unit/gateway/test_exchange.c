@@ -138,6 +138,18 @@ static void test_all_that_is_ready_is_read_before_anything_is_written(void **sta
 	}
 }
 
+static void test_what_came_before_an_answer_breaks_is_passed_on(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	script_puts(c, GET_ECHO);
+	script_puts(up(s, 0), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+			      "2\r\nok\r\n-2\r\n");
+	assert_true(script_has(c, "\r\n\r\n2\r\nok\r\n"));
+	assert_true(c->closed);
+}
+
 static void test_head_that_trickles_is_over_after_ten_seconds(void **state)
 {
 	struct script *s = *state;
@@ -392,6 +404,7 @@ int main(void)
 		EXCHANGE_TEST(test_small_call_reads_and_writes_each_side_once),
 		EXCHANGE_TEST(test_each_call_shows_a_token_that_is_valid_now),
 		EXCHANGE_TEST(test_all_that_is_ready_is_read_before_anything_is_written),
+		EXCHANGE_TEST(test_what_came_before_an_answer_breaks_is_passed_on),
 		EXCHANGE_TEST(test_head_that_trickles_is_over_after_ten_seconds),
 		EXCHANGE_TEST(test_body_that_trickles_goes_on_and_holds_no_slot),
 		EXCHANGE_TEST(test_body_that_stops_coming_ends_after_a_minute),
