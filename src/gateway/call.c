@@ -85,27 +85,23 @@ void gt_call_init(struct gt_call *call, struct gt_gateway *gw)
 	call->grave.spare = true;
 	call->gw = gw;
 	gt_h1_init(&call->resp, GT_H1_RESPONSE);
-	gt_outq_init(&call->upq, UPQ_MAX);
+	gt_outq_init(&call->upq, UPQ_MAX, &gw->queues);
 }
 
 void gt_call_clear(struct gt_call *call)
 {
 	struct gt_gateway *gw = call->gw;
 	struct gt_h1 resp = call->resp;
-	struct gt_outq upq = call->upq;
 
 	memset(call, 0, sizeof(*call));
 	gt_call_init(call, gw);
 	gt_h1_reset(&resp);
 	call->resp = resp;
-	call->upq.buf = upq.buf;
-	gt_outq_clear(&call->upq);
 }
 
 void gt_call_fini(struct gt_call *call)
 {
 	gt_h1_fini(&call->resp);
-	gt_outq_fini(&call->upq);
 }
 
 /* It is over, but may still be looked at. */

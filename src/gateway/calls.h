@@ -67,7 +67,7 @@ void gt_call_answered(struct gt_call *call);  /* the head of the replica's answe
  * bytes to the client. */
 void gt_call_finish(struct gt_call *call);
 void gt_call_init(struct gt_call *call, struct gt_gateway *gw); /* of memory that is all zero */
-void gt_call_clear(struct gt_call *call); /* for the next one: keeps memory for its heads */
+void gt_call_clear(struct gt_call *call); /* for the next one: keeps memory for its head */
 void gt_call_fini(struct gt_call *call);
 
 void gt_call_want_body(struct gt_call *call); /* 100 Continue, when the client waits for it */

@@ -12,6 +12,7 @@
 #define EXCHANGES_MAX 256
 #define LOOKED_AT_MAX 64 /* connections, for one to give way */
 #define FULL_TOLD_MS  60000
+#define PUMP_ROUNDS   16 /* reads of one connection before others get their turn */
 
 static void on_timer(void *arg);
 
@@ -39,7 +40,7 @@ static void wake(struct gt_conn *c)
 		x = gt_alloc(sizeof(*x));
 		gt_h1_init(&x->req, GT_H1_REQUEST);
 		gt_buf_init(&x->in, 2 * GT_GW_BUFFER);
-		gt_outq_init(&x->out, 8 * GT_GW_BUFFER);
+		gt_outq_init(&x->out, 8 * GT_GW_BUFFER, &gw->queues);
 	}
 	x->progress_ns = gt_gw_now(gw);
 	c->x = x;
@@ -48,7 +49,6 @@ static void wake(struct gt_conn *c)
 static void free_exchange(struct gt_exchange *x)
 {
 	gt_h1_fini(&x->req);
-	gt_outq_fini(&x->out);
 	free(x);
 }
 
@@ -64,7 +64,6 @@ static void give_up_exchange(struct gt_conn *c)
 	gt_h1_reset(&x->req);
 	gt_buf_fini(&x->in);
 	gt_outq_clear(&x->out);
-	x->out.lean = false;
 	free(gt_steal(&x->proxy));
 	x->shake_prev = x->shake_next = NULL;
 	if (gw->n_exchanges == EXCHANGES_MAX) {
@@ -545,7 +544,7 @@ void gt_conn_run(struct gt_conn *c)
 	c->running = true;
 	wake(c);
 	while (!c->closed && run_once(c))
-		if (++rounds == GT_GW_PUMP_ROUNDS) {
+		if (++rounds == PUMP_ROUNDS) {
 			gt_conn_kick(c); /* others first */
 			break;
 		}

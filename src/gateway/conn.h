@@ -4,7 +4,8 @@
 
 #include "gw.h"
 
-#define GT_GW_HANDSHAKES 512 /* of TLS, at once */
+#define GT_GW_HANDSHAKES 512           /* of TLS, at once */
+#define GT_GW_LATER      (16 * GT_KIB) /* more than this is sent before other sockets are read */
 
 struct gt_proxy;
 

@@ -238,6 +238,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	free_all(gw, &gw->graves);
 	for (struct gt_grave *g; (g = gw->spares); free_one(g))
 		gw->spares = g->next;
+	gt_outq_store_fini(&gw->queues);
 	free(gw);
 }
 GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)

@@ -24,18 +24,16 @@
 #include "port.h"
 #include "trace.h"
 
-#define GT_GW_BUFFER      (64 * GT_KIB) /* a blocked direction holds no more */
-#define GT_GW_HEAD_MS     10000
-#define GT_GW_IDLE_MS     60000
-#define GT_GW_STALL_MS    60000 /* the client neither takes nor sends what is due */
-#define GT_GW_LINGER_MS   2000
-#define GT_GW_FIRST_MS    5000  /* calls are held so long before the first routes */
-#define GT_GW_REACH_MS    3000  /* a broker or control that is away, or silent, is waited for */
-#define GT_GW_STALE_MS    30000 /* control is away: /readyz says so, cold calls are refused */
-#define GT_GW_RETRIES     3
-#define GT_GW_REQUEST_ID  64
-#define GT_GW_LATER       (16 * GT_KIB) /* more than this is sent before other sockets are read */
-#define GT_GW_PUMP_ROUNDS 16            /* reads of one connection before others get their turn */
+#define GT_GW_BUFFER     (64 * GT_KIB) /* a blocked direction holds no more */
+#define GT_GW_HEAD_MS    10000
+#define GT_GW_IDLE_MS    60000
+#define GT_GW_STALL_MS   60000 /* the client neither takes nor sends what is due */
+#define GT_GW_LINGER_MS  2000
+#define GT_GW_FIRST_MS   5000  /* calls are held so long before the first routes */
+#define GT_GW_REACH_MS   3000  /* a broker or control that is away, or silent, is waited for */
+#define GT_GW_STALE_MS   30000 /* control is away: /readyz says so, cold calls are refused */
+#define GT_GW_RETRIES    3
+#define GT_GW_REQUEST_ID 64
 
 struct gt_gateway;
 struct gt_access_log;
@@ -160,6 +158,7 @@ struct gt_gateway {
 	} pipes;                 /* splice.c */
 	struct gt_grave *spares; /* memory of calls */
 	unsigned n_spares;
+	struct gt_outq_store queues;
 	struct gt_exchange *exchanges; /* memory of connections that became idle */
 	unsigned n_exchanges;
 	bool reaping;

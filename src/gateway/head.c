@@ -78,14 +78,14 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 	if (!call->upq.buf.len) {
 		gt_outq_clear(&call->upq);
 		call->upq.keep = true;
-		return gt_h1_write_request(req, rw, &call->upq.buf);
+		return gt_h1_write_request(req, rw, gt_outq_buf(&call->upq));
 	}
 	r = gt_h1_write_request(req, rw, &head);
 	if (r == 0)
 		r = add_collected(call, &head);
 	if (r < 0)
 		return r;
-	gt_outq_fini(&call->upq);
+	gt_outq_clear(&call->upq);
 	call->upq.keep = true;
 	struct iovec part = { head.data, head.len };
 
@@ -195,7 +195,7 @@ int gt_head_down(struct gt_call *call)
 
 	rw.extra = extra;
 	rw.n_extra = GT_LEN(extra);
-	return gt_h1_write_response(&call->resp, &rw, &c->x->out.buf);
+	return gt_h1_write_response(&call->resp, &rw, gt_outq_buf(&c->x->out));
 }
 
 int gt_head_interim(struct gt_call *call)

@@ -238,13 +238,13 @@ bool gt_relay_flush(struct gt_call *call)
 		return false;
 	}
 	if (r < 0 && call->state == GT_CALL_TUNNEL) {
-		gt_outq_fini(&call->upq);
+		gt_outq_clear(&call->upq);
 		up->sock.failed = up->sock.can_read = true;
 		moved = !call->tunnel_down_eof;
 	} else if (r < 0) {
 		/* It may have answered before it closed: the body is dropped, the answer read. */
 		call->refused = true;
-		gt_outq_fini(&call->upq);
+		gt_outq_clear(&call->upq);
 		up->sock.can_read = moved = true;
 	}
 	if (moved)
@@ -295,8 +295,6 @@ static int start_tunnel(struct gt_call *call)
 	call->state = GT_CALL_TUNNEL;
 	call->conn->keep = false;
 	gt_outq_forget(&call->upq);
-	gt_outq_slim(&call->upq);
-	gt_outq_slim(&call->conn->x->out);
 	gt_call_arm(call);
 	return gt_head_down(call);
 }
@@ -305,8 +303,6 @@ static int start_tunnel(struct gt_call *call)
 static void settle(struct gt_call *call)
 {
 	gt_h1_forget_head(&call->resp);
-	gt_outq_slim(&call->upq);
-	gt_outq_slim(&call->conn->x->out);
 	if (call->way != GT_WAY_CONTROL)
 		gt_h1_fit_head(&call->conn->x->req);
 }

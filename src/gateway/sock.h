@@ -48,12 +48,19 @@ struct gt_sock {
 	void *layer; /* of ops, between this socket and its transport; NULL = none */
 };
 
+/* Memory of queues that are empty, for those that are not: the last one given back goes first. */
+struct gt_outq_store {
+	struct gt_buf spare[256];
+	unsigned n;
+};
+void gt_outq_store_fini(struct gt_outq_store *store);
+
 /* Bytes on their way out. */
 struct gt_outq {
-	struct gt_buf buf;
+	struct gt_buf buf; /* no memory while nothing is queued */
+	struct gt_outq_store *store;
 	size_t sent; /* of buf */
 	bool keep;   /* sent bytes stay, so that all can be sent again elsewhere */
-	bool lean;   /* memory goes as soon as no bytes wait: it may stay so for hours */
 };
 
 /* Takes fd in any case: closes it on failure. */
@@ -69,11 +76,10 @@ static inline size_t gt_outq_unsent(const struct gt_outq *q)
 {
 	return q->buf.len - q->sent;
 }
-void gt_outq_init(struct gt_outq *q, size_t max);
-void gt_outq_fini(struct gt_outq *q);
-/* For the next bytes: drops all, and keeps a little memory unless it is lean. */
-void gt_outq_clear(struct gt_outq *q);
-void gt_outq_slim(struct gt_outq *q);   /* lean from now on, until it is cleared for another use */
+void gt_outq_init(struct gt_outq *q, size_t max, struct gt_outq_store *store);
+void gt_outq_clear(struct gt_outq *q); /* drops all; what it holds goes to the store */
+/* To write into; with memory of the store when it has none. */
+struct gt_buf *gt_outq_buf(struct gt_outq *q);
 void gt_outq_forget(struct gt_outq *q); /* no replay any more: drops what was sent */
 /* Adds parts to the queue without sending. -ENOBUFS past its cap. */
 GT_MUST_USE int gt_outq_add(struct gt_outq *q, const struct iovec *parts, size_t n);
