@@ -656,7 +656,7 @@ static void on_timer(void *arg)
 static struct gt_conn *open_with(struct gt_gateway *gw, int fd GT_TAKES, const char *peer,
 				 size_t peer_size)
 {
-	struct gt_conn *c = gt_alloc(sizeof(*c) + peer_size);
+	struct gt_conn *c = gt_alloc(offsetof(struct gt_conn, peer) + peer_size);
 
 	c->gw = gw;
 	gt_strcopy(c->peer, peer_size, peer);

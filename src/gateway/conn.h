@@ -39,12 +39,12 @@ struct gt_conn {
 	struct gt_timer timer; /* at due_ns or sooner: then it looks again */
 	uint64_t due_ns;
 	struct gt_call *call;
-	enum gt_conn_state state;
-	bool closed, keep, running, again, kicked;
-	bool whole; /* the last request was read to its end */
-	bool shut;  /* our side is closed */
-	bool tls;
 	char *subject; /* in the client's certificate; NULL = none */
+	enum gt_conn_state state : 8;
+	bool closed : 1, keep : 1, running : 1, again : 1, kicked : 1;
+	bool whole : 1; /* the last request was read to its end */
+	bool shut : 1;  /* our side is closed */
+	bool tls : 1;
 	char peer[]; /* the client's address as text; with room for any where a PROXY may tell it */
 };
 
