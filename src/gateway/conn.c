@@ -408,6 +408,8 @@ static bool go_on_shaking(struct gt_conn *c)
 
 static bool read_client(struct gt_conn *c)
 {
+	if (!c->sock.can_read && !c->x->in.len)
+		return false;
 	if (c->state == GT_CONN_PROXY)
 		return read_proxy(c);
 	if (c->state == GT_CONN_HANDSHAKE)

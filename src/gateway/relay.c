@@ -447,10 +447,12 @@ static bool spliced(struct gt_call *call)
 
 bool gt_relay_read(struct gt_call *call)
 {
+	if (!call->pipe && !call->up->sock.can_read)
+		return false;
 	size_t unsent = gt_outq_unsent(&call->conn->x->out);
 	size_t room = unsent < GT_GW_BUFFER ? GT_GW_BUFFER - unsent : 0;
 
-	if (!room || !call->up || call->tunnel_down_eof)
+	if (!room || call->tunnel_down_eof)
 		return false;
 	if (call->pipe || gt_splice_begin(call))
 		return spliced(call);
