@@ -277,8 +277,9 @@ static void node_finds_what_it_needs(void **state)
 	static const char script[] =
 		"const { Worker } = require('worker_threads');"
 		"const { execFileSync } = require('child_process');"
-		"require('fs').writeFileSync('/tmp/x', 'file');"
-		"console.log(execFileSync('/bin/cat', ['/tmp/x']).toString());"
+		"const fs = require('fs'), x = fs.mkdtempSync('/tmp/node-') + '/x';"
+		"fs.writeFileSync(x, 'file'); console.log(execFileSync('/bin/cat', "
+		"[x]).toString());"
 		"console.log(require('crypto').randomBytes(4).length);"
 		"new Worker('require(\"worker_threads\").parentPort.postMessage(7)', { eval: true "
 		"})"
