@@ -99,6 +99,7 @@ void gt_call_finish(struct gt_call *call)
 	if (c->call != call)
 		return;
 	c->call = NULL;
+	c->x->bound = 0;
 	c->whole = call->req_done;
 	if (call->state == GT_CALL_HELD)
 		DL_DELETE(call->gw->held, call);
@@ -384,8 +385,22 @@ static void route_function(struct gt_call *call)
 	gt_call_admit(call);
 }
 
+/* Its function is another shard's. */
+static bool elsewhere(struct gt_call *call)
+{
+	struct gt_conn *c = call->conn;
+
+	if (!call->gw->shards || call->way != GT_WAY_FUNCTION)
+		return false;
+	struct gt_path p = gt_path_read(&c->x->req);
+
+	return gt_conn_bind(c, p.function, p.function_len);
+}
+
 void gt_call_route(struct gt_call *call)
 {
+	if (elsewhere(call))
+		return;
 	call->waiter.caller = gt_routes_caller(call->gw, &call->conn->x->req);
 	call->authed = call->waiter.caller != 0;
 	if (call->way == GT_WAY_FUNCTION)
@@ -434,6 +449,16 @@ static void hold(struct gt_call *call)
 	call->state = GT_CALL_HELD;
 	DL_APPEND(call->gw->held, call);
 	gt_call_arm(call);
+}
+
+void gt_call_resume(struct gt_call *call)
+{
+	if (call->way == GT_WAY_OPENAI)
+		gt_openai_route(call);
+	else if (call->gw->synced)
+		gt_call_route(call);
+	else
+		hold(call);
 }
 
 static void pass_to_control(struct gt_call *call)
