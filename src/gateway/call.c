@@ -1,6 +1,7 @@
 /* call.c - one request: who may make it, which function it is for, its place in the queue, its end.
  */
 #include "calls.h"
+#include "handover.h"
 #include "splice.h"
 
 #include <stdio.h>
@@ -31,6 +32,8 @@ void gt_call_free_slot(struct gt_call *call)
 	gt_demander_changed(call->gw, (found & GT_FN_DRAINED) != 0);
 	if (found & GT_FN_FREED)
 		gt_routes_pump(call->gw, fn);
+	else
+		gt_handover_settle(call->gw, fn);
 }
 
 /* ---- second tries ---- */

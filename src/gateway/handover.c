@@ -162,6 +162,16 @@ static void hang_up(struct gt_hand_peer *p)
 	gt_buf_fini(&p->pending);
 }
 
+static uint32_t hash_of(const struct gt_fn *fn)
+{
+	return gt_shard_hash(fn->route.function, strlen(fn->route.function));
+}
+
+static unsigned of_shard(const struct gt_gateway *gw, uint32_t hash)
+{
+	return gw->shards ? hash % gw->shards->n : 0;
+}
+
 static struct gt_target *target_of(struct gt_gateway *gw, const char *replica)
 {
 	struct gt_route_fn *f, *next;
@@ -209,8 +219,7 @@ static void kick_all(struct gt_gateway *gw)
 
 static void hand_replica(struct gt_gateway *gw, struct gt_target *t)
 {
-	const char *function = t->fn->route.function;
-	struct hand m = { .type = HAND_REPLICA, .n = gt_shard_hash(function, strlen(function)) };
+	struct hand m = { .type = HAND_REPLICA, .n = hash_of(t->fn) };
 	struct gt_up *up, *next;
 
 	gt_strcopy(m.text, sizeof(m.text), t->id);
@@ -278,6 +287,8 @@ static void give_way(struct gt_gateway *gw)
 
 void gt_handover_settle(struct gt_gateway *gw, struct gt_fn *fn)
 {
+	uint32_t wanted = fn->n_ready ? fn->n_waiting : 0;
+	bool in_vain = false;
 	struct gt_target *t;
 
 	if (!gw->handover.yielding)
@@ -287,21 +298,41 @@ void gt_handover_settle(struct gt_gateway *gw, struct gt_fn *fn)
 
 		if (n)
 			tell(gw, say_after, HAND_GIVE, n, t->id);
+		in_vain |= n && !gt_target_serves(t);
 	}
-	if (fn->n_waiting != fn->told_waiting)
-		tell(gw, say_after, HAND_WANT, fn->n_waiting, fn->route.function);
-	fn->told_waiting = fn->n_waiting;
+	gt_fn_forget_gone(fn);
+	if (in_vain) { /* it would only be lent the same once more: told with the next change */
+		fn->told_waiting = UINT32_MAX;
+		return;
+	}
+	if (wanted != fn->told_waiting)
+		tell(gw, say_after, HAND_WANT, wanted, fn->route.function);
+	fn->told_waiting = wanted;
 }
 
+/* Of a function at home here. Control begins anew with an upgrade, and tells each gateway of the
+ * replicas when it hears of them: one that is not known here goes back. */
 static void lent(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
 {
-	struct gt_target *t = gw->handover.yielding ? target_of(gw, m->text) : NULL;
+	struct gt_route_fn *f, *next;
+	struct gt_target *t;
 
 	(void)fd;
-	if (!t)
-		return; /* another shard's; or it left meanwhile, for the successor too */
-	gt_target_lent(t);
-	gt_routes_pump(gw, t->fn);
+	if (!gw->handover.yielding)
+		return;
+	HASH_ITER (hh, gw->fns, f, next) {
+		if (hash_of(&f->fn) != m->n)
+			continue;
+		DL_FOREACH (f->fn.targets, t) {
+			if (!gt_streq(t->id, m->text))
+				continue;
+			gt_target_lent(t);
+			gt_routes_pump(gw, &f->fn);
+			return;
+		}
+		f->fn.told_waiting = UINT32_MAX;
+	}
+	tell(gw, say_after, HAND_GIVE, 1, m->text);
 }
 
 static void from_successor(struct gt_gateway *gw, const struct hand *m)
@@ -309,7 +340,7 @@ static void from_successor(struct gt_gateway *gw, const struct hand *m)
 	if (m->type == HAND_READY && !gw->quiescing)
 		give_way(gw);
 	else if (m->type == HAND_LEND)
-		post_all(gw, lent, m);
+		post(gw, of_shard(gw, m->n), lent, m, -EBADF);
 }
 
 /* The successor died: who is idle is let go. */
@@ -403,7 +434,7 @@ void gt_handover_lend(struct gt_gateway *gw, struct gt_fn *fn)
 
 	while (gw->handover.preceded && (t = gt_fn_lend(fn, gt_gw_now(gw)))) {
 		held(gw, t->id, 1);
-		tell(gw, say_before, HAND_LEND, 1, t->id);
+		tell(gw, say_before, HAND_LEND, hash_of(fn), t->id);
 	}
 }
 
@@ -475,7 +506,7 @@ static void from_predecessor(struct gt_gateway *gw, const struct hand *m, int fd
 			gt_conn_open(gw, fd, m->text);
 		return;
 	case HAND_REPLICA:
-		post(gw, gw->shards ? m->n % gw->shards->n : 0, take_replica, m, fd);
+		post(gw, of_shard(gw, m->n), take_replica, m, fd);
 		return;
 	default:
 		break;

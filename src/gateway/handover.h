@@ -8,7 +8,8 @@
  *	old -> new	REPLICA	  the same to a replica
  *	old -> new	GIVE	  slots that it needs no more
  *	old -> new	WANT	  how many of its calls wait for a slot of a function
- *	new -> old	LEND	  one for them; they came first
+ *	new -> old	LEND	  one for them; they came first. REPLICA and this one also carry the
+ *			  hash of the function's name, which says whose it is
  *
  * Until READY the old one goes on as if nothing were: a new one that can not start costs nothing.
  * Then it ends its calls, and each connection goes over when it is between two requests. A replica
