@@ -8,6 +8,7 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/base/suggest.h>
 #include <gantry/base/units.h>
+#include <gantry/gateway/gateway.h>
 #include <gantry/gpu/gpu.h>
 #include <gantry/model/label.h>
 #include <gantry/model/spec.h>
@@ -36,6 +37,7 @@ static const struct key keys[] = {
 	{ "daemon", "user", TEXT(user) },
 	{ "daemon", "log_level", KEY_LEVEL, FIELD(log_level), 0 },
 	{ "gateway", "max_connections", KEY_NUMBER, FIELD(max_connections), 1000000 },
+	{ "gateway", "threads", KEY_NUMBER, FIELD(threads), GT_GATEWAY_THREADS_MAX },
 	{ "gateway", "access_log", TEXT(access_log) },
 	{ "gateway", "proxy_from", TEXT(proxy_from) },
 	{ "gateway", "tls_listen", TEXT(tls_listen) },
@@ -79,6 +81,7 @@ void gt_config_defaults(struct gt_config *c)
 	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_NONE);
 	c->log_level = GT_INFO;
 	c->max_connections = 10000;
+	c->threads = 1;
 	c->drain_ms = 30000;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);

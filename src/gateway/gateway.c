@@ -370,7 +370,7 @@ int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 		fit_descriptors(gw);
 	if (r == 0)
 		r = gt_loop_signals(loop, &mask, on_signal, gw, err);
-	if (r == 0 && config->threads > 1)
+	if (r == 0)
 		r = gt_threads_new(gw, config->threads, err);
 	if (r == 0)
 		r = gt_files_follow(gw, err);

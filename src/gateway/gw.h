@@ -178,7 +178,7 @@ struct gt_gateway {
 	/* connections */
 	struct gt_conn *conns;
 	uint32_t n_conns;
-	bool accept_paused, quiescing, freeing;
+	bool accept_paused, accept_full, quiescing, freeing;
 	bool quiet; /* shard 0's: all of them are quiescing */
 	size_t buffered;
 	int64_t buffered_told;  /* to all shards */

@@ -31,6 +31,26 @@ static void accept_again(void *arg)
 	set_accepting(arg, true);
 }
 
+/* A shard that watches its listeners anew hears of what waits there already. */
+static void look_again(struct gt_gateway *gw)
+{
+	set_accepting(gw, false);
+	set_accepting(gw, true);
+}
+
+/* None of the connections here can give way; the kernel's backlog holds the others. It woke this
+ * shard alone: another one may have room. What ends there is not told here. */
+static void pause_full(struct gt_gateway *gw)
+{
+	set_accepting(gw, false);
+	if (!gw->shards)
+		return;
+	if (!gw->accept_full)
+		gt_shards_tell(gw, look_again);
+	gw->accept_full = true;
+	gt_timer_set(gw->loop, &gw->accept_timer, FULL_PAUSE_MS, accept_again, gw);
+}
+
 static void accept_some(struct gt_watch *w, unsigned got, void *arg)
 {
 	struct gt_listener *l = arg;
@@ -42,10 +62,7 @@ static void accept_some(struct gt_watch *w, unsigned got, void *arg)
 		struct gt_conn *way = NULL;
 
 		if (gt_gw_conns(gw) >= gw->cfg.connections_max && !(way = gt_conn_idlest(gw, 0))) {
-			set_accepting(gw, false); /* the kernel's backlog holds the others */
-			if (gw->shards)           /* where others end is not told here */
-				gt_timer_set(gw->loop, &gw->accept_timer, FULL_PAUSE_MS,
-					     accept_again, gw);
+			pause_full(gw);
 			return;
 		}
 		int fd = gw->port->accept(gt_watch_fd(w), peer);
@@ -55,6 +72,7 @@ static void accept_some(struct gt_watch *w, unsigned got, void *arg)
 			gt_timer_set(gw->loop, &gw->accept_timer, NO_FD_PAUSE_MS, accept_again, gw);
 			return;
 		}
+		gw->accept_full = false;
 		if (fd == -EAGAIN)
 			return;
 		if (fd < 0)

@@ -2,6 +2,7 @@
 #include "threads.h"
 #include "conn.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -31,14 +32,26 @@ static int add(struct gt_gateway *first, struct gt_err *err)
 	return 0;
 }
 
+/* That this process may use. */
+static unsigned processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : (unsigned)CPU_COUNT(&set);
+}
+
 int gt_threads_new(struct gt_gateway *first, unsigned n, struct gt_err *err)
 {
-	struct gt_shards *s = gt_shards_new(first);
+	struct gt_shards *s;
 	int r = 0;
 
+	n = n ? n : GT_MIN(processors(), (unsigned)GT_GATEWAY_THREADS_AUTO);
+	if (n <= 1)
+		return 0;
 	if (n > GT_SHARDS_MAX)
 		return gt_err_set(err, EINVAL, "bad_parameter", "%u threads: at most %d", n,
 				  GT_SHARDS_MAX);
+	s = gt_shards_new(first);
 	while (r == 0 && s->n < n)
 		r = add(first, err);
 	for (unsigned i = 0; i < s->n && r == 0; i++) {
