@@ -43,6 +43,7 @@ struct ssl_ctx_st;
 struct gt_call;
 struct gt_conn;
 struct gt_dial;
+struct gt_model; /* routes.c */
 
 /* Memory that must outlive the current stack. First member of what is buried. */
 struct gt_grave {
@@ -131,12 +132,6 @@ struct gt_route_fn {
 	struct gt_fn fn;
 	bool has_models;
 	UT_hash_handle hh; /* by fn.stats.function */
-};
-
-struct gt_model {
-	char name[GT_MODEL_NAME_MAX + 1];
-	struct gt_fn *fn;
-	UT_hash_handle hh;
 };
 
 struct gt_gateway {

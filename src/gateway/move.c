@@ -56,7 +56,7 @@ void gt_conn_move(struct gt_conn *c)
 {
 	struct gt_gateway *gw = c->gw;
 	struct gt_exchange *x = c->x;
-	size_t size = sizeof(*c) + strlen(c->peer) + 1;
+	size_t size = offsetof(struct gt_conn, peer) + strlen(c->peer) + 1;
 	struct gt_conn *to = gt_alloc(size);
 
 	call_goes(c->call);

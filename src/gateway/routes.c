@@ -13,6 +13,12 @@
 #define TOKEN_MAX  512
 #define HELD_SHARE 4 /* of the gateway's memory, for the calls that wait for one function */
 
+struct gt_model {
+	char name[GT_MODEL_NAME_MAX + 1];
+	struct gt_fn *fn;
+	UT_hash_handle hh;
+};
+
 static struct gt_route_fn *find(struct gt_gateway *gw, const char *name, size_t len)
 {
 	struct gt_route_fn *rf = NULL;

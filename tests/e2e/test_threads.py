@@ -86,6 +86,14 @@ def go_on(callers):
     until(lambda: all(c.done > n + 16 for c, n in zip(callers, counts, strict=True)), "all callers go on", 30)
 
 
+def replaced(daemon, by):
+    """Every role, and the new ones know what there is."""
+    before = daemon.roles()
+    daemon.proc.send_signal(by)
+    until(lambda: len(now := daemon.roles()) == 3 and not set(now.values()) & set(before.values()), "all roles are new")
+    until(lambda: all(len(daemon.replicas(f, "ready")) == 1 for f in FUNCTIONS), "control knows all replicas again")
+
+
 def counted(daemon, name):
     """gantry_calls_total of each function"""
     return sum(v for k, v in daemon.metrics().items() if k.startswith("gantry_calls_total{") and f'"{name}"' in k)
@@ -134,15 +142,10 @@ def test_upgrade_loses_nothing(daemon, conf, callers):
     for threads in (HOMES, 2, 1, HOMES):
         go_on(callers)
         config(conf, threads)
-        before = daemon.roles()
-        daemon.proc.send_signal(signal.SIGUSR2)
-        until(lambda before=before: len(now := daemon.roles()) == 3 and not set(now.values()) & set(before.values()),
-              "all roles are new")
+        replaced(daemon, signal.SIGUSR2)
         go_on(callers)
         until(lambda threads=threads: sum(t.startswith("gateway/") for t in threads_of(daemon)) == threads - 1,
               f"{threads} threads")
-        until(lambda: all(r == "ready" for r in [x["state"] for f in FUNCTIONS for x in daemon.replicas(f)]),
-              "control knows all replicas again")
 
 
 def test_idle_connections_of_all_threads_go_over(daemon):
@@ -156,9 +159,7 @@ def test_idle_connections_of_all_threads_go_over(daemon):
 
     for conn, head in zip(conns, heads, strict=True):
         ask(conn, head)
-    before = daemon.roles()
-    daemon.proc.send_signal(signal.SIGUSR2)
-    until(lambda: not set(daemon.roles().values()) & set(before.values()) and len(daemon.roles()) == 3, "all are new")
+    replaced(daemon, signal.SIGUSR2)
     until(lambda: len(gateways(daemon)) == 1, "the old gateway is gone")
     for conn, head in zip(conns, heads[1:] + heads[:1], strict=True):
         ask(conn, head)
@@ -189,10 +190,8 @@ def test_drain_ends_calls_of_all_threads_first(daemon):
 
 def test_reload_that_changes_threads(daemon, conf, callers):
     go_on(callers)
-    old = daemon.roles()["gateway"]
     config(conf, 2)
-    daemon.proc.send_signal(signal.SIGHUP)
-    until(lambda: daemon.roles().get("gateway") not in (None, old), "the gateway is another")
+    replaced(daemon, signal.SIGHUP)
     go_on(callers)
     assert threads_of(daemon) >= {"gateway/1"}
 
