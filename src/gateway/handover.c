@@ -126,6 +126,8 @@ static void tell(struct gt_gateway *gw, hand_fn *whom, enum hand_type type, uint
 {
 	struct hand m = { .type = (uint32_t)type, .n = n };
 
+	if (gw->freeing)
+		return; /* the other one hears of the end by itself */
 	gt_strcopy(m.text, sizeof(m.text), text);
 	post(gw, 0, whom, &m, -EBADF);
 }
