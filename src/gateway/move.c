@@ -43,8 +43,10 @@ static void arrive(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
 
 	c->gw = gw;
 	x->bound = 0;
+	x->out.store = &gw->queues;
+	c->call->upq.store = &gw->queues;
 	call_comes(c->call, c);
-	gt_conn_come(c, c->timer.due_ns);
+	gt_conn_come(c);
 	if (c->closed)
 		return;
 	gt_call_resume(c->call);
