@@ -8,6 +8,7 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/base/suggest.h>
 #include <gantry/base/units.h>
+#include <gantry/gateway/gateway.h>
 #include <gantry/gpu/gpu.h>
 #include <gantry/model/label.h>
 #include <gantry/model/spec.h>
@@ -37,6 +38,7 @@ static const struct key keys[] = {
 	{ "daemon", "user", TEXT(user) },
 	{ "daemon", "log_level", KEY_LEVEL, FIELD(log_level), 0 },
 	{ "gateway", "max_connections", KEY_NUMBER, FIELD(max_connections), 1000000 },
+	{ "gateway", "threads", KEY_NUMBER, FIELD(threads), GT_GATEWAY_THREADS_MAX },
 	{ "gateway", "access_log", TEXT(access_log) },
 	{ "gateway", "proxy_from", TEXT(proxy_from) },
 	{ "gateway", "tls_listen", TEXT(tls_listen) },
@@ -83,6 +85,7 @@ void gt_config_defaults(struct gt_config *c)
 	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_NONE);
 	c->log_level = GT_INFO;
 	c->max_connections = 10000;
+	c->threads = 1;
 	c->drain_ms = 30000;
 	c->record_mib = 256;
 	c->allow_host_image = true;

@@ -19,6 +19,7 @@ struct gt_config {
 	enum gt_level log_level;
 	/* [gateway] */
 	uint64_t max_connections;
+	uint64_t threads; /* 0 = one for each processor, up to GT_GATEWAY_THREADS_AUTO */
 	uint64_t drain_ms;
 	char tls_listen[GT_CONFIG_TEXT]; /* "": TLS, if there is any, on `listen` */
 	char tls_cert[GT_CONFIG_TEXT], tls_key[GT_CONFIG_TEXT]; /* both or none */

@@ -22,6 +22,7 @@ int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 		.files_fd = env->fds[GT_FD_FILES],
 		.ready_fd = env->fds[GT_FD_READY],
 		.name = name,
+		.threads = (unsigned)env->config.threads,
 		.connections_max = (uint32_t)env->config.max_connections,
 		.drain_ms = env->config.drain_ms,
 	};

@@ -11,9 +11,11 @@ static void on_flush(void *arg)
 {
 	struct gt_gateway *gw = arg;
 
-	gt_access_log_flush(gw->access);
-	if (gw->stats.log_dropped != gt_access_log_dropped(gw->access)) {
-		gw->stats.log_dropped = gt_access_log_dropped(gw->access);
+	gt_access_log_flush(gw->access, gw->shard);
+	uint64_t dropped = gt_access_log_dropped(gw->access, gw->shard);
+
+	if (gw->stats.log_dropped != dropped) {
+		gw->stats.log_dropped = dropped;
 		gt_demander_counted(gw);
 	}
 }
@@ -21,7 +23,7 @@ static void on_flush(void *arg)
 static void add(struct gt_gateway *gw, const struct gt_access_facts *facts,
 		const struct gt_access_text texts[GT_ACCESS_TEXTS])
 {
-	gt_access_log_add(gw->access, facts, texts);
+	gt_access_log_add(gw->access, gw->shard, facts, texts);
 	if (!gt_timer_is_set(&gw->access_timer))
 		gt_timer_set(gw->loop, &gw->access_timer, FLUSH_MS, on_flush, gw);
 }

@@ -16,9 +16,7 @@
 #include <gantry/base/log.h>
 #include <gantry/wire/json.h>
 
-#define MASK        (GT_ACCESS_RING - 1)
 #define BATCH       (64 * GT_KIB)
-#define WAKE_BYTES  (GT_ACCESS_RING / 8)
 #define PIPE_CHUNK  4096 /* what poll promises that a pipe takes */
 #define STUCK_MS    100
 #define COMPLAIN_NS (60 * GT_NS_PER_S)
@@ -31,11 +29,18 @@ struct record {
 	struct gt_access_facts facts;
 };
 
-struct gt_access_log {
-	char *ring;
-	_Atomic size_t head, tail; /* positions; they only grow */
-	size_t told;               /* head at the last wake-up */
+struct ring {
+	char *at;
+	_Alignas(64) _Atomic size_t head; /* positions; they only grow */
+	size_t told;                      /* head at the last wake-up */
 	_Atomic uint64_t dropped;
+	_Alignas(64) _Atomic size_t tail;
+};
+
+struct gt_access_log {
+	struct ring *rings;
+	unsigned n;
+	size_t size;         /* of each, a power of two */
 	_Atomic int next_fd; /* -1 = the present one goes on */
 	_Atomic bool stop;
 	int wake;
@@ -48,38 +53,47 @@ struct gt_access_log {
 
 /* ---- adding ---- */
 
-void gt_access_log_flush(struct gt_access_log *log)
+static void wake(struct gt_access_log *log)
 {
 	const uint64_t one = 1;
 
-	log->told = atomic_load_explicit(&log->head, memory_order_relaxed);
 	(void)!write(log->wake, &one, sizeof(one));
 }
 
-void gt_access_log_add(struct gt_access_log *log, const struct gt_access_facts *facts,
+void gt_access_log_flush(struct gt_access_log *log, unsigned ring)
+{
+	struct ring *r = &log->rings[ring];
+
+	r->told = atomic_load_explicit(&r->head, memory_order_relaxed);
+	wake(log);
+}
+
+void gt_access_log_add(struct gt_access_log *log, unsigned ring,
+		       const struct gt_access_facts *facts,
 		       const struct gt_access_text texts[GT_ACCESS_TEXTS])
 {
-	size_t head = atomic_load_explicit(&log->head, memory_order_relaxed);
-	size_t left = GT_ACCESS_RING - (head & MASK), size = sizeof(struct record);
+	struct ring *to = &log->rings[ring];
+	size_t head = atomic_load_explicit(&to->head, memory_order_relaxed), mask = log->size - 1;
+	size_t left = log->size - (head & mask), size = sizeof(struct record);
 
 	for (size_t i = 0; i < GT_ACCESS_TEXTS; i++)
 		size += texts[i].len;
 	size = (size + 7) & ~(size_t)7;
 	size_t skip = left < size ? left : 0;
 
-	if (head + skip + size - atomic_load_explicit(&log->tail, memory_order_acquire) >
-	    GT_ACCESS_RING) {
-		atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
+	if (head + skip + size - atomic_load_explicit(&to->tail, memory_order_acquire) >
+	    log->size) {
+		atomic_fetch_add_explicit(&to->dropped, 1, memory_order_relaxed);
 		return;
 	}
 	if (skip) {
-		struct record *gap = (void *)(log->ring + (head & MASK));
+		struct record *gap = (void *)(to->at + (head & mask));
 
 		gap->size = (uint32_t)skip;
 		gap->skip = true;
 		head += skip;
 	}
-	struct record *r = (void *)(log->ring + (head & MASK));
+	struct record *r = (void *)(to->at + (head & mask));
 	char *at = (char *)(r + 1);
 
 	*r = (struct record){ .size = (uint32_t)size, .facts = *facts };
@@ -89,20 +103,20 @@ void gt_access_log_add(struct gt_access_log *log, const struct gt_access_facts *
 			memcpy(at, texts[i].at, texts[i].len);
 		at += texts[i].len;
 	}
-	atomic_store_explicit(&log->head, head + size, memory_order_release);
-	if (head + size - log->told > WAKE_BYTES)
-		gt_access_log_flush(log);
+	atomic_store_explicit(&to->head, head + size, memory_order_release);
+	if (head + size - to->told > log->size / 8)
+		gt_access_log_flush(log, ring);
 }
 
-uint64_t gt_access_log_dropped(struct gt_access_log *log)
+uint64_t gt_access_log_dropped(struct gt_access_log *log, unsigned ring)
 {
-	return atomic_load_explicit(&log->dropped, memory_order_relaxed);
+	return atomic_load_explicit(&log->rings[ring].dropped, memory_order_relaxed);
 }
 
 void gt_access_log_file(struct gt_access_log *log, int fd GT_TAKES)
 {
 	gt_close(atomic_exchange(&log->next_fd, fd));
-	gt_access_log_flush(log);
+	wake(log);
 }
 
 /* ---- lines ---- */
@@ -150,9 +164,11 @@ static void add_line(const struct record *r, struct gt_buf *out)
 
 static void add_dropped(struct gt_access_log *log, struct gt_buf *out)
 {
-	uint64_t dropped = gt_access_log_dropped(log);
+	uint64_t dropped = 0;
 	char time[GT_TIME_TEXT];
 
+	for (unsigned i = 0; i < log->n; i++)
+		dropped += gt_access_log_dropped(log, i);
 	if (dropped == log->dropped_told)
 		return;
 	gt_time_text(gt_wall_ms(&gt_clock_system), time);
@@ -204,7 +220,7 @@ static void write_batch(struct gt_access_log *log, struct gt_buf *batch)
 	}
 	for (size_t i = at; i < batch->len; i++)
 		if (batch->data[i] == '\n')
-			atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
+			atomic_fetch_add_explicit(&log->rings[0].dropped, 1, memory_order_relaxed);
 	if (at)
 		log->torn = batch->data[at - 1] != '\n';
 	gt_buf_reset(batch);
@@ -220,30 +236,36 @@ static void use_file(struct gt_access_log *log, int fd GT_TAKES)
 	log->regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static const struct record *next_record(struct gt_access_log *log, size_t *tail)
+static const struct record *next_record(const struct ring *ring, size_t mask, size_t *tail)
 {
-	size_t head = atomic_load_explicit(&log->head, memory_order_acquire);
-	const struct record *r = (void *)(log->ring + (*tail & MASK));
+	size_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
+	const struct record *r = (void *)(ring->at + (*tail & mask));
 
 	if (*tail != head && r->skip) {
 		*tail += r->size;
-		r = (void *)log->ring;
+		r = (void *)ring->at;
 	}
 	return *tail == head ? NULL : r;
 }
 
-static void empty_ring(struct gt_access_log *log, struct gt_buf *batch)
+static void empty_ring(struct gt_access_log *log, struct ring *ring, struct gt_buf *batch)
 {
-	size_t tail = atomic_load_explicit(&log->tail, memory_order_relaxed);
+	size_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
 	const struct record *r;
 
-	while ((r = next_record(log, &tail))) {
+	while ((r = next_record(ring, log->size - 1, &tail))) {
 		add_line(r, batch);
 		tail += r->size;
-		atomic_store_explicit(&log->tail, tail, memory_order_release);
+		atomic_store_explicit(&ring->tail, tail, memory_order_release);
 		if (batch->len >= BATCH)
 			write_batch(log, batch);
 	}
+}
+
+static void empty_rings(struct gt_access_log *log, struct gt_buf *batch)
+{
+	for (unsigned i = 0; i < log->n; i++)
+		empty_ring(log, &log->rings[i], batch);
 	add_dropped(log, batch);
 	if (batch->len)
 		write_batch(log, batch);
@@ -261,7 +283,7 @@ static void *writer(void *arg)
 		stop = atomic_load(&log->stop);
 		int fd = atomic_exchange(&log->next_fd, -1);
 
-		empty_ring(log, &batch);
+		empty_rings(log, &batch);
 		if (fd >= 0)
 			use_file(log, fd);
 	}
@@ -270,12 +292,33 @@ static void *writer(void *arg)
 
 /* ---- start and end ---- */
 
-int gt_access_log_new(int fd GT_TAKES, struct gt_access_log **ret, struct gt_err *err)
+static void rings_new(struct gt_access_log *log, unsigned n)
+{
+	log->rings = aligned_alloc(_Alignof(struct ring), n * sizeof(*log->rings));
+	if (!log->rings)
+		abort();
+	memset(log->rings, 0, n * sizeof(*log->rings));
+	log->n = n;
+	for (log->size = GT_ACCESS_RING; log->size > GT_ACCESS_RING_MIN && n > 1; n = (n + 1) / 2)
+		log->size /= 2;
+	for (unsigned i = 0; i < log->n; i++)
+		log->rings[i].at = gt_alloc(log->size);
+}
+
+static void rings_free(struct gt_access_log *log)
+{
+	for (unsigned i = 0; i < log->n; i++)
+		free(log->rings[i].at);
+	free(log->rings);
+}
+
+int gt_access_log_new(int fd GT_TAKES, unsigned rings, struct gt_access_log **ret,
+		      struct gt_err *err)
 {
 	struct gt_access_log *log = gt_alloc(sizeof(*log));
 	sigset_t all, was;
 
-	log->ring = gt_alloc(GT_ACCESS_RING);
+	rings_new(log, rings);
 	log->fd = -1;
 	use_file(log, fd);
 	atomic_init(&log->next_fd, -1);
@@ -288,7 +331,7 @@ int gt_access_log_new(int fd GT_TAKES, struct gt_access_log **ret, struct gt_err
 	if (r != 0) {
 		gt_close(log->wake);
 		gt_close(log->fd);
-		free(log->ring);
+		rings_free(log);
 		free(log);
 		return gt_err_errno(err, r, "access log");
 	}
@@ -301,11 +344,11 @@ void gt_access_log_free(struct gt_access_log *log)
 	if (!log)
 		return;
 	atomic_store(&log->stop, true);
-	gt_access_log_flush(log);
+	wake(log);
 	pthread_join(log->thread, NULL);
 	gt_close(atomic_load(&log->next_fd));
 	gt_close(log->wake);
 	gt_close(log->fd);
-	free(log->ring);
+	rings_free(log);
 	free(log);
 }

@@ -1,6 +1,6 @@
 /* access_log.h - one JSON line a request, formatted and written by a thread of its own: whoever
  * adds only copies into a bounded ring, and never waits. What does not fit is dropped and counted;
- * the log itself tells how many. One thread adds. */
+ * the log itself tells how many. Each ring has one thread that adds. */
 #ifndef GANTRY_GATEWAY_ACCESS_LOG_H
 #define GANTRY_GATEWAY_ACCESS_LOG_H
 
@@ -32,17 +32,22 @@ struct gt_access_facts {
 	bool cut;        /* the answer broke off, or the client left */
 };
 
-#define GT_ACCESS_RING ((size_t)4 * GT_MIB)
+#define GT_ACCESS_RING     ((size_t)4 * GT_MIB) /* all of them together */
+#define GT_ACCESS_RING_MIN ((size_t)512 * GT_KIB)
 
 struct gt_access_log;
 
-GT_MUST_USE int gt_access_log_new(int fd GT_TAKES, struct gt_access_log **ret, struct gt_err *err);
+GT_MUST_USE int gt_access_log_new(int fd GT_TAKES, unsigned rings, struct gt_access_log **ret,
+				  struct gt_err *err);
 /* Writes what is in the ring, unless whoever reads the file does not. NULL is fine. */
 void gt_access_log_free(struct gt_access_log *log);
 void gt_access_log_file(struct gt_access_log *log, int fd GT_TAKES); /* the file from now on */
-void gt_access_log_add(struct gt_access_log *log, const struct gt_access_facts *facts,
+void gt_access_log_add(struct gt_access_log *log, unsigned ring,
+		       const struct gt_access_facts *facts,
 		       const struct gt_access_text texts[GT_ACCESS_TEXTS]);
-void gt_access_log_flush(struct gt_access_log *log); /* wakes the writer; call now and then */
-uint64_t gt_access_log_dropped(struct gt_access_log *log);
+/* Wakes the writer; call now and then. */
+void gt_access_log_flush(struct gt_access_log *log, unsigned ring);
+/* Lines that did not fit into the ring; ring 0: also what was not written. */
+uint64_t gt_access_log_dropped(struct gt_access_log *log, unsigned ring);
 
 #endif

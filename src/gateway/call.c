@@ -1,6 +1,7 @@
 /* call.c - one request: who may make it, which function it is for, its place in the queue, its end.
  */
 #include "calls.h"
+#include "handover.h"
 #include "splice.h"
 
 #include <stdio.h>
@@ -31,6 +32,8 @@ void gt_call_free_slot(struct gt_call *call)
 	gt_demander_changed(call->gw, (found & GT_FN_DRAINED) != 0);
 	if (found & GT_FN_FREED)
 		gt_routes_pump(call->gw, fn);
+	else
+		gt_handover_settle(call->gw, fn);
 }
 
 /* ---- second tries ---- */
@@ -124,6 +127,7 @@ void gt_call_finish(struct gt_call *call)
 	if (c->call != call)
 		return;
 	c->call = NULL;
+	c->x->bound = 0;
 	c->whole = call->req_done;
 	if (call->state == GT_CALL_HELD)
 		DL_DELETE(call->gw->held, call);
@@ -409,8 +413,18 @@ static void route_function(struct gt_call *call)
 	gt_call_admit(call);
 }
 
+/* Its function is another shard's. */
+static bool elsewhere(struct gt_call *call)
+{
+	if (!call->gw->shards || call->way != GT_WAY_FUNCTION)
+		return false;
+	return gt_conn_bind(call->conn, gt_call_function(call), call->name_len);
+}
+
 void gt_call_route(struct gt_call *call)
 {
+	if (elsewhere(call))
+		return;
 	call->waiter.caller = gt_routes_caller(call->gw, &call->conn->x->req);
 	call->authed = call->waiter.caller != 0;
 	if (call->way == GT_WAY_FUNCTION)
@@ -459,6 +473,16 @@ static void hold(struct gt_call *call)
 	call->state = GT_CALL_HELD;
 	DL_APPEND(call->gw->held, call);
 	gt_call_arm(call);
+}
+
+void gt_call_resume(struct gt_call *call)
+{
+	if (call->way == GT_WAY_OPENAI)
+		gt_openai_route(call);
+	else if (call->gw->synced)
+		gt_call_route(call);
+	else
+		hold(call);
 }
 
 static void pass_to_control(struct gt_call *call)

@@ -49,6 +49,7 @@ int gt_answer_json(struct gt_conn *c, int status, const char *body, size_t len,
 /* call.c */
 void gt_call_begin(struct gt_conn *c); /* the head of a request is in c->req */
 void gt_call_route(struct gt_call *call);
+void gt_call_resume(struct gt_call *call); /* it came from another shard to its function's home */
 void gt_call_body(struct gt_call *call, const char *data, size_t len);
 void gt_call_body_end(struct gt_call *call);
 size_t gt_call_body_room(const struct gt_call *call); /* bytes to read from the client now */

@@ -59,8 +59,9 @@ static void give_up_exchange(struct gt_conn *c)
 
 	if (!x)
 		return;
-	gw->buffered -= x->accounted;
+	gt_gw_buffered_add(gw, -(int64_t)x->accounted);
 	x->accounted = 0;
+	x->bound = 0;
 	gt_h1_reset(&x->req);
 	gt_buf_fini(&x->in);
 	gt_outq_clear(&x->out);
@@ -100,9 +101,10 @@ static bool account(struct gt_conn *c)
 		now += c->call->upq.buf.cap + c->call->resp.head_cap + gt_sse_size(c->call);
 	bool grew = now > c->x->accounted;
 
-	c->gw->buffered += now - c->x->accounted;
+	if (now != c->x->accounted)
+		gt_gw_buffered_add(c->gw, (int64_t)now - (int64_t)c->x->accounted);
 	c->x->accounted = now;
-	return !grew || c->gw->buffered <= c->gw->cfg.memory_bytes;
+	return !grew || gt_gw_buffered(c->gw) <= c->gw->cfg.memory_bytes;
 }
 
 /* ---- TLS ---- */
@@ -204,15 +206,31 @@ static void tell_full(struct gt_gateway *gw)
 		(unsigned long long)gw->cfg.memory_bytes);
 }
 
+/* Another shard has none that could give way. Some more go than it asks for, as it does not know of
+ * the last few bytes here. */
+static void give_way(struct gt_gateway *gw)
+{
+	size_t most = gw->cfg.memory_bytes / 20 * 17;
+	struct gt_conn *c;
+
+	while (gt_gw_buffered(gw) > most && (c = gt_conn_idlest(gw, 1)))
+		gt_conn_close(c);
+}
+
 bool gt_conn_make_room(struct gt_gateway *gw, size_t bytes_max)
 {
 	struct gt_conn *c;
 
-	while (gw->buffered > bytes_max && (c = gt_conn_idlest(gw, 1))) {
+	while (gt_gw_buffered(gw) > bytes_max && (c = gt_conn_idlest(gw, 1))) {
 		tell_full(gw);
 		gt_conn_close(c);
 	}
-	return gw->buffered <= bytes_max;
+	if (gt_gw_buffered(gw) <= bytes_max)
+		return true;
+	if (gw->asked_room_ns != gt_gw_now(gw))
+		gt_shards_tell(gw, give_way);
+	gw->asked_room_ns = gt_gw_now(gw);
+	return false;
 }
 
 static void linger(struct gt_conn *c)
@@ -273,7 +291,7 @@ static size_t feed(struct gt_conn *c, const char *data, size_t len)
 {
 	size_t at = 0;
 
-	while (!c->closed && c->state != GT_CONN_LINGER && !request_complete(c)) {
+	while (!c->closed && c->state != GT_CONN_LINGER && !request_complete(c) && !c->x->bound) {
 		bool fresh = c->state == GT_CONN_HEAD && !gt_h1_started(&c->x->req);
 		struct gt_h1_body body;
 		size_t used;
@@ -408,7 +426,7 @@ static bool go_on_shaking(struct gt_conn *c)
 
 static bool read_client(struct gt_conn *c)
 {
-	if (!c->sock.can_read && !c->x->in.len)
+	if ((!c->sock.can_read && !c->x->in.len) || c->x->bound)
 		return false;
 	if (c->state == GT_CONN_PROXY)
 		return read_proxy(c);
@@ -545,12 +563,14 @@ void gt_conn_run(struct gt_conn *c)
 	}
 	c->running = true;
 	wake(c);
-	while (!c->closed && run_once(c))
+	while (!c->closed && !c->x->bound && run_once(c))
 		if (++rounds == PUMP_ROUNDS) {
 			gt_conn_kick(c); /* others first */
 			break;
 		}
 	c->running = false;
+	if (!c->closed && c->x->bound)
+		gt_conn_move(c);
 	if (c->closed)
 		return;
 	if (!account(c) && !gt_conn_make_room(c->gw, c->gw->cfg.memory_bytes) &&
@@ -610,6 +630,31 @@ static void on_event(struct gt_watch *w, unsigned events, void *arg)
 	gt_conn_hear(c);
 }
 
+/* ---- from one shard to another ---- */
+
+void gt_conn_go(struct gt_conn *c)
+{
+	struct gt_gateway *gw = c->gw;
+
+	gt_timer_clear(gw->loop, &c->timer);
+	gw->port->sock->unwatch(&c->sock);
+	gt_gw_buffered_add(gw, -(int64_t)c->x->accounted);
+	c->x->accounted = 0;
+	DL_DELETE(gw->conns, c);
+	gw->n_conns--;
+}
+
+void gt_conn_come(struct gt_conn *c)
+{
+	struct gt_gateway *gw = c->gw;
+
+	DL_APPEND(gw->conns, c);
+	gw->n_conns++;
+	gt_timer_set_at(gw->loop, &c->timer, c->due_ns, on_timer, c);
+	if (gw->freeing || gw->port->sock->watch(&c->sock, gw->loop, on_event, c, NULL) < 0)
+		gt_conn_close(c);
+}
+
 /* ---- time-outs ---- */
 
 /* While a call runs: is it the client that everything waits for? */
@@ -667,7 +712,7 @@ static struct gt_conn *open_with(struct gt_gateway *gw, int fd GT_TAKES, const c
 		return NULL;
 	}
 	DL_APPEND(gw->conns, c);
-	gw->n_conns++;
+	gt_gw_conns_add(gw, 1);
 	gw->stats.accepted++;
 	gt_demander_counted(gw);
 	c->state = GT_CONN_HEAD;

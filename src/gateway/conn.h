@@ -27,6 +27,10 @@ struct gt_exchange {
 	struct gt_outq out;
 	uint64_t progress_ns; /* last byte from or to the client */
 	size_t accounted;     /* bytes counted in gw->buffered */
+	/* move.c */
+	struct gt_mail mail;
+	struct gt_conn *moved; /* in the mail: whose this is */
+	unsigned bound;        /* 1 + the shard where its call is served; 0 = it is there */
 };
 
 /* Most of them wait for a next request at any time: an idle one is small. */
@@ -63,5 +67,14 @@ void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
 void gt_conn_hear(struct gt_conn *c);
 void gt_conn_kick(struct gt_conn *c); /* the same from a callback of another socket or a timer */
 void gt_conn_next(struct gt_conn *c); /* the call ended: next request, or close */
+/* Of its gateway from now on, watched as it was elsewhere; closed where that fails. */
+void gt_conn_come(struct gt_conn *c);
+void gt_conn_go(struct gt_conn *c); /* of no gateway any more; open, and not watched */
+
+/* move.c: from one shard to another, with the call that has just begun on it. */
+/* The call is another shard's: true, and nothing more is done with it here. gt_conn_run sends it.
+ */
+bool gt_conn_bind(struct gt_conn *c, const char *function, size_t len);
+void gt_conn_move(struct gt_conn *c); /* to where it is bound; closed here */
 
 #endif

@@ -1,7 +1,7 @@
 /* demand.c - tells control who waits and who is served: at once when somebody waits for a slot that
  * no replica asked for so far will have, otherwise collected for a moment. One post at a time; what
  * it misses comes next. */
-#include "gw.h"
+#include "parts.h"
 
 #include <stdlib.h>
 #include <utlist.h>
@@ -10,6 +10,7 @@
 #define REPEAT_MS   1000 /* while anything is going on: waits grow without an event */
 #define FAILED_MS   200
 #define POST_MAX_MS 5000
+#define PART_MS     20 /* that of another shard was collected there */
 
 static void post(void *arg);
 
@@ -17,7 +18,9 @@ static void schedule(struct gt_gateway *gw, uint64_t delay_ms)
 {
 	uint64_t due_ns = gt_gw_now(gw) + delay_ms * GT_NS_PER_MS;
 
-	if (!gw->http || gw->demand.post || gw->freeing)
+	bool busy = gw->shard ? gw->demand.handed : !gw->http || gw->demand.post;
+
+	if (busy || gw->freeing)
 		return; /* when the post is answered, what is new goes out */
 	if (!gt_timer_is_set(&gw->demand.timer) || due_ns < gw->demand.timer.due_ns)
 		gt_timer_set_at(gw->loop, &gw->demand.timer, due_ns, post, gw);
@@ -39,6 +42,8 @@ void gt_demander_counted(struct gt_gateway *gw)
 void gt_demander_resync(struct gt_gateway *gw)
 {
 	gw->demand.full = true;
+	if (gw->shard == 0)
+		gt_parts_forget(gw, true);
 	gt_demander_changed(gw, true);
 }
 
@@ -47,6 +52,8 @@ void gt_demander_stop(struct gt_gateway *gw)
 	gt_timer_clear(gw->loop, &gw->demand.timer);
 	gt_http_cancel(gw->demand.post);
 	gw->demand.post = NULL;
+	if (gw->shard == 0)
+		gt_parts_forget(gw, false);
 }
 
 /* ---- the message ---- */
@@ -118,20 +125,11 @@ static bool going_on(const struct gt_gateway *gw)
 	return false;
 }
 
-static void on_done(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
+/* After a post, or what was one to shard 0. */
+static void go_on(struct gt_gateway *gw, bool ok)
 {
-	struct gt_gateway *gw = arg;
-	bool ok = status >= 200 && status < 300;
-
-	(void)body;
-	(void)len;
-	gw->demand.post = NULL;
-	if (!ok) {
-		gt_debug("gateway: demand was not taken (status %d): %s", status,
-			 err ? err->text : "");
-		gw->demand.full = true;
-		gw->demand.dirty = true;
-	}
+	gw->demand.full |= !ok;
+	gw->demand.dirty |= !ok;
 	/* While the watch is down nobody listens; the next snapshot asks for everything. */
 	if (!ok && gw->watch_up)
 		schedule(gw, FAILED_MS);
@@ -141,32 +139,61 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 		schedule(gw, REPEAT_MS);
 }
 
+static void on_done(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
+{
+	struct gt_gateway *gw = arg;
+	bool ok = status >= 200 && status < 300;
+
+	(void)body;
+	(void)len;
+	gw->demand.post = NULL;
+	if (!ok)
+		gt_debug("gateway: demand was not taken (status %d): %s", status,
+			 err ? err->text : "");
+	gt_parts_done(gw, ok);
+	go_on(gw, ok);
+}
+
+void gt_demander_told(struct gt_gateway *gw, enum gt_told how)
+{
+	gw->demand.handed = false;
+	if (how == GT_TOLD_TOO_LATE)
+		schedule(gw, gw->demand.urgent ? 0 : COLLECT_MS);
+	else
+		go_on(gw, how == GT_TOLD);
+}
+
+void gt_demander_has_part(struct gt_gateway *gw, bool urgent)
+{
+	gw->demand.dirty = true;
+	gw->demand.urgent |= urgent;
+	schedule(gw, urgent ? 0 : PART_MS);
+}
+
 /* What the message just built leaves to be said, and functions whose end it told. */
 static void settle(struct gt_gateway *gw)
 {
 	struct gt_route_fn *rf, *next;
 
+	gw->demand.full = gw->demand.dirty = gw->demand.urgent = false;
 	HASH_ITER (hh, gw->fns, rf, next) {
 		gw->demand.dirty |= rf->fn.dirty;
 		gt_routes_sweep(gw, &rf->fn);
 	}
 }
 
-static void post(void *arg)
+static void post_now(struct gt_gateway *gw)
 {
-	struct gt_gateway *gw = arg;
 	struct gt_demand d;
 	struct gt_err err = { 0 };
 	gt_auto(buf) struct gt_buf body = { 0 };
 	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/gateways/%s/demand",
 					      gw->cfg.name);
 
-	if (!gw->synced || !gw->watch_up)
-		return; /* the next snapshot starts it again */
 	gt_demander_build(gw, gw->demand.full, &d);
+	gt_parts_add(gw, &d);
 	gt_demand_write(&d, &body);
 	gt_demand_fini(&d);
-	gw->demand.full = gw->demand.dirty = gw->demand.urgent = false;
 	settle(gw);
 	struct gt_http_out out = {
 		.method = "POST",
@@ -183,5 +210,20 @@ static void post(void *arg)
 	if (gt_http_start(gw->http, &out, &gw->demand.post, &err) < 0) {
 		gw->demand.post = NULL;
 		on_done(0, NULL, 0, &err, gw);
+	}
+}
+
+static void post(void *arg)
+{
+	struct gt_gateway *gw = arg;
+
+	if (!gw->synced || !gw->watch_up)
+		return; /* the next snapshot starts it again */
+	if (gw->shard) {
+		gt_parts_send(gw);
+		gw->demand.handed = true;
+		settle(gw);
+	} else if (!gw->demand.full || gt_parts_complete(gw)) { /* else the last part does */
+		post_now(gw);
 	}
 }

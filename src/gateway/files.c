@@ -1,6 +1,8 @@
 /* files.c - files that arrive as descriptors, opened by the supervisor. */
 #include "files.h"
 
+#include <stdlib.h>
+
 #include <gantry/os/os.h>
 
 #include "access_log.h"
@@ -38,12 +40,44 @@ static int receive(int sock, int fds[GT_GATEWAY_FILES], struct gt_err *err)
 	return 0;
 }
 
+/* ---- to the other shards ---- */
+
+struct letter {
+	struct gt_mail mail;
+	struct gt_access_log *access;
+	struct ssl_ctx_st *tls; /* shared; NULL: there is none */
+};
+
+static void open_letter(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
+{
+	struct letter *l = GT_CONTAINER(m, struct letter, mail);
+
+	gw->access = l->access;
+	gt_tls_server_free(gw->tls);
+	gw->tls = l->tls;
+	free(l);
+}
+
+static void spread(struct gt_gateway *gw)
+{
+	for (unsigned i = 1; gw->shards && i < gw->shards->n; i++) {
+		struct letter *l = gt_alloc(sizeof(*l));
+
+		*l = (struct letter){ .mail.fn = open_letter,
+				      .access = gw->access,
+				      .tls = gt_tls_server_share(gw->tls) };
+		gt_shard_post(gw->shards, i, &l->mail);
+	}
+}
+
+/* ---- what came ---- */
+
 static int use_log(struct gt_gateway *gw, int fd GT_TAKES, struct gt_err *err)
 {
 	if (fd < 0)
 		return 0; /* that it is not wanted any more takes another gateway */
 	if (!gw->access)
-		return gt_access_log_new(fd, &gw->access, err);
+		return gt_access_log_new(fd, gw->shards ? gw->shards->n : 1, &gw->access, err);
 	gt_access_log_file(gw->access, fd);
 	return 0;
 }
@@ -88,6 +122,8 @@ int gt_files_take(struct gt_gateway *gw, struct gt_err *err)
 	r = use_log(gw, fds[GT_GATEWAY_ACCESS_LOG], err);
 	if (r == 0)
 		r = use_tls(gw, fds, err);
+	if (r == 0)
+		spread(gw);
 	for (unsigned i = GT_GATEWAY_TLS_CERT; i < GT_GATEWAY_FILES; i++)
 		gt_close(fds[i]);
 	return r;

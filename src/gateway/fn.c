@@ -22,6 +22,21 @@ static void target_free(struct gt_fn *fn, struct gt_target *t)
 	free(t);
 }
 
+/* What it still has of slots another gateway must hear of first. */
+static bool target_unused(const struct gt_target *t)
+{
+	return t->gone && !t->in_flight && !(t->fn->yields && t->quota);
+}
+
+void gt_fn_forget_gone(struct gt_fn *fn)
+{
+	struct gt_target *t, *next;
+
+	DL_FOREACH_SAFE (fn->targets, t, next)
+		if (target_unused(t))
+			target_free(fn, t);
+}
+
 void gt_fn_fini(struct gt_fn *fn)
 {
 	struct gt_target *t, *next;
@@ -99,7 +114,7 @@ static void drop_unseen(struct gt_fn *fn)
 		t->gone = true;
 		if (fn->retire)
 			fn->retire(t);
-		if (!t->in_flight)
+		if (target_unused(t))
 			target_free(fn, t);
 	}
 }
@@ -273,7 +288,7 @@ unsigned gt_fn_release(struct gt_fn *fn, struct gt_target *t, uint64_t held_ns, 
 	fn->stats.busy_us += held_ns / GT_NS_PER_US;
 	if (held_ns)
 		measure(fn, (double)held_ns / 1e6);
-	if (t->gone && !t->in_flight)
+	if (target_unused(t))
 		target_free(fn, t);
 	else if (t->draining && !t->in_flight)
 		found |= GT_FN_DRAINED;

@@ -124,7 +124,10 @@ static inline bool gt_target_serves(const struct gt_target *t)
 uint32_t gt_target_room(const struct gt_target *t); /* slots to take here */
 /* The old one. From now on it has but the slots of its calls, and what it is lent. */
 void gt_fn_yield(struct gt_fn *fn);
-uint32_t gt_target_give(struct gt_target *t); /* how many it needs no more: not its any longer */
+/* How many it needs no more, or has no use for as the replica left the route: not its any longer.
+ */
+uint32_t gt_target_give(struct gt_target *t);
+void gt_fn_forget_gone(struct gt_fn *fn); /* frees replicas that had slots to give, and have none */
 void gt_target_lent(struct gt_target *t);
 /* The new one. The old one's calls have so many slots. */
 void gt_target_held(struct gt_target *t, uint32_t n);

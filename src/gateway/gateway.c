@@ -4,7 +4,9 @@
 #include "files.h"
 #include "handover.h"
 #include "splice.h"
+#include "threads.h"
 #include "tls.h"
+#include "up.h"
 
 #include <signal.h>
 #include <string.h>
@@ -97,15 +99,26 @@ void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *sl
 	gt_demander_counted(gw);
 }
 
+/* Shard 0: none of them takes connections any more, and the last one has ended. */
+static void end_when_empty(struct gt_gateway *gw)
+{
+	if (gw->quiet && gt_gw_conns(gw) == 0)
+		gt_loop_stop(gw->loop);
+}
+
 void gt_gw_conn_gone(struct gt_gateway *gw)
 {
-	gw->n_conns--;
+	gt_gw_conns_add(gw, -1);
 	if (gw->freeing)
 		return;
 	gt_demander_counted(gw);
 	gt_listeners_room(gw);
-	if (gw->quiescing && gw->n_conns == 0)
-		gt_loop_stop(gw->loop);
+	if (!gw->quiescing || gt_gw_conns(gw) > 0)
+		return;
+	if (gw->shard == 0)
+		end_when_empty(gw);
+	else
+		gt_shard_tell(gw, 0, end_when_empty);
 }
 
 /* ---- drain ---- */
@@ -114,7 +127,7 @@ static void drain_over(void *arg)
 {
 	struct gt_gateway *gw = arg;
 
-	gt_warn("gateway: %u connections are cut at the end of the drain", gw->n_conns);
+	gt_warn("gateway: %u connections are cut at the end of the drain", gt_gw_conns(gw));
 	gt_loop_stop(gw->loop);
 }
 
@@ -129,22 +142,47 @@ static void end_idle(struct gt_gateway *gw)
 	}
 }
 
+/* Nobody comes after this gateway any more. */
+static void end_alone(struct gt_gateway *gw)
+{
+	gw->handover.yielding = false;
+	end_idle(gw);
+}
+
+/* Shard 0: one more of them takes no connections. */
+static void one_quiet(struct gt_gateway *gw)
+{
+	if (gw->shards && ++gw->shards->n_quiet < gw->shards->n)
+		return;
+	gw->quiet = true;
+	gt_handover_quiet(gw);
+	end_when_empty(gw);
+}
+
+static void quiesce(struct gt_gateway *gw)
+{
+	gw->quiescing = true;
+	gt_listeners_close(gw);
+	end_idle(gw);
+	if (gw->shard == 0)
+		one_quiet(gw);
+	else
+		gt_shard_tell(gw, 0, one_quiet);
+}
+
 void gt_gw_quiesce(struct gt_gateway *gw)
 {
 	if (gw->quiescing) {
 		if (!gw->handover.yielding)
 			gt_loop_stop(gw->loop);
-		gw->handover.yielding = false; /* nobody comes after it any more */
-		end_idle(gw);
+		end_alone(gw);
+		gt_shards_tell(gw, end_alone);
 		return;
 	}
-	gw->quiescing = true;
-	gt_listeners_close(gw);
-	gt_info("gateway: draining %u connections", gw->n_conns);
-	if (gw->n_conns == 0)
-		gt_loop_stop(gw->loop);
+	gt_info("gateway: draining %u connections", gt_gw_conns(gw));
 	gt_timer_set(gw->loop, &gw->drain_timer, gw->cfg.drain_ms, drain_over, gw);
-	end_idle(gw);
+	quiesce(gw);
+	gt_shards_tell(gw, quiesce);
 }
 
 static void on_signal(int signo, void *arg)
@@ -224,7 +262,8 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_listeners_free(gw);
 	gt_watch_close(gw->files);
 	gt_timer_clear(gw->loop, &gw->access_timer);
-	gt_access_log_free(gw->access);
+	if (gw->shard == 0)
+		gt_access_log_free(gw->access);
 	gt_tls_server_free(gw->tls);
 	gt_timer_clear(gw->loop, &gw->drain_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
@@ -241,7 +280,15 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_outq_store_fini(&gw->queues);
 	free(gw);
 }
-GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)
+
+static void free_all_shards(struct gt_gateway *gw)
+{
+	if (gw && gw->shards)
+		gt_shards_free(gw->shards);
+	else
+		gt_gw_free(gw);
+}
+GT_CLEANUP_TYPE(gateway, struct gt_gateway *, free_all_shards)
 GT_CLEANUP_TYPE(loop, struct gt_loop *, gt_loop_free)
 
 /* A call has a second descriptor: a limit met before that of connections would leave those that
@@ -277,6 +324,21 @@ static void tell_ready(const struct gt_gateway *gw)
 			strerror(errno));
 }
 
+static void stop(struct gt_gateway *gw)
+{
+	gt_loop_stop(gw->loop);
+}
+
+static void accept_too(struct gt_gateway *gw)
+{
+	struct gt_err err;
+
+	if (gw->quiescing || gt_gw_listen(gw, &err) == 0)
+		return;
+	gt_error("gateway: %s", err.text);
+	gt_shard_tell(gw, 0, stop);
+}
+
 void gt_gw_accept(struct gt_gateway *gw)
 {
 	struct gt_err err;
@@ -286,6 +348,7 @@ void gt_gw_accept(struct gt_gateway *gw)
 		gt_loop_stop(gw->loop);
 		return;
 	}
+	gt_shards_tell(gw, accept_too);
 	tell_ready(gw);
 }
 
@@ -315,15 +378,22 @@ int gt_gateway_run(const struct gt_gateway_config *config, struct gt_err *err)
 	if (r == 0)
 		r = gt_loop_signals(loop, &mask, on_signal, gw, err);
 	if (r == 0)
+		r = gt_threads_new(gw, config->threads, err);
+	if (r == 0)
 		r = gt_files_follow(gw, err);
 	if (r == 0)
 		r = gt_gw_follow(gw, err);
 	if (r == 0)
 		r = gt_handover_open(gw, err);
 	/* With one before it, which goes on meanwhile, it accepts when that one has given way. */
-	if (r == 0 && !gw->handover.before.watch)
+	if (r == 0 && !gw->handover.before.watch) {
 		r = gt_gw_listen(gw, err);
-	if (r < 0)
-		return r;
-	return gt_loop_run(loop, err);
+		gt_shards_tell(gw, accept_too);
+	}
+	if (r == 0)
+		r = gt_threads_start(gw, err);
+	if (r == 0)
+		r = gt_loop_run(loop, err);
+	gt_threads_stop(gw);
+	return r;
 }

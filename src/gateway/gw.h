@@ -1,4 +1,4 @@
-/* gw.h - the structs of the gateway's loop thread and what its files offer each other.
+/* gw.h - the structs of a loop thread of the gateway and what its files offer each other.
  *
  *	gt_conn   a client connection: reads requests, writes answers (conn.h)
  *	gt_call   one request on it: admission, queue, end (call.c), both directions (relay.c)
@@ -22,6 +22,7 @@
 #include "hand.h"
 #include "listen.h"
 #include "port.h"
+#include "shard.h"
 #include "trace.h"
 
 #define GT_GW_BUFFER     (64 * GT_KIB) /* a blocked direction holds no more */
@@ -41,6 +42,7 @@ struct ssl_ctx_st;
 struct gt_call;
 struct gt_conn;
 struct gt_dial;
+struct gt_model; /* routes.c */
 
 /* Memory that must outlive the current stack. First member of what is buried. */
 struct gt_grave {
@@ -132,14 +134,10 @@ struct gt_route_fn {
 	UT_hash_handle hh; /* by fn.stats.function */
 };
 
-struct gt_model {
-	char name[GT_MODEL_NAME_MAX + 1];
-	struct gt_fn *fn;
-	UT_hash_handle hh;
-};
-
 struct gt_gateway {
 	struct gt_loop *loop;
+	struct gt_shards *shards; /* NULL: this one is all there is */
+	unsigned shard;           /* its place among them */
 	const struct gt_port *port;
 	struct gt_gateway_config cfg; /* defaults filled in */
 	struct gt_http_client *http;
@@ -181,9 +179,12 @@ struct gt_gateway {
 	/* connections */
 	struct gt_conn *conns;
 	uint32_t n_conns;
-	bool accept_paused, quiescing, freeing;
+	bool accept_paused, accept_full, quiescing, freeing;
+	bool quiet; /* shard 0's: all of them are quiescing */
 	size_t buffered;
-	uint64_t full_told_ns; /* when it was last logged that buffers are full; 0 = never */
+	int64_t buffered_told;  /* to all shards */
+	uint64_t asked_room_ns; /* of the other shards: once a round */
+	uint64_t full_told_ns;  /* when it was last logged that buffers are full; 0 = never */
 	struct gt_gateway_stats stats;
 	struct gt_access_log *access; /* NULL: none is written */
 	struct gt_timer access_timer; /* set while the writer may not know of a line */
@@ -198,6 +199,7 @@ struct gt_gateway {
 		struct gt_http_call *post;
 		struct gt_timer timer;
 		bool full, urgent, dirty;
+		bool handed; /* not of shard 0: its part is there */
 	} demand;
 	char scratch[64 * GT_KIB];
 };
@@ -221,6 +223,8 @@ uint64_t gt_gw_now(const struct gt_gateway *gw); /* the loop's monotonic time */
 
 /* routes.c */
 void gt_routes_line(const char *line, size_t len, void *gw); /* one line of the watch */
+/* What it says of functions at home here; leaves it to be fini'd. */
+void gt_routes_take(struct gt_gateway *gw, struct gt_line *line);
 void gt_routes_up(void *gw);
 void gt_routes_down(const struct gt_err *why, void *gw);
 struct gt_fn *gt_routes_function(struct gt_gateway *gw, const char *name, size_t len);
@@ -233,12 +237,6 @@ void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn); /* runs whoever ca
 /* It was not reached, or dropped a call. */
 void gt_routes_failed(struct gt_gateway *gw, struct gt_target *t);
 void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn); /* frees fn when it is unused */
-
-/* dial.c */
-void gt_dialer_ask(struct gt_call *call, const char *replica);
-void gt_dialer_cancel(struct gt_dial *dial);
-void gt_dialer_close(struct gt_gateway *gw);
-void gt_dialer_forget(struct gt_gateway *gw); /* frees the questions; their calls are gone */
 
 /* demand.c */
 void gt_demander_changed(struct gt_gateway *gw, bool urgent);

@@ -1,4 +1,5 @@
-/* hand.h - what a gateway knows of the one before it and the one after it: handover.c. */
+/* hand.h - what a gateway knows of the one before it and the one after it: handover.c. Only shard 0
+ * talks to them, but for idle connections, which any shard gives away. */
 #ifndef GANTRY_GATEWAY_HAND_H
 #define GANTRY_GATEWAY_HAND_H
 
@@ -14,11 +15,14 @@ struct gt_hand_peer {
 };
 
 struct gt_handover {
-	struct gt_hand_peer before, after;
+	struct gt_hand_peer before, after; /* shard 0's */
 	struct gt_held *held; /* slots of the one before, also of replicas not known yet */
 	struct gt_timer timer;
+	bool preceded; /* the one before has slots that it may be lent */
 	bool asked;    /* the one before to give way */
-	bool yielding; /* the one after takes what is idle */
+	bool yielding; /* to the one after; it takes what is idle */
+	bool done;     /* and was told that nobody accepts here any more */
+	bool handing;  /* idle connections may go */
 };
 
 #endif

@@ -37,7 +37,7 @@ struct gt_held {
 	UT_hash_handle hh;
 };
 
-/* ---- either ---- */
+/* ---- messages ---- */
 
 static int send_one(struct gt_hand_peer *p, const struct hand *m, int fd)
 {
@@ -57,16 +57,88 @@ static void flush(struct gt_hand_peer *p)
 	}
 }
 
-static void tell(struct gt_hand_peer *p, enum hand_type type, uint32_t n, const char *text)
+/* ---- between shards ---- */
+
+typedef void hand_fn(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES);
+
+struct letter {
+	struct gt_mail mail;
+	hand_fn *fn;
+	struct hand m;
+	int fd;
+};
+
+static void open_letter(struct gt_gateway *gw, struct gt_mail *mail GT_TAKES)
+{
+	struct letter *l = GT_CONTAINER(mail, struct letter, mail);
+
+	if (gw->freeing)
+		gt_close(l->fd);
+	else
+		l->fn(gw, &l->m, l->fd);
+	free(l);
+}
+
+static void post(struct gt_gateway *gw, unsigned to, hand_fn *fn, const struct hand *m,
+		 int fd GT_TAKES)
+{
+	struct letter *l;
+
+	if (to == gw->shard) {
+		fn(gw, m, fd);
+		return;
+	}
+	l = gt_alloc(sizeof(*l));
+	*l = (struct letter){ .mail.fn = open_letter, .fn = fn, .m = *m, .fd = fd };
+	gt_shard_post(gw->shards, to, &l->mail);
+}
+
+static void post_all(struct gt_gateway *gw, hand_fn *fn, const struct hand *m)
+{
+	unsigned n = gw->shards ? gw->shards->n : 1;
+
+	for (unsigned i = 0; i < n; i++)
+		post(gw, i, fn, m, -EBADF);
+}
+
+static void say(struct gt_hand_peer *p, const struct hand *m)
+{
+	if (!p->watch)
+		return;
+	if (p->pending.len > 0 || send_one(p, m, -EBADF) == -EAGAIN)
+		gt_buf_add(&p->pending, m, sizeof(*m));
+}
+
+static void say_before(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
+{
+	(void)fd;
+	say(&gw->handover.before, m);
+}
+
+static void say_after(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
+{
+	(void)fd;
+	say(&gw->handover.after, m);
+}
+
+static void tell(struct gt_gateway *gw, hand_fn *whom, enum hand_type type, uint32_t n,
+		 const char *text)
 {
 	struct hand m = { .type = (uint32_t)type, .n = n };
 
-	if (!p->watch)
-		return;
+	if (gw->freeing)
+		return; /* the other one hears of the end by itself */
 	gt_strcopy(m.text, sizeof(m.text), text);
-	if (p->pending.len > 0 || send_one(p, &m, -EBADF) == -EAGAIN)
-		gt_buf_add(&p->pending, &m, sizeof(m));
+	post(gw, 0, whom, &m, -EBADF);
 }
+
+/* Also from other shards: a message is sent as a whole. */
+static int give(const struct gt_gateway *gw, const struct hand *m, int fd)
+{
+	return gt_os_send(gw->cfg.successor_fd, m, sizeof(*m), &fd, 1, NULL);
+}
+
+/* ---- either ---- */
 
 /* -EAGAIN: no more for now. */
 static int hear(struct gt_hand_peer *p, struct hand *m, int *fd)
@@ -90,6 +162,16 @@ static void hang_up(struct gt_hand_peer *p)
 	gt_watch_close(p->watch);
 	p->watch = NULL;
 	gt_buf_fini(&p->pending);
+}
+
+static uint32_t hash_of(const struct gt_fn *fn)
+{
+	return gt_shard_hash(fn->route.function, strlen(fn->route.function));
+}
+
+static unsigned of_shard(const struct gt_gateway *gw, uint32_t hash)
+{
+	return gw->shards ? hash % gw->shards->n : 0;
 }
 
 static struct gt_target *target_of(struct gt_gateway *gw, const char *replica)
@@ -139,14 +221,14 @@ static void kick_all(struct gt_gateway *gw)
 
 static void hand_replica(struct gt_gateway *gw, struct gt_target *t)
 {
-	struct hand m = { .type = HAND_REPLICA };
+	struct hand m = { .type = HAND_REPLICA, .n = hash_of(t->fn) };
 	struct gt_up *up, *next;
 
 	gt_strcopy(m.text, sizeof(m.text), t->id);
 	DL_FOREACH_SAFE (t->idle, up, next) {
 		/* One that can not go is closed: the next gateway makes its own. */
 		if (up->sock.ops == gw->port->sock && gw->handover.after.pending.len == 0)
-			send_one(&gw->handover.after, &m, up->sock.fd);
+			give(gw, &m, up->sock.fd);
 		gt_up_close(up);
 	}
 }
@@ -158,27 +240,57 @@ static void hand_function(struct gt_gateway *gw, struct gt_fn *fn)
 	gt_fn_yield(fn);
 	DL_FOREACH (fn->targets, t) {
 		if (t->in_flight) /* also of one that left the route: it may come back */
-			tell(&gw->handover.after, HAND_HELD, t->in_flight, t->id);
+			tell(gw, say_after, HAND_HELD, t->in_flight, t->id);
 		hand_replica(gw, t);
 	}
 }
 
-static void give_way(struct gt_gateway *gw)
+static void yield(struct gt_gateway *gw)
 {
 	struct gt_route_fn *f, *next;
 
 	gw->handover.yielding = true;
 	HASH_ITER (hh, gw->fns, f, next)
 		hand_function(gw, &f->fn);
-	tell(&gw->handover.after, HAND_DONE, 0, "");
 	HASH_ITER (hh, gw->fns, f, next)
 		gt_handover_settle(gw, &f->fn);
+}
+
+static void begin_handing(struct gt_gateway *gw)
+{
+	gw->handover.handing = true;
+	kick_all(gw);
+}
+
+/* No connection goes before all that the calls here hold was told. */
+static void hand_on(struct gt_gateway *gw)
+{
+	if (!gw->handover.done || gw->handover.after.pending.len > 0)
+		return;
+	begin_handing(gw);
+	gt_shards_tell(gw, begin_handing);
+}
+
+void gt_handover_quiet(struct gt_gateway *gw)
+{
+	if (!gw->handover.yielding)
+		return;
+	tell(gw, say_after, HAND_DONE, 0, "");
+	gw->handover.done = true;
+	hand_on(gw);
+}
+
+static void give_way(struct gt_gateway *gw)
+{
+	yield(gw);
+	gt_shards_tell(gw, yield);
 	gt_gw_quiesce(gw);
 }
 
 void gt_handover_settle(struct gt_gateway *gw, struct gt_fn *fn)
 {
-	struct gt_hand_peer *after = &gw->handover.after;
+	uint32_t wanted = fn->n_ready ? fn->n_waiting : 0;
+	bool in_vain = false;
 	struct gt_target *t;
 
 	if (!gw->handover.yielding)
@@ -187,26 +299,60 @@ void gt_handover_settle(struct gt_gateway *gw, struct gt_fn *fn)
 		uint32_t n = gt_target_give(t);
 
 		if (n)
-			tell(after, HAND_GIVE, n, t->id);
+			tell(gw, say_after, HAND_GIVE, n, t->id);
+		in_vain |= n && !gt_target_serves(t);
 	}
-	if (fn->n_waiting != fn->told_waiting)
-		tell(after, HAND_WANT, fn->n_waiting, fn->route.function);
-	fn->told_waiting = fn->n_waiting;
+	gt_fn_forget_gone(fn);
+	if (in_vain) { /* it would only be lent the same once more: told with the next change */
+		fn->told_waiting = UINT32_MAX;
+		return;
+	}
+	if (wanted != fn->told_waiting)
+		tell(gw, say_after, HAND_WANT, wanted, fn->route.function);
+	fn->told_waiting = wanted;
+}
+
+/* Of a function at home here. Control begins anew with an upgrade, and tells each gateway of the
+ * replicas when it hears of them: one that is not known here goes back. */
+static void lent(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
+{
+	struct gt_route_fn *f, *next;
+	struct gt_target *t;
+
+	(void)fd;
+	if (!gw->handover.yielding)
+		return;
+	HASH_ITER (hh, gw->fns, f, next) {
+		if (hash_of(&f->fn) != m->n)
+			continue;
+		DL_FOREACH (f->fn.targets, t) {
+			if (!gt_streq(t->id, m->text))
+				continue;
+			gt_target_lent(t);
+			gt_routes_pump(gw, &f->fn);
+			return;
+		}
+		f->fn.told_waiting = UINT32_MAX;
+	}
+	tell(gw, say_after, HAND_GIVE, 1, m->text);
 }
 
 static void from_successor(struct gt_gateway *gw, const struct hand *m)
 {
-	struct gt_target *t;
-
-	if (m->type == HAND_READY && !gw->quiescing) {
+	if (m->type == HAND_READY && !gw->quiescing)
 		give_way(gw);
-	} else if (m->type == HAND_LEND && gw->handover.yielding) {
-		t = target_of(gw, m->text);
-		if (!t)
-			return; /* it left meanwhile, for the successor too */
-		gt_target_lent(t);
-		gt_routes_pump(gw, t->fn);
-	}
+	else if (m->type == HAND_LEND)
+		post(gw, of_shard(gw, m->n), lent, m, -EBADF);
+}
+
+/* The successor died: who is idle is let go. */
+static void no_heir(struct gt_gateway *gw)
+{
+	if (!gw->handover.yielding)
+		return;
+	gw->handover.yielding = false;
+	own_all(gw);
+	kick_all(gw);
 }
 
 static void on_successor(struct gt_watch *w, unsigned events, void *arg)
@@ -221,17 +367,14 @@ static void on_successor(struct gt_watch *w, unsigned events, void *arg)
 		gt_close(fd);
 		from_successor(gw, &m);
 	}
-	if (r != -EAGAIN) { /* it died: who is idle is let go */
+	if (r != -EAGAIN) {
 		hang_up(p);
-		if (gw->handover.yielding) {
-			gw->handover.yielding = false;
-			own_all(gw);
-			kick_all(gw);
-		}
+		no_heir(gw);
+		gt_shards_tell(gw, no_heir);
 	} else if (events & GT_EV_WRITE) {
 		flush(p);
-		if (gw->handover.yielding && p->pending.len == 0)
-			kick_all(gw);
+		if (gw->handover.yielding)
+			hand_on(gw);
 	}
 }
 
@@ -243,10 +386,10 @@ enum gt_handed gt_handover_client(struct gt_conn *c)
 
 	if (!gw->handover.yielding || c->sock.ops != gw->port->sock)
 		return GT_HAND_NOT;
-	if (gw->handover.after.pending.len > 0)
+	if (!gw->handover.handing || gw->handover.after.pending.len > 0)
 		return GT_HAND_LATER;
 	gt_strcopy(m.text, sizeof(m.text), c->peer);
-	r = send_one(&gw->handover.after, &m, c->sock.fd);
+	r = give(gw, &m, c->sock.fd);
 	if (r == -EAGAIN)
 		return GT_HAND_LATER;
 	if (r < 0)
@@ -289,12 +432,11 @@ void gt_handover_applied(struct gt_gateway *gw, struct gt_fn *fn)
 
 void gt_handover_lend(struct gt_gateway *gw, struct gt_fn *fn)
 {
-	struct gt_hand_peer *before = &gw->handover.before;
 	struct gt_target *t;
 
-	while (before->watch && (t = gt_fn_lend(fn, gt_gw_now(gw)))) {
+	while (gw->handover.preceded && (t = gt_fn_lend(fn, gt_gw_now(gw)))) {
 		held(gw, t->id, 1);
-		tell(before, HAND_LEND, 1, t->id);
+		tell(gw, say_before, HAND_LEND, hash_of(fn), t->id);
 	}
 }
 
@@ -307,48 +449,77 @@ static void accept_now(void *arg)
 		gt_gw_accept(gw);
 }
 
+static void take_held(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
+{
+	(void)fd;
+	held(gw, m->text, (int)GT_MIN(m->n, INT32_MAX));
+}
+
+static void take_given(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
+{
+	struct gt_target *t;
+
+	(void)fd;
+	held(gw, m->text, -(int)GT_MIN(m->n, INT32_MAX));
+	t = target_of(gw, m->text);
+	if (t)
+		gt_routes_pump(gw, t->fn);
+}
+
+static void take_want(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
+{
+	struct gt_fn *fn = gt_routes_function(gw, m->text, strlen(m->text));
+
+	(void)fd;
+	if (!fn)
+		return;
+	fn->wanted_elsewhere = m->n;
+	gt_routes_pump(gw, fn);
+}
+
+static void take_replica(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
+{
+	struct gt_target *t = target_of(gw, m->text);
+	struct gt_up *up = t && fd >= 0 ? gt_up_open(gw, fd, t) : NULL;
+
+	if (up)
+		gt_up_park(up);
+	else if (!t)
+		gt_sock_drop(gw->port->sock, fd);
+}
+
 static void from_predecessor(struct gt_gateway *gw, const struct hand *m, int fd)
 {
-	struct gt_target *t = NULL;
-	struct gt_fn *fn;
-	struct gt_up *up;
-
 	switch (m->type) {
 	case HAND_HELD:
-		held(gw, m->text, (int)GT_MIN(m->n, INT32_MAX));
+		post_all(gw, take_held, m);
 		break;
 	case HAND_DONE:
 		accept_now(gw);
 		break;
 	case HAND_GIVE:
-		held(gw, m->text, -(int)GT_MIN(m->n, INT32_MAX));
-		t = target_of(gw, m->text);
-		if (t)
-			gt_routes_pump(gw, t->fn);
+		post_all(gw, take_given, m);
 		break;
 	case HAND_WANT:
-		fn = gt_routes_function(gw, m->text, strlen(m->text));
-		if (fn) {
-			fn->wanted_elsewhere = m->n;
-			gt_routes_pump(gw, fn);
-		}
+		post(gw, gt_shard_home(gw, m->text, strlen(m->text)), take_want, m, -EBADF);
 		break;
 	case HAND_CLIENT:
 		if (fd >= 0)
 			gt_conn_open(gw, fd, m->text);
 		return;
 	case HAND_REPLICA:
-		t = target_of(gw, m->text);
-		up = t && fd >= 0 ? gt_up_open(gw, fd, t) : NULL;
-		if (up)
-			gt_up_park(up);
-		else if (!t)
-			gt_sock_drop(gw->port->sock, fd);
+		post(gw, of_shard(gw, m->n), take_replica, m, fd);
 		return;
 	default:
 		break;
 	}
 	gt_close(fd);
+}
+
+static void none_before(struct gt_gateway *gw)
+{
+	gw->handover.preceded = false;
+	own_all(gw);
 }
 
 static void on_predecessor(struct gt_watch *w, unsigned events, void *arg)
@@ -366,7 +537,8 @@ static void on_predecessor(struct gt_watch *w, unsigned events, void *arg)
 	if (r == -EAGAIN)
 		return;
 	hang_up(p); /* it has ended, and nothing is its any more */
-	own_all(gw);
+	none_before(gw);
+	gt_shards_tell(gw, none_before);
 	if (gw->handover.asked)
 		accept_now(gw);
 }
@@ -377,13 +549,18 @@ bool gt_handover_begin(struct gt_gateway *gw)
 		return false;
 	if (!gw->handover.asked) {
 		gw->handover.asked = true;
-		tell(&gw->handover.before, HAND_READY, 0, "");
+		tell(gw, say_before, HAND_READY, 0, "");
 		gt_timer_set(gw->loop, &gw->handover.timer, GIVE_WAY_MS, accept_now, gw);
 	}
 	return true;
 }
 
 /* ---- both ---- */
+
+static void follows(struct gt_gateway *gw)
+{
+	gw->handover.preceded = true;
+}
 
 static int open_peer(struct gt_gateway *gw, struct gt_hand_peer *p, int fd, gt_watch_fn *fn,
 		     struct gt_err *err)
@@ -400,6 +577,10 @@ int gt_handover_open(struct gt_gateway *gw, struct gt_err *err)
 {
 	int r = open_peer(gw, &gw->handover.before, gw->cfg.predecessor_fd, on_predecessor, err);
 
+	if (r == 0 && gw->handover.before.watch) {
+		follows(gw);
+		gt_shards_tell(gw, follows);
+	}
 	if (r == 0)
 		r = open_peer(gw, &gw->handover.after, gw->cfg.successor_fd, on_successor, err);
 	return r < 0 ? gt_err_wrap(err, "the gateway before or after this one") : 0;

@@ -8,11 +8,15 @@
  *	old -> new	REPLICA	  the same to a replica
  *	old -> new	GIVE	  slots that it needs no more
  *	old -> new	WANT	  how many of its calls wait for a slot of a function
- *	new -> old	LEND	  one for them; they came first
+ *	new -> old	LEND	  one for them; they came first. REPLICA and this one also carry the
+ *			  hash of the function's name, which says whose it is
  *
  * Until READY the old one goes on as if nothing were: a new one that can not start costs nothing.
  * Then it ends its calls, and each connection goes over when it is between two requests. A replica
- * never has more calls of both than its limit. When either dies the other one has all slots. */
+ * never has more calls of both than its limit. When either dies the other one has all slots.
+ *
+ * Both may have several shards, more or fewer than the other: what is said of a replica goes to all
+ * of them, as nobody else knows whose function it serves. */
 #ifndef GANTRY_GATEWAY_HANDOVER_H
 #define GANTRY_GATEWAY_HANDOVER_H
 
@@ -30,6 +34,9 @@ void gt_handover_applied(struct gt_gateway *gw, struct gt_fn *fn);
 void gt_handover_lend(struct gt_gateway *gw, struct gt_fn *fn);
 /* The calls of a function, its replicas or their slots changed, and who could run here runs. */
 void gt_handover_settle(struct gt_gateway *gw, struct gt_fn *fn);
+
+/* Shard 0: no shard accepts any more. */
+void gt_handover_quiet(struct gt_gateway *gw);
 
 /* Of an idle connection, while the successor takes them. */
 enum gt_handed {

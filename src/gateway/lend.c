@@ -41,11 +41,15 @@ void gt_fn_own_all(struct gt_fn *fn)
 		t->elsewhere = 0;
 		fn->n_free += gt_target_room(t);
 	}
+	gt_fn_forget_gone(fn);
 }
 
 uint32_t gt_target_give(struct gt_target *t)
 {
-	uint32_t n = t->fn->yields && !t->fn->n_waiting ? gt_target_room(t) : 0;
+	uint32_t taken = t->in_flight + t->elsewhere, n = 0;
+
+	if (t->fn->yields && (!t->fn->n_waiting || !gt_target_serves(t)))
+		n = t->quota - GT_MIN(t->quota, taken);
 
 	if (n)
 		change(t, &t->quota, t->quota - n);

@@ -6,6 +6,13 @@
 
 #define ACCEPTS_MAX    64 /* a round */
 #define NO_FD_PAUSE_MS 100
+#define FULL_PAUSE_MS  20
+
+/* Of several shards that sleep one is woken for a connection. */
+static unsigned events(const struct gt_gateway *gw)
+{
+	return GT_EV_READ | (gw->shards ? GT_EV_EXCLUSIVE : 0);
+}
 
 static void set_accepting(struct gt_gateway *gw, bool on)
 {
@@ -14,7 +21,7 @@ static void set_accepting(struct gt_gateway *gw, bool on)
 	gw->accept_paused = !on;
 	for (size_t i = 0; i < GT_LISTENERS; i++)
 		if (gw->listeners[i].watch &&
-		    gt_watch_set(gw->listeners[i].watch, on ? GT_EV_READ : 0, NULL) < 0)
+		    gt_watch_set(gw->listeners[i].watch, on ? events(gw) : 0, NULL) < 0)
 			gt_warn("gateway: a listening socket could not be %s",
 				on ? "resumed" : "paused");
 }
@@ -24,18 +31,38 @@ static void accept_again(void *arg)
 	set_accepting(arg, true);
 }
 
-static void accept_some(struct gt_watch *w, unsigned events, void *arg)
+/* A shard that watches its listeners anew hears of what waits there already. */
+static void look_again(struct gt_gateway *gw)
+{
+	set_accepting(gw, false);
+	set_accepting(gw, true);
+}
+
+/* None of the connections here can give way; the kernel's backlog holds the others. It woke this
+ * shard alone: another one may have room. What ends there is not told here. */
+static void pause_full(struct gt_gateway *gw)
+{
+	set_accepting(gw, false);
+	if (!gw->shards)
+		return;
+	if (!gw->accept_full)
+		gt_shards_tell(gw, look_again);
+	gw->accept_full = true;
+	gt_timer_set(gw->loop, &gw->accept_timer, FULL_PAUSE_MS, accept_again, gw);
+}
+
+static void accept_some(struct gt_watch *w, unsigned got, void *arg)
 {
 	struct gt_listener *l = arg;
 	struct gt_gateway *gw = l->gw;
 
-	(void)events;
+	(void)got;
 	for (int i = 0; i < ACCEPTS_MAX; i++) {
 		char peer[INET6_ADDRSTRLEN];
 		struct gt_conn *way = NULL;
 
-		if (gw->n_conns >= gw->cfg.connections_max && !(way = gt_conn_idlest(gw, 0))) {
-			set_accepting(gw, false); /* the kernel's backlog holds the others */
+		if (gt_gw_conns(gw) >= gw->cfg.connections_max && !(way = gt_conn_idlest(gw, 0))) {
+			pause_full(gw);
 			return;
 		}
 		int fd = gw->port->accept(gt_watch_fd(w), peer);
@@ -45,6 +72,7 @@ static void accept_some(struct gt_watch *w, unsigned events, void *arg)
 			gt_timer_set(gw->loop, &gw->accept_timer, NO_FD_PAUSE_MS, accept_again, gw);
 			return;
 		}
+		gw->accept_full = false;
 		if (fd == -EAGAIN)
 			return;
 		if (fd < 0)
@@ -106,7 +134,7 @@ int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err)
 		if (l->tls && !gw->tls)
 			return gt_err_set(err, EINVAL, "bad_config",
 					  "there is no certificate for TLS");
-		if (gt_loop_watch(gw->loop, fds[i], GT_EV_READ, accept_some, l, &l->watch, err) < 0)
+		if (gt_loop_watch(gw->loop, fds[i], events(gw), accept_some, l, &l->watch, err) < 0)
 			return gt_err_wrap(err, "listen for calls");
 	}
 	return 0;

@@ -4,6 +4,7 @@
 #include "calls.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static void refuse(struct gt_call *call, const char *slug, const char *detail)
 {
@@ -72,6 +73,15 @@ void gt_openai_begin(struct gt_call *call)
 	}
 }
 
+/* Its function is another shard's. */
+static bool elsewhere(struct gt_call *call, const char *model)
+{
+	char function[GT_NAME_MAX + 1];
+
+	return call->gw->shards && gt_catalog_find(call->gw->shards->catalog, model, function) &&
+	       gt_conn_bind(call->conn, function, strlen(function));
+}
+
 void gt_openai_route(struct gt_call *call)
 {
 	const char *model = gt_openai_scan_ask(call->scan)->model;
@@ -81,6 +91,8 @@ void gt_openai_route(struct gt_call *call)
 	if (!model[0])
 		return;
 	fn = gt_routes_model(call->gw, model);
+	if (!fn && elsewhere(call, model))
+		return;
 	if (!call->authed && (!fn || fn->route.access != GT_ACCESS_PUBLIC)) {
 		gt_call_refuse_token(call);
 		return;

@@ -26,6 +26,13 @@ static int sock_watch(struct gt_sock *s, struct gt_loop *loop, gt_watch_fn *fn, 
 			     &s->watch, err);
 }
 
+static void sock_unwatch(struct gt_sock *s)
+{
+	gt_watch_close(s->watch);
+	s->watch = NULL;
+	s->asks_room = false;
+}
+
 /* Returns what the call did, and asks to be told of room, or no more. */
 static ssize_t wrote(struct gt_sock *s, ssize_t n, size_t wanted)
 {
@@ -198,6 +205,7 @@ static int system_pipe(size_t size, struct gt_pipe_ends *ret)
 
 static const struct gt_sock_ops sock_ops = {
 	.watch = sock_watch,
+	.unwatch = sock_unwatch,
 	.read = sock_read,
 	.receive = sock_receive,
 	.write = sock_write,

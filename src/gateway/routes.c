@@ -12,6 +12,12 @@
 
 #define HELD_SHARE 4 /* of the gateway's memory, for the calls that wait for one function */
 
+struct gt_model {
+	char name[GT_MODEL_NAME_MAX + 1];
+	struct gt_fn *fn;
+	UT_hash_handle hh;
+};
+
 static struct gt_route_fn *find(struct gt_gateway *gw, const char *name, size_t len)
 {
 	struct gt_route_fn *rf = NULL;
@@ -42,7 +48,7 @@ bool gt_routes_any_public_model(struct gt_gateway *gw)
 	HASH_ITER (hh, gw->models, m, next)
 		if (!m->fn->gone && m->fn->route.access == GT_ACCESS_PUBLIC)
 			return true;
-	return false;
+	return gw->shards && gt_catalog_any_public(gw->shards->catalog);
 }
 
 /* ---- tokens ---- */
@@ -273,7 +279,7 @@ static void snapshot(struct gt_gateway *gw, struct gt_line *line)
 	HASH_ITER (hh, gw->fns, rf, next)
 		if (!rf->fn.seen)
 			gone(gw, &rf->fn);
-	if (!gw->synced)
+	if (!gw->synced && gw->shard == 0)
 		gt_gw_ready(gw);
 	gw->synced = true;
 	while ((call = gw->held)) { /* calls that came before the first routes */
@@ -286,7 +292,7 @@ static void snapshot(struct gt_gateway *gw, struct gt_line *line)
 	gt_demander_resync(gw);
 }
 
-static void take_line(struct gt_gateway *gw, struct gt_line *line)
+void gt_routes_take(struct gt_gateway *gw, struct gt_line *line)
 {
 	struct gt_fn *fn;
 
@@ -327,22 +333,25 @@ void gt_routes_line(const char *text, size_t len, void *arg)
 		gt_error("gateway: a line of the routes watch is ignored: %s", err.text);
 		return;
 	}
-	take_line(gw, &line);
+	gt_spread_line(gw, &line);
+	gt_routes_take(gw, &line);
 	gt_line_fini(&line);
 }
 
-void gt_routes_up(void *arg)
+static void up(struct gt_gateway *gw)
 {
-	struct gt_gateway *gw = arg;
-
 	gw->watch_up = true;
+}
+
+void gt_routes_up(void *gw)
+{
+	up(gw);
+	gt_shards_tell(gw, up);
 	gt_info("gateway: connected to control");
 }
 
-void gt_routes_down(const struct gt_err *why, void *arg)
+static void down(struct gt_gateway *gw)
 {
-	struct gt_gateway *gw = arg;
-
 	struct gt_conn *c;
 
 	gw->watch_up = false;
@@ -350,6 +359,12 @@ void gt_routes_down(const struct gt_err *why, void *arg)
 	DL_FOREACH (gw->conns, c)
 		if (c->call)
 			gt_call_arm(c->call); /* who needs control has less time now */
+}
+
+void gt_routes_down(const struct gt_err *why, void *gw)
+{
+	down(gw);
+	gt_shards_tell(gw, down);
 	gt_warn("gateway: control is away, known routes stay in use: %s", why ? why->text : "");
 }
 

@@ -20,6 +20,7 @@ struct gt_pipe_ends {
 struct gt_sock_ops {
 	int (*watch)(struct gt_sock *s, struct gt_loop *loop, gt_watch_fn *fn, void *arg,
 		     struct gt_err *err);
+	void (*unwatch)(struct gt_sock *s); /* for another loop to watch it */
 	ssize_t (*read)(struct gt_sock *s, void *buf, size_t len); /* > 0; 0 = end; -errno */
 	/* One message, and the descriptor that came with it or -1. */
 	ssize_t (*receive)(struct gt_sock *s, void *buf, size_t len, int *fd);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <string.h>
 
 #define RECORD_MAX     16384
@@ -73,16 +74,21 @@ static long bio_ctrl(BIO *bio, int cmd, long num, void *arg)
 	return cmd == BIO_CTRL_EOF ? t->ended : cmd == BIO_CTRL_FLUSH;
 }
 
+static BIO_METHOD *method;
+
+static void make_method(void)
+{
+	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "gantry");
+	BIO_meth_set_read(method, bio_read);
+	BIO_meth_set_write(method, bio_write);
+	BIO_meth_set_ctrl(method, bio_ctrl);
+}
+
 static BIO_METHOD *bio_method(void)
 {
-	static BIO_METHOD *method;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	if (!method) {
-		method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "gantry");
-		BIO_meth_set_read(method, bio_read);
-		BIO_meth_set_write(method, bio_write);
-		BIO_meth_set_ctrl(method, bio_ctrl);
-	}
+	pthread_once(&once, make_method);
 	return method;
 }
 
@@ -241,6 +247,11 @@ void gt_tls_begin(struct gt_sock *s, struct ssl_ctx_st *server)
 	s->ops = &tls_ops;
 	s->layer = t;
 	s->both = true;
+}
+
+void gt_tls_moved(struct gt_sock *s)
+{
+	tls_of(s)->sock = s;
 }
 
 enum gt_tls_event gt_tls_handshake(struct gt_sock *s)

@@ -13,7 +13,11 @@ struct ssl_ctx_st; /* certificate, key and rules; connections keep the one they 
  * clients are not asked for one). The descriptors stay the caller's; slug "bad_config". */
 GT_MUST_USE int gt_tls_server_new(int cert_fd, int key_fd, int client_ca_fd, bool client_optional,
 				  struct ssl_ctx_st **ret, struct gt_err *err);
-void gt_tls_server_free(struct ssl_ctx_st *server); /* NULL is fine */
+struct ssl_ctx_st *gt_tls_server_share(struct ssl_ctx_st *server); /* one more to free */
+void gt_tls_server_free(struct ssl_ctx_st *server);                /* NULL is fine */
+
+/* The socket was copied to s, and is used there from now on. */
+void gt_tls_moved(struct gt_sock *s);
 
 /* Puts the layer on an open socket of which nothing that belongs to TLS was read yet. */
 void gt_tls_begin(struct gt_sock *s, struct ssl_ctx_st *server);

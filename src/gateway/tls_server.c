@@ -189,6 +189,13 @@ int gt_tls_server_new(int cert_fd, int key_fd, int client_ca_fd, bool client_opt
 	return 0;
 }
 
+struct ssl_ctx_st *gt_tls_server_share(struct ssl_ctx_st *server)
+{
+	if (server)
+		SSL_CTX_up_ref(server);
+	return server;
+}
+
 void gt_tls_server_free(struct ssl_ctx_st *server)
 {
 	SSL_CTX_free(server);

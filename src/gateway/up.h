@@ -1,4 +1,5 @@
-/* up.h - connections to replicas and to control's API, and the pool of idle ones. */
+/* up.h - connections to replicas and to control's API, the pool of idle ones, and the broker that
+ * makes them. */
 #ifndef GANTRY_GATEWAY_UP_H
 #define GANTRY_GATEWAY_UP_H
 
@@ -9,5 +10,11 @@ void gt_up_close(struct gt_up *up);
 void gt_up_park(struct gt_up *up); /* becomes idle in its target's pool */
 struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns);
 void gt_up_retire(struct gt_target *t);
+
+/* dial.c */
+void gt_dialer_ask(struct gt_call *call, const char *replica);
+void gt_dialer_cancel(struct gt_dial *dial);
+void gt_dialer_close(struct gt_gateway *gw);
+void gt_dialer_forget(struct gt_gateway *gw); /* frees the questions; their calls are gone */
 
 #endif

@@ -94,7 +94,8 @@ int gt_loop_run(struct gt_loop *l, struct gt_err *err)
 static uint32_t to_epoll(unsigned events)
 {
 	return (events & GT_EV_READ ? EPOLLIN : 0) | (events & GT_EV_WRITE ? EPOLLOUT : 0) |
-	       (events & GT_EV_HANGUP ? EPOLLRDHUP : 0) | (events & GT_EV_EDGE ? EPOLLET : 0);
+	       (events & GT_EV_HANGUP ? EPOLLRDHUP : 0) | (events & GT_EV_EDGE ? EPOLLET : 0) |
+	       (events & GT_EV_EXCLUSIVE ? EPOLLEXCLUSIVE : 0);
 }
 
 /* A failed descriptor is told as readable and writable too, so that a callback that only knows

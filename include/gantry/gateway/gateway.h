@@ -1,6 +1,6 @@
-/* gateway/gateway.h - the data plane of one host as one thread: takes every client connection,
- * holds calls until a replica has a free slot, passes them on, and hands management paths to
- * control. It keeps serving what it knows while control is away. */
+/* gateway/gateway.h - the data plane of one host, as one thread or several: takes every client
+ * connection, holds calls until a replica has a free slot, passes them on, and hands management
+ * paths to control. It keeps serving what it knows while control is away. */
 #ifndef GANTRY_GATEWAY_GATEWAY_H
 #define GANTRY_GATEWAY_GATEWAY_H
 
@@ -24,7 +24,9 @@ GT_MUST_USE int gt_gateway_send_files(int sock, const int fds[GT_GATEWAY_FILES],
 /* Are the files of TLS such that connections can be made with them? Slug "bad_config". */
 GT_MUST_USE int gt_gateway_check_files(const int fds[GT_GATEWAY_FILES], struct gt_err *err);
 
-#define GT_GATEWAY_PROXIES_MAX 64
+#define GT_GATEWAY_PROXIES_MAX  64
+#define GT_GATEWAY_THREADS_MAX  16
+#define GT_GATEWAY_THREADS_AUTO 4 /* at most, where threads is 0 */
 
 struct gt_gateway_config {
 	int listen_fd;      /* listening TCP socket; stays the caller's */
@@ -42,6 +44,7 @@ struct gt_gateway_config {
 	const char *api_path;     /* control's API; NULL = "run/api.sock" */
 	const char *link_path;    /* control's link; NULL = "run/link.sock" */
 	const char *dial_path;    /* the node's broker; NULL = "run/dial.sock" */
+	unsigned threads;         /* up to GT_GATEWAY_THREADS_MAX; 0 = one for each processor */
 	uint32_t connections_max; /* client connections at once; 0 = 10000 */
 	uint64_t drain_ms;        /* after TERM: how long calls may go on; 0 = 30 s */
 	uint64_t memory_bytes;    /* for buffered bytes of all connections; 0 = 256 MiB */

@@ -21,6 +21,9 @@ enum {
 	GT_EV_HANGUP = 1 << 2, /* peer closed its sending side or the descriptor failed */
 	GT_EV_EDGE = 1 << 3,   /* in the request only */
 	GT_EV_FAILED = 1 << 4, /* told only, with HANGUP: by an error, a reset mostly */
+	/* In the request only: of the loops that watch it so, one of those that wait is woken. Such
+	 * a watch may be paused and resumed, and changed in no other way. */
+	GT_EV_EXCLUSIVE = 1 << 5,
 };
 
 typedef void gt_watch_fn(struct gt_watch *w, unsigned events, void *arg);

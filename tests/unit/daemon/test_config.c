@@ -62,6 +62,7 @@ static void a_file_sets_what_it_names(void **state)
 	assert_int_equal(c.image_extract, GT_EXTRACT_ALWAYS);
 	assert_int_equal(c.log_level, GT_WARN);
 	assert_int_equal(c.max_connections, 10000);
+	assert_int_equal(c.threads, 1);
 }
 
 static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
@@ -76,6 +77,7 @@ static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
 		{ "[agent]\nallow_host_image = maybe\n", "neither yes nor no" },
 		{ "[agent]\nimage_extract = often\n", "none of no, yes, always" },
 		{ "[agent]\npool = 9999\n", "from 0 to 64" },
+		{ "[gateway]\nthreads = 17\n", "from 0 to 16" },
 		{ "[daemon]\nlog_level = loud\n", "none of debug" },
 		{ "[daemon\n", "no [section]" },
 		{ "[agent]\nallow_host_networ = yes\n", "did you mean \"allow_host_network\"?" },

@@ -49,8 +49,14 @@ static int port_watch(struct gt_sock *sock, struct gt_loop *loop, gt_watch_fn *f
 	(void)err;
 	e->fn = fn;
 	e->arg = arg;
-	e->pending |= GT_EV_WRITE | (e->to_gw.len ? GT_EV_READ : 0);
+	e->pending |= GT_EV_WRITE | (e->to_gw.len ? GT_EV_READ : 0) |
+		      (e->eof ? GT_EV_READ | GT_EV_HANGUP : 0) | (e->error ? EVENTS : 0);
 	return 0;
+}
+
+static void port_unwatch(struct gt_sock *sock)
+{
+	end_of(sock->fd)->fn = NULL;
 }
 
 static ssize_t port_read(struct gt_sock *sock, void *buf, size_t len)
@@ -177,6 +183,7 @@ static int port_connect(const char *path, int type)
 
 static const struct gt_sock_ops ops = {
 	.watch = port_watch,
+	.unwatch = port_unwatch,
 	.read = port_read,
 	.receive = port_receive,
 	.write = port_write,
@@ -226,19 +233,37 @@ static void tell(struct script *s, struct gt_line *line)
 void script_tell(struct script *s, size_t n_replicas)
 {
 	char tokens[1][GT_TOKEN_HASH_HEX];
+	struct gt_route routes[1 + SCRIPT_SHARDS];
+	struct gt_route_replica replicas[SCRIPT_SHARDS][4];
 	struct gt_line line = { .type = GT_LINE_SNAPSHOT,
-				.routes = &s->route,
+				.routes = routes,
 				.n_routes = 1,
 				.tokens = tokens,
 				.n_tokens = 1 };
 
 	s->route.n_replicas = n_replicas;
+	routes[0] = s->route;
+	for (size_t i = 0; i < SCRIPT_SHARDS && s->others[i]; i++) {
+		struct gt_route *r = &routes[line.n_routes++];
+
+		*r = s->route;
+		r->n_models = 0;
+		r->replicas = memcpy(replicas[i], s->replicas, sizeof(s->replicas));
+		gt_strcopy(r->function, sizeof(r->function), s->others[i]);
+		for (size_t k = 0; k < n_replicas; k++)
+			replicas[i][k].id[strlen(SCRIPT_REPLICA)] = "FGHJKMNPQRSTVWXY"[4 * i + k];
+	}
 	gt_sha256_hex(s->token, strlen(s->token), tokens[0]);
 	tell(s, &line);
 	script_run(s);
 }
 
 struct script *script_open(size_t n_replicas)
+{
+	return script_open_shards(n_replicas, 1);
+}
+
+struct script *script_open_shards(size_t n_replicas, unsigned n_shards)
 {
 	struct script *s = gt_alloc(sizeof(*s));
 	const struct gt_gateway_config cfg = { .listen_fd = -1,
@@ -255,8 +280,15 @@ struct script *script_open(size_t n_replicas)
 	s->token = SCRIPT_TOKEN;
 	s->clock = (struct gt_clock){ .mono_ns = clock_ns, .wall_ms = clock_ms, .arg = s };
 	s->loop = gt_loop_new_virtual(&s->clock);
-	if (gt_gw_new(s->loop, &port, &cfg, &s->gw, &err) < 0)
-		abort();
+	for (unsigned i = 0; i < n_shards; i++) {
+		if (gt_gw_new(s->loop, &port, &cfg, &s->shards[i], &err) < 0)
+			abort();
+		if (i == 1)
+			gt_shards_new(s->shards[0]);
+		if (i > 0)
+			gt_shards_add(s->shards[0]->shards, s->shards[i]);
+	}
+	s->gw = s->shards[0];
 	s->route = (struct gt_route){ .revision = 7,
 				      .concurrency = 1,
 				      .queue = 10,
@@ -280,7 +312,10 @@ size_t script_close(struct script *s)
 {
 	size_t open = 0;
 
-	gt_gw_free(s->gw);
+	if (s->gw->shards)
+		gt_shards_free(s->gw->shards);
+	else
+		gt_gw_free(s->gw);
 	gt_loop_free(s->loop);
 	for (size_t i = 0; i < s->n_ends; i++) {
 		open += s->ends[i].open;
@@ -310,11 +345,23 @@ static bool tell_events(struct script *s)
 	return told;
 }
 
+static bool read_mail(struct script *s)
+{
+	struct gt_shards *shards = s->gw->shards;
+	bool any = false;
+
+	for (unsigned i = 0; shards && !s->mail_waits && i < shards->n; i++) {
+		any |= atomic_load(&shards->at[i].box) != NULL;
+		gt_shard_read(shards->at[i].gw);
+	}
+	return any;
+}
+
 void script_run(struct script *s)
 {
 	do
 		step(s);
-	while (tell_events(s) || gt_loop_due_ns(s->loop) <= s->now_ns);
+	while (tell_events(s) || read_mail(s) || gt_loop_due_ns(s->loop) <= s->now_ns);
 }
 
 void script_wait(struct script *s, uint64_t ms)
@@ -334,11 +381,16 @@ void script_wait(struct script *s, uint64_t ms)
 
 struct script_end *script_client(struct script *s, const char *peer)
 {
+	return script_client_at(s, 0, peer);
+}
+
+struct script_end *script_client_at(struct script *s, unsigned shard, const char *peer)
+{
 	struct script_end *e = end_new(s, SCRIPT_CLIENT);
 
 	if (e) {
 		gt_strcopy(e->name, sizeof(e->name), peer);
-		gt_conn_accept(&s->gw->listeners[0], fd_of(e), peer);
+		gt_conn_accept(&s->shards[shard]->listeners[0], fd_of(e), peer);
 		script_run(s);
 	}
 	return e;

@@ -8,6 +8,7 @@
 
 #define SCRIPT_TOKEN   "secret-token"
 #define SCRIPT_ENDS    96
+#define SCRIPT_SHARDS  4
 #define SCRIPT_REPLICA "01ARZ3NDEKTSV4RRFFQ69G5FA" /* and a letter from A on */
 
 enum script_role { SCRIPT_FREE, SCRIPT_CLIENT, SCRIPT_BROKER, SCRIPT_UP, SCRIPT_API };
@@ -36,9 +37,11 @@ struct script_end {
 struct script {
 	uint64_t now_ns;
 	struct gt_clock clock;
-	struct gt_loop *loop;
+	struct gt_loop *loop; /* of all shards: a step is one of each of them */
 	struct gt_gateway *gw;
-	struct script_end ends[SCRIPT_ENDS]; /* in the order of their making */
+	struct gt_gateway *shards[SCRIPT_SHARDS]; /* the first is gw */
+	bool mail_waits;                          /* letters between shards are not read */
+	struct script_end ends[SCRIPT_ENDS];      /* in the order of their making */
 	size_t n_ends;
 	size_t room;         /* of connections to come */
 	unsigned dial_fails; /* so many dials fail */
@@ -46,7 +49,8 @@ struct script {
 	bool api_away;       /* control can not be connected to */
 	struct gt_route route;
 	struct gt_route_replica replicas[4];
-	const char *token; /* that is told with them */
+	const char *others[SCRIPT_SHARDS]; /* more functions like it; their replicas' ids go on */
+	const char *token;                 /* that is told with them */
 	uint64_t seq;
 	unsigned writes, reads; /* calls of the port */
 	unsigned read_first; /* of the reads, those before the first write; a test sets all to 0 */
@@ -54,10 +58,13 @@ struct script {
 
 /* A function "echo" with one slot on each of n replicas; its routes are told. */
 struct script *script_open(size_t n_replicas);
+/* The same with so many shards. */
+struct script *script_open_shards(size_t n_replicas, unsigned n_shards);
 /* Frees the gateway; returns how many connections it did not close. */
 size_t script_close(struct script *s);
 void script_tell(struct script *s, size_t n_replicas); /* s->route, again or changed */
 struct script_end *script_client(struct script *s, const char *peer); /* NULL: no ends left */
+struct script_end *script_client_at(struct script *s, unsigned shard, const char *peer);
 struct script_end *script_up(struct script *s, enum script_role role, size_t i); /* i-th, or NULL */
 void script_put(struct script_end *e, const void *data, size_t len);             /* and runs */
 void script_puts(struct script_end *e, const char *text);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,7 +22,7 @@ static int setup(void **state)
 
 	(void)state;
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	return gt_access_log_new(fds[1], &log_, &err);
+	return gt_access_log_new(fds[1], 1, &log_, &err);
 }
 
 static int teardown(void **state)
@@ -73,9 +74,9 @@ static void test_a_line_says_all_and_escapes(void **state)
 	const struct gt_access_text empty[GT_ACCESS_TEXTS] = { { 0 } };
 
 	(void)state;
-	gt_access_log_add(log_, &facts, texts);
-	gt_access_log_add(log_, &none, empty);
-	gt_access_log_flush(log_);
+	gt_access_log_add(log_, 0, &facts, texts);
+	gt_access_log_add(log_, 0, &none, empty);
+	gt_access_log_flush(log_, 0);
 	json_t *js = read_line(fds[0]);
 
 	assert_string_equal(str(js, "time"), "2026-11-18T11:06:40.123Z");
@@ -108,10 +109,10 @@ static void test_what_does_not_fit_is_told(void **state)
 	for (size_t i = 0; i < total; i++) {
 		texts[GT_ACCESS_PATH] = (struct gt_access_text){ path,
 								 (uint16_t)(7000 + i % 1000) };
-		gt_access_log_add(log_, &facts, texts);
+		gt_access_log_add(log_, 0, &facts, texts);
 	}
-	assert_true(gt_access_log_dropped(log_) > total / 4);
-	gt_access_log_flush(log_);
+	assert_true(gt_access_log_dropped(log_, 0) > total / 4);
+	gt_access_log_flush(log_, 0);
 	while (lines + dropped < (json_int_t)total) {
 		json_t *js = read_line(fds[0]);
 
@@ -121,8 +122,66 @@ static void test_what_does_not_fit_is_told(void **state)
 			lines++;
 		json_decref(js);
 	}
-	assert_int_equal(dropped, gt_access_log_dropped(log_));
+	assert_int_equal(dropped, gt_access_log_dropped(log_, 0));
 	assert_int_equal(lines + dropped, total);
+}
+
+#define RINGS 3
+#define EACH  20000
+
+struct adder {
+	struct gt_access_log *log;
+	unsigned ring;
+};
+
+static void *add_many(void *arg)
+{
+	const struct adder *a = arg;
+	const struct gt_access_text texts[GT_ACCESS_TEXTS] = { T_TEXT(GT_ACCESS_FUNCTION, "echo") };
+	struct gt_access_facts facts = { .time_ms = 1, .revision = a->ring + 1 };
+
+	for (unsigned i = 0; i < EACH; i++) {
+		facts.status = (uint16_t)(1 + i % 60000);
+		gt_access_log_add(a->log, a->ring, &facts, texts);
+	}
+	gt_access_log_flush(a->log, a->ring);
+	return NULL;
+}
+
+/* Of each thread the lines come whole, and in their order. */
+static void test_a_ring_for_each_thread(void **state)
+{
+	struct adder adders[RINGS];
+	pthread_t threads[RINGS];
+	json_int_t last[RINGS] = { 0 }, all = 0;
+	struct gt_access_log *log;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_int_equal(gt_access_log_new(ends[1], RINGS, &log, NULL), 0);
+	for (unsigned i = 0; i < RINGS; i++) {
+		adders[i] = (struct adder){ log, i };
+		assert_int_equal(pthread_create(&threads[i], NULL, add_many, &adders[i]), 0);
+	}
+	while (all < RINGS * EACH) {
+		json_t *js = read_line(ends[0]);
+		json_int_t of = json_integer_value(json_object_get(js, "revision")) - 1;
+		json_int_t status = json_integer_value(json_object_get(js, "status"));
+
+		all += json_integer_value(json_object_get(js, "dropped"));
+		if (of >= 0) {
+			assert_string_equal(str(js, "function"), "echo");
+			assert_true(status > last[of]);
+			last[of] = status;
+			all++;
+		}
+		json_decref(js);
+	}
+	for (unsigned i = 0; i < RINGS; i++)
+		pthread_join(threads[i], NULL);
+	gt_access_log_free(log);
+	close(ends[0]);
 }
 
 static void test_another_file(void **state)
@@ -135,7 +194,7 @@ static void test_another_file(void **state)
 
 	(void)state;
 	texts[GT_ACCESS_PATH] = (struct gt_access_text){ "/old", 4 };
-	gt_access_log_add(log_, &facts, texts);
+	gt_access_log_add(log_, 0, &facts, texts);
 	gt_access_log_file(log_, fcntl(fd, F_DUPFD_CLOEXEC, 3));
 	json_t *js = read_line(fds[0]);
 
@@ -143,7 +202,7 @@ static void test_another_file(void **state)
 	json_decref(js);
 	assert_int_equal(read(fds[0], &more, 1), 0); /* the writer has let go of it */
 	texts[GT_ACCESS_PATH] = (struct gt_access_text){ "/new", 4 };
-	gt_access_log_add(log_, &facts, texts);
+	gt_access_log_add(log_, 0, &facts, texts);
 	gt_access_log_free(log_); /* writes what it has */
 	log_ = NULL;
 	assert_int_equal(fstat(fd, &st), 0);
@@ -166,11 +225,11 @@ static void test_full_disk(void **state)
 	int null = open("/dev/null", O_WRONLY), was = dup(2);
 
 	(void)state;
-	assert_int_equal(gt_access_log_new(open("/dev/full", O_WRONLY), &full, &err), 0);
+	assert_int_equal(gt_access_log_new(open("/dev/full", O_WRONLY), 1, &full, &err), 0);
 	dup2(null, 2); /* it complains */
-	gt_access_log_add(full, &facts, texts);
-	gt_access_log_flush(full);
-	while (gt_access_log_dropped(full) == 0)
+	gt_access_log_add(full, 0, &facts, texts);
+	gt_access_log_flush(full, 0);
+	while (gt_access_log_dropped(full, 0) == 0)
 		sched_yield();
 	gt_access_log_free(full);
 	dup2(was, 2);
@@ -196,7 +255,7 @@ static void test_lines_of_requests(void **state)
 	struct peer c;
 
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	assert_int_equal(gt_access_log_new(ends[1], &w->gw->access, &err), 0);
+	assert_int_equal(gt_access_log_new(ends[1], 1, &w->gw->access, &err), 0);
 	world_replicas(w, 1);
 	world_snapshot(w);
 	c = world_client(w);
@@ -210,7 +269,7 @@ static void test_lines_of_requests(void **state)
 	peer_send(&c, "nonsense\r\n\r\n");
 	UNTIL(w, peer_has(&c, "malformed_request"));
 	assert_true(gt_timer_is_set(&w->gw->access_timer));
-	gt_access_log_flush(w->gw->access);
+	gt_access_log_flush(w->gw->access, 0);
 
 	json_t *js = read_line(ends[0]);
 
@@ -248,6 +307,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_line_says_all_and_escapes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_does_not_fit_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_file, setup, teardown),
+		cmocka_unit_test(test_a_ring_for_each_thread),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test_setup_teardown(test_lines_of_requests, world_open, world_close),
 	};

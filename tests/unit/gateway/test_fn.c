@@ -277,6 +277,33 @@ static void test_slots_are_lent(void **state)
 	assert_int_equal(fn.n_free, 2);
 }
 
+/* Control has begun anew and does not know the replica for a moment; somebody waits for it. */
+static void test_slots_of_a_replica_that_left_are_given_back(void **state)
+{
+	(void)state;
+	struct gt_waiter w[2] = { { .able = true }, { .able = true } }, *got;
+	struct gt_target *t;
+
+	tell(1, 2, 0, 10 * MS, NULL);
+	gt_fn_join(&fn, &w[0], 10 * MS);
+	assert_true(gt_fn_next(&fn, 10 * MS, &got, &t));
+	gt_fn_yield(&fn);
+	gt_fn_join(&fn, &w[1], 11 * MS);
+	tell(0, 2, 0, 12 * MS, NULL);
+	gt_target_lent(t);                      /* that was on its way */
+	assert_int_equal(gt_target_give(t), 1); /* though there is a waiter */
+	gt_fn_release(&fn, t, 1 * MS, 13 * MS);
+	assert_ptr_equal(fn.targets, t); /* it has a slot to give */
+	assert_int_equal(gt_target_give(t), 1);
+	gt_fn_forget_gone(&fn);
+	assert_null(fn.targets);
+	tell(1, 2, 0, 14 * MS, NULL);
+	assert_false(gt_fn_next(&fn, 14 * MS, &got, &t));
+	gt_target_lent(fn.targets);
+	assert_true(gt_fn_next(&fn, 14 * MS, &got, &t));
+	gt_fn_release(&fn, t, 1 * MS, 15 * MS);
+}
+
 static void test_slots_of_the_one_before(void **state)
 {
 	(void)state;
@@ -354,6 +381,7 @@ int main(void)
 		T(test_cold_time_counts_only_without_replica),
 		T(test_retry_after_grows_with_queue_and_service_time),
 		T(test_slots_are_lent),
+		T(test_slots_of_a_replica_that_left_are_given_back),
 		T(test_slots_of_the_one_before),
 		T(test_gone_replica_lives_until_its_call_ends),
 		T(test_draining_tells_when_empty),

@@ -404,6 +404,22 @@ static void a_wake_may_free_itself(void **state)
 	assert_string_equal(f->trace, "w");
 }
 
+static void an_exclusive_watch_can_be_paused_and_resumed(void **state)
+{
+	struct fixture *f = *state;
+
+	f->wa = watch(f, f->a[0], GT_EV_READ | GT_EV_EXCLUSIVE, on_event);
+	assert_int_equal(write(f->a[1], "x", 1), 1);
+	step(f);
+	assert_int_equal(f->events, GT_EV_READ);
+	assert_int_equal(gt_watch_set(f->wa, 0, &f->err), 0);
+	step(f);
+	assert_int_equal(f->calls, 1);
+	assert_int_equal(gt_watch_set(f->wa, GT_EV_READ | GT_EV_EXCLUSIVE, &f->err), 0);
+	step(f);
+	assert_int_equal(f->calls, 2);
+}
+
 #define LOOP_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -413,6 +429,7 @@ int main(void)
 		LOOP_TEST(an_edge_watch_is_called_once_an_arrival),
 		LOOP_TEST(what_is_watched_can_change),
 		LOOP_TEST(a_paused_watch_hears_nothing_until_it_is_set),
+		LOOP_TEST(an_exclusive_watch_can_be_paused_and_resumed),
 		LOOP_TEST(a_half_close_is_a_hang_up_for_who_asked),
 		LOOP_TEST(a_reader_learns_of_a_full_close_as_readable),
 		LOOP_TEST(a_reset_is_a_failure),
