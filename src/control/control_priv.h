@@ -21,7 +21,7 @@
 #define CTL_NO_CAPACITY_NS   (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
 #define CTL_START_MS_DEFAULT 1000
 #define CTL_ENDED_KEPT       10
-#define CTL_NODES_MAX        1024
+#define CTL_NODES_MAX        65536
 #define CTL_GATEWAYS_MAX     64 /* bits of gt_ctl_replica.drained */
 #define CTL_OPS_MAX          64 /* changes that wait on one function */
 #define CTL_NEVER            UINT64_MAX
@@ -61,8 +61,9 @@ struct gt_ctl_replica {
 	enum gt_replica_state state;
 	bool stop_ordered, adopted;
 	uint64_t grace_ms;
-	struct gt_sched_spot spot; /* what it has of its node, while it lives */
-	struct gt_ctl_grants gpus; /* of that, its GPUs; kept after its end */
+	uint64_t cpu_milli, memory_bytes; /* its limits */
+	struct gt_sched_spot spot;        /* what it has of its node, while it lives */
+	struct gt_ctl_grants gpus;        /* of that, its GPUs; kept after its end */
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
 	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */
@@ -75,7 +76,8 @@ struct gt_ctl_replica {
 	struct gt_end *end;
 	const char *reason;                 /* static text */
 	struct gt_ctl_replica *prev, *next; /* of live->replicas, live->ended or control->strays */
-	UT_hash_handle hh;                  /* by id, while it lives */
+	struct gt_ctl_replica *node_prev, *node_next; /* node->list, while it lives */
+	UT_hash_handle hh;                            /* by id, while it lives */
 };
 
 /* What a function needs once it had demand or replicas; one that was never called has none. */
@@ -145,7 +147,8 @@ struct gt_control {
 	size_t n_gpu_models;
 	struct gt_ctl_node *nodes;    /* hash by name, in the order they came */
 	struct gt_ctl_node **node_at; /* by index */
-	size_t n_nodes, n_leaving;    /* leaving: down and not yet given up */
+	size_t n_nodes;
+	struct gt_ctl_node *down; /* not up and not yet lost, oldest first */
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
@@ -209,6 +212,8 @@ void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *
 /* Drains a ready one, stops any other at once; force: kills it. */
 void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
 			  bool force);
+/* One that its node is stopping already: it takes room until its end is known. */
+void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r);
 /* Orders the stop when no gateway has a call on it any more or time is up. */
 void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r);
 void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r);

@@ -24,8 +24,10 @@ struct gt_ctl_node {
 	size_t n_labels;
 	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
 	uint32_t replicas;
-	uint64_t sweep;    /* number of the last full report */
-	UT_hash_handle hh; /* by name */
+	uint64_t sweep;                  /* number of the last full report */
+	struct gt_ctl_replica *list;     /* by node_prev, node_next */
+	struct gt_ctl_node *prev, *next; /* control->down */
+	UT_hash_handle hh;               /* by name */
 };
 
 /* What a replica has of its node. */

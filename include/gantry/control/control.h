@@ -30,6 +30,10 @@ void gt_control_load(struct gt_control *c, const struct gt_function_row *row,
 uint64_t gt_control_due_ns(const struct gt_control *c);
 void gt_control_tick(struct gt_control *c);
 
+/* Does every replica have one owner, and do the books of the nodes add up? 0, or -EUCLEAN: a bug
+ * (slugs "owner", "books"). Walks over all replicas: for simulations and tests. */
+GT_MUST_USE int gt_control_check(const struct gt_control *c, struct gt_err *err);
+
 /* ---- functions ---- */
 enum gt_function_state {
 	GT_FUNCTION_IDLE,     /* no replica, none wanted */
