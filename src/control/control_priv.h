@@ -59,7 +59,7 @@ struct gt_ctl_replica {
 	struct gt_ctl_revision *rev; /* NULL for a stray that was found */
 	struct gt_ctl_node *node;
 	enum gt_replica_state state;
-	bool stop_ordered, adopted;
+	bool stop_ordered, adopted, seen; /* seen: its node has reported it */
 	uint64_t grace_ms;
 	uint64_t cpu_milli, memory_bytes; /* its limits */
 	struct gt_sched_spot spot;        /* what it has of its node, while it lives */

@@ -151,6 +151,7 @@ static void observe_facts(struct gt_control *c, struct gt_ctl_replica *r,
 {
 	uint64_t kills = r->usage.oom_kills;
 
+	r->seen = true;
 	r->pid = o->pid;
 	r->phases = o->phases;
 	r->pull = o->pull;
@@ -247,11 +248,11 @@ static void sweep(struct gt_control *c, struct gt_ctl_node *node)
 
 	DL_FOREACH_SAFE2(node->list, r, r_next, node_next)
 	{
-		if (r->sweep == node->sweep)
+		if (r->sweep == node->sweep || !r->seen)
 			continue;
 		if (gt_ctl_leaving(r))
 			gt_ctl_replica_ended(c, r, GT_REPLICA_STOPPED, NULL);
-		else if (r->state != GT_REPLICA_PENDING)
+		else
 			gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
 	}
 }

@@ -85,7 +85,7 @@ struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_
 	r->revision = o->revision;
 	r->node = node;
 	r->state = GT_REPLICA_PENDING;
-	r->adopted = true;
+	r->adopted = r->seen = true;
 	r->created_ms = o->created_ms;
 	r->created_ns = gt_ctl_now(c);
 	r->reason = "adopted";
@@ -123,7 +123,7 @@ void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *
 
 	*o = (struct gt_order){ .revision = r->revision,
 				.want = r->stop_ordered ? GT_WANT_STOP : GT_WANT_RUN,
-				.known = r->state != GT_REPLICA_PENDING || r->adopted,
+				.known = r->seen,
 				.grace_ms = r->grace_ms,
 				.spec_json = has_spec ? r->rev->row.spec_json : no_spec,
 				.gpus = r->gpus.list,
