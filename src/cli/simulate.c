@@ -11,7 +11,9 @@
 static const struct {
 	const char *name;
 	enum gt_exit (*run)(struct gt_cli *cli);
-} kinds[] = { { "place", gt_simulate_place }, { "scale", gt_simulate_scale } };
+} kinds[] = { { "place", gt_simulate_place },
+	      { "scale", gt_simulate_scale },
+	      { "cluster", gt_simulate_cluster } };
 
 bool gt_simulate_u64(struct gt_cli *cli, const char *flag, uint64_t def, uint64_t least,
 		     uint64_t most, uint64_t *ret)
@@ -51,35 +53,47 @@ static enum gt_exit run(struct gt_cli *cli)
 	for (size_t i = 0; i < GT_LEN(kinds); i++)
 		if (strcmp(kind, kinds[i].name) == 0)
 			return kinds[i].run(cli);
-	return gt_cli_usage(cli, "gantry simulate: \"%s\" is neither place nor scale", kind);
+	return gt_cli_usage(cli, "gantry simulate: \"%s\" is none of place, scale, cluster", kind);
 }
 
 static const struct gt_flag flags[] = {
-	{ "nodes", 0, "FILE", "place: the cluster's nodes, CSV or gzip", false },
+	{ "nodes", 0, "FILE|N", "place: the cluster's nodes, CSV or gzip; cluster: how many",
+	  false },
 	{ "pods", 0, "FILE", "place: the list of tasks, CSV or gzip", false },
 	{ "policy", 0, "NAME", "gantry (default), or one to compare with", false },
 	{ "inflate", 0, "X", "place: ask for X times the cluster's GPUs (default 1.3)", false },
 	{ "seed", 0, "N", "of the first run (default 42)", false },
+	{ "gpus", 0, "N", "cluster: of a node (default 8); a replica has one", false },
+	{ "gateways", 0, "N", "cluster: how many (default 2)", false },
+	{ "hours", 0, "X", "cluster: simulated time (default: to the last call)", false },
+	{ "start", 0, "S|FILE", "cluster: seconds of a start (default 2), or measured ones",
+	  false },
+	{ "min", 0, "N", "cluster: replicas of each function at least (default 0)", false },
+	{ "max", 0, "N", "cluster: and at most (default 1000)", false },
+	{ "idle", 0, "S", "cluster: seconds that an idle replica is kept (default 60)", false },
+	{ "fail", 0, "KIND=X", "cluster: starts, crashes, nodes, partitions, agents, control",
+	  true },
 	{ "repeat", 0, "N", "runs, each with the next seed (default 1)", false },
 	{ "copies", 0, "N", "place: that many times the cluster and the tasks (default 1)", false },
 	{ "churn", 0, "N", "place: fill to 85 to 88 %, then N times end one task, start one",
 	  false },
-	{ "workload", 0, "FILE", "scale: calls, CSV or gzip: function, arrival_s, service_s",
+	{ "workload", 0, "FILE", "scale, cluster: calls, CSV: function, arrival_s, service_s",
 	  false },
 	{ "cold", 0, "FILE|S", "scale: how long starts take: measured ones, or seconds", false },
 	{ "cold-factor", 0, "X", "scale: starts take X times as long (default 1)", false },
-	{ "slots", 0, "N", "scale: calls that a replica serves at once (default 1)", false },
+	{ "slots", 0, "N", "scale, cluster: calls that a replica serves at once (default 1)",
+	  false },
 	{ "slo", 0, "S", "scale: the wait that is still good (default 2)", false },
 	{ "skip", 0, "S", "scale: calls of the first S seconds are not counted (default 0)",
 	  false },
 	{ "price", 0, "X", "scale: delay_price of the policy gantry (default 20)", false },
-	{ "svg", 0, "FILE", "scale: write a picture of replicas and queue over time", false },
+	{ "svg", 0, "FILE", "scale, cluster: write a picture of the run", false },
 	{ "time", 0, NULL, "scale: also measure how long decisions take", false },
 };
 
 const struct gt_command gt_cmd_simulate = {
 	.name = "simulate",
-	.args = "place|scale [FLAGS]",
+	.args = "place|scale|cluster [FLAGS]",
 	.summary = "the daemon's decisions over recorded loads",
 	.help = "place runs a list of tasks through the scheduler and prints how much of the "
 		"cluster's GPUs is given\n"
@@ -97,8 +111,22 @@ const struct gt_command gt_cmd_simulate = {
 		"calls waited. Policies: gantry and kpa, which are the daemon's own, and "
 		"fixed:SECONDS, hist, ray, keda.\n"
 		"\n"
+		"cluster runs recorded calls through a whole simulated cluster: the daemon's "
+		"control, scheduler and\n"
+		"autoscaler with virtual nodes and gateways. It prints what was served, how long "
+		"calls waited and how\n"
+		"much of the GPUs that took. Every node has --gpus GPUs, every replica one of "
+		"them. --fail makes things\n"
+		"go wrong: starts=0.01 (part of all starts), crashes=0.1 (a replica and hour), "
+		"nodes=0.05 (lost for ten\n"
+		"minutes), partitions=0.1 (a minute), agents=0.1 (restarts; these three a node and "
+		"day), control=2\n"
+		"(restarts a day). All output is the same for the same seed.\n"
+		"\n"
 		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz --repeat 10\n"
-		"  gantry simulate scale --workload calls.csv.gz --cold 25 --slots 8",
+		"  gantry simulate scale --workload calls.csv.gz --cold 25 --slots 8\n"
+		"  gantry simulate cluster --nodes 100 --gpus 8 --workload calls.csv.gz --start 5 "
+		"--svg run.svg",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.least = 1,

@@ -55,6 +55,11 @@ uint64_t gt_control_epoch(const struct gt_control *c)
 	return c->epoch;
 }
 
+uint64_t gt_control_decisions(const struct gt_control *c)
+{
+	return c->decisions;
+}
+
 bool gt_control_settled(const struct gt_control *c)
 {
 	return c->settled;

@@ -140,7 +140,7 @@ struct gt_control {
 	uint32_t last_number; /* of a live */
 	struct gt_ctl_live **heap;
 	size_t n_heap, cap_heap;
-	uint64_t told_due_ns;
+	uint64_t told_due_ns, decisions;
 
 	struct gt_sched *sched; /* the fleet: what is free where */
 	struct gt_ctl_model_name *gpu_models;

@@ -179,9 +179,9 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 	struct gt_ctl_live *live = gt_ctl_live(c, f);
 	struct gt_ctl_replica *r;
 	uint64_t due = CTL_NEVER;
-
 	struct tally t = tally_of(live);
 
+	c->decisions++;
 	gt_ctl_scale(c, live, t.ready, t.starting);
 	if (c->settled) {
 		uint64_t expire = failures_expire(c, live);
