@@ -32,6 +32,7 @@ struct gt_ctl_revision {
 	struct gt_function_row row;
 	struct gt_spec *spec;
 	struct gt_ctl_models gpu_models;
+	char text[]; /* row.spec_json */
 };
 
 struct gt_ctl_gateway {
@@ -102,11 +103,11 @@ struct gt_ctl_live {
 	uint64_t start_ms;
 	uint64_t starts_total, failed_total;
 
-	bool touched, route_changed;
+	bool touched, route_changed, listed_blocked;
 	uint64_t due_ns;
 	size_t due_slot;                 /* in the heap + 1; 0 = not in it */
 	struct gt_ctl_live *prev, *next; /* control->lives */
-	struct gt_ctl_live *next_touched;
+	struct gt_ctl_live *next_touched, *next_blocked;
 };
 
 struct gt_ctl_function {
@@ -136,7 +137,7 @@ struct gt_control {
 
 	struct gt_ctl_replica *replicas; /* hash by id: all that live */
 	struct gt_ctl_replica *strays;
-	struct gt_ctl_live *lives, *touched;
+	struct gt_ctl_live *lives, *touched, *blocked;
 	uint32_t last_number; /* of a live */
 	struct gt_ctl_live **heap;
 	size_t n_heap, cap_heap;
@@ -235,6 +236,7 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f);
 /* node.c, gateway.c */
 void gt_ctl_nodes_tick(struct gt_control *c);
 uint64_t gt_ctl_nodes_due(const struct gt_control *c);
+void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live); /* its blocked_ns is set */
 void gt_ctl_blocked_touch(struct gt_control *c); /* room may have appeared */
 void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);

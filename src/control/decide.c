@@ -54,6 +54,7 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 	gt_ctl_pressure(c, live);
 	if (live->blocked_ns == 0) {
 		live->blocked_ns = now;
+		gt_ctl_blocked_add(c, live);
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
 			     "%s", why->text);
 		return;

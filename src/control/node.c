@@ -42,13 +42,28 @@ static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
 	return node;
 }
 
+void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live)
+{
+	if (live->listed_blocked)
+		return;
+	live->listed_blocked = true;
+	LL_PREPEND2(c->blocked, live, next_blocked);
+}
+
+/* Those that are blocked no more leave the list here. */
 void gt_ctl_blocked_touch(struct gt_control *c)
 {
-	struct gt_ctl_live *live;
+	struct gt_ctl_live **at = &c->blocked, *live;
 
-	DL_FOREACH (c->lives, live)
-		if (live->blocked_ns)
+	while ((live = *at)) {
+		live->listed_blocked = live->blocked_ns != 0;
+		if (live->listed_blocked) {
 			gt_ctl_touch(c, live->f);
+			at = &live->next_blocked;
+		} else {
+			*at = live->next_blocked;
+		}
+	}
 }
 
 void gt_control_node_up(struct gt_control *c, const char *node)
