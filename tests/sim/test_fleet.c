@@ -1,11 +1,17 @@
 /* test_fleet.c - a fleet under faults, seed after seed, on all processors.
  *   SEED=n     this seed only, and what happens with TRACE=1
- *   N_SEEDS=n  so many seeds (2000) */
+ *   N_SEEDS=n  so many seeds */
 #include "fleet.h"
 
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifdef __SANITIZE_ADDRESS__
+#define SEEDS 200 /* each takes ten times as long */
+#else
+#define SEEDS 2000
+#endif
 
 static bool seed_holds(uint64_t seed)
 {
@@ -32,7 +38,7 @@ static bool seeds_hold(uint64_t first, uint64_t step, uint64_t n)
 
 static void a_fleet_survives_its_faults(void **state)
 {
-	uint64_t only = fleet_env("SEED", 0), n = fleet_env("N_SEEDS", 2000);
+	uint64_t only = fleet_env("SEED", 0), n = fleet_env("N_SEEDS", SEEDS);
 	long n_procs = GT_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L);
 	bool all = true;
 
