@@ -14,7 +14,7 @@ struct gt_ctl_revision *gt_ctl_revision_new(const struct gt_function_row *row, s
 	rev->refs = 1;
 	rev->row = *row;
 	rev->row.spec_json = memcpy(rev->text, row->spec_json, size);
-	rev->spec = spec;
+	rev->spec = gt_spec_pack(spec);
 	return rev;
 }
 
