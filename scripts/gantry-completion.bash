@@ -18,7 +18,7 @@ _gantry()
 	rm) words='--force' ;;
 	events) words='--follow --tail' ;;
 	image) words='--all' ;;
-	simulate) words='--nodes --pods --policy --inflate --seed --workload --gpus --gateways --hours --start --slots --min --max --idle --fail --svg --repeat --copies --churn' ;;
+	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --start --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --time' ;;
 	doctor) words='--state' ;;
 	version) words='--client' ;;
 	esac

@@ -236,8 +236,6 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f);
 /* node.c, gateway.c */
 void gt_ctl_nodes_tick(struct gt_control *c);
 uint64_t gt_ctl_nodes_due(const struct gt_control *c);
-void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live); /* its blocked_ns is set */
-void gt_ctl_blocked_touch(struct gt_control *c); /* room may have appeared */
 void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);
 bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);

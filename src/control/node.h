@@ -8,6 +8,7 @@
 
 #include <uthash.h>
 
+struct gt_ctl_live;
 struct gt_ctl_replica;
 struct gt_ctl_revision;
 
@@ -65,6 +66,10 @@ void gt_ctl_gpus_of_spot(struct gt_ctl_replica *r);
 /* What its first one is; NULL: it has none, or its node has not this one. */
 const struct gt_gpu *gt_ctl_gpu_of(const struct gt_ctl_replica *r);
 uint32_t gt_ctl_gpus_booked(const struct gt_ctl_replica *r, struct gt_sched_want *want);
+
+/* node.c: functions whose next replica no node takes */
+void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live); /* its blocked_ns is set */
+void gt_ctl_blocked_touch(struct gt_control *c); /* room may have appeared */
 
 /* never.c */
 /* Whether any node that is known could take a replica if nothing else were on it. Yes when none is
