@@ -71,8 +71,7 @@ static const struct gt_flag flags[] = {
 	{ "min", 0, "N", "cluster: replicas of each function at least (default 0)", false },
 	{ "max", 0, "N", "cluster: and at most (default 1000)", false },
 	{ "idle", 0, "S", "cluster: seconds that an idle replica is kept (default 60)", false },
-	{ "fail", 0, "KIND=X", "cluster: starts, crashes, nodes, partitions, agents, control",
-	  true },
+	{ "fail", 0, "KIND=X", "cluster: starts=, crashes=, nodes= ...: how often", true },
 	{ "repeat", 0, "N", "runs, each with the next seed (default 1)", false },
 	{ "copies", 0, "N", "place: that many times the cluster and the tasks (default 1)", false },
 	{ "churn", 0, "N", "place: fill to 85 to 88 %, then N times end one task, start one",
@@ -109,19 +108,20 @@ const struct gt_command gt_cmd_simulate = {
 		"scale runs recorded calls through the autoscaler and prints what the replicas "
 		"cost and how long\n"
 		"calls waited. Policies: gantry and kpa, which are the daemon's own, and "
-		"fixed:SECONDS, hist, ray, keda.\n"
+		"fixed:SECONDS, hist, ray,\n"
+		"keda.\n"
 		"\n"
 		"cluster runs recorded calls through a whole simulated cluster: the daemon's "
 		"control, scheduler and\n"
 		"autoscaler with virtual nodes and gateways. It prints what was served, how long "
 		"calls waited and how\n"
-		"much of the GPUs that took. Every node has --gpus GPUs, every replica one of "
-		"them. --fail makes things\n"
-		"go wrong: starts=0.01 (part of all starts), crashes=0.1 (a replica and hour), "
-		"nodes=0.05 (lost for ten\n"
-		"minutes), partitions=0.1 (a minute), agents=0.1 (restarts; these three a node and "
-		"day), control=2\n"
-		"(restarts a day). All output is the same for the same seed.\n"
+		"much of the GPUs that took. Every node has --gpus GPUs, every replica one. --fail "
+		"makes things go\n"
+		"wrong: starts=0.01 (part of all starts), crashes=0.1 (a replica and hour), "
+		"nodes=0.05 (lost for\n"
+		"ten minutes), partitions=0.1 (a minute), agents=0.1 (restarts; these three a node "
+		"and day),\n"
+		"control=2 (restarts a day). All output is the same for the same seed.\n"
 		"\n"
 		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz --repeat 10\n"
 		"  gantry simulate scale --workload calls.csv.gz --cold 25 --slots 8\n"
