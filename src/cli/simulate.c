@@ -13,7 +13,8 @@ static const struct {
 	enum gt_exit (*run)(struct gt_cli *cli);
 } kinds[] = { { "place", gt_simulate_place },
 	      { "scale", gt_simulate_scale },
-	      { "cluster", gt_simulate_cluster } };
+	      { "cluster", gt_simulate_cluster },
+	      { "replay", gt_simulate_replay } };
 
 bool gt_simulate_u64(struct gt_cli *cli, const char *flag, uint64_t def, uint64_t least,
 		     uint64_t most, uint64_t *ret)
@@ -53,7 +54,8 @@ static enum gt_exit run(struct gt_cli *cli)
 	for (size_t i = 0; i < GT_LEN(kinds); i++)
 		if (strcmp(kind, kinds[i].name) == 0)
 			return kinds[i].run(cli);
-	return gt_cli_usage(cli, "gantry simulate: \"%s\" is none of place, scale, cluster", kind);
+	return gt_cli_usage(cli, "gantry simulate: \"%s\" is none of place, scale, cluster, replay",
+			    kind);
 }
 
 static const struct gt_flag flags[] = {
@@ -87,46 +89,42 @@ static const struct gt_flag flags[] = {
 	  false },
 	{ "price", 0, "X", "scale: delay_price of the policy gantry (default 20)", false },
 	{ "svg", 0, "FILE", "scale, cluster: write a picture of the run", false },
+	{ "record", 0, "FILE", "replay: decisions.csv of a daemon, CSV or gzip", false },
+	{ "candidate", 0, "TEXT", "replay: a policy to bill: kpa, \"gantry price=50\"", false },
 	{ "time", 0, NULL, "scale: also measure how long decisions take", false },
 };
 
 const struct gt_command gt_cmd_simulate = {
 	.name = "simulate",
-	.args = "place|scale|cluster [FLAGS]",
+	.args = "place|scale|cluster|replay [FLAGS]",
 	.summary = "the daemon's decisions over recorded loads",
-	.help = "place runs a list of tasks through the scheduler and prints how much of the "
-		"cluster's GPUs is given\n"
-		"away when so much has been asked for. Policies: gantry (or fgd+), which is the "
-		"daemon's own, and\n"
-		"fgd, bestfit, dotprod, packing, clustering, random. No daemon is needed.\n"
+	.help = "No daemon is needed. Files may be gzip. The same files, flags and "
+		"seed give the same output,\n"
+		"byte for byte, but for measured times. With --json each run is one "
+		"object on a line of its own.\n"
 		"\n"
-		"The same files, flags and seed give the same output, byte for byte, but for the "
-		"figures of time:\n"
-		"decisions a second and their quantiles. With --json each run is one object on a "
-		"line of its own.\n"
+		"place runs tasks through the scheduler: how much of the GPUs is given "
+		"away when so much was\n"
+		"asked for. Policies: gantry (or fgd+), fgd, bestfit, dotprod, "
+		"packing, clustering, random.\n"
+		"scale runs recorded calls through the autoscaler: what replicas cost, "
+		"how long calls waited.\n"
+		"Policies: gantry, kpa, fixed:SECONDS, hist, ray, keda.\n"
+		"replay decides a recorded run of a daemon once more; it fails when a "
+		"decision differs.\n"
 		"\n"
-		"scale runs recorded calls through the autoscaler and prints what the replicas "
-		"cost and how long\n"
-		"calls waited. Policies: gantry and kpa, which are the daemon's own, and "
-		"fixed:SECONDS, hist, ray,\n"
-		"keda.\n"
+		"cluster runs recorded calls through a whole simulated cluster, the daemon's "
+		"control included.\n"
+		"A node has --gpus GPUs, a replica one. --fail: starts= (part of them), crashes= "
+		"(replica and hour),\n"
+		"nodes=, partitions=, agents= (node and day), control= (day).\n"
 		"\n"
-		"cluster runs recorded calls through a whole simulated cluster: the daemon's "
-		"control, scheduler and\n"
-		"autoscaler with virtual nodes and gateways. It prints what was served, how long "
-		"calls waited and how\n"
-		"much of the GPUs that took. Every node has --gpus GPUs, every replica one. --fail "
-		"makes things go\n"
-		"wrong: starts=0.01 (part of all starts), crashes=0.1 (a replica and hour), "
-		"nodes=0.05 (lost for\n"
-		"ten minutes), partitions=0.1 (a minute), agents=0.1 (restarts; these three a node "
-		"and day),\n"
-		"control=2 (restarts a day). All output is the same for the same seed.\n"
-		"\n"
-		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz --repeat 10\n"
+		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz "
+		"--repeat 10\n"
 		"  gantry simulate scale --workload calls.csv.gz --cold 25 --slots 8\n"
-		"  gantry simulate cluster --nodes 100 --gpus 8 --workload calls.csv.gz --start 5 "
-		"--svg run.svg",
+		"  gantry simulate cluster --nodes 100 --workload calls.csv.gz --start 5 --svg "
+		"run.svg\n"
+		"  gantry simulate replay --record decisions.csv --candidate kpa",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.least = 1,

@@ -7,6 +7,7 @@
 enum gt_exit gt_simulate_place(struct gt_cli *cli);
 enum gt_exit gt_simulate_scale(struct gt_cli *cli);
 enum gt_exit gt_simulate_cluster(struct gt_cli *cli);
+enum gt_exit gt_simulate_replay(struct gt_cli *cli);
 
 /* A flag as a number; `def` when it was not given. Reports what is wrong: false. */
 bool gt_simulate_u64(struct gt_cli *cli, const char *flag, uint64_t def, uint64_t least,

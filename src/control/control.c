@@ -13,9 +13,15 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->started_ns = gt_ctl_now(c);
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
 	c->last_event = c->epoch << 32;
+	c->events.max = GT_EVENTS_KEPT;
+	c->last_decision = c->epoch << 32;
+	c->decisions.max = GT_DECISIONS_KEPT;
 	c->told_due_ns = CTL_NEVER;
 	c->sched = gt_ctl_fleet_new();
 	c->pool = gt_scale_pool_new();
+	c->candidate = config->shadow;
+	if (c->candidate.on)
+		c->shadow_pool = gt_scale_pool_new();
 	return c;
 }
 
@@ -41,9 +47,11 @@ void gt_control_free(struct gt_control *c)
 	free(c->gpu_models);
 	DL_FOREACH_SAFE (c->gateways, g, g_next)
 		free(g);
-	gt_ctl_events_free(c);
+	gt_ctl_ring_fini(&c->events);
 	gt_sched_free(c->sched);
+	gt_ctl_ring_fini(&c->decisions);
 	gt_scale_pool_free(c->pool);
+	gt_scale_pool_free(c->shadow_pool);
 	free(c->functions);
 	free(c->models);
 	free(c->heap);
@@ -55,9 +63,9 @@ uint64_t gt_control_epoch(const struct gt_control *c)
 	return c->epoch;
 }
 
-uint64_t gt_control_decisions(const struct gt_control *c)
+uint64_t gt_control_decided(const struct gt_control *c)
 {
-	return c->decisions;
+	return c->decided;
 }
 
 bool gt_control_settled(const struct gt_control *c)

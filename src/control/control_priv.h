@@ -12,7 +12,9 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "journal.h"
 #include "node.h"
+#include "ring.h"
 #include "scaling.h"
 
 #define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
@@ -92,7 +94,9 @@ struct gt_ctl_live {
 	uint32_t queued, in_flight; /* over the gateways that count */
 	struct gt_scale *scale;
 	struct gt_ctl_sample sample;
+	struct gt_scale_shadow *shadow; /* NULL: none runs */
 	struct gt_scale_out decision;
+	struct gt_ctl_noted noted;
 
 	uint32_t failures;      /* in a row; forgotten after GT_BACKOFF_CLEAR_MS ready */
 	uint64_t retry_at_ns;   /* no start before; 0 = no backoff in force */
@@ -120,13 +124,13 @@ struct gt_ctl_model {
 	struct gt_ctl_function *f;
 };
 
-struct gt_ctl_event; /* event.c */
-struct gt_ctl_lane;  /* change.c */
+struct gt_ctl_lane; /* change.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
 	uint64_t epoch, started_ns, node_lost_ns;
-	struct gt_scale_pool *pool; /* what functions learn from each other */
+	struct gt_scale_pool *pool, *shadow_pool; /* what functions learn from each other */
+	struct gt_scale_candidate candidate;
 	bool settled; /* replicas of before this start are known: decisions may be taken */
 
 	struct gt_ctl_function **functions; /* by name */
@@ -141,7 +145,7 @@ struct gt_control {
 	uint32_t last_number; /* of a live */
 	struct gt_ctl_live **heap;
 	size_t n_heap, cap_heap;
-	uint64_t told_due_ns, decisions;
+	uint64_t told_due_ns, decided;
 
 	struct gt_sched *sched; /* the fleet: what is free where */
 	struct gt_ctl_model_name *gpu_models;
@@ -153,9 +157,8 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
-	struct gt_ctl_event **events; /* ring */
-	size_t n_events, cap_events, first_event;
-	uint64_t last_event;
+	struct gt_ctl_ring events, decisions;
+	uint64_t last_event, last_decision;
 };
 
 static inline uint64_t gt_ctl_now(const struct gt_control *c)
@@ -213,8 +216,6 @@ void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *
 /* Drains a ready one, stops any other at once; force: kills it. */
 void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
 			  bool force);
-/* One that its node is stopping already: it takes room until its end is known. */
-void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r);
 /* Orders the stop when no gateway has a call on it any more or time is up. */
 void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r);
 void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r);
@@ -245,6 +246,5 @@ void gt_ctl_demand_sum(struct gt_ctl_live *live);
 void gt_ctl_lanes_free(struct gt_control *c);
 void gt_ctl_event(struct gt_control *c, const char *type, const char *function, const char *replica,
 		  const char *node, const char *cause, const char *fmt, ...) GT_PRINTF(7, 8);
-void gt_ctl_events_free(struct gt_control *c);
 
 #endif

@@ -57,6 +57,7 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 		gt_ctl_blocked_add(c, live);
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
 			     "%s", why->text);
+		gt_ctl_journal_place(c, live, NULL, why->text);
 		return;
 	}
 	if (now < live->blocked_ns + CTL_NO_CAPACITY_NS || t->ready + t->old_ready > 0)
@@ -108,7 +109,8 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 			gt_ctl_event(c, "scale.up", gt_ctl_name(live->f), NULL, NULL, NULL,
 				     "%u -> %u: %s", t->ready + t->starting, live->decision.need,
 				     live->decision.why);
-		gt_ctl_replica_new(c, live->f, &spot, reason);
+		gt_ctl_journal_place(c, live, gt_ctl_replica_new(c, live->f, &spot, reason),
+				     reason);
 	}
 	t->starting += started;
 }
@@ -181,12 +183,14 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 	struct gt_ctl_replica *r;
 	uint64_t due = CTL_NEVER;
 	struct tally t = tally_of(live);
+	struct gt_scale_in in;
 
-	c->decisions++;
-	gt_ctl_scale(c, live, t.ready, t.starting);
+	c->decided++;
+	gt_ctl_scale(c, live, t.ready, t.starting, &in);
 	if (c->settled) {
 		uint64_t expire = failures_expire(c, live);
 
+		gt_ctl_journal_scale(c, live, &in);
 		replace_old(c, live, &t);
 		start_missing(c, live, &t);
 		stop_surplus(c, live, &t);

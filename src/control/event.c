@@ -3,7 +3,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* The strings follow each other in `text`: type, function, replica, node, cause, text. */
@@ -56,23 +55,6 @@ static struct gt_ctl_event *event_pack(const struct gt_event *e)
 	return packed;
 }
 
-/* The ring grows to GT_EVENTS_KEPT and then turns; it is only reordered while it grows. */
-static void ring_add(struct gt_control *c, struct gt_ctl_event *packed)
-{
-	if (c->n_events == GT_EVENTS_KEPT) {
-		free(c->events[c->first_event]);
-		c->events[c->first_event] = packed;
-		c->first_event = (c->first_event + 1) % GT_EVENTS_KEPT;
-		return;
-	}
-	if (c->n_events == c->cap_events) {
-		c->cap_events = GT_MIN(c->cap_events ? 2 * c->cap_events : 64,
-				       (size_t)GT_EVENTS_KEPT);
-		c->events = gt_grow(c->events, c->cap_events, sizeof(struct gt_ctl_event *));
-	}
-	c->events[c->n_events++] = packed;
-}
-
 void gt_ctl_event(struct gt_control *c, const char *type, const char *function, const char *replica,
 		  const char *node, const char *cause, const char *fmt, ...)
 {
@@ -87,7 +69,7 @@ void gt_ctl_event(struct gt_control *c, const char *type, const char *function, 
 	va_start(args, fmt);
 	vsnprintf(e.text, sizeof(e.text), fmt, args);
 	va_end(args);
-	ring_add(c, event_pack(&e));
+	gt_ctl_ring_add(&c->events, event_pack(&e));
 	if (c->ports.on_event)
 		c->ports.on_event(c->ports.ctx, &e);
 }
@@ -96,30 +78,23 @@ int gt_control_events(struct gt_control *c, uint64_t after, const char *function
 		      bool (*fn)(const struct gt_event *e, void *arg), void *arg,
 		      struct gt_err *err)
 {
-	uint64_t first = c->last_event - c->n_events + 1; /* ids have no gaps within a start */
+	uint64_t first = c->last_event - c->events.n + 1; /* ids have no gaps within a start */
 
 	if (after != 0 && after + 1 < first)
 		return gt_err_set(err, ERANGE, "cursor_gone",
 				  "events after %llu are no longer kept; the oldest kept is %llu: "
 				  "list from the start",
 				  (unsigned long long)after, (unsigned long long)first);
-	size_t skip = after >= first ? (size_t)GT_MIN(after - first + 1, c->n_events) : 0;
+	size_t skip = after >= first ? (size_t)GT_MIN(after - first + 1, c->events.n) : 0;
 
-	for (size_t i = skip; i < c->n_events; i++) {
+	for (size_t i = skip; i < c->events.n; i++) {
 		struct gt_event e;
 
-		event_unpack(c->events[(c->first_event + i) % c->cap_events], &e);
+		event_unpack(gt_ctl_ring_at(&c->events, i), &e);
 		if (function && strcmp(e.function, function) != 0)
 			continue;
 		if (!fn(&e, arg))
 			break;
 	}
 	return 0;
-}
-
-void gt_ctl_events_free(struct gt_control *c)
-{
-	for (size_t i = 0; i < c->n_events; i++)
-		free(c->events[i]);
-	free(c->events);
 }

@@ -158,6 +158,8 @@ struct gt_ctl_live *gt_ctl_live(struct gt_control *c, struct gt_ctl_function *f)
 	live->f = f;
 	live->number = ++c->last_number;
 	live->scale = gt_scale_new();
+	if (c->candidate.on)
+		live->shadow = gt_scale_shadow_new(&c->candidate);
 	live->start_ms = CTL_START_MS_DEFAULT;
 	live->fail_seq = c->epoch << 32; /* grows over restarts of control, as gateways expect */
 	live->due_ns = CTL_NEVER;
@@ -196,6 +198,9 @@ static void live_free(struct gt_control *c, struct gt_ctl_live *live)
 		free(t);
 	gt_ctl_failure_clear(live);
 	gt_scale_free(live->scale);
+	gt_scale_shadow_free(live->shadow);
+	if (c->ports.on_scale)
+		c->ports.on_scale(c->ports.ctx, gt_ctl_name(live->f), NULL, NULL);
 	free(live);
 }
 

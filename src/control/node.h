@@ -67,6 +67,9 @@ void gt_ctl_gpus_of_spot(struct gt_ctl_replica *r);
 const struct gt_gpu *gt_ctl_gpu_of(const struct gt_ctl_replica *r);
 uint32_t gt_ctl_gpus_booked(const struct gt_ctl_replica *r, struct gt_sched_want *want);
 
+/* replica.c: one that its node is stopping already takes room until its end is known */
+void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r);
+
 /* node.c: functions whose next replica no node takes */
 void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live); /* its blocked_ns is set */
 void gt_ctl_blocked_touch(struct gt_control *c); /* room may have appeared */

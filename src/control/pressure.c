@@ -45,6 +45,15 @@ static void function_add(struct gt_control *c, struct gt_ctl_live *live, struct 
 	}
 }
 
+static double worth_of(const struct candidates *from, const struct gt_ctl_replica *r)
+{
+	size_t at = 0;
+
+	while (at < from->n && from->all[at] != r)
+		at++;
+	return at < from->n ? from->held[at].worth : 0;
+}
+
 /* Takes them out of the books, one after the other, until the replica has a place. */
 static size_t victims_find(struct gt_control *c, struct gt_ctl_live *live, struct candidates *from,
 			   struct gt_ctl_replica *ret[VICTIMS_MAX], uint32_t *node)
@@ -94,6 +103,8 @@ void gt_ctl_pressure(struct gt_control *c, struct gt_ctl_live *live)
 		gt_ctl_event(c, "scale.pressure", victims[i]->function, victims[i]->id,
 			     victims[i]->node->name, NULL, "idle; %s needs its place",
 			     gt_ctl_name(live->f));
+		gt_ctl_journal_evict(c, victims[i], gt_ctl_name(live->f),
+				     worth_of(&from, victims[i]), from.n);
 		gt_ctl_replica_leave(c, victims[i], reason, false);
 	}
 	free(from.all);

@@ -49,6 +49,9 @@ void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns)
 static struct gt_scale_params params_of(const struct gt_spec *spec)
 {
 	bool stated = spec->scale.idle_ms != GT_IDLE_LEARNED;
+	/* What a replica without a GPU holds is cheap, and its start short: by the price it would
+	 * go at once, and each call meet a cold one. */
+	bool learned = !stated && spec->resources.gpu.count > 0;
 
 	return (struct gt_scale_params){
 		.policy = spec->scale.policy,
@@ -56,7 +59,7 @@ static struct gt_scale_params params_of(const struct gt_spec *spec)
 		.min = spec->scale.min,
 		.max = spec->scale.max,
 		.buffer = spec->scale.buffer,
-		.idle_stated = stated,
+		.idle_stated = !learned,
 		.idle_ms = stated ? spec->scale.idle_ms : GT_DEFAULT_IDLE_MS,
 		.price = spec->scale.delay_price,
 	};
@@ -73,10 +76,11 @@ static uint64_t oldest_wait_ns(const struct gt_ctl_live *live)
 	return GT_MIN(ms, UINT64_MAX / GT_NS_PER_MS) * GT_NS_PER_MS;
 }
 
-void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready, uint32_t starting)
+void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready, uint32_t starting,
+		  struct gt_scale_in *ret_in)
 {
 	gt_ctl_demand_sum(live);
-	const struct gt_scale_in in = {
+	*ret_in = (struct gt_scale_in){
 		.now_ns = gt_ctl_now(c),
 		.params = params_of(live->f->rev->spec),
 		.in_flight = live->in_flight,
@@ -92,5 +96,32 @@ void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready
 		.renew = live->sample.renew,
 	};
 	live->sample = (struct gt_ctl_sample){ 0 };
-	gt_scale_decide(live->scale, c->pool, &in, &live->decision);
+	gt_scale_decide(live->scale, c->pool, ret_in, &live->decision);
+	if (c->ports.on_scale)
+		c->ports.on_scale(c->ports.ctx, gt_ctl_name(live->f), ret_in, &live->decision);
+	if (live->shadow)
+		gt_scale_shadow_feed(live->shadow, c->shadow_pool, ret_in, &live->decision);
+}
+
+int gt_control_bills(struct gt_control *c, const char *name, struct gt_scale_bill *ret_live,
+		     struct gt_scale_bill *ret_shadow, struct gt_err *err)
+{
+	struct gt_ctl_function *f = gt_ctl_function_find(c, name);
+
+	if (!f)
+		return gt_err_set(err, ENOENT, "function_not_found", "there is no function %s",
+				  name);
+	if (!c->candidate.on)
+		return gt_err_set(err, ENOENT, "not_found",
+				  "no candidate runs beside the live policy: set shadow in "
+				  "[control] of the daemon's configuration");
+	*ret_live = *ret_shadow = (struct gt_scale_bill){ 0 };
+	if (f->live)
+		gt_scale_shadow_bills(f->live->shadow, ret_live, ret_shadow);
+	return 0;
+}
+
+const char *gt_control_candidate(const struct gt_control *c)
+{
+	return c->candidate.text;
 }

@@ -11,8 +11,9 @@
 #include <gantry/gpu/gpu.h>
 #include <gantry/model/label.h>
 #include <gantry/model/spec.h>
+#include <gantry/scale/shadow.h>
 
-enum key_type { KEY_TEXT, KEY_BOOL, KEY_DURATION, KEY_NUMBER, KEY_LEVEL, KEY_EXTRACT };
+enum key_type { KEY_TEXT, KEY_BOOL, KEY_DURATION, KEY_NUMBER, KEY_LEVEL, KEY_EXTRACT, KEY_SHADOW };
 
 struct key {
 	const char *section, *name;
@@ -45,6 +46,9 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
+	{ "control", "record_mib", KEY_NUMBER, FIELD(record_mib), 1024 * 1024 },
+	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "labels", TEXT(labels) },
@@ -80,6 +84,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->log_level = GT_INFO;
 	c->max_connections = 10000;
 	c->drain_ms = 30000;
+	c->record_mib = 256;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);
 	gt_strcopy(c->egress_subnet6, sizeof(c->egress_subnet6), GT_NET_SUBNET6);
@@ -149,9 +154,10 @@ static int unknown_key(const char *section, const char *name, struct gt_err *err
 		if (gt_streq(keys[i].section, section))
 			words[n++] = keys[i].name;
 	if (n == 0)
-		return gt_err_set(err, EINVAL, "bad_config",
-				  "there is no section [%s]; sections are daemon, gateway, agent",
-				  section);
+		return gt_err_set(
+			err, EINVAL, "bad_config",
+			"there is no section [%s]; sections are daemon, gateway, control, agent",
+			section);
 	const char *near = gt_suggest(name, words, n);
 	return gt_err_set(err, EINVAL, "bad_config", "unknown key \"%s\" in [%s]%s%s%s", name,
 			  section, near ? "; did you mean \"" : "", near ? near : "",
@@ -175,9 +181,14 @@ static int parse_bool(const char *value, bool *ret)
 static int set_key(struct gt_config *c, const struct key *k, const char *value, struct gt_err *err)
 {
 	char *at = (char *)c + k->offset;
+	struct gt_scale_candidate candidate;
 	uint64_t n = 0;
 
 	switch (k->type) {
+	case KEY_SHADOW:
+		if (gt_scale_candidate_parse(value, &candidate, err) < 0)
+			return gt_err_wrap(err, "%s", k->name);
+		/* fall through */
 	case KEY_TEXT:
 		if (!gt_strcopy(at, k->max, value))
 			return gt_err_set(err, EINVAL, "bad_config",
@@ -284,7 +295,7 @@ int gt_config_pack(const struct gt_config *c, char *out, size_t size, struct gt_
 		static const char *const levels[] = { "debug", "info", "warn", "error" };
 		char value[GT_CONFIG_TEXT];
 
-		if (k->type == KEY_TEXT)
+		if (k->type == KEY_TEXT || k->type == KEY_SHADOW)
 			gt_strcopy(value, sizeof(value), at);
 		else if (k->type == KEY_BOOL)
 			gt_strcopy(value, sizeof(value), *(const bool *)at ? "yes" : "no");

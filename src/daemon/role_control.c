@@ -11,6 +11,7 @@
 #include <gantry/store/store.h>
 #include <gantry/wire/wire.h>
 
+#include "recorder.h"
 #include "role.h"
 
 #define DB_PATH "control/gantry.db"
@@ -24,6 +25,7 @@ struct plane {
 	struct gt_link *link;
 	struct gt_api *api;
 	struct gt_timer due;
+	struct gt_recorder *recorder; /* NULL: not asked for */
 	int load_failed;
 	struct gt_err *err; /* while loading */
 };
@@ -77,6 +79,12 @@ static void on_due(void *ctx)
 		gt_timer_clear(p->loop, &p->due);
 	else
 		gt_timer_set_at(p->loop, &p->due, due_ns, on_timer, p);
+}
+
+static void on_scale(void *ctx, const char *function, const struct gt_scale_in *in,
+		     const struct gt_scale_out *out)
+{
+	gt_recorder_scale(((struct plane *)ctx)->recorder, function, in, out);
 }
 
 /* ---- start and stop ---- */
@@ -135,7 +143,7 @@ static int open_store(struct plane *p, struct gt_err *err)
 	return gt_store_open(&config, &p->store, err);
 }
 
-static int start_control(struct plane *p, struct gt_err *err)
+static int start_control(struct plane *p, const struct gt_config *conf, struct gt_err *err)
 {
 	struct gt_control_ports ports = {
 		.clock = gt_clock_system,
@@ -154,6 +162,16 @@ static int start_control(struct plane *p, struct gt_err *err)
 	};
 	struct gt_control_config config = { .epoch = gt_store_epoch(p->store) };
 
+	if (gt_scale_candidate_parse(conf->shadow, &config.shadow, err) < 0)
+		return -err->code;
+	if (conf->record) {
+		struct gt_err why = { 0 };
+
+		if (gt_recorder_open(p->loop, conf->record_mib * GT_MIB, &p->recorder, &why) < 0)
+			gt_warn("decisions are not recorded: %s", why.text);
+		else
+			ports.on_scale = on_scale;
+	}
 	p->control = gt_control_new(&ports, &config);
 	p->err = err;
 	if (gt_store_load(p->store, load_row, p, err) < 0)
@@ -173,7 +191,7 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 
 	/* Signals are blocked before the store's thread starts, so that it inherits the mask. */
 	if (gt_loop_new(&p->loop, err) < 0 || watch_signals(p, err) < 0 || open_store(p, err) < 0 ||
-	    start_control(p, err) < 0)
+	    start_control(p, &env->config, err) < 0)
 		return -err->code;
 	link.loop = api.loop = p->loop;
 	link.control = api.control = p->control;
@@ -196,6 +214,7 @@ int gt_role_control(struct gt_role_env *env, struct gt_err *err)
 	gt_http_client_free(p.client);
 	gt_link_free(p.link);
 	gt_control_free(p.control);
+	gt_recorder_close(p.recorder);
 	gt_store_close(p.store);
 	gt_wake_free(p.wake);
 	gt_loop_free(p.loop);

@@ -80,14 +80,39 @@ static void count(struct gt_call *call)
 	call->fn->dirty = true;
 }
 
-void gt_call_free(struct gt_call *call)
+void gt_call_init(struct gt_call *call, struct gt_gateway *gw)
+{
+	call->grave.spare = true;
+	call->gw = gw;
+	gt_h1_init(&call->resp, GT_H1_RESPONSE);
+	gt_outq_init(&call->upq, UPQ_MAX, &gw->queues);
+}
+
+void gt_call_clear(struct gt_call *call)
+{
+	struct gt_gateway *gw = call->gw;
+	struct gt_h1 resp = call->resp;
+
+	memset(call, 0, sizeof(*call));
+	gt_call_init(call, gw);
+	gt_h1_reset(&resp);
+	call->resp = resp;
+}
+
+void gt_call_fini(struct gt_call *call)
+{
+	gt_h1_fini(&call->resp);
+}
+
+/* It is over, but may still be looked at. */
+static void give_back(struct gt_call *call)
 {
 	gt_splice_end(call);
-	gt_h1_fini(&call->resp);
-	gt_outq_fini(&call->upq);
 	gt_openai_scan_free(call->scan);
 	call->scan = NULL;
 	gt_sse_free(call);
+	gt_h1_reset(&call->resp);
+	gt_outq_clear(&call->upq);
 }
 
 void gt_call_finish(struct gt_call *call)
@@ -119,7 +144,7 @@ void gt_call_finish(struct gt_call *call)
 		gt_demander_changed(call->gw, true); /* a start may not be wanted any more */
 	if (fn)
 		gt_routes_sweep(call->gw, fn);
-	gt_call_free(call);
+	give_back(call);
 	gt_gw_bury(call->gw, &call->grave);
 	if (!c->closed)
 		gt_conn_next(c);
@@ -364,8 +389,8 @@ void gt_call_refuse_unknown(struct gt_call *call, const struct gt_refusal *why)
 
 static void route_function(struct gt_call *call)
 {
-	struct gt_path p = gt_path_read(&call->conn->x->req);
-	struct gt_fn *fn = gt_routes_function(call->gw, p.function, p.function_len);
+	const char *name = gt_call_function(call);
+	struct gt_fn *fn = gt_routes_function(call->gw, name, call->name_len);
 	char detail[GT_NAME_MAX + 64];
 
 	if (!call->authed && (!fn || fn->route.access != GT_ACCESS_PUBLIC)) {
@@ -376,7 +401,7 @@ static void route_function(struct gt_call *call)
 		struct gt_refusal why = GT_REFUSAL("function_not_found", detail);
 
 		snprintf(detail, sizeof(detail), "there is no function \"%.*s\"",
-			 (int)GT_MIN(p.function_len, GT_NAME_MAX), p.function);
+			 (int)GT_MIN(call->name_len, GT_NAME_MAX), name);
 		gt_call_refuse_unknown(call, &why);
 		return;
 	}
@@ -446,20 +471,20 @@ void gt_call_begin(struct gt_conn *c)
 {
 	struct gt_gateway *gw = c->gw;
 	struct gt_call *call = gt_gw_new_call(gw);
+	struct gt_path path = gt_path_read(&c->x->req);
 
 	c->call = call;
 	call->conn = c;
 	call->begun_ns = gt_gw_now(gw);
-	call->way = gt_path_read(&c->x->req).way;
+	call->way = path.way;
+	call->name_len = path.name_len;
 	call->state = GT_CALL_SENT;
 	call->req_done = c->x->req.framing == GT_H1_NO_BODY ||
 			 (c->x->req.framing == GT_H1_LENGTH && !c->x->req.length);
 	call->body_max = call->way == GT_WAY_OPENAI ? GT_CALL_COLLECT_MAX : UINT64_MAX;
 	gt_request_id_make(gw, &c->x->req, call->request_id);
 	gt_trace_begin(&c->x->req, &gw->rnd, &call->trace);
-	gt_h1_init(&call->resp, GT_H1_RESPONSE);
 	call->resp.to_head = gt_h1_is(&c->x->req, c->x->req.method, "HEAD");
-	gt_outq_init(&call->upq, UPQ_MAX);
 	call->upq.keep = true;
 	if (call->way == GT_WAY_LINK)
 		refuse(call, "not_found", "there is no such path");

@@ -13,12 +13,18 @@
 /* path.c: no state of its own */
 struct gt_path {
 	enum gt_way way;
-	const char *function; /* in the target; not terminated */
-	size_t function_len;
-	size_t rest; /* where the replica's target starts; a '/' may be missing there */
-	bool openai; /* refusals are told in OpenAI's dialect */
+	uint16_t name_len; /* of the function; the replica's target is what follows */
+	bool openai;       /* refusals are told in OpenAI's dialect */
 };
 struct gt_path gt_path_read(const struct gt_h1 *req);
+#define GT_PATH_NAME (sizeof("/f/") - 1) /* where a function's name begins */
+/* Not terminated. */
+static inline const char *gt_call_function(const struct gt_call *call)
+{
+	const struct gt_h1 *req = &call->conn->x->req;
+
+	return gt_h1_text(req, req->target) + GT_PATH_NAME;
+}
 /* The caller's own id when it is a sane one. */
 void gt_request_id_make(const struct gt_gateway *gw, const struct gt_h1 *req,
 			char out[GT_GW_REQUEST_ID + 1]);
@@ -60,7 +66,9 @@ void gt_call_answered(struct gt_call *call);  /* the head of the replica's answe
 /* The answer is complete on our side, or the client is gone: gives everything back but the queue of
  * bytes to the client. */
 void gt_call_finish(struct gt_call *call);
-void gt_call_free(struct gt_call *call);
+void gt_call_init(struct gt_call *call, struct gt_gateway *gw); /* of memory that is all zero */
+void gt_call_clear(struct gt_call *call); /* for the next one: keeps memory for its head */
+void gt_call_fini(struct gt_call *call);
 
 void gt_call_want_body(struct gt_call *call); /* 100 Continue, when the client waits for it */
 void gt_call_admit(struct gt_call *call);     /* call->fn was found: into its queue, or refused */

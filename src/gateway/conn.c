@@ -12,12 +12,16 @@
 #define EXCHANGES_MAX 256
 #define LOOKED_AT_MAX 64 /* connections, for one to give way */
 #define FULL_TOLD_MS  60000
+#define PUMP_ROUNDS   16 /* reads of one connection before others get their turn */
 
 static void on_timer(void *arg);
 
+/* Each call moves it to later, and none but the first and one a minute sets the timer for it. */
 static void arm(struct gt_conn *c, uint64_t delay_ms)
 {
-	gt_timer_set(c->gw->loop, &c->timer, delay_ms, on_timer, c);
+	c->due_ns = gt_gw_now(c->gw) + delay_ms * GT_NS_PER_MS;
+	if (!gt_timer_is_set(&c->timer) || c->timer.due_ns > c->due_ns)
+		gt_timer_set_at(c->gw->loop, &c->timer, c->due_ns, on_timer, c);
 }
 
 /* ---- its exchange ---- */
@@ -34,12 +38,18 @@ static void wake(struct gt_conn *c)
 		gw->n_exchanges--;
 	} else {
 		x = gt_alloc(sizeof(*x));
+		gt_h1_init(&x->req, GT_H1_REQUEST);
+		gt_buf_init(&x->in, 2 * GT_GW_BUFFER);
+		gt_outq_init(&x->out, 8 * GT_GW_BUFFER, &gw->queues);
 	}
-	*x = (struct gt_exchange){ .progress_ns = gt_gw_now(gw) };
-	gt_h1_init(&x->req, GT_H1_REQUEST);
-	gt_buf_init(&x->in, 2 * GT_GW_BUFFER);
-	gt_outq_init(&x->out, 8 * GT_GW_BUFFER);
+	x->progress_ns = gt_gw_now(gw);
 	c->x = x;
+}
+
+static void free_exchange(struct gt_exchange *x)
+{
+	gt_h1_fini(&x->req);
+	free(x);
 }
 
 static void give_up_exchange(struct gt_conn *c)
@@ -50,12 +60,14 @@ static void give_up_exchange(struct gt_conn *c)
 	if (!x)
 		return;
 	gw->buffered -= x->accounted;
-	gt_h1_fini(&x->req);
+	x->accounted = 0;
+	gt_h1_reset(&x->req);
 	gt_buf_fini(&x->in);
-	gt_outq_fini(&x->out);
-	free(x->proxy);
+	gt_outq_clear(&x->out);
+	free(gt_steal(&x->proxy));
+	x->shake_prev = x->shake_next = NULL;
 	if (gw->n_exchanges == EXCHANGES_MAX) {
-		free(x);
+		free_exchange(x);
 		return;
 	}
 	x->next = gw->exchanges;
@@ -69,7 +81,7 @@ void gt_conn_free_exchanges(struct gt_gateway *gw)
 
 	while ((x = gw->exchanges)) {
 		gw->exchanges = x->next;
-		free(x);
+		free_exchange(x);
 	}
 }
 
@@ -158,7 +170,7 @@ static uint64_t waits_since_ns(const struct gt_conn *c)
 
 	if (c->state != GT_CONN_HEAD || (c->x && gt_outq_unsent(&c->x->out)))
 		return 0;
-	return c->timer.due_ns - (started ? GT_GW_HEAD_MS : GT_GW_IDLE_MS) * GT_NS_PER_MS;
+	return c->due_ns - (started ? GT_GW_HEAD_MS : GT_GW_IDLE_MS) * GT_NS_PER_MS;
 }
 
 /* Those looked at go to the end, so that the next search looks at others. */
@@ -396,6 +408,8 @@ static bool go_on_shaking(struct gt_conn *c)
 
 static bool read_client(struct gt_conn *c)
 {
+	if (!c->sock.can_read && !c->x->in.len)
+		return false;
 	if (c->state == GT_CONN_PROXY)
 		return read_proxy(c);
 	if (c->state == GT_CONN_HANDSHAKE)
@@ -532,7 +546,7 @@ void gt_conn_run(struct gt_conn *c)
 	c->running = true;
 	wake(c);
 	while (!c->closed && run_once(c))
-		if (++rounds == GT_GW_PUMP_ROUNDS) {
+		if (++rounds == PUMP_ROUNDS) {
 			gt_conn_kick(c); /* others first */
 			break;
 		}
@@ -556,13 +570,44 @@ void gt_conn_run(struct gt_conn *c)
 	gt_listeners_room(c->gw); /* it could give way */
 }
 
+static size_t unsent(const struct gt_conn *c)
+{
+	return gt_outq_unsent(&c->x->out) + (c->call ? gt_outq_unsent(&c->call->upq) : 0);
+}
+
+/* Reads before anything is written: a peer that is woken by the first of many messages finds the
+ * others on its way, where it would sleep again after each. Waking one costs as much as a message.
+ */
+void gt_conn_hear(struct gt_conn *c)
+{
+	if (c->running) {
+		c->again = true;
+		return;
+	}
+	c->running = true;
+	wake(c);
+	if (client_left(c))
+		gt_conn_close(c);
+	if (!c->closed && c->call && c->call->up)
+		gt_relay_read(c->call);
+	if (!c->closed)
+		read_client(c);
+	c->running = false;
+	if (c->closed)
+		return;
+	if (unsent(c) > GT_GW_LATER)
+		gt_conn_run(c);
+	else
+		gt_conn_kick(c);
+}
+
 static void on_event(struct gt_watch *w, unsigned events, void *arg)
 {
 	struct gt_conn *c = arg;
 
 	(void)w;
 	gt_sock_told(&c->sock, events);
-	gt_conn_run(c);
+	gt_conn_hear(c);
 }
 
 /* ---- time-outs ---- */
@@ -594,6 +639,10 @@ static void on_timer(void *arg)
 	struct gt_conn *c = arg;
 	struct gt_refusal why = GT_REFUSAL("request_timeout", "the head took longer than 10 s");
 
+	if (gt_gw_now(c->gw) < c->due_ns) {
+		gt_timer_set_at(c->gw->loop, &c->timer, c->due_ns, on_timer, c);
+		return;
+	}
 	wake(c);
 	if (c->state == GT_CONN_CALL ||
 	    (c->state == GT_CONN_LINGER && gt_outq_unsent(&c->x->out))) {
@@ -609,7 +658,7 @@ static void on_timer(void *arg)
 static struct gt_conn *open_with(struct gt_gateway *gw, int fd GT_TAKES, const char *peer,
 				 size_t peer_size)
 {
-	struct gt_conn *c = gt_alloc(sizeof(*c) + peer_size);
+	struct gt_conn *c = gt_alloc(offsetof(struct gt_conn, peer) + peer_size);
 
 	c->gw = gw;
 	gt_strcopy(c->peer, peer_size, peer);

@@ -4,7 +4,8 @@
 
 #include "gw.h"
 
-#define GT_GW_HANDSHAKES 512 /* of TLS, at once */
+#define GT_GW_HANDSHAKES 512           /* of TLS, at once */
+#define GT_GW_LATER      (16 * GT_KIB) /* more than this is sent before other sockets are read */
 
 struct gt_proxy;
 
@@ -35,14 +36,15 @@ struct gt_conn {
 	struct gt_gateway *gw;
 	struct gt_exchange *x; /* NULL while it is idle and nothing runs on it */
 	struct gt_sock sock;
-	struct gt_timer timer;
+	struct gt_timer timer; /* at due_ns or sooner: then it looks again */
+	uint64_t due_ns;
 	struct gt_call *call;
-	enum gt_conn_state state;
-	bool closed, keep, running, again, kicked;
-	bool whole; /* the last request was read to its end */
-	bool shut;  /* our side is closed */
-	bool tls;
 	char *subject; /* in the client's certificate; NULL = none */
+	enum gt_conn_state state : 8;
+	bool closed : 1, keep : 1, running : 1, again : 1, kicked : 1;
+	bool whole : 1; /* the last request was read to its end */
+	bool shut : 1;  /* our side is closed */
+	bool tls : 1;
 	char peer[]; /* the client's address as text; with room for any where a PROXY may tell it */
 };
 
@@ -57,7 +59,9 @@ struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding);
 bool gt_conn_make_room(struct gt_gateway *gw, size_t bytes_max);
 void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */
 void gt_conn_run(struct gt_conn *c);   /* moves all bytes that can move */
-void gt_conn_kick(struct gt_conn *c);  /* the same from a callback of another socket or a timer */
-void gt_conn_next(struct gt_conn *c);  /* the call ended: next request, or close */
+/* One of its sockets has something: takes it, and what is short is sent at the end of the round. */
+void gt_conn_hear(struct gt_conn *c);
+void gt_conn_kick(struct gt_conn *c); /* the same from a callback of another socket or a timer */
+void gt_conn_next(struct gt_conn *c); /* the call ended: next request, or close */
 
 #endif

@@ -1,6 +1,6 @@
 /* gateway.c - the role: start, listening, drain, end. */
 #include "access_log.h"
-#include "conn.h"
+#include "calls.h"
 #include "files.h"
 #include "handover.h"
 #include "splice.h"
@@ -17,6 +17,13 @@
 
 /* ---- memory of what was closed ---- */
 
+static void free_one(struct gt_grave *g)
+{
+	if (g->spare)
+		gt_call_fini(GT_CONTAINER(g, struct gt_call, grave));
+	free(g);
+}
+
 static void free_all(struct gt_gateway *gw, struct gt_grave **list)
 {
 	struct gt_grave *g;
@@ -24,7 +31,7 @@ static void free_all(struct gt_gateway *gw, struct gt_grave **list)
 	while ((g = *list)) {
 		*list = g->next;
 		if (!g->spare || gw->n_spares == SPARES_MAX) {
-			free(g);
+			free_one(g);
 			continue;
 		}
 		g->next = gw->spares;
@@ -42,12 +49,11 @@ struct gt_call *gt_gw_new_call(struct gt_gateway *gw)
 		gw->spares = spare->next;
 		gw->n_spares--;
 		call = GT_CONTAINER(spare, struct gt_call, grave);
-		memset(call, 0, sizeof(*call));
+		gt_call_clear(call);
 	} else {
 		call = gt_alloc(sizeof(*call));
+		gt_call_init(call, gw);
 	}
-	call->grave.spare = true;
-	call->gw = gw;
 	return call;
 }
 
@@ -230,8 +236,9 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_conn_free_exchanges(gw);
 	free_all(gw, &gw->doomed);
 	free_all(gw, &gw->graves);
-	for (struct gt_grave *g; (g = gw->spares); free(g))
+	for (struct gt_grave *g; (g = gw->spares); free_one(g))
 		gw->spares = g->next;
+	gt_outq_store_fini(&gw->queues);
 	free(gw);
 }
 GT_CLEANUP_TYPE(gateway, struct gt_gateway *, gt_gw_free)

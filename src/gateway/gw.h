@@ -24,17 +24,16 @@
 #include "port.h"
 #include "trace.h"
 
-#define GT_GW_BUFFER      (64 * GT_KIB) /* a blocked direction holds no more */
-#define GT_GW_HEAD_MS     10000
-#define GT_GW_IDLE_MS     60000
-#define GT_GW_STALL_MS    60000 /* the client neither takes nor sends what is due */
-#define GT_GW_LINGER_MS   2000
-#define GT_GW_FIRST_MS    5000  /* calls are held so long before the first routes */
-#define GT_GW_REACH_MS    3000  /* a broker or control that is away, or silent, is waited for */
-#define GT_GW_STALE_MS    30000 /* control is away: /readyz says so, cold calls are refused */
-#define GT_GW_RETRIES     3
-#define GT_GW_REQUEST_ID  64
-#define GT_GW_PUMP_ROUNDS 16 /* reads of one connection before others get their turn */
+#define GT_GW_BUFFER     (64 * GT_KIB) /* a blocked direction holds no more */
+#define GT_GW_HEAD_MS    10000
+#define GT_GW_IDLE_MS    60000
+#define GT_GW_STALL_MS   60000 /* the client neither takes nor sends what is due */
+#define GT_GW_LINGER_MS  2000
+#define GT_GW_FIRST_MS   5000  /* calls are held so long before the first routes */
+#define GT_GW_REACH_MS   3000  /* a broker or control that is away, or silent, is waited for */
+#define GT_GW_STALE_MS   30000 /* control is away: /readyz says so, cold calls are refused */
+#define GT_GW_RETRIES    3
+#define GT_GW_REQUEST_ID 64
 
 struct gt_gateway;
 struct gt_access_log;
@@ -91,6 +90,7 @@ struct gt_call {
 	struct gt_gateway *gw;
 	struct gt_conn *conn;
 	enum gt_way way;
+	uint16_t name_len; /* of the function in the path; see gt_call_function */
 	enum gt_call_state state;
 	struct gt_fn *fn;
 	struct gt_target *target; /* its slot is held */
@@ -158,6 +158,7 @@ struct gt_gateway {
 	} pipes;                 /* splice.c */
 	struct gt_grave *spares; /* memory of calls */
 	unsigned n_spares;
+	struct gt_outq_store queues;
 	struct gt_exchange *exchanges; /* memory of connections that became idle */
 	unsigned n_exchanges;
 	bool reaping;
@@ -168,6 +169,11 @@ struct gt_gateway {
 	struct gt_model *models;
 	char (*tokens)[GT_TOKEN_HASH_HEX];
 	size_t n_tokens;
+	struct {                 /* the last valid Authorization: mostly the next call's, too */
+		uint64_t caller; /* 0 = none */
+		size_t len;
+		char value[512];
+	} vouched;
 	uint64_t epoch;
 	bool synced, watch_up;
 	uint64_t down_since_ns;
@@ -221,7 +227,7 @@ struct gt_fn *gt_routes_function(struct gt_gateway *gw, const char *name, size_t
 struct gt_fn *gt_routes_model(struct gt_gateway *gw, const char *model);
 bool gt_routes_any_public_model(struct gt_gateway *gw);
 /* Who holds the request's token; 0 = no valid one. */
-uint64_t gt_routes_caller(const struct gt_gateway *gw, const struct gt_h1 *req);
+uint64_t gt_routes_caller(struct gt_gateway *gw, const struct gt_h1 *req);
 void gt_routes_free(struct gt_gateway *gw);
 void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn); /* runs whoever can run now */
 /* It was not reached, or dropped a call. */

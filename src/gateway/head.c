@@ -51,11 +51,10 @@ static int add_collected(const struct gt_call *call, struct gt_buf *head)
 
 /* The target below the function: "/f/name/rest" is "/rest" to it. `room` has a place for it when it
  * does not stand in the head as it is. */
-static void cut_target(const struct gt_h1 *req, const struct gt_path *p, struct gt_buf *room,
-		       struct gt_h1_rewrite *rw)
+static void cut_target(const struct gt_call *call, struct gt_buf *room, struct gt_h1_rewrite *rw)
 {
-	const char *rest = gt_h1_text(req, req->target) + p->rest;
-	size_t len = req->target.len - p->rest;
+	const char *rest = gt_call_function(call) + call->name_len;
+	size_t len = call->conn->x->req.target.len - GT_PATH_NAME - call->name_len;
 
 	if (len == 0) {
 		rest = "/";
@@ -77,16 +76,16 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 	int r;
 
 	if (!call->upq.buf.len) {
-		gt_outq_fini(&call->upq);
+		gt_outq_clear(&call->upq);
 		call->upq.keep = true;
-		return gt_h1_write_request(req, rw, &call->upq.buf);
+		return gt_h1_write_request(req, rw, gt_outq_buf(&call->upq));
 	}
 	r = gt_h1_write_request(req, rw, &head);
 	if (r == 0)
 		r = add_collected(call, &head);
 	if (r < 0)
 		return r;
-	gt_outq_fini(&call->upq);
+	gt_outq_clear(&call->upq);
 	call->upq.keep = true;
 	struct iovec part = { head.data, head.len };
 
@@ -96,17 +95,23 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 int gt_head_up(struct gt_call *call)
 {
 	const struct gt_h1 *req = &call->conn->x->req;
-	struct gt_path p = gt_path_read(req);
 	gt_auto(buf) struct gt_buf room = { 0 };
 	char prefix[GT_NAME_MAX + 8] = "/f/", host[512];
+
+	if (call->way == GT_WAY_FUNCTION) {
+		size_t len = GT_MIN(call->name_len, (size_t)GT_NAME_MAX);
+
+		memcpy(prefix + GT_PATH_NAME, gt_call_function(call), len);
+		prefix[GT_PATH_NAME + len] = '\0';
+	}
 	struct gt_h1_header extra[] = {
-		{ "X-Forwarded-For", call->conn->peer[0] ? call->conn->peer : NULL },
-		{ "X-Forwarded-Proto", call->conn->tls ? "https" : "http" },
-		{ "X-Forwarded-Host", value_text(req, GT_H1_HOST, host, sizeof(host)) },
-		{ "X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL },
-		{ "X-Request-Id", call->request_id },
-		{ "traceparent", call->trace.parent },
-		{ "Gantry-Client-Subject", call->conn->subject },
+		gt_h1_header("X-Forwarded-For", call->conn->peer[0] ? call->conn->peer : NULL),
+		gt_h1_header("X-Forwarded-Proto", call->conn->tls ? "https" : "http"),
+		gt_h1_header("X-Forwarded-Host", value_text(req, GT_H1_HOST, host, sizeof(host))),
+		gt_h1_header("X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL),
+		gt_h1_header("X-Request-Id", call->request_id),
+		gt_h1_header("traceparent", call->trace.parent),
+		gt_h1_header("Gantry-Client-Subject", call->conn->subject),
 	};
 	struct gt_h1_rewrite rw = {
 		.drop_authorization = call->way != GT_WAY_CONTROL && call->authed,
@@ -115,13 +120,8 @@ int gt_head_up(struct gt_call *call)
 		.n_extra = GT_LEN(extra),
 	};
 
-	if (call->way == GT_WAY_FUNCTION) {
-		size_t len = GT_MIN(p.function_len, (size_t)GT_NAME_MAX);
-
-		memcpy(prefix + 3, p.function, len);
-		prefix[3 + len] = '\0';
-		cut_target(req, &p, &room, &rw);
-	}
+	if (call->way == GT_WAY_FUNCTION)
+		cut_target(call, &room, &rw);
 	frame_up(call, &rw);
 	call->chunk_up = rw.framing == GT_H1_CHUNKED;
 	return write_up(call, &rw);
@@ -185,17 +185,17 @@ int gt_head_down(struct gt_call *call)
 	*gt_put_u64(revision, call->revision) = '\0';
 	timing_text(call, gt_gw_now(call->gw) - call->slot_ns, timing);
 	struct gt_h1_header extra[] = {
-		{ "Gantry-Replica", served ? call->replica : NULL },
-		{ "Gantry-Revision", served ? revision : NULL },
-		{ "X-Request-Id", call->request_id },
-		{ "Gantry-Trace-Id", call->trace.id },
-		{ "Server-Timing", served ? timing : NULL },
-		{ "Connection", c->keep && c->x->req.minor == 0 ? "keep-alive" : NULL },
+		gt_h1_header("Gantry-Replica", served ? call->replica : NULL),
+		gt_h1_header("Gantry-Revision", served ? revision : NULL),
+		gt_h1_header("X-Request-Id", call->request_id),
+		gt_h1_header("Gantry-Trace-Id", call->trace.id),
+		gt_h1_header("Server-Timing", served ? timing : NULL),
+		gt_h1_header("Connection", c->keep && c->x->req.minor == 0 ? "keep-alive" : NULL),
 	};
 
 	rw.extra = extra;
 	rw.n_extra = GT_LEN(extra);
-	return gt_h1_write_response(&call->resp, &rw, &c->x->out.buf);
+	return gt_h1_write_response(&call->resp, &rw, gt_outq_buf(&c->x->out));
 }
 
 int gt_head_interim(struct gt_call *call)

@@ -52,11 +52,11 @@ struct gt_path gt_path_read(const struct gt_h1 *req)
 	if (t[0] == '*')
 		return (struct gt_path){ .way = GT_WAY_SERVER };
 	if (has_prefix(t, path_len, "/f/")) {
-		const char *name = t + 3;
-		const char *slash = memchr(name, '/', path_len - 3);
-		size_t n = slash ? (size_t)(slash - name) : path_len - 3;
+		const char *name = t + GT_PATH_NAME;
+		const char *slash = memchr(name, '/', path_len - GT_PATH_NAME);
+		size_t n = slash ? (size_t)(slash - name) : path_len - GT_PATH_NAME;
 
-		return (struct gt_path){ GT_WAY_FUNCTION, name, n, 3 + n, false };
+		return (struct gt_path){ GT_WAY_FUNCTION, (uint16_t)n, false };
 	}
 	if (path_is(t, path_len, "/link") || has_prefix(t, path_len, "/link/"))
 		return (struct gt_path){ .way = GT_WAY_LINK };

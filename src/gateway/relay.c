@@ -22,13 +22,18 @@ static void refuse(struct gt_call *call, const char *slug, const char *detail)
 
 void gt_relay_cut(struct gt_call *call)
 {
-	struct gt_sock *sock = &call->conn->sock;
+	struct gt_conn *c = call->conn;
+	struct gt_sock *sock = &c->sock;
 
+	/* What came before the break and waits for the end of the round, as far as the client takes
+	 * it. */
+	if (gt_outq_unsent(&c->x->out))
+		(void)!gt_sock_send(sock, &c->x->out, NULL, 0);
 	/* Where only the end of the connection ends the body, a plain close would look complete. */
 	if (!call->chunk_down && call->resp.framing != GT_H1_LENGTH)
 		sock->ops->reset(sock);
 	call->status = 0;
-	gt_conn_close(call->conn);
+	gt_conn_close(c);
 }
 
 /* ---- getting a connection ---- */
@@ -233,13 +238,13 @@ bool gt_relay_flush(struct gt_call *call)
 		return false;
 	}
 	if (r < 0 && call->state == GT_CALL_TUNNEL) {
-		gt_outq_fini(&call->upq);
+		gt_outq_clear(&call->upq);
 		up->sock.failed = up->sock.can_read = true;
 		moved = !call->tunnel_down_eof;
 	} else if (r < 0) {
 		/* It may have answered before it closed: the body is dropped, the answer read. */
 		call->refused = true;
-		gt_outq_fini(&call->upq);
+		gt_outq_clear(&call->upq);
 		up->sock.can_read = moved = true;
 	}
 	if (moved)
@@ -348,6 +353,8 @@ int gt_relay_down(struct gt_call *call, const char *data, size_t len)
 	}
 	call->down_bytes += len;
 	c->x->progress_ns = gt_outq_unsent(&c->x->out) ? c->x->progress_ns : gt_gw_now(call->gw);
+	if (len + gt_outq_unsent(&c->x->out) <= GT_GW_LATER)
+		return gt_outq_add(&c->x->out, parts, 3);
 	return gt_sock_send(&c->sock, &c->x->out, parts, 3);
 }
 
@@ -440,10 +447,12 @@ static bool spliced(struct gt_call *call)
 
 bool gt_relay_read(struct gt_call *call)
 {
+	if (!call->pipe && !call->up->sock.can_read)
+		return false;
 	size_t unsent = gt_outq_unsent(&call->conn->x->out);
 	size_t room = unsent < GT_GW_BUFFER ? GT_GW_BUFFER - unsent : 0;
 
-	if (!room || !call->up || call->tunnel_down_eof)
+	if (!room || call->tunnel_down_eof)
 		return false;
 	if (call->pipe || gt_splice_begin(call))
 		return spliced(call);

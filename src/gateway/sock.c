@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #define PARTS_MAX 4
+#define KEEP_MAX  (4 * GT_KIB) /* of a queue's memory, to be kept */
 
 int gt_sock_open(struct gt_sock *s, const struct gt_sock_ops *ops, struct gt_loop *loop,
 		 int fd GT_TAKES, gt_watch_fn *fn, void *arg, struct gt_err *err)
@@ -52,25 +53,46 @@ ssize_t gt_sock_read(struct gt_sock *s, void *buf, size_t len)
 	return n;
 }
 
-void gt_outq_init(struct gt_outq *q, size_t max)
+void gt_outq_store_fini(struct gt_outq_store *store)
 {
-	*q = (struct gt_outq){ 0 };
+	while (store->n)
+		gt_buf_fini(&store->spare[--store->n]);
+}
+
+void gt_outq_init(struct gt_outq *q, size_t max, struct gt_outq_store *store)
+{
+	*q = (struct gt_outq){ .store = store };
 	gt_buf_init(&q->buf, max);
 }
 
-void gt_outq_fini(struct gt_outq *q)
+void gt_outq_clear(struct gt_outq *q)
 {
-	size_t max = q->buf.max;
+	struct gt_outq_store *store = q->store;
 
-	gt_buf_fini(&q->buf);
-	gt_outq_init(q, max);
+	if (q->buf.data && q->buf.cap <= KEEP_MAX && store->n < GT_LEN(store->spare))
+		store->spare[store->n++] = q->buf;
+	else
+		gt_buf_fini(&q->buf);
+	gt_outq_init(q, q->buf.max, store);
+}
+
+struct gt_buf *gt_outq_buf(struct gt_outq *q)
+{
+	if (!q->buf.data && q->store->n) {
+		size_t max = q->buf.max;
+
+		q->buf = q->store->spare[--q->store->n];
+		q->buf.max = max;
+		gt_buf_reset(&q->buf);
+	}
+	return &q->buf;
 }
 
 void gt_outq_forget(struct gt_outq *q)
 {
 	q->keep = false;
 	if (q->sent == q->buf.len) {
-		gt_outq_fini(q); /* idle connections hold no buffer */
+		gt_outq_clear(q);
 	} else if (q->sent) {
 		gt_buf_consume(&q->buf, q->sent);
 		q->sent = 0;
@@ -82,7 +104,7 @@ int gt_outq_add(struct gt_outq *q, const struct iovec *parts, size_t n)
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++)
-		r = gt_buf_add(&q->buf, parts[i].iov_base, parts[i].iov_len);
+		r = gt_buf_add(gt_outq_buf(q), parts[i].iov_base, parts[i].iov_len);
 	return r;
 }
 
@@ -101,7 +123,7 @@ static int account(struct gt_outq *q, const struct iovec *parts, size_t n, size_
 
 		took -= skip;
 		if (skip < parts[i].iov_len)
-			r = gt_buf_add(&q->buf, (char *)parts[i].iov_base + skip,
+			r = gt_buf_add(gt_outq_buf(q), (char *)parts[i].iov_base + skip,
 				       parts[i].iov_len - skip);
 	}
 	if (!q->keep && q->sent > 32 * GT_KIB)

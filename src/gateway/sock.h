@@ -39,18 +39,26 @@ struct gt_sock_ops {
 struct gt_sock {
 	const struct gt_sock_ops *ops;
 	int fd; /* owned; -1 = closed */
+	bool can_read : 1, can_write : 1;
+	bool tells_room : 1, asks_room : 1; /* of the port: without being asked; was asked */
+	bool hup : 1;    /* the peer closed its sending side, or the socket failed */
+	bool failed : 1; /* by a reset, mostly */
+	bool both : 1;   /* a layer may have to write in order to read: each event allows both */
 	struct gt_watch *watch;
-	bool can_read, can_write;
-	bool tells_room, asks_room; /* of the port: without being asked; was asked */
-	bool hup;                   /* the peer closed its sending side, or the socket failed */
-	bool failed;                /* by a reset, mostly */
-	bool both;   /* a layer may have to write in order to read: each event allows both */
 	void *layer; /* of ops, between this socket and its transport; NULL = none */
 };
 
+/* Memory of queues that are empty, for those that are not: the last one given back goes first. */
+struct gt_outq_store {
+	struct gt_buf spare[256];
+	unsigned n;
+};
+void gt_outq_store_fini(struct gt_outq_store *store);
+
 /* Bytes on their way out. */
 struct gt_outq {
-	struct gt_buf buf;
+	struct gt_buf buf; /* no memory while nothing is queued */
+	struct gt_outq_store *store;
 	size_t sent; /* of buf */
 	bool keep;   /* sent bytes stay, so that all can be sent again elsewhere */
 };
@@ -68,8 +76,10 @@ static inline size_t gt_outq_unsent(const struct gt_outq *q)
 {
 	return q->buf.len - q->sent;
 }
-void gt_outq_init(struct gt_outq *q, size_t max);
-void gt_outq_fini(struct gt_outq *q);
+void gt_outq_init(struct gt_outq *q, size_t max, struct gt_outq_store *store);
+void gt_outq_clear(struct gt_outq *q); /* drops all; what it holds goes to the store */
+/* To write into; with memory of the store when it has none. */
+struct gt_buf *gt_outq_buf(struct gt_outq *q);
 void gt_outq_forget(struct gt_outq *q); /* no replay any more: drops what was sent */
 /* Adds parts to the queue without sending. -ENOBUFS past its cap. */
 GT_MUST_USE int gt_outq_add(struct gt_outq *q, const struct iovec *parts, size_t n);

@@ -140,14 +140,18 @@ static bool state_ok(const struct gt_h1 *req)
 static void random_hex(const struct gt_rand *rnd, char *out, size_t len)
 {
 	static const char digits[] = "0123456789abcdef";
-	uint8_t bytes[ID_LEN / 2];
+	uint8_t bytes[ID_LEN / 2], any;
 
 	do {
+		any = 0;
 		rnd->fill(rnd->arg, bytes, len / 2);
-		for (size_t i = 0; i < len; i++)
-			out[i] = digits[(bytes[i / 2] >> (i % 2 ? 0 : 4)) & 15];
+		for (size_t i = 0; i < len / 2; i++) {
+			any |= bytes[i];
+			out[2 * i] = digits[bytes[i] >> 4];
+			out[2 * i + 1] = digits[bytes[i] & 15];
+		}
 		out[len] = '\0';
-	} while (zero(out, len));
+	} while (!any); /* all zero is no id */
 }
 
 void gt_trace_begin(const struct gt_h1 *req, const struct gt_rand *rnd, struct gt_trace *ret)

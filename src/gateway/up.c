@@ -18,7 +18,7 @@ static void on_event(struct gt_watch *w, unsigned events, void *arg)
 	(void)w;
 	gt_sock_told(&up->sock, events);
 	if (up->call)
-		gt_conn_run(up->call->conn);
+		gt_conn_hear(up->call->conn);
 	else if (events & (GT_EV_READ | GT_EV_HANGUP))
 		gt_up_close(up); /* closed, or speaks without being asked */
 }

@@ -24,6 +24,10 @@ enum {
 	S_BAD,
 };
 
+#define HEAD_FIRST  1000 /* most heads; the largest size that malloc keeps at hand */
+#define HEAD_KEEP   (4 * HEAD_FIRST)
+#define FIELDS_KEEP 64
+
 void gt_h1_init(struct gt_h1 *h, enum gt_h1_kind kind)
 {
 	*h = (struct gt_h1){ .kind = (uint8_t)kind, .state = S_START };
@@ -38,10 +42,18 @@ void gt_h1_fini(struct gt_h1 *h)
 
 void gt_h1_reset(struct gt_h1 *h)
 {
-	bool to_head = h->to_head;
+	struct gt_h1 old = *h;
 
-	gt_h1_fini(h);
-	h->to_head = to_head;
+	if (old.head_cap > HEAD_KEEP || old.cap_fields > FIELDS_KEEP) {
+		gt_h1_fini(h);
+	} else {
+		gt_h1_init(h, (enum gt_h1_kind)h->kind);
+		h->head = old.head;
+		h->head_cap = old.head_cap;
+		h->fields = old.fields;
+		h->cap_fields = old.cap_fields;
+	}
+	h->to_head = old.to_head;
 }
 
 bool gt_h1_started(const struct gt_h1 *h)
@@ -56,10 +68,7 @@ bool gt_h1_is(const struct gt_h1 *h, struct gt_h1_span s, const char *text)
 
 const struct gt_h1_field *gt_h1_find(const struct gt_h1 *h, enum gt_h1_name name)
 {
-	for (size_t i = 0; i < h->n_fields; i++)
-		if (h->fields[i].id == name)
-			return &h->fields[i];
-	return NULL;
+	return h->first[name] ? &h->fields[h->first[name] - 1] : NULL;
 }
 
 const struct gt_h1_field *gt_h1_find_text(const struct gt_h1 *h, const char *name)
@@ -85,8 +94,6 @@ bool gt_h1_idempotent(const struct gt_h1 *h)
 
 /* ---- head ---- */
 
-#define HEAD_FIRST 1000 /* most heads; the largest size that malloc keeps at hand */
-
 static void keep(struct gt_h1 *h, const char *data, size_t len)
 {
 	if (h->head_len + len > h->head_cap) {
@@ -98,16 +105,18 @@ static void keep(struct gt_h1 *h, const char *data, size_t len)
 	h->head_len += (uint32_t)len;
 }
 
-/* Takes allowed bytes up to the CR. The limits are met at the same byte however the input is cut.
+/* A line is complete. GT_H1_HEAD after the empty one. */
+static enum gt_h1_event head_line(struct gt_h1 *h);
+
+/* Takes allowed bytes up to the CR, and the LF if it is here. The limits are met at the same byte
+ * however the input is cut.
  */
 static enum gt_h1_event head_text(struct gt_h1 *h, const char *data, size_t len, size_t *i)
 {
-	size_t n = 0;
+	size_t n = gt_h1_text_len(data + *i, len - *i);
 	size_t line_room = GT_H1_LINE_MAX - (h->head_len - h->line);
 	size_t head_room = GT_H1_HEAD_MAX - h->head_len;
 
-	while (*i + n < len && (gt_h1_class[(uint8_t)data[*i + n]] & H1_TEXT))
-		n++;
 	if (n > head_room || n > line_room) {
 		bool first = h->line == 0 && h->kind == GT_H1_REQUEST;
 
@@ -126,7 +135,10 @@ static enum gt_h1_event head_text(struct gt_h1 *h, const char *data, size_t len,
 			"a control character in the head, or a line that does not end in CRLF");
 	++*i;
 	h->state = S_LINE_LF;
-	return GT_H1_MORE;
+	if (*i == len || data[*i] != '\n')
+		return GT_H1_MORE;
+	++*i;
+	return head_line(h);
 }
 
 static void start_body(struct gt_h1 *h)
@@ -144,7 +156,6 @@ static void start_body(struct gt_h1 *h)
 	}
 }
 
-/* A line is complete. GT_H1_HEAD after the empty one. */
 static enum gt_h1_event head_line(struct gt_h1 *h)
 {
 	size_t at = h->line, len = h->head_len - at;
@@ -314,6 +325,7 @@ static void forget_fields(struct gt_h1 *h)
 	free(h->fields);
 	h->fields = NULL;
 	h->n_fields = h->cap_fields = 0;
+	memset(h->first, 0, sizeof(h->first));
 }
 
 void gt_h1_forget_head(struct gt_h1 *h)

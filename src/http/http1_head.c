@@ -81,14 +81,11 @@ enum gt_h1_event gt_h1_first_line(struct gt_h1 *h, size_t at, size_t len)
 enum gt_h1_event gt_h1_field_line(struct gt_h1 *h, size_t at, size_t len)
 {
 	const char *s = h->head + at;
-	bool underscored = false;
-	size_t name = 0;
 
 	if (s[0] == ' ' || s[0] == '\t')
 		return gt_h1_bad(h, "malformed_request", "a header line starts with a blank");
-	while (name < len && (gt_h1_class[(uint8_t)s[name]] & H1_TCHAR))
-		underscored |= s[name++] == '_';
-	h->underscored |= underscored;
+	size_t name = gt_h1_token_len(s, len, &h->underscored);
+
 	if (!name || name == len || s[name] != ':')
 		return gt_h1_bad(h, "malformed_request", "a header line is not NAME: VALUE");
 	if (h->n_fields == GT_H1_FIELDS_MAX)
@@ -111,6 +108,8 @@ enum gt_h1_event gt_h1_field_line(struct gt_h1 *h, size_t at, size_t len)
 		.id = (uint8_t)id,
 		.hop = (gt_h1_known[id].flags & H1_HOP) != 0,
 	};
+	if (!h->first[id])
+		h->first[id] = (uint8_t)h->n_fields;
 	return GT_H1_MORE;
 }
 
@@ -358,7 +357,7 @@ enum gt_h1_event gt_h1_head_done(struct gt_h1 *h)
 		if (h->underscored && h->kind == GT_H1_REQUEST && collides(h, &h->fields[i]))
 			return gt_h1_bad(h, "malformed_request",
 					 "a header name with \"_\" collides with another one");
-		if (read_field(h, &h->fields[i], &a) == GT_H1_BAD)
+		if (h->fields[i].id != GT_H1_OTHER && read_field(h, &h->fields[i], &a) == GT_H1_BAD)
 			return GT_H1_BAD;
 	}
 	if (check_framing(h, &a) == GT_H1_BAD)

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* O: what a Host may hold too; not what could end it early elsewhere: / ? # @ \ , " < > */
 #define O  H1_HOST
@@ -22,6 +25,68 @@ const uint8_t gt_h1_class[256] = {
 	['{'] = VO,          ['|'] = T,          ['}'] = VO,         ['~'] = T,
 	[0x80 ... 0xff] = V,
 };
+
+/* Heads are long, and nearly all of them is text: sixteen bytes at a time where the processor can.
+ */
+size_t gt_h1_text_len(const char *s, size_t len)
+{
+	size_t i = 0;
+
+#ifdef __SSE2__
+	const __m128i control = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'),
+		      del = _mm_set1_epi8(0x7f);
+
+	while (len >= 16) { /* the last sixteen may overlap those before */
+		__m128i v = _mm_loadu_si128((const __m128i *)(s + i));
+		__m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, control), v);
+		__m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, tab), low),
+					   _mm_cmpeq_epi8(v, del));
+		int mask = _mm_movemask_epi8(bad);
+
+		if (mask)
+			return i + (size_t)__builtin_ctz((unsigned)mask);
+		if (i == len - 16)
+			return len;
+		i = GT_MIN(i + 16, len - 16);
+	}
+#endif
+	while (i < len && (gt_h1_class[(uint8_t)s[i]] & H1_TEXT))
+		i++;
+	return i;
+}
+
+#ifdef __SSE2__
+/* Bytes from..to, below 0x80. */
+static __m128i within(__m128i v, char from, char to)
+{
+	return _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8((char)(from - 1))),
+			     _mm_cmplt_epi8(v, _mm_set1_epi8((char)(to + 1))));
+}
+#endif
+
+size_t gt_h1_token_len(const char *s, size_t len, bool *underscored)
+{
+	size_t i = 0;
+
+#ifdef __SSE2__
+	for (; len - i >= 16; i += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(s + i));
+		__m128i lower = _mm_or_si128(v, _mm_set1_epi8(0x20));
+		__m128i good = _mm_or_si128(
+			_mm_or_si128(within(lower, 'a', 'z'), within(v, '0', '9')),
+			_mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
+		unsigned bad = ~(unsigned)_mm_movemask_epi8(good) & 0xffff;
+
+		if (bad) {
+			i += (size_t)__builtin_ctz(bad);
+			break;
+		}
+	}
+#endif
+	for (; i < len && (gt_h1_class[(uint8_t)s[i]] & H1_TCHAR); i++)
+		*underscored |= s[i] == '_';
+	return i;
+}
 
 #define K(text, flags)                        \
 	{                                     \
@@ -83,9 +148,13 @@ enum gt_h1_name gt_h1_name_find(const char *name, size_t len)
 {
 	if (len > LEN_MAX)
 		return GT_H1_OTHER;
-	for (const uint8_t *i = by_len[len]; *i; i++)
-		if (!strncasecmp(gt_h1_known[*i].name, name, len))
+	for (const uint8_t *i = by_len[len]; *i; i++) {
+		const char *known = gt_h1_known[*i].name;
+
+		/* The first letter tells nearly all of them apart. */
+		if (!((known[0] ^ name[0]) & ~0x20) && !strncasecmp(known, name, len))
 			return (enum gt_h1_name) * i;
+	}
 	return GT_H1_OTHER;
 }
 

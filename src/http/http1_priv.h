@@ -39,6 +39,11 @@ static inline bool gt_h1_all(const char *s, size_t len, uint8_t cls)
 	return true;
 }
 
+/* How many bytes at the beginning are H1_TEXT. */
+size_t gt_h1_text_len(const char *s, size_t len);
+/* How many are H1_TCHAR; sets *underscored when one of them is "_". */
+size_t gt_h1_token_len(const char *s, size_t len, bool *underscored);
+
 /* One complete line, h->head[at..at+len) without CRLF. GT_H1_MORE = fine, go on; GT_H1_BAD. */
 enum gt_h1_event gt_h1_first_line(struct gt_h1 *h, size_t at, size_t len);
 enum gt_h1_event gt_h1_field_line(struct gt_h1 *h, size_t at, size_t len);

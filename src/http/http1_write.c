@@ -7,7 +7,7 @@
 #include <gantry/base/units.h>
 
 #define FIXED_SIZE 192 /* version, Host, framing, Connection, the end: more than all of them */
-#define NAME_SIZE  36  /* of an extra field, with ": " and CRLF: more than the longest */
+#define FIELD_SIZE 4   /* of an extra field, besides its name and value */
 
 static char *put(char *p, const char *data, size_t len)
 {
@@ -43,12 +43,12 @@ static char *put_fields(const struct gt_h1 *h, uint8_t without, const struct gt_
 static char *put_end(const struct gt_h1_rewrite *rw, char *p)
 {
 	for (size_t i = 0; i < rw->n_extra; i++) {
-		const char *value = rw->extra[i].value;
+		const struct gt_h1_header *e = &rw->extra[i];
 
-		if (!value)
+		if (!e->value)
 			continue;
-		p = PUT(stpcpy(p, rw->extra[i].name), ": ");
-		p = PUT(stpcpy(p, value), "\r\n");
+		p = PUT(put(p, e->name, e->name_len), ": ");
+		p = PUT(put(p, e->value, e->value_len), "\r\n");
 	}
 	if (rw->framing == GT_H1_CHUNKED)
 		p = PUT(p, "Transfer-Encoding: chunked\r\n");
@@ -71,12 +71,11 @@ static int begin(const struct gt_h1 *h, const struct gt_h1_rewrite *rw, struct g
 	size_t size = FIXED_SIZE + h->head_len + 4 * h->n_fields + rw->target_len;
 
 	for (size_t i = 0; i < rw->n_extra; i++) {
-		const char *value = rw->extra[i].value;
-		size_t len = value ? strlen(value) : 0;
+		const struct gt_h1_header *e = &rw->extra[i];
 
-		if (!gt_h1_all(value, len, H1_TEXT))
+		if (gt_h1_text_len(e->value, e->value_len) != e->value_len)
 			return -EINVAL;
-		size += value ? NAME_SIZE + len : 0;
+		size += FIELD_SIZE + e->name_len + e->value_len;
 	}
 	*ret = gt_buf_reserve(out, size);
 	if (!*ret)

@@ -219,7 +219,7 @@ void gt_world_control_kill(struct gt_world *w)
 	if (!w->c)
 		return;
 	gt_w_mix(w, "control dies", "", w->epoch);
-	w->stats.decisions += gt_control_decisions(w->c);
+	w->stats.decisions += gt_control_decided(w->c);
 	gt_control_free(w->c);
 	w->c = NULL;
 	for (size_t i = 0; i < w->config.nodes; i++) {

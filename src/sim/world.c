@@ -226,7 +226,7 @@ void gt_world_stats(struct gt_world *w, struct gt_world_stats *ret)
 {
 	gt_w_meter(w);
 	*ret = w->stats;
-	ret->decisions += w->c ? gt_control_decisions(w->c) : 0;
+	ret->decisions += w->c ? gt_control_decided(w->c) : 0;
 	ret->nodes_up = 0;
 	for (size_t i = 0; i < w->config.nodes; i++)
 		ret->nodes_up += w->agents[i].peer.back_ns <= w->now_ns;

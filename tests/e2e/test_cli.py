@@ -38,6 +38,22 @@ def spec_file(tmp_path, name):
     return write
 
 
+def test_explain(cli, gantry, name, spec_file):
+    cli("deploy", spec_file(echo_spec(scale={"idle": "500ms"})))
+    assert "no decision is kept" in cli("explain", name).stdout
+    replica = gantry.call(name).headers["Gantry-Replica"]
+    gantry.wait_zero(name, 10)
+    lines = cli("explain", name).stdout.splitlines()
+    assert lines[0].startswith(f"{name} is idle, 0 ready, 0 wanted: "), lines
+    assert "scale  0 -> 1 by queue: 0 in flight + 1 queued, target 16  [queue 1]" in lines[1], lines
+    assert f"place  replica {replica} to node " in lines[2], lines
+    assert "scale  1 -> 0: idle for 500ms" in lines[-1], lines
+    assert len(cli("explain", name, "-n", "1").stdout.splitlines()) == 2
+    assert json.loads(cli("explain", name, "--json").stdout)["items"][0]["kind"] == "scale"
+    cli("explain", name, "--tail", "many", code=USAGE)
+    cli("explain", "nobody", code=FAILED)
+
+
 def test_the_way_from_a_file_to_an_answer(cli, name, spec_file):
     file = spec_file(echo_spec())
     assert cli("deploy", file).stdout == f"{name} created, revision 1\n"

@@ -152,6 +152,19 @@ def test_none_reaches_nothing(gantry):
     assert gantry.attempt("none", "cat", "/etc/resolv.conf") == ""
 
 
+def congestion_control(pid):
+    return subprocess.run(["nsenter", "-t", str(pid), "-n", "cat", "/proc/sys/net/ipv4/tcp_congestion_control"],
+                          check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_congestion_is_looked_for_only_where_it_can_be(gantry, egress):
+    """Every network namespace begins with that of the host's first one, which may have been set to the cheap one."""
+    assert congestion_control(gantry.wait_replicas("none", 1)[0]["pid"]) == "reno"
+    fresh = subprocess.run(["unshare", "-n", "cat", "/proc/sys/net/ipv4/tcp_congestion_control"], check=True,
+                           capture_output=True, text=True).stdout.strip()
+    assert congestion_control(gantry.wait_replicas("egress", 1)[0]["pid"]) == fresh
+
+
 def test_egress_reaches_the_internet_by_both_families_and_by_name(gantry, egress):
     assert egress("fetch", f"http://{SITE4}/") == NODE4, "seen as the node: NAT"
     assert egress("fetch", f"http://[{SITE6}]/") == NODE6

@@ -1,7 +1,10 @@
 """From zero to one to many and back, and why."""
+import csv
+import json
+import subprocess
 import time
 
-from harness import until
+from harness import BIN, until
 
 
 def status_of(gantry, name):
@@ -118,3 +121,74 @@ def test_events_tell_why(gantry, name):
     assert by_type["scale.up"]["text"]
     order = types()
     assert order.index("scale.up") < order.index("replica.ready") < order.index("scale.down")
+
+
+def test_decisions_say_what_was_known_and_what_came_of_it(gantry, name):
+    gantry.echo(name, scale={"max": 2, "concurrency": 1, "idle": "500ms"})
+    path = f"/v1/functions/{name}/autoscaler/decisions"
+    assert gantry.client.get(path).json()["items"] == [], "never called: nothing was decided"
+    replica = gantry.call(name).headers["Gantry-Replica"]
+    gantry.wait_zero(name, 10)
+    items = gantry.client.get(path).json()["items"]
+    up, place = items[0], items[1]
+    assert up["kind"] == "scale" and up["rule"] == "queue", up
+    assert up["inputs"]["queued"] == 1 and up["inputs"]["ready"] == 0 and up["inputs"]["max"] == 2, up
+    assert up["alternatives"]["queue"] == 1 and up["outcome"]["need"] == 1, up
+    assert place["kind"] == "place" and place["outcome"]["replica"] == replica, place
+    assert place["outcome"]["node"] == gantry.client.get("/v1/nodes").json()["items"][0]["name"]
+    kept = next(d for d in items if d["kind"] == "scale" and d["outcome"]["need"] == 0)
+    assert kept["outcome"]["wanted"] == 1 and kept["outcome"]["again_in_ms"] <= 500, kept
+    down = items[-1]
+    assert down["outcome"] == {"need": 0, "wanted": 0}, down
+    assert [d["id"] for d in items] == sorted(d["id"] for d in items)
+
+    first = gantry.client.get(f"{path}?limit=1").json()
+    assert [d["id"] for d in first["items"]] == [up["id"]]
+    rest = gantry.client.get(f"{path}?cursor={first['next_cursor']}").json()
+    assert rest == {"items": items[1:], "next_cursor": None}
+    assert gantry.client.get(f"{path}?tail=1").json()["items"] == [down]
+    assert gantry.client.get("/v1/functions/nobody/autoscaler/decisions").status == 404
+
+
+def test_a_candidate_is_billed_and_the_run_recorded(own, tmp_path):
+    conf = tmp_path / "gantryd.conf"
+    conf.write_text("[control]\nrecord = yes\nshadow = gantry buffer=1\n")
+    daemon = own(config=conf)
+    daemon.echo("f", scale={"max": 2, "idle": "500ms"})
+    path = "/v1/functions/f/autoscaler/shadow"
+    assert daemon.client.get(path).json()["live"] == {"replica_seconds": 0, "waiting_seconds": 0, "starts": 0}
+    assert daemon.call("f", "/sleep?ms=300").status == 200
+    daemon.wait_zero("f", 10)
+    bills = daemon.client.get(path).json()
+    assert bills["candidate"] == "gantry buffer=1", bills
+    assert bills["live"]["starts"] == 1 and bills["live"]["replica_seconds"] > 0.3, bills
+    assert bills["shadow"]["replica_seconds"] > bills["live"]["replica_seconds"], bills
+    assert daemon.client.get("/v1/functions/nobody/autoscaler/shadow").status == 404
+
+    record = daemon.state / "control" / "decisions.csv"
+    until(lambda: any(r["need_rule"] == "queue" for r in csv.DictReader(record.open())), "the record is written")
+    daemon.client.request("DELETE", "/v1/functions/f")
+    until(lambda: [r["event"] for r in csv.DictReader(record.open())][-1:] == ["gone"], "and when f was forgotten")
+
+    def replay(*words, code=0):
+        done = subprocess.run([str(BIN / "gantry"), "simulate", "replay", "--record", str(record), *words],
+                              capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done.stdout
+
+    assert "every decision is the same" in replay()
+    again = json.loads(replay("--json", "--candidate", "gantry buffer=1"))
+    assert again["differing"] == 0 and again["functions"] == 1, again
+    for who in ("live", "shadow"):  # the daemon's bills ended a moment earlier
+        assert again[who]["starts"] == bills[who]["starts"], (again, bills)
+        assert again[who]["replica_seconds"] >= bills[who]["replica_seconds"] - 1e-6, (again, bills)
+    record = tmp_path / "other.csv"
+    record.write_text((daemon.state / "control" / "decisions.csv").read_text().replace(",queue,", ",min,", 1))
+    assert "1 decisions differ; the first at line " in replay(code=1)
+
+
+def test_no_candidate_is_no_bill(gantry, name):
+    gantry.echo(name)
+    answer = gantry.client.get(f"/v1/functions/{name}/autoscaler/shadow")
+    assert answer.status == 404 and "shadow" in answer.json()["detail"]
+    assert not (gantry.state / "control" / "decisions.csv").exists()

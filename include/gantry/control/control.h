@@ -7,19 +7,21 @@
 #define GANTRY_CONTROL_CONTROL_H
 
 #include <gantry/control/ports.h>
+#include <gantry/scale/shadow.h>
 
 struct gt_control;
 
 struct gt_control_config {
 	uint64_t epoch;        /* of this start of control; higher than any before */
 	uint64_t node_lost_ms; /* a node whose watch is down for so long is lost; 0 = 10000 */
+	struct gt_scale_candidate shadow; /* a policy that runs beside the live one, on paper */
 };
 
 struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 				  const struct gt_control_config *config);
 void gt_control_free(struct gt_control *c);
 uint64_t gt_control_epoch(const struct gt_control *c);
-uint64_t gt_control_decisions(const struct gt_control *c); /* since its start, of all functions */
+uint64_t gt_control_decided(const struct gt_control *c); /* since its start, of all functions */
 /* Until nodes have said which replicas there are (or 5 s passed), nothing is started or stopped,
  * and routes may lack replicas that do serve: a gateway that has routes should keep them until
  * then. */
@@ -61,6 +63,13 @@ struct gt_function_view {
 	uint64_t start_ms;                 /* expected time of a start */
 	uint64_t starts_total, failed_total;
 };
+
+/* What the live policy and the shadow's candidate cost since the function's first call under this
+ * control. -ENOENT: no such function (slug function_not_found), or no shadow runs (not_found). */
+GT_MUST_USE int gt_control_bills(struct gt_control *c, const char *name,
+				 struct gt_scale_bill *ret_live, struct gt_scale_bill *ret_shadow,
+				 struct gt_err *err);
+const char *gt_control_candidate(const struct gt_control *c); /* as it was configured; "" = none */
 
 enum gt_put_result { GT_PUT_CREATED, GT_PUT_CHANGED, GT_PUT_UNCHANGED };
 

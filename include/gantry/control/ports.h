@@ -8,6 +8,7 @@
 #include <gantry/base/err.h>
 #include <gantry/model/event.h>
 #include <gantry/model/row.h>
+#include <gantry/scale/scale.h>
 
 /* Writes are durable before `done`; done is never called before the port call returned. err is NULL
  * on success. Rows are copied by the store. Operations on one function complete in the order given.
@@ -39,6 +40,10 @@ struct gt_control_ports {
 	void (*on_route_gone)(void *ctx, const char *function);
 	void (*on_event)(void *ctx, const struct gt_event *event);
 	void (*on_due)(void *ctx); /* gt_control_due_ns may have changed */
+	/* Every decision of the scale room, also those that change nothing; in and out NULL: the
+	 * function's state is forgotten. NULL = not asked for. */
+	void (*on_scale)(void *ctx, const char *function, const struct gt_scale_in *in,
+			 const struct gt_scale_out *out);
 };
 
 #endif

@@ -9,6 +9,8 @@
 #ifndef GANTRY_HTTP_HTTP1_H
 #define GANTRY_HTTP_HTTP1_H
 
+#include <string.h>
+
 #include <gantry/base/buf.h>
 
 #define GT_H1_LINE_MAX       8192  /* request line (414) or one header line (431) */
@@ -100,6 +102,8 @@ struct gt_h1 {
 	uint64_t length; /* the Content-Length */
 	struct gt_h1_field *fields;
 	uint16_t n_fields, cap_fields;
+	uint8_t first[GT_H1_NAME_N]; /* of each known name: its first field, counted from 1; 0 =
+					none */
 	char *head;
 	/* Valid after GT_H1_BAD: a slug of model/problem.tbl, and the reason for people. */
 	const char *slug, *why;
@@ -113,8 +117,8 @@ struct gt_h1 {
 };
 
 void gt_h1_init(struct gt_h1 *h, enum gt_h1_kind kind);
-void gt_h1_reset(struct gt_h1 *h); /* for the next message; gives the memory back */
-void gt_h1_fini(struct gt_h1 *h);
+void gt_h1_reset(struct gt_h1 *h); /* for the next message; keeps the memory of a usual head */
+void gt_h1_fini(struct gt_h1 *h);  /* gives all memory back */
 
 /* Reads data[0..len). *used = bytes consumed, always set. `body` is set with GT_H1_DATA. After
  * GT_H1_HEAD or GT_H1_DATA feed the rest, even when it is empty: GT_H1_END may follow. */
@@ -139,7 +143,12 @@ bool gt_h1_idempotent(const struct gt_h1 *h); /* by RFC 9110: GET HEAD OPTIONS T
 enum gt_h1_connection { GT_H1_KEEP, GT_H1_CLOSE, GT_H1_SWITCH /* Upgrade: websocket */ };
 struct gt_h1_header {
 	const char *name, *value; /* value NULL: not written */
+	size_t name_len, value_len;
 };
+static inline struct gt_h1_header gt_h1_header(const char *name, const char *value)
+{
+	return (struct gt_h1_header){ name, value, strlen(name), value ? strlen(value) : 0 };
+}
 struct gt_h1_rewrite {
 	const char *target; /* instead of the parsed one; NULL = keep it (requests) */
 	size_t target_len;

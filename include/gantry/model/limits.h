@@ -32,6 +32,7 @@
 #define GT_JSON_DEPTH_MAX   32
 #define GT_REVISIONS_KEPT   20
 #define GT_EVENTS_KEPT      10000
+#define GT_DECISIONS_KEPT   4096
 #define GT_LIST_DEFAULT     100
 #define GT_LIST_MAX         1000
 #define GT_LOG_LINE_MAX     16384 /* longer lines are cut into pieces */

@@ -99,15 +99,15 @@ struct gt_scale_out {
 
 /* ---- state ---- */
 /* What all functions teach each other: how soon levels come on again. One for all functions of a
- * control (or of a simulation). 40 KiB, bounded, without pointers: may be copied by assignment. */
+ * control (or of a simulation). 60 KiB, bounded. */
 struct gt_scale_pool;
 struct gt_scale_pool *gt_scale_pool_new(void);
 struct gt_scale_pool *gt_scale_pool_copy(const struct gt_scale_pool *p);
 void gt_scale_pool_free(struct gt_scale_pool *p); /* NULL is fine */
 
 /* One function. At zero and never called: nothing is needed at all, callers make it at the first
- * demand. Bounded: 0.5 KiB, and about 150 bytes more for each of at most 16 groups of levels that
- * ever were on (16 groups reach scale.max 1000). */
+ * demand. Bounded: below 0.8 KiB, and about 100 bytes more for each of at most 16 groups of levels
+ * that ever were on (16 groups reach scale.max 1000). */
 struct gt_scale;
 struct gt_scale *gt_scale_new(void);
 struct gt_scale *gt_scale_copy(const struct gt_scale *s);

@@ -167,7 +167,7 @@ int main(void)
 	before = used();
 	nodes_join(c);
 	size_t nodes = used() - before;
-	uint64_t decisions = gt_control_decisions(c), due_ns = gt_control_due_ns(c);
+	uint64_t decisions = gt_control_decided(c), due_ns = gt_control_due_ns(c);
 
 	before = used();
 	replicas_start(c, &o);

@@ -346,6 +346,29 @@ static void what_nobody_can_know_is_accepted(void **state)
 	assert_int_equal(dry_put(x, want(64, 1000, models_l4)).code, 0);
 }
 
+/* Without a stated window a GPU is kept by what was learned; a replica without one for 60 s. */
+static void idle_that_is_left_out(void **state)
+{
+	struct fix *x = *state;
+	struct gt_spec *plain = fix_spec(), *gpu = fix_spec();
+	char id[GT_REPLICA_ID_SIZE];
+
+	plain->scale.idle_ms = gpu->scale.idle_ms = GT_IDLE_LEARNED;
+	gpu->resources.gpu.count = 1;
+	report(x, gpus, 2, NULL, 0);
+	fix_put(x, "plain", plain, "a");
+	fix_put(x, "gpu", gpu, "a");
+	fix_start(x, "plain", id);
+	fix_demand(x, "plain", 0, 0);
+	fix_start(x, "gpu", id); /* at once: nothing is lost by another start */
+	fix_demand(x, "gpu", 0, 0);
+	fix_pass(x, 59000);
+	assert_int_equal(fix_view(x, "plain").replicas[GT_REPLICA_READY], 1);
+	assert_int_equal(fix_view(x, "gpu").replicas[GT_REPLICA_READY], 0);
+	fix_pass(x, 2000);
+	assert_int_equal(fix_view(x, "plain").replicas[GT_REPLICA_READY], 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, fix_setup, fix_teardown)
@@ -361,6 +384,7 @@ int main(void)
 		T(what_could_never_run_is_refused),
 		cmocka_unit_test_setup_teardown(what_nobody_can_know_is_accepted, fix_setup_empty,
 						fix_teardown),
+		T(idle_that_is_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

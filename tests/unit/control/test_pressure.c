@@ -1,6 +1,8 @@
 /* test_pressure.c - a function finds no room; idle replicas of others go, never one with a call. */
 #include "fixture.h"
 
+#include <gantry/control/decision.h>
+
 /* The node of the fixture takes 32 GiB of limits (8 GiB four times over). */
 static struct gt_spec *large(void)
 {
@@ -8,6 +10,12 @@ static struct gt_spec *large(void)
 
 	spec->resources.memory_bytes = 16 * GT_GIB;
 	return spec;
+}
+
+static bool last(const struct gt_decision *d, void *arg)
+{
+	*(struct gt_decision *)arg = *d;
+	return true;
 }
 
 static void idle_ones_make_room(void **state)
@@ -26,6 +34,13 @@ static void idle_ones_make_room(void **state)
 	assert_int_equal(x->n_orders, orders);
 	assert_int_equal(fix_view(x, "a").replicas[GT_REPLICA_READY], 1); /* it serves */
 	assert_int_equal(fix_view(x, "b").replicas[GT_REPLICA_DRAINING], 1);
+	struct gt_decision why = { 0 };
+
+	assert_int_equal(gt_control_decisions(x->c, "b", 0, last, &why, NULL), 0);
+	assert_int_equal(why.kind, GT_DECISION_EVICT);
+	assert_string_equal(why.evict.replica, b);
+	assert_string_equal(why.evict.by, "c");
+	assert_int_equal(why.evict.among, 1);
 	fix_drained(x, b);
 	assert_string_equal(x->order.replica, b);
 	assert_int_equal(x->order.want, GT_WANT_STOP);

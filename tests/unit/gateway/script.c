@@ -100,7 +100,8 @@ static ssize_t port_write(struct gt_sock *sock, const struct iovec *iov, size_t 
 	struct script_end *e = end_of(sock->fd);
 	size_t took = 0;
 
-	e->script->writes++;
+	if (!e->script->writes++)
+		e->script->read_first = e->script->reads;
 	assert(e->open && !e->shut);
 	if (e->error)
 		return e->error == ECONNRESET ? -EPIPE : -e->error;
@@ -232,7 +233,7 @@ void script_tell(struct script *s, size_t n_replicas)
 				.n_tokens = 1 };
 
 	s->route.n_replicas = n_replicas;
-	gt_sha256_hex(SCRIPT_TOKEN, strlen(SCRIPT_TOKEN), tokens[0]);
+	gt_sha256_hex(s->token, strlen(s->token), tokens[0]);
 	tell(s, &line);
 	script_run(s);
 }
@@ -251,6 +252,7 @@ struct script *script_open(size_t n_replicas)
 	now_playing = s;
 	s->now_ns = 1000 * GT_NS_PER_S;
 	s->room = SIZE_MAX / 2;
+	s->token = SCRIPT_TOKEN;
 	s->clock = (struct gt_clock){ .mono_ns = clock_ns, .wall_ms = clock_ms, .arg = s };
 	s->loop = gt_loop_new_virtual(&s->clock);
 	if (gt_gw_new(s->loop, &port, &cfg, &s->gw, &err) < 0)
@@ -350,14 +352,24 @@ struct script_end *script_up(struct script *s, enum script_role role, size_t i)
 	return NULL;
 }
 
-void script_put(struct script_end *e, const void *data, size_t len)
+static void add(struct script_end *e, const void *data, size_t len)
 {
 	if (!e->open || e->eof || e->error)
 		return;
 	gt_buf_add(&e->to_gw, data, len);
 	gt_buf_add(&e->sent, data, len);
 	e->pending |= GT_EV_READ;
+}
+
+void script_put(struct script_end *e, const void *data, size_t len)
+{
+	add(e, data, len);
 	script_run(e->script);
+}
+
+void script_add(struct script_end *e, const char *text)
+{
+	add(e, text, strlen(text));
 }
 
 void script_puts(struct script_end *e, const char *text)

@@ -46,8 +46,10 @@ struct script {
 	bool api_away;       /* control can not be connected to */
 	struct gt_route route;
 	struct gt_route_replica replicas[4];
+	const char *token; /* that is told with them */
 	uint64_t seq;
 	unsigned writes, reads; /* calls of the port */
+	unsigned read_first; /* of the reads, those before the first write; a test sets all to 0 */
 };
 
 /* A function "echo" with one slot on each of n replicas; its routes are told. */
@@ -59,6 +61,7 @@ struct script_end *script_client(struct script *s, const char *peer); /* NULL: n
 struct script_end *script_up(struct script *s, enum script_role role, size_t i); /* i-th, or NULL */
 void script_put(struct script_end *e, const void *data, size_t len);             /* and runs */
 void script_puts(struct script_end *e, const char *text);
+void script_add(struct script_end *e, const char *text); /* is there at the next run */
 void script_eof(struct script_end *e);
 void script_fail(struct script_end *e, int error); /* a reset, mostly */
 void script_room(struct script_end *e, size_t more);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "script.h"
@@ -74,6 +75,79 @@ static void test_small_call_reads_and_writes_each_side_once(void **state)
 	script_puts(up(s, 0), OK_HI);
 	assert_int_equal(s->reads - reads, 2);
 	assert_int_equal(s->writes - writes, 2);
+}
+
+static void expect(struct script *s, struct script_end *c, const char *authorization, int status)
+{
+	char request[256], line[32];
+
+	snprintf(request, sizeof(request),
+		 "GET /f/echo/x HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\n\r\n", authorization);
+	snprintf(line, sizeof(line), "HTTP/1.1 %d ", status);
+	gt_buf_reset(&c->got);
+	script_puts(c, request);
+	if (status == 200)
+		script_puts(up(s, 0), OK_HI);
+	assert_true(script_has(c, line));
+}
+
+static void test_each_call_shows_a_token_that_is_valid_now(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	for (int i = 0; i < 2; i++) {
+		expect(s, c, "Bearer " SCRIPT_TOKEN, 200);
+		expect(s, c, "Bearer " SCRIPT_TOKEN, 200);
+		expect(s, c, "bearer  " SCRIPT_TOKEN, 200);
+		expect(s, c, "Bearer " SCRIPT_TOKEN "x", 401);
+		expect(s, c, "Bearer secret-tokem", 401);
+		expect(s, c, "Bearer secret-toke", 401);
+	}
+	expect(s, c, "Bearer " SCRIPT_TOKEN, 200);
+	s->token = "another";
+	script_tell(s, 1);
+	expect(s, c, "Bearer " SCRIPT_TOKEN, 401);
+	expect(s, c, "Bearer another", 200);
+	assert_int_equal(gt_routes_function(s->gw, "echo", 4)->in_flight, 0);
+}
+
+/* A peer that is woken once finds all of them, and is not woken by each. */
+static void test_all_that_is_ready_is_read_before_anything_is_written(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c[3];
+
+	s->route.concurrency = GT_LEN(c);
+	script_tell(s, 1);
+	for (int round = 0; round < 2; round++) { /* the first one makes the connections */
+		for (size_t i = 0; i < GT_LEN(c); i++) {
+			c[i] = round ? c[i] : script_client(s, "10.0.0.9");
+			script_add(c[i], GET_ECHO);
+		}
+		s->reads = s->writes = 0;
+		script_run(s);
+		if (round)
+			assert_int_equal(s->read_first, GT_LEN(c));
+		for (size_t i = 0; i < GT_LEN(c); i++)
+			script_add(up(s, i), OK_HI);
+		s->reads = s->writes = 0;
+		script_run(s);
+		assert_int_equal(s->read_first, GT_LEN(c));
+		assert_int_equal(s->writes, GT_LEN(c));
+	}
+}
+
+static void test_what_came_before_an_answer_breaks_is_passed_on(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	script_puts(c, GET_ECHO);
+	script_puts(up(s, 0), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+			      "2\r\nok\r\n-2\r\n");
+	assert_true(script_has(c, "\r\n\r\n2\r\nok\r\n"));
+	assert_true(c->closed);
 }
 
 static void test_head_that_trickles_is_over_after_ten_seconds(void **state)
@@ -328,6 +402,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		EXCHANGE_TEST(test_a_call_and_the_next_one_on_the_same_connections),
 		EXCHANGE_TEST(test_small_call_reads_and_writes_each_side_once),
+		EXCHANGE_TEST(test_each_call_shows_a_token_that_is_valid_now),
+		EXCHANGE_TEST(test_all_that_is_ready_is_read_before_anything_is_written),
+		EXCHANGE_TEST(test_what_came_before_an_answer_breaks_is_passed_on),
 		EXCHANGE_TEST(test_head_that_trickles_is_over_after_ten_seconds),
 		EXCHANGE_TEST(test_body_that_trickles_goes_on_and_holds_no_slot),
 		EXCHANGE_TEST(test_body_that_stops_coming_ends_after_a_minute),

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../../src/http/http1_priv.h"
+#include <gantry/base/clock.h>
 #include <gantry/http/digest.h>
-#include <gantry/http/http1.h>
 
 /* Reads one message; `body` collects its body, *left gets what was not used. */
 static enum gt_h1_event read_all(struct gt_h1 *h, const char *text, size_t len, struct gt_buf *body,
@@ -267,7 +268,8 @@ static void test_write_request(void **state)
 	(void)state;
 	struct result r;
 	struct gt_buf out;
-	struct gt_h1_header extra[] = { { "X-Forwarded-For", "10.0.0.1" }, { "X-None", NULL } };
+	struct gt_h1_header extra[] = { gt_h1_header("X-Forwarded-For", "10.0.0.1"),
+					gt_h1_header("X-None", NULL) };
 	struct gt_h1_rewrite rw = {
 		.target = "/rest?q",
 		.target_len = 7,
@@ -293,10 +295,37 @@ static void test_write_request(void **state)
 		gt_buf_str(&out),
 		"POST /rest?q HTTP/1.1\r\nHost: h\r\nA: b\r\nX-Forwarded-For: 10.0.0.1\r\n"
 		"Transfer-Encoding: chunked\r\n\r\n");
-	extra[0].value = "a\r\nEvil: 1";
+	extra[0] = gt_h1_header("X-Forwarded-For", "a\r\nEvil: 1");
 	assert_int_equal(gt_h1_write_request(&r.h, &rw, &out), -EINVAL);
 	gt_buf_fini(&out);
 	release(&r);
+}
+
+/* Sixteen at a time or one by one: the table decides. */
+static void test_runs_of_characters_end_where_the_table_says(void **state)
+{
+	uint64_t seed = 1;
+	struct gt_rand rnd = gt_rand_seeded(&seed);
+	char s[100];
+
+	(void)state;
+	for (unsigned i = 0; i < 200000; i++) {
+		size_t len = i % sizeof(s), text = 0, token = 0;
+		bool found = false, underscored = false;
+		uint8_t wild[3];
+
+		memset(s, "az-09_AZ"[i / 100 % 8], sizeof(s));
+		rnd.fill(rnd.arg, wild, sizeof(wild));
+		s[wild[0] % sizeof(s)] = (char)wild[1];
+		s[wild[2] % sizeof(s)] = (char)(i % 256);
+		while (text < len && (gt_h1_class[(uint8_t)s[text]] & H1_TEXT))
+			text++;
+		while (token < len && (gt_h1_class[(uint8_t)s[token]] & H1_TCHAR))
+			found |= s[token++] == '_';
+		assert_int_equal(gt_h1_text_len(s, len), text);
+		assert_int_equal(gt_h1_token_len(s, len, &underscored), token);
+		assert_int_equal(underscored, found);
+	}
 }
 
 static void test_write_response(void **state)
@@ -363,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_keep_alive),
 		cmocka_unit_test(test_pipelined_bytes_are_left),
 		cmocka_unit_test(test_write_request),
+		cmocka_unit_test(test_runs_of_characters_end_where_the_table_says),
 		cmocka_unit_test(test_write_response),
 		cmocka_unit_test(test_websocket),
 		cmocka_unit_test(test_digest),

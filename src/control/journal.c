@@ -1,0 +1,149 @@
+/* journal.c - the decisions that were taken lately. */
+#include "control_priv.h"
+
+#include <gantry/base/buf.h>
+
+#include <string.h>
+
+#define STRINGS_MAX 4
+
+/* The strings that a decision names follow it. */
+struct note {
+	struct gt_decision d;
+	char text[];
+};
+
+const char *gt_decision_kind_name(enum gt_decision_kind k)
+{
+	static const char *const names[] = {
+		[GT_DECISION_SCALE] = "scale",
+		[GT_DECISION_PLACE] = "place",
+		[GT_DECISION_EVICT] = "evict",
+	};
+
+	_Static_assert(GT_LEN(names) == GT_DECISION_KINDS, "every kind has a name");
+	return (unsigned)k < GT_DECISION_KINDS ? names[k] : "unknown";
+}
+
+/* Its strings, all members of *d. Returns how many. */
+static size_t strings_of(struct gt_decision *d, const char **ret[STRINGS_MAX])
+{
+	size_t n = 0;
+
+	ret[n++] = &d->function;
+	if (d->kind == GT_DECISION_PLACE) {
+		ret[n++] = &d->place.node;
+		ret[n++] = &d->place.given;
+		ret[n++] = &d->place.why;
+	} else if (d->kind == GT_DECISION_EVICT) {
+		ret[n++] = &d->evict.node;
+		ret[n++] = &d->evict.by;
+	}
+	return n;
+}
+
+/* d's strings are the caller's. */
+static void note_add(struct gt_control *c, const struct gt_ctl_function *f, struct gt_decision d)
+{
+	const char **strings[STRINGS_MAX];
+	size_t size = 0, n;
+
+	d.id = ++c->last_decision;
+	d.wall_ms = gt_wall_ms(&c->ports.clock);
+	d.revision = f->rev->row.revision;
+	d.function = gt_ctl_name(f);
+	n = strings_of(&d, strings);
+	for (size_t i = 0; i < n; i++)
+		size += strlen(*strings[i]) + 1;
+	struct note *note = gt_alloc(sizeof(*note) + size);
+	char *at = note->text;
+
+	note->d = d;
+	strings_of(&note->d, strings);
+	for (size_t i = 0; i < n; i++) {
+		size = strlen(*strings[i]) + 1;
+		*strings[i] = memcpy(at, *strings[i], size);
+		at += size;
+	}
+	gt_ctl_ring_add(&c->decisions, note);
+}
+
+void gt_ctl_journal_scale(struct gt_control *c, struct gt_ctl_live *live,
+			  const struct gt_scale_in *in)
+{
+	const struct gt_scale_out *out = &live->decision;
+	const struct gt_ctl_noted is = { .need = out->need,
+					 .wanted = out->wanted,
+					 .need_rule = (uint8_t)out->need_rule,
+					 .wanted_rule = (uint8_t)out->wanted_rule };
+
+	if (is.need == live->noted.need && is.wanted == live->noted.wanted &&
+	    is.need_rule == live->noted.need_rule && is.wanted_rule == live->noted.wanted_rule)
+		return;
+	live->noted = is;
+	note_add(c, live->f,
+		 (struct gt_decision){ .kind = GT_DECISION_SCALE,
+				       .scale = { .in = *in, .out = *out } });
+}
+
+void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
+			  const struct gt_ctl_replica *r, const char *why)
+{
+	const struct gt_spec *spec = live->f->rev->spec;
+	gt_auto(buf) struct gt_buf given = { 0 };
+	struct gt_decision d = {
+		.kind = GT_DECISION_PLACE,
+		.place = { .cpu_milli = spec->resources.cpu_milli,
+			   .memory_bytes = spec->resources.memory_bytes,
+			   .gpus = spec->resources.gpu.count,
+			   .gpu_milli = spec->resources.gpu.share_milli,
+			   .gpu_bytes = spec->resources.gpu.memory_bytes,
+			   .nodes = (uint32_t)c->n_nodes,
+			   .node = r ? r->node->name : "",
+			   .why = why },
+	};
+
+	for (size_t i = 0; r && i < r->gpus.n; i++)
+		gt_buf_addf(&given, "%s%s", i ? " " : "", r->gpus.list[i].uuid);
+	d.place.given = gt_buf_str(&given);
+	if (r)
+		gt_strcopy(d.place.replica, sizeof(d.place.replica), r->id);
+	note_add(c, live->f, d);
+}
+
+void gt_ctl_journal_evict(struct gt_control *c, const struct gt_ctl_replica *r, const char *by,
+			  double worth, size_t among)
+{
+	struct gt_decision d = {
+		.kind = GT_DECISION_EVICT,
+		.evict = { .node = r->node->name,
+			   .by = by,
+			   .worth = worth,
+			   .among = (uint32_t)among },
+	};
+
+	gt_strcopy(d.evict.replica, sizeof(d.evict.replica), r->id);
+	note_add(c, r->f, d);
+}
+
+int gt_control_decisions(struct gt_control *c, const char *function, uint64_t after,
+			 bool (*fn)(const struct gt_decision *d, void *arg), void *arg,
+			 struct gt_err *err)
+{
+	uint64_t first = c->last_decision - c->decisions.n + 1; /* ids have no gaps */
+
+	if (after != 0 && after + 1 < first)
+		return gt_err_set(err, ERANGE, "cursor_gone",
+				  "decisions after %llu are no longer kept; the oldest kept is "
+				  "%llu: list from the start",
+				  (unsigned long long)after, (unsigned long long)first);
+	size_t skip = after >= first ? (size_t)GT_MIN(after - first + 1, c->decisions.n) : 0;
+
+	for (size_t i = skip; i < c->decisions.n; i++) {
+		const struct note *note = gt_ctl_ring_at(&c->decisions, i);
+
+		if (strcmp(note->d.function, function) == 0 && !fn(&note->d, arg))
+			break;
+	}
+	return 0;
+}
