@@ -90,7 +90,8 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale report demo demo-stop examples install \
+	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster report \
+	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
 all: $(PROGRAMS) $(LIB)	## build gantryd and gantry (into build/)
@@ -255,6 +256,12 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 	@mkdir -p $(@D)
 	$(call say,STATIC,$@)gcc -std=gnu11 -Os $(WARN) -ffreestanding -fno-stack-protector -fno-pie \
 		-no-pie -nostdlib -static -s -o $@ $<
+CONTROL_MEMORY := $(OUT)/tests/bench/control/memory
+bench-cluster: all $(CONTROL_MEMORY)	## a day of ten million calls on a simulated cluster
+	@scripts/bench.sh cluster
+$(CONTROL_MEMORY): $(O)/tests/bench/control/memory.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 bench-gateway: all examples $(GATEWAY_PROGS) $(O)/tests/sim/test_queue	## the gateway against nginx, HAProxy and Go's proxy
 	@scripts/deps.sh bench
 	@scripts/bench.sh gateway

@@ -12,8 +12,10 @@ static void obey(struct agent *a, const struct gt_order *o)
 	struct replica *r = gt_replica_find(a, o->replica);
 
 	if (o->want == GT_WANT_RUN) {
-		if (r)
-			return; /* it runs, or has ended: either way the order was carried out */
+		/* It runs, or has ended: either way the order was carried out. The full report that
+		 * follows lacks one that ended with the machine. */
+		if (r || o->known)
+			return;
 		r = gt_replica_new(a, o->replica, o->function, o->revision, o->spec_json);
 		gt_replica_gpus_set(r, o->gpus, o->n_gpus);
 		gt_replica_start(r);
@@ -22,6 +24,7 @@ static void obey(struct agent *a, const struct gt_order *o)
 	/* A stop of what never started is answered too: control waits for the word. */
 	if (!r)
 		r = gt_replica_new(a, o->replica, o->function, o->revision, o->spec_json);
+	r->forgotten = false; /* control has heard of it again and waits for its end */
 	gt_replica_stop(r, o->grace_ms);
 }
 

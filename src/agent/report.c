@@ -25,6 +25,8 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->state = r->state;
 	o->pid = gt_replica_state_ended(r->state) ? 0 : r->where.pid;
 	o->created_ms = r->created_ms;
+	o->cpu_milli = r->spec ? r->spec->resources.cpu_milli : 0;
+	o->memory_bytes = r->spec ? r->spec->resources.memory_bytes : 0;
 	o->phases = r->phases;
 	o->usage = r->usage;
 	if (r->pull)

@@ -13,6 +13,7 @@ static const struct {
 	enum gt_exit (*run)(struct gt_cli *cli);
 } kinds[] = { { "place", gt_simulate_place },
 	      { "scale", gt_simulate_scale },
+	      { "cluster", gt_simulate_cluster },
 	      { "replay", gt_simulate_replay } };
 
 bool gt_simulate_u64(struct gt_cli *cli, const char *flag, uint64_t def, uint64_t least,
@@ -53,29 +54,41 @@ static enum gt_exit run(struct gt_cli *cli)
 	for (size_t i = 0; i < GT_LEN(kinds); i++)
 		if (strcmp(kind, kinds[i].name) == 0)
 			return kinds[i].run(cli);
-	return gt_cli_usage(cli, "gantry simulate: \"%s\" is none of place, scale, replay", kind);
+	return gt_cli_usage(cli, "gantry simulate: \"%s\" is none of place, scale, cluster, replay",
+			    kind);
 }
 
 static const struct gt_flag flags[] = {
-	{ "nodes", 0, "FILE", "place: the cluster's nodes, CSV or gzip", false },
+	{ "nodes", 0, "FILE|N", "place: the cluster's nodes, CSV or gzip; cluster: how many",
+	  false },
 	{ "pods", 0, "FILE", "place: the list of tasks, CSV or gzip", false },
 	{ "policy", 0, "NAME", "gantry (default), or one to compare with", false },
 	{ "inflate", 0, "X", "place: ask for X times the cluster's GPUs (default 1.3)", false },
 	{ "seed", 0, "N", "of the first run (default 42)", false },
+	{ "gpus", 0, "N", "cluster: of a node (default 8); a replica has one", false },
+	{ "gateways", 0, "N", "cluster: how many (default 2)", false },
+	{ "hours", 0, "X", "cluster: simulated time (default: to the last call)", false },
+	{ "start", 0, "S|FILE", "cluster: seconds of a start (default 2), or measured ones",
+	  false },
+	{ "min", 0, "N", "cluster: replicas of each function at least (default 0)", false },
+	{ "max", 0, "N", "cluster: and at most (default 1000)", false },
+	{ "idle", 0, "S", "cluster: seconds that an idle replica is kept (default 60)", false },
+	{ "fail", 0, "KIND=X", "cluster: starts=, crashes=, nodes= ...: how often", true },
 	{ "repeat", 0, "N", "runs, each with the next seed (default 1)", false },
 	{ "copies", 0, "N", "place: that many times the cluster and the tasks (default 1)", false },
 	{ "churn", 0, "N", "place: fill to 85 to 88 %, then N times end one task, start one",
 	  false },
-	{ "workload", 0, "FILE", "scale: calls, CSV or gzip: function, arrival_s, service_s",
+	{ "workload", 0, "FILE", "scale, cluster: calls, CSV: function, arrival_s, service_s",
 	  false },
 	{ "cold", 0, "FILE|S", "scale: how long starts take: measured ones, or seconds", false },
 	{ "cold-factor", 0, "X", "scale: starts take X times as long (default 1)", false },
-	{ "slots", 0, "N", "scale: calls that a replica serves at once (default 1)", false },
+	{ "slots", 0, "N", "scale, cluster: calls that a replica serves at once (default 1)",
+	  false },
 	{ "slo", 0, "S", "scale: the wait that is still good (default 2)", false },
 	{ "skip", 0, "S", "scale: calls of the first S seconds are not counted (default 0)",
 	  false },
 	{ "price", 0, "X", "scale: delay_price of the policy gantry (default 20)", false },
-	{ "svg", 0, "FILE", "scale: write a picture of replicas and queue over time", false },
+	{ "svg", 0, "FILE", "scale, cluster: write a picture of the run", false },
 	{ "record", 0, "FILE", "replay: decisions.csv of a daemon, CSV or gzip", false },
 	{ "candidate", 0, "TEXT", "replay: a policy to bill: kpa, \"gantry price=50\"", false },
 	{ "time", 0, NULL, "scale: also measure how long decisions take", false },
@@ -83,7 +96,7 @@ static const struct gt_flag flags[] = {
 
 const struct gt_command gt_cmd_simulate = {
 	.name = "simulate",
-	.args = "place|scale|replay [FLAGS]",
+	.args = "place|scale|cluster|replay [FLAGS]",
 	.summary = "the daemon's decisions over recorded loads",
 	.help = "No daemon is needed. Files may be gzip. The same files, flags and "
 		"seed give the same output,\n"
@@ -100,9 +113,17 @@ const struct gt_command gt_cmd_simulate = {
 		"replay decides a recorded run of a daemon once more; it fails when a "
 		"decision differs.\n"
 		"\n"
+		"cluster runs recorded calls through a whole simulated cluster, the daemon's "
+		"control included.\n"
+		"A node has --gpus GPUs, a replica one. --fail: starts= (part of them), crashes= "
+		"(replica and hour),\n"
+		"nodes=, partitions=, agents= (node and day), control= (day).\n"
+		"\n"
 		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz "
 		"--repeat 10\n"
 		"  gantry simulate scale --workload calls.csv.gz --cold 25 --slots 8\n"
+		"  gantry simulate cluster --nodes 100 --workload calls.csv.gz --start 5 --svg "
+		"run.svg\n"
 		"  gantry simulate replay --record decisions.csv --candidate kpa",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),

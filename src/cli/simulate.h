@@ -6,6 +6,7 @@
 
 enum gt_exit gt_simulate_place(struct gt_cli *cli);
 enum gt_exit gt_simulate_scale(struct gt_cli *cli);
+enum gt_exit gt_simulate_cluster(struct gt_cli *cli);
 enum gt_exit gt_simulate_replay(struct gt_cli *cli);
 
 /* A flag as a number; `def` when it was not given. Reports what is wrong: false. */

@@ -63,6 +63,11 @@ uint64_t gt_control_epoch(const struct gt_control *c)
 	return c->epoch;
 }
 
+uint64_t gt_control_decided(const struct gt_control *c)
+{
+	return c->decided;
+}
+
 bool gt_control_settled(const struct gt_control *c)
 {
 	return c->settled;

@@ -23,7 +23,7 @@
 #define CTL_NO_CAPACITY_NS   (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
 #define CTL_START_MS_DEFAULT 1000
 #define CTL_ENDED_KEPT       10
-#define CTL_NODES_MAX        1024
+#define CTL_NODES_MAX        65536
 #define CTL_GATEWAYS_MAX     64 /* bits of gt_ctl_replica.drained */
 #define CTL_OPS_MAX          64 /* changes that wait on one function */
 #define CTL_NEVER            UINT64_MAX
@@ -34,6 +34,7 @@ struct gt_ctl_revision {
 	struct gt_function_row row;
 	struct gt_spec *spec;
 	struct gt_ctl_models gpu_models;
+	char text[]; /* row.spec_json */
 };
 
 struct gt_ctl_gateway {
@@ -61,10 +62,11 @@ struct gt_ctl_replica {
 	struct gt_ctl_revision *rev; /* NULL for a stray that was found */
 	struct gt_ctl_node *node;
 	enum gt_replica_state state;
-	bool stop_ordered, adopted;
+	bool stop_ordered, adopted, seen; /* seen: its node has reported it */
 	uint64_t grace_ms;
-	struct gt_sched_spot spot; /* what it has of its node, while it lives */
-	struct gt_ctl_grants gpus; /* of that, its GPUs; kept after its end */
+	uint64_t cpu_milli, memory_bytes; /* its limits */
+	struct gt_sched_spot spot;        /* what it has of its node, while it lives */
+	struct gt_ctl_grants gpus;        /* of that, its GPUs; kept after its end */
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
 	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */
@@ -77,7 +79,8 @@ struct gt_ctl_replica {
 	struct gt_end *end;
 	const char *reason;                 /* static text */
 	struct gt_ctl_replica *prev, *next; /* of live->replicas, live->ended or control->strays */
-	UT_hash_handle hh;                  /* by id, while it lives */
+	struct gt_ctl_replica *node_prev, *node_next; /* node->list, while it lives */
+	UT_hash_handle hh;                            /* by id, while it lives */
 };
 
 /* What a function needs once it had demand or replicas; one that was never called has none. */
@@ -104,11 +107,11 @@ struct gt_ctl_live {
 	uint64_t start_ms;
 	uint64_t starts_total, failed_total;
 
-	bool touched, route_changed;
+	bool touched, route_changed, listed_blocked;
 	uint64_t due_ns;
 	size_t due_slot;                 /* in the heap + 1; 0 = not in it */
 	struct gt_ctl_live *prev, *next; /* control->lives */
-	struct gt_ctl_live *next_touched;
+	struct gt_ctl_live *next_touched, *next_blocked;
 };
 
 struct gt_ctl_function {
@@ -138,18 +141,19 @@ struct gt_control {
 
 	struct gt_ctl_replica *replicas; /* hash by id: all that live */
 	struct gt_ctl_replica *strays;
-	struct gt_ctl_live *lives, *touched;
+	struct gt_ctl_live *lives, *touched, *blocked;
 	uint32_t last_number; /* of a live */
 	struct gt_ctl_live **heap;
 	size_t n_heap, cap_heap;
-	uint64_t told_due_ns;
+	uint64_t told_due_ns, decided;
 
 	struct gt_sched *sched; /* the fleet: what is free where */
 	struct gt_ctl_model_name *gpu_models;
 	size_t n_gpu_models;
 	struct gt_ctl_node *nodes;    /* hash by name, in the order they came */
 	struct gt_ctl_node **node_at; /* by index */
-	size_t n_nodes, n_leaving;    /* leaving: down and not yet given up */
+	size_t n_nodes;
+	struct gt_ctl_node *down; /* not up and not yet lost, oldest first */
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
@@ -233,7 +237,6 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f);
 /* node.c, gateway.c */
 void gt_ctl_nodes_tick(struct gt_control *c);
 uint64_t gt_ctl_nodes_due(const struct gt_control *c);
-void gt_ctl_blocked_touch(struct gt_control *c); /* room may have appeared */
 void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);
 bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);

@@ -54,6 +54,7 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 	gt_ctl_pressure(c, live);
 	if (live->blocked_ns == 0) {
 		live->blocked_ns = now;
+		gt_ctl_blocked_add(c, live);
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
 			     "%s", why->text);
 		gt_ctl_journal_place(c, live, NULL, why->text);
@@ -181,10 +182,10 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 	struct gt_ctl_live *live = gt_ctl_live(c, f);
 	struct gt_ctl_replica *r;
 	uint64_t due = CTL_NEVER;
-
 	struct tally t = tally_of(live);
 	struct gt_scale_in in;
 
+	c->decided++;
 	gt_ctl_scale(c, live, t.ready, t.starting, &in);
 	if (c->settled) {
 		uint64_t expire = failures_expire(c, live);

@@ -8,12 +8,13 @@
 /* ---- revisions ---- */
 struct gt_ctl_revision *gt_ctl_revision_new(const struct gt_function_row *row, struct gt_spec *spec)
 {
-	struct gt_ctl_revision *rev = gt_alloc(sizeof(*rev));
+	size_t size = strlen(row->spec_json) + 1;
+	struct gt_ctl_revision *rev = gt_alloc(sizeof(*rev) + size);
 
 	rev->refs = 1;
 	rev->row = *row;
-	rev->row.spec_json = gt_strdup(row->spec_json);
-	rev->spec = spec;
+	rev->row.spec_json = memcpy(rev->text, row->spec_json, size);
+	rev->spec = gt_spec_pack(spec);
 	return rev;
 }
 
@@ -28,7 +29,6 @@ void gt_ctl_revision_unref(struct gt_ctl_revision *rev)
 	if (!rev || --rev->refs > 0)
 		return;
 	gt_spec_free(rev->spec);
-	free(rev->row.spec_json);
 	free(rev);
 }
 
@@ -187,6 +187,8 @@ static void live_free(struct gt_control *c, struct gt_ctl_live *live)
 	gt_ctl_due_set(c, live, CTL_NEVER);
 	if (live->touched)
 		LL_DELETE2(c->touched, live, next_touched);
+	if (live->listed_blocked)
+		LL_DELETE2(c->blocked, live, next_blocked);
 	DL_DELETE(c->lives, live);
 	DL_FOREACH_SAFE (live->replicas, r, r_next)
 		gt_ctl_replica_orphan(c, r);

@@ -48,17 +48,15 @@ static void *copied(void *old, const void *list, size_t n, size_t size)
 static void gpus_replace(struct gt_control *c, struct gt_ctl_node *node, const struct gt_gpu *gpus,
 			 size_t n)
 {
-	struct gt_ctl_replica *r, *r_next;
+	struct gt_ctl_replica *r;
 
-	HASH_ITER (hh, c->replicas, r, r_next)
-		if (r->node == node)
-			gt_sched_release(c->sched, &r->spot);
+	DL_FOREACH2(node->list, r, node_next)
+	gt_sched_release(c->sched, &r->spot);
 	node->gpus = copied(node->gpus, gpus, n, sizeof(*gpus));
 	node->n_gpus = n;
 	gt_ctl_node_tell(c, node);
-	HASH_ITER (hh, c->replicas, r, r_next)
-		if (r->node == node)
-			gt_ctl_book(c, r);
+	DL_FOREACH2(node->list, r, node_next)
+	gt_ctl_book(c, r);
 	if (n > 0)
 		gt_ctl_event(c, "node.gpus", NULL, NULL, node->name, NULL,
 			     "%zu GPUs, the first %s (%s)", n, gpus[0].model,

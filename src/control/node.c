@@ -11,6 +11,14 @@ static struct gt_ctl_node *node_find(struct gt_control *c, const char *name)
 	return node;
 }
 
+/* In the order of time, so that the first one is the next to be lost. */
+static void node_down(struct gt_control *c, struct gt_ctl_node *node)
+{
+	node->up = false;
+	node->down_ns = gt_ctl_now(c);
+	DL_APPEND(c->down, node);
+}
+
 static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
 {
 	struct gt_ctl_node *node = node_find(c, name);
@@ -25,23 +33,37 @@ static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
 	node = gt_alloc(sizeof(*node));
 	gt_strcopy(node->name, sizeof(node->name), name);
 	node->since_ms = gt_wall_ms(&c->ports.clock);
-	node->down_ns = gt_ctl_now(c); /* not up before its watch is open */
+	node_down(c, node); /* not up before its watch is open */
 	node->index = (uint32_t)c->n_nodes++;
 	c->node_at = gt_grow(c->node_at, c->n_nodes, sizeof(*c->node_at));
 	c->node_at[node->index] = node;
-	c->n_leaving++;
 	HASH_ADD_STR(c->nodes, name, node);
 	gt_ctl_node_tell(c, node);
 	return node;
 }
 
+void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live)
+{
+	if (live->listed_blocked)
+		return;
+	live->listed_blocked = true;
+	LL_PREPEND2(c->blocked, live, next_blocked);
+}
+
+/* Those that are blocked no more leave the list here. */
 void gt_ctl_blocked_touch(struct gt_control *c)
 {
-	struct gt_ctl_live *live;
+	struct gt_ctl_live **at = &c->blocked, *live;
 
-	DL_FOREACH (c->lives, live)
-		if (live->blocked_ns)
+	while ((live = *at)) {
+		live->listed_blocked = live->blocked_ns != 0;
+		if (live->listed_blocked) {
 			gt_ctl_touch(c, live->f);
+			at = &live->next_blocked;
+		} else {
+			*at = live->next_blocked;
+		}
+	}
 }
 
 void gt_control_node_up(struct gt_control *c, const char *node)
@@ -50,7 +72,8 @@ void gt_control_node_up(struct gt_control *c, const char *node)
 
 	if (!n || n->up)
 		return;
-	c->n_leaving -= !n->lost;
+	if (!n->lost)
+		DL_DELETE(c->down, n);
 	n->up = true;
 	n->lost = false;
 	n->since_ms = gt_wall_ms(&c->ports.clock);
@@ -66,9 +89,7 @@ void gt_control_node_down(struct gt_control *c, const char *node)
 
 	if (!n || !n->up)
 		return;
-	n->up = false;
-	c->n_leaving++;
-	n->down_ns = gt_ctl_now(c);
+	node_down(c, n);
 	n->since_ms = gt_wall_ms(&c->ports.clock);
 	gt_ctl_node_tell(c, n);
 	gt_ctl_event(c, "node.down", NULL, NULL, n->name, NULL,
@@ -83,40 +104,27 @@ static void node_lose(struct gt_control *c, struct gt_ctl_node *node)
 	struct gt_ctl_replica *r, *r_next;
 
 	node->lost = true;
-	c->n_leaving--;
+	DL_DELETE(c->down, node);
 	node->reported = false; /* what it brings along when it returns must be known first */
 	gt_ctl_event(c, "node.lost", NULL, NULL, node->name, "node_lost",
 		     "%u replicas are given up", node->replicas);
 	gt_strcopy(end.text, sizeof(end.text), "the node went away: ");
 	gt_strcopy(end.text + strlen(end.text), GT_NAME_MAX + 1, node->name);
-	HASH_ITER (hh, c->replicas, r, r_next)
-		if (r->node == node)
-			gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
+	DL_FOREACH_SAFE2(node->list, r, r_next, node_next)
+	gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
 }
 
 void gt_ctl_nodes_tick(struct gt_control *c)
 {
 	uint64_t now = gt_ctl_now(c);
-	struct gt_ctl_node *node;
 
-	if (c->n_leaving == 0)
-		return;
-	for (node = c->nodes; node; node = node->hh.next)
-		if (!node->up && !node->lost && now - node->down_ns >= c->node_lost_ns)
-			node_lose(c, node);
+	while (c->down && now - c->down->down_ns >= c->node_lost_ns)
+		node_lose(c, c->down);
 }
 
 uint64_t gt_ctl_nodes_due(const struct gt_control *c)
 {
-	const struct gt_ctl_node *node;
-	uint64_t due = CTL_NEVER;
-
-	if (c->n_leaving == 0)
-		return due;
-	for (node = c->nodes; node; node = node->hh.next)
-		if (!node->up && !node->lost)
-			due = GT_MIN(due, node->down_ns + c->node_lost_ns);
-	return due;
+	return c->down ? c->down->down_ns + c->node_lost_ns : CTL_NEVER;
 }
 
 /* ---- reports ---- */
@@ -158,6 +166,7 @@ static void observe_facts(struct gt_control *c, struct gt_ctl_replica *r,
 {
 	uint64_t kills = r->usage.oom_kills;
 
+	r->seen = true;
 	r->pid = o->pid;
 	r->phases = o->phases;
 	r->pull = o->pull;
@@ -218,23 +227,19 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 {
 	struct gt_ctl_function *f = gt_ctl_function_find(c, o->function);
 
+	history_drop(f, o->replica);
 	if (f && o->created_ms != 0 && o->created_ms < f->rev->row.created_ms)
 		f = NULL; /* it belonged to an earlier function of this name */
 	if (gt_replica_state_ended(o->state)) {
 		c->ports.on_forget(c->ports.ctx, node->name, o->replica);
 		return;
 	}
-	/* Its node is stopping it already and its end will be answered; but until then nobody else
-	 * may have its GPUs. */
-	if (o->state == GT_REPLICA_DRAINING && o->n_gpus == 0)
-		return;
-	history_drop(f, o->replica);
 	struct gt_ctl_replica *r = gt_ctl_replica_adopt(c, f, node, o);
 
 	r->sweep = node->sweep;
 	observe_facts(c, r, o);
 	if (o->state == GT_REPLICA_DRAINING)
-		gt_ctl_replica_leave(c, r, "stopped by its node", false);
+		gt_ctl_replica_stop_found(c, r);
 	else if (!f)
 		gt_ctl_replica_leave(c, r, "its function does not exist", false);
 	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)
@@ -256,12 +261,13 @@ static void sweep(struct gt_control *c, struct gt_ctl_node *node)
 			      .exit_code = -1 };
 	struct gt_ctl_replica *r, *r_next;
 
-	HASH_ITER (hh, c->replicas, r, r_next) {
-		if (r->node != node || r->sweep == node->sweep)
+	DL_FOREACH_SAFE2(node->list, r, r_next, node_next)
+	{
+		if (r->sweep == node->sweep || !r->seen)
 			continue;
 		if (gt_ctl_leaving(r))
 			gt_ctl_replica_ended(c, r, GT_REPLICA_STOPPED, NULL);
-		else if (r->state != GT_REPLICA_PENDING)
+		else
 			gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
 	}
 }
@@ -321,13 +327,15 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 void gt_control_orders(struct gt_control *c, const char *node,
 		       void (*fn)(const struct gt_order *o, void *arg), void *arg)
 {
-	struct gt_ctl_replica *r, *r_next;
+	const struct gt_ctl_node *n = node_find(c, node);
+	const struct gt_ctl_replica *r;
 
-	HASH_ITER (hh, c->replicas, r, r_next) {
+	if (!n)
+		return;
+	DL_FOREACH2(n->list, r, node_next)
+	{
 		struct gt_order o;
 
-		if (strcmp(r->node->name, node) != 0)
-			continue;
 		gt_ctl_replica_order_fill(r, &o);
 		fn(&o, arg);
 	}

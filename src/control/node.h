@@ -8,6 +8,7 @@
 
 #include <uthash.h>
 
+struct gt_ctl_live;
 struct gt_ctl_replica;
 struct gt_ctl_revision;
 
@@ -24,8 +25,10 @@ struct gt_ctl_node {
 	size_t n_labels;
 	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
 	uint32_t replicas;
-	uint64_t sweep;    /* number of the last full report */
-	UT_hash_handle hh; /* by name */
+	uint64_t sweep;                  /* number of the last full report */
+	struct gt_ctl_replica *list;     /* by node_prev, node_next */
+	struct gt_ctl_node *prev, *next; /* control->down */
+	UT_hash_handle hh;               /* by name */
 };
 
 /* What a replica has of its node. */
@@ -63,6 +66,13 @@ void gt_ctl_gpus_of_spot(struct gt_ctl_replica *r);
 /* What its first one is; NULL: it has none, or its node has not this one. */
 const struct gt_gpu *gt_ctl_gpu_of(const struct gt_ctl_replica *r);
 uint32_t gt_ctl_gpus_booked(const struct gt_ctl_replica *r, struct gt_sched_want *want);
+
+/* replica.c: one that its node is stopping already takes room until its end is known */
+void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r);
+
+/* node.c: functions whose next replica no node takes */
+void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live); /* its blocked_ns is set */
+void gt_ctl_blocked_touch(struct gt_control *c); /* room may have appeared */
 
 /* never.c */
 /* Whether any node that is known could take a replica if nothing else were on it. Yes when none is

@@ -40,6 +40,8 @@ void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r)
 	/* It is there, whatever its function asks for today. */
 	if (r->f)
 		(void)!want_of(c, r->rev, gt_ctl_live(c, r->f)->number, &want, NULL);
+	want.cpu_milli = r->cpu_milli;
+	want.memory_bytes = r->memory_bytes;
 	mask = gt_ctl_gpus_booked(r, &want);
 	if (gt_sched_book(c->sched, &want, r->node->index, mask, &r->spot, &err) == 0)
 		return;

@@ -28,6 +28,7 @@ static void replica_link(struct gt_control *c, struct gt_ctl_replica *r)
 
 	DL_PREPEND(*list, r);
 	HASH_ADD_STR(c->replicas, id, r);
+	DL_PREPEND2(r->node->list, r, node_prev, node_next);
 	r->node->replicas++;
 }
 
@@ -38,6 +39,7 @@ static void replica_unlink(struct gt_control *c, struct gt_ctl_replica *r)
 
 	DL_DELETE(*list, r);
 	HASH_DEL(c->replicas, r);
+	DL_DELETE2(r->node->list, r, node_prev, node_next);
 	r->node->replicas--;
 	gt_sched_release(c->sched, &r->spot);
 }
@@ -63,6 +65,8 @@ struct gt_ctl_replica *gt_ctl_replica_new(struct gt_control *c, struct gt_ctl_fu
 	r->created_ns = gt_ctl_now(c);
 	r->reason = reason;
 	replica_bind(r, f);
+	r->cpu_milli = f->rev->spec->resources.cpu_milli;
+	r->memory_bytes = f->rev->spec->resources.memory_bytes;
 	gt_ctl_gpus_of_spot(r);
 	replica_link(c, r);
 	gt_ctl_live(c, f)->starts_total++;
@@ -81,12 +85,14 @@ struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_
 	r->revision = o->revision;
 	r->node = node;
 	r->state = GT_REPLICA_PENDING;
-	r->adopted = true;
+	r->adopted = r->seen = true;
 	r->created_ms = o->created_ms;
 	r->created_ns = gt_ctl_now(c);
 	r->reason = "adopted";
 	if (f)
 		replica_bind(r, f);
+	r->cpu_milli = o->cpu_milli; /* of its own revision */
+	r->memory_bytes = o->memory_bytes;
 	if (o->n_gpus > 0) {
 		r->gpus.n = o->n_gpus;
 		r->gpus.list = gt_alloc_array(o->n_gpus, sizeof(*o->gpus));
@@ -108,15 +114,18 @@ void gt_ctl_replica_free(struct gt_ctl_replica *r)
 }
 
 /* ---- orders ---- */
-/* The text is borrowed: the order must not be fini'd. */
+/* The text is borrowed: the order must not be fini'd. One that was found, of an older revision, has
+ * no text here: its node knows it, or must not start it with another's. */
 void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *o)
 {
 	static char no_spec[] = "{}";
+	bool has_spec = r->rev && r->rev->row.revision == r->revision;
 
 	*o = (struct gt_order){ .revision = r->revision,
 				.want = r->stop_ordered ? GT_WANT_STOP : GT_WANT_RUN,
+				.known = r->seen,
 				.grace_ms = r->grace_ms,
-				.spec_json = r->rev ? r->rev->row.spec_json : no_spec,
+				.spec_json = has_spec ? r->rev->row.spec_json : no_spec,
 				.gpus = r->gpus.list,
 				.n_gpus = r->gpus.n };
 	gt_strcopy(o->replica, sizeof(o->replica), r->id);
@@ -164,6 +173,12 @@ void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const 
 		gt_ctl_live(c, r->f)->route_changed = true;
 		gt_ctl_touch(c, r->f);
 	}
+}
+
+void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r)
+{
+	gt_ctl_replica_leave(c, r, "stopped by its node", false);
+	order_stop(c, r, false);
 }
 
 void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r)

@@ -41,6 +41,10 @@ void gt_spec_free(struct gt_spec *spec)
 {
 	if (!spec)
 		return;
+	if (spec->packed) {
+		free(spec);
+		return;
+	}
 	for (size_t i = 0; i < spec->n_env; i++) {
 		free(spec->env[i].name);
 		free(spec->env[i].value);

@@ -21,6 +21,7 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 				  const struct gt_control_config *config);
 void gt_control_free(struct gt_control *c);
 uint64_t gt_control_epoch(const struct gt_control *c);
+uint64_t gt_control_decided(const struct gt_control *c); /* since its start, of all functions */
 /* Until nodes have said which replicas there are (or 5 s passed), nothing is started or stopped,
  * and routes may lack replicas that do serve: a gateway that has routes should keep them until
  * then. */
@@ -31,6 +32,10 @@ void gt_control_load(struct gt_control *c, const struct gt_function_row *row,
 /* When this time (ports.clock) has come, gt_control_tick must be called; UINT64_MAX = never. */
 uint64_t gt_control_due_ns(const struct gt_control *c);
 void gt_control_tick(struct gt_control *c);
+
+/* Does every replica have one owner, and do the books of the nodes add up? 0, or -EUCLEAN: a bug
+ * (slugs "owner", "books"). Walks over all replicas: for simulations and tests. */
+GT_MUST_USE int gt_control_check(const struct gt_control *c, struct gt_err *err);
 
 /* ---- functions ---- */
 enum gt_function_state {

@@ -30,6 +30,7 @@ struct gt_order {
 	char function[GT_NAME_MAX + 1];
 	uint32_t revision;
 	enum gt_want want;
+	bool known;                /* the node has reported it: not there means ended */
 	uint64_t grace_ms;         /* for STOP: TERM, wait this long, KILL; 0 = KILL at once */
 	char *spec_json;           /* canonical spec text; the agent parses it with gt_spec_read */
 	struct gt_gpu_grant *gpus; /* what it has from its start to its end */
@@ -53,7 +54,8 @@ struct gt_observed {
 	enum gt_replica_state
 		state; /* PULLING, STARTING, READY, DRAINING (being stopped), STOPPED, FAILED */
 	int64_t pid;   /* of the container's init, 0 = none */
-	uint64_t created_ms; /* wall clock */
+	uint64_t created_ms;              /* wall clock */
+	uint64_t cpu_milli, memory_bytes; /* its limits, which the node has given; 0 = none */
 	struct gt_phases phases;
 	struct gt_usage usage;        /* has 0: not looked at yet */
 	struct gt_pull_progress pull; /* while PULLING */

@@ -88,6 +88,7 @@ struct gt_spec {
 	enum gt_network network;
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
 	bool idempotent;       /* a call may be sent again whatever its method */
+	bool packed;           /* gt_spec_pack made it: nothing in it may be replaced */
 	struct {
 		char *header; /* calls with the same value go to the same replica; NULL: no such */
 	} affinity;
@@ -136,6 +137,8 @@ struct gt_spec {
 
 struct gt_spec *gt_spec_new(void);       /* all defaults; image and command still missing */
 void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
+/* The same in one piece of memory, for who keeps many. The result may be read and freed only. */
+struct gt_spec *gt_spec_pack(struct gt_spec *spec GT_TAKES);
 /* What no single field can tell: image form, port present, min <= max, target <= max,
  * memory_high <= memory, buffer <= max, share of one GPU alone, absolute and
  * distinct mount paths, duplicate env names, "${gpu...}" that is known. Fills image_kind and

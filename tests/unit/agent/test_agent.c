@@ -38,6 +38,7 @@ struct world {
 	pid_t agent;
 	struct gt_stream *watch;
 	uint64_t epoch, seq;
+	bool known;                       /* orders say that the node has reported it */
 	struct gt_order orders[SEEN_MAX]; /* what the snapshot lists */
 	size_t n_orders;
 	struct gt_observed seen[SEEN_MAX]; /* the last word on each replica */
@@ -312,7 +313,9 @@ static void await_link(struct world *w)
 static void order(struct world *w, const char *replica, enum gt_want want, const char *spec_json,
 		  uint64_t grace_ms)
 {
-	struct gt_order o = { .revision = 1, .want = want, .grace_ms = grace_ms };
+	struct gt_order o = {
+		.revision = 1, .want = want, .known = w->known, .grace_ms = grace_ms
+	};
 	struct gt_line line = { .type = GT_LINE_ORDER, .orders = &o, .n_orders = 1 };
 
 	gt_strcopy(o.replica, sizeof(o.replica), replica);
@@ -575,8 +578,13 @@ static void a_new_control_asks_before_it_orders(void **state)
 
 	NEEDS_ROOT(w);
 	await_link(w);
+	w->known = true; /* it ended with the machine: it must not begin a second life */
+	order(w, B, GT_WANT_RUN, SERVER, 0);
+	w->known = false;
+	gt_order_fini(&w->orders[--w->n_orders]);
 	order(w, A, GT_WANT_RUN, SERVER, 0);
 	pid = expect_state(w, A, GT_REPLICA_READY)->pid;
+	assert_string_equal(seen_slot(w, B)->replica, "");
 	assert_true(wait_for(w, usage_is_known, A));
 	/* Control restarts with an empty mind: nothing may stop because of it. */
 	gt_stream_end(w->watch);

@@ -46,8 +46,8 @@ static void order_lines_round_trip(void **state)
 	(void)state;
 	struct gt_gpu_grant grants[] = { { "a", 500, GT_GIB }, { "b", 500, GT_GIB } };
 	struct gt_order orders[] = {
-		{ ID_A, "echo", 7, GT_WANT_RUN, 0, (char[]){ "{\"a\":\"\\n\"}" }, grants, 2 },
-		{ ID_B, "other", 1, GT_WANT_STOP, 30000, NULL, NULL, 0 },
+		{ ID_A, "echo", 7, GT_WANT_RUN, true, 0, (char[]){ "{\"a\":\"\\n\"}" }, grants, 2 },
+		{ ID_B, "other", 1, GT_WANT_STOP, false, 30000, NULL, NULL, 0 },
 	};
 	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 }, none = { 0 };
 
@@ -57,6 +57,7 @@ static void order_lines_round_trip(void **state)
 					   .orders = orders,
 					   .n_orders = 2 },
 			&all);
+	assert_non_null(strstr(all.data, "\"want\":\"run\",\"known\":true,"));
 	assert_non_null(strstr(all.data, "\"epoch\":3,\"seq\":9,\"orders\":[{\"replica\":\"" ID_A));
 	line_round_trip(
 		&(struct gt_line){
@@ -161,6 +162,8 @@ static void reports_round_trip(void **state)
 		  .state = GT_REPLICA_READY,
 		  .pid = 4711,
 		  .created_ms = 1700000000000,
+		  .cpu_milli = 500,
+		  .memory_bytes = 1 << 20,
 		  .gpus = grants,
 		  .n_gpus = GT_LEN(grants),
 		  .phases = { 5, 1, 2, 3, 4 },
@@ -219,6 +222,7 @@ static void reports_round_trip(void **state)
 	assert_int_equal(copy.replicas[1].end.exit_code, -1);
 	assert_int_equal(copy.replicas[1].end.signal, 9);
 	assert_int_equal(copy.replicas[0].phases.ready_us, 4);
+	assert_int_equal(copy.replicas[0].memory_bytes, 1 << 20);
 	assert_int_equal(copy.replicas[0].usage.io_writes, 10);
 	assert_int_equal(copy.replicas[0].usage.io.full_us, 22);
 	assert_int_equal(copy.replicas[1].usage.has, 0);

@@ -157,6 +157,26 @@ static void the_effective_text_means_the_same(void **state)
 	}
 }
 
+/* What control keeps: every member, in one piece. */
+static void packing_changes_nothing(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(accepted); i++) {
+		gt_auto(spec) struct gt_spec *a = NULL, *b = NULL;
+		struct gt_err err = { 0 };
+		const char *text = accepted[i].text;
+
+		assert_int_equal(gt_spec_read(text, strlen(text), &a, &err), 0);
+		assert_int_equal(gt_spec_read(text, strlen(text), &b, &err), 0);
+		b = gt_spec_pack(b);
+		assert_true(gt_fields_equal(&gt_spec_fields, a, b));
+		assert_ptr_equal(gt_spec_pack(b), b);
+		assert_true(!a->image_path == !b->image_path);
+		if (a->image_path)
+			assert_string_equal(a->image_path, b->image_path);
+	}
+}
+
 static void members_reach_their_places(void **state)
 {
 	(void)state;
@@ -180,6 +200,7 @@ static void members_reach_their_places(void **state)
 	struct gt_err err = { 0 };
 
 	assert_int_equal(gt_spec_read(text, strlen(text), &s, &err), 0);
+	s = gt_spec_pack(s);
 	assert_int_equal(s->image_kind, GT_IMAGE_DIR);
 	assert_string_equal(s->image_path, "/srv/app");
 	assert_string_equal(s->command[0], "/echo");
@@ -558,6 +579,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(specs_have_one_canonical_text),
 		cmocka_unit_test(the_effective_text_means_the_same),
+		cmocka_unit_test(packing_changes_nothing),
 		cmocka_unit_test(members_reach_their_places),
 		cmocka_unit_test(bad_specs_are_refused_with_path_and_reason),
 		cmocka_unit_test(counts_are_bounded),
