@@ -1,7 +1,6 @@
 /* simulate_scale.c - `gantry simulate scale`. */
 #include "simulate.h"
 
-#include <gantry/sim/plot.h>
 #include <gantry/sim/scale.h>
 #include <gantry/wire/json.h>
 
@@ -154,7 +153,7 @@ static enum gt_exit svg_write(struct scale *x)
 	FILE *f = fopen(x->svg, "w");
 	struct gt_err err = { 0 };
 
-	gt_sim_plot_svg(x->run.points, x->run.n_points, x->run.policy, &b);
+	gt_sim_scale_svg(&x->run, &b);
 	bool bad = !f || fwrite(b.data, 1, b.len, f) != b.len;
 
 	if ((f && fclose(f) != 0) || bad) {

@@ -22,13 +22,54 @@ static int want_of(struct gt_control *c, struct gt_ctl_revision *rev, uint32_t n
 	return gt_ctl_gpus_want(c, rev, ret, err);
 }
 
+/* Where one of this revision has served, its image is, as a rule; elsewhere it has to be got first,
+ * which takes as long as it took. Looks at the newest few replicas. */
+struct hints {
+	struct gt_sched_hint all[GT_SCHED_HINTS_MAX];
+	size_t n;
+	uint64_t start_ms, pull_ms;
+};
+
+static void hints_look(struct hints *h, const struct gt_ctl_replica *list, uint32_t revision)
+{
+	const struct gt_ctl_replica *r;
+
+	DL_FOREACH (list, r) {
+		size_t i = 0;
+
+		if (h->n == GT_LEN(h->all))
+			return;
+		if (!r->ready_ns || r->revision != revision)
+			continue;
+		h->pull_ms = GT_MAX(h->pull_ms, r->phases.image_us / 1000);
+		while (i < h->n && h->all[i].node != r->node->index)
+			i++;
+		if (i == h->n)
+			h->all[h->n++] = (struct gt_sched_hint){
+				.node = r->node->index,
+				.ms = (uint32_t)GT_MIN(h->start_ms, (uint64_t)UINT32_MAX),
+			};
+	}
+}
+
 int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
 		 struct gt_err *err)
 {
+	struct hints hints = { .start_ms = live->start_ms };
 	struct gt_sched_want want;
 	int r = want_of(c, live->f->rev, live->number, &want, err);
 
-	return r < 0 ? r : gt_sched_place(c->sched, &want, ret, err);
+	if (r < 0)
+		return r;
+	if (c->n_nodes > 1) {
+		hints_look(&hints, live->replicas, live->f->rev->row.revision);
+		hints_look(&hints, live->ended, live->f->rev->row.revision);
+		want.hints = hints.all;
+		want.n_hints = hints.n;
+		want.usual_ms = (uint32_t)GT_MIN(hints.start_ms + hints.pull_ms,
+						 (uint64_t)UINT32_MAX);
+	}
+	return gt_sched_place(c->sched, &want, ret, err);
 }
 
 void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r)

@@ -1,81 +1,86 @@
-/* plot.c - curves as SVG paths; no library is needed for three lines and two axes. */
+/* plot.c - curves as SVG paths: no library is needed for a few lines and two axes. */
 #include <gantry/sim/plot.h>
 
 #define WIDTH  1000
-#define HEIGHT 200 /* of one panel */
-#define LEFT   70
-#define TOP    40
+#define HEIGHT 160 /* of one panel */
+#define LEFT   80
+#define TOP    50
 #define GAP    40
+#define NAME   130 /* between the names of curves in one panel */
 
-struct curve {
-	const char *name, *color;
-	uint32_t (*value)(const struct gt_sim_point *p);
-};
-
-static uint32_t replicas(const struct gt_sim_point *p)
+static const void *point_at(const struct gt_plot *p, size_t i)
 {
-	return p->ready + p->starting;
-}
-static uint32_t serving(const struct gt_sim_point *p)
-{
-	return p->serving;
-}
-static uint32_t queued(const struct gt_sim_point *p)
-{
-	return p->queued;
+	return (const char *)p->points + i * p->size;
 }
 
-static const struct curve curves[] = {
-	{ "replicas, each with its GPU", "#d62728", replicas },
-	{ "GPUs that serve", "#1f77b4", serving },
-	{ "calls that wait", "#9467bd", queued },
-};
-
-static uint32_t highest(const struct gt_sim_point *points, size_t n, const struct curve *c)
+static double highest(const struct gt_plot *p, const struct gt_plot_curve *c)
 {
-	uint32_t most = 1;
+	double most = 1;
 
-	for (size_t i = 0; i < n; i++)
-		most = GT_MAX(most, c->value(&points[i]));
+	for (size_t i = 0; i < p->n; i++)
+		most = GT_MAX(most, c->value(point_at(p, i)));
 	return most;
 }
 
-static void panel_draw(const struct gt_sim_point *points, size_t n, size_t index,
+static void axes_draw(int top, double most, struct gt_buf *out)
+{
+	gt_buf_addf(out,
+		    "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.0f</text>\n"
+		    "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">0</text>\n"
+		    "<path d=\"M%d %dv%dh%d\" fill=\"none\" stroke=\"#888\"/>\n",
+		    LEFT - 6, top + 10, most, LEFT - 6, top + HEIGHT, LEFT, top, HEIGHT, WIDTH);
+}
+
+static void curve_draw(const struct gt_plot *p, const struct gt_plot_curve *c, int top, double most,
 		       struct gt_buf *out)
 {
-	const struct curve *c = &curves[index];
-	size_t top = TOP + index * (HEIGHT + GAP);
-	uint32_t most = highest(points, n, c);
+	double end_s = p->time_s(point_at(p, p->n - 1));
 
-	gt_buf_addf(out,
-		    "<text x=\"%d\" y=\"%zu\">%s</text>\n"
-		    "<text x=\"%d\" y=\"%zu\" text-anchor=\"end\">%u</text>\n"
-		    "<text x=\"%d\" y=\"%zu\" text-anchor=\"end\">0</text>\n"
-		    "<path d=\"M%d %zuv%dh%d\" fill=\"none\" stroke=\"#888\"/>\n"
-		    "<path fill=\"none\" stroke=\"%s\" d=\"M%d %zu",
-		    LEFT, top - 6, c->name, LEFT - 6, top + 10, most, LEFT - 6, top + HEIGHT, LEFT,
-		    top, HEIGHT, WIDTH, c->color, LEFT, top + HEIGHT);
-	for (size_t i = 0; i < n; i++) {
-		double x = LEFT + WIDTH * (double)(i + 1) / (double)n;
-		double y = (double)top + HEIGHT * (1 - (double)c->value(&points[i]) / most);
+	gt_buf_addf(out, "<path fill=\"none\" stroke=\"%s\" d=\"M%d %d", c->color, LEFT,
+		    top + HEIGHT);
+	for (size_t i = 0; i < p->n; i++) {
+		const void *at = point_at(p, i);
 
-		gt_buf_addf(out, "L%.1f %.1f", x, y);
+		gt_buf_addf(out, "L%.1f %.1f",
+			    LEFT + (end_s > 0 ? WIDTH * p->time_s(at) / end_s : 0),
+			    top + HEIGHT * (1 - c->value(at) / most));
 	}
 	gt_buf_adds(out, "\"/>\n");
 }
 
-void gt_sim_plot_svg(const struct gt_sim_point *points, size_t n, const char *title,
-		     struct gt_buf *out)
+static size_t panels(const struct gt_plot *p)
 {
-	size_t height = TOP + GT_LEN(curves) * (HEIGHT + GAP);
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n_curves; i++)
+		n += !p->curves[i].same;
+	return n;
+}
+
+void gt_plot_svg(const struct gt_plot *p, struct gt_buf *out)
+{
+	int top = TOP - HEIGHT - GAP, label = LEFT;
+	double most = 1;
 
 	gt_buf_addf(out,
-		    "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%zu\" "
+		    "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
 		    "font-family=\"sans-serif\" font-size=\"12\">\n"
 		    "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
-		    "<text x=\"%d\" y=\"16\">policy %s, %.0f s</text>\n",
-		    LEFT + WIDTH + 20, height, LEFT, title, n ? points[n - 1].t_s : 0.0);
-	for (size_t i = 0; i < GT_LEN(curves); i++)
-		panel_draw(points, n, i, out);
+		    "<text x=\"%d\" y=\"16\">%s</text>\n",
+		    LEFT + WIDTH + 20, TOP + (int)panels(p) * (HEIGHT + GAP), LEFT, p->title);
+	for (size_t i = 0; i < p->n_curves && p->n > 0; i++) {
+		const struct gt_plot_curve *c = &p->curves[i];
+
+		if (!c->same) {
+			top += HEIGHT + GAP;
+			label = LEFT;
+			most = highest(p, c);
+			axes_draw(top, most, out);
+		}
+		gt_buf_addf(out, "<text x=\"%d\" y=\"%d\" fill=\"%s\">%s</text>\n", label, top - 6,
+			    c->color, c->name);
+		label += NAME;
+		curve_draw(p, c, top, most, out);
+	}
 	gt_buf_adds(out, "</svg>\n");
 }

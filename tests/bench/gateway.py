@@ -134,7 +134,8 @@ def streams(rnd, ours, peers):
 def simulated():
     """The policy's own code against traces of calls, under a made-up clock (tests/sim/test_queue.c)."""
     tree = OUT if (OUT / "tests/sim").exists() else OUT / "plain"
-    out = subprocess.run([tree / "tests/sim/test_queue"], capture_output=True, text=True, check=True).stdout
+    env = {k: v for k, v in os.environ.items() if k != "SEED"}  # it has seeds of its own
+    out = subprocess.run([tree / "tests/sim/test_queue"], capture_output=True, text=True, check=True, env=env).stdout
     ratios = [float(r) for r in re.findall(r"^G10 .* ratio ([0-9.]+)", out, re.M)]
     progress(f"G10: {len(ratios)} simulations")
     worst = max(ratios)

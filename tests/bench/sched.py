@@ -126,6 +126,8 @@ def main():
         print("  skipped: set TRACES to a folder with openb_node_list_gpu_node.csv.gz and the lists of tasks")
         return
     traces = pathlib.Path(given)
+    if (traces / "openb-gpu-2023").is_dir():
+        traces /= "openb-gpu-2023"
     missing = [t for t in PUBLISHED if not (traces / f"openb_pod_list_{t}.csv.gz").exists()]
     if missing:
         sys.exit(f"bench: {traces} lacks openb_pod_list_{missing[0]}.csv.gz")

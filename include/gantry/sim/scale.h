@@ -15,6 +15,7 @@
 #ifndef GANTRY_SIM_SCALE_H
 #define GANTRY_SIM_SCALE_H
 
+#include <gantry/base/buf.h>
 #include <gantry/base/cleanup.h>
 #include <gantry/base/clock.h>
 #include <gantry/base/err.h>
@@ -97,6 +98,8 @@ struct gt_sim_result {
 GT_MUST_USE int gt_sim_scale_run(const struct gt_sim_scale *run, const struct gt_sim_load *load,
 				 const struct gt_sim_cold *cold, struct gt_sim_result *ret,
 				 struct gt_err *err);
+/* run->points as SVG text: replicas, those that serve, calls that wait. */
+void gt_sim_scale_svg(const struct gt_sim_scale *run, struct gt_buf *out);
 /* -EINVAL lists the policies there are. */
 GT_MUST_USE int gt_sim_policy_check(const char *policy, struct gt_err *err);
 

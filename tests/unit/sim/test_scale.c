@@ -1,5 +1,4 @@
 /* test_scale.c - the events of a run by hand, and that policies do as they say. */
-#include <gantry/sim/plot.h>
 #include <gantry/sim/scale.h>
 
 #include <setjmp.h>
@@ -130,12 +129,16 @@ static void starts_are_a_function_of_model_and_number(void **state)
 
 static void a_picture_has_its_curves(void **state)
 {
-	const struct gt_sim_point points[] = { { 1, 2, 1, 1, 5 }, { 2, 3, 0, 2, 0 } };
+	struct gt_sim_point points[] = { { 1, 2, 1, 1, 5 }, { 2, 3, 0, 2, 0 } };
+	const struct gt_sim_scale run = { .policy = "gantry", .points = points, .n_points = 2 };
 	gt_auto(buf) struct gt_buf b = { 0 };
 
 	(void)state;
-	gt_sim_plot_svg(points, 2, "gantry", &b);
+	gt_sim_scale_svg(&run, &b);
 	assert_non_null(strstr(gt_buf_str(&b), "<svg "));
+	assert_non_null(strstr(gt_buf_str(&b), "policy gantry, 2 s"));
+	/* 3 replicas are the most: the curve is at its panel's top and right end. */
+	assert_non_null(strstr(gt_buf_str(&b), "#d62728\" d=\"M80 210L580.0 50.0L1080.0 50.0\""));
 	assert_non_null(strstr(gt_buf_str(&b), "calls that wait"));
 	assert_non_null(strstr(gt_buf_str(&b), "</svg>\n"));
 }
