@@ -81,31 +81,72 @@ static void adjust_hide(struct gt_sched *s, struct row *row, size_t i)
 	struct adjust *a = &s->adjust[i];
 
 	a->byte = row->bytes[a->node];
-	row->bytes[a->node] = 0;
+	gt_sched_row_set(row, a->node, 0);
 }
 
 static void adjust_show(struct gt_sched *s, struct row *row)
 {
 	for (size_t i = 0; i < s->n_adjust; i++)
-		row->bytes[s->adjust[i].node] = s->adjust[i].byte;
+		gt_sched_row_set(row, s->adjust[i].node, s->adjust[i].byte);
+}
+
+/* The first node with this byte, at or after `from`, that has the memory. */
+static uint32_t first_that_fits(const struct gt_sched *s, const struct row *row, uint8_t byte,
+				size_t from, size_t to, const struct gt_sched_want *want)
+{
+	const uint8_t *at = row->bytes + from, *end = row->bytes + to;
+
+	for (; (at = memchr(at, byte, (size_t)(end - at))); at++)
+		if (memory_fits(s, (uint32_t)(at - row->bytes), want))
+			return (uint32_t)(at - row->bytes);
+	return NO_NODE;
+}
+
+/* Among the nodes with the best byte of all. A top that no byte has any more is corrected when it
+ * is the largest; until then nobody asks. */
+static uint32_t best_of_tops(const struct gt_sched *s, struct row *row,
+			     const struct gt_sched_want *want, uint8_t *ret_max)
+{
+	size_t n = gt_sched_tops_size(s->cap_nodes), from;
+	uint8_t max, *at = row->tops;
+	uint32_t node;
+	bool any = false;
+
+	*ret_max = max = gt_sched_row_max(row->tops, n, UINT8_MAX, s->config.portable);
+	while (max) {
+		at = memchr(at, max, (size_t)(row->tops + n - at));
+		if (!at && any)
+			break; /* none of them has the memory */
+		if (!at) {
+			at = row->tops;
+			*ret_max = max = gt_sched_row_max(row->tops, n, max, s->config.portable);
+			continue;
+		}
+		from = (size_t)(at - row->tops) * ROW_ALIGN;
+		*at = gt_sched_row_max(row->bytes + from, ROW_ALIGN, max, s->config.portable);
+		any |= *at == max;
+		if (*at == max) {
+			node = first_that_fits(s, row, max, from, from + ROW_ALIGN, want);
+			if (node != NO_NODE)
+				return node;
+			at++;
+		}
+	}
+	return NO_NODE;
 }
 
 /* From the best byte down, and from the first node on: the first that has the memory. */
-static uint32_t best_of_row(const struct gt_sched *s, const struct row *row,
+static uint32_t best_of_row(const struct gt_sched *s, struct row *row,
 			    const struct gt_sched_want *want)
 {
 	size_t n = (s->n_nodes + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN;
-	const uint8_t *end = row->bytes + n;
-	uint8_t max, most = UINT8_MAX;
+	uint8_t max;
+	uint32_t node = best_of_tops(s, row, want, &max);
 
-	for (; (max = gt_sched_row_max(row->bytes, n, most, s->config.portable)); most = max - 1) {
-		const uint8_t *at = row->bytes;
-
-		for (; (at = memchr(at, max, (size_t)(end - at))); at++)
-			if (memory_fits(s, (uint32_t)(at - row->bytes), want))
-				return (uint32_t)(at - row->bytes);
-	}
-	return NO_NODE;
+	while (node == NO_NODE && max > 1 &&
+	       (max = gt_sched_row_max(row->bytes, n, max - 1, s->config.portable)))
+		node = first_that_fits(s, row, max, 0, n, want);
+	return node;
 }
 
 static struct choice choose_indexed(struct gt_sched *s, const struct gt_sched_want *want,

@@ -12,6 +12,20 @@
 #define AHEAD      4 /* entries: what they need is fetched meanwhile */
 #define SEEN_BITS  6 /* of the number of states that a pass over the nodes remembers */
 
+size_t gt_sched_tops_size(size_t nodes)
+{
+	return (nodes / ROW_ALIGN + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN;
+}
+
+static void row_grow(struct row *row, size_t old, size_t cap)
+{
+	row->bytes = gt_grow(row->bytes, cap, 1);
+	memset(row->bytes + old, 0, cap - old);
+	row->tops = gt_grow(row->tops, gt_sched_tops_size(cap), 1);
+	memset(row->tops + gt_sched_tops_size(old), 0,
+	       gt_sched_tops_size(cap) - gt_sched_tops_size(old));
+}
+
 void gt_sched_index_grow(struct gt_sched *s, size_t cap)
 {
 	size_t old = s->cap_nodes, log = LOG_LEAST;
@@ -27,10 +41,8 @@ void gt_sched_index_grow(struct gt_sched *s, size_t cap)
 		s->states[i].known = false;
 		s->mark[i] = 0;
 	}
-	for (size_t i = 0; i < s->n_rows; i++) {
-		s->rows[i].bytes = gt_grow(s->rows[i].bytes, cap, 1);
-		memset(s->rows[i].bytes + old, 0, cap - old);
-	}
+	for (size_t i = 0; i < s->n_rows; i++)
+		row_grow(&s->rows[i], old, cap);
 	s->cap_nodes = cap;
 	if (log == s->log_cap)
 		return;
@@ -43,8 +55,10 @@ void gt_sched_index_grow(struct gt_sched *s, size_t cap)
 
 void gt_sched_index_free(struct gt_sched *s)
 {
-	for (size_t i = 0; i < s->n_rows; i++)
+	for (size_t i = 0; i < s->n_rows; i++) {
 		free(s->rows[i].bytes);
+		free(s->rows[i].tops);
+	}
 	free(s->rows);
 	free(s->row_slots);
 	free(s->states);
@@ -104,6 +118,14 @@ struct rated gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32
 }
 
 /* ---- rows ---- */
+void gt_sched_row_set(struct row *row, uint32_t node, uint8_t byte)
+{
+	uint8_t *top = &row->tops[node / ROW_ALIGN];
+
+	row->bytes[node] = byte;
+	*top = GT_MAX(*top, byte);
+}
+
 static size_t cap_size(const struct cap *c)
 {
 	return offsetof(struct cap, gpus) + c->n * sizeof(c->gpus[0]);
@@ -133,7 +155,7 @@ static void row_pass(struct gt_sched *s, struct row *row)
 			seen[at].of = st;
 			seen[at].byte = gt_sched_cap_rate(s, &row->shape, &st->cap, st->frag).byte;
 		}
-		row->bytes[i] = seen[at].byte;
+		gt_sched_row_set(row, i, seen[at].byte);
 	}
 }
 
@@ -144,7 +166,7 @@ static void row_replay(struct gt_sched *s, struct row *row)
 
 		__builtin_prefetch(&s->states[s->log[(i + AHEAD) & (s->log_cap - 1)]]);
 		if (s->newest[node] == i)
-			row->bytes[node] = gt_sched_row_rate(s, row, node).byte;
+			gt_sched_row_set(row, node, gt_sched_row_rate(s, row, node).byte);
 	}
 }
 
@@ -190,13 +212,15 @@ static struct row *row_take(struct gt_sched *s, const struct shape *sh)
 			s->rows = gt_grow(s->rows, s->cap_rows, sizeof(*s->rows));
 		}
 		row = &s->rows[s->n_rows++];
-		row->bytes = gt_alloc_array(s->cap_nodes, 1);
+		*row = (struct row){ 0 };
+		row_grow(row, 0, s->cap_nodes);
 	} else {
 		for (size_t i = 1; i < s->n_rows; i++)
 			if (s->rows[i].used < s->rows[oldest].used)
 				oldest = i;
 		row = &s->rows[oldest];
 		memset(row->bytes, 0, s->cap_nodes);
+		memset(row->tops, 0, gt_sched_tops_size(s->cap_nodes));
 	}
 	row->shape = *sh;
 	row->cursor = 0;

@@ -124,6 +124,7 @@ struct row {
 	uint64_t cursor; /* it knows of all changes up to this one */
 	uint64_t used;
 	uint8_t *bytes; /* one a node */
+	uint8_t *tops;  /* for each ROW_ALIGN of them: none is larger */
 };
 
 /* ---- replicas of one function ---- */
@@ -217,6 +218,9 @@ void gt_sched_index_reset(struct gt_sched *s); /* every score has changed */
 void gt_sched_changed(struct gt_sched *s, uint32_t node);
 struct row *gt_sched_row(struct gt_sched *s, const struct shape *sh); /* up to date */
 struct rated gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32_t node);
+
+size_t gt_sched_tops_size(size_t nodes); /* bytes for the tops of so many; of ROW_ALIGN */
+void gt_sched_row_set(struct row *row, uint32_t node, uint8_t byte);
 
 /* widest.c: the largest byte that is not above `most`; n is a multiple of ROW_ALIGN */
 uint8_t gt_sched_row_max(const uint8_t *bytes, size_t n, uint8_t most, bool portable);

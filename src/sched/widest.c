@@ -19,7 +19,7 @@ __attribute__((target("avx2"))) static uint8_t max_avx2(const uint8_t *bytes, si
 {
 	const __m256i limit = _mm256_set1_epi8((char)most);
 	__m256i a = _mm256_setzero_si256(), b = a;
-	uint8_t lanes[32];
+	__m128i m;
 
 	for (size_t i = 0; i < n; i += ROW_ALIGN) {
 		__m256i x = _mm256_loadu_si256((const __m256i *)(bytes + i));
@@ -31,8 +31,13 @@ __attribute__((target("avx2"))) static uint8_t max_avx2(const uint8_t *bytes, si
 		a = _mm256_max_epu8(a, x);
 		b = _mm256_max_epu8(b, y);
 	}
-	_mm256_storeu_si256((__m256i *)lanes, _mm256_max_epu8(a, b));
-	return max_plain(lanes, sizeof(lanes), most);
+	a = _mm256_max_epu8(a, b);
+	m = _mm_max_epu8(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+	m = _mm_max_epu8(m, _mm_srli_si128(m, 8));
+	m = _mm_max_epu8(m, _mm_srli_si128(m, 4));
+	m = _mm_max_epu8(m, _mm_srli_si128(m, 2));
+	m = _mm_max_epu8(m, _mm_srli_si128(m, 1));
+	return (uint8_t)_mm_cvtsi128_si32(m);
 }
 
 uint8_t gt_sched_row_max(const uint8_t *bytes, size_t n, uint8_t most, bool portable)
