@@ -19,7 +19,7 @@ _gantry()
 	events) words='--follow --tail' ;;
 	explain) words='--tail' ;;
 	image) words='--all' ;;
-	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --start --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --record --candidate --time' ;;
+	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --record --candidate --time' ;;
 	doctor) words='--state' ;;
 	version) words='--client' ;;
 	esac

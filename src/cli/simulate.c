@@ -68,8 +68,6 @@ static const struct gt_flag flags[] = {
 	{ "gpus", 0, "N", "cluster: of a node (default 8); a replica has one", false },
 	{ "gateways", 0, "N", "cluster: how many (default 2)", false },
 	{ "hours", 0, "X", "cluster: simulated time (default: to the last call)", false },
-	{ "start", 0, "S|FILE", "cluster: seconds of a start (default 2), or measured ones",
-	  false },
 	{ "min", 0, "N", "cluster: replicas of each function at least (default 0)", false },
 	{ "max", 0, "N", "cluster: and at most (default 1000)", false },
 	{ "idle", 0, "S", "cluster: seconds that an idle replica is kept (default 60)", false },
@@ -80,7 +78,8 @@ static const struct gt_flag flags[] = {
 	  false },
 	{ "workload", 0, "FILE", "scale, cluster: calls, CSV: function, arrival_s, service_s",
 	  false },
-	{ "cold", 0, "FILE|S", "scale: how long starts take: measured ones, or seconds", false },
+	{ "cold", 0, "FILE|S", "scale, cluster: how long starts take: measured ones, or seconds",
+	  false },
 	{ "cold-factor", 0, "X", "scale: starts take X times as long (default 1)", false },
 	{ "slots", 0, "N", "scale, cluster: calls that a replica serves at once (default 1)",
 	  false },
@@ -122,7 +121,7 @@ const struct gt_command gt_cmd_simulate = {
 		"  gantry simulate place --nodes nodes.csv.gz --pods pods.csv.gz "
 		"--repeat 10\n"
 		"  gantry simulate scale --workload calls.csv.gz --cold 25 --slots 8\n"
-		"  gantry simulate cluster --nodes 100 --workload calls.csv.gz --start 5 --svg "
+		"  gantry simulate cluster --nodes 100 --workload calls.csv.gz --cold 5 --svg "
 		"run.svg\n"
 		"  gantry simulate replay --record decisions.csv --candidate kpa",
 	.flags = flags,

@@ -53,7 +53,7 @@ static bool flags_read(struct cluster *x)
 	struct gt_capacity *run = &x->run;
 
 	run->workload = gt_args_get(&cli->args, "workload");
-	run->start = gt_args_get(&cli->args, "start");
+	run->cold = gt_args_get(&cli->args, "cold");
 	x->svg = gt_args_get(&cli->args, "svg");
 	if (!run->workload || !gt_args_has(&cli->args, "nodes")) {
 		gt_cli_usage(cli, "simulate cluster needs --nodes N and --workload FILE");
@@ -101,7 +101,7 @@ static void json_parameters(const struct cluster *x, struct gt_json *j)
 	gt_json_u64(j, "min", run->min);
 	gt_json_u64(j, "max", run->max);
 	gt_json_u64(j, "idle_s", run->idle_ms / 1000);
-	gt_json_str(j, "start", run->start ? run->start : "2");
+	gt_json_str(j, "cold", run->cold ? run->cold : "2");
 	gt_json_object(j, "fail");
 	json_fixed(j, "starts", run->faults.starts);
 	json_fixed(j, "crashes", run->faults.crashes);

@@ -4,6 +4,7 @@
 
 #include <gantry/base/units.h>
 #include <gantry/sim/capacity.h>
+#include <gantry/sim/scale.h>
 #include <gantry/sim/table.h>
 
 #include <stdlib.h>
@@ -14,7 +15,6 @@
 #define REPLICA_MIB 1024
 #define DRAIN_MS    3600000 /* a replica that leaves ends its calls first */
 #define SPREAD_PART 10      /* a start takes a tenth more or less than its function's others */
-#define STARTS_MAX  1000000
 #define LOST_MS     600000
 #define CUT_MS      60000
 #define AGENT_MS    2000
@@ -30,8 +30,7 @@ struct run {
 	size_t fn; /* of the row that is read */
 	uint64_t at_ns, service_ns;
 	double arrival_s;
-	double *starts; /* measured ones, or the one that was given */
-	size_t n_starts;
+	struct gt_sim_cold cold;
 	struct gt_err *err;
 };
 
@@ -132,37 +131,6 @@ static void source_fire(void *arg)
 }
 
 /* ---- functions ---- */
-static int starts_file(struct run *x, const char *path)
-{
-	gt_auto(csv) struct gt_csv *csv = NULL;
-	size_t cap = 0;
-	int r = gt_csv_open(path, &csv, x->err); /* its first line may be a heading */
-
-	while (r == 0 && (r = gt_csv_next(csv, x->err)) > 0 && x->n_starts < STARTS_MAX) {
-		if (x->n_starts == cap) {
-			cap = cap ? 2 * cap : 256;
-			x->starts = gt_grow(x->starts, cap, sizeof(*x->starts));
-		}
-		r = gt_csv_double(csv, 0, SECONDS_MAX, &x->starts[x->n_starts++], x->err);
-	}
-	if (r >= 0 && x->n_starts == 0)
-		r = gt_err_set(x->err, EINVAL, "bad_table", "%s has no times", path);
-	return GT_MIN(r, 0);
-}
-
-static int starts_read(struct run *x)
-{
-	const char *text = x->config->start ? x->config->start : "2";
-	char *end;
-	double s = strtod(text, &end);
-
-	if (*end || !(s >= 0) || s > SECONDS_MAX || strchr("+-iInN", text[0]))
-		return starts_file(x, text);
-	x->starts = gt_alloc_array(1, sizeof(*x->starts));
-	x->starts[x->n_starts++] = s;
-	return 0;
-}
-
 static void functions_load(struct run *x)
 {
 	const struct gt_capacity *config = x->config;
@@ -187,7 +155,7 @@ static void functions_load(struct run *x)
 
 	for (size_t i = 0; i < x->w->n_fns; i++) {
 		/* A start's time is a property of the function: its image, its model. */
-		double ms = 1000 * x->starts[gt_w_below(x->w, x->n_starts)];
+		double ms = 1000 * gt_sim_cold_base_s(&x->cold, i);
 
 		kind.start_least_ms = (uint32_t)(ms - ms / SPREAD_PART);
 		kind.start_most_ms = (uint32_t)(ms + ms / SPREAD_PART);
@@ -328,7 +296,7 @@ static int run(struct run *x, struct gt_capacity_result *result)
 {
 	double end_s = x->config->hours > 0 ? x->config->hours * 3600 : 0;
 	const struct gt_world_source source = { source_next_ns, source_fire, x };
-	int r = starts_read(x);
+	int r = gt_sim_cold_read(x->config->cold ? x->config->cold : "2", &x->cold, x->err);
 
 	if (r == 0)
 		r = load_scan(x, result);
@@ -366,6 +334,6 @@ int gt_capacity_run(const struct gt_capacity *config, struct gt_capacity_result 
 	r = run(&x, ret);
 	gt_csv_free(x.csv);
 	gt_world_free(x.w);
-	free(x.starts);
+	gt_sim_cold_fini(&x.cold);
 	return r;
 }

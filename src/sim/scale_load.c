@@ -228,9 +228,13 @@ static double hash_unit(uint64_t x)
 	return (double)(x >> 11) / 9007199254740992.0;
 }
 
+double gt_sim_cold_base_s(const struct gt_sim_cold *c, uint64_t function)
+{
+	return c->samples[(size_t)(hash_unit(function + 1) * (double)c->n)] * c->factor;
+}
+
 uint64_t gt_sim_cold_ns(const struct gt_sim_cold *c, uint64_t function, uint64_t i)
 {
-	size_t at = (size_t)(hash_unit(function + 1) * (double)c->n);
-
-	return ns_of(c->samples[at] * c->factor * (0.9 + 0.2 * hash_unit((function << 32) + i)));
+	return ns_of(gt_sim_cold_base_s(c, function) *
+		     (0.9 + 0.2 * hash_unit((function << 32) + i)));
 }

@@ -46,7 +46,7 @@ def cpu_s():
 def cluster(path):
     before = cpu_s()
     done = subprocess.run([BIN / "gantry", "simulate", "cluster", "--nodes", "1000", "--gpus", "8", "--workload", path,
-                           "--hours", str(HOURS), "--start", "5", "--json"], capture_output=True, text=True, check=True)
+                           "--hours", str(HOURS), "--cold", "5", "--json"], capture_output=True, text=True, check=True)
     return cpu_s() - before, json.loads(done.stdout)
 
 

@@ -36,7 +36,7 @@ def run(calls, *args):
 
 
 def test_every_call_is_accounted_for(calls):
-    r = run(calls, "--start", "1.5")
+    r = run(calls, "--cold", "1.5")
     assert r["simulated"] is True and r["broken"] is None
     assert (r["functions"], r["calls"], r["served"]) == (12, CALLS, CALLS)
     assert r["refused"] == r["lost"] == r["unfinished"] == 0
@@ -73,8 +73,8 @@ def test_too_few_gpus_make_calls_wait(calls):
 
 def test_start_times_come_from_a_file(calls, tmp_path):
     times = tmp_path / "times.txt"
-    times.write_text("seconds\n30\n30\n")
-    assert 26 < run(calls, "--start", times)["max_wait_s"]
+    times.write_text("30\n30\n")
+    assert 26 < run(calls, "--cold", times)["max_wait_s"]
 
 
 def test_the_picture_is_one(calls, tmp_path):

@@ -26,7 +26,7 @@ struct gt_capacity {
 	uint64_t seed;
 	uint32_t nodes, gpus, gateways; /* gpus: of a node; each replica has one whole GPU */
 	double hours;                   /* 0 = to the last call */
-	const char *start;              /* seconds, or a file of measured ones, one a line */
+	const char *cold;               /* how long starts take, for gt_sim_cold_read; NULL = 2 s */
 	uint32_t concurrency, min, max, idle_ms, queue, wait_ms; /* of every function */
 	struct gt_capacity_faults faults;
 	void (*progress)(double part, void *arg); /* may be NULL */

@@ -62,6 +62,7 @@ static inline void gt_cleanup_sim_cold(struct gt_sim_cold *c)
 {
 	gt_sim_cold_fini(c);
 }
+double gt_sim_cold_base_s(const struct gt_sim_cold *c, uint64_t function);
 uint64_t gt_sim_cold_ns(const struct gt_sim_cold *c, uint64_t function, uint64_t i);
 
 /* ---- a run ---- */
