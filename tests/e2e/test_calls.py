@@ -292,11 +292,11 @@ def test_sessions_stay_where_they_are(gantry, name):
     gantry.call(name)
     where = {}
     for _ in range(3):
-        for session in map(str, range(12)):
+        for session in map(str, range(60)):
             reply = gantry.call(name, headers={"x-session-id": session})
             where.setdefault(session, set()).add(reply.headers["Gantry-Replica"])
     assert all(len(replicas) == 1 for replicas in where.values()), where
-    assert len(set.union(*where.values())) == 3, where
+    assert len(set.union(*where.values())) == 3, "all three by chance, but for one run in ten thousand million"
 
 
 def test_body_over_the_limit_by_its_length(gantry, name):
