@@ -1,10 +1,12 @@
 /* simulate.c - the daemon's decisions over recorded loads, without a daemon. */
 #include "simulate.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
 #include <gantry/base/units.h>
+#include <gantry/wire/json.h>
 
 #include "commands.h"
 
@@ -45,6 +47,32 @@ bool gt_simulate_double(struct gt_cli *cli, const char *flag, double def, double
 		return true;
 	gt_cli_usage(cli, "--%s: \"%s\" is no number above 0 and up to %g", flag, text, most);
 	return false;
+}
+
+void gt_simulate_json_fixed(struct gt_json *j, const char *name, double value)
+{
+	gt_json_num(j, name, round(value * 1e6) / 1e6);
+}
+
+void gt_simulate_json_hash(struct gt_json *j, const char *name, uint64_t hash)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long)hash);
+	gt_json_str(j, name, text);
+}
+
+enum gt_exit gt_simulate_svg_write(struct gt_cli *cli, const char *file, const struct gt_buf *svg)
+{
+	FILE *f = fopen(file, "we");
+	struct gt_err err = { 0 };
+	bool bad = !f || fwrite(svg->data, 1, svg->len, f) != svg->len;
+
+	if ((f && fclose(f) != 0) || bad) {
+		gt_err_errno(&err, errno, "--svg: %s", file);
+		return gt_cli_fail(cli, &err);
+	}
+	return GT_EXIT_DONE;
 }
 
 static enum gt_exit run(struct gt_cli *cli)

@@ -4,8 +4,6 @@
 #include <gantry/sim/capacity.h>
 #include <gantry/wire/json.h>
 
-#include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "table.h"
@@ -75,19 +73,6 @@ static bool flags_read(struct cluster *x)
 	       gt_simulate_u64(cli, "seed", 42, 0, INT64_MAX, &run->seed) && faults_read(x);
 }
 
-static void json_fixed(struct gt_json *j, const char *name, double value)
-{
-	gt_json_num(j, name, round(value * 1e6) / 1e6);
-}
-
-static void json_hash(struct gt_json *j, const char *name, uint64_t hash)
-{
-	char text[17];
-
-	snprintf(text, sizeof(text), "%016llx", (unsigned long long)hash);
-	gt_json_str(j, name, text);
-}
-
 static void json_parameters(const struct cluster *x, struct gt_json *j)
 {
 	const struct gt_capacity *run = &x->run;
@@ -103,12 +88,12 @@ static void json_parameters(const struct cluster *x, struct gt_json *j)
 	gt_json_u64(j, "idle_s", run->idle_ms / 1000);
 	gt_json_str(j, "cold", run->cold ? run->cold : "2");
 	gt_json_object(j, "fail");
-	json_fixed(j, "starts", run->faults.starts);
-	json_fixed(j, "crashes", run->faults.crashes);
-	json_fixed(j, "nodes", run->faults.nodes);
-	json_fixed(j, "partitions", run->faults.partitions);
-	json_fixed(j, "agents", run->faults.agents);
-	json_fixed(j, "control", run->faults.control);
+	gt_simulate_json_fixed(j, "starts", run->faults.starts);
+	gt_simulate_json_fixed(j, "crashes", run->faults.crashes);
+	gt_simulate_json_fixed(j, "nodes", run->faults.nodes);
+	gt_simulate_json_fixed(j, "partitions", run->faults.partitions);
+	gt_simulate_json_fixed(j, "agents", run->faults.agents);
+	gt_simulate_json_fixed(j, "control", run->faults.control);
 	gt_json_close(j, '}');
 	gt_json_close(j, '}');
 }
@@ -122,13 +107,13 @@ static void json_points(const struct cluster *x, struct gt_json *j)
 		const struct gt_capacity_point *p = &x->r.points[i];
 
 		gt_json_object(j, NULL);
-		json_fixed(j, "t_s", p->t_s);
+		gt_simulate_json_fixed(j, "t_s", p->t_s);
 		gt_json_u64(j, "replicas", p->replicas);
 		gt_json_u64(j, "ready", p->ready);
 		gt_json_u64(j, "busy", p->busy);
 		gt_json_u64(j, "waiting", p->waiting);
 		gt_json_u64(j, "nodes_up", p->nodes_up);
-		json_fixed(j, "gpus", gpus > 0 ? p->gpus / gpus : 0);
+		gt_simulate_json_fixed(j, "gpus", gpus > 0 ? p->gpus / gpus : 0);
 		gt_json_close(j, '}');
 	}
 	gt_json_close(j, ']');
@@ -166,18 +151,18 @@ static void print_json(const struct cluster *x)
 	gt_json_bool(&j, "simulated", true);
 	json_parameters(x, &j);
 	gt_json_u64(&j, "seed", x->run.seed);
-	json_hash(&j, "workload_hash", r->input_hash);
-	json_hash(&j, "trace_hash", r->world_hash);
-	json_fixed(&j, "hours", r->hours);
+	gt_simulate_json_hash(&j, "workload_hash", r->input_hash);
+	gt_simulate_json_hash(&j, "trace_hash", r->world_hash);
+	gt_simulate_json_fixed(&j, "hours", r->hours);
 	json_counts(x, &j);
-	json_fixed(&j, "mean_wait_s", r->mean_wait_s);
-	json_fixed(&j, "p50_wait_s", r->p50_wait_s);
-	json_fixed(&j, "p99_wait_s", r->p99_wait_s);
-	json_fixed(&j, "max_wait_s", r->max_wait_s);
-	json_fixed(&j, "cold_fraction",
-		   (double)r->stats.cold / (double)GT_MAX(r->stats.calls.served, 1ULL));
-	json_fixed(&j, "gpu_hours", r->gpu_hours);
-	json_fixed(&j, "busy_hours", r->busy_hours);
+	gt_simulate_json_fixed(&j, "mean_wait_s", r->mean_wait_s);
+	gt_simulate_json_fixed(&j, "p50_wait_s", r->p50_wait_s);
+	gt_simulate_json_fixed(&j, "p99_wait_s", r->p99_wait_s);
+	gt_simulate_json_fixed(&j, "max_wait_s", r->max_wait_s);
+	gt_simulate_json_fixed(&j, "cold_fraction",
+			       (double)r->stats.cold / (double)GT_MAX(r->stats.calls.served, 1ULL));
+	gt_simulate_json_fixed(&j, "gpu_hours", r->gpu_hours);
+	gt_simulate_json_fixed(&j, "busy_hours", r->busy_hours);
 	gt_json_str(&j, "broken", r->broken.rule[0] ? r->broken.text : NULL);
 	json_points(x, &j);
 	gt_json_close(&j, '}');
@@ -220,17 +205,9 @@ static void print_text(const struct cluster *x)
 static enum gt_exit svg_write(struct cluster *x)
 {
 	gt_auto(buf) struct gt_buf b = { 0 };
-	FILE *f = fopen(x->svg, "we");
-	struct gt_err err = { 0 };
 
 	gt_capacity_svg(&x->run, &x->r, &b);
-	bool bad = !f || fwrite(b.data, 1, b.len, f) != b.len;
-
-	if ((f && fclose(f) != 0) || bad) {
-		gt_err_errno(&err, errno, "--svg: %s", x->svg);
-		return gt_cli_fail(x->cli, &err);
-	}
-	return GT_EXIT_DONE;
+	return gt_simulate_svg_write(x->cli, x->svg, &b);
 }
 
 enum gt_exit gt_simulate_cluster(struct gt_cli *cli)

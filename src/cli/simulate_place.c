@@ -10,7 +10,6 @@
 #define QUIET_NS      (2 * GT_NS_PER_S) /* a run that is over by then needs no progress */
 #define SHOWN_PERCENT 10                /* steps of the allocation in JSON */
 #define FULL_PERCENT  100
-#define HASH_TEXT     17
 
 struct place {
 	struct gt_cli *cli;
@@ -64,20 +63,7 @@ static bool flags_read(struct place *x)
 	return true;
 }
 
-static void hash_text(uint64_t hash, char out[HASH_TEXT])
-{
-	snprintf(out, HASH_TEXT, "%016llx", (unsigned long long)hash);
-}
-
 /* ---- as JSON ---- */
-static void json_hash(struct gt_json *j, const char *name, uint64_t hash)
-{
-	char text[HASH_TEXT];
-
-	hash_text(hash, text);
-	gt_json_str(j, name, text);
-}
-
 static void print_json(struct place *x, const struct gt_sim_placed *out)
 {
 	gt_auto(buf) struct gt_buf b = { 0 };
@@ -98,14 +84,14 @@ static void print_json(struct place *x, const struct gt_sim_placed *out)
 	gt_json_close(&j, '}');
 	gt_json_u64(&j, "tasks", out->tasks);
 	gt_json_u64(&j, "failed", out->failed);
-	json_hash(&j, "placements_hash", out->hash);
+	gt_simulate_json_hash(&j, "placements_hash", out->hash);
 	gt_json_u64(&j, "nodes", x->facts.nodes * x->p.copies);
 	gt_json_u64(&j, "gpus", x->facts.gpus * x->p.copies);
 	gt_json_num(&j, "inflate", x->p.inflate);
 	gt_json_u64(&j, "copies", x->p.copies);
 	gt_json_u64(&j, "churn", x->p.churn);
-	json_hash(&j, "nodes_hash", x->facts.nodes_hash);
-	json_hash(&j, "pods_hash", x->facts.pods_hash);
+	gt_simulate_json_hash(&j, "nodes_hash", x->facts.nodes_hash);
+	gt_simulate_json_hash(&j, "pods_hash", x->facts.pods_hash);
 	gt_json_num(&j, "decisions_per_s", out->per_s);
 	gt_json_num(&j, "p50_us", out->p50_us);
 	gt_json_num(&j, "p99_us", out->p99_us);
@@ -117,16 +103,14 @@ static void print_json(struct place *x, const struct gt_sim_placed *out)
 /* ---- for people ---- */
 static void print_head(struct place *x)
 {
-	char nodes[HASH_TEXT], pods[HASH_TEXT];
-
-	hash_text(x->facts.nodes_hash, nodes);
-	hash_text(x->facts.pods_hash, pods);
 	gt_text_print(x->cli->out, x->nodes);
-	fprintf(x->cli->out, ": %llu nodes, %llu GPUs, hash %s\n",
-		(unsigned long long)x->facts.nodes, (unsigned long long)x->facts.gpus, nodes);
+	fprintf(x->cli->out, ": %llu nodes, %llu GPUs, hash %016llx\n",
+		(unsigned long long)x->facts.nodes, (unsigned long long)x->facts.gpus,
+		(unsigned long long)x->facts.nodes_hash);
 	gt_text_print(x->cli->out, x->pods);
-	fprintf(x->cli->out, ": %llu tasks, %llu different ones, hash %s\n",
-		(unsigned long long)x->facts.tasks, (unsigned long long)x->facts.shapes, pods);
+	fprintf(x->cli->out, ": %llu tasks, %llu different ones, hash %016llx\n",
+		(unsigned long long)x->facts.tasks, (unsigned long long)x->facts.shapes,
+		(unsigned long long)x->facts.pods_hash);
 	fprintf(x->cli->out,
 		"policy %s, inflate %g, copies %u, churn %llu, seed %llu, %llu runs\n\n",
 		x->p.policy, x->p.inflate, x->p.copies, (unsigned long long)x->p.churn,

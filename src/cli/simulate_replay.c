@@ -24,9 +24,7 @@ static void print_json(struct gt_cli *cli, const struct gt_replay *r, const char
 {
 	gt_auto(buf) struct gt_buf b = { 0 };
 	struct gt_json j;
-	char hash[17];
 
-	snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)r->hash);
 	gt_json_begin(&j, &b);
 	gt_json_object(&j, NULL);
 	gt_json_u64(&j, "decisions", r->decisions);
@@ -39,7 +37,7 @@ static void print_json(struct gt_cli *cli, const struct gt_replay *r, const char
 		json_bill(&j, "live", &r->live);
 		json_bill(&j, "shadow", &r->candidate);
 	}
-	gt_json_str(&j, "record_hash", hash);
+	gt_simulate_json_hash(&j, "record_hash", r->hash);
 	gt_json_close(&j, '}');
 	gt_cli_print_json(cli, &b);
 }

@@ -4,9 +4,6 @@
 #include <gantry/sim/scale.h>
 #include <gantry/wire/json.h>
 
-#include <errno.h>
-#include <math.h>
-
 #include "table.h"
 
 #define POINTS 1000 /* of the plot */
@@ -68,20 +65,6 @@ static bool flags_read(struct scale *x)
 	return true;
 }
 
-/* Enough digits to compare, few enough to read. */
-static void json_fixed(struct gt_json *j, const char *name, double value)
-{
-	gt_json_num(j, name, round(value * 1e6) / 1e6);
-}
-
-static void json_hash(struct gt_json *j, const char *name, uint64_t hash)
-{
-	char text[17];
-
-	snprintf(text, sizeof(text), "%016llx", (unsigned long long)hash);
-	gt_json_str(j, name, text);
-}
-
 static void print_json(const struct scale *x, const struct gt_sim_result *r)
 {
 	gt_auto(buf) struct gt_buf b = { 0 };
@@ -90,31 +73,32 @@ static void print_json(const struct scale *x, const struct gt_sim_result *r)
 	gt_json_begin(&j, &b);
 	gt_json_object(&j, NULL);
 	gt_json_str(&j, "policy", x->run.policy);
-	json_fixed(&j, "gpu_hours", r->gpu_hours);
-	json_fixed(&j, "mean_delay_s", r->mean_delay_s);
-	json_fixed(&j, "p50_delay_s", r->p50_delay_s);
-	json_fixed(&j, "p90_delay_s", r->p90_delay_s);
-	json_fixed(&j, "p99_delay_s", r->p99_delay_s);
-	json_fixed(&j, "max_delay_s", r->max_delay_s);
-	json_fixed(&j, "slo", r->slo);
-	json_fixed(&j, "cold_fraction", r->cold_fraction);
+	gt_simulate_json_fixed(&j, "gpu_hours", r->gpu_hours);
+	gt_simulate_json_fixed(&j, "mean_delay_s", r->mean_delay_s);
+	gt_simulate_json_fixed(&j, "p50_delay_s", r->p50_delay_s);
+	gt_simulate_json_fixed(&j, "p90_delay_s", r->p90_delay_s);
+	gt_simulate_json_fixed(&j, "p99_delay_s", r->p99_delay_s);
+	gt_simulate_json_fixed(&j, "max_delay_s", r->max_delay_s);
+	gt_simulate_json_fixed(&j, "slo", r->slo);
+	gt_simulate_json_fixed(&j, "cold_fraction", r->cold_fraction);
 	gt_json_u64(&j, "starts", r->starts);
-	json_fixed(&j, "waste", r->waste);
-	json_fixed(&j, "j20", r->j20);
-	json_fixed(&j, "clairvoyant_gpu_hours", r->clairvoyant_hours);
-	json_fixed(&j, "zero_cost_gpu_hours", r->zero_hours);
+	gt_simulate_json_fixed(&j, "waste", r->waste);
+	gt_simulate_json_fixed(&j, "j20", r->j20);
+	gt_simulate_json_fixed(&j, "clairvoyant_gpu_hours", r->clairvoyant_hours);
+	gt_simulate_json_fixed(&j, "zero_cost_gpu_hours", r->zero_hours);
 	gt_json_u64(&j, "functions", x->load.n_functions);
 	gt_json_u64(&j, "calls", r->calls);
 	gt_json_u64(&j, "counted", r->counted);
 	gt_json_u64(&j, "slots", x->run.slots);
-	json_fixed(&j, "slo_s", x->run.slo_s);
-	json_fixed(&j, "skip_s", x->run.skip_s);
-	json_fixed(&j, "price", x->run.price);
-	json_fixed(&j, "cold_factor", x->starts.factor);
-	json_hash(&j, "workload_hash", x->load.hash);
-	json_hash(&j, "cold_hash", x->starts.hash);
+	gt_simulate_json_fixed(&j, "slo_s", x->run.slo_s);
+	gt_simulate_json_fixed(&j, "skip_s", x->run.skip_s);
+	gt_simulate_json_fixed(&j, "price", x->run.price);
+	gt_simulate_json_fixed(&j, "cold_factor", x->starts.factor);
+	gt_simulate_json_hash(&j, "workload_hash", x->load.hash);
+	gt_simulate_json_hash(&j, "cold_hash", x->starts.hash);
 	if (x->run.clock)
-		json_fixed(&j, "decision_us", r->decide_s * 1e6 / (2 * (double)r->calls));
+		gt_simulate_json_fixed(&j, "decision_us",
+				       r->decide_s * 1e6 / (2 * (double)r->calls));
 	gt_json_close(&j, '}');
 	fprintf(x->cli->out, "%s\n", gt_buf_str(&b));
 }
@@ -150,17 +134,9 @@ static void print_text(const struct scale *x, const struct gt_sim_result *r)
 static enum gt_exit svg_write(struct scale *x)
 {
 	gt_auto(buf) struct gt_buf b = { 0 };
-	FILE *f = fopen(x->svg, "w");
-	struct gt_err err = { 0 };
 
 	gt_sim_scale_svg(&x->run, &b);
-	bool bad = !f || fwrite(b.data, 1, b.len, f) != b.len;
-
-	if ((f && fclose(f) != 0) || bad) {
-		gt_err_errno(&err, errno, "--svg: %s", x->svg);
-		return gt_cli_fail(x->cli, &err);
-	}
-	return GT_EXIT_DONE;
+	return gt_simulate_svg_write(x->cli, x->svg, &b);
 }
 
 static void points_spread(struct scale *x)

@@ -78,15 +78,11 @@ int gt_control_events(struct gt_control *c, uint64_t after, const char *function
 		      bool (*fn)(const struct gt_event *e, void *arg), void *arg,
 		      struct gt_err *err)
 {
-	uint64_t first = c->last_event - c->events.n + 1; /* ids have no gaps within a start */
+	size_t skip;
+	int r = gt_ctl_ring_after(&c->events, c->last_event, after, "events", &skip, err);
 
-	if (after != 0 && after + 1 < first)
-		return gt_err_set(err, ERANGE, "cursor_gone",
-				  "events after %llu are no longer kept; the oldest kept is %llu: "
-				  "list from the start",
-				  (unsigned long long)after, (unsigned long long)first);
-	size_t skip = after >= first ? (size_t)GT_MIN(after - first + 1, c->events.n) : 0;
-
+	if (r < 0)
+		return r;
 	for (size_t i = skip; i < c->events.n; i++) {
 		struct gt_event e;
 

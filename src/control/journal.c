@@ -130,15 +130,11 @@ int gt_control_decisions(struct gt_control *c, const char *function, uint64_t af
 			 bool (*fn)(const struct gt_decision *d, void *arg), void *arg,
 			 struct gt_err *err)
 {
-	uint64_t first = c->last_decision - c->decisions.n + 1; /* ids have no gaps */
+	size_t skip;
+	int r = gt_ctl_ring_after(&c->decisions, c->last_decision, after, "decisions", &skip, err);
 
-	if (after != 0 && after + 1 < first)
-		return gt_err_set(err, ERANGE, "cursor_gone",
-				  "decisions after %llu are no longer kept; the oldest kept is "
-				  "%llu: list from the start",
-				  (unsigned long long)after, (unsigned long long)first);
-	size_t skip = after >= first ? (size_t)GT_MIN(after - first + 1, c->decisions.n) : 0;
-
+	if (r < 0)
+		return r;
 	for (size_t i = skip; i < c->decisions.n; i++) {
 		const struct note *note = gt_ctl_ring_at(&c->decisions, i);
 

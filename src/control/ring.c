@@ -18,6 +18,20 @@ void gt_ctl_ring_add(struct gt_ctl_ring *ring, void *item)
 	ring->all[ring->n++] = item;
 }
 
+int gt_ctl_ring_after(const struct gt_ctl_ring *ring, uint64_t last, uint64_t after,
+		      const char *what, size_t *ret, struct gt_err *err)
+{
+	uint64_t first = last - ring->n + 1;
+
+	if (after != 0 && after + 1 < first)
+		return gt_err_set(err, ERANGE, "cursor_gone",
+				  "%s after %llu are no longer kept; the oldest kept is %llu: "
+				  "list from the start",
+				  what, (unsigned long long)after, (unsigned long long)first);
+	*ret = after >= first ? (size_t)GT_MIN(after - first + 1, ring->n) : 0;
+	return 0;
+}
+
 void *gt_ctl_ring_at(const struct gt_ctl_ring *ring, size_t i)
 {
 	return ring->all[(ring->first + i) % ring->cap];
