@@ -502,6 +502,26 @@ def test_int_stops_replicas_too(own):
     daemon.assert_nothing_left()
 
 
+def test_int_stops_replicas_of_an_agent_that_died_meanwhile(own):
+    """As of one that made room for a new one: it was never told to stop them."""
+    daemon = own()
+    daemon.echo("halt")
+    call_ok(daemon, "halt")
+    pid = daemon.wait_replicas("halt", 1)[0]["pid"]
+    roles = daemon.roles()
+    daemon.remember_traces()
+    os.kill(roles["gateway"], signal.SIGSTOP)  # the agent is told only when this one has ended
+    daemon.proc.send_signal(signal.SIGINT)
+    until(lambda: "stopping:" in daemon.log(), "the daemon stops")
+    os.kill(roles["agent"], signal.SIGKILL)
+    until(lambda: "agent" not in daemon.roles(), "the agent is dead")
+    assert alive(pid)
+    os.kill(roles["gateway"], signal.SIGCONT)
+    assert daemon.proc.wait(30) == 0
+    assert not alive(pid)
+    daemon.assert_nothing_left()
+
+
 def test_sd_notify_says_ready_and_stopping(own, tmp_path):
     import socket
     path = str(tmp_path / "notify")
