@@ -22,7 +22,7 @@ int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, st
 		.gpus = config->gpus,
 		.node = a->node,
 		.helper = config->gpu_helper,
-		.driver_root = config->driver_root,
+		.driver_root = config->gpu_driver_root,
 		.await_ms = AWAIT_MS,
 		.events = { .on_change = on_change, .arg = a },
 	};

@@ -53,7 +53,7 @@ static const struct key keys[] = {
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
-	{ "agent", "driver_root", TEXT(driver_root) },
+	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
 	{ "agent", "labels", TEXT(labels) },
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
 	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },

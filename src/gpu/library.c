@@ -52,7 +52,7 @@ void *gpu_library_open(const char *root, const char *name, struct gt_err *err)
 	else
 		gt_err_set(err, ENOENT, "gpu_driver",
 			   "the driver's library %s is not there: install NVIDIA's driver, or set "
-			   "driver_root (it is %.60s)",
+			   "gpu_driver_root (it is %.60s)",
 			   name, is_host(root) ? "/" : root);
 	return NULL;
 }

@@ -51,7 +51,7 @@ int nvml_begin(const char *root, char *ret_version, size_t size, struct gt_err *
 	if (code == CUDA_ERROR_STUB_LIBRARY)
 		return gt_err_set(err, ELIBBAD, "gpu_driver",
 				  "nvmlInit_v2: this is a toolkit's stub (34), not the driver's "
-				  "library: set driver_root to where the driver is");
+				  "library: set gpu_driver_root to where the driver is");
 	if (code != NVML_SUCCESS)
 		return nvml_fail(err, code, "nvmlInit_v2");
 	if (NVML_CALL(driver_version, ret_version, (unsigned int)size) != NVML_SUCCESS)

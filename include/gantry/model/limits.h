@@ -16,6 +16,7 @@
 #define GT_USER_ID_MAX      65535 /* users and groups inside a container */
 #define GT_ID_RANGE         65536 /* so many ids of the host each sandbox has, from subid_base on */
 #define GT_ID_RANGES        4000  /* of a node; the first one is shared */
+#define GT_WEIGHTS_MAX      16    /* weights.paths */
 #define GT_MODELS_MAX       16    /* serves.openai */
 #define GT_MODEL_NAME_MAX   128
 #define GT_HEADER_MAX       63 /* name of a header: affinity.header */
