@@ -20,6 +20,7 @@
 struct agent;
 struct image_job;
 struct image_wait;
+struct estimate;
 struct images;
 
 /* Asks a replica whether it is ready, again and again. One try at a time. */
@@ -89,6 +90,9 @@ struct agent {
 	struct dial *dial;
 	struct logs *logs;
 	struct images *images;
+	struct estimate *estimates; /* being made */
+	uid_t reader_uid;           /* who reads files of models */
+	gid_t reader_gid;
 	struct replica *replicas; /* hash by id */
 	struct reporter report;
 	struct usage_rounds usage;
@@ -141,6 +145,10 @@ int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
 void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
 /* What the program is told; the strings are the caller's to free. */
 size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
+
+/* estimate_serve.c */
+void gt_estimate_serve(struct gt_request *req, void *app);
+void gt_estimates_drain(struct agent *a); /* refuses those that are being made */
 
 /* probe.c */
 void gt_probe_start(struct replica *r);
