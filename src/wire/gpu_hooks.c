@@ -21,12 +21,18 @@ static int gpu_refuse_words(const json_t *js, const struct gt_at *at, struct gt_
 {
 	const json_t *memory = json_object_get(js, "memory"), *share = json_object_get(js, "share");
 	struct gt_at memory_at = { .up = at, .name = "memory" };
+	struct gt_at mode_at = { .up = at, .name = "mode" };
 	struct gt_at share_at = { .up = at, .name = "share" };
 
 	if (json_is_string(memory) && strcmp(json_string_value(memory), "auto") == 0)
 		return gt_refuse_at(err, &memory_at,
 				    "\"auto\" is not supported by this version; write what the "
 				    "program needs on each GPU, such as \"40GiB\"");
+	if (json_object_get(js, "mode"))
+		return gt_refuse_at(
+			err, &mode_at,
+			"not supported by this version: GPUs that are shared are shared "
+			"by turns, and not by NVIDIA's MPS; leave the member out");
 	if (json_is_number(share) && json_number_value(share) == 1)
 		return gt_refuse_at(err, &share_at, "1 is a whole GPU; leave the member out");
 	return 0;
