@@ -187,6 +187,10 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	node_name(config->node, a->node);
 	measure(a);
 	a->ledger = gt_gpu_ledger_new();
+	a->driver = (struct gt_driver_roots){ config->gpu_driver_root, config->gpu_proc,
+					      config->gpu_sys };
+	a->cdi_dirs = config->cdi_dirs ? config->cdi_dirs : "";
+	a->cdi_devices = config->cdi_devices;
 	r = gt_labels_parse(config->labels, &a->labels, &a->n_labels, err);
 	if (r == 0)
 		r = gt_gpus_open(config->gpus, a->node, &a->gpus, err);

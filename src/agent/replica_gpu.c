@@ -122,9 +122,5 @@ size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_M
 	ret[n++] = gt_asprintf("GANTRY_GPU_MEMORY_BYTES=%llu", (unsigned long long)bytes);
 	ret[n++] = gt_asprintf("GANTRY_GPU_MEMORY_FRACTION=0.%03u", fraction(r));
 	ret[n++] = gt_asprintf("GANTRY_GPU_BACKEND=%s", gt_gpu_backend_name(first->backend));
-	if (gt_gpu_is_real(first)) {
-		ret[n++] = gt_asprintf("CUDA_VISIBLE_DEVICES=%s", list);
-		ret[n++] = gt_asprintf("NVIDIA_VISIBLE_DEVICES=%s", list);
-	}
 	return n;
 }

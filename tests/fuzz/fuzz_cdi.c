@@ -28,7 +28,7 @@ static void check_edits(const struct gt_cdi_edits *e)
 	must(e->n_nodes <= GT_CDI_LIST_MAX && e->n_mounts <= GT_CDI_LIST_MAX);
 	for (size_t i = 0; i < e->n_nodes; i++) {
 		must(e->nodes[i].path && strlen(e->nodes[i].path) <= GT_INJECT_PATH_MAX);
-		must(e->nodes[i].major >= 0 && e->nodes[i].minor >= 0);
+		must(e->nodes[i].major <= 4095 && e->nodes[i].minor <= 1048575);
 	}
 	for (size_t i = 0; i < e->n_mounts; i++)
 		must(e->mounts[i].host_path && e->mounts[i].path);
