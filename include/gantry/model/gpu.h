@@ -8,6 +8,8 @@
 
 #define GT_GPU_WHOLE     1000 /* thousandths */
 #define GT_GPU_BYTES_MAX (1ULL << 40)
+/* The driver and CUDA itself need some of a GPU's memory: no program may plan with all of it. */
+#define GT_GPU_FRACTION_MAX 950 /* thousandths */
 
 /* In a function's command: the part of the GPU's memory that is the replica's, as "0.500". */
 #define GT_GPU_FRACTION "${gpu.memory_fraction}"
@@ -22,6 +24,11 @@ struct gt_gpu {
 	uint64_t memory_bytes;
 	enum gt_gpu_backend backend;
 	bool healthy; /* false: takes no new replica */
+};
+
+/* What an estimate of a model's memory consists of, on one GPU (gpu/vram.h). */
+struct gt_gpu_terms {
+	uint64_t weights, cache, activations, overhead;
 };
 
 /* Of each replica of a function (resources.gpu). */
