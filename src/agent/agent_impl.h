@@ -21,6 +21,7 @@
 struct agent;
 struct image_job;
 struct image_wait;
+struct estimate;
 struct images;
 
 /* Asks a replica whether it is ready, again and again. One try at a time. */
@@ -90,6 +91,9 @@ struct agent {
 	struct dial *dial;
 	struct logs *logs;
 	struct images *images;
+	struct estimate *estimates; /* being made */
+	uid_t reader_uid;           /* who reads files of models */
+	gid_t reader_gid;
 	struct replica *replicas; /* hash by id */
 	struct reporter report;
 	struct usage_rounds usage;
@@ -164,6 +168,10 @@ int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, st
 /* Its program begins, or has ended. */
 void gt_agent_gpus_started(struct replica *r);
 void gt_agent_gpus_ended(struct replica *r);
+
+/* estimate_serve.c */
+void gt_estimate_serve(struct gt_request *req, void *app);
+void gt_estimates_drain(struct agent *a); /* refuses those that are being made */
 
 /* probe.c */
 void gt_probe_start(struct replica *r);
