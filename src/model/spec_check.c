@@ -1,5 +1,6 @@
 /* spec_check.c - what no single member of a specification can tell. Sizes, counts and number ranges
  * are the reader's (wire); here stands what members mean and how they fit together. */
+#include <gantry/model/device.h>
 #include <gantry/model/ref.h>
 #include <gantry/model/spec.h>
 
@@ -384,6 +385,27 @@ static int check_gpu_estimate(const struct gt_gpu_want *gpu, struct gt_err *err)
 	return 0;
 }
 
+static int check_devices(const struct gt_spec *spec, struct gt_err *err)
+{
+	char *const *names = spec->resources.devices;
+	char where[64], kind[GT_DEVICE_NAME_MAX + 1];
+	const char *device;
+
+	for (size_t i = 0; i < spec->resources.n_devices; i++) {
+		snprintf(where, sizeof(where), "resources.devices[%zu]", i);
+		if (gt_device_name_split(names[i], kind, &device, NULL) < 0)
+			return refused(err, where,
+				       QUOTED " is no name of a device; write for example "
+					      "\"vendor.com/class=name\"",
+				       names[i]);
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(names[i], names[k]) == 0)
+				return refused(err, where, QUOTED " is given twice; keep one",
+					       names[i]);
+	}
+	return 0;
+}
+
 static int check_gpu(const struct gt_spec *spec, struct gt_err *err)
 {
 	const struct gt_gpu_want *gpu = &spec->resources.gpu;
@@ -597,6 +619,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_weights(spec, err);
 	if (r == 0)
 		r = check_auto(spec, err);
+	if (r == 0)
+		r = check_devices(spec, err);
 	if (r == 0)
 		r = check_models(spec, err);
 	return r;

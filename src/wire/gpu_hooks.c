@@ -20,8 +20,14 @@ static int gpu_refuse_both(const struct gt_at *at, struct gt_err *err)
 static int gpu_refuse_whole(const json_t *js, const struct gt_at *at, struct gt_err *err)
 {
 	const json_t *share = json_object_get(js, "share");
+	struct gt_at mode_at = { .up = at, .name = "mode" };
 	struct gt_at share_at = { .up = at, .name = "share" };
 
+	if (json_object_get(js, "mode"))
+		return gt_refuse_at(
+			err, &mode_at,
+			"not supported by this version: GPUs that are shared are shared "
+			"by turns, and not by NVIDIA's MPS; leave the member out");
 	if (json_is_number(share) && json_number_value(share) == 1)
 		return gt_refuse_at(err, &share_at, "1 is a whole GPU; leave the member out");
 	return 0;

@@ -2,6 +2,7 @@
  * docs/schema/function.json is held against these rows by a test. */
 #include "spec_fields.h"
 
+#include <gantry/model/device.h>
 #include <gantry/model/llm.h>
 #include <gantry/model/spec.h>
 
@@ -137,6 +138,7 @@ static const struct gt_field gpu_rows[] = {
 	  .max = GT_GPU_WHOLE - GT_GPU_SHARE_MIN,
 	  .wanted = "no share of a GPU; write a number such as 0.5, or \"500m\"",
 	  .hooks = &gt_milli_hooks },
+	{ .name = "mode", .type = GT_F_LATER },
 };
 static const struct gt_fields gpu_fields = { ROWS(gpu_rows) };
 
@@ -152,6 +154,9 @@ static const struct gt_field resources_rows[] = {
 	{ "pids", GT_F_U32, AT(resources.pids), .min = 2, .max = 4194304 },
 	{ "io", GT_F_OBJECT, .sub = &io_fields },
 	{ "gpu", GT_F_CUSTOM, .sub = &gpu_fields, .hooks = &gt_gpu_hooks },
+	{ "devices", GT_F_STRS, AT(resources.devices),
+	  .count_offset = offsetof(struct gt_spec, resources.n_devices), .max = GT_DEVICES_MAX,
+	  .elem_max = GT_DEVICE_NAME_MAX },
 };
 static const struct gt_fields resources_fields = { ROWS(resources_rows) };
 

@@ -107,6 +107,8 @@ struct gt_spec {
 		uint32_t pids;
 		struct gt_io_limits io;
 		struct gt_gpu_want gpu;
+		char **devices; /* by their names in the node's documents of CDI (device.h) */
+		size_t n_devices;
 	} resources;
 	struct {
 		struct gt_label *labels; /* a node must have all of them; sorted by key */
