@@ -119,6 +119,8 @@ static const struct gt_field estimate_rows[] = {
 	  .max = GT_GPU_SEQUENCES_MAX },
 	{ "kv_dtype", GT_F_ENUM, AT(resources.gpu.estimate.kv_type), .max = GT_KV_N,
 	  .enum_name = kv_type_name },
+	{ "overhead", GT_F_BYTES, AT(resources.gpu.estimate.overhead_bytes), .min = GT_MIB,
+	  .max = GT_GPU_BYTES_MAX },
 	{ "terms", GT_F_OBJECT, .sub = &terms_fields },
 };
 static const struct gt_fields estimate_fields = { ROWS(estimate_rows) };

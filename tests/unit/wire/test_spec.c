@@ -64,7 +64,8 @@ static const struct {
 	{ WITH("\"volumes\":[{\"host\":\"/srv\",\"path\":\"/"
 	       "m\"}],\"resources\":{\"gpu\":{\"count\":2,"
 	       "\"memory\":\"auto\",\"estimate\":{\"context\":4096,\"sequences\":4,"
-	       "\"kv_dtype\":\"fp8\"}}},\"weights\":{\"paths\":[\"/m/q/*.gguf\"]}"),
+	       "\"kv_dtype\":\"fp8\",\"overhead\":\"1GiB\"}}},\"weights\":{\"paths\":[\"/m/q/"
+	       "*.gguf\"]}"),
 	  NULL },
 	{ WITH("\"resources\":{\"gpu\":{\"count\":1,\"memory\":\"10MiB\",\"estimate\":{\"terms\":{"
 	       "\"weights\":\"4MiB\",\"cache\":\"3MiB\",\"activations\":\"2MiB\","
