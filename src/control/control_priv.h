@@ -124,7 +124,8 @@ struct gt_ctl_model {
 	struct gt_ctl_function *f;
 };
 
-struct gt_ctl_lane; /* change.c */
+struct gt_ctl_lane;  /* change.c */
+struct gt_ctl_tasks; /* task.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
@@ -157,6 +158,7 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
+	struct gt_ctl_tasks *tasks; /* NULL: the store has no durable calls */
 	struct gt_ctl_ring events, decisions;
 	uint64_t last_event, last_decision;
 };
@@ -240,7 +242,15 @@ uint64_t gt_ctl_nodes_due(const struct gt_control *c);
 void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);
 bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);
-void gt_ctl_demand_sum(struct gt_ctl_live *live);
+void gt_ctl_demand_sum(const struct gt_control *c, struct gt_ctl_live *live);
+
+/* task.c */
+struct gt_ctl_tasks *gt_ctl_tasks_new(struct gt_control *c);
+void gt_ctl_tasks_free(struct gt_control *c);
+void gt_ctl_tasks_tick(struct gt_control *c);
+uint64_t gt_ctl_tasks_due(const struct gt_control *c);
+void gt_ctl_tasks_gateway_down(struct gt_control *c, const char *gateway);
+uint32_t gt_ctl_tasks_queued(const struct gt_control *c, const char *function);
 
 /* change.c, event.c */
 void gt_ctl_lanes_free(struct gt_control *c);
