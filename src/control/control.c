@@ -1,5 +1,6 @@
 /* control.c - the life of control itself: start, ticks, and the end of every input. */
 #include "place.h"
+#include "task.h"
 
 #include <stdlib.h>
 

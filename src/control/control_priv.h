@@ -9,13 +9,12 @@
 #include <gantry/control/control.h>
 #include <gantry/scale/scale.h>
 
-#include <uthash.h>
-#include <utlist.h>
-
 #include "journal.h"
 #include "node.h"
 #include "ring.h"
 #include "scaling.h"
+#include <uthash.h>
+#include <utlist.h>
 
 #define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
 #define CTL_GATEWAY_LINGER_NS \
@@ -124,8 +123,7 @@ struct gt_ctl_model {
 	struct gt_ctl_function *f;
 };
 
-struct gt_ctl_lane;  /* change.c */
-struct gt_ctl_tasks; /* task.c */
+struct gt_ctl_lane; /* change.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
@@ -158,7 +156,7 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
-	struct gt_ctl_tasks *tasks; /* NULL: the store has no durable calls */
+	struct gt_ctl_tasks *tasks; /* task.c; NULL: there are none */
 	struct gt_ctl_ring events, decisions;
 	uint64_t last_event, last_decision;
 };
@@ -243,14 +241,6 @@ void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);
 bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);
 void gt_ctl_demand_sum(const struct gt_control *c, struct gt_ctl_live *live);
-
-/* task.c */
-struct gt_ctl_tasks *gt_ctl_tasks_new(struct gt_control *c);
-void gt_ctl_tasks_free(struct gt_control *c);
-void gt_ctl_tasks_tick(struct gt_control *c);
-uint64_t gt_ctl_tasks_due(const struct gt_control *c);
-void gt_ctl_tasks_gateway_down(struct gt_control *c, const char *gateway);
-uint32_t gt_ctl_tasks_queued(const struct gt_control *c, const char *function);
 
 /* change.c, event.c */
 void gt_ctl_lanes_free(struct gt_control *c);

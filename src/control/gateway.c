@@ -1,7 +1,7 @@
 /* gateway.c - who waits and who is served, as each gateway says. A gateway that went down is
  * believed for a few seconds more: it is most likely restarting, with its clients about to call
  * again. */
-#include "control_priv.h"
+#include "task.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETURN_MS 500 /* one that could not be run is looked at again so soon, at most twice that \
-		       */
+#define RETURN_MS                                                                       \
+	500 /* one that could not be run is looked at again so soon, at most twice that \
+	     */
 
 /* The call was not at fault, and no replica has seen it: this is no try. */
 static bool never_ran(const char *slug)

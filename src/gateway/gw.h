@@ -43,8 +43,6 @@ struct gt_call;
 struct gt_conn;
 struct gt_dial;
 struct gt_model; /* routes.c */
-struct gt_tasks; /* tasks.c */
-struct gt_task_run;
 
 /* Memory that must outlive the current stack. First member of what is buried. */
 struct gt_grave {
@@ -220,7 +218,6 @@ struct gt_call *gt_gw_new_call(struct gt_gateway *gw); /* all zero but gw */
 void gt_gw_conn_gone(struct gt_gateway *gw);           /* one client connection fewer */
 /* A refusal; fn NULL: the request's function is not known. */
 void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *slug);
-void gt_gw_settled(struct gt_gateway *gw); /* shard 0: control knows all results */
 void gt_gw_quiesce(struct gt_gateway *gw);
 void gt_gw_ready(struct gt_gateway *gw);         /* the first routes are known */
 void gt_gw_accept(struct gt_gateway *gw);        /* and nobody before this one accepts */

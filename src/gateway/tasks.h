@@ -41,6 +41,8 @@ bool gt_tasks_idle(const struct gt_gateway *gw); /* no lease is held: control kn
 void gt_tasks_ended(struct gt_gateway *gw, struct gt_task_run *run);
 void gt_tasks_free(struct gt_gateway *gw);
 
+void gt_gw_settled(struct gt_gateway *gw); /* gateway.c: none is held any more */
+
 /* task_run.c */
 struct gt_task_run *gt_task_run_new(struct gt_task *task GT_TAKES);
 void gt_task_run_free(struct gt_task_run *run);

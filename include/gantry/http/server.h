@@ -48,9 +48,9 @@ struct gt_http_hooks {
 	/* Writes the answer for a refusal made by the server itself (no route, body too large,
 	 * ...). Must call gt_request_reply. err->slug is a row of model/problem.tbl. */
 	void (*refuse)(struct gt_request *req, const struct gt_err *err, void *app);
-	gt_piece_fn *piece; /* NULL: every body is collected */
 	/* After the answer's last byte, for metrics and the access log. May be NULL. */
 	void (*done)(const struct gt_request *req, int status, uint64_t took_us, void *app);
+	gt_piece_fn *piece; /* NULL: every body is collected */
 };
 
 struct gt_http_config {

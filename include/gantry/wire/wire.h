@@ -55,7 +55,7 @@ void gt_event_write(const struct gt_event *e, struct gt_buf *out); /* one object
  *	{"type":"route","seq":N,"route":{...}}   {"type":"gone","seq":N,"function":"..."}
  *	{"type":"tokens","seq":N,"tokens":[...]}   {"type":"ping","seq":N}
  *	{"type":"work","seq":N,"function":"...","number":N}   {"type":"cancel","seq":N,"number":N}
-*/
+ */
 enum gt_line_type {
 	GT_LINE_SNAPSHOT, /* orders[] or routes[] and tokens[] */
 	GT_LINE_ORDER,    /* orders[0] */
