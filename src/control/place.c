@@ -53,7 +53,7 @@ static void hints_look(struct hints *h, const struct gt_ctl_replica *list, uint3
 }
 
 int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
-		 struct gt_err *err)
+		 struct gt_sched_look *look, struct gt_err *err)
 {
 	struct hints hints = { .start_ms = live->start_ms };
 	struct gt_sched_want want;
@@ -69,6 +69,8 @@ int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched
 		want.usual_ms = (uint32_t)GT_MIN(hints.start_ms + hints.pull_ms,
 						 (uint64_t)UINT32_MAX);
 	}
+	if (look)
+		gt_sched_look(c->sched, &want, look);
 	return gt_sched_place(c->sched, &want, ret, err);
 }
 

@@ -71,6 +71,7 @@ void gt_spec_free(struct gt_spec *spec)
 	free(spec->tmpfs);
 	strings_free(spec->command, spec->n_command);
 	strings_free(spec->models, spec->n_models);
+	strings_free(spec->weights.paths, spec->weights.n_paths);
 	strings_free(spec->resources.gpu.models, spec->resources.gpu.n_models);
 	free(spec->placement.labels);
 	free(spec->image);

@@ -436,6 +436,86 @@ static int check_models(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+/* What is mounted at or above `path`, the deepest; n = number of mounts: the image. */
+static size_t mount_above(const struct gt_spec *spec, const char *path)
+{
+	size_t n = spec->n_volumes + spec->n_tmpfs, at = n, best = 0;
+	char where[64];
+
+	for (size_t i = 0; i < n; i++) {
+		const char *mount = mount_path(spec, i, where, sizeof(where));
+
+		if (path_within(path, mount) && strlen(mount) > best) {
+			best = strlen(mount);
+			at = i;
+		}
+	}
+	return at;
+}
+
+static int check_weights_path(const struct gt_spec *spec, size_t i, const char *where,
+			      struct gt_err *err)
+{
+	const char *path = spec->weights.paths[i];
+	size_t mounts = spec->n_volumes + spec->n_tmpfs, at;
+	int r = path_exact(path, where, err);
+
+	if (r < 0)
+		return r;
+	if (strstr(path, "**"))
+		return refused(err, where, QUOTED " has \"**\"; write one * for each directory",
+			       path);
+	at = mount_above(spec, path);
+	if (at == mounts && spec->image_kind != GT_IMAGE_DIR)
+		return refused(err, where,
+			       QUOTED " is in no volume; weights are read from volumes, or from an "
+				      "image of the form \"dir:/path\"",
+			       path);
+	if (at < mounts && at >= spec->n_volumes)
+		return refused(err, where, QUOTED " is on a tmpfs, which is empty at the start",
+			       path);
+	if (spec->weights.store && at < mounts && !spec->volumes[at].readonly)
+		return refused(err, where,
+			       QUOTED " is in volumes[%zu], which is writable; the store shares "
+				      "what nobody changes: make it readonly or leave out store",
+			       path, at);
+	return 0;
+}
+
+static int check_weights(const struct gt_spec *spec, struct gt_err *err)
+{
+	char where[64];
+
+	if (spec->weights.store && spec->weights.n_paths == 0)
+		return refused(err, "weights.paths", "%s",
+			       "missing; write for example [\"/models/*.safetensors\"]");
+	for (size_t i = 0; i < spec->weights.n_paths; i++) {
+		snprintf(where, sizeof(where), "weights.paths[%zu]", i);
+		int r = check_weights_path(spec, i, where, err);
+
+		if (r < 0)
+			return r;
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(spec->weights.paths[i], spec->weights.paths[k]) == 0)
+				return refused(err, where, QUOTED " is given twice; keep one",
+					       spec->weights.paths[i]);
+	}
+	return 0;
+}
+
+const struct gt_volume *gt_spec_weights_at(const struct gt_spec *spec, size_t i, const char **root,
+					   const char **rest)
+{
+	const char *path = spec->weights.paths[i];
+	size_t at = mount_above(spec, path);
+	const struct gt_volume *volume = at < spec->n_volumes ? &spec->volumes[at] : NULL;
+
+	*root = volume ? volume->host : spec->image_path;
+	path += volume ? strlen(volume->path) : 0;
+	*rest = path + strspn(path, "/");
+	return volume;
+}
+
 int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 {
 	int r = check_image(spec, err);
@@ -456,6 +536,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_scale(spec, err);
 	if (r == 0)
 		r = check_affinity(spec, err);
+	if (r == 0)
+		r = check_weights(spec, err);
 	if (r == 0)
 		r = check_models(spec, err);
 	return r;

@@ -58,6 +58,16 @@ static const char *backend_name(unsigned value)
 	return gt_gpu_backend_name((enum gt_gpu_backend)value);
 }
 
+static const char *health_name(unsigned value)
+{
+	return gt_gpu_health_name((enum gt_gpu_health)value);
+}
+
+static const char *driver_state_name(unsigned value)
+{
+	return gt_gpu_driver_state_name((enum gt_gpu_driver_state)value);
+}
+
 static const char *line_type_name(unsigned value)
 {
 	static const char *const names[] = {
@@ -184,9 +194,29 @@ static const struct gt_field gpu_rows[] = {
 	  .max = GT_GPU_BYTES_MAX },
 	{ "backend", GT_F_ENUM, GT_F_ALWAYS | GT_F_NEEDED, AT(gt_gpu, backend),
 	  .max = GT_GPU_BACKEND_N, .enum_name = backend_name },
-	{ "healthy", GT_F_BOOL, GT_F_ALWAYS, AT(gt_gpu, healthy) },
+	{ "foreign_bytes", GT_F_U64, 0, AT(gt_gpu, foreign_bytes), .max = GT_GPU_BYTES_MAX },
+	{ "health", GT_F_ENUM, GT_F_ALWAYS, AT(gt_gpu, health), .max = GT_GPU_HEALTH_N,
+	  .enum_name = health_name },
+	{ "reason", GT_F_CHARS, GT_F_CUT, AT(gt_gpu, reason), .max = GT_GPU_REASON_MAX },
+	{ "pci", GT_F_CHARS, 0, AT(gt_gpu, pci), .max = GT_GPU_PCI_MAX },
+	{ "minor", GT_F_INT, 0, AT(gt_gpu, minor), .max = 1 << 20 },
+	{ "gi", GT_F_INT, 0, AT(gt_gpu, gi), .max = 1 << 20 },
+	{ "ci", GT_F_INT, 0, AT(gt_gpu, ci), .max = 1 << 20 },
+	{ "capability", GT_F_U32, 0, AT(gt_gpu, capability), .max = 10000 },
+	{ "numa", GT_F_INT, 0, AT(gt_gpu, numa), .max = 1 << 20 },
 };
-static const struct gt_fields gpu_fields = { ROWS(gpu_rows, gt_gpu) };
+static const struct gt_fields gpu_fields = { ROWS(gpu_rows, gt_gpu), .defaults = &gt_gpu_unknown };
+
+static const struct gt_field driver_rows[] = {
+	{ "state", GT_F_ENUM, GT_F_ALWAYS, AT(gt_gpu_driver, state), .max = GT_GPU_DRIVER_N,
+	  .enum_name = driver_state_name },
+	{ "backend", GT_F_ENUM, GT_F_ALWAYS, AT(gt_gpu_driver, backend), .max = GT_GPU_BACKEND_N,
+	  .enum_name = backend_name },
+	{ "version", GT_F_CHARS, GT_F_CUT, AT(gt_gpu_driver, version), .max = GT_GPU_VERSION_MAX },
+	{ "cuda", GT_F_CHARS, GT_F_CUT, AT(gt_gpu_driver, cuda), .max = GT_GPU_REASON_MAX },
+	{ "text", GT_F_CHARS, GT_F_CUT, AT(gt_gpu_driver, text), .max = GT_GPU_REASON_MAX },
+};
+static const struct gt_fields driver_fields = { ROWS(driver_rows, gt_gpu_driver) };
 
 static const struct gt_field report_rows[] = {
 	{ "node", GT_F_CHARS, GT_F_NEEDED, AT(gt_report, node), FUNCTION_NAME },
@@ -196,6 +226,7 @@ static const struct gt_field report_rows[] = {
 	{ "memory_bytes", GT_F_U64, 0, AT(gt_report, memory_bytes), .max = UINT64_MAX },
 	{ "gpus", GT_F_LIST, 0, LIST(gt_report, gpus), .max = GT_NODE_GPUS_MAX,
 	  .sub = &gpu_fields },
+	{ "gpu_driver", GT_F_OBJECT, 0, AT(gt_report, gpu_driver), .sub = &driver_fields },
 	{ "labels", GT_F_CUSTOM, 0, LIST(gt_report, labels), .max = GT_LABELS_MAX,
 	  .hooks = &gt_labels_hooks },
 	{ "replicas", GT_F_LIST, GT_F_ALWAYS, LIST(gt_report, replicas), .max = LIST_MAX,
@@ -306,10 +337,16 @@ const struct gt_fields gt_demand_fields = { ROWS(demand_rows, gt_demand) };
 			.wanted = TOKEN_WANTED                                              \
 	}
 
+#define PARTIAL                                               \
+	{                                                     \
+		"partial", GT_F_BOOL, 0, AT(gt_line, partial) \
+	}
+
 static const struct gt_field snapshot_rows[] = {
 	TYPE,
 	{ "epoch", GT_F_U64, GT_F_ALWAYS, AT(gt_line, epoch), .max = UINT64_MAX },
 	SEQ,
+	PARTIAL,
 	TOKENS(0),
 	{ "orders", GT_F_LIST, 0, LIST(gt_line, orders), .max = LIST_MAX, .sub = &order_fields },
 	{ "routes", GT_F_LIST, 0, LIST(gt_line, routes), .max = LIST_MAX, .sub = &route_fields },
@@ -327,6 +364,7 @@ static const struct gt_field forget_rows[] = {
 static const struct gt_field route_line_rows[] = {
 	TYPE,
 	SEQ,
+	PARTIAL,
 	{ "route", GT_F_ONE, GT_F_NEEDED, LIST(gt_line, routes), .sub = &route_fields },
 };
 static const struct gt_field gone_rows[] = {
@@ -335,7 +373,7 @@ static const struct gt_field gone_rows[] = {
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_line, name), FUNCTION_NAME },
 };
 static const struct gt_field tokens_rows[] = { TYPE, SEQ, TOKENS(GT_F_ALWAYS) };
-static const struct gt_field ping_rows[] = { TYPE, SEQ };
+static const struct gt_field ping_rows[] = { TYPE, SEQ, PARTIAL };
 #define NUMBER                                                                          \
 	{                                                                               \
 		"number", GT_F_U64, GT_F_ALWAYS, AT(gt_line, number), .max = UINT64_MAX \

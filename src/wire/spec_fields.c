@@ -184,6 +184,14 @@ static const struct gt_field retry_rows[] = {
 };
 static const struct gt_fields retry_fields = { ROWS(retry_rows) };
 
+static const struct gt_field weights_rows[] = {
+	{ "paths", GT_F_STRS, AT(weights.paths),
+	  .count_offset = offsetof(struct gt_spec, weights.n_paths), .max = GT_WEIGHTS_MAX,
+	  .elem_max = GT_TEXT_MAX - 1 },
+	{ "store", GT_F_BOOL, AT(weights.store) },
+};
+static const struct gt_fields weights_fields = { ROWS(weights_rows) };
+
 static const struct gt_field spec_rows[] = {
 	{ "image", GT_F_STR, AT(image), .min = 1, .max = GT_TEXT_MAX - 1 },
 	{ "base", GT_F_STR, AT(base), .min = 1, .max = GT_TEXT_MAX - 1 },
@@ -211,11 +219,11 @@ static const struct gt_field spec_rows[] = {
 	{ "scale", GT_F_OBJECT, .sub = &scale_fields },
 	{ "limits", GT_F_OBJECT, .sub = &limits_fields },
 	{ "affinity", GT_F_OBJECT, .sub = &affinity_fields },
+	{ "weights", GT_F_OBJECT, .sub = &weights_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
 	{ "retry", GT_F_OBJECT, .sub = &retry_fields },
 	{ "gpu", GT_F_CUSTOM, .hooks = &gt_gpu_short_hooks },
 	{ .name = "park", .type = GT_F_LATER },
-	{ .name = "weights", .type = GT_F_LATER },
 	{ .name = "secrets", .type = GT_F_LATER },
 	{ .name = "rollout", .type = GT_F_LATER },
 };

@@ -118,7 +118,8 @@ def test_every_problem_is_documented(gantry):
 
 MEMBERS = ["image", "command", "port", "env", "volumes", "tmpfs", "ready", "resources", "scale", "limits", "serves",
            "workdir", "user", "access", "network", "min", "max", "memory", "openai", "path", "host", "timeout",
-           "gpu", "count", "models", "share", "placement", "labels", "isolation", "buffer", "delay_price", "policy"]
+           "gpu", "count", "models", "share", "placement", "labels", "isolation", "buffer", "delay_price", "policy",
+           "weights", "paths", "store"]
 VALUES = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False, allow_infinity=False) | some.text(max_size=20)
     | some.sampled_from(["host:", "/x", "1s", "1MiB", "a", "any:1", "exclusive", "kpa", ["/bin/true"], 8000]),

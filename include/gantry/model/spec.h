@@ -78,6 +78,8 @@ struct gt_io_limits { /* a second, on each block device; 0 = no limit */
 	uint32_t read_iops, write_iops;
 };
 
+#define GT_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 struct gt_spec {
 	char *image; /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
 	enum gt_image_kind image_kind;
@@ -151,6 +153,11 @@ struct gt_spec {
 		uint32_t on;                /* 1 << enum gt_retry_on, each */
 		uint64_t first_ms, most_ms; /* backoff: doubled from first to most, with jitter */
 	} retry;
+	struct {
+		char **paths; /* in the container; the last parts may hold * ? [] */
+		size_t n_paths;
+		bool store; /* from the node's weight store, where it has one */
+	} weights;
 	char **models; /* serves.openai */
 	size_t n_models;
 };
@@ -167,6 +174,11 @@ GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
 /* The reference that a registry is asked for: of the image itself or of a bundle's base; NULL = the
  * node has all of it. */
 const char *gt_spec_ref(const struct gt_spec *spec);
+/* Where weights.paths[i] is on the node: *root is a volume's host path, or the directory of a dir:
+ * image; *rest the pattern below it, without a leading slash, "" = the volume itself, a file. The
+ * volume is returned, NULL = the image. Borrowed from the checked spec. */
+const struct gt_volume *gt_spec_weights_at(const struct gt_spec *spec, size_t i, const char **root,
+					   const char **rest);
 bool gt_name_ok(const char *name); /* GT_NAME_MAX and its alphabet */
 
 GT_CLEANUP_TYPE(spec, struct gt_spec *, gt_spec_free)

@@ -121,6 +121,11 @@ static const struct {
 	{ WITH("\"serves\":{\"openai\":[\"org/model:tag\",\"b\"]}"), NULL },
 	{ WITH("\"idempotent\":true,\"affinity\":{\"header\":\"X-Session-Id\"}"), NULL },
 	{ WITH("\"idempotent\":false,\"limits\":{\"idle\":\"1m\"},\"affinity\":{}"), "{" BASE "}" },
+	{ WITH("\"weights\":{\"paths\":[],\"store\":false}"), "{" BASE "}" },
+	{ WITH("\"weights\":{\"paths\":[\"/m/*.safetensors\"]}"), NULL },
+	{ WITH("\"volumes\":[{\"host\":\"/srv/m\",\"path\":\"/m\"}],"
+	       "\"weights\":{\"paths\":[\"/m/*.gguf\"],\"store\":true}"),
+	  NULL },
 	{ WITH("\"limits\":{\"idle\":\"0s\"}"), NULL },
 	{ WITH("\"limits\":{\"run\":\"1500ms\",\"body\":1}"),
 	  WITH("\"limits\":{\"run\":\"1500ms\",\"body\":\"1\"}") },
@@ -175,6 +180,41 @@ static void packing_changes_nothing(void **state)
 		if (a->image_path)
 			assert_string_equal(a->image_path, b->image_path);
 	}
+}
+
+static void at(const struct gt_spec *s, size_t i, const char *volume, const char *root,
+	       const char *rest)
+{
+	const char *is_root, *is_rest;
+	const struct gt_volume *v = gt_spec_weights_at(s, i, &is_root, &is_rest);
+
+	assert_true(!v == !volume);
+	if (v)
+		assert_string_equal(v->path, volume);
+	assert_string_equal(is_root, root);
+	assert_string_equal(is_rest, rest);
+}
+
+static void weights_are_found_below_the_deepest_mount(void **state)
+{
+	static const char text[] = WITH(
+		"\"volumes\":[{\"host\":\"/a\",\"path\":\"/m\"},{\"host\":\"/b\",\"path\":\"/m/"
+		"n\"},"
+		"{\"host\":\"/f.gguf\",\"path\":\"/f\"}],\"weights\":{\"paths\":[\"/m/x/*.st\","
+		"\"/m/n/?\",\"/mm/x\",\"/f\",\"/m/n\"]}");
+	gt_auto(spec) struct gt_spec *s = NULL;
+	struct gt_err err = { 0 };
+
+	(void)state;
+	assert_int_equal(gt_spec_read(text, strlen(text), &s, &err), 0);
+	s = gt_spec_pack(s);
+	assert_int_equal(s->weights.n_paths, 5);
+	assert_false(s->weights.store);
+	at(s, 0, "/m", "/a", "x/*.st");
+	at(s, 1, "/m/n", "/b", "?");
+	at(s, 2, NULL, "/srv/app", "mm/x");
+	at(s, 3, "/f", "/f.gguf", "");
+	at(s, 4, "/m/n", "/b", "");
 }
 
 static void members_reach_their_places(void **state)
@@ -419,7 +459,19 @@ static const struct {
 	{ WITH("\"idempotent\":1"), "idempotent", "" },
 	{ WITH("\"gpu\":1"), "gpu", "write a string such as \"H100:2\"" },
 	{ WITH("\"park\":{}"), "park", "not supported by this version" },
-	{ WITH("\"weights\":{}"), "weights", "not supported by this version" },
+	{ WITH("\"weights\":{\"store\":true}"), "weights.paths", "missing" },
+	{ WITH("\"weights\":{\"paths\":[\"m/*\"]}"), "weights.paths[0]", "begin it with /" },
+	{ WITH("\"weights\":{\"paths\":[\"/m/../x\"]}"), "weights.paths[0]", "\"..\"" },
+	{ WITH("\"weights\":{\"paths\":[\"/m/**\"]}"), "weights.paths[0]", "one *" },
+	{ WITH("\"weights\":{\"paths\":[\"/m\",\"/m\"]}"), "weights.paths[1]", "given twice" },
+	{ WITH("\"weights\":{\"paths\":[\"/t/x\"]},\"tmpfs\":[{\"path\":\"/t\"}]"),
+	  "weights.paths[0]", "on a tmpfs" },
+	{ WITH("\"weights\":{\"paths\":[\"/v/x\"],\"store\":true},"
+	       "\"volumes\":[{\"host\":\"/a\",\"path\":\"/v\",\"readonly\":false}]"),
+	  "weights.paths[0]", "is in volumes[0], which is writable" },
+	{ "{\"image\":\"host:\",\"command\":[\"/e\"],\"port\":1,"
+	  "\"weights\":{\"paths\":[\"/m/*\"]}}",
+	  "weights.paths[0]", "is in no volume" },
 	{ WITH("\"secrets\":[]"), "secrets", "not supported by this version" },
 	{ WITH("\"retry\":{\"max\":101}"), "retry.max", "101 is above 100" },
 	{ WITH("\"retry\":{\"on\":[\"crash\",\"418\"]}"), "retry.on[1]",
@@ -584,6 +636,7 @@ int main(void)
 		cmocka_unit_test(the_effective_text_means_the_same),
 		cmocka_unit_test(packing_changes_nothing),
 		cmocka_unit_test(members_reach_their_places),
+		cmocka_unit_test(weights_are_found_below_the_deepest_mount),
 		cmocka_unit_test(bad_specs_are_refused_with_path_and_reason),
 		cmocka_unit_test(counts_are_bounded),
 		cmocka_unit_test(lengths_and_depth_are_bounded),
