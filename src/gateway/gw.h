@@ -41,7 +41,6 @@ struct gt_access_log;
 struct ssl_ctx_st;
 struct gt_call;
 struct gt_conn;
-struct gt_dial;
 struct gt_model; /* routes.c */
 
 /* Memory that must outlive the current stack. First member of what is buried. */
