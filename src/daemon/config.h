@@ -29,12 +29,14 @@ struct gt_config {
 	char proxy_from[GT_CONFIG_TEXT]; /* networks of load balancers that speak PROXY */
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [control] */
+	bool dcgm_metrics;   /* /metrics has what GPUs measure by NVIDIA's names too */
 	bool record;         /* the autoscaler's inputs and decisions into a file */
 	uint64_t record_mib; /* it ends there */
 	char shadow[64];     /* of gt_scale_candidate_parse; "" = none */
 	/* [agent] */
 	char node[64];                         /* "" = host name */
 	char gpus[GT_CONFIG_TEXT];             /* see gt_gpus_open */
+	char gpu_kmsg[GT_CONFIG_TEXT];         /* "" = /dev/kmsg */
 	char gpu_driver_root[GT_CONFIG_TEXT];  /* of the GPU driver's libraries; "" = "/" */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */

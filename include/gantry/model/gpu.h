@@ -77,6 +77,9 @@ struct gt_gpu_driver {
 	char text[GT_GPU_REASON_MAX + 1];     /* why it is not READY */
 };
 
+/* What happens to a replica that has more GPU memory than it was given. */
+enum gt_gpu_overuse { GT_GPU_OVERUSE_WARN, GT_GPU_OVERUSE_KILL, GT_GPU_OVERUSE_N };
+
 /* Of each replica of a function (resources.gpu). */
 struct gt_gpu_want {
 	uint32_t count;        /* 0 = none */
@@ -84,6 +87,7 @@ struct gt_gpu_want {
 	uint64_t memory_bytes; /* on each; 0 = all of a whole GPU, its part of a shared one */
 	char **models;         /* in order of preference; none: any */
 	size_t n_models;
+	enum gt_gpu_overuse overuse;
 };
 
 /* What a replica has of one GPU. */
