@@ -6,9 +6,6 @@
 
 #include "agent_impl.h"
 
-/* The driver and CUDA itself need some of a GPU's memory: no program may plan with all of it. */
-#define FRACTION_MAX 950
-
 void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n)
 {
 	r->gpus = n ? gt_alloc_array(n, sizeof(*gpus)) : NULL;
@@ -21,7 +18,7 @@ void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, siz
 /* Of the GPU on which it is least, in thousandths. */
 static unsigned fraction(const struct replica *r)
 {
-	uint64_t least = FRACTION_MAX;
+	uint64_t least = GT_GPU_FRACTION_MAX;
 
 	for (size_t i = 0; i < r->n_gpus; i++) {
 		const struct gt_gpu *gpu = gt_gpus_find(r->agent->gpus, r->gpus[i].uuid);
@@ -135,9 +132,5 @@ size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_M
 	if (!first) /* it fell off since it was given */
 		return n;
 	ret[n++] = gt_asprintf("GANTRY_GPU_BACKEND=%s", gt_gpu_backend_name(first->backend));
-	if (gt_gpu_is_real(first)) {
-		ret[n++] = gt_asprintf("CUDA_VISIBLE_DEVICES=%s", list);
-		ret[n++] = gt_asprintf("NVIDIA_VISIBLE_DEVICES=%s", list);
-	}
 	return n;
 }

@@ -1,5 +1,5 @@
-/* fuzz_xid.c - a line of the kernel's log: what is understood names a GPU and a code, whatever stands
- * around it. */
+/* fuzz_xid.c - a line of the kernel's log: what is understood names a GPU and a code, whatever
+ * stands around it. */
 #include <assert.h>
 #include <string.h>
 
