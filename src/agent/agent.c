@@ -247,7 +247,7 @@ static void tear_down(struct agent *a)
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);
-	gt_gpus_close(a->gpus);
+	gt_agent_gpus_close(a);
 	gt_loop_free(a->loop);
 	gt_gpu_ledger_free(a->ledger);
 	free(a->labels);

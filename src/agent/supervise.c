@@ -57,6 +57,7 @@ void gt_replica_free(struct replica *r)
 	gt_replica_gpus_return(r);
 	gt_spec_free(r->spec);
 	free(r->gpus);
+	free(r->gpu_use);
 	gt_end_fini(&r->end);
 	free(r->spec_json);
 	free(r);
@@ -140,6 +141,10 @@ static void exited(struct replica *r, const struct gt_exit *how)
 	r->end.signal = how->signal;
 	if (r->state == GT_REPLICA_DRAINING) {
 		ended(r, GT_REPLICA_STOPPED);
+		return;
+	}
+	if (r->killed) {
+		fail(r, r->killed, r->killed_text);
 		return;
 	}
 	if (r->out_of_time) {
@@ -428,6 +433,22 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms)
 		gt_container_kill(r->container);
 	else
 		gt_timer_set(r->agent->loop, &r->deadline, grace_ms, on_grace_over, r);
+}
+
+void gt_replica_kill(struct replica *r, const char *cause, const char *text)
+{
+	if (gt_replica_state_ended(r->state) || r->killed)
+		return;
+	if (!r->container) {
+		gt_image_cancel(gt_steal(&r->pull));
+		gt_image_wait_cancel(gt_steal(&r->unpack));
+		fail(r, cause, text);
+		return;
+	}
+	r->killed = cause;
+	gt_strcopy(r->killed_text, sizeof(r->killed_text), text);
+	gt_probe_stop(r);
+	gt_container_kill(r->container);
 }
 
 void gt_replica_forget(struct replica *r)

@@ -21,6 +21,9 @@ struct gt_ctl_node {
 	uint64_t cpu_milli, memory_bytes;
 	struct gt_gpu *gpus; /* a GPU's place is its slot in the scheduler's books */
 	size_t n_gpus;
+	struct gt_gpu_driver *driver; /* NULL: it has none */
+	struct gt_gpu_told *stats;    /* what its GPUs measured, as last told */
+	size_t n_stats;
 	struct gt_label *labels;
 	size_t n_labels;
 	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
@@ -54,6 +57,8 @@ struct gt_ctl_model_name {
 /* What a full report says of the node itself; what is booked on it is booked anew when its GPUs are
  * other ones. */
 void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r);
+/* What any report may say of GPUs beside: measures and events. */
+void gt_ctl_node_told(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r);
 void gt_ctl_node_free(struct gt_ctl_node *node);
 /* GPUs and labels; false: the scheduler has no room for them. */
 bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,

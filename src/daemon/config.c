@@ -48,12 +48,14 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
 	{ "control", "record_mib", KEY_NUMBER, FIELD(record_mib), 1024 * 1024 },
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
+	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -96,6 +98,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->max_connections = 10000;
 	c->threads = 1;
 	c->drain_ms = 30000;
+	c->dcgm_metrics = true;
 	c->record_mib = 256;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);

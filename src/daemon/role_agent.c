@@ -12,6 +12,7 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.node = c->node,
 		.gpus = c->gpus,
 		.gpu_helper = "/proc/self/exe",
+		.gpu_kmsg = c->gpu_kmsg,
 		.gpu_driver_root = c->gpu_driver_root,
 		.gpu_proc = c->gpu_proc,
 		.gpu_sys = c->gpu_sys,

@@ -37,6 +37,8 @@ void gt_report_fini(struct gt_report *r)
 	free(r->replicas);
 	free(r->gpus);
 	free(r->labels);
+	free(r->gpu_stats);
+	free(r->events);
 	*r = (struct gt_report){ 0 };
 }
 

@@ -26,6 +26,12 @@ static bool id_ok(const char *id)
 	       '\0';
 }
 
+static bool event_ok(const char *type)
+{
+	return gt_starts_with(type, "gpu.") &&
+	       type[strspn(type, "abcdefghijklmnopqrstuvwxyz_.")] == '\0';
+}
+
 static bool token_ok(const char *hash)
 {
 	return strlen(hash) == GT_TOKEN_HASH_HEX - 1 &&
@@ -154,6 +160,8 @@ static const struct gt_field usage_rows[] = {
 	COUNT(gt_usage, io_write_bytes),
 	COUNT(gt_usage, io_reads),
 	COUNT(gt_usage, io_writes),
+	COUNT(gt_usage, gpu_memory_bytes),
+	COUNT(gt_usage, gpu_memory_peak_bytes),
 	{ "cpu", GT_F_OBJECT, 0, AT(gt_usage, cpu), .sub = &pressure_fields },
 	{ "memory", GT_F_OBJECT, 0, AT(gt_usage, memory), .sub = &pressure_fields },
 	{ "io", GT_F_OBJECT, 0, AT(gt_usage, io), .sub = &pressure_fields },
@@ -218,6 +226,23 @@ static const struct gt_field driver_rows[] = {
 };
 static const struct gt_fields driver_fields = { ROWS(driver_rows, gt_gpu_driver) };
 
+static const struct gt_field gpu_told_rows[] = {
+	{ "uuid", GT_F_CHARS, GT_F_NEEDED, AT(gt_gpu_told, uuid), GPU_UUID },
+	{ "has", GT_F_U64, 0, AT(gt_gpu_told, stats.has), .max = INT64_MAX },
+	{ "values", GT_F_U64S, 0, AT(gt_gpu_told, stats.value), .max = GT_GPU_STAT_N },
+};
+static const struct gt_fields gpu_told_fields = { ROWS(gpu_told_rows, gt_gpu_told) };
+
+static const struct gt_field told_event_rows[] = {
+	{ "type", GT_F_CHARS, GT_F_NEEDED, AT(gt_told_event, type), .max = 39, .ok = event_ok,
+	  .wanted = "no type of an event of GPUs" },
+	{ "function", GT_F_CHARS, 0, AT(gt_told_event, function), FUNCTION_NAME },
+	{ "replica", GT_F_CHARS, 0, AT(gt_told_event, replica), REPLICA_ID },
+	{ "cause", GT_F_CHARS, GT_F_CUT, AT(gt_told_event, cause), .max = 39 },
+	{ "text", GT_F_CHARS, GT_F_CUT, AT(gt_told_event, text), .max = 399 },
+};
+static const struct gt_fields told_event_fields = { ROWS(told_event_rows, gt_told_event) };
+
 static const struct gt_field report_rows[] = {
 	{ "node", GT_F_CHARS, GT_F_NEEDED, AT(gt_report, node), FUNCTION_NAME },
 	{ "full", GT_F_BOOL, GT_F_ALWAYS, AT(gt_report, full) },
@@ -229,6 +254,10 @@ static const struct gt_field report_rows[] = {
 	{ "gpu_driver", GT_F_OBJECT, 0, AT(gt_report, gpu_driver), .sub = &driver_fields },
 	{ "labels", GT_F_CUSTOM, 0, LIST(gt_report, labels), .max = GT_LABELS_MAX,
 	  .hooks = &gt_labels_hooks },
+	{ "gpu_stats", GT_F_LIST, 0, LIST(gt_report, gpu_stats), .max = GT_NODE_GPUS_MAX,
+	  .sub = &gpu_told_fields },
+	{ "events", GT_F_LIST, 0, LIST(gt_report, events), .max = GT_TOLD_EVENTS_MAX,
+	  .sub = &told_event_fields },
 	{ "replicas", GT_F_LIST, GT_F_ALWAYS, LIST(gt_report, replicas), .max = LIST_MAX,
 	  .sub = &observed_fields },
 };

@@ -149,6 +149,9 @@ struct gt_node_view {
 	size_t n_gpus;
 	const struct gt_label *labels;
 	size_t n_labels;
+	const struct gt_gpu_driver *driver; /* NULL: it has none */
+	const struct gt_gpu_told *stats;    /* what its GPUs measured, as last told */
+	size_t n_stats;
 };
 void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
 		      void *arg);

@@ -12,6 +12,7 @@
 #ifndef GANTRY_MODEL_MSG_H
 #define GANTRY_MODEL_MSG_H
 
+#include <gantry/model/gpu_stats.h>
 #include <gantry/model/image.h>
 #include <gantry/model/replica.h>
 #include <gantry/model/spec.h>
@@ -64,6 +65,21 @@ struct gt_observed {
 	struct gt_end end;
 };
 
+/* Something that happened on a node, for the log of events. */
+struct gt_told_event {
+	char type[40]; /* "gpu.xid" ...: only types that begin with "gpu." are taken */
+	char function[GT_NAME_MAX + 1], replica[GT_REPLICA_ID_SIZE]; /* "" = about none */
+	char cause[40];                                              /* slug, or "" */
+	char text[400];
+};
+#define GT_TOLD_EVENTS_MAX 64 /* of one report */
+
+/* What a GPU measured last. */
+struct gt_gpu_told {
+	char uuid[GT_GPU_UUID_MAX + 1];
+	struct gt_gpu_stats stats;
+};
+
 struct gt_report {
 	char node[GT_NAME_MAX + 1];
 	bool full; /* replicas[] is everything on the node; what is not listed does not exist */
@@ -74,6 +90,10 @@ struct gt_report {
 	struct gt_gpu_driver gpu_driver;
 	struct gt_label *labels; /* sorted by key */
 	size_t n_labels;
+	struct gt_gpu_told *gpu_stats; /* each of those that are told is whole */
+	size_t n_gpu_stats;
+	struct gt_told_event *events; /* told again after a failure: at least once */
+	size_t n_events;
 	struct gt_observed *replicas;
 	size_t n_replicas;
 };
