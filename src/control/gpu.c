@@ -11,6 +11,7 @@ void gt_ctl_node_free(struct gt_ctl_node *node)
 {
 	free(node->gpus);
 	free(node->labels);
+	free(node->weights.here);
 	free(node);
 }
 

@@ -16,12 +16,13 @@
 
 struct mount_entry {
 	const char *path;
-	const struct gt_volume *volume; /* NULL: tmpfs */
+	const struct gt_volume *volume; /* of these two at most one: else a tmpfs */
+	const struct gt_container_file *file;
 	uint64_t size_bytes;
 };
 
 struct mount_list {
-	struct mount_entry entries[GT_VOLUMES_MAX + GT_TMPFS_MAX];
+	struct mount_entry entries[GT_VOLUMES_MAX + GT_TMPFS_MAX + GT_RUNTIME_FILES_MAX];
 	size_t n;
 };
 
@@ -31,18 +32,25 @@ static int by_path(const void *a, const void *b)
 	return strcmp(((const struct mount_entry *)a)->path, ((const struct mount_entry *)b)->path);
 }
 
-static int list_mounts(const struct gt_spec *spec, struct mount_list *ret, struct gt_err *err)
+static int list_mounts(const struct gt_container_args *args, struct mount_list *ret,
+		       struct gt_err *err)
 {
+	const struct gt_spec *spec = args->spec;
 	struct mount_list l = { .n = 0 };
 
-	if (spec->n_volumes > GT_VOLUMES_MAX || spec->n_tmpfs > GT_TMPFS_MAX)
-		return gt_err_set(err, E2BIG, "sandbox_failed", "too many volumes or tmpfs mounts");
+	if (spec->n_volumes > GT_VOLUMES_MAX || spec->n_tmpfs > GT_TMPFS_MAX ||
+	    args->n_files > GT_RUNTIME_FILES_MAX)
+		return gt_err_set(err, E2BIG, "sandbox_failed",
+				  "too many volumes, tmpfs mounts or files");
 	for (size_t i = 0; i < spec->n_volumes; i++)
 		l.entries[l.n++] = (struct mount_entry){ .path = spec->volumes[i].path,
 							 .volume = &spec->volumes[i] };
 	for (size_t i = 0; i < spec->n_tmpfs; i++)
 		l.entries[l.n++] = (struct mount_entry){ .path = spec->tmpfs[i].path,
 							 .size_bytes = spec->tmpfs[i].size_bytes };
+	for (size_t i = 0; i < args->n_files; i++)
+		l.entries[l.n++] = (struct mount_entry){ .path = args->files[i].path,
+							 .file = &args->files[i] };
 	qsort(l.entries, l.n, sizeof(l.entries[0]), by_path);
 	*ret = l;
 	return 0;
@@ -120,7 +128,8 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 	gt_buf_add(out, &head, sizeof(head));
 	gt_buf_add(out, rt->filter.data, rt->filter.len);
 	for (size_t i = 0; i < mounts->n; i++) {
-		struct gt_init_mount m = { .volume = mounts->entries[i].volume != NULL,
+		struct gt_init_mount m = { .volume = mounts->entries[i].volume ||
+						     mounts->entries[i].file,
 					   .size_bytes = mounts->entries[i].size_bytes };
 
 		gt_buf_add(out, &m, sizeof(m));
@@ -153,7 +162,7 @@ int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args, 
 	gt_buf_init(&p->flat, ENCODED_MAX);
 	if (args->spec->n_command == 0)
 		return gt_err_set(err, EINVAL, "command_missing", "the function has no command");
-	r = list_mounts(args->spec, &mounts, err);
+	r = list_mounts(args, &mounts, err);
 	if (r == 0)
 		r = encode(rt, args, &mounts, &p->flat, err);
 	if (r < 0)
@@ -163,6 +172,8 @@ int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args, 
 		p->mount_paths[i] = gt_strdup(mounts.entries[i].path);
 		if (mounts.entries[i].volume)
 			r = gt_volume_open(rt, mounts.entries[i].volume, p, err);
+		else if (mounts.entries[i].file)
+			r = gt_file_add(mounts.entries[i].file, p, err);
 	}
 	return r;
 }

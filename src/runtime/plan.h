@@ -10,7 +10,7 @@
 
 #include "cgroup.h"
 
-#define PLAN_TREES_MAX (GT_INIT_LAYERS_MAX + GT_VOLUMES_MAX)
+#define PLAN_TREES_MAX (GT_INIT_LAYERS_MAX + GT_VOLUMES_MAX + GT_RUNTIME_FILES_MAX)
 _Static_assert(GT_INIT_FD_LAYERS + PLAN_TREES_MAX <= GT_INIT_FDS_MAX, "a plan fits one packet");
 
 struct plan_tree {
@@ -29,6 +29,7 @@ struct plan {
 	struct plan_tree trees[PLAN_TREES_MAX];
 	size_t n_layers, n_trees; /* layers first, topmost first; then volumes as in `flat` */
 	bool once;                /* the layers are gone with the first sandbox */
+	bool passing;             /* for this container alone: nothing is prepared with it */
 	bool shared_ids; /* of the first range, as what it writes on a disk has them as they are */
 	struct gt_cgroup_limits limits;
 	enum gt_network network;
@@ -51,6 +52,8 @@ void gt_plan_failure(const struct plan *p, const struct gt_init_answer *a, struc
 /* image.c: opens what is named and appends it to p->trees. */
 int gt_image_open(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,
 		  struct gt_err *err);
+/* A file at hand: see struct gt_container_file. */
+int gt_file_add(const struct gt_container_file *file, struct plan *p, struct gt_err *err);
 int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
 		   struct gt_err *err);
 /* A detached mount for a sandbox, whose ids userns maps. The caller's. */

@@ -38,6 +38,7 @@ struct gt_decision {
 			const char *node;                 /* "" = none fits: see why */
 			const char *given;                /* GPUs by UUID, blanks between */
 			const char *why;
+			uint64_t weights_here, weights_total; /* bytes; 0 = none are known */
 		} place;
 		struct {
 			char replica[GT_REPLICA_ID_SIZE];
