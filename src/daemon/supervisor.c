@@ -390,6 +390,15 @@ static void stop_late(void *arg)
 		signal_role(sup, (enum gt_role_id)i, SIGKILL);
 }
 
+/* An agent that died, or was about to make room for a new one, has not stopped its replicas. */
+static void sweep(const struct supervisor *sup)
+{
+	struct gt_err err;
+
+	if (sup->stop_replicas && gt_agent_cleanup(sup->config.state, &err) < 0)
+		gt_warn("%s", err.text);
+}
+
 /* Moves the stop one step on when the processes of the present stage are gone: first the gateway
  * (calls finish while agent and control still work), then the agent, then control. */
 static void stop_next(struct supervisor *sup)
@@ -399,6 +408,7 @@ static void stop_next(struct supervisor *sup)
 		signal_role(sup, GT_PROC_AGENT, sup->stop_replicas ? SIGINT : SIGTERM);
 	}
 	if (sup->stage == STAGE_AGENT && !alive(sup, GT_PROC_AGENT)) {
+		sweep(sup);
 		sup->stage = STAGE_CONTROL;
 		signal_role(sup, GT_PROC_CONTROL, SIGTERM);
 	}

@@ -119,7 +119,7 @@ static void drop_unseen(struct gt_fn *fn)
 	}
 }
 
-unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, uint64_t now_ns)
+unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, bool partial, uint64_t now_ns)
 {
 	struct gt_target *t;
 	unsigned found = GT_FN_FREED;
@@ -145,7 +145,8 @@ unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, uint64_t now_ns)
 		if (t->draining && !t->in_flight)
 			found |= GT_FN_DRAINED;
 	}
-	drop_unseen(fn);
+	if (!partial)
+		drop_unseen(fn);
 	fn->gone = false;
 	/* Only a new failure counts from now on; the same one told again keeps its end. */
 	bool failed = route->fail_seq && route->fail_seq != fn->route.fail_seq;
@@ -159,6 +160,12 @@ unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, uint64_t now_ns)
 	if (failed && !fn->n_ready)
 		found |= GT_FN_FAILED;
 	return found;
+}
+
+void gt_fn_whole(struct gt_fn *fn, uint64_t now_ns)
+{
+	drop_unseen(fn);
+	count_ready(fn, now_ns);
 }
 
 void gt_fn_retire(struct gt_fn *fn, uint64_t now_ns)

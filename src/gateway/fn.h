@@ -86,8 +86,10 @@ enum {
 
 void gt_fn_init(struct gt_fn *fn, const char *name, uint64_t now_ns);
 void gt_fn_fini(struct gt_fn *fn); /* nobody waits, nothing is in flight */
-/* Takes what `route` holds and leaves it empty. */
-unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, uint64_t now_ns);
+/* Takes what `route` holds and leaves it empty. partial: replicas that it lacks stay. */
+unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, bool partial, uint64_t now_ns);
+/* The routes are whole from now on: replicas that the last one lacked are gone. */
+void gt_fn_whole(struct gt_fn *fn, uint64_t now_ns);
 /* The function left the routes: no replica takes a call any more. */
 void gt_fn_retire(struct gt_fn *fn, uint64_t now_ns);
 bool gt_fn_unused(const struct gt_fn *fn); /* gone and empty: may be freed */

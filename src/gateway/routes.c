@@ -242,7 +242,7 @@ static void gone(struct gt_gateway *gw, struct gt_fn *fn)
 }
 
 /* Takes what the route holds. */
-static void apply(struct gt_gateway *gw, struct gt_route *route)
+static void apply(struct gt_gateway *gw, struct gt_route *route, bool partial)
 {
 	struct gt_route_fn *rf = find(gw, route->function, strlen(route->function));
 
@@ -253,7 +253,7 @@ static void apply(struct gt_gateway *gw, struct gt_route *route)
 		rf->fn.held_max = gw->cfg.memory_bytes / HELD_SHARE;
 		HASH_ADD_KEYPTR(hh, gw->fns, rf->fn.stats.function, strlen(route->function), rf);
 	}
-	unsigned found = gt_fn_apply(&rf->fn, route, gt_gw_now(gw));
+	unsigned found = gt_fn_apply(&rf->fn, route, partial, gt_gw_now(gw));
 
 	rf->fn.seen = true;
 	gt_handover_applied(gw, &rf->fn);
@@ -275,7 +275,7 @@ static void snapshot(struct gt_gateway *gw, struct gt_line *line)
 		rf->fn.seen = false;
 	take_tokens(gw, line);
 	for (size_t i = 0; i < line->n_routes; i++)
-		apply(gw, &line->routes[i]);
+		apply(gw, &line->routes[i], line->partial);
 	HASH_ITER (hh, gw->fns, rf, next)
 		if (!rf->fn.seen)
 			gone(gw, &rf->fn);
@@ -292,6 +292,16 @@ static void snapshot(struct gt_gateway *gw, struct gt_line *line)
 	gt_demander_resync(gw);
 }
 
+/* Not with the first route of a settled control: those of other functions may be behind it. */
+static void whole(struct gt_gateway *gw)
+{
+	struct gt_route_fn *rf, *next;
+
+	gw->partial = false;
+	HASH_ITER (hh, gw->fns, rf, next)
+		gt_fn_whole(&rf->fn, gt_gw_now(gw));
+}
+
 void gt_routes_take(struct gt_gateway *gw, struct gt_line *line)
 {
 	struct gt_fn *fn;
@@ -304,11 +314,12 @@ void gt_routes_take(struct gt_gateway *gw, struct gt_line *line)
 			break;
 		}
 		gw->epoch = line->epoch;
+		gw->partial = line->partial;
 		snapshot(gw, line);
 		break;
 	case GT_LINE_ROUTE:
 		for (size_t i = 0; i < line->n_routes && gw->synced; i++)
-			apply(gw, &line->routes[i]);
+			apply(gw, &line->routes[i], line->partial);
 		break;
 	case GT_LINE_GONE:
 		fn = gt_routes_function(gw, line->name, strlen(line->name));
@@ -317,6 +328,10 @@ void gt_routes_take(struct gt_gateway *gw, struct gt_line *line)
 		break;
 	case GT_LINE_TOKENS:
 		take_tokens(gw, line);
+		break;
+	case GT_LINE_PING:
+		if (gw->partial && !line->partial)
+			whole(gw);
 		break;
 	default:
 		break;

@@ -27,6 +27,7 @@ static struct parcel *parcel_new(const struct gt_line *line)
 	p->line.type = line->type;
 	p->line.epoch = line->epoch;
 	p->line.seq = line->seq;
+	p->line.partial = line->partial;
 	gt_strcopy(p->line.name, sizeof(p->line.name), line->name);
 	if (!line->n_tokens)
 		return p;
@@ -80,6 +81,8 @@ static bool concerns(const struct gt_gateway *gw, const struct gt_line *line, un
 	case GT_LINE_SNAPSHOT:
 	case GT_LINE_TOKENS:
 		return true;
+	case GT_LINE_PING:
+		return gw->partial && !line->partial;
 	case GT_LINE_GONE:
 		return home(gw, line->name) == shard;
 	case GT_LINE_ROUTE:

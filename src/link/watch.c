@@ -192,7 +192,8 @@ void gt_link_watch_gateway(struct gt_request *req, void *app)
 	struct gt_line line = { .type = GT_LINE_SNAPSHOT,
 				.epoch = gt_control_epoch(link->config.control),
 				.routes = all.items,
-				.n_routes = all.n };
+				.n_routes = all.n,
+				.partial = !gt_control_settled(link->config.control) };
 	put_tokens(link, &line);
 	peer_send(peer, &line);
 	for (size_t i = 0; i < all.n; i++)
@@ -210,6 +211,7 @@ void gt_link_on_route(struct gt_link *link, const char *function)
 	if (gt_control_route(link->config.control, function, &route, NULL) < 0)
 		return;
 	line.epoch = gt_control_epoch(link->config.control);
+	line.partial = !gt_control_settled(link->config.control);
 	send_to_all(link, GT_PEER_GATEWAY, NULL, &line);
 	gt_route_fini(&route);
 }
@@ -232,6 +234,7 @@ static void ping(void *arg)
 	struct gt_peer *peer;
 
 	line.epoch = gt_control_epoch(link->config.control);
+	line.partial = !gt_control_settled(link->config.control);
 	DL_FOREACH (link->peers, peer)
 		peer_send(peer, &line);
 	gt_timer_set(link->config.loop, &link->ping, GT_LINK_PING_MS, ping, link);

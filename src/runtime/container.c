@@ -229,7 +229,7 @@ void gt_container_leave(struct gt_container *c)
 
 void gt_container_release(struct gt_container *c)
 {
-	if (c->box)
-		gt_sandbox_kill(c->box);
+	if (c->box && c->box->state != SANDBOX_REMOVING)
+		gt_sandbox_drop(c->box);
 	gt_container_leave(c);
 }

@@ -2,11 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -131,17 +131,52 @@ int gt_runtime_new(struct gt_loop *loop, const struct gt_runtime_config *config,
 	return 0;
 }
 
-/* Idle ones end by themselves when their socket closes, but their groups would stay. */
-static void drop_idle(struct gt_runtime *rt)
+/* False: it is not dead at that time. */
+static bool wait_dead(const struct sandbox *box, uint64_t until_ns)
 {
+	struct pollfd dead = { box->pidfd, POLLIN, 0 };
+	uint64_t now_ns = gt_mono_ns(&gt_clock_system);
+	uint64_t left_ms = until_ns > now_ns ? (until_ns - now_ns) / GT_NS_PER_MS + 1 : 0;
+
+	if (box->pidfd < 0)
+		return true; /* of an earlier agent, or gone long ago */
+	if (poll(&dead, 1, (int)left_ms) <= 0)
+		return false;
+	gt_os_pidfd_reap(box->pidfd, NULL);
+	return true;
+}
+
+/* The kernel may take a moment longer to let go of a group than of its last process. */
+static void remove_groups(struct sandbox *box, uint64_t until_ns)
+{
+	const struct timespec pause = { .tv_nsec = (long)GT_NS_PER_MS };
+	const struct gt_cgroups *g = &box->rt->cgroups;
+
+	while (!wait_dead(box, until_ns) || gt_cgroup_remove(g, box->where.sandbox) < 0) {
+		if (gt_mono_ns(&gt_clock_system) >= until_ns) {
+			gt_warn("control group %s is still in use; left behind",
+				box->where.sandbox);
+			return;
+		}
+		gt_cgroup_kill(g, box->where.sandbox);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* There is no loop any more that would hear of a death. Those that run or start are somebody's, who
+ * finds them again; of all others nothing may stay. */
+static void end_others(struct gt_runtime *rt)
+{
+	uint64_t until_ns = gt_mono_ns(&gt_clock_system) + CLEANUP_MS * GT_NS_PER_MS;
 	struct sandbox *box, *next;
 
-	DL_FOREACH_SAFE (rt->sandboxes, box, next) {
-		if (gt_sandbox_is_idle(box)) {
+	DL_FOREACH (rt->sandboxes, box) {
+		if (gt_sandbox_is_idle(box))
 			gt_sandbox_kill(box);
-			waitid(P_PIDFD, (id_t)box->pidfd, &(siginfo_t){ 0 }, WEXITED);
-			gt_cgroup_remove(&rt->cgroups, box->where.sandbox);
-		}
+	}
+	DL_FOREACH_SAFE (rt->sandboxes, box, next) {
+		if (box->state != SANDBOX_STARTING && box->state != SANDBOX_RUNNING)
+			remove_groups(box, until_ns);
 		gt_sandbox_forget(box);
 	}
 }
@@ -161,9 +196,8 @@ void gt_runtime_free(struct gt_runtime *rt)
 	gt_timer_clear(rt->loop, &rt->pump);
 	gt_timer_clear(rt->loop, &rt->refill);
 	gt_timer_clear(rt->loop, &rt->shrink);
-	drop_idle(rt);
 	gt_hot_clear(rt);
-	drop_idle(rt); /* what was kept for a next container and would not go at once */
+	end_others(rt);
 	gt_net_free(rt->net);
 	if (rt->retired && gt_net_cleanup(rt->name, &err) < 0)
 		gt_warn("%s", err.text);

@@ -44,11 +44,9 @@ static void adjust_end(struct gt_sched *s)
 	s->n_adjust = 0;
 }
 
-static bool memory_fits(const struct gt_sched *s, uint32_t node, const struct gt_sched_want *want)
+static bool memory_fits(struct gt_sched *s, uint32_t node, const struct gt_sched_want *want)
 {
-	const struct node *n = &s->nodes[node];
-
-	return fits(n->memory_room, n->memory_taken, want->memory_bytes);
+	return want->memory_bytes <= gt_sched_state(s, node)->memory;
 }
 
 /* ---- without an index ---- */
@@ -59,16 +57,16 @@ static struct choice choose_plain(struct gt_sched *s, const struct gt_sched_want
 	int32_t best_total = 0;
 
 	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		struct rated r = gt_sched_node_rate(s, sh, &s->nodes[i]);
-		int32_t total = r.byte;
+		uint32_t r = gt_sched_node_rate(s, sh, &s->nodes[i]);
+		int32_t total = rated_byte(r);
 
-		if (r.byte == 0 || !memory_fits(s, i, want))
+		if (total == 0 || !memory_fits(s, i, want))
 			continue;
 		if (s->mark[i])
 			total += s->adjust[s->mark[i] - 1].steps;
 		if (best.node != NO_NODE && total <= best_total)
 			continue;
-		best = (struct choice){ .node = i, .pick = r.pick };
+		best = (struct choice){ .node = i, .pick = rated_pick(r) };
 		best_total = total;
 	}
 	return best;
@@ -91,7 +89,7 @@ static void adjust_show(struct gt_sched *s, struct row *row)
 }
 
 /* The first node with this byte, at or after `from`, that has the memory. */
-static uint32_t first_that_fits(const struct gt_sched *s, const struct row *row, uint8_t byte,
+static uint32_t first_that_fits(struct gt_sched *s, const struct row *row, uint8_t byte,
 				size_t from, size_t to, const struct gt_sched_want *want)
 {
 	const uint8_t *at = row->bytes + from, *end = row->bytes + to;
@@ -104,8 +102,8 @@ static uint32_t first_that_fits(const struct gt_sched *s, const struct row *row,
 
 /* Among the nodes with the best byte of all. A top that no byte has any more is corrected when it
  * is the largest; until then nobody asks. */
-static uint32_t best_of_tops(const struct gt_sched *s, struct row *row,
-			     const struct gt_sched_want *want, uint8_t *ret_max)
+static uint32_t best_of_tops(struct gt_sched *s, struct row *row, const struct gt_sched_want *want,
+			     uint8_t *ret_max)
 {
 	size_t n = gt_sched_tops_size(s->cap_nodes), from;
 	uint8_t max, *at = row->tops;
@@ -136,8 +134,7 @@ static uint32_t best_of_tops(const struct gt_sched *s, struct row *row,
 }
 
 /* From the best byte down, and from the first node on: the first that has the memory. */
-static uint32_t best_of_row(const struct gt_sched *s, struct row *row,
-			    const struct gt_sched_want *want)
+static uint32_t best_of_row(struct gt_sched *s, struct row *row, const struct gt_sched_want *want)
 {
 	size_t n = (s->n_nodes + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN;
 	uint8_t max;
@@ -176,7 +173,9 @@ static struct choice choose_indexed(struct gt_sched *s, const struct gt_sched_wa
 	}
 	if (best == NO_NODE)
 		return (struct choice){ .node = NO_NODE };
-	return (struct choice){ .node = best, .pick = gt_sched_row_rate(s, row, best).pick };
+	__builtin_prefetch(&s->nodes[best]);
+	__builtin_prefetch(&s->nodes[best].slots);
+	return (struct choice){ .node = best, .pick = rated_pick(gt_sched_row_rate(s, row, best)) };
 }
 
 struct choice gt_sched_choose(struct gt_sched *s, const struct gt_sched_want *want,

@@ -248,5 +248,5 @@ unsigned gt_sched_rate(struct gt_sched *s, const struct gt_sched_want *want, uin
 	if (node >= s->n_nodes || gt_sched_shape(want, &sh, NULL) < 0)
 		return 0;
 	gt_sched_mix_refresh(s);
-	return gt_sched_node_rate(s, &sh, &s->nodes[node]).byte;
+	return rated_byte(gt_sched_node_rate(s, &sh, &s->nodes[node]));
 }

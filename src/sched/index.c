@@ -9,8 +9,10 @@
 #include <string.h>
 
 #define SHAPES_MAX 1024
-#define AHEAD      4 /* entries: what they need is fetched meanwhile */
-#define SEEN_BITS  6 /* of the number of states that a pass over the nodes remembers */
+#define CAP_USUAL  8          /* GPUs of a node: so much of its state is fetched */
+#define AHEAD      4          /* entries: what they need is fetched meanwhile */
+#define OUTDATED   (1u << 31) /* of an entry: the node has a newer one */
+#define SEEN_BITS  6          /* of the number of states that a pass over the nodes remembers */
 
 size_t gt_sched_tops_size(size_t nodes)
 {
@@ -77,6 +79,10 @@ void gt_sched_index_reset(struct gt_sched *s)
 
 void gt_sched_changed(struct gt_sched *s, uint32_t node)
 {
+	uint64_t before = s->newest[node];
+
+	if (s->seq - before < s->log_cap)
+		s->log[before & (s->log_cap - 1)] |= OUTDATED;
 	s->seq++;
 	s->log[s->seq & (s->log_cap - 1)] = node;
 	s->newest[node] = s->seq;
@@ -84,7 +90,7 @@ void gt_sched_changed(struct gt_sched *s, uint32_t node)
 }
 
 /* ---- states ---- */
-static const struct state *state_of(struct gt_sched *s, uint32_t node)
+const struct state *gt_sched_state(struct gt_sched *s, uint32_t node)
 {
 	const struct node *n = &s->nodes[node];
 	struct state *st = &s->states[node];
@@ -92,7 +98,10 @@ static const struct state *state_of(struct gt_sched *s, uint32_t node)
 	if (st->known)
 		return st;
 	gt_sched_cap(s, n, &st->cap);
-	st->frag = gt_sched_frag(s, &st->cap);
+	st->memory = n->memory_room == ROOM_ANY         ? ROOM_ANY
+		     : n->memory_room > n->memory_taken ? n->memory_room - n->memory_taken
+							: 0;
+	st->frag = gt_sched_frag(s, &st->cap, st->cap.cpu);
 	st->open = n->name && n->state == GT_SCHED_UP && n->exclusives == 0;
 	st->known = true;
 	return st;
@@ -108,12 +117,12 @@ static bool takes(const struct gt_sched *s, const struct state *st, const struct
 	return s->nodes[node].name && gt_sched_node_takes(&s->nodes[node], sh);
 }
 
-struct rated gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32_t node)
+uint32_t gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32_t node)
 {
-	const struct state *st = state_of(s, node);
+	const struct state *st = gt_sched_state(s, node);
 
 	if (!takes(s, st, &row->shape, node))
-		return (struct rated){ 0 };
+		return 0;
 	return gt_sched_cap_rate(s, &row->shape, &st->cap, st->frag);
 }
 
@@ -145,7 +154,7 @@ static void row_pass(struct gt_sched *s, struct row *row)
 
 		if (s->newest[i] <= row->cursor)
 			continue;
-		st = state_of(s, i);
+		st = gt_sched_state(s, i);
 		row->bytes[i] = 0;
 		if (!takes(s, st, &row->shape, i))
 			continue;
@@ -153,7 +162,8 @@ static void row_pass(struct gt_sched *s, struct row *row)
 		at = ((uint64_t)st->frag + st->cap.cpu) * 0x9e3779b97f4a7c15ULL >> (64 - SEEN_BITS);
 		if (!seen[at].of || memcmp(&seen[at].of->cap, &st->cap, size) != 0) {
 			seen[at].of = st;
-			seen[at].byte = gt_sched_cap_rate(s, &row->shape, &st->cap, st->frag).byte;
+			seen[at].byte = rated_byte(
+				gt_sched_cap_rate(s, &row->shape, &st->cap, st->frag));
 		}
 		gt_sched_row_set(row, i, seen[at].byte);
 	}
@@ -163,10 +173,13 @@ static void row_replay(struct gt_sched *s, struct row *row)
 {
 	for (uint64_t i = row->cursor + 1; i <= s->seq; i++) {
 		uint32_t node = s->log[i & (s->log_cap - 1)];
+		uint32_t next = s->log[(i + AHEAD) & (s->log_cap - 1)] & ~OUTDATED;
+		const struct state *ahead = &s->states[next];
 
-		__builtin_prefetch(&s->states[s->log[(i + AHEAD) & (s->log_cap - 1)]]);
-		if (s->newest[node] == i)
-			gt_sched_row_set(row, node, gt_sched_row_rate(s, row, node).byte);
+		__builtin_prefetch(ahead);
+		__builtin_prefetch(&ahead->cap.gpus[CAP_USUAL]);
+		if (!(node & OUTDATED))
+			gt_sched_row_set(row, node, rated_byte(gt_sched_row_rate(s, row, node)));
 	}
 }
 

@@ -21,13 +21,14 @@ struct item {
 void gt_sched_kind_clear(struct kind *k)
 {
 	free(k->cpu);
+	free(k->cpu_from);
 	free(k->ones);
 	free(k->upto);
 	free(k->one_weight);
 	free(k->milli);
 	free(k->num);
 	free(k->weight);
-	k->milli = k->num = k->ones = k->upto = NULL;
+	k->milli = k->num = k->ones = k->upto = k->cpu_from = NULL;
 	k->cpu = k->weight = k->one_weight = NULL;
 	k->n_cpu = k->n_ones = k->n_groups = 0;
 }
@@ -58,6 +59,12 @@ static void cpu_fill(struct kind *k, const struct item *items, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (i == 0 || k->cpu[i] != k->cpu[i - 1])
 			k->cpu[k->n_cpu++] = k->cpu[i];
+	k->cpu_from = gt_alloc_array(CPU_PARTS, sizeof(*k->cpu_from));
+	for (size_t part = 0, at = 0; part < CPU_PARTS; part++) {
+		while (at < k->n_cpu && k->cpu[at] <= part * CPU_PART)
+			at++;
+		k->cpu_from[part] = (uint16_t)at;
+	}
 }
 
 /* Tasks with one GPU: what a free GPU is worth to them is a matter of that GPU alone. */
@@ -114,8 +121,6 @@ static void groups_fill(struct kind *k, const struct item *items, size_t n)
 static void kind_fill(struct kind *k, struct item *items, size_t n)
 {
 	gt_sched_kind_clear(k);
-	if (n == 0)
-		return;
 	qsort(items, n, sizeof(*items), by_size);
 	cpu_fill(k, items, n);
 	ones_fill(k, items, n);
@@ -279,63 +284,4 @@ void gt_sched_mix_learn(struct gt_sched *s, const struct shape *sh)
 	if (s->lessons % LESSON == 0 ||
 	    (s->lessons < LESSON && (s->lessons & (s->lessons - 1)) == 0))
 		learned_take(s);
-}
-
-/* ---- fragmentation ---- */
-/* The thresholds that this much cpu reaches: a binary search without a branch on what it finds. */
-static size_t cpu_row(const struct kind *k, uint32_t cpu)
-{
-	const uint32_t *at = k->cpu;
-	size_t n = k->n_cpu;
-
-	while (n > 1) {
-		size_t half = n / 2;
-
-		at += at[half - 1] <= cpu ? half : 0;
-		n -= half;
-	}
-	return (size_t)(at - k->cpu) + (*at <= cpu);
-}
-
-/* Of free GPUs of one kind: all of them, less what the tasks can use of it. */
-static int64_t kind_frag(const struct kind *k, uint32_t cpu, const uint32_t *codes, size_t n)
-{
-	int64_t total = 0, usable = 0, reach = 0;
-	size_t left = n, count = 0, row;
-	const uint32_t *one, *weight;
-
-	for (size_t i = 0; i < n; i++)
-		total += code_milli(codes[i]);
-	if (k->n_cpu == 0)
-		return total * WEIGHT_ALL;
-	row = cpu_row(k, cpu);
-	one = k->one_weight + row * (k->n_ones + 1);
-	weight = k->weight + row * k->n_groups;
-	for (size_t i = 0; i < n; i++)
-		usable += (int64_t)one[k->upto[code_milli(codes[i])]] * code_milli(codes[i]);
-	for (size_t g = 0; g < k->n_groups; g++) {
-		while (left > 0 && code_milli(codes[left - 1]) >= k->milli[g]) {
-			reach += code_milli(codes[--left]);
-			count++;
-		}
-		if (count >= k->num[g])
-			usable += weight[g] * reach;
-	}
-	return total * WEIGHT_ALL - usable;
-}
-
-int64_t gt_sched_frag(const struct gt_sched *s, const struct cap *c)
-{
-	int64_t sum = 0;
-	size_t end;
-
-	if (s->n_tasks == 0)
-		return 0;
-	for (size_t i = 0; i < c->n; i = end) {
-		for (end = i + 1; end < c->n && code_kind(c->gpus[end]) == code_kind(c->gpus[i]);)
-			end++;
-		sum += kind_frag(&s->kinds[c->kinds[code_kind(c->gpus[i])]], c->cpu, c->gpus + i,
-				 end - i);
-	}
-	return sum;
 }

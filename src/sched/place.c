@@ -67,18 +67,16 @@ static struct gt_sched_spot spot_of(const struct gt_sched *s, const struct gt_sc
 
 /* ---- the GPUs of a choice ---- */
 /* For each code the lowest slot that is in that state. */
-static void spot_slots(const struct gt_sched *s, const struct shape *sh, unsigned pick,
+static void spot_slots(struct gt_sched *s, const struct shape *sh, unsigned pick,
 		       struct gt_sched_spot *spot)
 {
 	const struct node *n = &s->nodes[spot->node];
 	uint32_t codes[GT_SCHED_GPUS_MAX];
 	unsigned milli;
-	struct cap c;
-	size_t taken;
+	const struct cap *c = &gt_sched_state(s, spot->node)->cap;
+	size_t taken = gt_sched_cap_take(s, sh, c, pick, codes);
 
-	gt_sched_cap(s, n, &c);
-	taken = gt_sched_cap_take(s, sh, &c, pick, codes);
-	(void)gt_sched_need(sh, &s->kinds[c.kinds[code_kind(codes[0])]], &milli, &spot->gpu_mib);
+	(void)gt_sched_need(sh, &s->kinds[c->kinds[code_kind(codes[0])]], &milli, &spot->gpu_mib);
 	spot->gpu_milli = (uint16_t)milli;
 	for (size_t k = 0; k < taken; k++) {
 		for (size_t i = 0; i < n->n_slots; i++) {

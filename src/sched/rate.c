@@ -48,35 +48,154 @@ void gt_sched_cap(const struct gt_sched *s, const struct node *n, struct cap *re
 	}
 }
 
+/* ---- fragmentation ---- */
+/* What the mix's tasks use of some free GPUs of one kind, summed up so that F with a little less of
+ * them is quick to tell. */
+struct use {
+	const struct kind *k; /* NULL: there is no mix */
+	const uint32_t *codes;
+	size_t n;
+	const uint32_t *one, *weight; /* of k, for the cpu */
+	int64_t total, ones, groups;
+};
+
+/* How many thresholds this much cpu reaches. */
+static size_t cpu_row(const struct kind *k, uint32_t cpu)
+{
+	size_t row = k->cpu_from[GT_MIN(cpu / CPU_PART, (uint32_t)CPU_PARTS - 1)];
+
+	while (row < k->n_cpu && k->cpu[row] <= cpu)
+		row++;
+	return row;
+}
+
+/* What tasks with one GPU use of a free one. */
+static int64_t one_use(const struct use *u, unsigned milli)
+{
+	return (int64_t)u->one[u->k->upto[milli]] * milli;
+}
+
+/* What tasks with several GPUs use, when `milli` less is free on each of some of them. */
+static int64_t groups_use(const struct use *u, const uint32_t *taken, size_t n, unsigned milli)
+{
+	const struct kind *k = u->k;
+	int64_t usable = 0, reach = 0;
+	size_t left = u->n, count = 0;
+
+	for (size_t g = 0; g < k->n_groups; g++) {
+		size_t now = 0;
+		int64_t less = 0;
+
+		while (left > 0 && code_milli(u->codes[left - 1]) >= k->milli[g]) {
+			reach += code_milli(u->codes[--left]);
+			count++;
+		}
+		for (size_t i = 0; i < n; i++) {
+			unsigned before = code_milli(taken[i]), after = before - milli;
+
+			now += before >= k->milli[g] && after < k->milli[g];
+			if (before >= k->milli[g])
+				less += after >= k->milli[g] ? milli : before;
+		}
+		if (count - now >= k->num[g])
+			usable += u->weight[g] * (reach - less);
+	}
+	return usable;
+}
+
+static void use_set(const struct gt_sched *s, struct use *u, const struct kind *k, uint32_t cpu,
+		    const uint32_t *codes, size_t n)
+{
+	size_t row;
+
+	*u = (struct use){ .k = s->n_tasks > 0 ? k : NULL, .codes = codes, .n = n };
+	if (!u->k)
+		return;
+	row = cpu_row(k, cpu);
+	u->one = k->one_weight + row * (k->n_ones + 1);
+	u->weight = k->weight + row * k->n_groups;
+	for (size_t i = 0; i < n; i++) {
+		u->total += code_milli(codes[i]);
+		u->ones += one_use(u, code_milli(codes[i]));
+	}
+	u->groups = groups_use(u, NULL, 0, 0);
+}
+
+static int64_t use_frag(const struct use *u, const uint32_t *taken, size_t n, unsigned milli)
+{
+	int64_t total = u->total - (int64_t)(n * milli), ones = u->ones, groups = u->groups;
+	unsigned most = 0;
+
+	if (!u->k)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		unsigned before = code_milli(taken[i]);
+
+		ones += one_use(u, before - milli) - one_use(u, before);
+		most = GT_MAX(most, before);
+	}
+	if (u->k->n_groups > 0 && most >= u->k->milli[u->k->n_groups - 1])
+		groups = groups_use(u, taken, n, milli);
+	return total * WEIGHT_ALL - ones - groups;
+}
+
+/* Behind the last GPU of the kind of the one at `from`. */
+static size_t group_end(const struct cap *c, size_t from)
+{
+	size_t end = from + 1;
+
+	if (code_kind(c->gpus[c->n - 1]) == code_kind(c->gpus[from]))
+		return c->n;
+	while (code_kind(c->gpus[end]) == code_kind(c->gpus[from]))
+		end++;
+	return end;
+}
+
+int64_t gt_sched_frag(const struct gt_sched *s, const struct cap *c, uint32_t cpu)
+{
+	struct use u;
+	int64_t sum = 0;
+	size_t end;
+
+	for (size_t i = 0; i < c->n; i = end) {
+		end = group_end(c, i);
+		use_set(s, &u, &s->kinds[c->kinds[code_kind(c->gpus[i])]], cpu, c->gpus + i,
+			end - i);
+		sum += use_frag(&u, NULL, 0, 0);
+	}
+	return sum;
+}
+
 /* ---- the score ---- */
-static struct rated rated(int64_t gain, int steps, unsigned pick)
+static uint32_t rate(int64_t gain, int steps, size_t pick)
 {
 	int64_t byte = MIDDLE - steps + (gain >= 0 ? gain / STEP : -((-gain + STEP - 1) / STEP));
 
-	return (struct rated){ .byte = (uint8_t)GT_MIN(GT_MAX(byte, 1), BYTE_MAX),
-			       .pick = (uint8_t)pick };
+	return rated((uint8_t)GT_MIN(GT_MAX(byte, 1), BYTE_MAX), pick);
 }
 
 /* A rare model is kept for those that can use no other. */
-static int64_t price(const struct gt_sched *s, const struct shape *sh, uint8_t kind, unsigned milli)
+static int64_t price(const struct shape *sh, const struct kind *kind, unsigned milli)
 {
-	return sh->models ? 0 : s->kinds[kind].price * milli / PRICE_PART;
+	return sh->models ? 0 : kind->price * milli / PRICE_PART;
 }
 
-static struct rated rate_cpu(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
-			     int64_t frag)
+static uint32_t cpu_after(const struct shape *sh, const struct cap *c)
 {
-	struct cap after = *c;
+	return c->cpu == UINT32_MAX ? UINT32_MAX : c->cpu - sh->cpu;
+}
+
+static uint32_t rate_cpu(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
+			 int64_t frag)
+{
 	int64_t gain;
 
 	if (c->fill != NO_FILL) /* better than any node with GPUs, the emptiest first */
-		return rated(0, -(1 + 100 - c->fill), 0);
-	if (after.cpu != UINT32_MAX)
-		after.cpu -= sh->cpu;
-	gain = frag - gt_sched_frag(s, &after);
+		return rate(0, -(1 + 100 - c->fill), 0);
+	gain = frag - gt_sched_frag(s, c, cpu_after(sh, c));
 	if (c->n_kinds > 0)
-		gain -= price(s, sh, c->kinds[0], CPU_MILLI);
-	return rated(gain, 0, 0);
+		gain -= price(sh, &s->kinds[c->kinds[0]], CPU_MILLI);
+	return rate(gain, 0, 0);
 }
 
 struct group {
@@ -84,36 +203,6 @@ struct group {
 	unsigned milli;   /* what is taken of each */
 	uint32_t mib;
 };
-
-static void code_insert(struct cap *c, uint32_t code)
-{
-	size_t at = c->n++;
-
-	for (; at > 0 && c->gpus[at - 1] > code; at--)
-		c->gpus[at] = c->gpus[at - 1];
-	c->gpus[at] = code;
-}
-
-/* codes: some of c->gpus, in their order. */
-static void cap_after(const struct cap *c, const uint32_t *codes, size_t n, uint32_t cpu,
-		      const struct group *g, struct cap *ret)
-{
-	size_t taken = 0;
-
-	memcpy(ret, c, offsetof(struct cap, gpus));
-	ret->n = 0;
-	if (c->cpu != UINT32_MAX)
-		ret->cpu -= cpu;
-	for (size_t i = 0; i < c->n; i++) {
-		if (taken < n && c->gpus[i] == codes[taken])
-			taken++;
-		else
-			ret->gpus[ret->n++] = c->gpus[i];
-	}
-	for (size_t i = 0; i < n; i++)
-		if (code_milli(codes[i]) > g->milli)
-			code_insert(ret, codes[i] - gpu_code(0, g->milli, g->mib));
-}
 
 static bool code_fits(uint32_t code, unsigned milli, uint32_t mib)
 {
@@ -145,38 +234,45 @@ static int preference(const struct shape *sh, uint8_t model)
 }
 
 /* Of the places within one group, which differ for a single shared GPU alone. */
-static struct rated rate_group(const struct gt_sched *s, const struct shape *sh,
-			       const struct cap *c, int64_t frag, const struct group *g)
+static uint32_t rate_group(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
+			   int64_t frag, const struct group *g)
 {
-	uint8_t kind = c->kinds[code_kind(c->gpus[g->from])];
-	int64_t cost = price(s, sh, kind, g->milli * sh->gpus);
-	int steps = preference(sh, s->kinds[kind].model);
-	struct rated best = { 0 };
-	uint32_t codes[GT_SCHED_GPUS_MAX], last = 0;
+	const struct kind *kind = &s->kinds[c->kinds[code_kind(c->gpus[g->from])]];
+	uint32_t codes[GT_SCHED_GPUS_MAX], last = 0, cpu = cpu_after(sh, c);
+	int steps = preference(sh, kind->model);
+	uint32_t best = 0;
+	struct use use;
+	size_t i = g->from;
 
-	for (size_t i = g->from; i < g->end; i++) {
-		struct cap after;
-		struct rated r;
+	while (i < g->end && !code_fits(c->gpus[i], g->milli, g->mib))
+		i++;
+	if (g->end - i < sh->gpus)
+		return best;
+	use_set(s, &use, kind, cpu, c->gpus + g->from, g->end - g->from);
+	frag -= price(sh, kind, g->milli * sh->gpus);
+	if (g->end - g->from < c->n) /* what the other kinds of GPUs are worth with less cpu */
+		frag -= gt_sched_frag(s, c, cpu) - use_frag(&use, NULL, 0, 0);
+	for (; i < g->end; i++) {
+		uint32_t r;
 
 		if (c->gpus[i] == last || !code_fits(c->gpus[i], g->milli, g->mib))
 			continue;
 		last = c->gpus[i];
 		if (take(c, i, g->end, sh->gpus, g->milli, g->mib, codes) < sh->gpus)
 			break;
-		cap_after(c, codes, sh->gpus, sh->cpu, g, &after);
-		r = rated(frag - gt_sched_frag(s, &after) - cost, steps, (unsigned)i);
-		if (r.byte > best.byte)
+		r = rate(frag - use_frag(&use, codes, sh->gpus, g->milli), steps, i);
+		if (rated_byte(r) > rated_byte(best))
 			best = r;
-		if (sh->gpus > 1)
+		if (sh->gpus > 1 || last == c->gpus[g->end - 1])
 			break;
 	}
 	return best;
 }
 
-struct rated gt_sched_cap_rate(const struct gt_sched *s, const struct shape *sh,
-			       const struct cap *c, int64_t frag)
+uint32_t gt_sched_cap_rate(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
+			   int64_t frag)
 {
-	struct rated best = { 0 }, r;
+	uint32_t best = 0, r;
 	struct group g;
 
 	if (sh->cpu > c->cpu)
@@ -184,15 +280,14 @@ struct rated gt_sched_cap_rate(const struct gt_sched *s, const struct shape *sh,
 	if (sh->gpus == 0)
 		return rate_cpu(s, sh, c, frag);
 	for (g.from = 0; g.from < c->n; g.from = g.end) {
-		unsigned kind = code_kind(c->gpus[g.from]);
+		const struct kind *kind = &s->kinds[c->kinds[code_kind(c->gpus[g.from])]];
 
-		for (g.end = g.from + 1; g.end < c->n && code_kind(c->gpus[g.end]) == kind;)
-			g.end++;
-		if (g.end - g.from < sh->gpus ||
-		    !gt_sched_need(sh, &s->kinds[c->kinds[kind]], &g.milli, &g.mib))
+		g.end = group_end(c, g.from);
+		if (g.end - g.from < sh->gpus || !gt_sched_need(sh, kind, &g.milli, &g.mib) ||
+		    code_milli(c->gpus[g.end - 1]) < g.milli)
 			continue;
 		r = rate_group(s, sh, c, frag, &g);
-		if (r.byte > best.byte)
+		if (rated_byte(r) > rated_byte(best))
 			best = r;
 	}
 	return best;
@@ -236,13 +331,12 @@ bool gt_sched_node_takes(const struct node *n, const struct shape *sh)
 	return has_labels(n, sh);
 }
 
-struct rated gt_sched_node_rate(const struct gt_sched *s, const struct shape *sh,
-				const struct node *n)
+uint32_t gt_sched_node_rate(const struct gt_sched *s, const struct shape *sh, const struct node *n)
 {
 	struct cap c;
 
 	if (!n->name || !gt_sched_node_takes(n, sh))
-		return (struct rated){ 0 };
+		return 0;
 	gt_sched_cap(s, n, &c);
-	return gt_sched_cap_rate(s, sh, &c, gt_sched_frag(s, &c));
+	return gt_sched_cap_rate(s, sh, &c, gt_sched_frag(s, &c, c.cpu));
 }

@@ -11,6 +11,8 @@
 
 #include <gantry/sched/sched.h>
 
+#include "words.h"
+
 #define MIDDLE     127       /* the byte of a score of 0 steps */
 #define BYTE_MAX   253       /* so that a byte + 1 fits beside "unknown" */
 #define NO_FILL    255       /* of a cap: the node has GPUs */
@@ -21,35 +23,20 @@
 #define ROW_ALIGN  64
 #define LOG_LEAST  1024
 #define ROOM_ANY   UINT64_MAX
+#define CPU_PART   256 /* thousandths: less than lies between two thresholds of most mixes */
+#define CPU_PARTS  1024
 
 /* ---- GPUs ---- */
-/* A free GPU in 32 bits, so that sorting them sorts by kind, then by what is free. */
-static inline uint32_t gpu_code(unsigned kind, unsigned milli, uint32_t mib)
-{
-	return kind << 30 | milli << 20 | mib;
-}
-static inline unsigned code_kind(uint32_t code)
-{
-	return code >> 30;
-}
-static inline unsigned code_milli(uint32_t code)
-{
-	return code >> 20 & 1023;
-}
-static inline uint32_t code_mib(uint32_t code)
-{
-	return code & ((1 << 20) - 1);
-}
-
 /* What the mix can do with free GPUs of one kind (mix.c). */
 struct kind {
 	uint8_t model;
 	uint32_t mib;  /* 0 = unknown */
 	int64_t price; /* WEIGHT_ALL = 1 */
 	size_t n_cpu, n_ones, n_groups;
-	uint32_t *cpu;  /* thresholds of cpu, rising */
-	uint16_t *ones; /* thousandths of tasks with one GPU, rising */
-	uint16_t *upto; /* by thousandths v, 0 to 1000: how many of `ones` are at most v */
+	uint32_t *cpu;      /* thresholds of cpu, rising */
+	uint16_t *cpu_from; /* of each part of the range of cpu: those its begin reaches */
+	uint16_t *ones;     /* thousandths of tasks with one GPU, rising */
+	uint16_t *upto;     /* by thousandths v, 0 to 1000: how many of `ones` are at most v */
 	/* [n_cpu + 1][n_ones + 1]: the part of all tasks that the first i of `ones` make up and
 	 * that so much cpu is enough for */
 	uint32_t *one_weight;
@@ -69,9 +56,10 @@ struct cap {
 /* What is known of a node since its last change. */
 struct state {
 	bool known;
-	bool open; /* every want without labels that is not exclusive may go there */
-	struct cap cap;
-	int64_t frag; /* F */
+	bool open;       /* every want without labels that is not exclusive may go there */
+	int64_t frag;    /* F */
+	uint64_t memory; /* left; ROOM_ANY = no limit known */
+	struct cap cap;  /* its end is looked at for nodes with many GPUs alone */
 };
 
 /* ---- nodes ---- */
@@ -112,11 +100,6 @@ _Static_assert(sizeof(struct shape) % 8 == 0, "hashed as words, without padding"
 struct task {
 	struct shape shape;
 	uint64_t weight;
-};
-
-struct rated {
-	uint8_t byte; /* 0 = does not fit */
-	uint8_t pick; /* the first GPU taken, as an index of cap.gpus */
 };
 
 struct row {
@@ -161,7 +144,7 @@ struct gt_sched {
 
 	uint64_t seq;     /* changes so far */
 	uint64_t *newest; /* by node: its last change */
-	uint32_t *log;    /* nodes by change, a ring of log_cap */
+	uint32_t *log;    /* nodes by change, with a bit when outdated: a ring of log_cap */
 	size_t log_cap;
 
 	struct state *states; /* by node */
@@ -194,30 +177,31 @@ bool gt_sched_need(const struct shape *sh, const struct kind *k, unsigned *milli
 void gt_sched_mix_refresh(struct gt_sched *s); /* after a change of capacity or mix */
 void gt_sched_mix_learn(struct gt_sched *s, const struct shape *sh); /* it was placed */
 void gt_sched_kind_clear(struct kind *k);
-int64_t gt_sched_frag(const struct gt_sched *s, const struct cap *c);
 
 /* fleet.c */
 uint32_t gt_sched_slot_code(const struct gt_sched *s, const struct node *n, size_t slot);
 
 /* rate.c */
 void gt_sched_cap(const struct gt_sched *s, const struct node *n, struct cap *ret);
-struct rated gt_sched_cap_rate(const struct gt_sched *s, const struct shape *sh,
-			       const struct cap *c, int64_t frag);
+/* F, if `cpu` were what is left of it. */
+int64_t gt_sched_frag(const struct gt_sched *s, const struct cap *c, uint32_t cpu);
+uint32_t gt_sched_cap_rate(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
+			   int64_t frag);
 /* The codes of the GPUs a want takes, `pick` the first; how many. */
 size_t gt_sched_cap_take(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
 			 unsigned pick, uint32_t codes[GT_SCHED_GPUS_MAX]);
 /* Up, not another's, and with the labels. */
 bool gt_sched_node_takes(const struct node *n, const struct shape *sh);
-struct rated gt_sched_node_rate(const struct gt_sched *s, const struct shape *sh,
-				const struct node *n);
+uint32_t gt_sched_node_rate(const struct gt_sched *s, const struct shape *sh, const struct node *n);
 
 /* index.c */
 void gt_sched_index_grow(struct gt_sched *s, size_t cap_nodes);
 void gt_sched_index_free(struct gt_sched *s);
 void gt_sched_index_reset(struct gt_sched *s); /* every score has changed */
 void gt_sched_changed(struct gt_sched *s, uint32_t node);
+const struct state *gt_sched_state(struct gt_sched *s, uint32_t node);
 struct row *gt_sched_row(struct gt_sched *s, const struct shape *sh); /* up to date */
-struct rated gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32_t node);
+uint32_t gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32_t node);
 
 size_t gt_sched_tops_size(size_t nodes); /* bytes for the tops of so many; of ROW_ALIGN */
 void gt_sched_row_set(struct row *row, uint32_t node, uint8_t byte);

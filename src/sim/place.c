@@ -191,14 +191,20 @@ static int fill(struct run *r, struct gt_err *err)
 	return 0;
 }
 
-static void stop(struct run *r)
+/* Who ends next. */
+static struct live any_live(struct run *r)
 {
 	size_t i = below(r, r->n_live);
 	struct live gone = r->live[i];
 
 	r->live[i] = r->live[--r->n_live];
-	r->given -= milli_of(r, &gone.task);
-	r->policy->release(r->placer, &gone.task, &gone.spot);
+	return gone;
+}
+
+static void stop(struct run *r, struct live *gone)
+{
+	r->given -= milli_of(r, &gone->task);
+	r->policy->release(r->placer, &gone->task, &gone->spot);
 }
 
 static const struct sim_task *any_task(struct run *r)
@@ -213,8 +219,11 @@ static void load_hold(struct run *r)
 	for (int failures = 0;
 	     r->given < (uint64_t)(LOAD_LEAST * (double)r->capacity) && failures < 200;)
 		failures += !start(r, any_task(r));
-	while (r->given > (uint64_t)(LOAD_MOST * (double)r->capacity) && r->n_live > 0)
-		stop(r);
+	while (r->given > (uint64_t)(LOAD_MOST * (double)r->capacity) && r->n_live > 0) {
+		struct live gone = any_live(r);
+
+		stop(r, &gone);
+	}
 }
 
 static int churn(struct run *r, struct gt_err *err)
@@ -226,13 +235,15 @@ static int churn(struct run *r, struct gt_err *err)
 	}
 	for (uint64_t i = 0; i < r->p->churn; i++) {
 		const struct sim_task *t = any_task(r);
+		struct live gone;
 		uint64_t begin;
 
 		load_hold(r);
 		if (r->n_live == 0)
 			return gt_err_set(err, EINVAL, "bad_table", "no task fits any node");
+		gone = any_live(r);
 		begin = gt_mono_ns(&r->p->clock);
-		stop(r);
+		stop(r, &gone);
 		(void)start(r, t);
 		time_add(r, begin);
 		if (!go_on(r, i, r->p->churn))

@@ -351,10 +351,16 @@ const struct gt_fields gt_demand_fields = { ROWS(demand_rows, gt_demand) };
 			.wanted = TOKEN_WANTED                                              \
 	}
 
+#define PARTIAL                                               \
+	{                                                     \
+		"partial", GT_F_BOOL, 0, AT(gt_line, partial) \
+	}
+
 static const struct gt_field snapshot_rows[] = {
 	TYPE,
 	{ "epoch", GT_F_U64, GT_F_ALWAYS, AT(gt_line, epoch), .max = UINT64_MAX },
 	SEQ,
+	PARTIAL,
 	TOKENS(0),
 	{ "orders", GT_F_LIST, 0, LIST(gt_line, orders), .max = LIST_MAX, .sub = &order_fields },
 	{ "routes", GT_F_LIST, 0, LIST(gt_line, routes), .max = LIST_MAX, .sub = &route_fields },
@@ -372,6 +378,7 @@ static const struct gt_field forget_rows[] = {
 static const struct gt_field route_line_rows[] = {
 	TYPE,
 	SEQ,
+	PARTIAL,
 	{ "route", GT_F_ONE, GT_F_NEEDED, LIST(gt_line, routes), .sub = &route_fields },
 };
 static const struct gt_field gone_rows[] = {
@@ -380,7 +387,7 @@ static const struct gt_field gone_rows[] = {
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_line, name), FUNCTION_NAME },
 };
 static const struct gt_field tokens_rows[] = { TYPE, SEQ, TOKENS(GT_F_ALWAYS) };
-static const struct gt_field ping_rows[] = { TYPE, SEQ };
+static const struct gt_field ping_rows[] = { TYPE, SEQ, PARTIAL };
 
 const struct gt_fields gt_line_fields[GT_LINE_N] = {
 	[GT_LINE_SNAPSHOT] = { ROWS(snapshot_rows, gt_line) },

@@ -316,6 +316,24 @@ def test_while_control_is_dead_what_is_known_is_served_and_the_rest_is_told(gant
     gantry.delete(name + "-cold")
 
 
+def test_control_that_begins_anew_takes_no_replica_from_the_gateway(gantry, name):
+    """It knows none before the agent has told it."""
+    gantry.echo(name)
+    call_ok(gantry, name)
+    roles = gantry.roles()
+    met = gantry.log().count("gateway: connected to control")
+    os.kill(roles["agent"], signal.SIGSTOP)
+    try:
+        os.kill(roles["control"], signal.SIGKILL)
+        until(lambda: gantry.log().count("gateway: connected to control") > met, "the gateway is told anew")
+        call_ok(gantry, name)  # by the connection that is open already
+    finally:
+        os.kill(roles["agent"], signal.SIGCONT)
+    until(lambda: gantry.client.request("GET", f"/v1/functions/{name}").json()["replicas"]["ready"] == 1,
+          "control knows it again")
+    call_ok(gantry, name)
+
+
 def test_control_that_hangs_for_a_moment_loses_nothing(gantry, name):
     gantry.echo(name)
     gantry.echo(name + "-cold")
@@ -498,6 +516,26 @@ def test_int_stops_replicas_too(own):
     call_ok(daemon, "halt")
     pid = daemon.wait_replicas("halt", 1)[0]["pid"]
     assert daemon.signal(signal.SIGINT) == 0
+    assert not alive(pid)
+    daemon.assert_nothing_left()
+
+
+def test_int_stops_replicas_of_an_agent_that_died_meanwhile(own):
+    """As of one that made room for a new one: it was never told to stop them."""
+    daemon = own()
+    daemon.echo("halt")
+    call_ok(daemon, "halt")
+    pid = daemon.wait_replicas("halt", 1)[0]["pid"]
+    roles = daemon.roles()
+    daemon.remember_traces()
+    os.kill(roles["gateway"], signal.SIGSTOP)  # the agent is told only when this one has ended
+    daemon.proc.send_signal(signal.SIGINT)
+    until(lambda: "stopping:" in daemon.log(), "the daemon stops")
+    os.kill(roles["agent"], signal.SIGKILL)
+    until(lambda: "agent" not in daemon.roles(), "the agent is dead")
+    assert alive(pid)
+    os.kill(roles["gateway"], signal.SIGCONT)
+    assert daemon.proc.wait(30) == 0
     assert not alive(pid)
     daemon.assert_nothing_left()
 

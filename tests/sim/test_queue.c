@@ -117,7 +117,7 @@ static void route(struct world *w, uint32_t concurrency, uint32_t queue, uint32_
 	r.replicas = gt_alloc_array(w->n_ready + 1, sizeof(*r.replicas));
 	for (size_t i = 0; i < w->n_ready; i++)
 		snprintf(r.replicas[i].id, sizeof(r.replicas[i].id), "r%zu", i);
-	gt_fn_apply(&w->fn, &r, ns(now));
+	gt_fn_apply(&w->fn, &r, false, ns(now));
 }
 
 /* The refused calls of that caller whose turn has just come. */

@@ -73,6 +73,8 @@ struct gt_line {
 	size_t n_routes;
 	char (*tokens)[GT_TOKEN_HASH_HEX];
 	size_t n_tokens;
+	bool partial; /* control has not settled: replicas that routes lack may serve all the same
+		       */
 };
 void gt_line_fini(struct gt_line *l);
 GT_MUST_USE int gt_line_read(const char *text, size_t len, struct gt_line *ret, struct gt_err *err);

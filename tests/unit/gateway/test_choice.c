@@ -25,7 +25,7 @@ static void tell(size_t replicas, uint32_t concurrency)
 	r.n_replicas = replicas;
 	for (size_t i = 0; i < replicas; i++)
 		snprintf(r.replicas[i].id, sizeof(r.replicas[i].id), "r%zu", i);
-	gt_fn_apply(&fn, &r, 1 * MS);
+	gt_fn_apply(&fn, &r, false, 1 * MS);
 }
 
 static int setup(void **state)

@@ -31,7 +31,7 @@ static void tell(size_t replicas, uint32_t concurrency, uint64_t fail_seq, uint6
 	r.n_replicas = replicas;
 	for (size_t i = 0; i < replicas; i++)
 		snprintf(r.replicas[i].id, sizeof(r.replicas[i].id), "r%zu", i);
-	f = gt_fn_apply(&fn, &r, now_ns);
+	f = gt_fn_apply(&fn, &r, false, now_ns);
 	if (found)
 		*found = f;
 }
@@ -350,6 +350,24 @@ static void test_gone_replica_lives_until_its_call_ends(void **state)
 	assert_true(gt_fn_unused(&fn));
 }
 
+static void test_partial_routes_take_nothing_away(void **state)
+{
+	struct gt_route r = { .concurrency = 1 };
+
+	(void)state;
+	tell(2, 1, 0, 10 * MS, NULL);
+	gt_fn_apply(&fn, &r, true, 11 * MS);
+	assert_int_equal(fn.n_ready, 2);
+	r = (struct gt_route){ .concurrency = 1, .n_replicas = 1 };
+	r.replicas = gt_alloc(sizeof(*r.replicas));
+	*r.replicas = (struct gt_route_replica){ .id = "r1" };
+	gt_fn_apply(&fn, &r, true, 12 * MS);
+	assert_int_equal(fn.n_ready, 2);
+	gt_fn_whole(&fn, 13 * MS); /* r0 was not heard of again */
+	assert_int_equal(fn.n_ready, 1);
+	assert_string_equal(fn.targets->id, "r1");
+}
+
 static void test_draining_tells_when_empty(void **state)
 {
 	(void)state;
@@ -362,7 +380,7 @@ static void test_draining_tells_when_empty(void **state)
 	assert_true(gt_fn_next(&fn, 10 * MS, &got, &t));
 	r.replicas = gt_alloc(sizeof(*r.replicas));
 	*r.replicas = (struct gt_route_replica){ .id = "r0", .draining = true };
-	assert_false(gt_fn_apply(&fn, &r, 11 * MS) & GT_FN_DRAINED);
+	assert_false(gt_fn_apply(&fn, &r, false, 11 * MS) & GT_FN_DRAINED);
 	assert_int_equal(fn.n_free, 0);
 	assert_int_equal(gt_fn_release(&fn, t, 1 * MS, 50 * MS), GT_FN_DRAINED);
 }
@@ -384,6 +402,7 @@ int main(void)
 		T(test_slots_of_a_replica_that_left_are_given_back),
 		T(test_slots_of_the_one_before),
 		T(test_gone_replica_lives_until_its_call_ends),
+		T(test_partial_routes_take_nothing_away),
 		T(test_draining_tells_when_empty),
 	};
 

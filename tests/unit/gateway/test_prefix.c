@@ -123,7 +123,7 @@ static void replicas(struct fleet *f, size_t n, uint32_t concurrency)
 	r.n_replicas = n;
 	for (size_t i = 0; i < n; i++)
 		snprintf(r.replicas[i].id, sizeof(r.replicas[i].id), "r%zu", i);
-	gt_fn_apply(&f->fn, &r, f->now_ns);
+	gt_fn_apply(&f->fn, &r, false, f->now_ns);
 }
 
 /* Queues a call and gives it a slot. */

@@ -130,9 +130,10 @@ void fixture_close(struct fixture *f)
 {
 	uint64_t until_ns = gt_mono_ns(&gt_clock_system) + WAIT_MS * GT_NS_PER_MS;
 
-	while (gt_runtime_busy(f->rt) && gt_mono_ns(&gt_clock_system) < until_ns)
+	while (f->rt && gt_runtime_busy(f->rt) && gt_mono_ns(&gt_clock_system) < until_ns)
 		assert_int_equal(gt_loop_step(f->loop, 100, NULL), 0);
-	assert_false(gt_runtime_busy(f->rt)); /* nothing may stay behind */
+	if (f->rt)
+		assert_false(gt_runtime_busy(f->rt)); /* nothing may stay behind */
 	gt_runtime_free(f->rt);
 	gt_loop_free(f->loop);
 	nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);

@@ -30,7 +30,8 @@ int fixture_open(struct fixture *f, unsigned pool);
 int fixture_open_with(struct fixture *f, struct gt_runtime_config config);
 /* Steps the loop until so many wait staged and prepared. */
 void fixture_until_waiting(struct fixture *f, unsigned staged, unsigned prepared);
-/* Without it, as after a failure, what is left is killed and removed when the program ends. */
+/* Also when f->rt is freed and NULL. Without it, as after a failure, what is left is killed and
+ * removed when the program ends. */
 void fixture_close(struct fixture *f);
 /* Steps the loop until *flag or 10 s have passed. */
 void fixture_until(struct fixture *f, const bool *flag);

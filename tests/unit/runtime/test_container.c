@@ -1,6 +1,7 @@
 /* test_container.c - containers on the real kernel, from start to the last control group. */
 #include "fixture.h"
 
+#include <ftw.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -406,6 +407,47 @@ static void adopted_by_another_runtime(void **state)
 	fixture_close(&f);
 }
 
+static const char *searched;
+static unsigned found;
+
+static int look(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	if (gt_streq(path + ftw->base, searched)) {
+		print_message("left behind: %s\n", path);
+		found++;
+	}
+	return 0;
+}
+
+static void assert_no_group(const char *leaf)
+{
+	searched = leaf;
+	found = 0;
+	nftw("/sys/fs/cgroup", look, 16, FTW_PHYS);
+	assert_int_equal(found, 0);
+}
+
+/* No loop turns after the release: the runtime's end has to see it through. */
+static void its_end_leaves_nothing(void **state)
+{
+	struct run run;
+
+	(void)state;
+	for (int started = 0; started < 2; started++) {
+		CONTAINER(f, 0);
+		if (run_start(&f, fixture_echo(&f), &run) < 0)
+			fail_msg("%s", run.err.text);
+		fixture_until(&f, started ? &run.started : &run.placed);
+		gt_container_release(gt_steal(&run.c));
+		gt_runtime_free(gt_steal(&f.rt));
+		assert_no_group(run.where.sandbox);
+		run_close(&run);
+		fixture_close(&f);
+	}
+}
+
 static void sweep_removes_what_nobody_adopts(void **state)
 {
 	struct gt_exit how;
@@ -448,6 +490,7 @@ int main(void)
 		cmocka_unit_test(fork_bomb_is_bounded),
 		cmocka_unit_test(many_at_once_without_a_pool),
 		cmocka_unit_test(adopted_by_another_runtime),
+		cmocka_unit_test(its_end_leaves_nothing),
 		cmocka_unit_test(sweep_removes_what_nobody_adopts),
 	};
 

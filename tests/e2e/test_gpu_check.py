@@ -1,0 +1,27 @@
+"""scripts/gpu-check on a machine that may have no GPU: what is lacking is skipped and named, nothing fails."""
+import json
+import subprocess
+
+from harness import ROOT
+
+
+def check(tmp_path, *steps):
+    out = tmp_path / "report.json"
+    run = subprocess.run([ROOT / "scripts/gpu-check", "--out", out, *steps], stdout=subprocess.PIPE, check=False)
+    return run.returncode, run.stdout.decode(), json.loads(out.read_text())
+
+
+def test_what_is_lacking_is_skipped_with_the_reason(tmp_path):
+    status, text, report = check(tmp_path, "machine", "nvml", "checkpoint times", "freeze")
+    steps = report["steps"]
+    assert status == 0, text
+    assert steps["machine"]["result"] == "passed" and steps["machine"]["figures"]["kernel"]
+    if not steps["machine"]["figures"]["device_nodes"]:
+        for name in ("nvml", "checkpoint times", "freeze while checkpointed"):
+            assert steps[name]["result"] == "skipped" and "is not there" in steps[name]["why"], steps[name]
+        assert "1 passed, 0 failed, 3 skipped" in text
+
+
+def test_every_step_is_listed():
+    listed = subprocess.check_output([ROOT / "scripts/gpu-check", "--list"]).decode().splitlines()
+    assert len(listed) == len(set(listed)) >= 10

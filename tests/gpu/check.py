@@ -1,0 +1,417 @@
+"""scripts/gpu-check: everything that needs a GPU, for real, in one run of less than nine minutes.
+
+Each step answers with figures, with the reason why it was skipped, or with its failure; one report holds them all.
+A step that runs out of time fails by itself and the next one begins."""
+import argparse
+import collections
+import contextlib
+import datetime
+import glob
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import driver
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+GIB = 2**30
+TOTAL_S = 8.5 * 60
+
+Step = collections.namedtuple("Step", "name limit_s run")
+STEPS = []
+
+
+class Skip(Exception):
+    """The machine lacks what the step needs."""
+
+
+class OutOfTime(Exception):
+    """No OSError, as TimeoutError is: steps that wait for a server must not take it for one of those."""
+
+
+def step(name, limit_s):
+    def add(run):
+        STEPS.append(Step(name, limit_s, run))
+        return run
+    return add
+
+
+def output(*argv, timeout=30, **more):
+    """The command's output; Skip when there is no such command."""
+    try:
+        return subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
+                              **more).stdout.decode(errors="replace").strip()
+    except FileNotFoundError:
+        raise Skip(f"{argv[0]} is not installed") from None
+    except subprocess.CalledProcessError as e:
+        raise RuntimeError(f"{argv[0]}: exit status {e.returncode}: {e.stdout.decode(errors='replace')[-2000:]}") from None
+
+
+def timed(call, *args):
+    begin = time.monotonic()
+    result = call(*args)
+    return time.monotonic() - begin, result
+
+
+def python_with(*modules):
+    """A Python that has these modules."""
+    for python in dict.fromkeys([sys.executable, *map(shutil.which, ("python3", "python"))]):
+        if python and subprocess.run([python, "-c", "import " + ", ".join(modules)], stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            return python
+    raise Skip("no Python here has " + ", ".join(modules))
+
+
+class Holder:
+    """A process with memory on the GPU (hold.py)."""
+
+    def __init__(self, kind, gib, python=sys.executable):
+        self.proc = subprocess.Popen([python, str(HERE / "hold.py"), kind, str(gib)], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, cwd=HERE)
+        self.pid = self.proc.pid
+        line = self.proc.stdout.readline()
+        if line != b"ready\n":
+            self.proc.wait()
+            raise RuntimeError(f"hold.py {kind} {gib} did not get its memory")
+
+    def ask(self, line):
+        self.proc.stdin.write(line.encode() + b"\n")
+        self.proc.stdin.flush()
+        return self.proc.stdout.readline().decode().strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.proc.kill()
+        self.proc.wait()
+
+
+# ---- what is here ----
+
+@step("machine", 20)
+def machine(_):
+    def first(*globs):
+        return sorted(p for g in globs for p in glob.glob(g))
+
+    facts = {
+        "kernel": platform.release(), "cpus": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1),
+        "root": os.geteuid() == 0,
+        "cgroups": "v2" if pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1 or hybrid",
+        "device_nodes": {p: f"{os.major(os.stat(p).st_rdev)}:{os.minor(os.stat(p).st_rdev)}"
+                         for p in first("/dev/nvidia*", "/dev/nvidia-caps/*") if not os.path.isdir(p)},
+        "majors": [line.strip() for line in open("/proc/devices", encoding="ascii") if "nvidia" in line],
+        "driver_libraries": first(*(f"{root}/libcuda.so*" for root in driver.ROOTS),
+                                  *(f"{root}/libnvidia-ml.so*" for root in driver.ROOTS)),
+        "proc": first("/proc/driver/nvidia/*", "/proc/driver/nvidia/gpus/*"),
+        "transparent_hugepages": pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().strip(),
+        "tools": {t: shutil.which(t) for t in ("nvidia-smi", "nvcc", "cuda-checkpoint")},
+    }
+    for module in ("torch", "transformers", "safetensors", "vllm"):
+        with contextlib.suppress(Skip):
+            python = python_with(module)
+            facts[module] = output(python, "-c", f"import {module}; print({module}.__version__)", timeout=60)
+    return facts
+
+
+@step("nvml", 30)
+def nvml(_):
+    seconds, lib = timed(driver.Nvml)
+    h = lib.handle()
+    return {"init_s": round(seconds, 3), "driver": lib.text("nvmlSystemGetDriverVersion"),
+            "name": lib.text("nvmlDeviceGetName", h), "uuid": lib.text("nvmlDeviceGetUUID", h),
+            "memory": lib.memory(h), "answers": lib.answers(h)}
+
+
+# ---- parking, at the driver's own door ----
+
+def cuda_of(state):
+    """One cuInit for all steps, as the helper process has."""
+    if "cuda" not in state:
+        before = driver.fds(os.getpid())
+        cuda = driver.Cuda()
+        seconds, _ = timed(cuda.init)
+        state["cuda"], state["cuda_init_s"] = cuda, round(seconds, 3)
+        state["cuda_init_fds"] = driver.fds(os.getpid()) - before
+    if not state["cuda"].has("cuCheckpointProcessLock"):
+        raise Skip("this driver has no checkpoint calls (it must be 570 or newer)")
+    return state["cuda"]
+
+
+def park(cuda, pid):
+    return {name: round(timed(getattr(cuda, name), pid)[0], 4) for name in ("lock", "checkpoint")}
+
+
+def unpark(cuda, pid):
+    return {name: round(timed(getattr(cuda, name), pid)[0], 4) for name in ("restore", "unlock")}
+
+
+@step("checkpoint times", 120)
+def checkpoint_times(state):
+    cuda, lib = cuda_of(state), driver.Nvml()
+    h, rows = lib.handle(), []
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    for gib in (1, 8, 32, 64):
+        if gib * GIB > min(lib.memory(h)["free"] - GIB, host * 0.8):
+            rows.append({"gib": gib, "skipped": "not enough memory on the GPU or in the host"})
+            continue
+        with Holder("driver", gib) as held:
+            before, gpu = held.ask("hash"), lib.memory(h)["used"]
+            row = {"gib": gib, "rss_before": driver.rss(held.pid), **park(cuda, held.pid)}
+            row["state"] = cuda.state(held.pid)
+            row["rss_parked"] = driver.rss(held.pid)
+            row["gpu_bytes_freed"] = gpu - lib.memory(h)["used"]
+            row.update(unpark(cuda, held.pid))
+            row["park_gbps"] = round(gib * GIB / 1e9 / row["checkpoint"], 2)
+            row["unpark_gbps"] = round(gib * GIB / 1e9 / row["restore"], 2)
+            row["same"] = held.ask("hash") == before
+            rows.append(row)
+            if not row["same"]:
+                raise RuntimeError(f"memory differs after a park of {gib} GiB: {row}")
+    return {"cuda_init_s": state["cuda_init_s"], "cuda_init_fds": state["cuda_init_fds"], "rows": rows}
+
+
+@step("50 cycles of a PyTorch process", 90)
+def fifty_cycles(state):
+    cuda = cuda_of(state)
+    with Holder("torch", 1, python_with("torch", "numpy")) as held:
+        times = []
+        for i in range(50):
+            held.ask(f"touch {i + 1}")
+            before = held.ask("hash")
+            times.append({**park(cuda, held.pid), **unpark(cuda, held.pid)})
+            if held.ask("hash") != before:
+                raise RuntimeError(f"memory differs after cycle {i}")
+        return {"cycles": len(times), "same": True,
+                **{k: {"p50": sorted(t[k] for t in times)[25], "max": max(t[k] for t in times)} for k in times[0]}}
+
+
+@contextlib.contextmanager
+def frozen(pid):
+    """A control group of its own that is frozen, v2 or v1."""
+    name = f"gantry-gpu-check-{os.getpid()}"
+    for base, on, off in (("/sys/fs/cgroup", ("cgroup.freeze", "1"), ("cgroup.freeze", "0")),
+                          ("/sys/fs/cgroup/unified", ("cgroup.freeze", "1"), ("cgroup.freeze", "0")),
+                          ("/sys/fs/cgroup/freezer", ("freezer.state", "FROZEN"), ("freezer.state", "THAWED"))):
+        group = pathlib.Path(base, name)
+        try:
+            group.mkdir()
+            if not (group / on[0]).exists():
+                raise OSError("no freezer here")
+            home = "/" + next(line.split(":", 2)[2].strip("/\n") for line in open(f"/proc/{pid}/cgroup", encoding="ascii")
+                              if line.startswith("0::") or ":freezer:" in line)
+            (group / "cgroup.procs").write_text(str(pid))
+            break
+        except OSError:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+    else:
+        raise Skip("no freezer can be used here")
+    try:
+        (group / on[0]).write_text(on[1])
+        yield
+    finally:
+        (group / off[0]).write_text(off[1])
+        with contextlib.suppress(OSError):
+            pathlib.Path(base + home, "cgroup.procs").write_text(str(pid))
+        end = time.monotonic() + 2
+        while group.exists() and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+@step("freeze while checkpointed", 30)
+def freeze(state):
+    cuda = cuda_of(state)
+    if os.geteuid() != 0:
+        raise Skip("control groups need root")
+    with Holder("driver", 1) as held:
+        before = held.ask("hash")
+        park(cuda, held.pid)
+        with frozen(held.pid):
+            seen = cuda.state(held.pid)
+        times = unpark(cuda, held.pid)
+        return {"state_while_frozen": seen, **times, "same": held.ask("hash") == before}
+
+
+@step("restore without memory", 60)
+def restore_oom(state):
+    """What the order rules avoid: is a process that could not be restored lost?"""
+    cuda, lib = cuda_of(state), driver.Nvml()
+    h = lib.handle()
+    with Holder("driver", 4) as held:
+        park(cuda, held.pid)
+        free = lib.memory(h)["free"]
+        with Holder("driver", (free - 2 * GIB) / GIB):
+            try:
+                cuda.restore(held.pid)
+                return {"result": "restored; there was memory left"}
+            except driver.DriverError as e:
+                first = str(e)
+        found = {"restore": first, "state": cuda.state(held.pid)}
+        for name in ("restore", "unlock"):  # the memory is free again
+            try:
+                getattr(cuda, name)(held.pid)
+                found[f"{name} with memory again"] = "ok"
+            except driver.DriverError as e:
+                found[f"{name} with memory again"] = str(e)
+        found["state at the end"] = cuda.state(held.pid)
+        return found
+
+
+@step("two processes", 30)
+def two_processes(state):
+    cuda = cuda_of(state)
+    with Holder("driver", 1) as a, Holder("driver", 1) as b:
+        before = a.ask("hash"), b.ask("hash")
+        for held in (a, b):
+            cuda.lock(held.pid)
+        for held in (a, b):
+            cuda.checkpoint(held.pid)
+        for held in (a, b):
+            unpark(cuda, held.pid)
+        return {"same": (a.ask("hash"), b.ask("hash")) == before}
+
+
+# ---- an engine: a cold start against a return ----
+
+def get(url, timeout=5):
+    with urllib.request.urlopen(url, timeout=timeout) as reply:
+        return json.load(reply)
+
+
+def wait_ready(proc, port, limit_s=120):
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        if proc.poll() is not None:
+            raise RuntimeError(f"the server ended with status {proc.returncode}")
+        with contextlib.suppress(OSError):
+            return get(f"http://127.0.0.1:{port}/health", 1)
+        time.sleep(0.01)
+    raise RuntimeError("the server did not become ready")
+
+
+@step("transformers server: parked against restarted", 150)
+def engine(state):
+    cuda = cuda_of(state)
+    python, port = python_with("torch", "transformers", "safetensors"), 18431
+    with tempfile.TemporaryDirectory() as directory:
+        output(python, str(HERE / "serve.py"), directory, "0", timeout=100)
+        begin = time.monotonic()
+        proc = subprocess.Popen([python, str(HERE / "serve.py"), directory, str(port)], stdout=subprocess.DEVNULL)
+        try:
+            wait_ready(proc, port)
+            cold_s = time.monotonic() - begin
+            first = get(f"http://127.0.0.1:{port}/generate", 60)["tokens"]
+            cold_first_s = time.monotonic() - begin
+            parked = park(cuda, proc.pid)
+            begin = time.monotonic()
+            back = unpark(cuda, proc.pid)
+            again = get(f"http://127.0.0.1:{port}/generate", 60)["tokens"]
+            back_first_s = time.monotonic() - begin
+        finally:
+            proc.kill()
+            proc.wait()
+    if again != first:
+        raise RuntimeError("the answer differs after parking")
+    return {"cold_ready_s": round(cold_s, 3), "cold_first_answer_s": round(cold_first_s, 3), **parked, **back,
+            "back_first_answer_s": round(back_first_s, 3), "cold_over_back": round(cold_first_s / back_first_s, 1)}
+
+
+# ---- memory and weights ----
+
+@step("memory and bandwidth of the GPU", 90)
+def bandwidth(_):
+    if not driver.find("libcuda.so.1"):
+        raise Skip("libcuda.so.1 is not there")
+    with tempfile.TemporaryDirectory() as directory:
+        program = f"{directory}/bandwidth"
+        output("nvcc", "-O2", "-o", program, str(HERE / "bandwidth.cu"), timeout=80)
+        return json.loads(output(program, timeout=60))
+
+
+@step("NCCL", 60)
+def nccl(_):
+    python = python_with("torch")
+    code = ("import torch, torch.distributed as d; d.init_process_group('nccl', rank={r}, world_size={n}, "
+            "init_method='tcp://127.0.0.1:{port}'); torch.cuda.set_device(0); x = torch.full((1 << 20,), {r} + 1., device='cuda'); "
+            "d.all_reduce(x); torch.cuda.synchronize(); print(float(x[0]), '.'.join(map(str, torch.cuda.nccl.version())))")
+    found = {"one rank": output(python, "-c", code.format(r=0, n=1, port=18432), timeout=40)}
+    ranks = [subprocess.Popen([python, "-c", code.format(r=r, n=2, port=18433)], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env={**os.environ, "NCCL_HOSTID": f"host-{r}"}) for r in range(2)]
+    try:
+        found["two ranks on one GPU, host ids of their own"] = [p.communicate(timeout=40)[0].decode()[-400:].strip()
+                                                                for p in ranks]
+    except subprocess.TimeoutExpired:
+        found["two ranks on one GPU, host ids of their own"] = "no answer within 40 s"
+    finally:
+        for p in ranks:
+            p.kill()
+            p.wait()
+    return found
+
+
+# ---- the run ----
+
+def alarm(*_):
+    raise OutOfTime("the step's time is over")
+
+
+def run(names, report_path):
+    state, rows, begin = {}, {}, time.monotonic()
+    signal.signal(signal.SIGALRM, alarm)
+    for s in STEPS:
+        if names and not any(n in s.name for n in names):
+            continue
+        left = TOTAL_S - (time.monotonic() - begin)
+        start = time.monotonic()
+        try:
+            if left < 5:
+                raise Skip("no time is left")
+            signal.alarm(int(min(s.limit_s, left)))
+            rows[s.name] = {"result": "passed", "figures": s.run(state)}
+        except Skip as e:
+            rows[s.name] = {"result": "skipped", "why": str(e)}
+        except driver.DriverError as e:
+            rows[s.name] = {"result": "skipped" if e.call == "dlopen" else "failed", "why": str(e)}
+        except Exception as e:  # a step must not take the others along
+            rows[s.name] = {"result": "failed", "why": f"{type(e).__name__}: {e}"}
+        finally:
+            signal.alarm(0)
+        rows[s.name]["s"] = round(time.monotonic() - start, 1)
+        print(f"{rows[s.name]['result']:8} {s.name} ({rows[s.name]['s']} s) {rows[s.name].get('why', '')}", flush=True)
+    report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+              "version": output("git", "-C", str(ROOT), "describe", "--always", "--dirty") if (ROOT / ".git").exists() else "",
+              "seconds": round(time.monotonic() - begin, 1), "steps": rows}
+    report_path.parent.mkdir(parents=True, exist_ok=True)
+    report_path.write_text(json.dumps(report, indent=1) + "\n")
+    count = collections.Counter(row["result"] for row in rows.values())
+    print(f"report: {report_path}")
+    print(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
+    return 1 if count["failed"] else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="gpu-check", description="Runs what needs a GPU, for real.")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/gpu-check.json", help="the report")
+    parser.add_argument("--list", action="store_true", help="print the steps and end")
+    parser.add_argument("step", nargs="*", help="only steps with one of these words in their name")
+    args = parser.parse_args()
+    if args.list:
+        print("\n".join(s.name for s in STEPS))
+        return 0
+    return run(args.step, args.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
