@@ -90,7 +90,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster report \
+	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster bench-weights report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
@@ -281,6 +281,12 @@ bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
+WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
+bench-weights: all $(WEIGHTS_BENCH)	## weights read ahead, and the store of a node
+	@scripts/bench.sh gpu_weights
+$(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 report:			## measured figures against the goals
 	@scripts/report.py
 demo:			## a call served from a cold container, from nothing

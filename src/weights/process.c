@@ -21,7 +21,6 @@
 #include <gantry/base/clock.h>
 #include <gantry/os/os.h>
 
-#define NICE       10
 #define EXIT_UNFIT 125
 #define CAP(name)  (1u << CAP_##name)
 
@@ -83,7 +82,6 @@ static void settle(const struct gt_weights_home *home, pid_t parent, const char 
 		if (write(home->groups[i], "0", 1) != 1)
 			_exit(EXIT_UNFIT);
 	keep_fds(fds, n);
-	(void)!nice(NICE);
 	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
 	give_up_rights(home, caps);
 	prctl(PR_SET_NAME, name);
