@@ -46,7 +46,7 @@ static void replace_old(struct gt_control *c, struct gt_ctl_live *live, struct t
 
 /* Nobody can be told when room appears, so waiters are not refused before it has lasted. */
 static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const struct tally *t,
-			  const struct gt_err *why)
+			  const struct gt_sched_look *look, const struct gt_err *why)
 {
 	uint64_t now = gt_ctl_now(c);
 	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
@@ -57,7 +57,7 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 		gt_ctl_blocked_add(c, live);
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
 			     "%s", why->text);
-		gt_ctl_journal_place(c, live, NULL, why->text);
+		gt_ctl_journal_place(c, live, NULL, look, why->text);
 		return;
 	}
 	if (now < live->blocked_ns + CTL_NO_CAPACITY_NS || t->ready + t->old_ready > 0)
@@ -95,9 +95,10 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 	for (; started < n; started++) {
 		struct gt_err err = { 0 };
 		struct gt_sched_spot spot;
+		struct gt_sched_look look = { 0 };
 
-		if (gt_ctl_place(c, live, &spot, &err) < 0) {
-			start_blocked(c, live, t, &err);
+		if (gt_ctl_place(c, live, &spot, &look, &err) < 0) {
+			start_blocked(c, live, t, &look, &err);
 			break;
 		}
 		if (live->blocked_ns) {
@@ -109,7 +110,7 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 			gt_ctl_event(c, "scale.up", gt_ctl_name(live->f), NULL, NULL, NULL,
 				     "%u -> %u: %s", t->ready + t->starting, live->decision.need,
 				     live->decision.why);
-		gt_ctl_journal_place(c, live, gt_ctl_replica_new(c, live->f, &spot, reason),
+		gt_ctl_journal_place(c, live, gt_ctl_replica_new(c, live->f, &spot, reason), &look,
 				     reason);
 	}
 	t->starting += started;

@@ -102,7 +102,7 @@ static void hints_add_up(const struct hints *h, uint64_t start_ms,
 }
 
 int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
-		 struct gt_err *err)
+		 struct gt_sched_look *look, struct gt_err *err)
 {
 	struct gt_sched_hint list[GT_SCHED_HINTS_MAX];
 	struct hints hints = { .n = 0 };
@@ -118,6 +118,8 @@ int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched
 			hints_weights(&hints, c, live->f->rev);
 		hints_add_up(&hints, live->start_ms, list, &want);
 	}
+	if (look)
+		gt_sched_look(c->sched, &want, look);
 	return gt_sched_place(c->sched, &want, ret, err);
 }
 

@@ -10,9 +10,11 @@
 #define CTL_CPU_OVERCOMMIT    16
 
 struct gt_sched *gt_ctl_fleet_new(void);
-/* Where the next replica of a function goes: booked in *ret. */
+/* Where the next replica of a function goes: booked in *ret. look, where it is not NULL: how the
+ * nodes stood. */
 GT_MUST_USE int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live,
-			     struct gt_sched_spot *ret, struct gt_err *err);
+			     struct gt_sched_spot *ret, struct gt_sched_look *look,
+			     struct gt_err *err);
 void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r); /* a found one, where it is */
 void gt_ctl_node_tell(struct gt_control *c, const struct gt_ctl_node *node); /* it has changed */
 
