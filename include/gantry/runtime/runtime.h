@@ -137,9 +137,9 @@ struct gt_container_args {
 	const int *layers;
 	size_t n_layers; /* up to GT_RUNTIME_LAYERS_MAX */
 	bool layers_owned;
-	/* Files that lie over paths of the container, read-only; n_files up to
-	 * GT_RUNTIME_FILES_MAX. No sandbox is kept ahead with them: it would hold them open for
-	 * nobody. Copied. */
+	/* Files that lie over paths of the container, read-only: up to GT_RUNTIME_FILES_MAX, the
+	 * last of which are left out where layers and other mounts take their room. No sandbox is
+	 * kept ahead with them: it would hold them open for nobody. Copied. */
 	const struct gt_container_file *files;
 	size_t n_files;
 	/* FIFOs open for both directions, and a file that process 1 writes the end into. Copied.
