@@ -299,8 +299,12 @@ bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
-bench-gpu: all			## the GPU side against its goals; most of it needs no GPU
+WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
+bench-gpu: all $(WEIGHTS_BENCH)	## the GPU side against its goals; most of it needs no GPU
 	@scripts/bench.sh gpu
+$(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 report:			## measured figures against the goals
 	@scripts/report.py
 demo:			## a call served from a cold container, from nothing
