@@ -67,9 +67,10 @@ struct replica {
 
 struct reporter {
 	struct gt_http_call *call; /* one in flight */
-	struct gt_timer retry, progress;
+	struct gt_timer retry, progress, beat;
 	uint64_t retry_ms;
 	bool full; /* the next one lists everything */
+	bool due;  /* control has not heard of us for a while */
 	bool deferred;
 };
 

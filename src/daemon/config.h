@@ -31,7 +31,8 @@ struct gt_config {
 	/* [control] */
 	bool record;         /* the autoscaler's inputs and decisions into a file */
 	uint64_t record_mib; /* it ends there */
-	char shadow[64];     /* of gt_scale_candidate_parse; "" = none */
+	uint64_t node_suspect_ms, node_lost_ms; /* since it was heard of */
+	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
 	/* [agent] */
 	char node[64];                         /* "" = host name */
 	char gpus[GT_CONFIG_TEXT];             /* see gt_gpus_open */

@@ -13,6 +13,7 @@ struct gt_job {
 			  void *arg);
 	void *arg;
 	struct gt_function_row row; /* the argument; only its name for drop and revisions */
+	struct gt_node_row node;    /* of gt_job_node */
 	struct gt_function_row *rows;
 	size_t n_rows;
 	struct gt_err err; /* the outcome */
@@ -21,6 +22,7 @@ struct gt_job {
 
 struct gt_job *gt_job_put(const struct gt_function_row *row);
 struct gt_job *gt_job_drop(const char *function);
+struct gt_job *gt_job_node(const struct gt_node_row *row);
 struct gt_job *gt_job_revisions(const char *function);
 void gt_job_complete(struct gt_job *job); /* calls back and frees */
 void gt_job_free(struct gt_job *job);

@@ -20,6 +20,11 @@ static const char *const migrations[] = {
 	"	spec TEXT NOT NULL," /* canonical JSON */
 	"	created_ms INTEGER NOT NULL,"
 	"	PRIMARY KEY(function, revision)) STRICT;",
+	/* 2 */
+	"CREATE TABLE nodes("
+	"	name TEXT PRIMARY KEY,"
+	"	duty INTEGER NOT NULL," /* enum gt_node_duty, never 0 */
+	"	drain_until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
 };
 
 static int version_read(sqlite3 *db, int64_t *ret, struct gt_err *err)

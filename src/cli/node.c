@@ -1,0 +1,114 @@
+/* node.c - where replicas may run. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <gantry/base/units.h>
+#include <gantry/model/spec.h>
+
+#include "commands.h"
+#include "rest.h"
+
+#define POLL_MS 500
+
+static const struct {
+	const char *name, *method, *path, *said;
+} verbs[] = {
+	{ "cordon", "POST", "/cordon", "takes no new replicas" },
+	{ "uncordon", "POST", "/uncordon", "takes replicas" },
+	{ "drain", "POST", "/drain", "is draining" },
+	{ "rm", "DELETE", "", "is forgotten" },
+};
+
+/* Until none is left on it; says on a terminal how many are. */
+static enum gt_exit wait_drained(struct gt_cli *cli, const char *name)
+{
+	gt_auto(free) char *path = gt_asprintf("/v1/nodes/%s", name);
+	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
+
+	for (;;) {
+		gt_auto(buf) struct gt_buf text = { 0 };
+		gt_auto(value) struct gt_value *v = NULL;
+		enum gt_exit code = gt_cli_get(cli, path, &text, &v);
+		const char *state;
+
+		if (code != GT_EXIT_DONE)
+			return code;
+		state = gt_value_str(v, "state", "?");
+		if (strcmp(state, "draining") != 0) {
+			fprintf(cli->out, "%s is %s\n", name, state);
+			return strcmp(state, "drained") == 0 ? GT_EXIT_DONE : GT_EXIT_FAILED;
+		}
+		if (gt_progress_wanted(cli))
+			gt_progress(cli, "%u replicas are left on %s",
+				    (unsigned)gt_value_u64(v, "replicas", 0), name);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static enum gt_exit send_verb(struct gt_cli *cli, size_t verb, const char *name)
+{
+	const char *deadline = gt_args_get(&cli->args, "deadline");
+	gt_auto(answer) struct gt_rest_answer answer = { 0 };
+	gt_auto(free) char *path = gt_asprintf("/v1/nodes/%s%s%s%s", name, verbs[verb].path,
+					       deadline ? "?deadline=" : "",
+					       deadline ? deadline : "");
+	struct gt_rest_request req = { .method = verbs[verb].method,
+				       .path = path,
+				       .timeout_ms = 60000 };
+	enum gt_exit code = gt_cli_send(cli, &req, &answer);
+
+	if (code != GT_EXIT_DONE)
+		return code;
+	if (gt_args_has(&cli->args, "wait"))
+		return wait_drained(cli, name);
+	if (cli->json)
+		gt_cli_print_json(cli, &answer.body);
+	else
+		fprintf(cli->out, "%s %s\n", name, verbs[verb].said);
+	return code;
+}
+
+static enum gt_exit run(struct gt_cli *cli)
+{
+	const char *word = cli->args.operands[0], *name = cli->args.operands[1];
+	const char *deadline = gt_args_get(&cli->args, "deadline");
+	bool drain = strcmp(word, "drain") == 0;
+	uint64_t ms;
+
+	if (!gt_name_ok(name))
+		return gt_cli_usage(cli, "\"%s\" is no node name; `gantry nodes` lists them", name);
+	if (!drain && (deadline || gt_args_has(&cli->args, "wait")))
+		return gt_cli_usage(cli, "--wait and --deadline are of gantry node drain");
+	if (deadline && gt_parse_duration_ms(deadline, &ms) < 0)
+		return gt_cli_usage(cli, "--deadline %s: write a time, as 90s or 10m", deadline);
+	for (size_t i = 0; i < GT_LEN(verbs); i++)
+		if (strcmp(word, verbs[i].name) == 0)
+			return send_verb(cli, i, name);
+	return gt_cli_usage(cli, "gantry node: \"%s\" is none of cordon, uncordon, drain, rm",
+			    word);
+}
+
+static const struct gt_flag flags[] = {
+	{ "wait", 'w', NULL, "drain: return when no replica is left on it", false },
+	{ "deadline", 0, "TIME", "drain: replicas left then end without a successor (default 10m)",
+	  false },
+};
+
+const struct gt_command gt_cmd_node = {
+	.name = "node",
+	.args = "cordon | uncordon | drain | rm NODE",
+	.summary = "let nodes take no replicas, or move them away",
+	.help = "cordon: it takes no new replicas and keeps those that it has; uncordon: it takes "
+		"them again.\n"
+		"drain: its replicas move to other nodes, each one when its successor is ready "
+		"there; those that\n"
+		"nobody needs end. rm forgets a node whose agent is not connected any more.\n"
+		"\n"
+		"  gantry node drain box-7 --wait",
+	.flags = flags,
+	.n_flags = GT_LEN(flags),
+	.least = 2,
+	.most = 2,
+	.run = run,
+};
