@@ -85,10 +85,20 @@ int gt_replica_gpus_take(struct replica *r, struct gt_err *err)
 	return res;
 }
 
+int gt_replica_gpus_keep(struct replica *r, struct gt_err *err)
+{
+	if (gt_gpus_known(r->agent->gpus))
+		return gt_replica_gpus_take(r, err);
+	gt_gpu_ledger_keep(r->agent->ledger, r->id, r->gpus, r->n_gpus);
+	return 0;
+}
+
 void gt_replica_gpus_return(struct replica *r)
 {
-	if (r->n_gpus > 0)
-		gt_gpu_ledger_give_back(r->agent->ledger, r->id);
+	if (r->n_gpus == 0)
+		return;
+	gt_agent_gpus_ended(r);
+	gt_gpu_ledger_give_back(r->agent->ledger, r->id);
 }
 
 static char *uuids(const struct replica *r)
@@ -118,10 +128,8 @@ size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_M
 	ret[n++] = gt_asprintf("GANTRY_GPU_COUNT=%zu", r->n_gpus);
 	ret[n++] = gt_asprintf("GANTRY_GPU_MEMORY_BYTES=%llu", (unsigned long long)bytes);
 	ret[n++] = gt_asprintf("GANTRY_GPU_MEMORY_FRACTION=0.%03u", fraction(r));
+	if (!first) /* it fell off since it was given */
+		return n;
 	ret[n++] = gt_asprintf("GANTRY_GPU_BACKEND=%s", gt_gpu_backend_name(first->backend));
-	if (gt_gpu_is_real(first)) {
-		ret[n++] = gt_asprintf("CUDA_VISIBLE_DEVICES=%s", list);
-		ret[n++] = gt_asprintf("NVIDIA_VISIBLE_DEVICES=%s", list);
-	}
 	return n;
 }

@@ -184,6 +184,7 @@ static void on_started(struct gt_container *c, uint64_t root_us, uint64_t exec_u
 	r->phases.exec_us = GT_MAX(exec_us, 1u);
 	r->exec_ns = gt_loop_clock_ns(loop);
 	gt_usage_rounds_begin(r->agent);
+	gt_agent_gpus_started(r);
 	if (r->state == GT_REPLICA_DRAINING) { /* stopped while it was starting */
 		gt_container_signal(c, r->stop_signal);
 		return;
@@ -258,8 +259,11 @@ static int start(struct replica *r, struct gt_err *err)
 	char *env[GT_CONTAINER_ENV_MAX];
 	int layers[GT_RUNTIME_LAYERS_MAX];
 	size_t n_layers = 0, n_env = gt_replica_gpus_env(r, env);
+	gt_auto(inject) struct gt_inject *inject = NULL;
 
 	res = gt_replica_image_layers(r, layers, &n_layers, GT_LEN(layers), err);
+	if (res == 0)
+		res = gt_replica_inject(r, &inject, err);
 	if (res == 0)
 		res = gt_record_make(r, fds, err);
 	if (res == 0)
@@ -276,6 +280,7 @@ static int start(struct replica *r, struct gt_err *err)
 			.stdout_fd = fds[RECORD_STDOUT],
 			.stderr_fd = fds[RECORD_STDERR],
 			.status_fd = fds[RECORD_STATUS],
+			.inject = inject,
 			.env = (const char *const *)env,
 			.n_env = n_env,
 		};
@@ -361,7 +366,7 @@ void gt_replica_adopt(struct replica *r)
 	gt_replica_image_adopt(r);
 	/* Where the node lost a GPU meanwhile, the sweep removes the process. Control may have
 	 * started anew with us, and not know of the replica; so the log has it. */
-	if (gt_replica_gpus_take(r, &err) < 0) {
+	if (gt_replica_gpus_keep(r, &err) < 0) {
 		gt_warn("replica %s: %s", r->id, err.text);
 		fail_start(r, &err);
 		return;
@@ -376,6 +381,7 @@ void gt_replica_adopt(struct replica *r)
 		return;
 	}
 	gt_usage_rounds_begin(r->agent);
+	gt_agent_gpus_started(r);
 	if (r->was_ready) {
 		move(r, GT_REPLICA_READY);
 	} else {

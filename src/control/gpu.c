@@ -24,7 +24,8 @@ static bool gpus_same(const struct gt_ctl_node *node, const struct gt_gpu *gpus,
 		same = strcmp(is->uuid, gpus[i].uuid) == 0 &&
 		       strcmp(is->model, gpus[i].model) == 0 &&
 		       is->memory_bytes == gpus[i].memory_bytes && is->backend == gpus[i].backend &&
-		       is->healthy == gpus[i].healthy;
+		       is->health == gpus[i].health && strcmp(is->reason, gpus[i].reason) == 0 &&
+		       is->foreign_bytes == gpus[i].foreign_bytes;
 	}
 	return same;
 }
@@ -133,7 +134,7 @@ bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
 		const struct gt_gpu *gpu = &node->gpus[i];
 
 		told->gpus[i].vram_bytes = gpu->memory_bytes;
-		told->gpus[i].broken = !gpu->healthy;
+		told->gpus[i].broken = !gt_gpu_healthy(gpu);
 		if (model_id(c, gpu->model, &told->gpus[i].model, err) < 0)
 			return false;
 	}

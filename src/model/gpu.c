@@ -6,12 +6,76 @@
 
 const char *gt_gpu_backend_name(enum gt_gpu_backend backend)
 {
-	static const char *const names[] = { [GT_GPU_SIM] = "sim" };
+	static const char *const names[] = {
+		[GT_GPU_SIM] = "sim", [GT_GPU_FAKE] = "fake", [GT_GPU_NVIDIA] = "nvidia"
+	};
 
 	return names[backend];
 }
 
+const char *gt_gpu_health_name(enum gt_gpu_health health)
+{
+	static const char *const names[] = { [GT_GPU_WELL] = "well",
+					     [GT_GPU_DRAIN] = "drain",
+					     [GT_GPU_RESET] = "reset",
+					     [GT_GPU_LOST] = "lost" };
+
+	return names[health];
+}
+
+enum gt_gpu_health gt_gpu_health_of_action(int action)
+{
+	static const enum gt_gpu_health rows[] = {
+		[0] = GT_GPU_WELL,  [1] = GT_GPU_RESET, /* reset the GPU */
+		[2] = GT_GPU_DRAIN,                     /* reboot */
+		[3] = GT_GPU_WELL,  /* drain peer-to-peer: what is on one GPU goes on */
+		[4] = GT_GPU_RESET, /* drain and reset */
+		[5] = GT_GPU_WELL,  /* recover the IMEX domain: several nodes' business */
+		[6] = GT_GPU_RESET, /* reset the bus */
+		[7] = GT_GPU_DRAIN, /* reboot */
+	};
+
+	return action >= 0 && (size_t)action < GT_LEN(rows) ? rows[action] : GT_GPU_WELL;
+}
+
+const char *gt_gpu_driver_state_name(enum gt_gpu_driver_state state)
+{
+	static const char *const names[] = { [GT_GPU_DRIVER_NONE] = "none",
+					     [GT_GPU_DRIVER_STARTING] = "starting",
+					     [GT_GPU_DRIVER_READY] = "ready",
+					     [GT_GPU_DRIVER_FAILED] = "failed" };
+
+	return names[state];
+}
+
+const struct gt_gpu gt_gpu_unknown = { .minor = -1, .gi = -1, .ci = -1, .numa = -1 };
+
 #define ALNUM "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+uint64_t gt_gpu_terms_sum(const struct gt_gpu_terms *t)
+{
+	return t->weights + t->cache + t->activations + t->overhead;
+}
+
+static const struct {
+	const char *name;
+	uint32_t bits;
+} kv_types[] = {
+	[GT_KV_AUTO] = { "auto", 0 },  [GT_KV_FP32] = { "fp32", 32 }, [GT_KV_BF16] = { "bf16", 16 },
+	[GT_KV_FP16] = { "fp16", 16 }, [GT_KV_FP8] = { "fp8", 8 },    [GT_KV_INT8] = { "int8", 8 },
+	[GT_KV_INT4] = { "int4", 4 },
+};
+_Static_assert(GT_LEN(kv_types) == GT_KV_N, "every type has a row");
+
+const char *gt_kv_type_name(enum gt_kv_type type)
+{
+	return kv_types[type].name;
+}
+
+uint32_t gt_kv_type_bits(enum gt_kv_type type)
+{
+	return kv_types[type].bits;
+}
 
 bool gt_gpu_uuid_ok(const char *uuid)
 {

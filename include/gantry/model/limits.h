@@ -20,10 +20,14 @@
 #define GT_MODELS_MAX       16    /* serves.openai */
 #define GT_MODEL_NAME_MAX   128
 #define GT_HEADER_MAX       63 /* name of a header: affinity.header */
+#define GT_DEVICES_MAX      16 /* resources.devices */
 #define GT_GPUS_MAX         64 /* of one replica */
 #define GT_NODE_GPUS_MAX    16
 #define GT_GPU_UUID_MAX     79
-#define GT_GPU_MODEL_MAX    63           /* bytes of a model's name */
+#define GT_GPU_MODEL_MAX    63 /* bytes of a model's name */
+#define GT_GPU_REASON_MAX   159
+#define GT_GPU_PCI_MAX      15
+#define GT_GPU_VERSION_MAX  79
 #define GT_GPU_MODELS_MAX   8            /* resources.gpu.models */
 #define GT_GPU_SHARE_MIN    10           /* thousandths */
 #define GT_LABELS_MAX       32           /* of a node */

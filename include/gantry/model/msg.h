@@ -69,8 +69,9 @@ struct gt_report {
 	bool full; /* replicas[] is everything on the node; what is not listed does not exist */
 	uint64_t epoch;                   /* of the watch this answers to */
 	uint64_t cpu_milli, memory_bytes; /* the node's size */
-	struct gt_gpu *gpus;              /* these and the labels: told in full reports only */
+	struct gt_gpu *gpus;              /* these to the labels: told in full reports only */
 	size_t n_gpus;
+	struct gt_gpu_driver gpu_driver;
 	struct gt_label *labels; /* sorted by key */
 	size_t n_labels;
 	struct gt_observed *replicas;
