@@ -83,9 +83,10 @@ struct gpu_use {
 
 struct reporter {
 	struct gt_http_call *call; /* one in flight */
-	struct gt_timer retry, progress;
+	struct gt_timer retry, progress, beat;
 	uint64_t retry_ms;
 	bool full; /* the next one lists everything */
+	bool due;  /* control has not heard of us for a while */
 	bool deferred;
 	bool stats; /* what GPUs measure goes with it */
 	struct gt_told_event events[GT_TOLD_EVENTS_MAX];
