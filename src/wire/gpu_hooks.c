@@ -20,7 +20,6 @@ static int gpu_refuse_both(const struct gt_at *at, struct gt_err *err)
 static int gpu_refuse_whole(const json_t *js, const struct gt_at *at, struct gt_err *err)
 {
 	const json_t *share = json_object_get(js, "share");
-	struct gt_at mode_at = { .up = at, .name = "mode" };
 	struct gt_at share_at = { .up = at, .name = "share" };
 	struct gt_at mode_at = { .up = at, .name = "mode" };
 
