@@ -9,13 +9,12 @@
 #include <gantry/control/control.h>
 #include <gantry/scale/scale.h>
 
-#include <uthash.h>
-#include <utlist.h>
-
 #include "journal.h"
 #include "node.h"
 #include "ring.h"
 #include "scaling.h"
+#include <uthash.h>
+#include <utlist.h>
 
 #define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
 #define CTL_GATEWAY_LINGER_NS \
@@ -157,6 +156,7 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
+	struct gt_ctl_tasks *tasks; /* task.c; NULL: there are none */
 	struct gt_ctl_ring events, decisions;
 	uint64_t last_event, last_decision;
 };
@@ -240,7 +240,7 @@ uint64_t gt_ctl_nodes_due(const struct gt_control *c);
 void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);
 bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);
-void gt_ctl_demand_sum(struct gt_ctl_live *live);
+void gt_ctl_demand_sum(const struct gt_control *c, struct gt_ctl_live *live);
 
 /* change.c, event.c */
 void gt_ctl_lanes_free(struct gt_control *c);

@@ -5,6 +5,7 @@
 #include "splice.h"
 #include "tls.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -722,6 +723,23 @@ static struct gt_conn *open_with(struct gt_gateway *gw, int fd GT_TAKES, const c
 struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
 {
 	return open_with(gw, fd, peer, strlen(peer) + 1);
+}
+
+#define NO_FD INT_MAX /* open, for who asks; nobody uses it */
+
+struct gt_conn *gt_conn_open_task(struct gt_gateway *gw, const struct gt_sock_ops *ops,
+				  struct gt_task_run *run)
+{
+	struct gt_conn *c = gt_alloc(offsetof(struct gt_conn, peer) + 1);
+
+	c->gw = gw;
+	c->task = run;
+	(void)!gt_sock_open(&c->sock, ops, gw->loop, NO_FD, on_event, c, NULL);
+	DL_APPEND(gw->conns, c);
+	gt_gw_conns_add(gw, 1);
+	c->state = GT_CONN_HEAD;
+	arm(c, GT_GW_IDLE_MS);
+	return c;
 }
 
 void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
