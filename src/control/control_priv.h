@@ -106,7 +106,7 @@ struct gt_ctl_live {
 	uint64_t start_ms;
 	uint64_t starts_total, failed_total;
 
-	bool touched, route_changed, listed_blocked;
+	bool touched, route_changed, listed_blocked, holds_known; /* the last: see learned.c */
 	uint64_t due_ns;
 	size_t due_slot;                 /* in the heap + 1; 0 = not in it */
 	struct gt_ctl_live *prev, *next; /* control->lives */

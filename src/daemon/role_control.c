@@ -11,6 +11,7 @@
 #include <gantry/store/store.h>
 #include <gantry/wire/wire.h>
 
+#include "learner.h"
 #include "recorder.h"
 #include "role.h"
 
@@ -27,6 +28,7 @@ struct plane {
 	struct gt_api *api;
 	struct gt_timer due;
 	struct gt_recorder *recorder; /* NULL: not asked for */
+	struct gt_learner *learner;
 	int load_failed;
 	struct gt_err *err; /* while loading */
 };
@@ -204,6 +206,8 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 	p->err = err;
 	if (gt_store_load(p->store, load_row, p, err) < 0)
 		return -err->code;
+	if (p->load_failed == 0)
+		gt_learner_open(p->loop, p->control, p->recorder, &p->learner);
 	return p->load_failed;
 }
 
@@ -242,6 +246,7 @@ int gt_role_control(struct gt_role_env *env, struct gt_err *err)
 	gt_api_free(p.api);
 	gt_http_client_free(p.client);
 	gt_link_free(p.link);
+	gt_learner_close(p.learner);
 	gt_control_free(p.control);
 	gt_recorder_close(p.recorder);
 	gt_store_close(p.store);

@@ -72,6 +72,7 @@ void gt_spec_free(struct gt_spec *spec)
 	strings_free(spec->command, spec->n_command);
 	strings_free(spec->models, spec->n_models);
 	strings_free(spec->weights.paths, spec->weights.n_paths);
+	strings_free(spec->resources.devices, spec->resources.n_devices);
 	strings_free(spec->resources.gpu.models, spec->resources.gpu.n_models);
 	free(spec->placement.labels);
 	free(spec->image);

@@ -7,6 +7,7 @@
 
 #include <gantry/sim/world.h>
 
+#include <gantry/base/buf.h>
 #include <gantry/sched/sched.h>
 
 #include <uthash.h>
@@ -157,9 +158,9 @@ struct gt_world {
 	uint64_t rng, now_ns, serial, hash, epoch, last_event_id, conn_last;
 	int64_t wall_ms; /* jumps add up */
 	struct gt_control *c;
-	struct w_fn **fns;
-	struct w_fn *by_name;
-	size_t n_fns, cap_fns;
+	struct gt_buf learned; /* by the last one, at its end */
+	struct w_fn **fns, *by_name;
+	size_t n_fns, cap_fns, n_heap, cap_heap;
 	struct w_agent *agents;
 	struct w_gateway *gateways;
 	struct w_proc *procs;
@@ -168,7 +169,6 @@ struct gt_world {
 	struct w_call *free_calls;
 	struct w_event *free_events;
 	struct w_due *heap;
-	size_t n_heap, cap_heap;
 	unsigned store_fail_permille, posts_fail_permille;
 	uint64_t store_slow_ms, store_at_ns, check_at_ns;
 	uint64_t calm_ns, limit_ns; /* since when, and how long a call may wait; W_NEVER = storm */

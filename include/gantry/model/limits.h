@@ -20,6 +20,7 @@
 #define GT_MODELS_MAX       16    /* serves.openai */
 #define GT_MODEL_NAME_MAX   128
 #define GT_HEADER_MAX       63 /* name of a header: affinity.header */
+#define GT_DEVICES_MAX      16 /* resources.devices */
 #define GT_GPUS_MAX         64 /* of one replica */
 #define GT_NODE_GPUS_MAX    16
 #define GT_GPU_UUID_MAX     79

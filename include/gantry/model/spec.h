@@ -122,6 +122,8 @@ struct gt_spec {
 		uint32_t pids;
 		struct gt_io_limits io;
 		struct gt_gpu_want gpu;
+		char **devices; /* by their names in the node's documents of CDI (device.h) */
+		size_t n_devices;
 	} resources;
 	struct {
 		struct gt_label *labels; /* a node must have all of them; sorted by key */
@@ -168,7 +170,8 @@ void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
 struct gt_spec *gt_spec_pack(struct gt_spec *spec GT_TAKES);
 /* What no single field can tell: image form, port present, min <= max, target <= max,
  * memory_high <= memory, buffer <= max, share of one GPU alone, absolute and
- * distinct mount paths, duplicate env names, "${gpu...}" that is known. Fills image_kind and
+ * distinct mount paths, duplicate env names, "${gpu...}" that is known, one directory of weights
+ * where the GPU's memory is to be computed. Fills image_kind and
  * image_path. -EINVAL with err->path naming the member (slug "invalid_spec"). */
 GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
 /* The reference that a registry is asked for: of the image itself or of a bundle's base; NULL = the
