@@ -21,7 +21,7 @@ _gantry()
 	image) words='--all' ;;
 	node) words='--driver-root --proc' ;;
 	gpu) words='--context --sequences --kv-dtype --tensor-parallel --overhead' ;;
-	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --record --candidate --time' ;;
+	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --record --learned --candidate --time' ;;
 	doctor) words='--state' ;;
 	version) words='--client' ;;
 	esac

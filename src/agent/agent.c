@@ -189,12 +189,12 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	node_name(config->node, a->node);
 	measure(a);
 	a->ledger = gt_gpu_ledger_new();
+	a->reader_uid = config->image_uid;
+	a->reader_gid = config->image_gid;
 	a->driver = (struct gt_driver_roots){ config->gpu_driver_root, config->gpu_proc,
 					      config->gpu_sys };
 	a->cdi_dirs = config->cdi_dirs ? config->cdi_dirs : "";
 	a->cdi_devices = config->cdi_devices;
-	a->reader_uid = config->image_uid;
-	a->reader_gid = config->image_gid;
 	r = gt_labels_parse(config->labels, &a->labels, &a->n_labels, err);
 	if (r < 0)
 		return r;

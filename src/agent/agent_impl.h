@@ -153,16 +153,6 @@ void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
 /* What the program is told; the strings are the caller's to free. */
 size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
 
-/* replica_inject.c */
-/* What the container gets beside its image, by its GPUs and resources.devices; NULL: nothing. The
- * specification has the variables afterwards. *ret is the caller's. Slug device_unavailable. */
-int gt_replica_inject(struct replica *r, struct gt_inject **ret, struct gt_err *err);
-
-/* cdi.c */
-/* Adds what the named device needs. Slug device_unavailable. */
-int gt_cdi_inject(const struct agent *a, const char *name, struct gt_inject *ret,
-		  struct gt_err *err);
-
 /* gpus.c: what the node's GPUs and their driver tell */
 int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
 /* Its program begins, or has ended. */
@@ -172,6 +162,16 @@ void gt_agent_gpus_ended(struct replica *r);
 /* estimate_serve.c */
 void gt_estimate_serve(struct gt_request *req, void *app);
 void gt_estimates_drain(struct agent *a); /* refuses those that are being made */
+
+/* replica_inject.c */
+/* What the container gets beside its image, by its GPUs and resources.devices; NULL: nothing. The
+ * specification has the variables afterwards. *ret is the caller's. Slug device_unavailable. */
+int gt_replica_inject(struct replica *r, struct gt_inject **ret, struct gt_err *err);
+
+/* cdi.c */
+/* Adds what the named device needs. Slug device_unavailable. */
+int gt_cdi_inject(const struct agent *a, const char *name, struct gt_inject *ret,
+		  struct gt_err *err);
 
 /* probe.c */
 void gt_probe_start(struct replica *r);

@@ -88,6 +88,7 @@ void gt_config_defaults(struct gt_config *c)
 	gt_strcopy(c->state, sizeof(c->state), "/var/lib/gantry");
 	gt_strcopy(c->allow_host_paths, sizeof(c->allow_host_paths), "/");
 	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_AUTO);
+	gt_strcopy(c->gpu_driver_root, sizeof(c->gpu_driver_root), "/");
 	gt_strcopy(c->gpu_proc, sizeof(c->gpu_proc), "/proc");
 	gt_strcopy(c->gpu_sys, sizeof(c->gpu_sys), "/sys");
 	gt_strcopy(c->cdi_dirs, sizeof(c->cdi_dirs), "/etc/cdi:/var/run/cdi");

@@ -365,6 +365,25 @@ static int check_gpu_words(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+/* What is accepted must happen: an estimate belongs to a memory that was computed, or shall be. */
+static int check_gpu_estimate(const struct gt_gpu_want *gpu, struct gt_err *err)
+{
+	uint64_t sum = gt_gpu_terms_sum(&gpu->estimate.terms);
+
+	if (gpu->memory_auto)
+		return 0;
+	if (sum == 0 && (gpu->estimate.context || gpu->estimate.sequences || gpu->estimate.kv_type))
+		return refused(
+			err, "resources.gpu.estimate", "%s",
+			"there is nothing to estimate; write \"memory\": \"auto\" beside it");
+	if (sum != 0 && sum != gpu->memory_bytes)
+		return refused(err, "resources.gpu.estimate.terms",
+			       "their sum is %llu, resources.gpu.memory is not; leave out terms, "
+			       "which are computed, or write \"memory\": \"auto\"",
+			       (unsigned long long)sum);
+	return 0;
+}
+
 static int check_devices(const struct gt_spec *spec, struct gt_err *err)
 {
 	char *const *names = spec->resources.devices;
@@ -383,25 +402,6 @@ static int check_devices(const struct gt_spec *spec, struct gt_err *err)
 				return refused(err, where, QUOTED " is given twice; keep one",
 					       names[i]);
 	}
-	return 0;
-}
-
-/* What is accepted must happen: an estimate belongs to a memory that was computed, or shall be. */
-static int check_gpu_estimate(const struct gt_gpu_want *gpu, struct gt_err *err)
-{
-	uint64_t sum = gt_gpu_terms_sum(&gpu->estimate.terms);
-
-	if (gpu->memory_auto)
-		return 0;
-	if (sum == 0 && (gpu->estimate.context || gpu->estimate.sequences || gpu->estimate.kv_type))
-		return refused(
-			err, "resources.gpu.estimate", "%s",
-			"there is nothing to estimate; write \"memory\": \"auto\" beside it");
-	if (sum != 0 && sum != gpu->memory_bytes)
-		return refused(err, "resources.gpu.estimate.terms",
-			       "their sum is %llu, resources.gpu.memory is not; leave out terms, "
-			       "which are computed, or write \"memory\": \"auto\"",
-			       (unsigned long long)sum);
 	return 0;
 }
 
@@ -617,9 +617,9 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 	if (r == 0)
 		r = check_weights(spec, err);
 	if (r == 0)
-		r = check_devices(spec, err);
-	if (r == 0)
 		r = check_auto(spec, err);
+	if (r == 0)
+		r = check_devices(spec, err);
 	if (r == 0)
 		r = check_models(spec, err);
 	return r;

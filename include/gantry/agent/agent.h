@@ -17,7 +17,7 @@ struct gt_agent_config {
 	const char *node;       /* NULL or "" = the host's name */
 	const char *gpus;       /* see gpu/gpu.h; NULL = none */
 	const char *gpu_helper; /* the program that becomes gpud; NULL = none does */
-	const char *gpu_driver_root;    /* where the GPU driver's libraries are; NULL or "" = "/" */
+	const char *gpu_driver_root;    /* where NVIDIA's driver is; NULL or "" = "/" */
 	const char *gpu_proc, *gpu_sys; /* NULL or "" = /proc and /sys; others for tests */
 	const char *cdi_dirs;           /* ':'-separated; NULL or "" = none */
 	const char *cdi_devices; /* that functions may have, ','-separated; NULL or "" = none */
