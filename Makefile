@@ -90,7 +90,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster report \
+	asan tsan valgrind bench bench-runtime bench-gateway bench-gpu bench-sched bench-scale bench-cluster report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
@@ -214,7 +214,7 @@ e2e: all examples	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
 
 # A kernel that this machine may not have (tests/uml/run.sh). Too slow for `check`.
-UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids layers prepared)
+UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids inject layers prepared)
 uml: all examples $(UML_PROGS)	## control groups, containers, images under Linux 6.1 with cgroup v2 alone
 	@BIN=$(BIN) tests/uml/run.sh $(RESULTS)/uml.txt $(UML_PROGS)
 
@@ -277,6 +277,9 @@ $(GATEWAY_BENCH)/rootfs/upstream: tests/bench/gateway/upstream.c Makefile
 $(GATEWAY_BENCH)/proxy: tests/bench/gateway/proxy.go
 	@mkdir -p $(@D)
 	$(call say,GO,$@)GOCACHE=$(abspath $(O))/go go build -o $@ $<
+INJECT_TEST := $(O)/tests/unit/runtime/test_inject
+bench-gpu: all $(INJECT_TEST)	## what holds GPUs apart; needs none
+	@scripts/bench.sh gpu_isolation
 bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir

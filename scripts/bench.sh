@@ -1,6 +1,6 @@
 #!/bin/bash
 # Measures; writes build/bench/NAME.json. As root, or by itself through sudo. `make report` prints them.
-# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak|runtime|gateway|sched|scale|cluster]...
+# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak|runtime|gateway|gpu_isolation|sched|scale|cluster]...
 # sched and scale read recorded clusters and calls from TRACES=dir. runtime, gateway and cluster are `make bench-runtime` and so on, which also build what they measure with.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
