@@ -207,16 +207,6 @@ void gt_agent_gpus_ended(struct replica *r);
 void gt_estimate_serve(struct gt_request *req, void *app);
 void gt_estimates_drain(struct agent *a); /* refuses those that are being made */
 
-/* replica_inject.c */
-/* What the container gets beside its image, by its GPUs and resources.devices; NULL: nothing. The
- * specification has the variables afterwards. *ret is the caller's. Slug device_unavailable. */
-int gt_replica_inject(struct replica *r, struct gt_inject **ret, struct gt_err *err);
-
-/* cdi.c */
-/* Adds what the named device needs. Slug device_unavailable. */
-int gt_cdi_inject(const struct agent *a, const char *name, struct gt_inject *ret,
-		  struct gt_err *err);
-
 /* probe.c */
 void gt_probe_start(struct replica *r);
 void gt_probe_stop(struct replica *r);
