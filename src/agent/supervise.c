@@ -16,7 +16,6 @@
 
 #include "agent_impl.h"
 #include "images.h"
-#include "inject.h"
 
 struct replica *gt_replica_find(struct agent *a, const char *id)
 {
