@@ -1,4 +1,4 @@
-/* node.c - where replicas may run. */
+/* node.c - `gantry node`: where replicas may run. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -6,7 +6,7 @@
 #include <gantry/base/units.h>
 #include <gantry/model/spec.h>
 
-#include "commands.h"
+#include "node.h"
 #include "rest.h"
 
 #define POLL_MS 500
@@ -69,35 +69,50 @@ static enum gt_exit send_verb(struct gt_cli *cli, size_t verb, const char *name)
 	return code;
 }
 
-static enum gt_exit run(struct gt_cli *cli)
+static enum gt_exit duty(struct gt_cli *cli, const char *word, const char *name)
 {
-	const char *word = cli->args.operands[0], *name = cli->args.operands[1];
 	const char *deadline = gt_args_get(&cli->args, "deadline");
-	bool drain = strcmp(word, "drain") == 0;
 	uint64_t ms;
 
 	if (!gt_name_ok(name))
 		return gt_cli_usage(cli, "\"%s\" is no node name; `gantry nodes` lists them", name);
-	if (!drain && (deadline || gt_args_has(&cli->args, "wait")))
+	if (strcmp(word, "drain") != 0 && (deadline || gt_args_has(&cli->args, "wait")))
 		return gt_cli_usage(cli, "--wait and --deadline are of gantry node drain");
 	if (deadline && gt_parse_duration_ms(deadline, &ms) < 0)
 		return gt_cli_usage(cli, "--deadline %s: write a time, as 90s or 10m", deadline);
 	for (size_t i = 0; i < GT_LEN(verbs); i++)
 		if (strcmp(word, verbs[i].name) == 0)
 			return send_verb(cli, i, name);
-	return gt_cli_usage(cli, "gantry node: \"%s\" is none of cordon, uncordon, drain, rm",
+	return gt_cli_usage(cli, "gantry node: \"%s\" is none of cordon, uncordon, drain, rm, cdi",
 			    word);
+}
+
+static enum gt_exit run(struct gt_cli *cli)
+{
+	const char *word = cli->args.operands[0];
+	bool cdi = strcmp(word, "cdi") == 0;
+
+	if (cdi && cli->args.n_operands == 1)
+		return gt_node_cdi(cli);
+	if (cdi)
+		return gt_cli_usage(cli, "gantry node cdi is of this machine; it takes no name");
+	if (cli->args.n_operands < 2)
+		return gt_cli_usage(cli, "gantry node %s: which node? `gantry nodes` lists them",
+				    word);
+	return duty(cli, word, cli->args.operands[1]);
 }
 
 static const struct gt_flag flags[] = {
 	{ "wait", 'w', NULL, "drain: return when no replica is left on it", false },
 	{ "deadline", 0, "TIME", "drain: replicas left then end without a successor (default 10m)",
 	  false },
+	{ "driver-root", 0, "DIR", "cdi: where the driver's libraries are (default /)", false },
+	{ "proc", 0, "DIR", "cdi: where the kernel tells of the driver (default /proc)", false },
 };
 
 const struct gt_command gt_cmd_node = {
 	.name = "node",
-	.args = "cordon | uncordon | drain | rm NODE",
+	.args = "cordon | uncordon | drain | rm NODE, or cdi",
 	.summary = "let nodes take no replicas, or move them away",
 	.help = "cordon: it takes no new replicas and keeps those that it has; uncordon: it takes "
 		"them again.\n"
@@ -105,10 +120,19 @@ const struct gt_command gt_cmd_node = {
 		"there; those that\n"
 		"nobody needs end. rm forgets a node whose agent is not connected any more.\n"
 		"\n"
+		"cdi prints a document of the Container Device Interface for the GPUs of the "
+		"machine it runs on:\n"
+		"the device nodes of each, and the files, links and variables that come with any "
+		"of them. It is\n"
+		"the list that replicas with GPUs get; they need no such document, other programs "
+		"can use it. It\n"
+		"asks no daemon and loads nothing of the driver. Instances of a GPU (MIG) are not "
+		"listed.\n"
+		"\n"
 		"  gantry node drain box-7 --wait",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
-	.least = 2,
+	.least = 1,
 	.most = 2,
 	.run = run,
 };

@@ -71,7 +71,7 @@ def test_it_is_computed_and_kept(gantry, models):
     gantry.wait_replicas("auto", 1)
     env = gantry.ask("auto", "/facts")["env"]
     assert env["GANTRY_GPU_MEMORY_BYTES"] == str(total)
-    assert env["GANTRY_GPU_MEMORY_FRACTION"] == f"0.{total * 1000 // (8 * GIB):03d}"
+    assert env["GANTRY_GPU_MEMORY_FRACTION"] == f"0.{-(-total * 1000 // (8 * GIB)):03d}"  # what it needs, not less
     # The same again is the same; what is shown can be sent back.
     again = gantry.client.request("PUT", "/v1/functions/auto", {**spec, "scale": {"min": 1}}).json()
     assert again["unchanged"] and again["revision"] == 1
@@ -88,8 +88,9 @@ def test_it_is_computed_and_kept(gantry, models):
 def test_each_of_several_gpus_has_its_part(gantry, models):
     reply = gantry.client.request("PUT", "/v1/functions/two?dry_run=1", spec_of(models, {"context": 1024}, count=2))
     assert reply.status in (200, 201), reply
-    gantry.put("two", spec_of(models, {"context": 1024}, count=2))
-    assert pinned(gantry, "two")["estimate"]["terms"]["weights"] == "512MiB"
+    gantry.put("two", spec_of(models, {"context": 1024, "overhead": "2GiB"}, count=2))
+    terms = pinned(gantry, "two")["estimate"]["terms"]
+    assert terms["weights"] == "512MiB" and terms["overhead"] == "2GiB"
     gantry.client.request("DELETE", "/v1/functions/two?force=1")
 
 

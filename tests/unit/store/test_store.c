@@ -281,7 +281,7 @@ static void says_that_the_disk_is_full(void **state)
 	gt_auto(free) char *big = gt_alloc(100000);
 	struct outcome small = { 0 }, fat = { 0 };
 
-	reopen(w, 40);
+	reopen(w, 60);
 	memset(big, 'x', 99999);
 	put(w, "a", 1, "{}", &small);
 	wait_for(w, &small.done, 1);
