@@ -196,7 +196,7 @@ void gt_w_control_start(struct gt_world *w)
 {
 	const struct gt_control_config config = { .epoch = ++w->epoch,
 						  .node_lost_ms = w->config.node_lost_ms };
-	const struct gt_control_ports ports = {
+	struct gt_control_ports ports = {
 		.clock = { .mono_ns = (uint64_t(*)(void *))gt_world_now,
 			   .wall_ms = gt_w_wall_ms,
 			   .arg = w },
@@ -215,6 +215,7 @@ void gt_w_control_start(struct gt_world *w)
 		.on_due = on_due,
 	};
 
+	gt_w_tasks_ports(w, &ports);
 	gt_w_rules_restart(w);
 	w->stats.control_starts++;
 	w->c = gt_control_new(&ports, &config);
@@ -230,6 +231,7 @@ void gt_w_control_start(struct gt_world *w)
 	if (w->learned.len > 0 &&
 	    gt_control_learned_load(w->c, gt_buf_str(&w->learned), w->learned.len, &err) < 0)
 		gt_w_break(w, "learned", "%s", err.text);
+	gt_control_tasks_load(w->c);
 }
 
 static void control_back(struct gt_world *w, struct w_event *e)
