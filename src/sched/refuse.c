@@ -9,6 +9,7 @@
 enum limit { /* in the order in which they are looked at */
 	     L_DOWN,
 	     L_CORDONED,
+	     L_BARRED,
 	     L_LABELS,
 	     L_EXCLUSIVE,
 	     L_MODEL,
@@ -30,6 +31,7 @@ static const struct {
 } words[L_N] = {
 	[L_DOWN] = { "is down", "are down" },
 	[L_CORDONED] = { "takes nothing new", "take nothing new" },
+	[L_BARRED] = { "has a member of the gang", "have a member of the gang" },
 	[L_LABELS] = { "lacks a label", "lack a label" },
 	[L_EXCLUSIVE] = { "is in use by others, or exclusive to them",
 			  "are in use by others, or exclusive to them" },
@@ -86,6 +88,8 @@ static enum limit first_limit(const struct gt_sched *s, const struct node *n,
 	memset(open.labels, 0, sizeof(open.labels));
 	if (n->state != GT_SCHED_UP)
 		return n->state == GT_SCHED_DOWN ? L_DOWN : L_CORDONED;
+	if (n->barred)
+		return L_BARRED;
 	if (!gt_sched_node_takes(n, sh))
 		return gt_sched_node_takes(n, &open) ? L_LABELS : L_EXCLUSIVE;
 	if (sh->gpus > 0) {
