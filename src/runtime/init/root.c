@@ -191,6 +191,17 @@ static void attach_staged(int root, const char *name, uint32_t id_base)
 	close(fd);
 }
 
+/* Inodes are bounded by the size, as in upper(). */
+static void resize_shm(uint64_t bytes)
+{
+	char size[64];
+
+	snprintf(size, sizeof(size), "size=%llu,nr_inodes=%llu", (unsigned long long)bytes,
+		 (unsigned long long)(1024 + bytes / 4096));
+	if (mount(NULL, "dev/shm", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, size) < 0)
+		init_fail(GT_INIT_STEP_DEV, errno, 40);
+}
+
 /* A link of the image may lead to the root itself, or into /proc, /sys and /dev, which no
  * specification may name: nothing is laid over those. */
 static void refuse_ours(int root, int to, unsigned index)
@@ -277,6 +288,8 @@ void init_root(const struct init_spec *spec, const struct init_prepare *p,
 		root = overlay(p);
 	}
 
+	if (spec->head->shm_bytes)
+		resize_shm(spec->head->shm_bytes);
 	attach_staged(root, "proc", id_base);
 	attach_staged(root, "sys", id_base);
 	attach_staged(root, "dev", id_base);
