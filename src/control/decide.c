@@ -1,5 +1,6 @@
 /* decide.c - one function: what it should have against what it has. Called once for each input that
  * touched it, and when its time has come; it may be called at any moment without harm. */
+#include "gang.h"
 #include "place.h"
 
 /* Replicas that stay, of the current revision and of older ones. */
@@ -16,9 +17,22 @@ static bool is_starting(const struct gt_ctl_replica *r)
 static struct tally tally_of(const struct gt_ctl_live *live)
 {
 	const struct gt_ctl_replica *r;
+	const struct gt_ctl_gang *g;
 	struct tally t = { 0 };
 
+	DL_FOREACH (live->gangs, g) {
+		bool current = g->revision == live->f->rev->row.revision;
+
+		if (!gt_ctl_gang_counts(g))
+			continue;
+		if (!g->admitted || g->broken)
+			t.starting += current;
+		else
+			*(current ? &t.ready : &t.old_ready) += 1;
+	}
 	DL_FOREACH (live->replicas, r) {
+		if (r->member.size > 0)
+			continue; /* counted with its gang */
 		if (is_starting(r))
 			t.starting += gt_ctl_current(r);
 		else if (r->state == GT_REPLICA_READY && !gt_ctl_leaving(r))
@@ -51,7 +65,8 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 	uint64_t now = gt_ctl_now(c);
 	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
 
-	gt_ctl_pressure(c, live);
+	if (live->f->rev->spec->gang.size == 0)
+		gt_ctl_pressure(c, live);
 	if (live->blocked_ns == 0) {
 		live->blocked_ns = now;
 		gt_ctl_blocked_add(c, live);
@@ -65,6 +80,23 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 	gt_strcopy(end.text, sizeof(end.text), why->text);
 	gt_ctl_failure_refuse(live, &end, now + CTL_NO_CAPACITY_NS);
 	live->blocked_ns = now + CTL_NO_CAPACITY_NS; /* who comes after that may wait again */
+}
+
+/* A place for all of the next one. */
+static int reserve(struct gt_control *c, struct gt_ctl_live *live,
+		   struct gt_sched_spot ret[GT_GANG_MAX], struct gt_err *err)
+{
+	if (live->f->rev->spec->gang.size > 0)
+		return gt_ctl_gang_reserve(c, live, ret, err);
+	return gt_ctl_place(c, live, ret, err);
+}
+
+static struct gt_ctl_replica *start_one(struct gt_control *c, struct gt_ctl_live *live,
+					const struct gt_sched_spot *spots, const char *reason)
+{
+	if (live->f->rev->spec->gang.size > 0)
+		return gt_ctl_gang_start(c, live, spots, reason);
+	return gt_ctl_replica_new(c, live->f, spots, NULL, NULL, reason);
 }
 
 /* How many may be started now. */
@@ -93,10 +125,10 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 	if (live->decision.need <= t->ready + t->starting)
 		live->blocked_ns = 0;
 	for (; started < n; started++) {
+		struct gt_sched_spot spots[GT_GANG_MAX];
 		struct gt_err err = { 0 };
-		struct gt_sched_spot spot;
 
-		if (gt_ctl_place(c, live, &spot, &err) < 0) {
+		if (reserve(c, live, spots, &err) < 0) {
 			start_blocked(c, live, t, &err);
 			break;
 		}
@@ -109,8 +141,7 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 			gt_ctl_event(c, "scale.up", gt_ctl_name(live->f), NULL, NULL, NULL,
 				     "%u -> %u: %s", t->ready + t->starting, live->decision.need,
 				     live->decision.why);
-		gt_ctl_journal_place(c, live, gt_ctl_replica_new(c, live->f, &spot, reason),
-				     reason);
+		gt_ctl_journal_place(c, live, start_one(c, live, spots, reason), reason);
 	}
 	t->starting += started;
 }
@@ -129,7 +160,8 @@ static void stop_surplus(struct gt_control *c, struct gt_ctl_live *live, struct 
 	DL_FOREACH (live->replicas, r) {
 		if (n == 0)
 			break;
-		if (r->state != GT_REPLICA_READY || !gt_ctl_current(r) || gt_ctl_leaving(r))
+		if (r->state != GT_REPLICA_READY || !gt_ctl_current(r) || gt_ctl_leaving(r) ||
+		    gt_ctl_follows(r))
 			continue;
 		gt_ctl_replica_leave(c, r, "idle", false);
 		n--;
@@ -172,9 +204,9 @@ static uint64_t next_due(struct gt_control *c, const struct gt_ctl_live *live,
 			due = GT_MIN(due, live->blocked_ns + CTL_NO_CAPACITY_NS);
 	}
 	DL_FOREACH (live->replicas, r)
-		if (r->state == GT_REPLICA_DRAINING && !r->stop_ordered)
+		if (r->state == GT_REPLICA_DRAINING && !r->stop_ordered && !gt_ctl_follows(r))
 			due = GT_MIN(due, r->drain_until_ns);
-	return due;
+	return GT_MIN(due, gt_ctl_gangs_due(live));
 }
 
 void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
@@ -192,6 +224,7 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 
 		gt_ctl_journal_scale(c, live, &in);
 		replace_old(c, live, &t);
+		gt_ctl_gangs_resume(c, live, t.ready + t.starting <= live->decision.need);
 		start_missing(c, live, &t);
 		stop_surplus(c, live, &t);
 		DL_FOREACH (live->replicas, r)

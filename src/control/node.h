@@ -19,7 +19,8 @@ struct gt_ctl_node {
 	bool told;     /* a full report came at all: what follows is known */
 	uint64_t since_ms, down_ns;
 	uint64_t cpu_milli, memory_bytes;
-	struct gt_gpu *gpus; /* a GPU's place is its slot in the scheduler's books */
+	char address[GT_ADDRESS_MAX + 1]; /* "" = none */
+	struct gt_gpu *gpus;              /* a GPU's place is its slot in the scheduler's books */
 	size_t n_gpus;
 	struct gt_label *labels;
 	size_t n_labels;

@@ -52,24 +52,67 @@ static void hints_look(struct hints *h, const struct gt_ctl_replica *list, uint3
 	}
 }
 
+/* *hints must live as long as the want. */
+static int want_next(struct gt_control *c, struct gt_ctl_live *live, struct hints *hints,
+		     struct gt_sched_want *want, struct gt_err *err)
+{
+	int r = want_of(c, live->f->rev, live->number, want, err);
+
+	if (r < 0 || c->n_nodes < 2)
+		return r;
+	hints->start_ms = live->start_ms;
+	hints_look(hints, live->replicas, live->f->rev->row.revision);
+	hints_look(hints, live->ended, live->f->rev->row.revision);
+	want->hints = hints->all;
+	want->n_hints = hints->n;
+	want->usual_ms = (uint32_t)GT_MIN(hints->start_ms + hints->pull_ms, (uint64_t)UINT32_MAX);
+	return 0;
+}
+
 int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
 		 struct gt_err *err)
 {
-	struct hints hints = { .start_ms = live->start_ms };
+	struct hints hints = { .n = 0 };
 	struct gt_sched_want want;
-	int r = want_of(c, live->f->rev, live->number, &want, err);
+	int r = want_next(c, live, &hints, &want, err);
+
+	return r < 0 ? r : gt_sched_place(c->sched, &want, ret, err);
+}
+
+int gt_ctl_place_gang(struct gt_control *c, struct gt_ctl_live *live, uint32_t size,
+		      struct gt_sched_spot *ret, struct gt_err *err)
+{
+	static const enum gt_sched_spread spreads[] = { [GT_GANG_NODE] = GT_SCHED_TOGETHER,
+							[GT_GANG_NODES] = GT_SCHED_APART,
+							[GT_GANG_ANY] = GT_SCHED_ANYWHERE };
+	struct gt_sched_want wants[GT_GANG_MAX];
+	struct hints hints = { .n = 0 };
+	int r = want_next(c, live, &hints, &wants[0], err);
 
 	if (r < 0)
 		return r;
-	if (c->n_nodes > 1) {
-		hints_look(&hints, live->replicas, live->f->rev->row.revision);
-		hints_look(&hints, live->ended, live->f->rev->row.revision);
-		want.hints = hints.all;
-		want.n_hints = hints.n;
-		want.usual_ms = (uint32_t)GT_MIN(hints.start_ms + hints.pull_ms,
-						 (uint64_t)UINT32_MAX);
-	}
-	return gt_sched_place(c->sched, &want, ret, err);
+	for (uint32_t i = 1; i < size; i++)
+		wants[i] = wants[0];
+	return gt_sched_place_gang(c->sched, wants, size,
+				   spreads[gt_spec_spread(live->f->rev->spec)], ret, err);
+}
+
+void gt_ctl_rehold(struct gt_control *c, const struct gt_sched_spot *was, struct gt_sched_spot *ret)
+{
+	const struct gt_sched_want want = {
+		.cpu_milli = was->cpu_milli,
+		.memory_bytes = was->memory_bytes,
+		.gpus = (uint32_t)__builtin_popcount(was->gpu_mask),
+		.gpu_milli = was->gpu_milli,
+		.gpu_bytes = was->gpu_mib * GT_MIB,
+		.exclusive = was->exclusive,
+		.owner = was->owner,
+		.function = was->function,
+	};
+
+	/* Where it can not be, it is not held. */
+	if (was->generation)
+		(void)!gt_sched_book(c->sched, &want, was->node, was->gpu_mask, ret, NULL);
 }
 
 void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r)
