@@ -1,6 +1,6 @@
 /* rules.c - what must hold after each step, whatever goes wrong. The first rule that does not ends
  * the world, with its name, the moment, and what was seen. */
-#include "world_priv.h"
+#include "rules_gang.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,8 +39,8 @@ static bool staying_add(const struct gt_replica_view *v, void *arg)
 
 	if (s->id && strcmp(v->id, s->id) == 0)
 		s->found = adopted;
-	if (v->state > GT_REPLICA_READY)
-		return true;
+	if (v->state > GT_REPLICA_READY || (v->member && v->member->rank > 0))
+		return true; /* a gang counts once */
 	s->adopted += adopted && v->revision == s->revision;
 	*(v->revision == s->revision ? &s->current : &s->old) += 1;
 	return true;
@@ -77,6 +77,7 @@ void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order
 	if (order->want != GT_WANT_RUN)
 		return;
 	w->stats.checks++;
+	gt_w_rule_gang_order(w, order);
 	HASH_FIND_STR(w->orders, order->replica, o);
 	if (o)
 		gt_w_break(w, "start", "replica %s is ordered to node%zu and to %s", o->id, o->node,
@@ -123,6 +124,7 @@ void gt_w_rules_restart(struct gt_world *w)
 void gt_w_rules_fini(struct gt_world *w)
 {
 	gt_w_rules_restart(w);
+	gt_w_rule_gangs_fini(w);
 }
 
 void gt_w_rule_epoch(struct gt_world *w, struct w_peer *p, uint64_t epoch)
@@ -287,6 +289,7 @@ void gt_w_rules_check(struct gt_world *w)
 	capacity_check(w);
 	control_check(w);
 	queues_check(w);
+	gt_w_rule_gangs_check(w);
 	if (w->c && (!w->config.strict || w->stats.steps % 16 == 0))
 		gt_control_replicas(w->c, NULL, replica_check, &last);
 }

@@ -12,7 +12,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#define W_TEXT            160
+#define W_TEXT            192
 #define W_MS              GT_NS_PER_MS
 #define W_NEVER           UINT64_MAX
 #define W_POST_TIMEOUT_NS (5 * GT_NS_PER_S)  /* a post without an answer is taken as lost */
@@ -76,6 +76,7 @@ struct w_proc { /* a replica that a node remembers */
 	struct w_agent *agent;
 	size_t fn;
 	uint32_t revision;
+	struct gt_gang_member member;
 	enum gt_replica_state state;
 	bool holds; /* its memory is taken: from the order to the end of the process */
 	bool dirty, forgotten;
@@ -162,6 +163,7 @@ struct gt_world {
 	struct w_gateway *gateways;
 	struct w_proc *procs;
 	struct w_order *orders;
+	struct w_gang *gangs; /* rules_gang.c */
 	struct w_call *free_calls;
 	struct w_event *free_events;
 	struct w_due *heap;
