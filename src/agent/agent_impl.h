@@ -53,13 +53,16 @@ struct replica {
 	struct log log;
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
 	size_t n_gpus;
-	struct image_job *pull;    /* in state PULLING: it comes */
-	struct image_wait *unpack; /* and then, where that is needed, this */
+	struct gt_gang_member gang;
+	char (*addresses)[GT_ADDRESS_MAX + 1]; /* of the gang's members, as ordered; or NULL */
+	struct image_job *pull;                /* in state PULLING: it comes */
+	struct image_wait *unpack;             /* and then, where that is needed, this */
 	/* Of the images that it uses: a bundle's own, and the registry's (below it); "" = none. */
 	char image_digest[GT_REF_DIGEST_SIZE], base_digest[GT_REF_DIGEST_SIZE];
 	int stop_signal;
 	bool stop_ordered, forgotten; /* forgotten: freed as soon as it has ended */
 	bool was_ready;
+	bool held;        /* has its sandbox and waits for the other members of its gang */
 	bool out_of_time; /* killed because it did not get ready */
 	bool dirty;       /* control has not heard of the last change */
 	UT_hash_handle hh;
@@ -99,6 +102,7 @@ struct agent {
 	bool link_up;
 	bool stopping; /* take no orders; the loop ends with the last replica */
 	uint64_t cpu_milli, memory_bytes;
+	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach this one; "" = none */
 	struct gt_gpus *gpus;
 	struct gt_gpu_ledger *ledger;
 	struct gt_label *labels;
@@ -122,6 +126,8 @@ void gt_replica_forget(struct replica *r);
 void gt_replica_leave(struct replica *r); /* the agent ends, the replica goes on */
 void gt_replica_free(struct replica *r);
 void gt_replica_is_ready(struct replica *r); /* probe.c found out */
+/* It can not start. */
+void gt_replica_give_up(struct replica *r, const char *cause, const char *text);
 
 void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed);
 
@@ -141,6 +147,18 @@ int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
 void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
 /* What the program is told; the strings are the caller's to free. */
 size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
+
+/* replica_gang.c */
+void gt_replica_gang_set(struct replica *r, const struct gt_order *o);
+int gt_replica_gang_check(const struct replica *r, struct gt_err *err); /* -EINVAL */
+/* Its members wait for each other here, before anything of the image runs. */
+bool gt_replica_gang_holds(const struct replica *r);
+int gt_replica_gang_held(struct replica *r, struct gt_err *err); /* it has its sandbox */
+void gt_replica_gang_over(struct replica *r);                    /* it has ended */
+void gt_replica_gang_adopt(struct replica *r);
+/* The strings are the caller's to free. */
+size_t gt_replica_gang_env(const struct replica *r, char (*addresses)[GT_ADDRESS_MAX + 1],
+			   char *ret[GT_CONTAINER_ENV_MAX]);
 
 /* probe.c */
 void gt_probe_start(struct replica *r);

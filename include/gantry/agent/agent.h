@@ -17,6 +17,7 @@ struct gt_agent_config {
 	const char *node;      /* NULL or "" = the host's name */
 	const char *gpus;      /* see gt_gpus_open; NULL = none */
 	const char *labels;    /* "zone=a,rack=r1"; NULL = none */
+	const char *address;   /* at which other nodes reach it; NULL or "" = of its way out */
 	const char
 		*link_path; /* control's socket; NULL = "run/link.sock" below the state directory */
 	int agent_fd;       /* listening stream socket (logs), stays the caller's; < 0 = none */
