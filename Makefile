@@ -236,7 +236,7 @@ tsan:			## unit tests under the thread sanitizer
 # Valgrind 3.19 knows neither pidfd_open nor open_tree nor mounts without a type, so what talks to the
 # kernel that way is left to `make asan`; the others run without root, which skips such tests.
 VALGRIND_PROGS = $(filter-out $(foreach r,os runtime agent,$(O)/tests/unit/$(r)/%) \
-	$(O)/tests/unit/cli/test_doctor,$(TEST_PROGS))
+	$(O)/tests/unit/gpu/% $(O)/tests/unit/cli/test_doctor,$(TEST_PROGS))
 valgrind: $(VALGRIND_PROGS)	## unit tests under valgrind
 	@RUNNER='$(if $(filter 0,$(shell id -u)),setpriv --reuid 65534 --regid 65534 --clear-groups) valgrind -q --error-exitcode=9 --leak-check=full --child-silent-after-fork=yes' \
 		scripts/run-tests.sh $(RESULTS)/valgrind.txt $^

@@ -6,7 +6,7 @@ _gantry()
 		[[ ${COMP_WORDS[i]} == -* ]] || { cmd=${COMP_WORDS[i]}; break; }
 	done
 	local global='--url --ca --token --token-file --json --verbose --help'
-	local commands='deploy ls get call logs ps rm events explain image bundle nodes simulate doctor version help completion'
+	local commands='deploy ls get call logs ps rm events explain image bundle nodes gpu simulate doctor version help completion'
 	case $cmd in
 	'') words=$commands ;;
 	deploy) words='--file --image --base --pull --port --socket --env --volume --tmpfs --workdir --user --memory --cpu --disk --gpu --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
@@ -19,6 +19,7 @@ _gantry()
 	events) words='--follow --tail' ;;
 	explain) words='--tail' ;;
 	image) words='--all' ;;
+	gpu) words='--context --sequences --kv-dtype --tensor-parallel --overhead' ;;
 	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --record --candidate --time' ;;
 	doctor) words='--state' ;;
 	version) words='--client' ;;

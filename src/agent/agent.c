@@ -209,8 +209,6 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	own_address(config->address, a->address);
 	a->ledger = gt_gpu_ledger_new();
 	r = gt_labels_parse(config->labels, &a->labels, &a->n_labels, err);
-	if (r == 0)
-		r = gt_gpus_open(config->gpus, a->node, &a->gpus, err);
 	if (r < 0)
 		return r;
 	a->usage.every_ms = config->usage_ms ? config->usage_ms : USAGE_EVERY_MS;
@@ -227,6 +225,8 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 		r = gt_loop_new(&a->loop, err);
 	if (r == 0)
 		r = gt_loop_signals(a->loop, &mask, on_signal, a, err);
+	if (r == 0)
+		r = gt_agent_gpus_open(a, config, err);
 	if (r == 0)
 		r = open_state(a, config->state_dir, err);
 	if (r == 0)
@@ -259,9 +259,9 @@ static void tear_down(struct agent *a)
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);
+	gt_gpus_close(a->gpus);
 	gt_loop_free(a->loop);
 	gt_gpu_ledger_free(a->ledger);
-	gt_gpus_close(a->gpus);
 	free(a->labels);
 	free(a->link_path);
 }

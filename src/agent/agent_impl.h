@@ -144,6 +144,9 @@ void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, siz
 /* From the node's book, and the specification's command says what they are. -EBUSY, -ENOENT, slug
  * gpu_conflict. */
 int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
+/* The same for one that was found running: what it had is its, also while the driver has not told
+ * yet which GPUs there are. */
+int gt_replica_gpus_keep(struct replica *r, struct gt_err *err);
 void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
 /* What the program is told; the strings are the caller's to free. */
 size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
@@ -159,6 +162,12 @@ void gt_replica_gang_adopt(struct replica *r);
 /* The strings are the caller's to free. */
 size_t gt_replica_gang_env(const struct replica *r, char (*addresses)[GT_ADDRESS_MAX + 1],
 			   char *ret[GT_CONTAINER_ENV_MAX]);
+
+/* gpus.c: what the node's GPUs and their driver tell */
+int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
+/* Its program begins, or has ended. */
+void gt_agent_gpus_started(struct replica *r);
+void gt_agent_gpus_ended(struct replica *r);
 
 /* probe.c */
 void gt_probe_start(struct replica *r);

@@ -6,9 +6,6 @@
 
 #include "agent_impl.h"
 
-/* The driver and CUDA itself need some of a GPU's memory: no program may plan with all of it. */
-#define FRACTION_MAX 950
-
 void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n)
 {
 	r->gpus = n ? gt_alloc_array(n, sizeof(*gpus)) : NULL;
@@ -20,7 +17,7 @@ void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, siz
 /* Of the GPU on which it is least, in thousandths. */
 static unsigned fraction(const struct replica *r)
 {
-	uint64_t least = FRACTION_MAX;
+	uint64_t least = GT_GPU_FRACTION_MAX;
 
 	for (size_t i = 0; i < r->n_gpus; i++) {
 		const struct gt_gpu *gpu = gt_gpus_find(r->agent->gpus, r->gpus[i].uuid);
@@ -88,10 +85,20 @@ int gt_replica_gpus_take(struct replica *r, struct gt_err *err)
 	return res;
 }
 
+int gt_replica_gpus_keep(struct replica *r, struct gt_err *err)
+{
+	if (gt_gpus_known(r->agent->gpus))
+		return gt_replica_gpus_take(r, err);
+	gt_gpu_ledger_keep(r->agent->ledger, r->id, r->gpus, r->n_gpus);
+	return 0;
+}
+
 void gt_replica_gpus_return(struct replica *r)
 {
-	if (r->n_gpus > 0)
-		gt_gpu_ledger_give_back(r->agent->ledger, r->id);
+	if (r->n_gpus == 0)
+		return;
+	gt_agent_gpus_ended(r);
+	gt_gpu_ledger_give_back(r->agent->ledger, r->id);
 }
 
 static char *uuids(const struct replica *r)
@@ -121,6 +128,8 @@ size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_M
 	ret[n++] = gt_asprintf("GANTRY_GPU_COUNT=%zu", r->n_gpus);
 	ret[n++] = gt_asprintf("GANTRY_GPU_MEMORY_BYTES=%llu", (unsigned long long)bytes);
 	ret[n++] = gt_asprintf("GANTRY_GPU_MEMORY_FRACTION=0.%03u", fraction(r));
+	if (!first) /* it fell off since it was given */
+		return n;
 	ret[n++] = gt_asprintf("GANTRY_GPU_BACKEND=%s", gt_gpu_backend_name(first->backend));
 	if (gt_gpu_is_real(first)) {
 		ret[n++] = gt_asprintf("CUDA_VISIBLE_DEVICES=%s", list);

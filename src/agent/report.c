@@ -45,6 +45,7 @@ static void tell_facts(struct agent *a, struct gt_report *report)
 	gt_strcopy(report->address, sizeof(report->address), a->address);
 	report->n_gpus = gt_gpus_list(a->gpus, &gpus);
 	report->gpus = (struct gt_gpu *)gpus;
+	report->gpu_driver = *gt_gpus_driver(a->gpus);
 	report->labels = a->labels;
 	report->n_labels = a->n_labels;
 }

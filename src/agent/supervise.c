@@ -202,6 +202,7 @@ static void on_started(struct gt_container *c, uint64_t root_us, uint64_t exec_u
 	r->phases.exec_us = GT_MAX(exec_us, 1u);
 	r->exec_ns = gt_loop_clock_ns(r->agent->loop);
 	gt_usage_rounds_begin(r->agent);
+	gt_agent_gpus_started(r);
 	if (r->state == GT_REPLICA_DRAINING) { /* stopped while it was starting */
 		gt_container_signal(c, r->stop_signal);
 		return;
@@ -382,7 +383,7 @@ void gt_replica_adopt(struct replica *r)
 	gt_replica_image_adopt(r);
 	/* Where the node lost a GPU meanwhile, the sweep removes the process. Control may have
 	 * started anew with us, and not know of the replica; so the log has it. */
-	if (gt_replica_gpus_take(r, &err) < 0) {
+	if (gt_replica_gpus_keep(r, &err) < 0) {
 		gt_warn("replica %s: %s", r->id, err.text);
 		fail_start(r, &err);
 		return;
@@ -398,6 +399,7 @@ void gt_replica_adopt(struct replica *r)
 	}
 	gt_usage_rounds_begin(r->agent);
 	gt_replica_gang_adopt(r);
+	gt_agent_gpus_started(r);
 	if (r->was_ready) {
 		move(r, GT_REPLICA_READY);
 	} else {

@@ -50,6 +50,27 @@ static void write_scale(struct gt_json *j, const struct gt_decision *d)
 	gt_json_close(j, '}');
 }
 
+static void write_nodes(struct gt_json *j, const struct gt_decision *d)
+{
+	gt_json_array(j, "candidates");
+	for (size_t i = 0; i < d->place.n_best; i++) {
+		const struct gt_place_node *n = &d->place.best[i];
+
+		gt_json_object(j, NULL);
+		gt_json_str(j, "node", n->node);
+		gt_json_i64(j, "score", n->room + n->ready + n->spread);
+		gt_json_i64(j, "room", n->room);
+		gt_json_i64(j, "ready", n->ready);
+		gt_json_i64(j, "spread", n->spread);
+		gt_json_close(j, '}');
+	}
+	gt_json_close(j, ']');
+	gt_json_object(j, "limits");
+	for (size_t i = 0; i < d->place.n_refused; i++)
+		gt_json_u64(j, d->place.refused[i].limit, d->place.refused[i].nodes);
+	gt_json_close(j, '}');
+}
+
 static void write_place(struct gt_json *j, const struct gt_decision *d)
 {
 	gt_json_str(j, "why", d->place.why);
@@ -62,7 +83,9 @@ static void write_place(struct gt_json *j, const struct gt_decision *d)
 		gt_json_u64(j, "gpu_memory_bytes", d->place.gpu_bytes);
 	}
 	gt_json_u64(j, "nodes", d->place.nodes);
+	gt_json_u64(j, "nodes_looked_at", d->place.looked);
 	gt_json_close(j, '}');
+	write_nodes(j, d);
 	gt_json_object(j, "outcome");
 	gt_json_str(j, "node", d->place.node[0] ? d->place.node : NULL);
 	if (d->place.replica[0])

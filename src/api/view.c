@@ -174,7 +174,7 @@ static void write_gpu(struct gt_json *j, const struct gt_node_gpu *g)
 	gt_json_str(j, "uuid", g->is.uuid);
 	gt_json_str(j, "model", g->is.model);
 	gt_json_str(j, "backend", gt_gpu_backend_name(g->is.backend));
-	gt_json_bool(j, "healthy", g->is.healthy);
+	gt_json_bool(j, "healthy", gt_gpu_healthy(&g->is));
 	gt_json_u64(j, "memory_bytes", g->is.memory_bytes);
 	gt_json_num(j, "taken", (double)g->taken_milli / GT_GPU_WHOLE);
 	gt_json_u64(j, "taken_bytes", g->taken_bytes);

@@ -44,6 +44,27 @@ static void print_scale(struct gt_cli *cli, const struct gt_value *d)
 	print_alternatives(cli, d);
 }
 
+/* " [score 0; before n2 -3, n3 -5; not 2 by memory]": who was next, and who could not. */
+static void print_others(struct gt_cli *cli, const struct gt_value *d)
+{
+	const struct gt_value *all = gt_value_at(d, "candidates"),
+			      *limits = gt_value_at(d, "limits");
+	const struct gt_value *n = gt_value_item(all, 0);
+	const char *limit = NULL, *sep = "; not ";
+
+	fprintf(cli->out, "  [score %d", (int)gt_value_num(n, "score", 0));
+	for (size_t i = 1; (n = gt_value_item(all, i)); i++) {
+		fputs(i == 1 ? "; before " : ", ", cli->out);
+		gt_text_print(cli->out, gt_value_str(n, "node", "?"));
+		fprintf(cli->out, " %d", (int)gt_value_num(n, "score", 0));
+	}
+	while ((limit = gt_value_member(limits, limit, &n))) {
+		fprintf(cli->out, "%s%u by %s", sep, (unsigned)gt_value_u64(n, "", 0), limit);
+		sep = ", ";
+	}
+	fputc(']', cli->out);
+}
+
 static void print_place(struct gt_cli *cli, const struct gt_value *d)
 {
 	const char *node = gt_value_str(d, "outcome.node", NULL);
@@ -58,6 +79,8 @@ static void print_place(struct gt_cli *cli, const struct gt_value *d)
 		fputs(", GPUs ", cli->out);
 		gt_text_print(cli->out, gpus);
 	}
+	if (node)
+		print_others(cli, d);
 }
 
 static void print_evict(struct gt_cli *cli, const struct gt_value *d)
@@ -129,8 +152,10 @@ const struct gt_command gt_cmd_explain = {
 	.help = "Shows the last decisions about a function, oldest first: how many replicas by "
 		"which "
 		"rule,\n"
-		"in brackets what every rule asked for, where each new replica went, and what "
-		"stood in the way.",
+		"in brackets what every rule asked for; where each new replica went, in brackets "
+		"its score\n"
+		"there, the nodes that were next and how many could not take it; and what stood in "
+		"the way.",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.least = 1,

@@ -60,7 +60,7 @@ static void replace_old(struct gt_control *c, struct gt_ctl_live *live, struct t
 
 /* Nobody can be told when room appears, so waiters are not refused before it has lasted. */
 static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const struct tally *t,
-			  const struct gt_err *why)
+			  const struct gt_sched_look *look, const struct gt_err *why)
 {
 	uint64_t now = gt_ctl_now(c);
 	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
@@ -72,7 +72,7 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 		gt_ctl_blocked_add(c, live);
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
 			     "%s", why->text);
-		gt_ctl_journal_place(c, live, NULL, why->text);
+		gt_ctl_journal_place(c, live, NULL, look, why->text);
 		return;
 	}
 	if (now < live->blocked_ns + CTL_NO_CAPACITY_NS || t->ready + t->old_ready > 0)
@@ -84,11 +84,12 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 
 /* A place for all of the next one. */
 static int reserve(struct gt_control *c, struct gt_ctl_live *live,
-		   struct gt_sched_spot ret[GT_GANG_MAX], struct gt_err *err)
+		   struct gt_sched_spot ret[GT_GANG_MAX], struct gt_sched_look *look,
+		   struct gt_err *err)
 {
 	if (live->f->rev->spec->gang.size > 0)
-		return gt_ctl_gang_reserve(c, live, ret, err);
-	return gt_ctl_place(c, live, ret, err);
+		return gt_ctl_gang_reserve(c, live, ret, look, err);
+	return gt_ctl_place(c, live, ret, look, err);
 }
 
 static struct gt_ctl_replica *start_one(struct gt_control *c, struct gt_ctl_live *live,
@@ -127,9 +128,10 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 	for (; started < n; started++) {
 		struct gt_sched_spot spots[GT_GANG_MAX];
 		struct gt_err err = { 0 };
+		struct gt_sched_look look = { 0 };
 
-		if (reserve(c, live, spots, &err) < 0) {
-			start_blocked(c, live, t, &err);
+		if (reserve(c, live, spots, &look, &err) < 0) {
+			start_blocked(c, live, t, &look, &err);
 			break;
 		}
 		if (live->blocked_ns) {
@@ -141,7 +143,7 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 			gt_ctl_event(c, "scale.up", gt_ctl_name(live->f), NULL, NULL, NULL,
 				     "%u -> %u: %s", t->ready + t->starting, live->decision.need,
 				     live->decision.why);
-		gt_ctl_journal_place(c, live, start_one(c, live, spots, reason), reason);
+		gt_ctl_journal_place(c, live, start_one(c, live, spots, reason), &look, reason);
 	}
 	t->starting += started;
 }

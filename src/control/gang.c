@@ -117,10 +117,11 @@ static int check_addresses(struct gt_control *c, const struct gt_ctl_live *live,
 }
 
 int gt_ctl_gang_reserve(struct gt_control *c, struct gt_ctl_live *live,
-			struct gt_sched_spot ret[GT_GANG_MAX], struct gt_err *err)
+			struct gt_sched_spot ret[GT_GANG_MAX], struct gt_sched_look *look,
+			struct gt_err *err)
 {
 	uint32_t size = live->f->rev->spec->gang.size;
-	int r = gt_ctl_place_gang(c, live, size, ret, err);
+	int r = gt_ctl_place_gang(c, live, size, ret, look, err);
 
 	if (r < 0)
 		return r;
@@ -425,7 +426,7 @@ static void resume(struct gt_control *c, struct gt_ctl_gang *g)
 	for (uint32_t i = 0; i < g->size; i++)
 		held[i] = g->seats[i].held;
 	gang_unhold(c, g);
-	if (gt_ctl_gang_reserve(c, g->f->live, spots, &err) == 0) {
+	if (gt_ctl_gang_reserve(c, g->f->live, spots, NULL, &err) == 0) {
 		epoch_start(c, g, spots, "its gang failed");
 		gang_event(c, g, "gang.restarted", gt_ctl_name(g->f), NULL,
 			   "all members start again");

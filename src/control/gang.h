@@ -34,7 +34,8 @@ struct gt_ctl_gang {
 
 /* Books a place for each member, by rank, or none. */
 GT_MUST_USE int gt_ctl_gang_reserve(struct gt_control *c, struct gt_ctl_live *live,
-				    struct gt_sched_spot ret[GT_GANG_MAX], struct gt_err *err);
+				    struct gt_sched_spot ret[GT_GANG_MAX],
+				    struct gt_sched_look *look, struct gt_err *err);
 /* Orders all members of a new gang to start. Its member of rank 0. */
 struct gt_ctl_replica *gt_ctl_gang_start(struct gt_control *c, struct gt_ctl_live *live,
 					 const struct gt_sched_spot *spots, const char *reason);

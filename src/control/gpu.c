@@ -25,8 +25,20 @@ static bool gpus_same(const struct gt_ctl_node *node, const struct gt_gpu *gpus,
 		same = strcmp(is->uuid, gpus[i].uuid) == 0 &&
 		       strcmp(is->model, gpus[i].model) == 0 &&
 		       is->memory_bytes == gpus[i].memory_bytes && is->backend == gpus[i].backend &&
-		       is->healthy == gpus[i].healthy;
+		       is->health == gpus[i].health && strcmp(is->reason, gpus[i].reason) == 0 &&
+		       is->foreign_bytes == gpus[i].foreign_bytes;
 	}
+	return same;
+}
+
+/* The scheduler's slots stay those of the same GPUs. */
+static bool slots_same(const struct gt_ctl_node *node, const struct gt_gpu *gpus, size_t n)
+{
+	bool same = node->n_gpus == n;
+
+	for (size_t i = 0; same && i < n; i++)
+		same = strcmp(node->gpus[i].uuid, gpus[i].uuid) == 0 &&
+		       node->gpus[i].memory_bytes == gpus[i].memory_bytes;
 	return same;
 }
 
@@ -52,7 +64,7 @@ static bool has_lost_gpu(const struct gt_ctl_node *node, const struct gt_ctl_rep
 
 	for (size_t k = 0; k < r->gpus.n; k++)
 		for (size_t i = 0; i < node->n_gpus; i++)
-			healthy += node->gpus[i].healthy &&
+			healthy += gt_gpu_healthy(&node->gpus[i]) &&
 				   strcmp(node->gpus[i].uuid, r->gpus.list[k].uuid) == 0;
 	return healthy < r->gpus.n;
 }
@@ -70,6 +82,7 @@ static void gangs_break(struct gt_control *c, struct gt_ctl_node *node)
 static void gpus_replace(struct gt_control *c, struct gt_ctl_node *node, const struct gt_gpu *gpus,
 			 size_t n)
 {
+	bool moved = !slots_same(node, gpus, n);
 	struct gt_ctl_replica *r;
 
 	DL_FOREACH2(node->list, r, node_next)
@@ -79,7 +92,8 @@ static void gpus_replace(struct gt_control *c, struct gt_ctl_node *node, const s
 	gt_ctl_node_tell(c, node);
 	DL_FOREACH2(node->list, r, node_next)
 	gt_ctl_book(c, r);
-	gt_ctl_gangs_unhold(c, node->index);
+	if (moved)
+		gt_ctl_gangs_unhold(c, node->index);
 	gangs_break(c, node);
 	if (n > 0)
 		gt_ctl_event(c, "node.gpus", NULL, NULL, node->name, NULL,
@@ -158,7 +172,7 @@ bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
 		const struct gt_gpu *gpu = &node->gpus[i];
 
 		told->gpus[i].vram_bytes = gpu->memory_bytes;
-		told->gpus[i].broken = !gpu->healthy;
+		told->gpus[i].broken = !gt_gpu_healthy(gpu);
 		if (model_id(c, gpu->model, &told->gpus[i].model, err) < 0)
 			return false;
 	}

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define STRINGS_MAX 4
+#define STRINGS_MAX (4 + GT_PLACE_SHOWN)
 
 /* The strings that a decision names follow it. */
 struct note {
@@ -35,6 +35,8 @@ static size_t strings_of(struct gt_decision *d, const char **ret[STRINGS_MAX])
 		ret[n++] = &d->place.node;
 		ret[n++] = &d->place.given;
 		ret[n++] = &d->place.why;
+		for (size_t i = 0; i < d->place.n_best; i++)
+			ret[n++] = &d->place.best[i].node;
 	} else if (d->kind == GT_DECISION_EVICT) {
 		ret[n++] = &d->evict.node;
 		ret[n++] = &d->evict.by;
@@ -86,8 +88,29 @@ void gt_ctl_journal_scale(struct gt_control *c, struct gt_ctl_live *live,
 				       .scale = { .in = *in, .out = *out } });
 }
 
+static void look_note(const struct gt_control *c, const struct gt_sched_look *look,
+		      struct gt_decision *d)
+{
+	_Static_assert((int)GT_PLACE_SHOWN == (int)GT_SCHED_BEST_MAX, "as many as are looked for");
+	_Static_assert((int)GT_PLACE_LIMITS >= (int)GT_SCHED_LIMITS, "room for every limit");
+	d->place.looked = look->looked;
+	for (size_t i = 0; i < look->n_best; i++)
+		d->place.best[d->place.n_best++] =
+			(struct gt_place_node){ .node = c->node_at[look->best[i].node]->name,
+						.room = look->best[i].room,
+						.ready = look->best[i].ready,
+						.spread = look->best[i].spread };
+	for (unsigned l = 0; l < GT_SCHED_LIMITS; l++) {
+		if (look->refused[l] == 0)
+			continue;
+		d->place.refused[d->place.n_refused].limit = gt_sched_limit_name(l);
+		d->place.refused[d->place.n_refused++].nodes = look->refused[l];
+	}
+}
+
 void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
-			  const struct gt_ctl_replica *r, const char *why)
+			  const struct gt_ctl_replica *r, const struct gt_sched_look *look,
+			  const char *why)
 {
 	const struct gt_spec *spec = live->f->rev->spec;
 	gt_auto(buf) struct gt_buf given = { 0 };
@@ -106,6 +129,7 @@ void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
 	for (size_t i = 0; r && i < r->gpus.n; i++)
 		gt_buf_addf(&given, "%s%s", i ? " " : "", r->gpus.list[i].uuid);
 	d.place.given = gt_buf_str(&given);
+	look_note(c, look, &d);
 	if (r)
 		gt_strcopy(d.place.replica, sizeof(d.place.replica), r->id);
 	note_add(c, live->f, d);

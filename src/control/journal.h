@@ -6,6 +6,7 @@
 
 struct gt_ctl_live;
 struct gt_ctl_replica;
+struct gt_sched_look;
 
 /* The last decision that the journal keeps of a function. */
 struct gt_ctl_noted {
@@ -15,9 +16,10 @@ struct gt_ctl_noted {
 
 void gt_ctl_journal_scale(struct gt_control *c, struct gt_ctl_live *live,
 			  const struct gt_scale_in *in);
-/* r NULL: nowhere. why is copied. */
+/* r NULL: nowhere. look: how nodes stood before. why is copied. */
 void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
-			  const struct gt_ctl_replica *r, const char *why);
+			  const struct gt_ctl_replica *r, const struct gt_sched_look *look,
+			  const char *why);
 /* r leaves so that calls of the function `by` get its place. */
 void gt_ctl_journal_evict(struct gt_control *c, const struct gt_ctl_replica *r, const char *by,
 			  double worth, size_t among);

@@ -70,17 +70,19 @@ static int want_next(struct gt_control *c, struct gt_ctl_live *live, struct hint
 }
 
 int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
-		 struct gt_err *err)
+		 struct gt_sched_look *look, struct gt_err *err)
 {
 	struct hints hints = { .n = 0 };
 	struct gt_sched_want want;
 	int r = want_next(c, live, &hints, &want, err);
 
+	if (r == 0 && look)
+		gt_sched_look(c->sched, &want, look);
 	return r < 0 ? r : gt_sched_place(c->sched, &want, ret, err);
 }
 
 int gt_ctl_place_gang(struct gt_control *c, struct gt_ctl_live *live, uint32_t size,
-		      struct gt_sched_spot *ret, struct gt_err *err)
+		      struct gt_sched_spot *ret, struct gt_sched_look *look, struct gt_err *err)
 {
 	static const enum gt_sched_spread spreads[] = { [GT_GANG_NODE] = GT_SCHED_TOGETHER,
 							[GT_GANG_NODES] = GT_SCHED_APART,
@@ -91,6 +93,8 @@ int gt_ctl_place_gang(struct gt_control *c, struct gt_ctl_live *live, uint32_t s
 
 	if (r < 0)
 		return r;
+	if (look)
+		gt_sched_look(c->sched, &wants[0], look);
 	for (uint32_t i = 1; i < size; i++)
 		wants[i] = wants[0];
 	return gt_sched_place_gang(c->sched, wants, size,

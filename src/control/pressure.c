@@ -69,7 +69,7 @@ static size_t victims_find(struct gt_control *c, struct gt_ctl_live *live, struc
 		from->held[at].spare = 0;
 		ret[n++] = from->all[at];
 		gt_sched_release(c->sched, &from->all[at]->spot);
-		if (gt_ctl_place(c, live, &spot, NULL) < 0)
+		if (gt_ctl_place(c, live, &spot, NULL, NULL) < 0)
 			continue;
 		*node = spot.node;
 		gt_sched_release(c->sched, &spot);

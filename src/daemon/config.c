@@ -54,6 +54,7 @@ static const struct key keys[] = {
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
+	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
 	{ "agent", "labels", TEXT(labels) },
 	{ "agent", "address", TEXT(address) },
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
@@ -84,7 +85,7 @@ void gt_config_defaults(struct gt_config *c)
 	gt_strcopy(c->listen, sizeof(c->listen), "127.0.0.1:8080");
 	gt_strcopy(c->state, sizeof(c->state), "/var/lib/gantry");
 	gt_strcopy(c->allow_host_paths, sizeof(c->allow_host_paths), "/");
-	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_NONE);
+	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_AUTO);
 	c->log_level = GT_INFO;
 	c->max_connections = 10000;
 	c->threads = 1;

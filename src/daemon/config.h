@@ -35,6 +35,7 @@ struct gt_config {
 	/* [agent] */
 	char node[64];                         /* "" = host name */
 	char gpus[GT_CONFIG_TEXT];             /* see gt_gpus_open */
+	char gpu_driver_root[GT_CONFIG_TEXT];  /* of the GPU driver's libraries; "" = "/" */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char address[GT_CONFIG_TEXT];          /* "" = found out */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */

@@ -8,6 +8,7 @@
 #include <gantry/agent/agent.h>
 #include <gantry/api/api.h>
 #include <gantry/base/suggest.h>
+#include <gantry/gpu/helper.h>
 
 #include "config.h"
 #include "files.h"
@@ -26,7 +27,7 @@ struct options {
 
 static const char usage[] =
 	"usage: gantryd run [--state DIR] [--listen ADDR:PORT] [--config FILE]\n"
-	"                   [--node NAME] [--gpus none|sim:COUNTxSIZE[:MODEL],...]\n"
+	"                   [--node NAME] [--gpus auto|none|nvidia|sim:COUNTxSIZE[:MODEL],...]\n"
 	"                   [--label KEY=VALUE]... [--log-level debug|info|warn|error]\n"
 	"       gantryd check [--config FILE]     read the configuration, say what is wrong\n"
 	"       gantryd cleanup --state DIR       stop and remove every replica of a stopped "
@@ -257,6 +258,8 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
+	if (argc == 2 && gt_streq(argv[1], GT_GPU_HELPER_ARG))
+		gt_gpud_main(); /* the agent starts it */
 	for (int i = 0; i < GT_PROC_N; i++)
 		if (argc == 2 && gt_streq(argv[1], gt_role_names[i]))
 			return run_role((enum gt_role_id)i);

@@ -11,6 +11,8 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.link_path = "run/link.sock",
 		.node = c->node,
 		.gpus = c->gpus,
+		.gpu_helper = "/proc/self/exe",
+		.gpu_driver_root = c->gpu_driver_root,
 		.labels = c->labels,
 		.address = c->address,
 		.agent_fd = env->fds[GT_FD_AGENT],

@@ -1,17 +1,15 @@
-/* backend.h - what a source of GPUs has to do. */
+/* backend.h - what a configuration says of GPUs that it makes up itself. */
 #ifndef GPU_BACKEND_H
 #define GPU_BACKEND_H
 
-#include <gantry/gpu/gpu.h>
+#include <gantry/model/gpu.h>
 
-struct gt_gpu_source {
-	const char *name; /* what a configuration begins with, before the ':' */
-	/* Reads `config` (behind the ':') into at most GT_NODE_GPUS_MAX devices. Names no device
-	 * that is not there; a device that is not well is listed and not healthy. */
-	int (*list)(const char *config, const char *node, struct gt_gpu *ret, size_t *ret_n,
-		    struct gt_err *err);
-};
+#define GPU_SIM_SCRIPT "script="
 
-extern const struct gt_gpu_source gt_gpu_sim; /* sim.c */
+/* Reads what stands behind "sim:": COUNTxSIZE[:MODEL][,...][,script=FILE], at most
+ * GT_NODE_GPUS_MAX. `node` makes ids differ between nodes. *script (NULL = not asked for) gets the
+ * path, "" when there is none. */
+GT_MUST_USE int gpu_sim_list(const char *config, const char *node, struct gt_gpu *ret,
+			     size_t *ret_n, char *script, size_t script_size, struct gt_err *err);
 
 #endif

@@ -101,6 +101,13 @@ int gt_gpu_ledger_take(struct gt_gpu_ledger *l, const struct gt_gpu *gpus, size_
 	return r;
 }
 
+void gt_gpu_ledger_keep(struct gt_gpu_ledger *l, const char *holder,
+			const struct gt_gpu_grant *grants, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		add(l, holder, &grants[i]);
+}
+
 void gt_gpu_ledger_give_back(struct gt_gpu_ledger *l, const char *holder)
 {
 	size_t kept = 0;

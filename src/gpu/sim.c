@@ -1,5 +1,5 @@
-/* sim.c - GPUs by configuration: COUNTxSIZE[:MODEL][,...]. They compute nothing; everything that
- * chooses, counts and shows GPUs can be tried with them. */
+/* sim.c - GPUs by configuration: COUNTxSIZE[:MODEL][,...][,script=FILE]. They compute nothing;
+ * everything that chooses, counts and shows GPUs can be tried with them. */
 #include "backend.h"
 
 #include <stdio.h>
@@ -41,36 +41,56 @@ static int parse(char *group, uint64_t *count, uint64_t *bytes, const char **mod
 	return 0;
 }
 
-static int list(const char *config, const char *node, struct gt_gpu *ret, size_t *ret_n,
-		struct gt_err *err)
+static int add(const struct gt_gpu *gpu, uint64_t count, const char *node, struct gt_gpu *ret,
+	       size_t *n, struct gt_err *err)
+{
+	if (*n + count > GT_NODE_GPUS_MAX)
+		return gt_err_set(err, EINVAL, "bad_gpus", "sim: more than %d GPUs",
+				  GT_NODE_GPUS_MAX);
+	for (; count > 0; count--, ++*n) {
+		ret[*n] = *gpu;
+		snprintf(ret[*n].uuid, sizeof(ret->uuid), "SIM-%s-%zu", node, *n);
+	}
+	return 0;
+}
+
+int gpu_sim_list(const char *config, const char *node, struct gt_gpu *ret, size_t *ret_n,
+		 char *script, size_t script_size, struct gt_err *err)
 {
 	gt_auto(free) char *copy = gt_strdup(config);
 	char *at = NULL;
 	size_t n = 0;
+	int r = 0;
 
-	for (char *group = strtok_r(copy, ",", &at); group; group = strtok_r(NULL, ",", &at)) {
+	if (script)
+		script[0] = '\0';
+	for (char *group = strtok_r(copy, ",", &at); r == 0 && group;
+	     group = strtok_r(NULL, ",", &at)) {
+		struct gt_gpu gpu = gt_gpu_unknown;
 		const char *model = NULL;
-		uint64_t count = 0, bytes = 0;
-		int r = parse(group, &count, &bytes, &model, err);
+		uint64_t count = 0;
 
-		if (r < 0)
-			return r;
-		if (n + count > GT_NODE_GPUS_MAX)
-			return gt_err_set(err, EINVAL, "bad_gpus", "sim: more than %d GPUs",
-					  GT_NODE_GPUS_MAX);
-		for (; count > 0; count--, n++) {
-			ret[n] = (struct gt_gpu){ .memory_bytes = bytes,
-						  .backend = GT_GPU_SIM,
-						  .healthy = true };
-			snprintf(ret[n].uuid, sizeof(ret[n].uuid), "SIM-%s-%zu", node, n);
-			gt_strcopy(ret[n].model, sizeof(ret[n].model), model);
+		if (gt_starts_with(group, GPU_SIM_SCRIPT)) {
+			if (group[strlen(GPU_SIM_SCRIPT)] != '/')
+				return refused(group, "the script is no absolute path", err);
+			if (script &&
+			    !gt_strcopy(script, script_size, group + strlen(GPU_SIM_SCRIPT)))
+				return refused(group, "the path is too long", err);
+			continue;
+		}
+		r = parse(group, &count, &gpu.memory_bytes, &model, err);
+		if (r == 0) {
+			gpu.backend = GT_GPU_SIM;
+			gt_strcopy(gpu.model, sizeof(gpu.model), model);
+			r = add(&gpu, count, node, ret, &n, err);
 		}
 	}
+	if (r < 0)
+		return r;
 	if (n == 0)
 		return refused(config, "there is no GPU in it", err);
 	*ret_n = n;
 	return 0;
 }
 
-const struct gt_gpu_source gt_gpu_sim = { "sim", list };
 _Static_assert(GT_GPU_UUID_MAX >= sizeof("SIM--64") + GT_NAME_MAX, "an id has room for a name");

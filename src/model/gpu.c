@@ -6,10 +6,49 @@
 
 const char *gt_gpu_backend_name(enum gt_gpu_backend backend)
 {
-	static const char *const names[] = { [GT_GPU_SIM] = "sim" };
+	static const char *const names[] = {
+		[GT_GPU_SIM] = "sim", [GT_GPU_FAKE] = "fake", [GT_GPU_NVIDIA] = "nvidia"
+	};
 
 	return names[backend];
 }
+
+const char *gt_gpu_health_name(enum gt_gpu_health health)
+{
+	static const char *const names[] = { [GT_GPU_WELL] = "well",
+					     [GT_GPU_DRAIN] = "drain",
+					     [GT_GPU_RESET] = "reset",
+					     [GT_GPU_LOST] = "lost" };
+
+	return names[health];
+}
+
+enum gt_gpu_health gt_gpu_health_of_action(int action)
+{
+	static const enum gt_gpu_health rows[] = {
+		[0] = GT_GPU_WELL,  [1] = GT_GPU_RESET, /* reset the GPU */
+		[2] = GT_GPU_DRAIN,                     /* reboot */
+		[3] = GT_GPU_WELL,  /* drain peer-to-peer: what is on one GPU goes on */
+		[4] = GT_GPU_RESET, /* drain and reset */
+		[5] = GT_GPU_WELL,  /* recover the IMEX domain: several nodes' business */
+		[6] = GT_GPU_RESET, /* reset the bus */
+		[7] = GT_GPU_DRAIN, /* reboot */
+	};
+
+	return action >= 0 && (size_t)action < GT_LEN(rows) ? rows[action] : GT_GPU_WELL;
+}
+
+const char *gt_gpu_driver_state_name(enum gt_gpu_driver_state state)
+{
+	static const char *const names[] = { [GT_GPU_DRIVER_NONE] = "none",
+					     [GT_GPU_DRIVER_STARTING] = "starting",
+					     [GT_GPU_DRIVER_READY] = "ready",
+					     [GT_GPU_DRIVER_FAILED] = "failed" };
+
+	return names[state];
+}
+
+const struct gt_gpu gt_gpu_unknown = { .minor = -1, .gi = -1, .ci = -1, .numa = -1 };
 
 #define ALNUM "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 

@@ -2,9 +2,11 @@
 #include <gantry/os/os.h>
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int gt_os_write_at(int dirfd, const char *path, const char *text, struct gt_err *err)
@@ -48,6 +50,21 @@ int gt_os_open_dir(int dirfd, const char *path, int *ret, struct gt_err *err)
 
 	if (fd < 0)
 		return gt_err_errno(err, errno, "open directory %s", path);
+	*ret = fd;
+	return 0;
+}
+
+int gt_os_open_in(int root, const char *path, int flags, int *ret, struct gt_err *err)
+{
+	const struct open_how how = { .flags = (unsigned)flags | O_CLOEXEC,
+				      .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	int fd;
+
+	do {
+		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	} while (fd < 0 && (errno == EAGAIN || errno == EINTR)); /* something was renamed */
+	if (fd < 0)
+		return gt_err_errno(err, errno, "open %s", path);
 	*ret = fd;
 	return 0;
 }

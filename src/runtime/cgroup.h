@@ -66,9 +66,6 @@ struct gt_cgroup_limits {
 	uint64_t memory_high_bytes; /* version 2 only */
 	uint32_t cpu_milli;
 	uint32_t pids;
-	/* Beside the terminals and /dev/null's family, which every container may use. Borrowed. */
-	const struct gt_cgroup_device *devices;
-	size_t n_devices;
 	struct gt_io_limits io; /* on each of the disks */
 	struct gt_cgroup_disk disks[GT_CGROUP_DISKS_MAX];
 	size_t n_disks;
@@ -99,6 +96,13 @@ GT_MUST_USE int gt_cgroup_dir(const struct gt_cgroups *g, const char *leaf, int 
  * warned of it; the others refuse: a spec asks for them by name. */
 GT_MUST_USE int gt_cgroup_limit(const struct gt_cgroups *g, const char *leaf,
 				const struct gt_cgroup_limits *limits, struct gt_err *err);
+
+/* cgroup_device.c: devices beside the terminals and /dev/null's family, which every container may
+ * use. Once for a leaf. Without control of devices it refuses (slug limit_unsupported): nothing
+ * would keep a container from those of others. */
+GT_MUST_USE int gt_cgroup_device_allow(const struct gt_cgroups *g, const char *leaf,
+				       const struct gt_cgroup_device *devices, size_t n,
+				       struct gt_err *err);
 
 /* For a leaf with these limits: a new period begins, whatever was used up in the last one. */
 GT_MUST_USE int gt_cgroup_refill(const struct gt_cgroups *g, const char *leaf,

@@ -111,9 +111,10 @@ static int load(const struct gt_cgroup_device *extra, size_t n_extra, int *ret, 
 	return 0;
 }
 
-/* It takes the place of the one before it. A program of a group above that was attached for all
- * below it still has its say; the base's own is overridden by a leaf's. */
-static int attach(int dirfd, int prog, struct gt_err *err)
+/* The base's own takes the place of the one that an earlier process attached, and is overridden by
+ * a leaf's. A leaf's is one of several (MULTI): whatever else attaches a program there, or to a
+ * group above for all below, can only forbid more. */
+static int attach(int dirfd, int prog, uint32_t flags, struct gt_err *err)
 {
 	union bpf_attr attr;
 
@@ -121,7 +122,7 @@ static int attach(int dirfd, int prog, struct gt_err *err)
 	attr.target_fd = (uint32_t)dirfd;
 	attr.attach_bpf_fd = (uint32_t)prog;
 	attr.attach_type = BPF_CGROUP_DEVICE;
-	attr.attach_flags = BPF_F_ALLOW_OVERRIDE;
+	attr.attach_flags = flags;
 	if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0)
 		return gt_err_errno(err, errno, "attach the device program");
 	return 0;
@@ -132,7 +133,7 @@ int gt_cgroup_device_base(int dirfd, struct gt_err *err)
 	gt_auto(fd) int prog = -EBADF;
 	int r = load(NULL, 0, &prog, err);
 
-	return r < 0 ? r : attach(dirfd, prog, err);
+	return r < 0 ? r : attach(dirfd, prog, BPF_F_ALLOW_OVERRIDE, err);
 }
 
 /* ---- version 1: a list ---- */
@@ -176,12 +177,15 @@ int gt_cgroup_device_allow(const struct gt_cgroups *g, const char *leaf,
 	int r = 0;
 
 	if (!gt_cgroup_has(g, GT_CGROUP_DEVICES))
-		return 0;
+		return gt_err_set(
+			err, EOPNOTSUPP, "limit_unsupported",
+			"this node has no control group of devices, so nothing would keep "
+			"a container from the devices of others");
 	if (gt_cgroup_is_unified(g, GT_CGROUP_DEVICES)) {
 		r = load(devices, n, &prog, err);
 		if (r == 0)
 			r = gt_cgroup_dir(g, leaf, &dir, err);
-		return r < 0 ? r : attach(dir, prog, err);
+		return r < 0 ? r : attach(dir, prog, BPF_F_ALLOW_MULTI, err);
 	}
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = allow_one(g, leaf, &devices[i], err);

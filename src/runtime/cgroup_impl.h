@@ -24,11 +24,10 @@ int gt_cgroup_read(const struct gt_cgroups *g, enum gt_cgroup_ctl ctl, const cha
 int gt_cgroup_limit_io(const struct gt_cgroups *g, const char *leaf,
 		       const struct gt_cgroup_limits *limits, struct gt_err *err);
 
-/* cgroup_device.c: what all leaves of a base of version 2 may use, what a leaf of version 1 may,
- * and more for one leaf. */
+/* cgroup_device.c: what all leaves of a base of version 2 may use, and what a leaf of version 1
+ * may.
+ */
 int gt_cgroup_device_base(int dirfd, struct gt_err *err);
 int gt_cgroup_device_deny(const struct gt_cgroups *g, const char *leaf, struct gt_err *err);
-int gt_cgroup_device_allow(const struct gt_cgroups *g, const char *leaf,
-			   const struct gt_cgroup_device *devices, size_t n, struct gt_err *err);
 
 #endif

@@ -164,8 +164,6 @@ int gt_cgroup_limit(const struct gt_cgroups *g, const char *leaf,
 	}
 	if (r == 0 && gt_io_is_limited(&limits->io))
 		r = gt_cgroup_limit_io(g, leaf, limits, err);
-	if (r == 0 && limits->n_devices > 0)
-		r = gt_cgroup_device_allow(g, leaf, limits->devices, limits->n_devices, err);
 	return r;
 }
 

@@ -10,18 +10,18 @@
 
 #include "runtime_impl.h"
 
-#define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define ENCODED_MAX   (16 * GT_MIB)
 #define HOSTNAME_SIZE 65 /* the kernel's */
 
 struct mount_entry {
 	const char *path;
-	const struct gt_volume *volume; /* NULL: tmpfs */
+	const struct gt_volume *volume; /* one of these two, or a tmpfs */
+	const struct gt_inject_bind *bind;
 	uint64_t size_bytes;
 };
 
 struct mount_list {
-	struct mount_entry entries[GT_VOLUMES_MAX + GT_TMPFS_MAX];
+	struct mount_entry entries[GT_VOLUMES_MAX + GT_TMPFS_MAX + GT_INJECT_BINDS_MAX];
 	size_t n;
 };
 
@@ -31,8 +31,11 @@ static int by_path(const void *a, const void *b)
 	return strcmp(((const struct mount_entry *)a)->path, ((const struct mount_entry *)b)->path);
 }
 
-static int list_mounts(const struct gt_spec *spec, struct mount_list *ret, struct gt_err *err)
+static int list_mounts(const struct gt_container_args *args, struct mount_list *ret,
+		       struct gt_err *err)
 {
+	const struct gt_spec *spec = args->spec;
+	const struct gt_inject *inject = args->inject;
 	struct mount_list l = { .n = 0 };
 
 	if (spec->n_volumes > GT_VOLUMES_MAX || spec->n_tmpfs > GT_TMPFS_MAX)
@@ -43,6 +46,9 @@ static int list_mounts(const struct gt_spec *spec, struct mount_list *ret, struc
 	for (size_t i = 0; i < spec->n_tmpfs; i++)
 		l.entries[l.n++] = (struct mount_entry){ .path = spec->tmpfs[i].path,
 							 .size_bytes = spec->tmpfs[i].size_bytes };
+	for (size_t i = 0; inject && i < inject->n_binds; i++)
+		l.entries[l.n++] = (struct mount_entry){ .path = inject->binds[i].path,
+							 .bind = &inject->binds[i] };
 	qsort(l.entries, l.n, sizeof(l.entries[0]), by_path);
 	*ret = l;
 	return 0;
@@ -88,7 +94,7 @@ static uint32_t add_env(struct gt_buf *out, const struct gt_container_args *args
 	}
 	if (args->foreign)
 		return n; /* a bundle lists all of it */
-	n += add_default(out, spec, "PATH", DEFAULT_PATH);
+	n += add_default(out, spec, "PATH", GT_DEFAULT_PATH);
 	n += add_default(out, spec, "HOSTNAME", hostname);
 	if (spec->socket)
 		n += add_default(out, spec, "GANTRY_SOCKET", spec->socket);
@@ -123,6 +129,7 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 		.n_mounts = (uint32_t)mounts->n,
 		.home = !has_env(spec, "HOME"),
 		.foreign = args->foreign != NULL,
+		.inject = args->inject != NULL,
 		.disk_bytes = spec->resources.disk_bytes,
 		.memlock = !args->foreign && works_with_others(spec),
 		.shm_bytes = args->foreign ? 0 : shm_bytes(spec),
@@ -135,13 +142,16 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 	gt_buf_add(out, &head, sizeof(head));
 	gt_buf_add(out, rt->filter.data, rt->filter.len);
 	for (size_t i = 0; i < mounts->n; i++) {
-		struct gt_init_mount m = { .volume = mounts->entries[i].volume != NULL,
-					   .size_bytes = mounts->entries[i].size_bytes };
+		const struct mount_entry *e = &mounts->entries[i];
+		struct gt_init_mount m = { .volume = e->volume || e->bind,
+					   .size_bytes = e->size_bytes };
 
 		gt_buf_add(out, &m, sizeof(m));
 	}
 	if (args->foreign)
 		gt_foreign_encode(args->foreign, out);
+	if (args->inject)
+		gt_inject_encode(args->inject, out);
 	gt_encode_string(out, spec->workdir ? spec->workdir : "/");
 	gt_encode_string(out, hostname);
 	gt_encode_string(out, spec->user ? spec->user : "0:0");
@@ -152,6 +162,8 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 		gt_encode_string(out, mounts->entries[i].path);
 	if (args->foreign)
 		gt_foreign_encode_strings(args->foreign, out);
+	if (args->inject)
+		gt_inject_encode_strings(args->inject, out);
 	if (out->failed)
 		return gt_err_set(err, E2BIG, "sandbox_failed",
 				  "command and environment are too large");
@@ -162,23 +174,30 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,
 		   struct gt_err *err)
 {
+	size_t n_links = args->inject ? args->inject->n_links : 0;
 	struct mount_list mounts = { .n = 0 };
 	int r;
 
 	gt_buf_init(&p->flat, ENCODED_MAX);
 	if (args->spec->n_command == 0)
 		return gt_err_set(err, EINVAL, "command_missing", "the function has no command");
-	r = list_mounts(args->spec, &mounts, err);
+	r = list_mounts(args, &mounts, err);
 	if (r == 0)
 		r = encode(rt, args, &mounts, &p->flat, err);
 	if (r < 0)
 		return r;
-	p->mount_paths = gt_alloc_array(mounts.n + 1, sizeof(*p->mount_paths));
+	p->mount_paths = gt_alloc_array(mounts.n + n_links + 1, sizeof(*p->mount_paths));
 	for (size_t i = 0; r == 0 && i < mounts.n; i++) {
 		p->mount_paths[i] = gt_strdup(mounts.entries[i].path);
 		if (mounts.entries[i].volume)
 			r = gt_volume_open(rt, mounts.entries[i].volume, p, err);
+		else if (mounts.entries[i].bind)
+			r = gt_bind_open(mounts.entries[i].bind, p, err);
 	}
+	for (size_t i = 0; r == 0 && i < n_links; i++)
+		p->mount_paths[mounts.n + i] = gt_strdup(args->inject->links[i].path);
+	if (r == 0 && args->inject)
+		gt_inject_devices(args->inject, p);
 	return r;
 }
 

@@ -206,3 +206,17 @@ int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct
 		 &st, volume->host);
 	return 0;
 }
+
+/* As they are on the node: the program may read them, and they are not its own. */
+int gt_bind_open(const struct gt_inject_bind *bind, struct plan *p, struct gt_err *err)
+{
+	gt_auto(fd) int fd = fcntl(bind->fd, F_DUPFD_CLOEXEC, 3);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return gt_err_set(err, errno, "device_unavailable", "%s: %s", bind->path,
+				  strerror(errno));
+	add_tree(p, (struct plan_tree){ .fd = gt_steal_fd(&fd), .attr = MOUNT_ATTR_RDONLY }, &st,
+		 bind->path);
+	return 0;
+}

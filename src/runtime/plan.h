@@ -5,12 +5,13 @@
 #define GANTRY_RUNTIME_PLAN_H
 
 #include <gantry/base/buf.h>
+#include <gantry/model/inject.h>
 #include <gantry/runtime/init_proto.h>
 #include <gantry/runtime/runtime.h>
 
 #include "cgroup.h"
 
-#define PLAN_TREES_MAX (GT_INIT_LAYERS_MAX + GT_VOLUMES_MAX)
+#define PLAN_TREES_MAX (GT_INIT_LAYERS_MAX + GT_VOLUMES_MAX + GT_INJECT_BINDS_MAX)
 _Static_assert(GT_INIT_FD_LAYERS + PLAN_TREES_MAX <= GT_INIT_FDS_MAX, "a plan fits one packet");
 
 struct plan_tree {
@@ -27,13 +28,15 @@ struct plan {
 	uint32_t revision;
 	struct gt_buf flat; /* the memory file */
 	struct plan_tree trees[PLAN_TREES_MAX];
-	size_t n_layers, n_trees; /* layers first, topmost first; then volumes as in `flat` */
+	size_t n_layers, n_trees; /* layers first, topmost first; then the others as in `flat` */
 	bool once;                /* the layers are gone with the first sandbox */
 	bool shared_ids; /* of the first range, as what it writes on a disk has them as they are */
 	struct gt_cgroup_limits limits;
+	struct gt_cgroup_device devices[GT_INJECT_NODES_MAX]; /* told by `flat` too */
+	size_t n_devices;
 	enum gt_network network;
 	char *command, *workdir, *image, *user; /* for error texts */
-	char **mount_paths;                     /* NULL-terminated, in the order of the message */
+	char **mount_paths; /* NULL-terminated, in the order of the message; then those of links */
 };
 
 /* Slugs are causes: image_missing, image_not_allowed, volume_missing, command_missing,
@@ -53,6 +56,7 @@ int gt_image_open(struct gt_runtime *rt, const struct gt_container_args *args, s
 		  struct gt_err *err);
 int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
 		   struct gt_err *err);
+int gt_bind_open(const struct gt_inject_bind *bind, struct plan *p, struct gt_err *err);
 /* A detached mount for a sandbox, whose ids userns maps. The caller's. */
 int gt_tree_take(const struct plan *p, const struct plan_tree *t, int userns, int *ret,
 		 struct gt_err *err);
@@ -64,6 +68,10 @@ void gt_encode_string(struct gt_buf *out, const char *s); /* with its end */
 /* foreign.c: the struct, and its strings. */
 void gt_foreign_encode(const struct gt_foreign *f, struct gt_buf *out);
 void gt_foreign_encode_strings(const struct gt_foreign *f, struct gt_buf *out);
+/* inject.c: the struct with its nodes, its strings; and p->devices. */
+void gt_inject_encode(const struct gt_inject *i, struct gt_buf *out);
+void gt_inject_encode_strings(const struct gt_inject *i, struct gt_buf *out);
+void gt_inject_devices(const struct gt_inject *i, struct plan *p);
 /* What is particular to one replica. */
 /* *ret is the caller's to free. */
 int gt_go_add(struct gt_init_go *go, const char *const *env, size_t n, struct gt_err *err);

@@ -465,6 +465,10 @@ int gt_sandbox_prepare(struct sandbox *box, const struct plan *p, bool answer, s
 	struct gt_runtime *rt = box->rt;
 	int userns, r = gt_idrange_userns(&rt->ids, box->id_base, &userns, err);
 
+	/* Before its process makes the nodes. Groups of another one's of this plan have them. */
+	if (r == 0 && p->n_devices > 0 && !box->where.again)
+		r = gt_cgroup_device_allow(&rt->cgroups, box->where.sandbox, p->devices,
+					   p->n_devices, err);
 	if (r == 0)
 		r = unless_failed(gt_plan_send(rt, p, box->control, userns, answer, err));
 	/* While it works: limits are for the program. */

@@ -5,6 +5,16 @@
 
 #define STEPS_MAX 200 /* of time to ready: a minute */
 
+static int32_t steps_of(const struct adjust *a)
+{
+	return a->ready + a->spread;
+}
+
+struct adjust *gt_sched_adjust_of(const struct gt_sched *s, uint32_t node)
+{
+	return s->mark[node] ? &s->adjust[s->mark[node] - 1] : NULL;
+}
+
 static struct adjust *adjust_get(struct gt_sched *s, uint32_t node)
 {
 	if (!s->mark[node]) {
@@ -18,7 +28,7 @@ static struct adjust *adjust_get(struct gt_sched *s, uint32_t node)
 	return &s->adjust[s->mark[node] - 1];
 }
 
-static void adjust_collect(struct gt_sched *s, const struct gt_sched_want *want, bool spread)
+void gt_sched_adjust_collect(struct gt_sched *s, const struct gt_sched_want *want, bool spread)
 {
 	const struct peer *peers;
 	size_t n = spread ? gt_sched_peers_of(s, want->function, &peers) : 0;
@@ -26,25 +36,25 @@ static void adjust_collect(struct gt_sched *s, const struct gt_sched_want *want,
 
 	s->n_adjust = 0;
 	for (size_t i = 0; i < n; i++)
-		adjust_get(s, peers[i].node)->steps -= each *
-						       (int32_t)GT_MIN(peers[i].count, 1000000);
+		adjust_get(s, peers[i].node)->spread -= each *
+							(int32_t)GT_MIN(peers[i].count, 1000000);
 	for (size_t i = 0; i < want->n_hints; i++) {
 		int64_t saved = ((int64_t)want->usual_ms - want->hints[i].ms) / GT_SCHED_STEP_MS;
 
 		if (want->hints[i].node < s->n_nodes)
-			adjust_get(s, want->hints[i].node)->steps += (int32_t)GT_MAX(
+			adjust_get(s, want->hints[i].node)->ready += (int32_t)GT_MAX(
 				GT_MIN(saved, STEPS_MAX), -STEPS_MAX);
 	}
 }
 
-static void adjust_end(struct gt_sched *s)
+void gt_sched_adjust_end(struct gt_sched *s)
 {
 	for (size_t i = 0; i < s->n_adjust; i++)
 		s->mark[s->adjust[i].node] = 0;
 	s->n_adjust = 0;
 }
 
-static bool memory_fits(struct gt_sched *s, uint32_t node, const struct gt_sched_want *want)
+bool gt_sched_memory_fits(struct gt_sched *s, uint32_t node, const struct gt_sched_want *want)
 {
 	return want->memory_bytes <= gt_sched_state(s, node)->memory;
 }
@@ -60,10 +70,10 @@ static struct choice choose_plain(struct gt_sched *s, const struct gt_sched_want
 		uint32_t r = gt_sched_node_rate(s, sh, &s->nodes[i]);
 		int32_t total = rated_byte(r);
 
-		if (total == 0 || !memory_fits(s, i, want))
+		if (total == 0 || !gt_sched_memory_fits(s, i, want))
 			continue;
 		if (s->mark[i])
-			total += s->adjust[s->mark[i] - 1].steps;
+			total += steps_of(&s->adjust[s->mark[i] - 1]);
 		if (best.node != NO_NODE && total <= best_total)
 			continue;
 		best = (struct choice){ .node = i, .pick = rated_pick(r) };
@@ -95,7 +105,7 @@ static uint32_t first_that_fits(struct gt_sched *s, const struct row *row, uint8
 	const uint8_t *at = row->bytes + from, *end = row->bytes + to;
 
 	for (; (at = memchr(at, byte, (size_t)(end - at))); at++)
-		if (memory_fits(s, (uint32_t)(at - row->bytes), want))
+		if (gt_sched_memory_fits(s, (uint32_t)(at - row->bytes), want))
 			return (uint32_t)(at - row->bytes);
 	return NO_NODE;
 }
@@ -162,9 +172,9 @@ static struct choice choose_indexed(struct gt_sched *s, const struct gt_sched_wa
 	adjust_show(s, row);
 	for (size_t i = 0; i < n; i++) {
 		const struct adjust *a = &s->adjust[i];
-		int32_t own = a->byte + a->steps;
+		int32_t own = a->byte + steps_of(a);
 
-		if (a->byte == 0 || !memory_fits(s, a->node, want))
+		if (a->byte == 0 || !gt_sched_memory_fits(s, a->node, want))
 			continue;
 		if (best != NO_NODE && (own < total || (own == total && a->node > best)))
 			continue;
@@ -186,8 +196,8 @@ struct choice gt_sched_choose(struct gt_sched *s, const struct gt_sched_want *wa
 	if (s->n_nodes == 0)
 		return (struct choice){ .node = NO_NODE };
 	gt_sched_mix_refresh(s);
-	adjust_collect(s, want, spread);
+	gt_sched_adjust_collect(s, want, spread);
 	c = s->config.plain ? choose_plain(s, want, sh) : choose_indexed(s, want, sh);
-	adjust_end(s);
+	gt_sched_adjust_end(s);
 	return c;
 }

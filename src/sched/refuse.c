@@ -6,41 +6,35 @@
 
 #include <string.h>
 
-enum limit { /* in the order in which they are looked at */
-	     L_DOWN,
-	     L_CORDONED,
-	     L_BARRED,
-	     L_LABELS,
-	     L_EXCLUSIVE,
-	     L_MODEL,
-	     L_SIZE,
-	     L_GPUS,
-	     L_CPU,
-	     L_MEMORY,
-	     L_N
-};
-
 struct tally {
-	size_t nodes, n[L_N];
-	uint64_t most[L_N]; /* of what is short, on the node that has most */
-	const struct node *best[L_N];
+	size_t nodes, n[GT_SCHED_LIMITS];
+	uint64_t most[GT_SCHED_LIMITS]; /* of what is short, on the node that has most */
+	const struct node *best[GT_SCHED_LIMITS];
 };
 
 static const struct {
+	const char *name;
 	const char *one, *many; /* "1 is down", "3 are down" */
-} words[L_N] = {
-	[L_DOWN] = { "is down", "are down" },
-	[L_CORDONED] = { "takes nothing new", "take nothing new" },
-	[L_BARRED] = { "has a member of the gang", "have a member of the gang" },
-	[L_LABELS] = { "lacks a label", "lack a label" },
-	[L_EXCLUSIVE] = { "is in use by others, or exclusive to them",
-			  "are in use by others, or exclusive to them" },
-	[L_MODEL] = { "has no GPU of the models", "have no GPUs of the models" },
-	[L_SIZE] = { "has too few such GPUs", "have too few such GPUs" },
-	[L_GPUS] = { "has too few free", "have too few free" },
-	[L_CPU] = { "has not so much cpu left", "have not so much cpu left" },
-	[L_MEMORY] = { "has not so much memory left", "have not so much memory left" },
+} words[GT_SCHED_LIMITS] = {
+	[GT_SCHED_LIMIT_DOWN] = { "down", "is down", "are down" },
+	[GT_SCHED_LIMIT_CORDONED] = { "cordoned", "takes nothing new", "take nothing new" },
+	[GT_SCHED_LIMIT_GANG] = { "gang", "has a member of the gang", "have a member of the gang" },
+	[GT_SCHED_LIMIT_LABELS] = { "labels", "lacks a label", "lack a label" },
+	[GT_SCHED_LIMIT_EXCLUSIVE] = { "exclusive", "is in use by others, or exclusive to them",
+				       "are in use by others, or exclusive to them" },
+	[GT_SCHED_LIMIT_MODEL] = { "gpu_model", "has no GPU of the models",
+				   "have no GPUs of the models" },
+	[GT_SCHED_LIMIT_SIZE] = { "gpu_size", "has too few such GPUs", "have too few such GPUs" },
+	[GT_SCHED_LIMIT_GPUS] = { "gpus", "has too few free", "have too few free" },
+	[GT_SCHED_LIMIT_CPU] = { "cpu", "has not so much cpu left", "have not so much cpu left" },
+	[GT_SCHED_LIMIT_MEMORY] = { "memory", "has not so much memory left",
+				    "have not so much memory left" },
 };
+
+const char *gt_sched_limit_name(enum gt_sched_limit l)
+{
+	return (unsigned)l < GT_SCHED_LIMITS ? words[l].name : "unknown";
+}
 
 /* How many of a node's GPUs would do: at all, and with what is free of them now. */
 static void gpus_count(const struct gt_sched *s, const struct node *n, const struct shape *sh,
@@ -75,10 +69,9 @@ static uint64_t left_of(uint64_t room, uint64_t taken)
 	return room > taken ? room - taken : 0;
 }
 
-/* The first limit; *most: what the node has of it. */
-static enum limit first_limit(const struct gt_sched *s, const struct node *n,
-			      const struct gt_sched_want *want, const struct shape *sh,
-			      uint64_t *most)
+enum gt_sched_limit gt_sched_first_limit(const struct gt_sched *s, const struct node *n,
+					 const struct gt_sched_want *want, const struct shape *sh,
+					 uint64_t *most)
 {
 	struct shape open = *sh;
 	uint64_t sized, now;
@@ -87,25 +80,26 @@ static enum limit first_limit(const struct gt_sched *s, const struct node *n,
 	*most = 0;
 	memset(open.labels, 0, sizeof(open.labels));
 	if (n->state != GT_SCHED_UP)
-		return n->state == GT_SCHED_DOWN ? L_DOWN : L_CORDONED;
+		return n->state == GT_SCHED_DOWN ? GT_SCHED_LIMIT_DOWN : GT_SCHED_LIMIT_CORDONED;
 	if (n->barred)
-		return L_BARRED;
+		return GT_SCHED_LIMIT_GANG;
 	if (!gt_sched_node_takes(n, sh))
-		return gt_sched_node_takes(n, &open) ? L_LABELS : L_EXCLUSIVE;
+		return gt_sched_node_takes(n, &open) ? GT_SCHED_LIMIT_LABELS
+						     : GT_SCHED_LIMIT_EXCLUSIVE;
 	if (sh->gpus > 0) {
 		gpus_count(s, n, sh, &model, &sized, &now);
 		if (!model)
-			return L_MODEL;
+			return GT_SCHED_LIMIT_MODEL;
 		*most = sized < sh->gpus ? sized : now;
 		if (*most < sh->gpus)
-			return sized < sh->gpus ? L_SIZE : L_GPUS;
+			return sized < sh->gpus ? GT_SCHED_LIMIT_SIZE : GT_SCHED_LIMIT_GPUS;
 	}
 	if (!fits(n->cpu_room, n->cpu_taken, want->cpu_milli)) {
 		*most = left_of(n->cpu_room, n->cpu_taken);
-		return L_CPU;
+		return GT_SCHED_LIMIT_CPU;
 	}
 	*most = left_of(n->memory_room, n->memory_taken);
-	return L_MEMORY;
+	return GT_SCHED_LIMIT_MEMORY;
 }
 
 static void tally_fill(const struct gt_sched *s, const struct gt_sched_want *want,
@@ -113,12 +107,12 @@ static void tally_fill(const struct gt_sched *s, const struct gt_sched_want *wan
 {
 	for (size_t i = 0; i < s->n_nodes; i++) {
 		const struct node *n = &s->nodes[i];
-		enum limit limit;
+		enum gt_sched_limit limit;
 		uint64_t most;
 
 		if (!n->name)
 			continue;
-		limit = first_limit(s, n, want, sh, &most);
+		limit = gt_sched_first_limit(s, n, want, sh, &most);
 		t->nodes++;
 		t->n[limit]++;
 		if (t->best[limit] && most <= t->most[limit])
@@ -168,17 +162,17 @@ static void add_want(struct gt_buf *b, const struct gt_sched *s, const struct gt
 }
 
 /* What the node that comes closest has. */
-static void add_most(struct gt_buf *b, const struct tally *t, enum limit l)
+static void add_most(struct gt_buf *b, const struct tally *t, enum gt_sched_limit l)
 {
 	const struct node *n = t->best[l];
 
-	if (l == L_SIZE || l == L_GPUS) {
+	if (l == GT_SCHED_LIMIT_SIZE || l == GT_SCHED_LIMIT_GPUS) {
 		gt_buf_addf(b, " (most: %llu on node %s)", (unsigned long long)t->most[l], n->name);
-	} else if (l == L_CPU) {
+	} else if (l == GT_SCHED_LIMIT_CPU) {
 		gt_buf_addf(b, " (most: %llu m on node %s, whose limits may add up to %llu m)",
 			    (unsigned long long)t->most[l], n->name,
 			    (unsigned long long)n->cpu_room);
-	} else if (l == L_MEMORY) {
+	} else if (l == GT_SCHED_LIMIT_MEMORY) {
 		gt_buf_adds(b, " (most: ");
 		add_bytes(b, t->most[l] / GT_MIB * GT_MIB);
 		gt_buf_addf(b, " on node %s, whose limits may add up to ", n->name);
@@ -190,11 +184,11 @@ static void add_most(struct gt_buf *b, const struct tally *t, enum limit l)
 /* The nearest way out is what stopped the nodes that came furthest. */
 static const char *fix(const struct tally *t)
 {
-	if (t->n[L_MEMORY])
+	if (t->n[GT_SCHED_LIMIT_MEMORY])
 		return "; stop replicas or lower resources.memory";
-	if (t->n[L_CPU])
+	if (t->n[GT_SCHED_LIMIT_CPU])
 		return "; stop replicas or lower resources.cpu";
-	if (t->n[L_GPUS])
+	if (t->n[GT_SCHED_LIMIT_GPUS])
 		return "; stop replicas or lower resources.gpu";
 	return "";
 }
@@ -207,12 +201,12 @@ int gt_sched_refuse(const struct gt_sched *s, const struct gt_sched_want *want,
 	bool any = false;
 
 	tally_fill(s, want, sh, &t);
-	if (t.nodes == t.n[L_DOWN])
+	if (t.nodes == t.n[GT_SCHED_LIMIT_DOWN])
 		return gt_err_set(err, ENOSPC, "no_capacity", "no node is up (%zu known)", t.nodes);
 	gt_buf_adds(&b, "needs ");
 	add_want(&b, s, want);
 	gt_buf_addf(&b, ": of %zu node%s, ", t.nodes, t.nodes == 1 ? "" : "s");
-	for (int l = 0; l < L_N; l++) {
+	for (int l = 0; l < GT_SCHED_LIMITS; l++) {
 		if (t.n[l] == 0)
 			continue;
 		gt_buf_addf(&b, "%s%zu %s", any ? ", " : "", t.n[l],

@@ -119,8 +119,8 @@ struct peers;
 
 struct adjust {
 	uint32_t node;
-	int32_t steps;
-	uint8_t byte; /* what the row had */
+	int32_t ready, spread; /* steps */
+	uint8_t byte;          /* what the row had */
 };
 
 struct gt_sched {
@@ -211,6 +211,10 @@ void gt_sched_row_set(struct row *row, uint32_t node, uint8_t byte);
 uint8_t gt_sched_row_max(const uint8_t *bytes, size_t n, uint8_t most, bool portable);
 
 /* choose.c: the node with the highest score, NO_NODE when nothing fits */
+struct adjust *gt_sched_adjust_of(const struct gt_sched *s, uint32_t node); /* NULL: none */
+void gt_sched_adjust_collect(struct gt_sched *s, const struct gt_sched_want *want, bool spread);
+void gt_sched_adjust_end(struct gt_sched *s);
+bool gt_sched_memory_fits(struct gt_sched *s, uint32_t node, const struct gt_sched_want *want);
 struct choice {
 	uint32_t node;
 	uint8_t pick;
@@ -228,6 +232,10 @@ void gt_sched_peers_free(struct gt_sched *s);
 void gt_sched_names_free(struct gt_sched *s);
 
 /* refuse.c */
+/* Of a node that does not take the want; *most: what the node has of it. */
+enum gt_sched_limit gt_sched_first_limit(const struct gt_sched *s, const struct node *n,
+					 const struct gt_sched_want *want, const struct shape *sh,
+					 uint64_t *most);
 int gt_sched_refuse(const struct gt_sched *s, const struct gt_sched_want *want,
 		    const struct shape *sh, struct gt_err *err);
 

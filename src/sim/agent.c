@@ -128,7 +128,7 @@ static void gpus_fill(struct gt_world *w, struct gt_report *r)
 	for (; r->n_gpus < w->config.node_gpus; r->n_gpus++) {
 		struct gt_gpu *gpu = &r->gpus[r->n_gpus];
 
-		*gpu = (struct gt_gpu){ .memory_bytes = bytes, .healthy = true };
+		*gpu = (struct gt_gpu){ .memory_bytes = bytes, .minor = -1, .gi = -1, .ci = -1 };
 		gt_strcopy(gpu->model, sizeof(gpu->model), "sim");
 		snprintf(gpu->uuid, sizeof(gpu->uuid), "%s-%zu", r->node, r->n_gpus);
 	}

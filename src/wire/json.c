@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "utf8.h"
+
 #define DEPTH_MAX   63 /* bits in gt_json.comma, less the top */
 #define REPLACEMENT "\xef\xbf\xbd"
 
@@ -18,39 +20,6 @@ static const char escapes[256] = {
 	[3] = 'u',    [4] = 'u',         [5] = 'u',           [6] = 'u',    [7] = 'u',
 	[11] = 'u',   [14 ... 31] = 'u', [128 ... 255] = '8',
 };
-
-/* Bytes of the well-formed UTF-8 sequence at s, or 0 (RFC 3629: no overlong forms, no surrogates).
- */
-static size_t utf8_len(const unsigned char *s, size_t n)
-{
-	unsigned char low = 0x80, high = 0xbf;
-	size_t len;
-
-	if (s[0] >= 0xc2 && s[0] <= 0xdf)
-		len = 2;
-	else if (s[0] >= 0xe0 && s[0] <= 0xef)
-		len = 3;
-	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
-		len = 4;
-	else
-		return 0;
-	if (len > n)
-		return 0;
-	if (s[0] == 0xe0)
-		low = 0xa0;
-	else if (s[0] == 0xed)
-		high = 0x9f;
-	else if (s[0] == 0xf0)
-		low = 0x90;
-	else if (s[0] == 0xf4)
-		high = 0x8f;
-	if (s[1] < low || s[1] > high)
-		return 0;
-	for (size_t i = 2; i < len; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	return len;
-}
 
 static void add_escape(struct gt_buf *out, unsigned char c)
 {
@@ -73,7 +42,7 @@ static void add_string(struct gt_buf *out, const char *value, size_t len)
 			i++;
 			continue;
 		}
-		size_t multi = escapes[s[i]] == '8' ? utf8_len(s + i, len - i) : 0;
+		size_t multi = escapes[s[i]] == '8' ? gt_utf8_len(s + i, len - i) : 0;
 
 		if (multi) {
 			i += multi;

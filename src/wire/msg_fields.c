@@ -64,6 +64,16 @@ static const char *backend_name(unsigned value)
 	return gt_gpu_backend_name((enum gt_gpu_backend)value);
 }
 
+static const char *health_name(unsigned value)
+{
+	return gt_gpu_health_name((enum gt_gpu_health)value);
+}
+
+static const char *driver_state_name(unsigned value)
+{
+	return gt_gpu_driver_state_name((enum gt_gpu_driver_state)value);
+}
+
 static const char *line_type_name(unsigned value)
 {
 	static const char *const names[] = {
@@ -203,9 +213,29 @@ static const struct gt_field gpu_rows[] = {
 	  .max = GT_GPU_BYTES_MAX },
 	{ "backend", GT_F_ENUM, GT_F_ALWAYS | GT_F_NEEDED, AT(gt_gpu, backend),
 	  .max = GT_GPU_BACKEND_N, .enum_name = backend_name },
-	{ "healthy", GT_F_BOOL, GT_F_ALWAYS, AT(gt_gpu, healthy) },
+	{ "foreign_bytes", GT_F_U64, 0, AT(gt_gpu, foreign_bytes), .max = GT_GPU_BYTES_MAX },
+	{ "health", GT_F_ENUM, GT_F_ALWAYS, AT(gt_gpu, health), .max = GT_GPU_HEALTH_N,
+	  .enum_name = health_name },
+	{ "reason", GT_F_CHARS, GT_F_CUT, AT(gt_gpu, reason), .max = GT_GPU_REASON_MAX },
+	{ "pci", GT_F_CHARS, 0, AT(gt_gpu, pci), .max = GT_GPU_PCI_MAX },
+	{ "minor", GT_F_INT, 0, AT(gt_gpu, minor), .max = 1 << 20 },
+	{ "gi", GT_F_INT, 0, AT(gt_gpu, gi), .max = 1 << 20 },
+	{ "ci", GT_F_INT, 0, AT(gt_gpu, ci), .max = 1 << 20 },
+	{ "capability", GT_F_U32, 0, AT(gt_gpu, capability), .max = 10000 },
+	{ "numa", GT_F_INT, 0, AT(gt_gpu, numa), .max = 1 << 20 },
 };
-static const struct gt_fields gpu_fields = { ROWS(gpu_rows, gt_gpu) };
+static const struct gt_fields gpu_fields = { ROWS(gpu_rows, gt_gpu), .defaults = &gt_gpu_unknown };
+
+static const struct gt_field driver_rows[] = {
+	{ "state", GT_F_ENUM, GT_F_ALWAYS, AT(gt_gpu_driver, state), .max = GT_GPU_DRIVER_N,
+	  .enum_name = driver_state_name },
+	{ "backend", GT_F_ENUM, GT_F_ALWAYS, AT(gt_gpu_driver, backend), .max = GT_GPU_BACKEND_N,
+	  .enum_name = backend_name },
+	{ "version", GT_F_CHARS, GT_F_CUT, AT(gt_gpu_driver, version), .max = GT_GPU_VERSION_MAX },
+	{ "cuda", GT_F_CHARS, GT_F_CUT, AT(gt_gpu_driver, cuda), .max = GT_GPU_REASON_MAX },
+	{ "text", GT_F_CHARS, GT_F_CUT, AT(gt_gpu_driver, text), .max = GT_GPU_REASON_MAX },
+};
+static const struct gt_fields driver_fields = { ROWS(driver_rows, gt_gpu_driver) };
 
 static const struct gt_field report_rows[] = {
 	{ "node", GT_F_CHARS, GT_F_NEEDED, AT(gt_report, node), FUNCTION_NAME },
@@ -217,6 +247,7 @@ static const struct gt_field report_rows[] = {
 	  .wanted = ADDRESS_WANTED },
 	{ "gpus", GT_F_LIST, 0, LIST(gt_report, gpus), .max = GT_NODE_GPUS_MAX,
 	  .sub = &gpu_fields },
+	{ "gpu_driver", GT_F_OBJECT, 0, AT(gt_report, gpu_driver), .sub = &driver_fields },
 	{ "labels", GT_F_CUSTOM, 0, LIST(gt_report, labels), .max = GT_LABELS_MAX,
 	  .hooks = &gt_labels_hooks },
 	{ "replicas", GT_F_LIST, GT_F_ALWAYS, LIST(gt_report, replicas), .max = LIST_MAX,

@@ -1,6 +1,7 @@
 """The gantry command against a real daemon: what it prints, and with which exit code it ends."""
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -47,9 +48,14 @@ def test_explain(cli, gantry, name, spec_file):
     assert lines[0].startswith(f"{name} is idle, 0 ready, 0 wanted: "), lines
     assert "scale  0 -> 1 by queue: 0 in flight + 1 queued, target 16  [queue 1]" in lines[1], lines
     assert f"place  replica {replica} to node " in lines[2], lines
+    assert re.search(r"  \[score -?\d+\]$", lines[2]), lines
     assert "scale  1 -> 0: idle for 500ms" in lines[-1], lines
     assert len(cli("explain", name, "-n", "1").stdout.splitlines()) == 2
-    assert json.loads(cli("explain", name, "--json").stdout)["items"][0]["kind"] == "scale"
+    scale, place = json.loads(cli("explain", name, "--json").stdout)["items"][:2]
+    assert scale["kind"] == "scale"
+    assert [c["node"] for c in place["candidates"]] == [place["outcome"]["node"]] and place["limits"] == {}
+    best = place["candidates"][0]
+    assert best["score"] == best["room"] + best["ready"] + best["spread"]
     cli("explain", name, "--tail", "many", code=USAGE)
     cli("explain", "nobody", code=FAILED)
 

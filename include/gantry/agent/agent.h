@@ -13,11 +13,13 @@
 enum gt_image_extract { GT_EXTRACT_NO, GT_EXTRACT_YES, GT_EXTRACT_ALWAYS, GT_EXTRACT_N };
 
 struct gt_agent_config {
-	const char *state_dir; /* DIR; everything of the agent is in DIR/agent, which it makes */
-	const char *node;      /* NULL or "" = the host's name */
-	const char *gpus;      /* see gt_gpus_open; NULL = none */
-	const char *labels;    /* "zone=a,rack=r1"; NULL = none */
-	const char *address;   /* at which other nodes reach it; NULL or "" = of its way out */
+	const char *state_dir;  /* DIR; everything of the agent is in DIR/agent, which it makes */
+	const char *node;       /* NULL or "" = the host's name */
+	const char *gpus;       /* see gpu/gpu.h; NULL = none */
+	const char *gpu_helper; /* the program that becomes gpud; NULL = none does */
+	const char *gpu_driver_root; /* where the GPU driver's libraries are; NULL = "/" */
+	const char *labels;          /* "zone=a,rack=r1"; NULL = none */
+	const char *address; /* at which other nodes reach it; NULL or "" = of its way out */
 	const char
 		*link_path; /* control's socket; NULL = "run/link.sock" below the state directory */
 	int agent_fd;       /* listening stream socket (logs), stays the caller's; < 0 = none */

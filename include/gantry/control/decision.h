@@ -16,6 +16,17 @@ enum gt_decision_kind {
 };
 const char *gt_decision_kind_name(enum gt_decision_kind k); /* "scale", "place", "evict" */
 
+#define GT_PLACE_SHOWN  4
+#define GT_PLACE_LIMITS 12
+
+/* How a node stood, in steps of 0.12 GPU of fragmentation or 0.3 s; the sum decides. */
+struct gt_place_node {
+	const char *node;
+	int32_t room;   /* fragmentation, GPU models, fill */
+	int32_t ready;  /* time to ready, against the usual one */
+	int32_t spread; /* replicas of the function there: 0 or less */
+};
+
 /* One about how many that repeats the one before it (the same counts by the same rules) is not
  * kept. What it starts is placed right after it, one decision each. */
 struct gt_decision {
@@ -38,6 +49,13 @@ struct gt_decision {
 			const char *node;                 /* "" = none fits: see why */
 			const char *given;                /* GPUs by UUID, blanks between */
 			const char *why;
+			struct gt_place_node best[GT_PLACE_SHOWN]; /* the first was taken */
+			uint8_t n_best, n_refused;
+			struct {
+				const char *limit; /* the first that they fail; static text */
+				uint32_t nodes;
+			} refused[GT_PLACE_LIMITS];
+			uint32_t looked; /* nodes that `refused` is about: the first 128 */
 		} place;
 		struct {
 			char replica[GT_REPLICA_ID_SIZE];

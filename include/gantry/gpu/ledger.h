@@ -15,6 +15,9 @@ void gt_gpu_ledger_free(struct gt_gpu_ledger *l); /* NULL is fine */
 GT_MUST_USE int gt_gpu_ledger_take(struct gt_gpu_ledger *l, const struct gt_gpu *gpus,
 				   size_t n_gpus, const char *holder,
 				   const struct gt_gpu_grant *grants, size_t n, struct gt_err *err);
+/* What a replica that runs already has, whatever is there. */
+void gt_gpu_ledger_keep(struct gt_gpu_ledger *l, const char *holder,
+			const struct gt_gpu_grant *grants, size_t n);
 /* What it holds is free again; nothing happens when it holds nothing. */
 void gt_gpu_ledger_give_back(struct gt_gpu_ledger *l, const char *holder);
 

@@ -8,20 +8,80 @@
 
 #define GT_GPU_WHOLE     1000 /* thousandths */
 #define GT_GPU_BYTES_MAX (1ULL << 40)
+/* The driver and CUDA itself need some of a GPU's memory: no program may plan with all of it. */
+#define GT_GPU_FRACTION_MAX 950 /* thousandths */
 
 /* In a function's command: the part of the GPU's memory that is the replica's, as "0.500". */
 #define GT_GPU_FRACTION "${gpu.memory_fraction}"
 
-/* Who told of a GPU. Shown wherever the GPU is: a simulated one is never taken for a real one. */
-enum gt_gpu_backend { GT_GPU_SIM, GT_GPU_BACKEND_N };
+/* Who told of a GPU. Shown wherever the GPU is: a simulated one, or one of a test double of the
+ * driver, is never taken for a real one. */
+enum gt_gpu_backend { GT_GPU_SIM, GT_GPU_FAKE, GT_GPU_NVIDIA, GT_GPU_BACKEND_N };
 const char *gt_gpu_backend_name(enum gt_gpu_backend backend);
 
+/* The worst that is known of it, in growing order. All but the first: takes no new replica. */
+enum gt_gpu_health {
+	GT_GPU_WELL,
+	GT_GPU_DRAIN, /* its replicas move elsewhere as they get free */
+	GT_GPU_RESET, /* the same; a reset mends it */
+	GT_GPU_LOST,  /* nothing on it goes on: its replicas are given up at once */
+	GT_GPU_HEALTH_N
+};
+const char *gt_gpu_health_name(enum gt_gpu_health health); /* "well", "drain" ... */
+/* What the driver's recovery action (NVML's field 230) means for its replicas. -1 and what is not
+ * known: well, for others have to say. */
+enum gt_gpu_health gt_gpu_health_of_action(int action);
+
+/* A GPU, or an instance of one that is partitioned (MIG), which then is not listed itself. */
 struct gt_gpu {
 	char uuid[GT_GPU_UUID_MAX + 1]; /* its only name: indexes change with each boot */
 	char model[GT_GPU_MODEL_MAX + 1];
 	uint64_t memory_bytes;
+	uint64_t foreign_bytes; /* of them, what processes that are no replica's have */
 	enum gt_gpu_backend backend;
-	bool healthy; /* false: takes no new replica */
+	enum gt_gpu_health health;
+	char reason[GT_GPU_REASON_MAX + 1]; /* why it is not well; "" when it is */
+	char pci[GT_GPU_PCI_MAX + 1];       /* "0000:c6:00.0"; "" = not known */
+	int minor;                          /* of /dev/nvidia<minor>; -1 = there is none */
+	int gi, ci;                         /* ids of the MIG instance; -1 = a whole GPU */
+	uint32_t capability;                /* of CUDA, 90 = 9.0; 0 = not known */
+	int numa;                           /* node of the host's memory; -1 = not known */
+};
+/* For an element of a list: numbers that are not known are -1. */
+extern const struct gt_gpu gt_gpu_unknown;
+
+static inline bool gt_gpu_healthy(const struct gt_gpu *gpu)
+{
+	return gpu->health == GT_GPU_WELL;
+}
+
+/* What replicas may have of it. */
+static inline uint64_t gt_gpu_room(const struct gt_gpu *gpu)
+{
+	return gpu->memory_bytes - GT_MIN(gpu->foreign_bytes, gpu->memory_bytes);
+}
+
+/* What a node says of its source of GPUs. */
+enum gt_gpu_driver_state {
+	GT_GPU_DRIVER_NONE,     /* none is configured, or the machine has no GPU */
+	GT_GPU_DRIVER_STARTING, /* it has not answered yet */
+	GT_GPU_DRIVER_READY,
+	GT_GPU_DRIVER_FAILED,
+	GT_GPU_DRIVER_N
+};
+const char *gt_gpu_driver_state_name(enum gt_gpu_driver_state state);
+
+struct gt_gpu_driver {
+	enum gt_gpu_driver_state state;
+	enum gt_gpu_backend backend;
+	char version[GT_GPU_VERSION_MAX + 1]; /* "580.95.05"; "" = not known */
+	char cuda[GT_GPU_REASON_MAX + 1];     /* why checkpoints can not be had; "" = they can */
+	char text[GT_GPU_REASON_MAX + 1];     /* why it is not READY */
+};
+
+/* What an estimate of a model's memory consists of, on one GPU (gpu/vram.h). */
+struct gt_gpu_terms {
+	uint64_t weights, cache, activations, overhead;
 };
 
 /* Of each replica of a function (resources.gpu). */

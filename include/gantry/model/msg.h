@@ -80,6 +80,7 @@ struct gt_report {
 	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach it; "" = none */
 	struct gt_gpu *gpus;
 	size_t n_gpus;
+	struct gt_gpu_driver gpu_driver;
 	struct gt_label *labels; /* sorted by key */
 	size_t n_labels;
 	struct gt_observed *replicas;

@@ -64,6 +64,8 @@ struct gt_io_limits { /* a second, on each block device; 0 = no limit */
 	uint32_t read_iops, write_iops;
 };
 
+#define GT_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 struct gt_spec {
 	char *image; /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
 	enum gt_image_kind image_kind;

@@ -19,6 +19,8 @@ int gt_os_write_at(int dirfd, const char *path, const char *text, struct gt_err 
 /* At most size - 1 bytes, NUL-terminated, without trailing blanks. Fits files of the kernel. */
 int gt_os_read_at(int dirfd, const char *path, char *buf, size_t size, struct gt_err *err);
 int gt_os_open_dir(int dirfd, const char *path, int *ret, struct gt_err *err);
+/* As open(2), but the directory `root` is the root of all that path and symbolic links name. */
+int gt_os_open_in(int root, const char *path, int flags, int *ret, struct gt_err *err);
 int gt_os_mkdir_at(int dirfd, const char *path, mode_t mode, struct gt_err *err); /* may exist */
 int gt_os_rmdir_at(int dirfd, const char *path, struct gt_err *err); /* may be gone already */
 /* A new FIFO of ours with mode 0600, replacing one that is there. */

@@ -23,7 +23,7 @@
 
 #define GT_INIT_SOCKET     3          /* where init finds its end */
 #define GT_INIT_SCRATCH    "/scratch" /* the one directory where init begins */
-#define GT_INIT_FDS_MAX    200        /* in one packet; the kernel takes 253 */
+#define GT_INIT_FDS_MAX    240        /* in one packet; the kernel takes 253 */
 #define GT_INIT_LAYERS_MAX 128
 #define GT_INIT_MAGIC      0x32544e47u /* "GNT2" */
 #define GT_INIT_GO_ENV     25
@@ -110,6 +110,7 @@ struct gt_init_status_here {
 	X(TARGET, "make a mount point")                   \
 	X(MOUNT, "mount into the root")                   \
 	X(PIVOT, "switch to the new root")                \
+	X(INJECT, "give it its devices")                  \
 	X(FOREIGN, "do what the bundle asks for")         \
 	X(HOSTNAME, "set the host name")                  \
 	X(USERNS, "enter its user namespace")             \
@@ -144,15 +145,16 @@ struct gt_init_answer {
 enum gt_init_user_part { GT_INIT_USER_FILE, GT_INIT_USER_USER, GT_INIT_USER_GROUP };
 
 /* The memory file: this head, `n_filter` seccomp instructions of 8 bytes, `n_mounts` mounts, then
- * one struct gt_init_foreign when `foreign` is 1, NUL-terminated strings: working directory, host
- * name, user, arguments, environment, mount paths, and those of the foreign struct.
- */
+ * one struct gt_init_foreign when `foreign` is 1, one struct gt_init_inject and its nodes when
+ * `inject` is 1, NUL-terminated strings: working directory, host name, user, arguments,
+ * environment, mount paths, and those of the foreign and of the inject struct. */
 struct gt_init_spec {
 	uint32_t magic;
 	uint32_t n_filter, n_argv, n_env, n_mounts;
 	uint32_t home; /* the environment lacks HOME: the user's own is put there */
-	uint32_t foreign;
+	uint32_t foreign, inject;
 	uint32_t memlock; /* it may lock all of its memory */
+	uint32_t zero;
 	uint64_t disk_bytes;
 	uint64_t shm_bytes; /* of /dev/shm; 0 = as it was staged */
 };
@@ -169,6 +171,18 @@ struct gt_init_foreign {
 	struct {
 		uint64_t resource, soft, hard;
 	} limits[GT_INIT_FOREIGN_MAX];
+};
+
+/* model/inject.h, flat, but for what is mounted like volumes and for the environment. Its strings:
+ * a path below /dev for each node, path and target of each link, path below /proc/driver and
+ * content of each text, and the paths below /sys that are hidden. */
+struct gt_init_inject {
+	uint32_t n_nodes, n_links, n_texts, n_hides;
+};
+
+struct gt_init_node {
+	uint32_t major, minor;
+	uint32_t block, zero;
 };
 
 struct gt_init_mount {

@@ -23,6 +23,7 @@
 struct gt_runtime;
 struct gt_container;
 struct gt_foreign;
+struct gt_inject;
 
 #define GT_RUNTIME_ID_BASE    100000
 #define GT_RUNTIME_LAYERS_MAX 128
@@ -119,6 +120,9 @@ struct gt_container_args {
 	 * The FIFOs are given to the container's root, and then to the program's user. */
 	int stdout_fd, stderr_fd, status_fd;
 	const struct gt_foreign *foreign; /* NULL: as functions are run */
+	/* NULL: no devices. Its environment must be in the spec (gt_inject_env_apply). A sandbox
+	 * that was prepared for other devices is not used. */
+	const struct gt_inject *inject;
 	/* More of the environment, of this replica alone: what is in the spec is shared with others
 	 * of its revision that are prepared ahead. "NAME=value", at most GT_CONTAINER_ENV_MAX;
 	 * names that the spec has as well are the caller's mistake. */

@@ -167,6 +167,41 @@ GT_MUST_USE int gt_sched_mix(struct gt_sched *s, const struct gt_sched_task *tas
 /* ---- looking ---- */
 /* The score of one node for a want by room, model and mix alone, as place sees it: 0 = no fit. */
 unsigned gt_sched_rate(struct gt_sched *s, const struct gt_sched_want *want, uint32_t node);
+
+enum gt_sched_limit { /* in the order in which they are looked at */
+		      GT_SCHED_LIMIT_DOWN,
+		      GT_SCHED_LIMIT_CORDONED,
+		      GT_SCHED_LIMIT_GANG, /* has a member of the gang that is being placed */
+		      GT_SCHED_LIMIT_LABELS,
+		      GT_SCHED_LIMIT_EXCLUSIVE,
+		      GT_SCHED_LIMIT_MODEL,
+		      GT_SCHED_LIMIT_SIZE, /* too few GPUs that would do, also when all were free */
+		      GT_SCHED_LIMIT_GPUS,
+		      GT_SCHED_LIMIT_CPU,
+		      GT_SCHED_LIMIT_MEMORY,
+		      GT_SCHED_LIMITS
+};
+const char *gt_sched_limit_name(enum gt_sched_limit l); /* "down", "gpus" ...; static */
+
+#define GT_SCHED_BEST_MAX 4
+#define GT_SCHED_LOOK_MAX 128
+
+/* Steps; the sum decides. */
+struct gt_sched_score {
+	uint32_t node;
+	int32_t room;   /* fragmentation, models and fill */
+	int32_t ready;  /* time to ready, against the usual one */
+	int32_t spread; /* replicas of the function there: 0 or less */
+};
+struct gt_sched_look {
+	struct gt_sched_score best[GT_SCHED_BEST_MAX]; /* the first is where place would go */
+	size_t n_best;
+	uint32_t looked;                   /* the first nodes of the fleet: at most LOOK_MAX */
+	uint32_t refused[GT_SCHED_LIMITS]; /* of those, by the first limit that they fail */
+};
+/* How nodes stand for this want now. All zero for a want over a bound. For people: it costs a pass
+ * over a row beside the LOOK_MAX nodes. */
+void gt_sched_look(struct gt_sched *s, const struct gt_sched_want *want, struct gt_sched_look *ret);
 uint64_t gt_sched_gpu_milli_taken(const struct gt_sched *s); /* over the fleet */
 
 struct gt_sched_usage {

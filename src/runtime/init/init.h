@@ -18,6 +18,9 @@ struct init_spec {
 	char **argv, **envp, **paths;
 	const struct gt_init_foreign *foreign; /* NULL: a function's; else with these strings */
 	char *domainname, **masked, **readonly, **sysctls;
+	const struct gt_init_inject *inject; /* NULL: no devices; else with these */
+	const struct gt_init_node *nodes;
+	char **node_paths, **links, **texts, **hides; /* links and texts in pairs */
 };
 
 /* What came with PREPARE. */
@@ -42,6 +45,9 @@ size_t init_receive(enum gt_init_type type, void *data, size_t size, int fds[GT_
  * working directory in scratch. */
 void init_stage(const struct gt_init_stage *stage, const int *fds, size_t n_fds);
 
+/* An empty, unwritable thing of its kind over the path; fine when it is not there. */
+void init_mask(const char *path, enum gt_init_step step);
+
 /* net.c: loopback, and with host >= 0 (the host's network namespace, taken) a way out. */
 void init_net(const struct gt_init_net *net, int host);
 
@@ -58,6 +64,14 @@ void init_etc(const char *hostname, const char *resolv, const struct init_prepar
 
 /* What is below `root`, never through a link that leads out; -1 with errno. */
 int init_open_below(int root, const char *path, uint64_t flags, uint64_t resolve);
+/* A descriptor of the place to mount on or to make something in; what is missing of the path is
+ * made. Not in /dev, /proc or /sys. index: for who reads why it failed. */
+int init_target(int root, const char *path, bool dir, uint32_t id_base, unsigned index);
+
+/* inject.c: device nodes and views of /proc and /sys, while they are still staged; links, in the
+ * new root, when all is mounted there. */
+void init_inject(const struct init_spec *spec, uint32_t id_base);
+void init_inject_links(const struct init_spec *spec, int root, uint32_t id_base);
 
 /* foreign.c: what a bundle asks for beyond a function's specification. */
 /* Instead of an overlay; returns a descriptor. From there on to init_foreign_set_up files are made

@@ -58,7 +58,26 @@ static void make_entry(int root, char *path, bool dir, uint32_t id_base, unsigne
 		*slash = '/';
 }
 
-/* A descriptor of the place to mount on; what is missing of the path is made. */
+/* A link of the image may lead to the root itself, or into /proc, /sys and /dev, which no
+ * specification may name: nothing is laid over those. */
+static void refuse_ours(int root, int to, unsigned index)
+{
+	static const char *const ours[] = { "proc", "sys", "dev" };
+	struct stat st, own;
+
+	if (fstat(to, &st) < 0 || fstat(root, &own) < 0)
+		init_fail(GT_INIT_STEP_TARGET, errno, index);
+	if (st.st_dev == own.st_dev && st.st_ino == own.st_ino)
+		init_fail(GT_INIT_STEP_TARGET, ELOOP, index);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+		if (fstatat(root, ours[i], &own, AT_SYMLINK_NOFOLLOW) < 0)
+			init_fail(GT_INIT_STEP_TARGET, errno, index);
+		if (st.st_dev == own.st_dev)
+			init_fail(GT_INIT_STEP_TARGET, ELOOP, index);
+	}
+}
+
+/* A descriptor of the place; what is missing of the path is made. */
 static int target(int root, const char *path, bool dir, uint32_t id_base, unsigned index)
 {
 	char part[PATH_SIZE];
@@ -90,6 +109,14 @@ static int target(int root, const char *path, bool dir, uint32_t id_base, unsign
 	if (fd < 0)
 		init_fail(GT_INIT_STEP_TARGET, errno, index);
 	return fd;
+}
+
+int init_target(int root, const char *path, bool dir, uint32_t id_base, unsigned index)
+{
+	int to = target(root, path, dir, id_base, index);
+
+	refuse_ours(root, to, index);
+	return to;
 }
 
 /* Older kernels take layers by path only, and only of what is attached. */
@@ -202,25 +229,6 @@ static void resize_shm(uint64_t bytes)
 		init_fail(GT_INIT_STEP_DEV, errno, 40);
 }
 
-/* A link of the image may lead to the root itself, or into /proc, /sys and /dev, which no
- * specification may name: nothing is laid over those. */
-static void refuse_ours(int root, int to, unsigned index)
-{
-	static const char *const ours[] = { "proc", "sys", "dev" };
-	struct stat st, own;
-
-	if (fstat(to, &st) < 0 || fstat(root, &own) < 0)
-		init_fail(GT_INIT_STEP_TARGET, errno, index);
-	if (st.st_dev == own.st_dev && st.st_ino == own.st_ino)
-		init_fail(GT_INIT_STEP_TARGET, ELOOP, index);
-	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-		if (fstatat(root, ours[i], &own, AT_SYMLINK_NOFOLLOW) < 0)
-			init_fail(GT_INIT_STEP_TARGET, errno, index);
-		if (st.st_dev == own.st_dev)
-			init_fail(GT_INIT_STEP_TARGET, ELOOP, index);
-	}
-}
-
 static int make_tmpfs(uint64_t size_bytes, uint32_t id_base, unsigned index)
 {
 	char size[32], id[16], inodes[32];
@@ -264,8 +272,7 @@ static void attach_mounts(int root, const struct init_spec *spec, const struct i
 		} else {
 			mnt = make_tmpfs(spec->mounts[i].size_bytes, id_base, i + 1);
 		}
-		to = target(root, spec->paths[i], dir, id_base, i + 1);
-		refuse_ours(root, to, i + 1);
+		to = init_target(root, spec->paths[i], dir, id_base, i + 1);
 		if (move_mount(mnt, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
 		    0)
 			init_fail(GT_INIT_STEP_MOUNT, errno, i + 1);
@@ -290,10 +297,14 @@ void init_root(const struct init_spec *spec, const struct init_prepare *p,
 
 	if (spec->head->shm_bytes)
 		resize_shm(spec->head->shm_bytes);
+	if (spec->inject)
+		init_inject(spec, id_base);
 	attach_staged(root, "proc", id_base);
 	attach_staged(root, "sys", id_base);
 	attach_staged(root, "dev", id_base);
 	attach_mounts(root, spec, p, id_base);
+	if (spec->inject)
+		init_inject_links(spec, root, id_base);
 	if (spec->foreign)
 		init_foreign_set_up(spec, root);
 	/* Onto the empty directory that this namespace begins with, as a machine's own root is on

@@ -51,6 +51,18 @@ static void take_foreign(struct cursor *c, size_t len, struct init_spec *ret)
 	ret->sysctls = take_strings(c, (size_t)f->n_sysctls * 2, 0);
 }
 
+static void take_inject_strings(struct cursor *c, size_t len, struct init_spec *ret)
+{
+	const struct gt_init_inject *i = ret->inject;
+
+	if (i->n_links > len || i->n_texts > len || i->n_hides > len)
+		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+	ret->node_paths = take_strings(c, i->n_nodes, 0);
+	ret->links = take_strings(c, (size_t)i->n_links * 2, 0);
+	ret->texts = take_strings(c, (size_t)i->n_texts * 2, 0);
+	ret->hides = take_strings(c, i->n_hides, 0);
+}
+
 void init_spec_read(int fd, size_t len, struct init_spec *ret)
 {
 	char *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
@@ -68,6 +80,11 @@ void init_spec_read(int fd, size_t len, struct init_spec *ret)
 	ret->filter = take(&c, (size_t)head->n_filter * 8);
 	ret->mounts = take(&c, head->n_mounts * sizeof(*ret->mounts));
 	ret->foreign = head->foreign ? take(&c, sizeof(*ret->foreign)) : NULL;
+	ret->inject = head->inject ? take(&c, sizeof(*ret->inject)) : NULL;
+	if (ret->inject && ret->inject->n_nodes > len)
+		init_fail(GT_INIT_STEP_PROTOCOL, EBADMSG, 0);
+	if (ret->inject)
+		ret->nodes = take(&c, ret->inject->n_nodes * sizeof(*ret->nodes));
 	ret->workdir = take_string(&c);
 	ret->hostname = take_string(&c);
 	ret->user = take_string(&c);
@@ -76,4 +93,6 @@ void init_spec_read(int fd, size_t len, struct init_spec *ret)
 	ret->paths = take_strings(&c, head->n_mounts, 0);
 	if (ret->foreign)
 		take_foreign(&c, len, ret);
+	if (ret->inject)
+		take_inject_strings(&c, len, ret);
 }

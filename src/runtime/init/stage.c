@@ -125,7 +125,7 @@ static void dev(uint32_t id_base)
 	char pts[96];
 
 	if (mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC,
-		  "mode=0755,size=64k,nr_inodes=64") < 0)
+		  "mode=0755,size=64k,nr_inodes=192") < 0)
 		init_fail(GT_INIT_STEP_DEV, errno, 30);
 	dev_nodes(id_base);
 	if (mkdir("dev/pts", 0755) < 0 || mkdir("dev/shm", 0755) < 0 ||
@@ -146,7 +146,7 @@ static void dev(uint32_t id_base)
 
 /* Hides a path behind an empty, unwritable thing of its kind. What does not exist needs no mask.
  * The source is the host's own device node, never one that an image could have prepared. */
-static void mask(const char *path, enum gt_init_step step)
+void init_mask(const char *path, enum gt_init_step step)
 {
 	struct stat st;
 
@@ -162,10 +162,11 @@ static void mask(const char *path, enum gt_init_step step)
 
 static void proc_paths(void)
 {
+	/* Of driver, those who have devices get their part back (inject.c). */
 	static const char *const masked[] = {
 		"proc/acpi",        "proc/asound",        "proc/interrupts", "proc/kcore",
 		"proc/keys",        "proc/latency_stats", "proc/timer_list", "proc/timer_stats",
-		"proc/sched_debug", "proc/scsi",
+		"proc/sched_debug", "proc/scsi",          "proc/driver",
 	};
 	static const char *const readonly[] = {
 		"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger",
@@ -173,7 +174,7 @@ static void proc_paths(void)
 	struct stat st;
 
 	for (size_t i = 0; i < sizeof(masked) / sizeof(masked[0]); i++)
-		mask(masked[i], GT_INIT_STEP_PROC);
+		init_mask(masked[i], GT_INIT_STEP_PROC);
 	for (size_t i = 0; i < sizeof(readonly) / sizeof(readonly[0]); i++) {
 		if (lstat(readonly[i], &st) < 0)
 			continue;
@@ -195,7 +196,7 @@ static void mask_thermal(void)
 		if (lstat(path, &st) < 0)
 			return;
 		snprintf(path, sizeof(path), "sys/devices/system/cpu/cpu%u/thermal_throttle", cpu);
-		mask(path, GT_INIT_STEP_SYS);
+		init_mask(path, GT_INIT_STEP_SYS);
 	}
 }
 
@@ -203,8 +204,8 @@ static void sys(bool cgroup2)
 {
 	if (mount("sysfs", "sys", "sysfs", MS_RDONLY | HARD, NULL) < 0)
 		init_fail(GT_INIT_STEP_SYS, errno, 0);
-	mask("sys/firmware", GT_INIT_STEP_SYS);
-	mask("sys/devices/virtual/powercap", GT_INIT_STEP_SYS);
+	init_mask("sys/firmware", GT_INIT_STEP_SYS);
+	init_mask("sys/devices/virtual/powercap", GT_INIT_STEP_SYS);
 	mask_thermal();
 	/* Language runtimes size themselves by the limits they find here. */
 	if (cgroup2 && mount("cgroup2", "sys/fs/cgroup", "cgroup2", MS_RDONLY | HARD, NULL) < 0)

@@ -116,7 +116,6 @@ static void nodes_join(struct gt_control *c)
 			snprintf(gpus[g].uuid, sizeof(gpus[g].uuid), "GPU-%zu-%zu", i, g);
 			gt_strcopy(gpus[g].model, sizeof(gpus[g].model), "sim");
 			gpus[g].memory_bytes = 80 * GT_GIB;
-			gpus[g].healthy = true;
 		}
 		gt_control_node_up(c, r.node);
 		(void)!gt_control_report(c, &r, NULL);

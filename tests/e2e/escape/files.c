@@ -244,6 +244,7 @@ static const struct probe table[] = {
 	{ "mask_proc_timer_stats", masked, "/proc/timer_stats", 0, NOWHERE, PLAIN },
 	{ "mask_proc_sched_debug", masked, "/proc/sched_debug", 0, NOWHERE, PLAIN },
 	{ "mask_proc_scsi", masked, "/proc/scsi", 0, NOWHERE, PLAIN },
+	{ "mask_proc_driver", masked, "/proc/driver", 0, NOWHERE, PLAIN },
 	{ "mask_sys_firmware", masked, "/sys/firmware", 0, BARE, PLAIN },
 	{ "mask_sys_powercap", masked, "/sys/devices/virtual/powercap", 0, NOWHERE, PLAIN },
 	{ "mask_sys_thermal", thermal, NULL, 0, NOWHERE, PLAIN },

@@ -3,12 +3,11 @@
 
 #define SIZE 3
 
-static struct gt_gpu gpus[] = {
-	{ "G0", "H100", 80 * GT_GIB, GT_GPU_SIM, true },
-	{ "G1", "H100", 80 * GT_GIB, GT_GPU_SIM, true },
-	{ "G2", "H100", 80 * GT_GIB, GT_GPU_SIM, true },
-	{ "G3", "H100", 80 * GT_GIB, GT_GPU_SIM, true },
-};
+#define H100(name)                                                         \
+	{                                                                  \
+		.uuid = name, .model = "H100", .memory_bytes = 80 * GT_GIB \
+	}
+static struct gt_gpu gpus[] = { H100("G0"), H100("G1"), H100("G2"), H100("G3") };
 
 static struct gt_spec *gang_spec(uint32_t gpus_each)
 {
@@ -262,7 +261,8 @@ static void a_gpu_out_of_use_ends_the_epoch(void **state)
 	fix_demand(x, "f", 0, 1);
 	memcpy(sick, gpus, sizeof(gpus));
 	for (size_t i = 0; i < 4; i++)
-		sick[i].healthy = strcmp(sick[i].uuid, m.by_rank[1].gpus[0].uuid) != 0;
+		if (strcmp(sick[i].uuid, m.by_rank[1].gpus[0].uuid) == 0)
+			sick[i].health = GT_GPU_DRAIN;
 	for (size_t i = 0; i < SIZE; i++) {
 		all[i] = fix_observed(m.by_rank[i].replica, "f", 1, GT_REPLICA_READY);
 		all[i].gang = m.by_rank[i].gang;

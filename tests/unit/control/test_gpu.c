@@ -2,8 +2,8 @@
 #include "fixture.h"
 
 static struct gt_gpu gpus[] = {
-	{ "G0", "NVIDIA H100 80GB", 80 * GT_GIB, GT_GPU_SIM, true },
-	{ "G1", "NVIDIA H100 80GB", 80 * GT_GIB, GT_GPU_SIM, true },
+	{ .uuid = "G0", .model = "NVIDIA H100 80GB", .memory_bytes = 80 * GT_GIB },
+	{ .uuid = "G1", .model = "NVIDIA H100 80GB", .memory_bytes = 80 * GT_GIB },
 };
 static struct gt_label zone_a[] = { { "zone", "a" } };
 
@@ -190,7 +190,7 @@ static void slots_follow_their_gpus(void **state)
 {
 	struct fix *x = *state;
 	struct gt_gpu others[] = { gpus[1],
-				   { "G9", "L4", 24 * GT_GIB, GT_GPU_SIM, true },
+				   { .uuid = "G9", .model = "L4", .memory_bytes = 24 * GT_GIB },
 				   gpus[0] };
 	char id[GT_REPLICA_ID_SIZE];
 	struct gt_node_view v;
@@ -221,7 +221,7 @@ static void a_sick_gpu_is_given_to_nobody(void **state)
 	struct fix *x = *state;
 	struct gt_gpu sick[] = { gpus[0], gpus[1] };
 
-	sick[0].healthy = false;
+	sick[0].health = GT_GPU_DRAIN;
 	report(x, sick, 2, NULL, 0);
 	fix_put(x, "f", want_gpu(1, 0), "f");
 	fix_demand(x, "f", 1, 0);
@@ -237,7 +237,9 @@ static void a_sick_gpu_is_given_to_nobody(void **state)
 static void preferences_choose_the_gpu(void **state)
 {
 	struct fix *x = *state;
-	struct gt_gpu mixed[] = { gpus[0], { "G9", "NVIDIA L4", 24 * GT_GIB, GT_GPU_SIM, true } };
+	struct gt_gpu mixed[] = {
+		gpus[0], { .uuid = "G9", .model = "NVIDIA L4", .memory_bytes = 24 * GT_GIB }
+	};
 	struct gt_spec *spec = want_gpu(1, 0);
 
 	report(x, mixed, 2, NULL, 0);
@@ -315,7 +317,11 @@ static void what_could_never_run_is_refused(void **state)
 	struct fix *x = *state;
 	char *near[] = { (char[]){ "H10" } }, *far[] = { (char[]){ "MI300X" } };
 	struct gt_label labels[] = { { "rack", "7" }, { "zone", "a" } };
-	struct gt_gpu mixed[] = { gpus[0], { "G9", "NVIDIA L4", 24 * GT_GIB, GT_GPU_SIM, false } };
+	struct gt_gpu mixed[] = { gpus[0],
+				  { .uuid = "G9",
+				    .model = "NVIDIA L4",
+				    .memory_bytes = 24 * GT_GIB,
+				    .health = GT_GPU_DRAIN } };
 	struct gt_spec *spec;
 
 	expect_never(x, want(1, 0, NULL), "resources.gpu", "no node has a GPU");

@@ -48,6 +48,10 @@ static void a_start_is_explained_by_its_rule_and_its_place(void **state)
 		assert_int_equal(s.all[i].kind, GT_DECISION_PLACE);
 		assert_int_equal(s.all[i].id, s.all[i - 1].id + 1);
 		assert_string_equal(s.all[i].place.node, "n1");
+		assert_int_equal(s.all[i].place.n_best, 1);
+		assert_string_equal(s.all[i].place.best[0].node, "n1");
+		assert_int_equal(s.all[i].place.looked, 1);
+		assert_int_equal(s.all[i].place.n_refused, 0);
 	}
 	assert_string_equal(s.all[3].place.replica, x->order.replica);
 	assert_int_equal(decisions(x, "g", 0).n, 0);
@@ -89,6 +93,10 @@ static void no_room_is_explained_once_with_the_limit(void **state)
 	assert_string_equal(s.all[2].place.node, "");
 	assert_string_equal(s.all[2].place.replica, "");
 	assert_non_null(strstr(s.all[2].place.why, "memory"));
+	assert_int_equal(s.all[2].place.n_best, 0);
+	assert_int_equal(s.all[2].place.n_refused, 1);
+	assert_string_equal(s.all[2].place.refused[0].limit, "memory");
+	assert_int_equal(s.all[2].place.refused[0].nodes, 1);
 }
 
 static void the_oldest_give_way_and_a_cursor_says_so(void **state)

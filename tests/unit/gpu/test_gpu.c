@@ -12,34 +12,53 @@
 #include <gantry/gpu/gpu.h>
 #include <gantry/gpu/ledger.h>
 
+static struct gt_gpus *opened(struct gt_loop *loop, const char *config)
+{
+	const struct gt_gpus_config gc = { .gpus = config, .node = "n1" };
+	struct gt_gpus *g = NULL;
+	struct gt_err err = { 0 };
+
+	if (gt_gpus_open(loop, &gc, &g, &err) < 0)
+		fail_msg("%s", err.text);
+	return g;
+}
+
 static void configurations_are_read(void **state)
 {
+	static const char *const none[] = { NULL, "", "none" };
+	struct gt_loop *loop = gt_loop_new_virtual(&gt_clock_system);
+	struct gt_gpus *g = opened(loop, "sim:2x80GiB:NVIDIA H100 80GB,1x24GiB,script=/x/y");
 	struct gt_err err = { 0 };
-	struct gt_gpus *g = NULL;
 	const struct gt_gpu *list;
 
 	(void)state;
-	assert_int_equal(gt_gpus_open("sim:2x80GiB:NVIDIA H100 80GB,1x24GiB", "n1", &g, &err), 0);
 	assert_int_equal(gt_gpus_list(g, &list), 3);
 	assert_string_equal(list[0].uuid, "SIM-n1-0");
 	assert_string_equal(list[1].model, "NVIDIA H100 80GB");
 	assert_int_equal(list[1].memory_bytes, 80 * GT_GIB);
 	assert_int_equal(list[1].backend, GT_GPU_SIM);
-	assert_true(list[1].healthy);
+	assert_int_equal(list[1].minor, -1);
+	assert_true(gt_gpu_healthy(&list[1]));
 	assert_string_equal(list[2].model, "simulated");
 	assert_int_equal(list[2].memory_bytes, 24 * GT_GIB);
 	assert_ptr_equal(gt_gpus_find(g, "SIM-n1-2"), &list[2]);
 	assert_null(gt_gpus_find(g, "SIM-n1-3"));
 	assert_false(gt_gpu_is_real(&list[0]));
+	assert_null(gt_gpus_helper(g));
+	assert_int_equal(gt_gpus_driver(g)->state, GT_GPU_DRIVER_READY);
 	gt_gpus_close(g);
-	static const char *const none[] = { NULL, "", "none" };
-
 	for (size_t i = 0; i < GT_LEN(none); i++) {
-		assert_int_equal(gt_gpus_open(none[i], "n1", &g, &err), 0);
+		g = opened(loop, none[i]);
 		assert_int_equal(gt_gpus_list(g, &list), 0);
+		assert_true(gt_gpus_known(g));
+		assert_int_equal(gt_gpus_driver(g)->state, GT_GPU_DRIVER_NONE);
 		gt_gpus_close(g);
 	}
+	gt_loop_free(loop);
 	assert_int_equal(gt_gpus_check("sim:16x1MiB", &err), 0);
+	assert_int_equal(gt_gpus_check("auto", &err), 0);
+	assert_int_equal(gt_gpus_check("nvidia", &err), 0);
+	assert_int_equal(gt_gpus_check("fake:/lib/doubles,/etc/gpus.json", &err), 0);
 }
 
 static void mistakes_in_a_configuration_are_named(void **state)
@@ -47,11 +66,16 @@ static void mistakes_in_a_configuration_are_named(void **state)
 	static const struct {
 		const char *config, *words;
 	} rows[] = {
-		{ "auto", "\"auto\" is not supported by this version; write none" },
-		{ "nvidia", "\"nvidia\" is not supported by this version" },
+		{ "automatic", "\"automatic\" is no source of GPUs; write auto, none, nvidia" },
+		{ "nvidia:0", "\"nvidia:0\" is no source" },
+		{ "fake:", "write fake:DIR or fake:DIR,FILE with absolute paths" },
+		{ "fake:lib", "with absolute paths" },
+		{ "fake:/lib,x", "with absolute paths" },
+		{ "sim:1x1GiB,script=x", "the script is no absolute path" },
+		{ "sim:script=/x", "no GPU in it" },
 		{ "sim", "no GPU in it" },
 		{ "sim:", "no GPU in it" },
-		{ "simx:1x1GiB", "\"simx\" is not supported" },
+		{ "simx:1x1GiB", "\"simx:1x1GiB\" is no source" },
 		{ "sim:80GiB", "there is no count" },
 		{ "sim:0x80GiB", "the count is none of 1 to 16" },
 		{ "sim:17x80GiB", "the count is none of 1 to 16" },
@@ -76,8 +100,8 @@ static void mistakes_in_a_configuration_are_named(void **state)
 }
 
 static const struct gt_gpu two[] = {
-	{ .uuid = "a", .memory_bytes = 80 * GT_GIB, .healthy = true },
-	{ .uuid = "b", .memory_bytes = 80 * GT_GIB, .healthy = true },
+	{ .uuid = "a", .memory_bytes = 80 * GT_GIB },
+	{ .uuid = "b", .memory_bytes = 80 * GT_GIB },
 };
 
 static int take(struct gt_gpu_ledger *l, const char *holder, const struct gt_gpu_grant *grants,
@@ -111,6 +135,21 @@ static void a_gpu_is_given_once(void **state)
 	assert_int_equal(take(l, "z", &nothing, 1), -EBUSY);
 	assert_int_equal(take(l, "z", both, 2), -EBUSY); /* y has b */
 	assert_int_equal(take(l, "z", &both[1], 1), 0);
+	gt_gpu_ledger_free(l);
+}
+
+/* What a replica has that runs is its, also before the driver has told of the GPU. */
+static void what_was_found_is_kept(void **state)
+{
+	const struct gt_gpu_grant a = { "a", GT_GPU_WHOLE, 80 * GT_GIB }, gone = { "c", 500, 0 };
+	struct gt_gpu_ledger *l = gt_gpu_ledger_new();
+
+	(void)state;
+	gt_gpu_ledger_keep(l, "x", &a, 1);
+	gt_gpu_ledger_keep(l, "y", &gone, 1);
+	assert_int_equal(take(l, "z", &a, 1), -EBUSY);
+	gt_gpu_ledger_give_back(l, "x");
+	assert_int_equal(take(l, "z", &a, 1), 0);
 	gt_gpu_ledger_free(l);
 }
 
@@ -180,6 +219,7 @@ int main(void)
 		cmocka_unit_test(configurations_are_read),
 		cmocka_unit_test(mistakes_in_a_configuration_are_named),
 		cmocka_unit_test(a_gpu_is_given_once),
+		cmocka_unit_test(what_was_found_is_kept),
 		cmocka_unit_test(shares_and_bytes_are_both_bounds),
 		cmocka_unit_test(nothing_is_given_twice_in_any_order),
 	};

@@ -433,7 +433,6 @@ static int makes_block(void *arg)
 static void only_harmless_devices(void **state)
 {
 	const struct gt_cgroup_device extra = { 'c', NOBODYS_MAJOR, GT_CGROUP_ANY, GT_CGROUP_READ };
-	const struct gt_cgroup_limits limits = { .devices = &extra, .n_devices = 1 };
 	struct node nobodys = { "", NOBODYS_MAJOR, O_RDONLY }, null = { "", 1, O_RDWR };
 	char dir[] = "/tmp/gantry-nodes-XXXXXX";
 	struct gt_err err = { 0 };
@@ -455,7 +454,7 @@ static void only_harmless_devices(void **state)
 	assert_int_equal(inside(makes, &null), 0);
 	assert_int_equal(inside(opens, &null), 0);
 	assert_int_equal(inside(opens, &(struct node){ "/dev/ptmx", 0, O_RDWR | O_NOCTTY }), 0);
-	if (gt_cgroup_limit(&g, "leaf", &limits, &err) < 0)
+	if (gt_cgroup_device_allow(&g, "leaf", &extra, 1, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_int_equal(inside(opens, &nobodys), ENXIO); /* let through; no driver behind it */
 	nobodys.flags = O_RDWR;

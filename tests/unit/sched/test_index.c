@@ -100,8 +100,15 @@ static void place_one(struct world *w, size_t at)
 	want->n_hints = random_hints(w, hints);
 	want->hints = hints;
 	want->usual_ms = 10000;
-	for (int f = 0; f < FLEETS; f++)
+	for (int f = 0; f < FLEETS; f++) {
+		struct gt_sched_look look;
+
+		gt_sched_look(w->s[f], want, &look);
 		r[f] = gt_sched_place(w->s[f], want, &w->spots[at][f], NULL);
+		assert_int_equal(look.n_best > 0, r[f] == 0);
+		if (r[f] == 0)
+			assert_int_equal(look.best[0].node, w->spots[at][f].node);
+	}
 	for (int f = 1; f < FLEETS; f++)
 		if (r[f] != r[0] || (r[0] == 0 && memcmp(&w->spots[at][f], &w->spots[at][0],
 							 sizeof(w->spots[at][0])) != 0))

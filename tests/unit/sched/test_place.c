@@ -383,6 +383,49 @@ static void what_is_placed_is_what_is_expected(void **state)
 	assert_int_equal(placed(s, &one, NULL), 1); /* four together are worth keeping */
 }
 
+static void a_look_says_who_else_and_who_not(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	struct gt_sched_hint hint = { .node = 1, .ms = 1000 };
+	struct gt_sched_want want = { .memory_bytes = GT_GIB, .gpus = 2, .function = 7 };
+	struct gt_sched_spot spot;
+	struct gt_sched_look look;
+
+	(void)state;
+	for (uint32_t i = 0; i < 10; i++) {
+		struct gt_sched_node n = box(s, "n", i == 8 ? 1 : 4, "A100", 0);
+
+		n.state = i == 6 ? GT_SCHED_DOWN : i == 7 ? GT_SCHED_CORDONED : GT_SCHED_UP;
+		if (i == 9)
+			n.memory_bytes = GT_MIB;
+		add(s, i, &n);
+	}
+	assert_int_equal(placed(s, &want, &spot), 0);
+	want.hints = &hint;
+	want.n_hints = 1;
+	want.usual_ms = 4000;
+	gt_sched_look(s, &want, &look);
+	assert_int_equal(look.n_best, GT_SCHED_BEST_MAX);
+	assert_int_equal(look.best[0].node, 1);
+	assert_int_equal(look.best[0].ready, 10);
+	assert_int_equal(look.best[1].node, 2);
+	assert_int_equal(look.best[1].ready, 0);
+	assert_int_equal(look.best[3].node, 4); /* node 0 has one of the function */
+	assert_int_equal(look.looked, 10);
+	assert_int_equal(look.refused[GT_SCHED_LIMIT_DOWN], 1);
+	assert_int_equal(look.refused[GT_SCHED_LIMIT_CORDONED], 1);
+	assert_int_equal(look.refused[GT_SCHED_LIMIT_SIZE], 1);
+	assert_int_equal(look.refused[GT_SCHED_LIMIT_MEMORY], 1);
+	assert_int_equal(placed(s, &want, &spot), 1);
+	want.gpus = 4;
+	gt_sched_look(s, &want, &look);
+	assert_int_equal(look.refused[GT_SCHED_LIMIT_GPUS], 2);
+	assert_string_equal(gt_sched_limit_name(GT_SCHED_LIMIT_GPUS), "gpus");
+	want.gpus = GT_SCHED_GPUS_MAX + 1;
+	gt_sched_look(s, &want, &look);
+	assert_int_equal(look.looked + look.n_best, 0);
+}
+
 static void wants_have_bounds(void **state)
 {
 	static const struct gt_sched_want bad[] = {
@@ -431,6 +474,7 @@ int main(void)
 		cmocka_unit_test(what_was_there_before_is_booked),
 		cmocka_unit_test(a_rare_model_is_kept_for_those_that_need_it),
 		cmocka_unit_test(what_is_placed_is_what_is_expected),
+		cmocka_unit_test(a_look_says_who_else_and_who_not),
 		cmocka_unit_test(wants_have_bounds),
 	};
 

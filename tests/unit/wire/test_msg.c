@@ -211,8 +211,25 @@ static void reports_round_trip(void **state)
 		  .pull = { 1, 2, 3, 4 } },
 	};
 	struct gt_gpu gpus[] = {
-		{ "SIM-local-0", "NVIDIA H100 80GB", 80 * GT_GIB, GT_GPU_SIM, true },
-		{ "SIM-local-1", "L4", GT_GPU_BYTES_MAX, GT_GPU_SIM, false },
+		{ .uuid = "SIM-local-0",
+		  .model = "NVIDIA H100 80GB",
+		  .memory_bytes = 80 * GT_GIB,
+		  .foreign_bytes = 5,
+		  .pci = "0000:c6:00.0",
+		  .minor = 3,
+		  .gi = -1,
+		  .ci = -1,
+		  .capability = 90,
+		  .numa = -1 },
+		{ .uuid = "MIG-1",
+		  .model = "L4",
+		  .memory_bytes = GT_GPU_BYTES_MAX,
+		  .backend = GT_GPU_NVIDIA,
+		  .health = GT_GPU_LOST,
+		  .reason = "XID 79",
+		  .gi = 7,
+		  .ci = 0,
+		  .minor = -1 },
 	};
 	struct gt_label labels[] = { { "rack", "" }, { "zone", "a" } };
 	const struct gt_report report = { .node = "local",
@@ -222,6 +239,10 @@ static void reports_round_trip(void **state)
 					  .memory_bytes = 1 << 30,
 					  .gpus = gpus,
 					  .n_gpus = GT_LEN(gpus),
+					  .gpu_driver = { .state = GT_GPU_DRIVER_READY,
+							  .backend = GT_GPU_NVIDIA,
+							  .version = "580.95.05",
+							  .cuda = "cuInit: stub (34)" },
 					  .labels = labels,
 					  .n_labels = GT_LEN(labels),
 					  .replicas = replicas,
@@ -244,7 +265,10 @@ static void reports_round_trip(void **state)
 	assert_int_equal(copy.replicas[2].pull.total_layers, 4);
 	assert_int_equal(copy.n_gpus, 2);
 	assert_string_equal(copy.gpus[0].model, "NVIDIA H100 80GB");
-	assert_true(copy.gpus[0].healthy && !copy.gpus[1].healthy);
+	assert_true(gt_gpu_healthy(&copy.gpus[0]) && copy.gpus[1].health == GT_GPU_LOST);
+	assert_int_equal(copy.gpus[0].gi, -1);
+	assert_int_equal(copy.gpus[1].ci, 0);
+	assert_string_equal(copy.gpu_driver.version, "580.95.05");
 	assert_int_equal(copy.replicas[0].gpus[0].memory_bytes, 7);
 	assert_int_equal(copy.replicas[1].n_gpus, 0);
 	assert_string_equal(copy.labels[1].value, "a");

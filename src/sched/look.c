@@ -1,0 +1,71 @@
+/* look.c - how the nodes stand for a want, for people: the best few with what their scores are made
+ * of, and what stops the others. */
+#include "sched_priv.h"
+
+#include <string.h>
+
+static int32_t total(const struct gt_sched_score *s)
+{
+	return s->room + s->ready + s->spread;
+}
+
+/* Keeps the best in order; of equal ones the one that came first. */
+static void best_add(struct gt_sched_look *ret, struct gt_sched_score score)
+{
+	size_t at = ret->n_best;
+
+	while (at > 0 && total(&ret->best[at - 1]) < total(&score))
+		at--;
+	if (at == GT_SCHED_BEST_MAX)
+		return;
+	ret->n_best = GT_MIN(ret->n_best + 1, (size_t)GT_SCHED_BEST_MAX);
+	memmove(&ret->best[at + 1], &ret->best[at], (ret->n_best - at - 1) * sizeof(ret->best[0]));
+	ret->best[at] = score;
+}
+
+/* What it takes to get in, before hints and replicas of the same function. */
+static bool enters(const struct gt_sched_look *ret, uint8_t byte, const struct adjust *a)
+{
+	return ret->n_best < GT_SCHED_BEST_MAX || a ||
+	       byte - MIDDLE > total(&ret->best[GT_SCHED_BEST_MAX - 1]);
+}
+
+static void node_look(struct gt_sched *s, const struct gt_sched_want *want, const struct shape *sh,
+		      uint32_t i, uint8_t byte, struct gt_sched_look *ret)
+{
+	bool counts = i < GT_SCHED_LOOK_MAX && s->nodes[i].name;
+	const struct adjust *a = gt_sched_adjust_of(s, i);
+	uint64_t most;
+
+	ret->looked += counts;
+	if (byte == 0 || ((counts || enters(ret, byte, a)) && !gt_sched_memory_fits(s, i, want))) {
+		if (counts)
+			ret->refused[gt_sched_first_limit(s, &s->nodes[i], want, sh, &most)]++;
+		return;
+	}
+	if (enters(ret, byte, a))
+		best_add(ret, (struct gt_sched_score){ .node = i,
+						       .room = byte - MIDDLE,
+						       .ready = a ? a->ready : 0,
+						       .spread = a ? a->spread : 0 });
+}
+
+void gt_sched_look(struct gt_sched *s, const struct gt_sched_want *want, struct gt_sched_look *ret)
+{
+	const struct row *row = NULL;
+	struct shape sh;
+
+	*ret = (struct gt_sched_look){ 0 };
+	if (s->n_nodes == 0 || gt_sched_shape(want, &sh, NULL) < 0)
+		return;
+	gt_sched_mix_refresh(s);
+	gt_sched_adjust_collect(s, want, true);
+	if (!s->config.plain)
+		row = gt_sched_row(s, &sh);
+	for (uint32_t i = 0; i < s->n_nodes; i++)
+		node_look(s, want, &sh, i,
+			  row ? row->bytes[i]
+			      : rated_byte(gt_sched_node_rate(s, &sh, &s->nodes[i])),
+			  ret);
+	gt_sched_adjust_end(s);
+}
