@@ -57,12 +57,14 @@ static void on_signal(int signo, void *arg)
 {
 	struct agent *a = arg;
 
-	if (signo == GT_AGENT_DRAIN)
+	if (signo == GT_AGENT_DRAIN) {
 		gt_images_drain(a->images);
-	else if (signo == SIGINT)
+		gt_estimates_drain(a);
+	} else if (signo == SIGINT) {
 		stop_all(a);
-	else
+	} else {
 		gt_loop_stop(a->loop);
+	}
 }
 
 /* ---- setting up ---- */
@@ -169,6 +171,8 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 
 	if (r == 0)
 		r = gt_images_new(a, &ic, config->state_dir, &a->images, err);
+	if (r == 0)
+		r = gt_weights_new(a, config, err);
 	if (r < 0)
 		return r;
 	/* Whom the last agent left running; what nobody knows goes. */
@@ -208,6 +212,12 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	measure(a);
 	own_address(config->address, a->address);
 	a->ledger = gt_gpu_ledger_new();
+	a->reader_uid = config->image_uid;
+	a->reader_gid = config->image_gid;
+	a->driver = (struct gt_driver_roots){ config->gpu_driver_root, config->gpu_proc,
+					      config->gpu_sys };
+	a->cdi_dirs = config->cdi_dirs ? config->cdi_dirs : "";
+	a->cdi_devices = config->cdi_devices;
 	r = gt_labels_parse(config->labels, &a->labels, &a->n_labels, err);
 	if (r < 0)
 		return r;
@@ -245,6 +255,7 @@ static void tear_down(struct agent *a)
 	if (a->client)
 		gt_report_stop(a);
 	gt_dial_free(a->dial);
+	gt_estimates_drain(a);
 	gt_http_server_free(a->server);
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (gt_replica_state_ended(r->state))
@@ -254,12 +265,13 @@ static void tear_down(struct agent *a)
 	}
 	gt_http_client_free(a->client);
 	gt_images_free(a->images);
+	gt_weights_free(a->weights);
 	if (a->stopping)
 		gt_runtime_retire(a->rt);
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);
-	gt_gpus_close(a->gpus);
+	gt_agent_gpus_close(a);
 	gt_loop_free(a->loop);
 	gt_gpu_ledger_free(a->ledger);
 	free(a->labels);

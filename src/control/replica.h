@@ -32,6 +32,7 @@ struct gt_ctl_replica {
 	struct gt_phases phases;
 	struct gt_usage usage;
 	struct gt_pull_progress pull;
+	struct gt_weights_progress weights;
 	struct gt_end *end;
 	const char *reason;                 /* static text */
 	struct gt_ctl_replica *prev, *next; /* of live->replicas, live->ended or control->strays */

@@ -186,6 +186,29 @@ static bool maps_ids(struct gt_runtime *rt, int fd)
 	       gt_os_tree_open(fd, &tree, NULL) == 0 && gt_os_tree_attr(tree, 0, userns, NULL) == 0;
 }
 
+int gt_runtime_path_open(struct gt_runtime *rt, const char *path, int *ret, struct gt_err *err)
+{
+	struct stat st;
+
+	return path_take(rt, path, "volume_missing", ret, &st, err);
+}
+
+int gt_file_add(const struct gt_container_file *file, struct plan *p, struct gt_err *err)
+{
+	gt_auto(fd) int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return gt_err_set(err, errno, "sandbox_failed", "file at %s: %s", file->path,
+				  strerror(errno));
+	add_tree(p,
+		 (struct plan_tree){
+			 .fd = gt_steal_fd(&fd), .attr = MOUNT_ATTR_RDONLY, .map = true },
+		 &st, file->path);
+	p->passing = true;
+	return 0;
+}
+
 int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
 		   struct gt_err *err)
 {

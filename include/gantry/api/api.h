@@ -19,6 +19,7 @@ struct gt_api_config {
 	const char *agent_path;           /* its socket; copied; NULL = "run/agent.sock" */
 	const char *const *tokens_sha256; /* hex digests of valid tokens; borrowed, fixed */
 	size_t n_tokens;
+	bool no_dcgm; /* /metrics has no DCGM_FI_* names */
 };
 
 GT_MUST_USE int gt_api_new(const struct gt_api_config *config, struct gt_api **ret,
@@ -30,6 +31,9 @@ size_t gt_api_active(const struct gt_api *api); /* requests and streams in hand 
 
 /* For control's port of the same name: feeds who follows events or waits for a state. */
 void gt_api_on_event(struct gt_api *api, const struct gt_event *event);
+
+/* The same for on_task_changed: who waits for that call looks again. */
+void gt_api_on_task(struct gt_api *api, const char *id);
 
 void gt_api_print_routes(FILE *out);      /* "METHOD PATH operationId summary", one a line */
 const char *gt_api_contract(size_t *len); /* docs/openapi.yaml, as it was at build time */

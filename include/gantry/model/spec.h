@@ -33,6 +33,21 @@ enum gt_network {
 	GT_NETWORK_N
 };
 
+/* What retry.on may name: bits of gt_spec.retry.on. Of durable calls only. */
+enum gt_retry_on {
+	GT_RETRY_CRASH,   /* the replica died, or answered no HTTP */
+	GT_RETRY_TIMEOUT, /* limits.run or limits.first_byte */
+	GT_RETRY_408,
+	GT_RETRY_425,
+	GT_RETRY_429,
+	GT_RETRY_500,
+	GT_RETRY_502,
+	GT_RETRY_503,
+	GT_RETRY_504,
+	GT_RETRY_N
+};
+const char *gt_retry_on_name(unsigned on); /* "crash", "503" */
+
 enum gt_isolation {
 	GT_ISOLATION_SHARED,    /* a node may run other functions beside it */
 	GT_ISOLATION_EXCLUSIVE, /* it may not */
@@ -69,14 +84,13 @@ struct gt_io_limits { /* a second, on each block device; 0 = no limit */
 struct gt_spec {
 	char *image; /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
 	enum gt_image_kind image_kind;
+	enum gt_pull pull;
 	char *image_path; /* of dir:, normalised; else NULL */
 	char *base;       /* of a bundle: canonical reference of the image below it, or NULL */
-	enum gt_pull pull;
-	char **command; /* NULL-terminated; none: the image's own */
+	char **command;   /* NULL-terminated; none: the image's own */
 	size_t n_command;
-	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
-			  image's, found out when it is deployed, or `socket` is there */
-	char *socket;  /* instead: absolute path in the container of the unix socket; or NULL */
+	char *socket;  /* instead of a port: absolute path in the container of the unix socket; or
+			  NULL */
 	char *workdir; /* "/" gives way to what the image says */
 	/* "7:8", "name", "name:8", "name:group", names as the image's files have them; NULL: the
 	 * image's own, or "0:0". A number without a group, which only an image's configuration can
@@ -92,6 +106,8 @@ struct gt_spec {
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
 	bool idempotent;       /* a call may be sent again whatever its method */
 	bool packed;           /* gt_spec_pack made it: nothing in it may be replaced */
+	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
+			  image's, found out when it is deployed, or `socket` is there */
 	struct {
 		char *header; /* calls with the same value go to the same replica; NULL: no such */
 	} affinity;
@@ -102,14 +118,16 @@ struct gt_spec {
 	} ready;
 	struct {
 		uint32_t cpu_milli; /* 0 = no limit */
+		uint32_t pids;
 		uint64_t memory_bytes;
 		uint64_t memory_high_bytes; /* slowed and reclaimed from above it; 0 = never */
 		uint64_t disk_bytes;
 		uint64_t shm_bytes; /* of /dev/shm; 0 = 64 MiB, a quarter of the memory with GPUs or
 				       in a gang */
-		uint32_t pids;
 		struct gt_io_limits io;
 		struct gt_gpu_want gpu;
+		char **devices; /* by their names in the node's documents of CDI (device.h) */
+		size_t n_devices;
 	} resources;
 	struct {
 		struct gt_label *labels; /* a node must have all of them; sorted by key */
@@ -138,6 +156,11 @@ struct gt_spec {
 		uint64_t log_bytes;
 	} limits;
 	struct {
+		uint32_t max;               /* second and later tries of a durable call */
+		uint32_t on;                /* 1 << enum gt_retry_on, each */
+		uint64_t first_ms, most_ms; /* backoff: doubled from first to most, with jitter */
+	} retry;
+	struct {
 		char **paths; /* in the container; the last parts may hold * ? [] */
 		size_t n_paths;
 		bool store; /* from the node's weight store, where it has one */
@@ -152,7 +175,8 @@ void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
 struct gt_spec *gt_spec_pack(struct gt_spec *spec GT_TAKES);
 /* What no single field can tell: image form, port present, min <= max, target <= max,
  * memory_high <= memory, buffer <= max, share of one GPU alone, absolute and
- * distinct mount paths, duplicate env names, "${gpu...}" that is known. Fills image_kind and
+ * distinct mount paths, duplicate env names, "${gpu...}" that is known, one directory of weights
+ * where the GPU's memory is to be computed. Fills image_kind and
  * image_path. -EINVAL with err->path naming the member (slug "invalid_spec"). */
 GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
 /* The reference that a registry is asked for: of the image itself or of a bundle's base; NULL = the
