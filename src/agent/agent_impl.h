@@ -186,41 +186,6 @@ void gt_replica_weights_are_here(struct replica *r);
 size_t gt_replica_weights_files(struct replica *r, struct gt_container_file *ret);
 void gt_replica_weights_end(struct replica *r); /* fine when it has none */
 
-/* replica_gpu.c */
-void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n);
-/* From the node's book, and the specification's command says what they are. -EBUSY, -ENOENT, slug
- * gpu_conflict. */
-int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
-/* The same for one that was found running: what it had is its, also while the driver has not told
- * yet which GPUs there are. */
-int gt_replica_gpus_keep(struct replica *r, struct gt_err *err);
-void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
-/* What the program is told; the strings are the caller's to free. */
-size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
-
-/* replica_gang.c */
-void gt_replica_gang_set(struct replica *r, const struct gt_order *o);
-int gt_replica_gang_check(const struct replica *r, struct gt_err *err); /* -EINVAL */
-/* Its members wait for each other here, before anything of the image runs. */
-bool gt_replica_gang_holds(const struct replica *r);
-int gt_replica_gang_held(struct replica *r, struct gt_err *err); /* it has its sandbox */
-void gt_replica_gang_over(struct replica *r);                    /* it has ended */
-void gt_replica_gang_adopt(struct replica *r);
-/* The strings are the caller's to free. */
-size_t gt_replica_gang_env(const struct replica *r, char (*addresses)[GT_ADDRESS_MAX + 1],
-			   char *ret[GT_CONTAINER_ENV_MAX]);
-
-/* gpus.c: what the node's GPUs and their driver tell */
-int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
-/* Its program begins, or has ended. */
-void gt_agent_gpus_close(struct agent *a);
-void gt_agent_gpus_started(struct replica *r);
-/* Adds what it has of GPUs. */
-void gt_agent_gpus_usage(const struct replica *r, struct gt_usage *u);
-/* What they measure now; how many. */
-size_t gt_agent_gpus_stats(struct agent *a, const struct gt_gpu_told **ret);
-void gt_agent_gpus_ended(struct replica *r);
-
 /* estimate_serve.c */
 void gt_estimate_serve(struct gt_request *req, void *app);
 void gt_estimates_drain(struct agent *a); /* refuses those that are being made */
@@ -272,5 +237,8 @@ void gt_dial_free(struct dial *d);
 extern const struct gt_http_route gt_agent_routes[];
 extern const size_t gt_agent_routes_n;
 void gt_agent_refuse(struct gt_request *req, const struct gt_err *err, void *app);
+
+#include "replica_gang.h"
+#include "replica_gpu.h"
 
 #endif

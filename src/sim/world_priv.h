@@ -20,8 +20,6 @@
 #define W_SILENCE_NS      (30 * GT_NS_PER_S) /* a watch without a line is closed by the peer */
 #define W_UNACKED_NS      (15 * GT_NS_PER_S) /* and by control, when nothing comes back */
 
-struct gt_world;
-
 /* ---- what happens next: world.c ---- */
 struct w_event {
 	uint64_t serial;

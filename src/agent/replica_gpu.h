@@ -1,0 +1,35 @@
+/* replica_gpu.h - the GPUs of replicas and of the node; a part of agent_impl.h. */
+#ifndef GANTRY_AGENT_REPLICA_GPU_H
+#define GANTRY_AGENT_REPLICA_GPU_H
+
+#include <gantry/agent/agent.h>
+#include <gantry/model/msg.h>
+#include <gantry/runtime/runtime.h>
+
+struct agent;
+struct replica;
+
+/* replica_gpu.c */
+void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n);
+/* From the node's book, and the specification's command says what they are. -EBUSY, -ENOENT, slug
+ * gpu_conflict. */
+int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
+/* The same for one that was found running: what it had is its, also while the driver has not told
+ * yet which GPUs there are. */
+int gt_replica_gpus_keep(struct replica *r, struct gt_err *err);
+void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
+/* What the program is told; the strings are the caller's to free. */
+size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
+
+/* gpus.c: what the node's GPUs and their driver tell */
+int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
+/* Its program begins, or has ended. */
+void gt_agent_gpus_close(struct agent *a);
+void gt_agent_gpus_started(struct replica *r);
+/* Adds what it has of GPUs. */
+void gt_agent_gpus_usage(const struct replica *r, struct gt_usage *u);
+/* What they measure now; how many. */
+size_t gt_agent_gpus_stats(struct agent *a, const struct gt_gpu_told **ret);
+void gt_agent_gpus_ended(struct replica *r);
+
+#endif
