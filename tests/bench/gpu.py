@@ -8,6 +8,7 @@ import struct
 import tempfile
 
 import bench
+import gpu_isolation
 import gpu_weights
 from safetensors import deserialize
 
@@ -98,7 +99,7 @@ def n11():
     ]
 
 
-PARTS = {"weights": gpu_weights.rows, "N11": n11}  # by the word that PARTS= takes
+PARTS = {"N1": gpu_isolation.rows, "weights": gpu_weights.rows, "N11": n11}  # by the word that PARTS= takes
 
 
 def main():

@@ -118,6 +118,7 @@ static const struct saboteur {
 	{ "gang", "members are not killed", NULL },
 	{ "gang", NULL, ready_in_part },
 	{ "gang", NULL, wrong_seat },
+	{ "cordon", "what was said of nodes is forgotten", NULL },
 	{ "books", NULL, books },
 	{ "books", NULL, wrong_node_list },
 	{ "owner", NULL, no_owner },

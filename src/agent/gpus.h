@@ -1,13 +1,9 @@
-/* replica_gpu.h - the GPUs of replicas and of the node; a part of agent_impl.h. */
-#ifndef GANTRY_AGENT_REPLICA_GPU_H
-#define GANTRY_AGENT_REPLICA_GPU_H
+/* gpus.h - the GPUs of a node and of its replicas, for the files of this room; part of
+ * agent_impl.h. */
+#ifndef GANTRY_SRC_AGENT_GPUS_H
+#define GANTRY_SRC_AGENT_GPUS_H
 
-#include <gantry/agent/agent.h>
-#include <gantry/model/msg.h>
-#include <gantry/runtime/runtime.h>
-
-struct agent;
-struct replica;
+#include "agent_impl.h"
 
 /* replica_gpu.c */
 void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n);
@@ -31,5 +27,19 @@ void gt_agent_gpus_usage(const struct replica *r, struct gt_usage *u);
 /* What they measure now; how many. */
 size_t gt_agent_gpus_stats(struct agent *a, const struct gt_gpu_told **ret);
 void gt_agent_gpus_ended(struct replica *r);
+
+/* estimate_serve.c */
+void gt_estimate_serve(struct gt_request *req, void *app);
+void gt_estimates_drain(struct agent *a); /* refuses those that are being made */
+
+/* replica_inject.c */
+/* What the container gets beside its image, by its GPUs and resources.devices; NULL: nothing. The
+ * specification has the variables afterwards. *ret is the caller's. Slug device_unavailable. */
+int gt_replica_inject(struct replica *r, struct gt_inject **ret, struct gt_err *err);
+
+/* cdi.c */
+/* Adds what the named device needs. Slug device_unavailable. */
+int gt_cdi_inject(const struct agent *a, const char *name, struct gt_inject *ret,
+		  struct gt_err *err);
 
 #endif
