@@ -90,7 +90,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster report \
+	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster bench-gpu report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
@@ -293,6 +293,8 @@ bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
+bench-gpu: all examples	## the GPU side, by a test double of the driver
+	@scripts/bench.sh gpu
 report:			## measured figures against the goals
 	@scripts/report.py
 demo:			## a call served from a cold container, from nothing

@@ -9,6 +9,7 @@
 
 #include <gantry/base/log.h>
 #include <gantry/os/os.h>
+#include <gantry/wire/json.h>
 
 #include "agent_impl.h"
 
@@ -301,6 +302,33 @@ static void on_stats(void *arg)
 		return;
 	a->report.stats = true;
 	gt_report_soon(a);
+}
+
+/* ---- an operator's word ---- */
+
+void gt_agent_gpus_clear(struct gt_request *req, void *app)
+{
+	struct agent *a = app;
+	const char *uuid = gt_request_param(req, "gpu");
+	gt_auto(buf) struct gt_buf body = { 0 };
+	const struct gt_gpu *gpu;
+	struct gt_err err = { 0 };
+	struct gt_json j;
+
+	if (gt_gpus_clear(a->gpus, uuid, &err) < 0) {
+		gt_agent_refuse(req, &err, a);
+		return;
+	}
+	gt_info("gpus: an operator cleared %s", uuid);
+	gpu = gt_gpus_find(a->gpus, uuid);
+	gt_json_begin(&j, &body);
+	gt_json_object(&j, NULL);
+	gt_json_str(&j, "uuid", uuid);
+	gt_json_str(&j, "health", gt_gpu_health_name(gpu->health));
+	if (gpu->reason[0])
+		gt_json_str(&j, "reason", gpu->reason);
+	gt_json_close(&j, '}');
+	gt_request_reply(req, 200, "application/json", &body);
 }
 
 /* ---- opening ---- */

@@ -124,7 +124,13 @@ def test_a_gpu_that_needs_a_reset_is_drained(gantry):
     gantry.driver.event(number, 95)
     new = moved(gantry, "web", old)
     assert place(gantry, new) != number
-    assert gpu(gantry, number)["health"] == "reset"
+    sick = gpu(gantry, number)
+    assert sick["health"] == "reset"
+    reply = gantry.client.request("POST", f"/v1/nodes/n1/gpus/{sick['uuid']}/clear")
+    check("clearGpu", reply)
+    assert reply.json() == {"uuid": sick["uuid"], "health": "well"}
+    until(lambda: gpu(gantry, number)["healthy"], "it takes replicas again")
+    assert gantry.client.request("POST", "/v1/nodes/n1/gpus/GPU-no/clear").status == 404
 
 
 def test_the_driver_s_word_drains_and_gives_back(gantry):
