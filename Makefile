@@ -90,7 +90,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster bench-gpu report \
+	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster bench-gpu bench-nodes report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
@@ -270,6 +270,12 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 	@mkdir -p $(@D)
 	$(call say,STATIC,$@)gcc -std=gnu11 -Os $(WARN) -ffreestanding -fno-stack-protector -fno-pie \
 		-no-pie -nostdlib -static -s -o $@ $<
+STORE_BENCH := $(OUT)/tests/bench/store/store
+bench-nodes: all examples $(STORE_BENCH)	## durable calls through the public API, and the store alone
+	@scripts/bench.sh nodes
+$(STORE_BENCH): $(O)/tests/bench/store/store.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 CONTROL_MEMORY := $(OUT)/tests/bench/control/memory
 bench-cluster: all $(CONTROL_MEMORY)	## a day of ten million calls on a simulated cluster
 	@scripts/bench.sh cluster
@@ -293,8 +299,12 @@ bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
-bench-gpu: all examples	## the GPU side, by a test double of the driver
+WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
+bench-gpu: all examples $(WEIGHTS_BENCH)	## the GPU side against its goals; most of it needs no GPU
 	@scripts/bench.sh gpu
+$(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 report:			## measured figures against the goals
 	@scripts/report.py
 demo:			## a call served from a cold container, from nothing

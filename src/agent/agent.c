@@ -16,6 +16,7 @@
 #include <gantry/os/os.h>
 
 #include "agent_impl.h"
+#include "gpus.h"
 #include "images.h"
 
 #define STOP_GRACE_MAX_MS 10000 /* when all of the node is stopped */
@@ -151,6 +152,8 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 
 	if (r == 0)
 		r = gt_images_new(a, &ic, config->state_dir, &a->images, err);
+	if (r == 0)
+		r = gt_weights_new(a, config, err);
 	if (r < 0)
 		return r;
 	/* Whom the last agent left running; what nobody knows goes. */
@@ -242,6 +245,7 @@ static void tear_down(struct agent *a)
 	}
 	gt_http_client_free(a->client);
 	gt_images_free(a->images);
+	gt_weights_free(a->weights);
 	if (a->stopping)
 		gt_runtime_retire(a->rt);
 	gt_runtime_free(a->rt);

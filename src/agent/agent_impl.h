@@ -23,6 +23,8 @@ struct image_job;
 struct image_wait;
 struct estimate;
 struct images;
+struct replica_weights;
+struct weights;
 
 /* Asks a replica whether it is ready, again and again. One try at a time. */
 struct probe {
@@ -57,8 +59,9 @@ struct replica {
 	size_t n_gpus;
 	struct gpu_use *gpu_use; /* of each of them */
 	uint64_t gpu_peak_bytes;
-	struct image_job *pull;    /* in state PULLING: it comes */
-	struct image_wait *unpack; /* and then, where that is needed, this */
+	struct image_job *pull;          /* in state PULLING: it comes */
+	struct image_wait *unpack;       /* and then, where that is needed, this */
+	struct replica_weights *weights; /* from its order to its end; NULL: it names none */
 	/* Of the images that it uses: a bundle's own, and the registry's (below it); "" = none. */
 	char image_digest[GT_REF_DIGEST_SIZE], base_digest[GT_REF_DIGEST_SIZE];
 	int stop_signal;
@@ -106,6 +109,7 @@ struct agent {
 	struct dial *dial;
 	struct logs *logs;
 	struct images *images;
+	struct weights *weights;
 	struct estimate *estimates; /* being made */
 	uid_t reader_uid;           /* who reads files of models */
 	gid_t reader_gid;
@@ -161,6 +165,21 @@ void gt_replica_image_adopt(struct replica *r);
 /* Topmost first, to be returned with gt_image_mounts_drop. None for dir: and host:. */
 int gt_replica_image_layers(struct replica *r, int *fds, size_t *n, size_t max, struct gt_err *err);
 
+/* weights.c */
+int gt_weights_new(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
+void gt_weights_free(struct weights *n); /* after all replicas; NULL is fine */
+bool gt_weights_dirty(const struct weights *n);
+void gt_weights_observe_node(struct weights *n, struct gt_node_weights *ret); /* here: borrowed */
+void gt_weights_observe(const struct replica_weights *w, struct gt_weights_progress *ret);
+void gt_replica_weights_begin(struct replica *r); /* with its order: reading goes on beside all */
+void gt_replica_weights_adopt(struct replica *r);
+/* Must its container wait for the store? Then gt_replica_weights_are_here follows. */
+bool gt_replica_weights_wait(struct replica *r);
+void gt_replica_weights_are_here(struct replica *r);
+/* The copies that lie over its paths; the descriptors are the caller's, the paths are not. */
+size_t gt_replica_weights_files(struct replica *r, struct gt_container_file *ret);
+void gt_replica_weights_end(struct replica *r); /* fine when it has none */
+
 /* replica_gpu.c */
 void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n);
 /* From the node's book, and the specification's command says what they are. -EBUSY, -ENOENT, slug
@@ -172,18 +191,6 @@ int gt_replica_gpus_keep(struct replica *r, struct gt_err *err);
 void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
 /* What the program is told; the strings are the caller's to free. */
 size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
-
-/* gpus.c: what the node's GPUs and their driver tell */
-int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
-/* Its program begins, or has ended. */
-void gt_agent_gpus_close(struct agent *a);
-void gt_agent_gpus_clear(struct gt_request *req, void *app); /* a route */
-void gt_agent_gpus_started(struct replica *r);
-/* Adds what it has of GPUs. */
-void gt_agent_gpus_usage(const struct replica *r, struct gt_usage *u);
-/* What they measure now; how many. */
-size_t gt_agent_gpus_stats(struct agent *a, const struct gt_gpu_told **ret);
-void gt_agent_gpus_ended(struct replica *r);
 
 /* estimate_serve.c */
 void gt_estimate_serve(struct gt_request *req, void *app);

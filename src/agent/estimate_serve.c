@@ -180,7 +180,8 @@ static int start(struct estimate *e, const struct gt_spec *spec, struct gt_err *
 		.parallel = gpu->count,
 		.params = { .context = gpu->estimate.context,
 			    .sequences = gpu->estimate.sequences,
-			    .kv_bits = gt_kv_type_bits(gpu->estimate.kv_type) },
+			    .kv_bits = gt_kv_type_bits(gpu->estimate.kv_type),
+			    .overhead_bytes = gpu->estimate.overhead_bytes },
 		.uid = a->reader_uid,
 		.gid = a->reader_gid,
 	};

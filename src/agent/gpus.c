@@ -12,6 +12,7 @@
 #include <gantry/wire/json.h>
 
 #include "agent_impl.h"
+#include "gpus.h"
 
 #define AWAIT_MS                                                                         \
 	700 /* of a node's start: real drivers answer in less where they are kept loaded \
@@ -107,13 +108,14 @@ static void meet(struct replica *r, const struct gt_gpu_trouble *t, bool kill_it
 	gt_replica_kill(r, "gpu_error", text);
 }
 
-/* A program's error hits the program that the kernel names; where it names none, all that are on
- * the GPU. What is on a GPU that is lost is lost with it. What only has to move is control's to
- * move. */
+/* A program's error hits the program that the kernel names, which may be nobody's here; where it
+ * names none, or one that is gone, all that are on the GPU. What is on a GPU that is lost is lost
+ * with it. What only has to move is control's to move. */
 static void on_trouble(const struct gt_gpu_trouble *t, void *arg)
 {
 	struct agent *a = arg;
 	struct replica *r, *next, *guilty = NULL;
+	enum owner owner = t->pid > 0 ? owner_of(a, t->pid, &guilty) : OWNER_GONE;
 	char text[400];
 	bool counted = false;
 
@@ -122,11 +124,8 @@ static void on_trouble(const struct gt_gpu_trouble *t, void *arg)
 		gt_warn("%s", text);
 		tell(a, "gpu.xid", NULL, t->health == GT_GPU_LOST ? "gpu_lost" : "", text);
 	}
-	if (t->pid > 0 && owner_of(a, t->pid, &guilty) == OWNER_REPLICA &&
-	    grant_of(guilty, t->uuid) < 0)
-		guilty = NULL;
 	HASH_ITER (hh, a->replicas, r, next) {
-		bool kill_it = t->restart && (!guilty || guilty == r);
+		bool kill_it = t->restart && (owner == OWNER_GONE || guilty == r);
 
 		if (grant_of(r, t->uuid) < 0 || gt_replica_state_ended(r->state))
 			continue;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent_impl.h"
+#include "gpus.h"
 
 void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n)
 {

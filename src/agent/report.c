@@ -8,6 +8,7 @@
 #include <gantry/wire/wire.h>
 
 #include "agent_impl.h"
+#include "gpus.h"
 #include "images.h"
 
 #define POST_TIMEOUT_MS 5000
@@ -31,6 +32,7 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->usage = r->usage;
 	if (r->pull)
 		o->pull = *gt_image_progress(r->pull);
+	gt_weights_observe(r->weights, &o->weights);
 	o->gpus = r->gpus; /* this and the end are borrowed: not freed with the report */
 	o->n_gpus = r->n_gpus;
 	o->end = r->end;
@@ -76,6 +78,8 @@ static void build(struct agent *a, struct gt_buf *out)
 
 	gt_strcopy(report.node, sizeof(report.node), a->node);
 	tell_more(a, &report);
+	if (report.full || gt_weights_dirty(a->weights))
+		gt_weights_observe_node(a->weights, &report.weights);
 	report.replicas = gt_alloc_array(HASH_COUNT(a->replicas) + 1, sizeof(*report.replicas));
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (report.full || r->dirty)
@@ -91,7 +95,8 @@ static bool is_needed(const struct agent *a)
 {
 	struct replica *r, *next;
 
-	if (a->report.full || a->report.stats || a->report.n_events > 0)
+	if (a->report.full || a->report.stats || a->report.n_events > 0 ||
+	    gt_weights_dirty(a->weights))
 		return true;
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (r->dirty)

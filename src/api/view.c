@@ -107,6 +107,20 @@ static void write_timings(struct gt_json *j, const struct gt_phases *p, bool all
 	for (size_t i = 0; i < GT_LEN(parts); i++)
 		if (parts[i].us || all)
 			gt_json_num(j, parts[i].name, (double)parts[i].us / 1000);
+	if (p->weights_us) /* few wait for that */
+		gt_json_num(j, "weights_ms", (double)p->weights_us / 1000);
+	gt_json_close(j, '}');
+}
+
+static void write_weights(struct gt_json *j, const struct gt_weights_progress *w)
+{
+	gt_json_object(j, "weights");
+	gt_json_u64(j, "bytes", w->bytes);
+	gt_json_u64(j, "resident", w->resident);
+	gt_json_u64(j, "total", w->total);
+	gt_json_bool(j, "store", w->store);
+	if (w->why[0])
+		gt_json_str(j, "why", w->why);
 	gt_json_close(j, '}');
 }
 
@@ -150,6 +164,8 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 		write_gpus(j, v);
 	if (v->state == GT_REPLICA_PULLING && v->pull.total_layers)
 		gt_pull_progress_write(j, "pull", &v->pull);
+	if (v->weights.total || v->weights.why[0])
+		write_weights(j, &v->weights);
 	if (v->reason && v->reason[0])
 		gt_json_str(j, "reason", v->reason);
 	if (v->end) {
@@ -229,6 +245,25 @@ static void write_facts(struct gt_json *j, const struct gt_node_view *v)
 		write_driver(j, v->driver);
 }
 
+static void write_node_weights(struct gt_json *j, const struct gt_node_weights *w)
+{
+	uint64_t resident = 0;
+
+	for (size_t i = 0; i < w->n_here; i++)
+		resident += w->here[i].resident;
+	gt_json_object(j, "weights");
+	gt_json_str(j, "pages", gt_weights_pages_name(w->pages));
+	if (w->read_bps)
+		gt_json_u64(j, "read_bps", w->read_bps);
+	gt_json_u64(j, "models", w->n_here);
+	gt_json_u64(j, "resident_bytes", resident);
+	gt_json_u64(j, "store_bytes", w->store_bytes);
+	gt_json_u64(j, "store_used_bytes", w->store_used);
+	if (w->store_bytes)
+		gt_json_bool(j, "store_huge", w->store_huge);
+	gt_json_close(j, '}');
+}
+
 void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
 {
 	gt_json_object(j, NULL);
@@ -239,5 +274,6 @@ void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
 	gt_json_u64(j, "memory_bytes", v->memory_bytes);
 	gt_json_u64(j, "replicas", v->replicas);
 	write_facts(j, v);
+	write_node_weights(j, v->weights);
 	gt_json_close(j, '}');
 }

@@ -13,6 +13,7 @@ void gt_ctl_node_free(struct gt_ctl_node *node)
 	free(node->driver);
 	free(node->stats);
 	free(node->labels);
+	free(node->weights.here);
 	free(node);
 }
 

@@ -170,6 +170,7 @@ static void observe_facts(struct gt_control *c, struct gt_ctl_replica *r,
 	r->pid = o->pid;
 	r->phases = o->phases;
 	r->pull = o->pull;
+	gt_ctl_replica_weights(c, r, &o->weights);
 	if (!o->usage.has)
 		return;
 	if (o->usage.oom_kills > kills && (r->usage.has || !r->adopted))
@@ -301,6 +302,8 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 	if (report->full)
 		gt_ctl_node_facts(c, node, report);
 	gt_ctl_node_told(c, node, report);
+	if (report->weights.told)
+		gt_ctl_node_weights(c, node, &report->weights);
 	for (size_t i = 0; i < report->n_replicas; i++) {
 		const struct gt_observed *o = &report->replicas[i];
 		struct gt_ctl_replica *r;
@@ -377,7 +380,9 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 						.n_labels = node->n_labels,
 						.driver = node->driver,
 						.stats = node->stats,
-						.n_stats = node->n_stats };
+						.n_stats = node->n_stats,
+
+						.weights = &node->weights };
 
 		if (!fn(&v, arg))
 			break;

@@ -39,6 +39,7 @@ void gt_report_fini(struct gt_report *r)
 	free(r->labels);
 	free(r->gpu_stats);
 	free(r->events);
+	free(r->weights.here);
 	*r = (struct gt_report){ 0 };
 }
 

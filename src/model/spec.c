@@ -19,6 +19,9 @@ struct gt_spec *gt_spec_new(void)
 	spec->scale.concurrency = GT_DEFAULT_CONCURRENCY;
 	spec->scale.delay_price = GT_DEFAULT_DELAY_PRICE;
 	spec->scale.idle_ms = GT_IDLE_LEARNED;
+	spec->retry.on = GT_DEFAULT_RETRY_ON;
+	spec->retry.first_ms = GT_DEFAULT_RETRY_FIRST_MS;
+	spec->retry.most_ms = GT_DEFAULT_RETRY_MOST_MS;
 	spec->limits.queue = GT_DEFAULT_QUEUE;
 	spec->limits.wait_ms = GT_DEFAULT_WAIT_MS;
 	spec->limits.first_byte_ms = GT_DEFAULT_FIRST_BYTE_MS;
@@ -28,6 +31,14 @@ struct gt_spec *gt_spec_new(void)
 	spec->limits.body_bytes = GT_DEFAULT_BODY_BYTES;
 	spec->limits.log_bytes = GT_DEFAULT_LOG_BYTES;
 	return spec;
+}
+
+const char *gt_retry_on_name(unsigned on)
+{
+	static const char *const names[GT_RETRY_N] = { "crash", "timeout", "408", "425", "429",
+						       "500",   "502",     "503", "504" };
+
+	return on < GT_RETRY_N ? names[on] : NULL;
 }
 
 static void strings_free(char **strings, size_t n)

@@ -372,7 +372,8 @@ static int check_gpu_estimate(const struct gt_gpu_want *gpu, struct gt_err *err)
 
 	if (gpu->memory_auto)
 		return 0;
-	if (sum == 0 && (gpu->estimate.context || gpu->estimate.sequences || gpu->estimate.kv_type))
+	if (sum == 0 && (gpu->estimate.context || gpu->estimate.sequences ||
+			 gpu->estimate.kv_type || gpu->estimate.overhead_bytes))
 		return refused(
 			err, "resources.gpu.estimate", "%s",
 			"there is nothing to estimate; write \"memory\": \"auto\" beside it");

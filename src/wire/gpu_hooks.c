@@ -16,12 +16,12 @@ static int gpu_refuse_both(const struct gt_at *at, struct gt_err *err)
 	return gt_refuse_at(err, at, "both gpu and resources.gpu are there; keep one");
 }
 
-/* A number that looks right and is not what the table takes. */
+/* What looks right and is not what the table takes. */
 static int gpu_refuse_whole(const json_t *js, const struct gt_at *at, struct gt_err *err)
 {
 	const json_t *share = json_object_get(js, "share");
-	struct gt_at mode_at = { .up = at, .name = "mode" };
 	struct gt_at share_at = { .up = at, .name = "share" };
+	struct gt_at mode_at = { .up = at, .name = "mode" };
 
 	if (json_object_get(js, "mode"))
 		return gt_refuse_at(

@@ -128,6 +128,8 @@ static const struct gt_field estimate_rows[] = {
 	  .max = GT_GPU_SEQUENCES_MAX },
 	{ "kv_dtype", GT_F_ENUM, AT(resources.gpu.estimate.kv_type), .max = GT_KV_N,
 	  .enum_name = kv_type_name },
+	{ "overhead", GT_F_BYTES, AT(resources.gpu.estimate.overhead_bytes), .min = GT_MIB,
+	  .max = GT_GPU_BYTES_MAX },
 	{ "terms", GT_F_OBJECT, .sub = &terms_fields },
 };
 static const struct gt_fields estimate_fields = { ROWS(estimate_rows) };
@@ -218,6 +220,19 @@ static const struct gt_field serves_rows[] = {
 };
 static const struct gt_fields serves_fields = { ROWS(serves_rows) };
 
+static const struct gt_field backoff_rows[] = {
+	{ "first", GT_F_DURATION, AT(retry.first_ms), .min = 1, .max = DAY_MS },
+	{ "most", GT_F_DURATION, AT(retry.most_ms), .min = 1, .max = DAY_MS },
+};
+static const struct gt_fields backoff_fields = { ROWS(backoff_rows) };
+
+static const struct gt_field retry_rows[] = {
+	{ "max", GT_F_U32, AT(retry.max), .max = GT_RETRIES_MAX },
+	{ "on", GT_F_CUSTOM, AT(retry.on), .hooks = &gt_retry_on_hooks },
+	{ "backoff", GT_F_OBJECT, .sub = &backoff_fields },
+};
+static const struct gt_fields retry_fields = { ROWS(retry_rows) };
+
 static const struct gt_field weights_rows[] = {
 	{ "paths", GT_F_STRS, AT(weights.paths),
 	  .count_offset = offsetof(struct gt_spec, weights.n_paths), .max = GT_WEIGHTS_MAX,
@@ -255,10 +270,10 @@ static const struct gt_field spec_rows[] = {
 	{ "affinity", GT_F_OBJECT, .sub = &affinity_fields },
 	{ "weights", GT_F_OBJECT, .sub = &weights_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
+	{ "retry", GT_F_OBJECT, .sub = &retry_fields },
 	{ "gpu", GT_F_CUSTOM, .hooks = &gt_gpu_short_hooks },
 	{ .name = "park", .type = GT_F_LATER },
 	{ .name = "secrets", .type = GT_F_LATER },
-	{ .name = "retry", .type = GT_F_LATER },
 	{ .name = "rollout", .type = GT_F_LATER },
 };
 const struct gt_fields gt_spec_fields = { ROWS(spec_rows), .size = sizeof(struct gt_spec) };

@@ -1,156 +1,110 @@
-"""The GPU side. Each part returns its rows; they stand in PARTS and can be chosen: `PARTS=health,scrape make bench-gpu`.
-
-The driver is a test double (tests/fake/gpu): what is measured is this program, never a GPU.
-"""
+"""The GPU side against its goals, one function for each. PARTS=N11,... takes some of them."""
+import importlib.util
+import json
 import os
 import pathlib
-import re
-import subprocess
-import sys
+import random
+import struct
 import tempfile
-import time
-import traceback
 
 import bench
-from fake_gpu import FakeDriver
-from harness import BIN, ROOT, Daemon, probe_spec, until
+import gpu_node
+import gpu_weights
+from safetensors import deserialize
 
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FILES = int(os.environ.get("FILES", 200))
+SEED = int(os.environ.get("SEED", 42))
 
-
-class Node:
-    """A daemon with GPUs of the test double."""
-
-    def __init__(self, gpus):
-        self.folder = tempfile.TemporaryDirectory(prefix="gantry-bench-gpu-")
-        self.driver = FakeDriver(self.folder.name, gpus)
-        config = pathlib.Path(self.folder.name) / "gantryd.conf"
-        config.write_text("[agent]\nnode = n1\n" + self.driver.config())
-        self.daemon = Daemon(config=config)
-
-    def __enter__(self):
-        self.daemon.start()
-        until(lambda: self.view().get("gpu_driver", {}).get("state") == "ready", "the driver answers")
-        return self
-
-    def __exit__(self, *_):
-        self.daemon.stop()
-        self.folder.cleanup()
-
-    def view(self):
-        return self.daemon.client.get("/v1/nodes/n1").json()
+# Computed by hand from the models' shapes: weights in GB, then 8k x 1 and 32k x 4 in GiB; bf16, FP8, INT4.
+TABLE = {
+    "Qwen2.5-7B": ["15.2 8.7 5.6", "16.1 10.0 7.1", "22.7 16.6 13.7"],
+    "Llama-3.1-8B": ["16.1 9.1 5.7", "17.5 11.0 7.8", "32.5 26.0 22.8"],
+    "Qwen3-32B": ["65.5 34.3 19.3", "64.5 35.5 21.5", "94.5 65.5 51.5"],
+    "Llama-3.3-70B": ["141 72.7 39.8", "135 71.7 41.0", "173 109 78.5"],
+}
+BITS = {"F4": 4, "F6_E2M3": 6, "F8_E4M3": 8, "BF16": 16, "F32": 32, "I64": 64}
 
 
-def waited_ms(condition, since, most=20):
-    """Until it holds, looked at without a pause."""
-    while not condition():
-        if time.perf_counter() - since > most:
-            raise AssertionError("it did not come")
-    return (time.perf_counter() - since) * 1000
+def table_script():
+    spec = importlib.util.spec_from_file_location("gpu_table", ROOT / "scripts/gpu_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def health():
-    """N2: from the line in the kernel's log, or the driver's event, to what it must lead to."""
-    killed, drained = [], []
-    with Node(2) as node:
-        d = node.daemon
-        d.put("web", probe_spec(resources={"memory": "64MiB", "gpu": {"count": 1}}, scale={"min": 1, "max": 1}))
-        for n in range(2 * ROUNDS):
-            replica = d.wait_replicas("web", 1)[0]
-            number = next(i for i, g in enumerate(node.view()["gpus"]) if g["uuid"] == replica["gpus"][0]["uuid"])
-            begin = time.perf_counter()
-            if n % 2:
-                node.driver.xid(number, 13)
-            else:
-                node.driver.event(number, 13)
-            killed.append(waited_ms(lambda r=replica: r["id"] not in [x["id"] for x in d.replicas("web", "ready")], begin))
-            until(lambda r=replica: [x for x in d.replicas("web", "ready") if x["id"] != r["id"]], "another replica", 320)
-            time.sleep(1.1)  # the same error of the same second is one
-        for number in range(2):
-            begin = time.perf_counter()
-            node.driver.xid(number, 62)
-            drained.append(waited_ms(lambda n=number: not node.view()["gpus"][n]["healthy"], begin))
+# ---- N11: what a model needs ----
+
+def random_file(draw):
+    header, at = {}, 0
+    for i in range(draw.randint(1, 40)):
+        dtype, shape = draw.choice(list(BITS)), [draw.randint(0, 9) for _ in range(draw.randint(0, 3))] + [4]
+        size = BITS[dtype]
+        for n in shape:
+            size *= n
+        header[f"t{i}"] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size // 8]}
+        at += size // 8
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(at)
+
+
+def wrong_weights(script, folder):
+    """Files whose weights are not to the byte those of the reference implementation of safetensors."""
+    print(f"  seed {SEED}")
+    draw, wrong = random.Random(SEED), 0
+    (folder / "config.json").write_text((ROOT / "examples/models/Qwen3-8B.json").read_text())
+    for _ in range(FILES):
+        data = random_file(draw)
+        (folder / "model.safetensors").write_bytes(data)
+        want = sum(len(t["data"]) for _, t in deserialize(data))
+        wrong += script.estimate(folder, 16, 1)["model"]["weight_bytes"] != want
+    return wrong
+
+
+def furthest(script, folder):
+    """From the table above, beyond half of its last digit."""
+    far = 0.0
+    for name, rows in TABLE.items():
+        config = json.loads((ROOT / f"examples/models/{name}.json").read_text())
+        for i, form in enumerate(script.FORMS):
+            size = script.write_model(folder, config, form)
+            got = [size / 1e9, *(script.estimate(folder, *case)["bytes"] / 2**30 for case in script.CASES)]
+            for value, row in zip(got, rows, strict=True):
+                digits = row.split()[i]
+                far = max(far, abs(value - float(digits)) - (0.05 if "." in digits else 0.5))
+    return far
+
+
+def peaks():
+    """Estimates against the driver's peak, which scripts/gpu-check found: the furthest in percent, or None."""
+    report = ROOT / "build/gpu-check.json"
+    step = json.loads(report.read_text())["steps"].get("estimates against what models take", {}) if report.exists() else {}
+    if "figures" not in step:
+        return None
+    return max(abs(m["estimate_over_used"] - 1) * 100 for m in step["figures"].values())
+
+
+def n11():
+    script = table_script()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        wrong, far, peak = wrong_weights(script, folder), furthest(script, folder), peaks()
     return [
-        bench.row("N2", f"from an Xid to the end of the replica, the slowest of {len(killed)}", max(killed), "ms",
-                  goal="<= 1000", passed=max(killed) <= 1000),
-        bench.row("N2.drain", "from an Xid to a GPU that takes no new replica, the slower of 2", max(drained), "ms",
-                  goal="<= 1000", passed=max(drained) <= 1000),
-        bench.row("N2.codes", "Xid codes of the catalogue that have a class", classified(), "codes", goal="172",
-                  passed=classified() == 172),
+        bench.row("N11.weights", f"of {FILES} files, those whose weights are not the reference's to the byte", wrong, "",
+                  goal="0", passed=wrong == 0),
+        bench.row("N11.table", "furthest from 36 figures computed by hand, beyond their rounding", max(far, 0.0), "GiB",
+                  goal="<= 0.01", passed=far <= 0.01),
+        bench.row("N11.peak", "furthest from the driver's peak, four models (scripts/gpu-check)", peak, "%", goal="<= 10",
+                  passed=None if peak is None else peak <= 10),
     ]
 
 
-def classified():
-    rows = re.findall(r"^XID\((\d+), (\d+), [A-Z]+,", (ROOT / "src/gpu/xid.tbl").read_text(), re.M)
-    return len({xid for first, last in rows for xid in range(int(first), int(last) + 1)} & set(range(1, 173)))
-
-
-def scrape():
-    """N3: /metrics of a node with 8 GPUs."""
-    with Node(8) as node:
-        until(lambda: "DCGM_FI_DEV_GPU_TEMP" in node.daemon.client.get("/metrics").text, "GPUs are measured", 20)
-        caller = bench.Caller(node.daemon, "/metrics")
-        times = [caller.call() for _ in range(50 * ROUNDS)]
-        caller.close()
-        names = {k.split("{")[0] for k in node.daemon.metrics() if k.startswith("DCGM_FI_")}
-    p99 = bench.quantile(times, 0.99)
-    return [
-        bench.row("N3", "a scrape of /metrics with 8 GPUs, p99", p99, "ms", goal="<= 20", passed=p99 <= 20),
-        bench.row("N3.names", "DCGM_FI_* names in it", len(names), "names", goal=">= 20", passed=len(names) >= 20),
-    ]
-
-
-def absent():
-    """N12: how much later a node serves whose driver is missing, or hangs."""
-    def start_ms(setting, before=None):
-        times = []
-        for _ in range(ROUNDS):
-            with tempfile.TemporaryDirectory(prefix="gantry-bench-gpu-") as folder:
-                driver = FakeDriver(folder)
-                if before:
-                    before(driver)
-                config = pathlib.Path(folder) / "gantryd.conf"
-                config.write_text("[agent]\nnode = n1\n" + (setting or driver.config()))
-                daemon = Daemon(config=config)
-                begin = time.perf_counter()
-                daemon.start()
-                until(lambda d=daemon: d.client.get("/v1/nodes/n1").status == 200, "the node has joined")
-                times.append((time.perf_counter() - begin) * 1000)
-                daemon.stop()
-        return bench.quantile(times, 0.5)
-
-    none = start_ms("gpus = none\n")
-    missing = start_ms("gpus = nvidia\ngpu_driver_root = /nonexistent\n")
-    hangs = start_ms(None, lambda d: d.call("nvmlInit_v2", "hang"))
-    linked = sum(bool(re.search("nvidia|libcuda|libnccl", subprocess.run(["ldd", BIN / p], capture_output=True, text=True,
-                                                                          check=True).stdout))
-                 for p in ("gantryd", "gantry"))
-    return [
-        bench.row("N12", "start of a node without a driver, until it serves", missing, "ms", peer=none, goal="<= 1000",
-                  passed=missing <= 1000),
-        bench.row("N12.hang", "the same with a driver that hangs at its start", hangs, "ms", peer=none, goal="<= 1000",
-                  passed=hangs <= 1000),
-        bench.row("N12.linked", "programs that are linked to NVML, CUDA or NCCL", linked, "", goal="0", passed=linked == 0),
-    ]
-
-
-PARTS = {"health": health, "scrape": scrape, "absent": absent}
+PARTS = {"N2": gpu_node.health, "N3": gpu_node.scrape, "N12": gpu_node.absent, "weights": gpu_weights.rows, "N11": n11}  # by the word that PARTS= takes
 
 
 def main():
-    chosen = os.environ.get("PARTS", ",".join(PARTS)).split(",")
-    unknown = set(chosen) - set(PARTS)
-    if unknown:
-        sys.exit(f"bench: there is no part {sorted(unknown)[0]}; parts are {', '.join(PARTS)}")
-    rows, bad = [], False
-    for name in chosen:
-        try:
-            rows += PARTS[name]()
-        except Exception:  # noqa: BLE001 - the other parts have figures too
-            traceback.print_exc()
-            bad = True
-    bench.write("gpu", rows)
-    sys.exit(bad)
+    wanted = os.environ.get("PARTS", ",".join(PARTS)).split(",")
+    bench.write("gpu", [row for name in wanted for row in PARTS[name]()])
 
 
 main()

@@ -3,9 +3,12 @@ import json
 import os
 import stat
 
+import subprocess
+
 import pytest
 
-from harness import Daemon, until
+from driver_root import VERSION, DriverRoot
+from harness import BIN, Daemon, until
 
 DOCUMENT = """
 cdiVersion: 0.6.0
@@ -61,7 +64,8 @@ def place(tmp_path_factory):
 def gantry(place):
     config = place / "gantryd.conf"
     config.write_text(f"[agent]\ncdi_dirs = {place}/etc:{place}/run\n"
-                      "cdi_devices = test.gantry/toy=*, test.gantry/hook=x,test.gantry/open=x,test.gantry/none=x\n")
+                      "cdi_devices = test.gantry/toy=*, test.gantry/hook=x,test.gantry/open=x,test.gantry/none=x,nvidia.com/gpu=*\n"
+                      f"gpu_proc = {place}/proc\n")
     daemon = Daemon(config=config)
     daemon.start()
     yield daemon
@@ -135,6 +139,44 @@ def test_a_name_that_is_none_is_refused_at_once(gantry):
     reply = gantry.client.request("PUT", "/v1/functions/bad?dry_run=1", {
         "image": "host:", "command": ["/bin/true"], "port": 1, "resources": {"devices": ["/dev/sda"]}})
     assert reply.status == 422 and reply.json()["errors"][0]["path"] == "resources.devices[0]", reply
+
+
+def node_cdi(root):
+    return subprocess.run([str(BIN / "gantry"), "node", "cdi", "--driver-root", str(root.driver), "--proc", str(root.proc)],
+                          capture_output=True, text=True)
+
+
+def test_the_nodes_own_document(gantry, place):
+    """What `gantry node cdi` prints is read by the very daemon, and brings what it says."""
+    root = DriverRoot(place, 2)
+    run = node_cdi(root)
+    assert run.returncode == 0, run.stderr
+    document = json.loads(run.stdout)
+    assert document["kind"] == "nvidia.com/gpu" and [d["name"] for d in document["devices"]] == root.uuids
+    assert document["devices"][1]["containerEdits"]["deviceNodes"] == [
+        {"path": "/dev/nvidia1", "type": "c", "major": 195, "minor": 1, "permissions": "rw"}]
+    assert [n["path"] for n in document["containerEdits"]["deviceNodes"]] == [
+        "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]
+    assert {m["hostPath"] for m in document["containerEdits"]["mounts"]} >= {
+        f"{root.driver}/usr/lib64/libcuda.so.{VERSION}", f"{root.driver}/usr/bin/nvidia-smi"}
+    (place / "etc" / "nvidia.json").write_text(run.stdout)
+    script = ("cd /dev; echo nodes nvidia*; (exec 3</dev/nvidia1) 2>&1; cat /usr/local/nvidia/lib64/libcuda.so.1; "
+              "echo path $LD_LIBRARY_PATH $NVIDIA_DRIVER_CAPABILITIES; echo said; exec sleep 1000")
+    deploy(gantry, "gpu", f"nvidia.com/gpu={root.uuids[1]}", script=script)
+    text = said(gantry, "gpu")
+    assert "nodes nvidia-uvm nvidia-uvm-tools nvidia1 nvidiactl" in text, text
+    assert "cannot open /dev/nvidia1: No such device or address" in text, text
+    assert '"line":"libcuda.so"' in text and "path /usr/local/nvidia/lib64 compute,utility,video" in text, text
+    gantry.client.request("DELETE", "/v1/functions/gpu?force=1")
+
+
+def test_a_node_without_a_driver_has_no_document(tmp_path):
+    root = DriverRoot(tmp_path, 0)
+    run = node_cdi(root)
+    assert run.returncode == 1 and f"the driver {VERSION} is loaded, and it has no GPU" in run.stderr, run
+    (root.proc / "driver/nvidia/version").unlink()
+    run = node_cdi(root)
+    assert run.returncode == 1 and "no NVIDIA driver is loaded" in run.stderr and not run.stdout, run
 
 
 def test_nodes_of_the_host_are_as_they_were():

@@ -88,8 +88,9 @@ def test_it_is_computed_and_kept(gantry, models):
 def test_each_of_several_gpus_has_its_part(gantry, models):
     reply = gantry.client.request("PUT", "/v1/functions/two?dry_run=1", spec_of(models, {"context": 1024}, count=2))
     assert reply.status in (200, 201), reply
-    gantry.put("two", spec_of(models, {"context": 1024}, count=2))
-    assert pinned(gantry, "two")["estimate"]["terms"]["weights"] == "512MiB"
+    gantry.put("two", spec_of(models, {"context": 1024, "overhead": "2GiB"}, count=2))
+    terms = pinned(gantry, "two")["estimate"]["terms"]
+    assert terms["weights"] == "512MiB" and terms["overhead"] == "2GiB"
     gantry.client.request("DELETE", "/v1/functions/two?force=1")
 
 

@@ -43,6 +43,9 @@ struct gt_agent_config {
 	uint64_t image_keep_ms;        /* images that nobody uses for so long go; 0 = never */
 	enum gt_image_extract image_extract;
 	unsigned image_disk_percent; /* and when the disk is fuller than this; 0 = never */
+	uint64_t weight_cache_bytes; /* most that is read ahead into the page cache; 0 = nothing;
+				      * never more than half of the memory */
+	uint64_t weight_read_bps;    /* of the disk, a second; 0 = no limit */
 	uint64_t usage_ms; /* how often it looks what replicas use; 0 = 5000, others for tests */
 };
 

@@ -114,6 +114,7 @@ struct gt_gpu_want {
 		uint32_t context;   /* tokens of a sequence; 0 = what the model was made for */
 		uint32_t sequences; /* at once; 0 = 1 */
 		enum gt_kv_type kv_type;
+		uint64_t overhead_bytes; /* of the driver and the engine, as measured; 0 = a rule */
 		struct gt_gpu_terms terms; /* computed: memory_bytes is their sum. Zeros: stated */
 	} estimate;
 	char **models; /* in order of preference; none: any */

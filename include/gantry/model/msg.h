@@ -18,6 +18,7 @@
 #include <gantry/model/spec.h>
 #include <gantry/model/traffic.h>
 #include <gantry/model/usage.h>
+#include <gantry/model/weights.h>
 
 #define GT_REPLICA_ID_SIZE (GT_ULID_LEN + 1)
 #define GT_TOKEN_HASH_HEX  65 /* SHA-256 in hex and NUL */
@@ -60,7 +61,8 @@ struct gt_observed {
 	struct gt_phases phases;
 	struct gt_usage usage;        /* has 0: not looked at yet */
 	struct gt_pull_progress pull; /* while PULLING */
-	struct gt_gpu_grant *gpus;    /* as its order said */
+	struct gt_weights_progress weights;
+	struct gt_gpu_grant *gpus; /* as its order said */
 	size_t n_gpus;
 	struct gt_end end;
 };
@@ -94,6 +96,7 @@ struct gt_report {
 	size_t n_gpu_stats;
 	struct gt_told_event *events; /* told again after a failure: at least once */
 	size_t n_events;
+	struct gt_node_weights weights; /* told: in full reports, and when it changed */
 	struct gt_observed *replicas;
 	size_t n_replicas;
 };

@@ -32,6 +32,21 @@ enum gt_network {
 	GT_NETWORK_N
 };
 
+/* What retry.on may name: bits of gt_spec.retry.on. Of durable calls only. */
+enum gt_retry_on {
+	GT_RETRY_CRASH,   /* the replica died, or answered no HTTP */
+	GT_RETRY_TIMEOUT, /* limits.run or limits.first_byte */
+	GT_RETRY_408,
+	GT_RETRY_425,
+	GT_RETRY_429,
+	GT_RETRY_500,
+	GT_RETRY_502,
+	GT_RETRY_503,
+	GT_RETRY_504,
+	GT_RETRY_N
+};
+const char *gt_retry_on_name(unsigned on); /* "crash", "503" */
+
 enum gt_isolation {
 	GT_ISOLATION_SHARED,    /* a node may run other functions beside it */
 	GT_ISOLATION_EXCLUSIVE, /* it may not */
@@ -135,6 +150,11 @@ struct gt_spec {
 		uint64_t body_bytes;
 		uint64_t log_bytes;
 	} limits;
+	struct {
+		uint32_t max;               /* second and later tries of a durable call */
+		uint32_t on;                /* 1 << enum gt_retry_on, each */
+		uint64_t first_ms, most_ms; /* backoff: doubled from first to most, with jitter */
+	} retry;
 	struct {
 		char **paths; /* in the container; the last parts may hold * ? [] */
 		size_t n_paths;

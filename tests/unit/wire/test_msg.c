@@ -166,7 +166,8 @@ static void reports_round_trip(void **state)
 		  .memory_bytes = 1 << 20,
 		  .gpus = grants,
 		  .n_gpus = GT_LEN(grants),
-		  .phases = { 5, 1, 2, 3, 4 },
+		  .phases = { 5, 1, 2, 3, 4, 6 },
+		  .weights = { 30, 20, 10, true, "store_full" },
 		  .usage = { GT_USAGE_ALL,
 			     1,
 			     2,
@@ -223,7 +224,10 @@ static void reports_round_trip(void **state)
 		{ .type = "gpu.overuse", .function = "echo", .replica = ID_A, .text = "much" },
 	};
 	struct gt_label labels[] = { { "rack", "" }, { "zone", "a" } };
+	struct gt_weights_here here[] = { { "0123456789abcdef", 5, 7 } };
 	const struct gt_report report = { .node = "local",
+					  .weights = { true, 1, GT_PAGES_SMALL, 2, 3, true, here,
+						       GT_LEN(here) },
 					  .full = true,
 					  .epoch = 5,
 					  .cpu_milli = 2000,
@@ -270,6 +274,10 @@ static void reports_round_trip(void **state)
 	assert_int_equal(copy.replicas[0].gpus[0].memory_bytes, 7);
 	assert_int_equal(copy.replicas[1].n_gpus, 0);
 	assert_string_equal(copy.labels[1].value, "a");
+	assert_int_equal(copy.replicas[0].phases.weights_us, 6);
+	assert_string_equal(copy.replicas[0].weights.why, "store_full");
+	assert_true(copy.weights.told && copy.weights.n_here == 1);
+	assert_int_equal(copy.weights.here[0].total, 7);
 	gt_report_fini(&copy);
 	gt_report_fini(&copy);
 }

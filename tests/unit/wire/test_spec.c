@@ -64,7 +64,8 @@ static const struct {
 	{ WITH("\"volumes\":[{\"host\":\"/srv\",\"path\":\"/"
 	       "m\"}],\"resources\":{\"gpu\":{\"count\":2,"
 	       "\"memory\":\"auto\",\"estimate\":{\"context\":4096,\"sequences\":4,"
-	       "\"kv_dtype\":\"fp8\"}}},\"weights\":{\"paths\":[\"/m/q/*.gguf\"]}"),
+	       "\"kv_dtype\":\"fp8\",\"overhead\":\"1GiB\"}}},\"weights\":{\"paths\":[\"/m/q/"
+	       "*.gguf\"]}"),
 	  NULL },
 	{ WITH("\"resources\":{\"gpu\":{\"count\":1,\"memory\":\"10MiB\",\"estimate\":{\"terms\":{"
 	       "\"weights\":\"4MiB\",\"cache\":\"3MiB\",\"activations\":\"2MiB\","
@@ -509,7 +510,10 @@ static const struct {
 	  "\"weights\":{\"paths\":[\"/m/*\"]}}",
 	  "weights.paths[0]", "is in no volume" },
 	{ WITH("\"secrets\":[]"), "secrets", "not supported by this version" },
-	{ WITH("\"retry\":{}"), "retry", "not supported by this version" },
+	{ WITH("\"retry\":{\"max\":101}"), "retry.max", "101 is above 100" },
+	{ WITH("\"retry\":{\"on\":[\"crash\",\"418\"]}"), "retry.on[1]",
+	  "\"418\" is nothing to retry on" },
+	{ WITH("\"retry\":{\"on\":\"crash\"}"), "retry.on", "an array such as" },
 	{ WITH("\"rollout\":{}"), "rollout", "not supported by this version" },
 	{ WITH("\"isolation\":\"vm\""), "isolation", "write \"shared\" or \"exclusive\"" },
 	{ "{\"image\":\"host:\",\"command\":\"/echo\",\"port\":1}", "command", "array of strings" },
