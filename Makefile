@@ -226,7 +226,7 @@ e2e: all examples	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
 
 # A kernel that this machine may not have (tests/uml/run.sh). Too slow for `check`.
-UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids layers prepared)
+UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids inject layers prepared)
 uml: all examples $(UML_PROGS)	## control groups, containers, images under Linux 6.1 with cgroup v2 alone
 	@BIN=$(BIN) tests/uml/run.sh $(RESULTS)/uml.txt $(UML_PROGS)
 
@@ -300,7 +300,7 @@ bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
 WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
-bench-gpu: all examples $(WEIGHTS_BENCH)	## the GPU side against its goals; most of it needs no GPU
+bench-gpu: all examples $(WEIGHTS_BENCH) $(O)/tests/unit/runtime/test_inject	## the GPU side against its goals; most of it needs no GPU
 	@scripts/bench.sh gpu
 $(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
 	@mkdir -p $(@D)

@@ -16,7 +16,6 @@
 #include <gantry/os/os.h>
 
 #include "agent_impl.h"
-#include "gpus.h"
 #include "images.h"
 
 #define STOP_GRACE_MAX_MS 10000 /* when all of the node is stopped */

@@ -12,7 +12,6 @@
 #include <gantry/wire/json.h>
 
 #include "agent_impl.h"
-#include "gpus.h"
 
 #define AWAIT_MS                                                                         \
 	700 /* of a node's start: real drivers answer in less where they are kept loaded \

@@ -8,7 +8,6 @@
 #include <gantry/wire/wire.h>
 
 #include "agent_impl.h"
-#include "gpus.h"
 #include "images.h"
 #include "log_query.h"
 

@@ -15,7 +15,6 @@
 #include <gantry/wire/wire.h>
 
 #include "agent_impl.h"
-#include "gpus.h"
 #include "images.h"
 
 struct replica *gt_replica_find(struct agent *a, const char *id)

@@ -2,7 +2,6 @@
  * nothing runs. A look is some files of the kernel, so that a start which comes in between should
  * not wait for hundreds of them: a few at a time. Only what moved is reported. */
 #include "agent_impl.h"
-#include "gpus.h"
 
 #define SLICE    4 /* replicas, then a pause for what else there is to do */
 #define PAUSE_MS 5

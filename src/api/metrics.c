@@ -240,7 +240,8 @@ static void write_functions(struct gt_api *api, struct gt_buf *out)
 
 static bool add_node(const struct gt_node_view *v, void *arg)
 {
-	gt_buf_addf(arg, "gantry_node_up{node=\"%s\"} %d\n", v->name, v->up);
+	gt_buf_addf(arg, "gantry_node_up{node=\"%s\"} %d\n", v->name,
+		    v->state != GT_NODE_SUSPECT && v->state != GT_NODE_LOST);
 	return true;
 }
 

@@ -20,6 +20,7 @@ import time
 import urllib.request
 
 import driver
+import inject
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -371,6 +372,18 @@ def bandwidth(_):
         program = f"{directory}/bandwidth"
         output("nvcc", "-O2", "-o", program, str(HERE / "bandwidth.cu"), timeout=80)
         return json.loads(output(program, timeout=60))
+
+
+@step("a function with a GPU", 180)
+def function_with_gpu():
+    if not os.path.exists("/proc/driver/nvidia/version"):
+        raise Skip("/proc/driver/nvidia is not there")
+    if not (inject.BIN / "gantryd").exists():
+        raise Skip("gantryd is not built")
+    missing = [line.split()[0] for line in output("ldd", str(inject.BIN / "gantryd")).splitlines() if "not found" in line]
+    if missing:
+        raise Skip(f"gantryd does not run here: {', '.join(missing)} are missing")
+    return inject.run()
 
 
 @step("NCCL", 60)
