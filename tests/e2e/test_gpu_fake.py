@@ -141,7 +141,13 @@ def test_a_gpu_that_needs_a_reset_is_drained(gantry):
     gantry.driver.event(number, 95)
     new = moved(gantry, "web", old)
     assert place(gantry, new) != number
-    assert gpu(gantry, number)["health"] == "reset"
+    sick = gpu(gantry, number)
+    assert sick["health"] == "reset"
+    reply = gantry.client.request("POST", f"/v1/nodes/n1/gpus/{sick['uuid']}/clear")
+    check("clearGpu", reply)
+    assert reply.json() == {"uuid": sick["uuid"], "health": "well"}
+    until(lambda: gpu(gantry, number)["healthy"], "it takes replicas again")
+    assert gantry.client.request("POST", "/v1/nodes/n1/gpus/GPU-no/clear").status == 404
 
 
 def test_the_driver_s_word_drains_and_gives_back(gantry):
@@ -183,9 +189,9 @@ def test_a_storm_of_what_is_ignored_changes_nothing(gantry):
     for _ in range(40):
         gantry.driver.kmsg("".join(f"NVRM: Xid (PCI:0000:{0xc0 + number:02x}:00): {xid}, x\n"
                                    for xid in (43, 45, 63, 92, 154) * 20))
-    gantry.driver.xid(number, 31, pid=1)  # after them all; nobody's here
+    gantry.driver.xid(number, 31, pid=1)  # after them all; of a process that is no replica's
     until(lambda: any("XID 31" in e["text"] for e in events(gantry, "gpu.xid")), "it was read to the end", 20)
-    assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] or gpu(gantry, number)["healthy"]
+    assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] and gpu(gantry, number)["healthy"]
     assert len(events(gantry, "gpu.xid")) <= 40
     assert len(gantry.log()) - before < 20000
 
@@ -245,7 +251,7 @@ def test_replicas_outlive_an_agent_that_does_not_know_its_gpus_yet(gantry):
     agent = gantry.roles()["agent"]
     gantry.driver.call("nvmlInit_v2", "hang")
     os.kill(agent, signal.SIGKILL)
-    until(lambda: gantry.roles().get("agent") not in (None, agent) and node(gantry)["state"] == "up", "another agent", 20)
+    until(lambda: gantry.roles().get("agent") not in (None, agent) and node(gantry)["state"] == "ready", "another agent", 20)
     until(lambda: driver_state(gantry) == "starting", "its driver hangs")
     assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] and gantry.call("web").status == 200
     gantry.driver.call("nvmlInit_v2", None)
