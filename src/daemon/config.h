@@ -29,9 +29,10 @@ struct gt_config {
 	char proxy_from[GT_CONFIG_TEXT]; /* networks of load balancers that speak PROXY */
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [control] */
-	bool record;         /* the autoscaler's inputs and decisions into a file */
-	uint64_t record_mib; /* it ends there */
-	char shadow[64];     /* of gt_scale_candidate_parse; "" = none */
+	bool record;                        /* the autoscaler's inputs and decisions into a file */
+	uint64_t record_mib;                /* it ends there */
+	char webhook_allow[GT_CONFIG_TEXT]; /* networks, not public, that may be told of calls */
+	char shadow[64];                    /* of gt_scale_candidate_parse; "" = none */
 	/* [agent] */
 	char node[64];             /* "" = host name */
 	char gpus[GT_CONFIG_TEXT]; /* see gt_gpus_open */
