@@ -13,7 +13,8 @@
 #define POST_TIMEOUT_MS 5000
 #define RETRY_FIRST_MS  10
 #define RETRY_MAX_MS    1000
-#define PROGRESS_MS     250 /* pulls that go on make a report at most so often */
+#define BEAT_MS         1000 /* without anything to tell */
+#define PROGRESS_MS     250  /* pulls that go on make a report at most so often */
 
 static void post(struct agent *a);
 
@@ -31,6 +32,7 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->usage = r->usage;
 	if (r->pull)
 		o->pull = *gt_image_progress(r->pull);
+	gt_weights_observe(r->weights, &o->weights);
 	o->gpus = r->gpus; /* this and the end are borrowed: not freed with the report */
 	o->n_gpus = r->n_gpus;
 	o->end = r->end;
@@ -48,6 +50,22 @@ static void tell_facts(struct agent *a, struct gt_report *report)
 	report->n_labels = a->n_labels;
 }
 
+static void tell_more(struct agent *a, struct gt_report *report)
+{
+	struct reporter *rep = &a->report;
+	const struct gt_gpu_told *told;
+
+	if (report->full)
+		tell_facts(a, report);
+	if (report->full || rep->stats) {
+		report->n_gpu_stats = gt_agent_gpus_stats(a, &told);
+		report->gpu_stats = (struct gt_gpu_told *)told;
+	}
+	rep->stats = false;
+	report->events = rep->events;
+	report->n_events = rep->sent_events = rep->n_events;
+}
+
 static void build(struct agent *a, struct gt_buf *out)
 {
 	struct gt_report report = {
@@ -59,8 +77,9 @@ static void build(struct agent *a, struct gt_buf *out)
 	struct replica *r, *next;
 
 	gt_strcopy(report.node, sizeof(report.node), a->node);
-	if (report.full)
-		tell_facts(a, &report);
+	tell_more(a, &report);
+	if (report.full || gt_weights_dirty(a->weights))
+		gt_weights_observe_node(a->weights, &report.weights);
 	report.replicas = gt_alloc_array(HASH_COUNT(a->replicas) + 1, sizeof(*report.replicas));
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (report.full || r->dirty)
@@ -69,14 +88,15 @@ static void build(struct agent *a, struct gt_buf *out)
 	}
 	gt_report_write(&report, out);
 	free(report.replicas);
-	a->report.full = false;
+	a->report.full = a->report.due = false;
 }
 
 static bool is_needed(const struct agent *a)
 {
 	struct replica *r, *next;
 
-	if (a->report.full)
+	if (a->report.full || a->report.due || a->report.stats || a->report.n_events > 0 ||
+	    gt_weights_dirty(a->weights))
 		return true;
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (r->dirty)
@@ -90,6 +110,25 @@ static void on_retry(void *arg)
 	post(arg);
 }
 
+static void events_sent(struct reporter *rep)
+{
+	rep->n_events -= rep->sent_events;
+	memmove(rep->events, rep->events + rep->sent_events, rep->n_events * sizeof(*rep->events));
+	rep->sent_events = 0;
+}
+
+void gt_report_event(struct agent *a, const struct gt_told_event *event)
+{
+	struct reporter *rep = &a->report;
+
+	if (rep->n_events == GT_TOLD_EVENTS_MAX) {
+		rep->lost_events++; /* those that wait say what began it */
+		return;
+	}
+	rep->events[rep->n_events++] = *event;
+	gt_report_soon(a);
+}
+
 static void on_done(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
 {
 	struct agent *a = arg;
@@ -100,13 +139,24 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 	rep->call = NULL;
 	if (status / 100 == 2) {
 		rep->retry_ms = 0;
+		events_sent(rep);
 		gt_report_soon(a);
 		return;
 	}
 	gt_debug("report: status %d %s", status, err ? err->text : "");
 	rep->full = true; /* nobody knows what arrived of it */
+	rep->sent_events = 0;
 	rep->retry_ms = rep->retry_ms ? GT_MIN(rep->retry_ms * 2, RETRY_MAX_MS) : RETRY_FIRST_MS;
 	gt_timer_set(a->loop, &rep->retry, rep->retry_ms, on_retry, a);
+}
+
+static void on_beat(void *arg)
+{
+	struct agent *a = arg;
+
+	a->report.due = true;
+	post(a);
+	gt_timer_set(a->loop, &a->report.beat, BEAT_MS, on_beat, a);
 }
 
 static void post(struct agent *a)
@@ -128,6 +178,7 @@ static void post(struct agent *a)
 	if (a->report.call || !a->link_up || a->epoch == 0 || !is_needed(a) ||
 	    gt_timer_is_set(&a->report.retry))
 		return;
+	gt_timer_set(a->loop, &a->report.beat, BEAT_MS, on_beat, a); /* from the last one on */
 	gt_buf_init(&body, 0);
 	build(a, &body);
 	out.body = gt_buf_str(&body);
@@ -183,6 +234,7 @@ void gt_report_stop(struct agent *a)
 {
 	gt_timer_clear(a->loop, &a->report.retry);
 	gt_timer_clear(a->loop, &a->report.progress);
+	gt_timer_clear(a->loop, &a->report.beat);
 	gt_http_cancel(a->report.call);
 	a->report.call = NULL;
 	a->link_up = false;

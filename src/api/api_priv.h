@@ -71,6 +71,8 @@ void gt_view_etag_header(struct gt_request *req, const char *etag);
 /* ---- usage.c ---- */
 void gt_view_usage(struct gt_json *j, const struct gt_usage *u); /* has 0: left out */
 void gt_api_usage_metrics(struct gt_api *api, struct gt_buf *out);
+/* gpu_metrics.c */
+void gt_api_gpu_metrics(struct gt_api *api, struct gt_buf *out);
 
 /* ---- metrics.c ---- */
 void gt_metrics_family(struct gt_buf *out, const char *name, const char *type, const char *help,
@@ -99,7 +101,8 @@ void gt_api_followers_end(struct gt_api *api);
 gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_delete_function, gt_api_list_revisions, gt_api_get_revision, gt_api_list_replicas,
 	gt_api_get_replica, gt_api_delete_replica, gt_api_list_decisions, gt_api_get_shadow,
-	gt_api_get_logs, gt_api_list_events, gt_api_list_nodes, gt_api_get_node, gt_api_list_models,
+	gt_api_get_logs, gt_api_list_events, gt_api_list_nodes, gt_api_get_node, gt_api_cordon_node,
+	gt_api_uncordon_node, gt_api_drain_node, gt_api_delete_node, gt_api_list_models,
 	gt_api_get_model, gt_api_list_images, gt_api_pull_image, gt_api_collect_images,
 	gt_api_delete_image, gt_api_get_bundle, gt_api_put_bundle, gt_api_get_metrics,
 	gt_api_create_call, gt_api_list_function_calls, gt_api_create_batch, gt_api_list_calls,

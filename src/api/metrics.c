@@ -240,7 +240,8 @@ static void write_functions(struct gt_api *api, struct gt_buf *out)
 
 static bool add_node(const struct gt_node_view *v, void *arg)
 {
-	gt_buf_addf(arg, "gantry_node_up{node=\"%s\"} %d\n", v->name, v->up);
+	gt_buf_addf(arg, "gantry_node_up{node=\"%s\"} %d\n", v->name,
+		    v->state != GT_NODE_SUSPECT && v->state != GT_NODE_LOST);
 	return true;
 }
 
@@ -351,6 +352,7 @@ void gt_api_get_metrics(struct gt_request *req, void *app)
 	gt_buf_addf(&out, "gantry_control_epoch %llu\n",
 		    (unsigned long long)gt_control_epoch(api->config.control));
 	write_nodes(api, &out);
+	gt_api_gpu_metrics(api, &out);
 	write_functions(api, &out);
 	gt_api_usage_metrics(api, &out);
 	write_traffic(api, &out);

@@ -16,16 +16,15 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
-#define CTL_GATEWAY_LINGER_NS \
-	(5 * GT_NS_PER_S) /* demand of a gateway that went down still counts */
-#define CTL_NO_CAPACITY_NS   (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
-#define CTL_START_MS_DEFAULT 1000
-#define CTL_ENDED_KEPT       10
-#define CTL_NODES_MAX        65536
-#define CTL_GATEWAYS_MAX     64 /* bits of gt_ctl_replica.drained */
-#define CTL_OPS_MAX          64 /* changes that wait on one function */
-#define CTL_NEVER            UINT64_MAX
+#define CTL_SETTLE_NS         (5 * GT_NS_PER_S)  /* longest wait for first reports after a start */
+#define CTL_GATEWAY_LINGER_NS (5 * GT_NS_PER_S)  /* demand of a lost gateway still counts */
+#define CTL_NO_CAPACITY_NS    (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
+#define CTL_START_MS_DEFAULT  1000
+#define CTL_ENDED_KEPT        10
+#define CTL_NODES_MAX         65536
+#define CTL_GATEWAYS_MAX      64 /* bits of gt_ctl_replica.drained */
+#define CTL_OPS_MAX           64 /* changes that wait on one function */
+#define CTL_NEVER             UINT64_MAX
 
 /* One revision of a function, shared by the function and the replicas that run it. */
 struct gt_ctl_revision {
@@ -75,6 +74,7 @@ struct gt_ctl_replica {
 	struct gt_phases phases;
 	struct gt_usage usage;
 	struct gt_pull_progress pull;
+	struct gt_weights_progress weights;
 	struct gt_end *end;
 	const char *reason;                 /* static text */
 	struct gt_ctl_replica *prev, *next; /* of live->replicas, live->ended or control->strays */
@@ -82,7 +82,7 @@ struct gt_ctl_replica {
 	UT_hash_handle hh;                            /* by id, while it lives */
 };
 
-/* What a function needs once it had demand or replicas; one that was never called has none. */
+/* Of a function that had demand or replicas; one that was never called has none. */
 struct gt_ctl_live {
 	struct gt_ctl_function *f;
 	uint32_t number;                 /* of the function, for the scheduler */
@@ -103,8 +103,7 @@ struct gt_ctl_live {
 	uint64_t blocked_ns; /* since when no node takes the replica that is needed; 0 = placed */
 	struct gt_end *failure; /* last one since the last deploy or success */
 	uint64_t fail_seq;
-	uint64_t start_ms;
-	uint64_t starts_total, failed_total;
+	uint64_t start_ms, starts_total, failed_total;
 
 	bool touched, route_changed, listed_blocked, holds_known; /* the last: see learned.c */
 	uint64_t due_ns;
@@ -127,7 +126,7 @@ struct gt_ctl_lane; /* change.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
-	uint64_t epoch, started_ns, node_lost_ns;
+	uint64_t epoch, started_ns, node_lost_ns, node_suspect_ns;
 	struct gt_scale_pool *pool, *shadow_pool; /* what functions learn from each other */
 	struct gt_scale_candidate candidate;
 	bool settled; /* replicas of before this start are known: decisions may be taken */
@@ -149,10 +148,14 @@ struct gt_control {
 	struct gt_sched *sched; /* the fleet: what is free where */
 	struct gt_ctl_model_name *gpu_models;
 	size_t n_gpu_models;
-	struct gt_ctl_node *nodes;    /* hash by name, in the order they came */
-	struct gt_ctl_node **node_at; /* by index */
+	struct gt_ctl_weights *weights; /* hash by key */
+	struct gt_ctl_node *nodes;      /* hash by name, in the order they came */
+	struct gt_ctl_node **node_at;   /* by index */
 	size_t n_nodes;
 	struct gt_ctl_node *down; /* not up and not yet lost, oldest first */
+	struct gt_ctl_node_op *node_ops;
+	uint64_t drains_due_ns,
+		beats_due_ns; /* the next end of a drain; the next look for silence */
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
@@ -231,12 +234,9 @@ void gt_ctl_failure_refuse(struct gt_ctl_live *live, const struct gt_end *end, u
 void gt_ctl_failure_clear(struct gt_ctl_live *live);  /* success: waiters are no longer refused */
 void gt_ctl_failure_forget(struct gt_ctl_live *live); /* a deploy: all is new */
 
-/* decide.c */
-void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f);
+void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f); /* decide.c */
 
-/* node.c, gateway.c */
-void gt_ctl_nodes_tick(struct gt_control *c);
-uint64_t gt_ctl_nodes_due(const struct gt_control *c);
+/* gateway.c */
 void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);
 bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);

@@ -9,20 +9,28 @@
 #include <uthash.h>
 
 struct gt_ctl_live;
+struct gt_ctl_node_op; /* duty.c */
 struct gt_ctl_replica;
 struct gt_ctl_revision;
 
 struct gt_ctl_node {
 	char name[GT_NAME_MAX + 1];
 	bool up, lost;
+	bool silent;   /* not heard of for node_suspect_ms */
 	bool reported; /* a full report came since it joined: replicas may be placed on it */
 	bool told;     /* a full report came at all: what follows is known */
-	uint64_t since_ms, down_ns;
+	uint64_t since_ms, down_ns, heard_ns;
+	enum gt_node_duty duty;
+	uint64_t drain_until_ns; /* CTL_NEVER: it does not drain; 0: that time is over */
 	uint64_t cpu_milli, memory_bytes;
 	struct gt_gpu *gpus; /* a GPU's place is its slot in the scheduler's books */
 	size_t n_gpus;
+	struct gt_gpu_driver *driver; /* NULL: it has none */
+	struct gt_gpu_told *stats;    /* what its GPUs measured, as last told */
+	size_t n_stats;
 	struct gt_label *labels;
 	size_t n_labels;
+	struct gt_node_weights weights;
 	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
 	uint32_t replicas;
 	uint64_t sweep;                  /* number of the last full report */
@@ -44,6 +52,19 @@ struct gt_ctl_models {
 	uint8_t id[GT_SCHED_WANT_MODELS_MAX];
 };
 
+/* A model's weights (gt_weights_key), and the nodes that tell of them. */
+struct gt_ctl_weights {
+	char key[GT_WEIGHTS_KEY_SIZE];
+	uint32_t *nodes; /* indexes */
+	size_t n;
+	UT_hash_handle hh;
+};
+
+struct gt_ctl_weights_hint {
+	uint32_t node;
+	uint64_t ms;
+};
+
 /* Every model of a GPU that any node ever had. */
 struct gt_ctl_model_name {
 	char name[GT_GPU_MODEL_MAX + 1];
@@ -54,6 +75,8 @@ struct gt_ctl_model_name {
 /* What a full report says of the node itself; what is booked on it is booked anew when its GPUs are
  * other ones. */
 void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r);
+/* What any report may say of GPUs beside: measures and events. */
+void gt_ctl_node_told(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r);
 void gt_ctl_node_free(struct gt_ctl_node *node);
 /* GPUs and labels; false: the scheduler has no room for them. */
 bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
@@ -67,8 +90,40 @@ void gt_ctl_gpus_of_spot(struct gt_ctl_replica *r);
 const struct gt_gpu *gt_ctl_gpu_of(const struct gt_ctl_replica *r);
 uint32_t gt_ctl_gpus_booked(const struct gt_ctl_replica *r, struct gt_sched_want *want);
 
+/* weights.c */
+/* What a report tells of the node's; the report is not changed. */
+void gt_ctl_node_weights(struct gt_control *c, struct gt_ctl_node *node,
+			 const struct gt_node_weights *told);
+/* What a replica's node tells of its weights: an event when it goes without. */
+void gt_ctl_replica_weights(struct gt_control *c, struct gt_ctl_replica *r,
+			    const struct gt_weights_progress *told);
+/* Of a revision's weights on a node (NULL: on none); total 0: no node tells of them. */
+struct gt_weights_here gt_ctl_weights_on(const struct gt_control *c,
+					 const struct gt_ctl_revision *rev,
+					 const struct gt_ctl_node *node);
+/* How long the missing part of a revision's weights takes to read, on nodes that have some, and on
+ * all others. Returns how many nodes. */
+size_t gt_ctl_weights_hints(const struct gt_control *c, const struct gt_ctl_revision *rev,
+			    struct gt_ctl_weights_hint *ret, size_t max, uint64_t *ret_usual_ms);
+void gt_ctl_weights_free(struct gt_control *c);
+
 /* replica.c: one that its node is stopping already takes room until its end is known */
 void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r);
+
+/* node.c */
+void gt_ctl_nodes_tick(struct gt_control *c);
+uint64_t gt_ctl_nodes_due(const struct gt_control *c);
+struct gt_ctl_node *gt_ctl_node_find(struct gt_control *c, const char *name);
+struct gt_ctl_node *gt_ctl_node_get(struct gt_control *c, const char *name); /* NULL: too many */
+void gt_ctl_node_lose(struct gt_control *c, struct gt_ctl_node *node); /* gives its replicas up */
+void gt_ctl_node_drop(struct gt_control *c, struct gt_ctl_node *node); /* nothing is on it */
+
+/* duty.c */
+enum gt_node_state gt_ctl_node_state(const struct gt_ctl_node *node);
+/* Its replicas go elsewhere; *late: also those for which there is no place. */
+bool gt_ctl_node_moves(const struct gt_control *c, const struct gt_ctl_node *node, bool *late);
+void gt_ctl_duties_tick(struct gt_control *c);
+void gt_ctl_node_ops_free(struct gt_control *c);
 
 /* node.c: functions whose next replica no node takes */
 void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live); /* its blocked_ns is set */

@@ -14,7 +14,16 @@
 #include <gantry/model/spec.h>
 #include <gantry/scale/shadow.h>
 
-enum key_type { KEY_TEXT, KEY_BOOL, KEY_DURATION, KEY_NUMBER, KEY_LEVEL, KEY_EXTRACT, KEY_SHADOW };
+enum key_type {
+	KEY_TEXT,
+	KEY_BOOL,
+	KEY_DURATION,
+	KEY_NUMBER,
+	KEY_BYTES,
+	KEY_LEVEL,
+	KEY_EXTRACT,
+	KEY_SHADOW
+};
 
 struct key {
 	const char *section, *name;
@@ -23,9 +32,10 @@ struct key {
 	uint64_t max; /* of a number or duration; size of a text */
 };
 
-#define FIELD(f) offsetof(struct gt_config, f)
-#define TEXT(f)  KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
-#define DAY_MS   86400000ULL
+#define FIELD(f)  offsetof(struct gt_config, f)
+#define TEXT(f)   KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
+#define BYTES_MAX (64ULL << 40)
+#define DAY_MS    86400000ULL
 
 #define SUBID_BASE_MAX 4000000000ULL
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
@@ -48,13 +58,17 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
 	{ "control", "record_mib", KEY_NUMBER, FIELD(record_mib), 1024 * 1024 },
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
+	{ "control", "node_suspect", KEY_DURATION, FIELD(node_suspect_ms), DAY_MS },
+	{ "control", "node_lost", KEY_DURATION, FIELD(node_lost_ms), DAY_MS },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
+	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -79,6 +93,9 @@ static const struct key keys[] = {
 	{ "agent", "image_keep", KEY_DURATION, FIELD(image_keep_ms), 3650 * DAY_MS },
 	{ "agent", "image_extract", KEY_EXTRACT, FIELD(image_extract), GT_LEN(extract_words) },
 	{ "agent", "image_disk", KEY_NUMBER, FIELD(image_disk), 100 },
+	{ "agent", "weight_store", KEY_BYTES, FIELD(weight_store), BYTES_MAX },
+	{ "agent", "weight_cache", KEY_BYTES, FIELD(weight_cache), BYTES_MAX },
+	{ "agent", "weight_read_bps", KEY_BYTES, FIELD(weight_read_bps), BYTES_MAX },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), SUBID_BASE_MAX },
 };
 
@@ -97,7 +114,10 @@ void gt_config_defaults(struct gt_config *c)
 	c->max_connections = 10000;
 	c->threads = 1;
 	c->drain_ms = 30000;
+	c->dcgm_metrics = true;
 	c->record_mib = 256;
+	c->node_suspect_ms = 3000;
+	c->node_lost_ms = 10000;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);
 	gt_strcopy(c->egress_subnet6, sizeof(c->egress_subnet6), GT_NET_SUBNET6);
@@ -108,6 +128,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->prepared = 16;
 	c->image_keep_ms = 7 * DAY_MS;
 	c->image_disk = 85;
+	c->weight_cache = BYTES_MAX; /* the agent takes no more than half of the memory */
 	c->subid_base = GT_DEFAULT_SUBID_BASE;
 }
 
@@ -231,6 +252,11 @@ static int set_key(struct gt_config *c, const struct key *k, const char *value, 
 			return gt_err_set(err, EINVAL, "bad_config",
 					  "%s: \"%s\" is no duration like 500ms, 30s or 10m",
 					  k->name, value);
+		break;
+	case KEY_BYTES:
+		if (gt_parse_bytes(value, &n) < 0 || n > k->max)
+			return gt_err_set(err, EINVAL, "bad_config",
+					  "%s: \"%s\" is no size like 64GiB, or 0", k->name, value);
 		break;
 	case KEY_NUMBER:
 		if (gt_parse_u64(value, k->max, &n) < 0)

@@ -5,10 +5,9 @@
 #ifndef GANTRY_SIM_WORLD_PRIV_H
 #define GANTRY_SIM_WORLD_PRIV_H
 
-#include <gantry/sim/world.h>
-
 #include <gantry/base/buf.h>
 #include <gantry/sched/sched.h>
+#include <gantry/sim/world.h>
 
 #include <uthash.h>
 #include <utlist.h>
@@ -99,6 +98,7 @@ struct w_agent {
 	uint64_t memory_bytes, held_bytes;
 	uint32_t gpu_milli[GT_SCHED_GPUS_MAX]; /* held */
 	unsigned batch;                        /* orders are being read: reports wait */
+	struct gt_node_row said;               /* of it, as stored */
 };
 
 /* ---- gateways and their callers: gateway.c, call.c ---- */

@@ -90,7 +90,12 @@ static const char *const migrations[] = {
 	"	PRIMARY KEY(seq, attempt)) STRICT, WITHOUT ROWID;"
 	"CREATE INDEX task_inputs_file ON task_inputs(file) WHERE file IS NOT NULL;"
 	"CREATE INDEX task_results_file ON task_results(file) WHERE file IS NOT NULL;",
-	/* 3: who is told of the end of a call. due_ms 0: nothing is to be told now. */
+	/* 3 */
+	"CREATE TABLE nodes("
+	"	name TEXT PRIMARY KEY,"
+	"	duty INTEGER NOT NULL," /* enum gt_node_duty, never 0 */
+	"	drain_until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+	/* 4: who is told of the end of a call. due_ms 0: nothing is to be told now. */
 	"CREATE TABLE task_hooks("
 	"	seq INTEGER PRIMARY KEY,"
 	"	url TEXT NOT NULL,"

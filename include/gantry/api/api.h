@@ -21,6 +21,7 @@ struct gt_api_config {
 	const struct gt_outbound *outbound; /* who may be told; both borrowed */
 	const char *const *tokens_sha256;   /* hex digests of valid tokens; borrowed, fixed */
 	size_t n_tokens;
+	bool no_dcgm; /* /metrics has no DCGM_FI_* names */
 };
 
 GT_MUST_USE int gt_api_new(const struct gt_api_config *config, struct gt_api **ret,

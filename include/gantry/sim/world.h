@@ -58,7 +58,7 @@ struct gt_world_source {
 void gt_world_run(struct gt_world *w, uint64_t until_ns, const struct gt_world_source *source);
 
 /* The rule that was broken first, NULL while all hold. rule: "capacity", "bounds", "start",
- * "calls", "owner", "books", "epoch", "ticks", "list", "wanted", "wait", "results". */
+ * "calls", "owner", "books", "epoch", "ticks", "list", "wanted", "wait", "cordon", "results". */
 struct gt_world_broken {
 	char rule[16], text[600];
 	uint64_t at_ns, step;
@@ -89,6 +89,9 @@ void gt_world_posts_fail(struct gt_world *w, unsigned permille); /* lost, or the
 void gt_world_wall_jump(struct gt_world *w, int64_t ms);
 /* The process ends and comes back; what runs on the node goes on. */
 void gt_world_agent_crash(struct gt_world *w, size_t node, uint64_t back_ms);
+/* What an operator says of a node; control may refuse it, or be away. */
+void gt_world_node_set(struct gt_world *w, size_t node, enum gt_node_duty duty,
+		       uint64_t deadline_ms);
 void gt_world_node_reboot(struct gt_world *w, size_t node, uint64_t back_ms);
 /* Nothing passes for so long: from the node to control, and from control to the node. */
 void gt_world_node_cut(struct gt_world *w, size_t node, uint64_t up_ms, uint64_t down_ms);
