@@ -18,6 +18,7 @@
 struct gt_follower; /* events.c */
 struct gt_poll;     /* poll.c */
 struct gt_watched;  /* call_wait.c */
+struct gt_hooks;    /* call_hooks.c */
 
 struct gt_api {
 	struct gt_api_config config;
@@ -27,6 +28,7 @@ struct gt_api {
 	struct gt_timer heartbeat;
 	struct gt_poll *polls;
 	struct gt_timer poll_timer; /* looks at polls after control has finished its change */
+	struct gt_hooks *hooks;     /* call_hooks.c; NULL: nobody is told */
 	struct gt_watched *watched; /* hash: calls that somebody waits for */
 	uint64_t *answers;          /* for /metrics: by route and status class */
 };
@@ -84,6 +86,9 @@ void gt_api_polls_end(struct gt_api *api);
 
 /* ---- call_wait.c, call_batch.c ---- */
 void gt_api_watches_end(struct gt_api *api);
+void gt_api_hooks_start(struct gt_api *api);
+void gt_api_hooks_kick(struct gt_api *api); /* a call may have ended */
+void gt_api_hooks_end(struct gt_api *api);
 gt_piece_fn gt_api_batch_piece;
 
 /* ---- forward.c: answers with what the agent answers to /link/v1/<path>. ---- */

@@ -60,6 +60,7 @@ static const struct key keys[] = {
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
 	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
+	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
 	{ "control", "record_mib", KEY_NUMBER, FIELD(record_mib), 1024 * 1024 },
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },

@@ -34,6 +34,7 @@ struct gt_config {
 	uint64_t record_mib; /* it ends there */
 	uint64_t node_suspect_ms, node_lost_ms; /* since it was heard of */
 	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
+	char webhook_allow[GT_CONFIG_TEXT]; /* networks, not public, that may be told of calls */
 	/* [agent] */
 	char node[64];             /* "" = host name */
 	char gpus[GT_CONFIG_TEXT]; /* see gt_gpus_open */
