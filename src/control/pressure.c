@@ -27,6 +27,8 @@ static void function_add(struct gt_control *c, struct gt_ctl_live *live, struct 
 	struct gt_ctl_replica *r;
 	uint32_t ready = 0;
 
+	if (live->gangs)
+		return; /* many for one: they stay */
 	DL_FOREACH (live->replicas, r)
 		ready += r->state == GT_REPLICA_READY && !gt_ctl_leaving(r) && gt_ctl_current(r);
 	DL_FOREACH (live->replicas, r) {

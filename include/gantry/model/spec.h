@@ -4,6 +4,7 @@
 
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
+#include <gantry/model/gang.h>
 #include <gantry/model/gpu.h>
 #include <gantry/model/label.h>
 #include <gantry/model/limits.h>
@@ -83,14 +84,13 @@ struct gt_io_limits { /* a second, on each block device; 0 = no limit */
 struct gt_spec {
 	char *image; /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
 	enum gt_image_kind image_kind;
+	enum gt_pull pull;
 	char *image_path; /* of dir:, normalised; else NULL */
 	char *base;       /* of a bundle: canonical reference of the image below it, or NULL */
-	enum gt_pull pull;
-	char **command; /* NULL-terminated; none: the image's own */
+	char **command;   /* NULL-terminated; none: the image's own */
 	size_t n_command;
-	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
-			  image's, found out when it is deployed, or `socket` is there */
-	char *socket;  /* instead: absolute path in the container of the unix socket; or NULL */
+	char *socket;  /* instead of a port: absolute path in the container of the unix socket; or
+			  NULL */
 	char *workdir; /* "/" gives way to what the image says */
 	/* "7:8", "name", "name:8", "name:group", names as the image's files have them; NULL: the
 	 * image's own, or "0:0". A number without a group, which only an image's configuration can
@@ -106,6 +106,8 @@ struct gt_spec {
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
 	bool idempotent;       /* a call may be sent again whatever its method */
 	bool packed;           /* gt_spec_pack made it: nothing in it may be replaced */
+	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
+			  image's, found out when it is deployed, or `socket` is there */
 	struct {
 		char *header; /* calls with the same value go to the same replica; NULL: no such */
 	} affinity;
@@ -116,10 +118,12 @@ struct gt_spec {
 	} ready;
 	struct {
 		uint32_t cpu_milli; /* 0 = no limit */
+		uint32_t pids;
 		uint64_t memory_bytes;
 		uint64_t memory_high_bytes; /* slowed and reclaimed from above it; 0 = never */
 		uint64_t disk_bytes;
-		uint32_t pids;
+		uint64_t shm_bytes; /* of /dev/shm; 0 = 64 MiB, a quarter of the memory with GPUs or
+				       in a gang */
 		struct gt_io_limits io;
 		struct gt_gpu_want gpu;
 		char **devices; /* by their names in the node's documents of CDI (device.h) */
@@ -130,6 +134,7 @@ struct gt_spec {
 		size_t n_labels;
 	} placement;
 	enum gt_isolation isolation;
+	struct gt_gang_want gang;
 	struct {
 		uint32_t min, max;
 		uint32_t buffer;      /* replicas kept free of calls while there are calls */
@@ -177,6 +182,8 @@ GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
 /* The reference that a registry is asked for: of the image itself or of a bundle's base; NULL = the
  * node has all of it. */
 const char *gt_spec_ref(const struct gt_spec *spec);
+/* What "auto" stands for here. */
+enum gt_gang_spread gt_spec_spread(const struct gt_spec *spec);
 /* Where weights.paths[i] is on the node: *root is a volume's host path, or the directory of a dir:
  * image; *rest the pattern below it, without a leading slash, "" = the volume itself, a file. The
  * volume is returned, NULL = the image. Borrowed from the checked spec. */
