@@ -322,6 +322,8 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 		gt_ctl_replica_leave(c, r, "its gang goes on without it", true);
 	else if (!f)
 		gt_ctl_replica_leave(c, r, "its function does not exist", false);
+	else if (r->gang && r->gang->leaving) /* the others were told when it was not here */
+		gt_ctl_replica_leave(c, r, "its gang leaves", false);
 	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)
 		gt_ctl_replica_leave(c, r, "replaced", false);
 	else
