@@ -16,6 +16,7 @@
 #include <gantry/runtime/runtime.h>
 
 #include "logs.h"
+#include "park.h"
 
 struct agent;
 struct image_job;
@@ -40,7 +41,7 @@ struct replica {
 	uint32_t revision;
 	struct gt_spec *spec; /* NULL when it could not be read */
 	char *spec_json;
-	enum gt_replica_state state;    /* STARTING, READY, DRAINING, STOPPED, FAILED */
+	enum gt_replica_state state;
 	struct gt_container *container; /* NULL before and after */
 	struct gt_container_where where;
 	uint64_t created_ms, ordered_ns, exec_ns;
@@ -49,6 +50,8 @@ struct replica {
 	unsigned usage_round;  /* of its last look */
 	struct gt_end end;
 	struct probe probe;
+	struct gt_park park;      /* as control is told */
+	struct parking parking;   /* as it is done */
 	struct gt_timer deadline; /* not ready in time, later: the end of grace */
 	struct log log;
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
@@ -99,6 +102,7 @@ struct agent {
 	bool link_up;
 	bool stopping; /* take no orders; the loop ends with the last replica */
 	uint64_t cpu_milli, memory_bytes;
+	uint64_t parking_bytes; /* of that, for parked replicas */
 	struct gt_gpus *gpus;
 	struct gt_gpu_ledger *ledger;
 	struct gt_label *labels;
@@ -121,7 +125,8 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms);
 void gt_replica_forget(struct replica *r);
 void gt_replica_leave(struct replica *r); /* the agent ends, the replica goes on */
 void gt_replica_free(struct replica *r);
-void gt_replica_is_ready(struct replica *r); /* probe.c found out */
+void gt_replica_is_ready(struct replica *r);                       /* probe.c found out */
+void gt_replica_move(struct replica *r, enum gt_replica_state to); /* and control is told */
 
 void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed);
 
@@ -138,6 +143,8 @@ void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, siz
 /* From the node's book, and the specification's command says what they are. -EBUSY, -ENOENT, slug
  * gpu_conflict. */
 int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
+/* Once more, the very same; -EBUSY. */
+int gt_replica_gpus_again(struct replica *r, struct gt_err *err);
 /* The same for one that was found running: what it had is its, also while the driver has not told
  * yet which GPUs there are. */
 int gt_replica_gpus_keep(struct replica *r, struct gt_err *err);
@@ -154,6 +161,7 @@ void gt_agent_gpus_ended(struct replica *r);
 /* probe.c */
 void gt_probe_start(struct replica *r);
 void gt_probe_stop(struct replica *r);
+bool gt_probe_is_good(const char *answer); /* "HTTP/1.1 204 ..." */
 
 /* report.c */
 void gt_report_soon(struct agent *a);
@@ -171,6 +179,9 @@ int gt_record_open(struct replica *r, int ret_fds[3], struct gt_err *err);
 int gt_record_write(struct replica *r, struct gt_err *err);
 void gt_record_ready(const struct replica *r);
 bool gt_record_was_ready(struct replica *r); /* fills in its phases */
+/* It is parked, it is on its way there or back, or neither; as an earlier agent left it. */
+void gt_record_park(const struct replica *r, enum gt_replica_state state);
+enum gt_replica_state gt_record_park_state(struct replica *r); /* and its processes on the GPU */
 void gt_record_remove(struct replica *r);
 /* Makes a replica of each record and removes what is not one. */
 void gt_records_load(struct agent *a);

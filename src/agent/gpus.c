@@ -13,6 +13,7 @@
 
 static void on_change(void *arg)
 {
+	gt_park_choose_again(arg);
 	gt_report_full(arg);
 }
 

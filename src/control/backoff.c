@@ -45,7 +45,7 @@ void gt_ctl_failure_note(struct gt_control *c, struct gt_ctl_replica *r, const s
 	struct gt_ctl_live *live = gt_ctl_live(c, r->f);
 	uint64_t now = gt_ctl_now(c);
 
-	if (strcmp(end->cause, "node_lost") == 0)
+	if (strcmp(end->cause, "node_lost") == 0 || strcmp(end->cause, "unpark_failed") == 0)
 		return; /* no fault of the function: it may start elsewhere at once */
 	live->failed_total++;
 	if (!gt_ctl_current(r))

@@ -14,6 +14,7 @@
 
 #include "journal.h"
 #include "node.h"
+#include "parking.h"
 #include "ring.h"
 #include "scaling.h"
 
@@ -63,6 +64,10 @@ struct gt_ctl_replica {
 	struct gt_ctl_node *node;
 	enum gt_replica_state state;
 	bool stop_ordered, adopted, seen; /* seen: its node has reported it */
+	bool park_ordered;                /* else it is to run */
+	bool off_gpu;                     /* it is parked: what it had of GPUs is not booked */
+	uint32_t turn;                    /* of its last order to park or to run */
+	uint32_t room_for; /* number of the function that its place was promised to; 0 = none */
 	uint64_t grace_ms;
 	uint64_t cpu_milli, memory_bytes; /* its limits */
 	struct gt_sched_spot spot;        /* what it has of its node, while it lives */
@@ -70,12 +75,18 @@ struct gt_ctl_replica {
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
 	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */
+	uint64_t on_ns;                          /* ready, or back from parking, since then */
+	uint64_t parked_ns;                      /* in state PARKED */
+	uint64_t step_ns, step_until_ns;         /* it is being parked, or woken, since and until */
+	uint64_t park_retry_ns;                  /* its node could not park it: not before */
+	uint64_t pool_bytes;                     /* of its node's memory for parked ones */
 	uint64_t drain_until_ns;
 	uint64_t drained; /* gateways (by bit) without a call on it */
 	uint64_t sweep;   /* last full report that listed it */
 	struct gt_phases phases;
 	struct gt_usage usage;
 	struct gt_pull_progress pull;
+	struct gt_park park; /* as its node told */
 	struct gt_end *end;
 	const char *reason;                 /* static text */
 	struct gt_ctl_replica *prev, *next; /* of live->replicas, live->ended or control->strays */
@@ -106,6 +117,9 @@ struct gt_ctl_live {
 	uint64_t fail_seq;
 	uint64_t start_ms;
 	uint64_t starts_total, failed_total;
+	struct gt_ctl_parking parking;
+	uint32_t promised;        /* 1 + the node on which others make room for it; 0 = none */
+	uint64_t pressure_due_ns; /* when somebody may have to make room for it */
 
 	bool touched, route_changed, listed_blocked;
 	uint64_t due_ns;
@@ -204,32 +218,7 @@ void gt_ctl_view_fill(struct gt_control *c, struct gt_ctl_function *f, struct gt
 void gt_ctl_due_set(struct gt_control *c, struct gt_ctl_live *live, uint64_t due_ns);
 uint64_t gt_ctl_due_first(const struct gt_control *c);
 
-/* replica.c */
-struct gt_ctl_replica *gt_ctl_replica_new(struct gt_control *c, struct gt_ctl_function *f,
-					  const struct gt_sched_spot *spot GT_TAKES,
-					  const char *reason);
-/* One that a node reported and nobody knew. f NULL: a stray. */
-struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_function *f,
-					    struct gt_ctl_node *node, const struct gt_observed *o);
-void gt_ctl_replica_order(struct gt_control *c, const struct gt_ctl_replica *r);
-void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *o);
-/* Drains a ready one, stops any other at once; force: kills it. */
-void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
-			  bool force);
-/* Orders the stop when no gateway has a call on it any more or time is up. */
-void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r);
-void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r);
-/* It is gone; r is freed or becomes history. */
-void gt_ctl_replica_ended(struct gt_control *c, struct gt_ctl_replica *r,
-			  enum gt_replica_state state, const struct gt_end *end);
-void gt_ctl_replica_orphan(struct gt_control *c, struct gt_ctl_replica *r); /* its function goes */
-void gt_ctl_replica_free(struct gt_ctl_replica *r);
-
-/* backoff.c */
-void gt_ctl_failure_note(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_end *end);
-void gt_ctl_failure_refuse(struct gt_ctl_live *live, const struct gt_end *end, uint64_t until_ns);
-void gt_ctl_failure_clear(struct gt_ctl_live *live);  /* success: waiters are no longer refused */
-void gt_ctl_failure_forget(struct gt_ctl_live *live); /* a deploy: all is new */
+#include "replica.h"
 
 /* decide.c */
 void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f);

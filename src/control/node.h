@@ -18,7 +18,7 @@ struct gt_ctl_node {
 	bool reported; /* a full report came since it joined: replicas may be placed on it */
 	bool told;     /* a full report came at all: what follows is known */
 	uint64_t since_ms, down_ns;
-	uint64_t cpu_milli, memory_bytes;
+	uint64_t cpu_milli, memory_bytes, parking_bytes;
 	struct gt_gpu *gpus; /* a GPU's place is its slot in the scheduler's books */
 	size_t n_gpus;
 	struct gt_label *labels;

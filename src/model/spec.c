@@ -19,6 +19,7 @@ struct gt_spec *gt_spec_new(void)
 	spec->scale.concurrency = GT_DEFAULT_CONCURRENCY;
 	spec->scale.delay_price = GT_DEFAULT_DELAY_PRICE;
 	spec->scale.idle_ms = GT_IDLE_LEARNED;
+	spec->park.after_ms = GT_DEFAULT_PARK_MS;
 	spec->limits.queue = GT_DEFAULT_QUEUE;
 	spec->limits.wait_ms = GT_DEFAULT_WAIT_MS;
 	spec->limits.first_byte_ms = GT_DEFAULT_FIRST_BYTE_MS;
@@ -71,6 +72,8 @@ void gt_spec_free(struct gt_spec *spec)
 	free(spec->user);
 	free(spec->affinity.header);
 	free(spec->ready.path);
+	free(spec->park.http.sleep);
+	free(spec->park.http.wake);
 	free(spec);
 }
 

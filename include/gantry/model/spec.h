@@ -7,6 +7,7 @@
 #include <gantry/model/gpu.h>
 #include <gantry/model/label.h>
 #include <gantry/model/limits.h>
+#include <gantry/model/replica.h>
 
 enum gt_image_kind {
 	GT_IMAGE_DIR,  /* "dir:/abs/path": a root file system on the node, writes go to a private
@@ -133,6 +134,14 @@ struct gt_spec {
 		uint64_t body_bytes;
 		uint64_t log_bytes;
 	} limits;
+	struct {
+		enum gt_park_method method;
+		uint64_t after_ms; /* without a call */
+		uint32_t priority; /* the lowest goes first when memory is short */
+		struct {
+			char *sleep, *wake; /* targets that are posted to; NULL: it has none */
+		} http;
+	} park;
 	struct {
 		char **paths; /* in the container; the last parts may hold * ? [] */
 		size_t n_paths;

@@ -46,8 +46,9 @@ static void order_lines_round_trip(void **state)
 	(void)state;
 	struct gt_gpu_grant grants[] = { { "a", 500, GT_GIB }, { "b", 500, GT_GIB } };
 	struct gt_order orders[] = {
-		{ ID_A, "echo", 7, GT_WANT_RUN, true, 0, (char[]){ "{\"a\":\"\\n\"}" }, grants, 2 },
-		{ ID_B, "other", 1, GT_WANT_STOP, false, 30000, NULL, NULL, 0 },
+		{ ID_A, "echo", 7, GT_WANT_PARK, true, 9, 0, (char[]){ "{\"a\":\"\\n\"}" }, grants,
+		  2 },
+		{ ID_B, "other", 1, GT_WANT_STOP, false, 0, 30000, NULL, NULL, 0 },
 	};
 	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 }, none = { 0 };
 
@@ -57,7 +58,7 @@ static void order_lines_round_trip(void **state)
 					   .orders = orders,
 					   .n_orders = 2 },
 			&all);
-	assert_non_null(strstr(all.data, "\"want\":\"run\",\"known\":true,"));
+	assert_non_null(strstr(all.data, "\"want\":\"park\",\"known\":true,"));
 	assert_non_null(strstr(all.data, "\"epoch\":3,\"seq\":9,\"orders\":[{\"replica\":\"" ID_A));
 	line_round_trip(
 		&(struct gt_line){
@@ -159,7 +160,9 @@ static void reports_round_trip(void **state)
 		{ .replica = ID_A,
 		  .function = "echo",
 		  .revision = 2,
-		  .state = GT_REPLICA_READY,
+		  .state = GT_REPLICA_PARKED,
+		  .turn = 3,
+		  .park = { GT_PARK_FREEZE, "it has no GPU", 1 << 20, 5, 6, 7, 8, 9 },
 		  .pid = 4711,
 		  .created_ms = 1700000000000,
 		  .cpu_milli = 500,
@@ -222,6 +225,7 @@ static void reports_round_trip(void **state)
 					  .epoch = 5,
 					  .cpu_milli = 2000,
 					  .memory_bytes = 1 << 30,
+					  .parking_bytes = 1 << 29,
 					  .gpus = gpus,
 					  .n_gpus = GT_LEN(gpus),
 					  .gpu_driver = { .state = GT_GPU_DRIVER_READY,
