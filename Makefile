@@ -27,7 +27,7 @@ BIN := $(if $(filter $(PLAIN),$(O)),build,$(O)/bin)
 RESULTS := $(OUT)/results
 
 # ---- flags --------------------------------------------------------------------------------
-PKGS := libmicrohttpd jansson libcurl libseccomp sqlite3 libssl libcrypto libisal libzstd libmnl libnftnl zlib
+PKGS := libmicrohttpd jansson yaml-0.1 libcurl libseccomp sqlite3 libssl libcrypto libisal libzstd libmnl libnftnl zlib
 # Asked for once, and only when something is compiled: `make deps` must work without pkg-config.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -90,7 +90,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster report \
+	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster bench-gpu bench-nodes report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
@@ -258,6 +258,12 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 	@mkdir -p $(@D)
 	$(call say,STATIC,$@)gcc -std=gnu11 -Os $(WARN) -ffreestanding -fno-stack-protector -fno-pie \
 		-no-pie -nostdlib -static -s -o $@ $<
+STORE_BENCH := $(OUT)/tests/bench/store/store
+bench-nodes: all examples $(STORE_BENCH)	## durable calls through the public API, and the store alone
+	@scripts/bench.sh nodes
+$(STORE_BENCH): $(O)/tests/bench/store/store.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 CONTROL_MEMORY := $(OUT)/tests/bench/control/memory
 bench-cluster: all $(CONTROL_MEMORY)	## a day of ten million calls on a simulated cluster
 	@scripts/bench.sh cluster
@@ -281,6 +287,8 @@ bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
+bench-gpu: all			## the GPU side against its goals; most of it needs no GPU
+	@scripts/bench.sh gpu
 report:			## measured figures against the goals
 	@scripts/report.py
 demo:			## a call served from a cold container, from nothing

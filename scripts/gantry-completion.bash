@@ -6,21 +6,23 @@ _gantry()
 		[[ ${COMP_WORDS[i]} == -* ]] || { cmd=${COMP_WORDS[i]}; break; }
 	done
 	local global='--url --ca --token --token-file --json --verbose --help'
-	local commands='deploy ls get call logs ps rm events explain image bundle nodes gpu simulate doctor version help completion'
+	local commands='deploy ls get call calls logs ps rm events explain image bundle nodes node gpu simulate doctor version help completion'
 	case $cmd in
 	'') words=$commands ;;
 	deploy) words='--file --image --base --pull --port --socket --env --volume --tmpfs --workdir --user --memory --cpu --disk --gpu --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
 	ls) words='--quiet' ;;
 	get) words='--spec --effective' ;;
-	call) words='--request --data --header --timeout' ;;
+	call) words='--request --data --header --async --key --timeout' ;;
+	calls) words='--state --wait' ;;
 	logs) words='--follow --tail --since --replica --stream --plain' ;;
 	ps) words='--all' ;;
 	rm) words='--force' ;;
 	events) words='--follow --tail' ;;
 	explain) words='--tail' ;;
 	image) words='--all' ;;
+	node) words='--driver-root --proc' ;;
 	gpu) words='--context --sequences --kv-dtype --tensor-parallel --overhead' ;;
-	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --record --candidate --time' ;;
+	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --record --learned --candidate --time' ;;
 	doctor) words='--state' ;;
 	version) words='--client' ;;
 	esac

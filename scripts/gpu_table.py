@@ -7,7 +7,9 @@ as they are published: true headers, and no bytes behind them (the file is spars
   FP8     matrices of the layers in F8_E4M3 with an F32 scale a row; embedding and head stay BF16
   INT4    AWQ, groups of 128: qweight, qzeros, scales; embedding and head stay BF16
 
-usage: BIN=build scripts/gpu_table.py [--check docs/gpu-memory.md]
+usage: BIN=build scripts/gpu_table.py [--check docs/gpu-memory.md | --json]
+
+--json: the estimates of the first case in bf16, for scripts/gpu-check, which holds them against real models.
 """
 import json
 import math
@@ -125,7 +127,17 @@ def table():
         return text + "".join(row(path, pathlib.Path(folder)) for path in models)
 
 
+def estimates():
+    with tempfile.TemporaryDirectory() as folder:
+        for path in sorted((ROOT / "examples/models").glob("*.json")):
+            write_model(pathlib.Path(folder), json.loads(path.read_text()), "bf16")
+            yield {"name": path.stem, **estimate(folder, *CASES[0])}
+
+
 def main():
+    if sys.argv[1:2] == ["--json"]:
+        json.dump(list(estimates()), sys.stdout, indent=1)
+        return
     made = table()
     if sys.argv[1:2] != ["--check"]:
         print(made, end="")

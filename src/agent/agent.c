@@ -55,12 +55,14 @@ static void on_signal(int signo, void *arg)
 {
 	struct agent *a = arg;
 
-	if (signo == GT_AGENT_DRAIN)
+	if (signo == GT_AGENT_DRAIN) {
 		gt_images_drain(a->images);
-	else if (signo == SIGINT)
+		gt_estimates_drain(a);
+	} else if (signo == SIGINT) {
 		stop_all(a);
-	else
+	} else {
 		gt_loop_stop(a->loop);
+	}
 }
 
 /* ---- setting up ---- */
@@ -189,6 +191,12 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	a->parking_bytes = config->parking_bytes == UINT64_MAX ? a->memory_bytes / 4
 							       : config->parking_bytes;
 	a->ledger = gt_gpu_ledger_new();
+	a->reader_uid = config->image_uid;
+	a->reader_gid = config->image_gid;
+	a->driver = (struct gt_driver_roots){ config->gpu_driver_root, config->gpu_proc,
+					      config->gpu_sys };
+	a->cdi_dirs = config->cdi_dirs ? config->cdi_dirs : "";
+	a->cdi_devices = config->cdi_devices;
 	r = gt_labels_parse(config->labels, &a->labels, &a->n_labels, err);
 	if (r < 0)
 		return r;
@@ -226,6 +234,7 @@ static void tear_down(struct agent *a)
 	if (a->client)
 		gt_report_stop(a);
 	gt_dial_free(a->dial);
+	gt_estimates_drain(a);
 	gt_http_server_free(a->server);
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (gt_replica_state_ended(r->state))

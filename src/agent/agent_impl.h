@@ -7,6 +7,7 @@
 #include <gantry/agent/agent.h>
 #include <gantry/base/buf.h>
 #include <gantry/gpu/gpu.h>
+#include <gantry/gpu/inject.h>
 #include <gantry/gpu/ledger.h>
 #include <gantry/http/client.h>
 #include <gantry/http/server.h>
@@ -21,6 +22,7 @@
 struct agent;
 struct image_job;
 struct image_wait;
+struct estimate;
 struct images;
 
 /* Asks a replica whether it is ready, again and again. One try at a time. */
@@ -92,6 +94,9 @@ struct agent {
 	struct dial *dial;
 	struct logs *logs;
 	struct images *images;
+	struct estimate *estimates; /* being made */
+	uid_t reader_uid;           /* who reads files of models */
+	gid_t reader_gid;
 	struct replica *replicas; /* hash by id */
 	struct reporter report;
 	struct usage_rounds usage;
@@ -105,6 +110,9 @@ struct agent {
 	uint64_t parking_bytes; /* of that, for parked replicas */
 	struct gt_gpus *gpus;
 	struct gt_gpu_ledger *ledger;
+	struct gt_driver_roots driver; /* this and the next two are the configuration's */
+	const char *cdi_dirs;          /* ':'-separated, later ones over earlier ones */
+	const char *cdi_devices;       /* of gt_device_name_allowed */
 	struct gt_label *labels;
 	size_t n_labels;
 };
@@ -157,6 +165,20 @@ int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, st
 /* Its program begins, or has ended. */
 void gt_agent_gpus_started(struct replica *r);
 void gt_agent_gpus_ended(struct replica *r);
+
+/* estimate_serve.c */
+void gt_estimate_serve(struct gt_request *req, void *app);
+void gt_estimates_drain(struct agent *a); /* refuses those that are being made */
+
+/* replica_inject.c */
+/* What the container gets beside its image, by its GPUs and resources.devices; NULL: nothing. The
+ * specification has the variables afterwards. *ret is the caller's. Slug device_unavailable. */
+int gt_replica_inject(struct replica *r, struct gt_inject **ret, struct gt_err *err);
+
+/* cdi.c */
+/* Adds what the named device needs. Slug device_unavailable. */
+int gt_cdi_inject(const struct agent *a, const char *name, struct gt_inject *ret,
+		  struct gt_err *err);
 
 /* probe.c */
 void gt_probe_start(struct replica *r);

@@ -137,9 +137,5 @@ size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_M
 	if (!first) /* it fell off since it was given */
 		return n;
 	ret[n++] = gt_asprintf("GANTRY_GPU_BACKEND=%s", gt_gpu_backend_name(first->backend));
-	if (gt_gpu_is_real(first)) {
-		ret[n++] = gt_asprintf("CUDA_VISIBLE_DEVICES=%s", list);
-		ret[n++] = gt_asprintf("NVIDIA_VISIBLE_DEVICES=%s", list);
-	}
 	return n;
 }

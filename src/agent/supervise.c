@@ -277,8 +277,11 @@ static int start(struct replica *r, struct gt_err *err)
 	char *env[GT_CONTAINER_ENV_MAX];
 	int layers[GT_RUNTIME_LAYERS_MAX];
 	size_t n_layers = 0, n_env = gt_replica_gpus_env(r, env);
+	gt_auto(inject) struct gt_inject *inject = NULL;
 
 	res = gt_replica_image_layers(r, layers, &n_layers, GT_LEN(layers), err);
+	if (res == 0)
+		res = gt_replica_inject(r, &inject, err);
 	if (res == 0)
 		res = gt_record_make(r, fds, err);
 	if (res == 0)
@@ -295,6 +298,7 @@ static int start(struct replica *r, struct gt_err *err)
 			.stdout_fd = fds[RECORD_STDOUT],
 			.stderr_fd = fds[RECORD_STDERR],
 			.status_fd = fds[RECORD_STATUS],
+			.inject = inject,
 			.env = (const char *const *)env,
 			.n_env = n_env,
 		};

@@ -67,7 +67,10 @@ int gt_api_new(const struct gt_api_config *config, struct gt_api **ret, struct g
 		.listen_fd = config->listen_fd,
 		.routes = gt_api_routes,
 		.n_routes = gt_api_routes_n,
-		.hooks = { .admit = gt_api_admit, .refuse = gt_api_refuse, .done = done },
+		.hooks = { .admit = gt_api_admit,
+			   .refuse = gt_api_refuse,
+			   .piece = gt_api_batch_piece,
+			   .done = done },
 		.app = api,
 	};
 	int r;
@@ -99,6 +102,7 @@ void gt_api_free(struct gt_api *api)
 {
 	if (!api)
 		return;
+	gt_api_watches_end(api);
 	gt_api_polls_end(api);
 	gt_api_followers_end(api);
 	gt_http_server_free(api->server); /* what waits for control or the agent is told */

@@ -2,6 +2,8 @@
  * never called and never started has no series: 10,000 idle functions cost nothing here. */
 #include <string.h>
 
+#include <gantry/control/task.h>
+
 #include "api_priv.h"
 
 /* ---- per gateway and function --------------------------------------------------------------- */
@@ -343,6 +345,43 @@ static void write_api(struct gt_api *api, struct gt_buf *out)
 				    (unsigned long long)api->answers[i]);
 }
 
+static const struct task_row {
+	const char *name, *type, *help;
+	size_t offset; /* in struct gt_task_counts */
+} task_rows[] = {
+#define COUNT(member) offsetof(struct gt_task_counts, member)
+	{ "gantry_durable_calls_queued", "gauge", "Durable calls that no gateway has yet.",
+	  COUNT(queued) },
+	{ "gantry_durable_calls_accepted_total", "counter", "Durable calls taken.",
+	  COUNT(accepted) },
+	{ "gantry_durable_calls_leased_total", "counter", "Given to a gateway.", COUNT(leased) },
+	{ "gantry_durable_calls_succeeded_total", "counter", "Ended well.", COUNT(succeeded) },
+	{ "gantry_durable_calls_failed_total", "counter", "Ended without success.", COUNT(failed) },
+	{ "gantry_durable_calls_retried_total", "counter", "Attempts that failed and are repeated.",
+	  COUNT(retried) },
+	{ "gantry_durable_calls_returned_total", "counter", "Came back without having run.",
+	  COUNT(returned) },
+	{ "gantry_durable_calls_stale_total", "counter", "Results that came too late to count.",
+	  COUNT(stale) },
+#undef COUNT
+};
+
+/* Since the start of control. */
+static void write_tasks(struct gt_api *api, struct gt_buf *out)
+{
+	struct gt_task_counts counts;
+
+	gt_control_task_counts(api->config.control, &counts);
+	for (size_t i = 0; i < GT_LEN(task_rows); i++) {
+		const struct task_row *row = &task_rows[i];
+		const char *at = (const char *)&counts + row->offset;
+
+		add_head(out, row->name, row->type, row->help);
+		gt_buf_addf(out, "%s %llu\n", row->name,
+			    (unsigned long long)*(const uint64_t *)(const void *)at);
+	}
+}
+
 void gt_api_get_metrics(struct gt_request *req, void *app)
 {
 	struct gt_api *api = app;
@@ -358,6 +397,7 @@ void gt_api_get_metrics(struct gt_request *req, void *app)
 	gt_api_usage_metrics(api, &out);
 	write_traffic(api, &out);
 	write_gateways(api, &out);
+	write_tasks(api, &out);
 	write_api(api, &out);
 	gt_request_reply(req, 200, "text/plain; version=0.0.4; charset=utf-8", &out);
 }

@@ -2,14 +2,10 @@
 #include <string.h>
 #include <strings.h>
 
-#include <gantry/http/client.h>
 #include <gantry/http/digest.h>
-#include <gantry/model/ref.h>
-#include <gantry/wire/value.h>
 
 #include "op.h"
-
-#define RESOLVE_MS 60000 /* registries may be slow; the client may leave at any time */
+#include "pin.h"
 
 /* ---- conditions ----------------------------------------------------------------------------- */
 
@@ -201,147 +197,28 @@ static void put_wish(struct gt_api *api, struct gt_request *req, struct wish *w,
 	wish_fini(w);
 }
 
-/* ---- an image of a registry is pinned before it is deployed ---- */
+/* ---- what a node has to say first ---- */
 
-struct resolution {
+struct waiting {
 	struct gt_api *api;
 	struct gt_request *req;
-	struct gt_http_call *call;
 	struct wish wish;
 	bool dry_run;
 };
 
-static void resolution_free(struct resolution *x)
+static void on_pinned(const struct gt_err *err, void *arg)
 {
-	wish_fini(&x->wish);
-	free(x);
-}
+	struct waiting *x = arg;
+	struct gt_err stale = { 0 };
 
-static void on_resolve_gone(void *arg)
-{
-	struct resolution *x = arg;
-	struct gt_err err = { 0 };
-
-	gt_err_set(&err, ECANCELED, "unavailable", "the client left");
-	gt_api_fail(x->req, &err);
-	gt_http_cancel(x->call);
-	resolution_free(x);
-}
-
-/* The tag stays for people to read; the digest decides. */
-static int pin(struct gt_spec *spec, const struct gt_value *answer, struct gt_err *err)
-{
-	char **text = spec->image_kind == GT_IMAGE_BUNDLE ? &spec->base : &spec->image;
-	const char *digest = gt_value_str(answer, "digest", "");
-	char canonical[GT_REF_TEXT_SIZE];
-	struct gt_ref ref;
-	int r = gt_ref_parse(*text, &ref, err);
-
-	if (r == 0 && !gt_digest_ok(digest))
-		r = gt_err_set(err, EPROTO, "unavailable", "the node's answer has no digest");
-	if (r < 0)
-		return r;
-	gt_strcopy(ref.digest, sizeof(ref.digest), digest);
-	gt_ref_format(&ref, canonical);
-	free(*text);
-	*text = gt_strdup(canonical);
-	if (spec->port == 0 && !spec->socket)
-		spec->port = (uint16_t)gt_value_u64(answer, "port", 0);
-	if (spec->port == 0 && !spec->socket) {
-		gt_err_set(
-			err, EINVAL, "invalid_spec",
-			"port: missing, and the image does not expose exactly one; write the TCP "
-			"port that the process listens on");
-		return gt_err_path(err, "port");
-	}
-	if (spec->n_command == 0 && !gt_value_bool(answer, "has_command", false)) {
-		gt_err_set(err, EINVAL, "invalid_spec",
-			   "command: missing, and the image has none of its own");
-		return gt_err_path(err, "command");
-	}
-	return 0;
-}
-
-static void refuse_resolution(struct resolution *x, int status, const struct gt_value *answer,
-			      const struct gt_err *why)
-{
-	const char *path = x->wish.spec->image_kind == GT_IMAGE_BUNDLE ? "base" : "image";
-	struct gt_err err = { 0 };
-
-	if (status == 0)
-		gt_err_set(&err, EAGAIN, "unavailable",
-			   "the node that asks registries does not answer: %s", why->text);
-	else if (gt_streq(gt_value_str(answer, "code", ""), "unavailable"))
-		gt_err_set(&err, EAGAIN, "unavailable", "%s",
-			   gt_value_str(answer, "detail", "the node is stopping"));
-	else
-		gt_err_set(&err, EINVAL, "image_unresolved", "%s: %s", path,
-			   gt_value_str(answer, "detail", "the node could not resolve it"));
-	gt_err_path(&err, "%s", path);
-	gt_api_fail(x->req, &err);
-}
-
-static void on_resolved(int status, const char *body, size_t len, const struct gt_err *why,
-			void *arg)
-{
-	struct resolution *x = arg;
-	gt_auto(value) struct gt_value *answer = NULL;
-	struct gt_err err = { 0 };
-
-	gt_request_on_gone(x->req, NULL, NULL);
-	if (body && gt_value_parse(body, len, &answer, NULL) < 0)
-		answer = NULL;
-	if (status != 200)
-		refuse_resolution(x, status, answer, why);
-	else if (pin(x->wish.spec, answer, &err) < 0 ||
-		 condition_read(x->api, x->req, x->wish.if_match, &err) < 0) /* it took a while */
-		gt_api_fail(x->req, &err);
+	if (err)
+		gt_api_fail(x->req, err);
+	else if (condition_read(x->api, x->req, x->wish.if_match, &stale) < 0) /* it took a while */
+		gt_api_fail(x->req, &stale);
 	else
 		put_wish(x->api, x->req, &x->wish, x->dry_run);
-	resolution_free(x);
-}
-
-static void resolve(struct gt_api *api, struct gt_request *req, struct wish *w, bool dry_run)
-{
-	struct resolution *x = gt_alloc(sizeof(*x));
-	gt_auto(buf) struct gt_buf body = { 0 };
-	struct gt_http_out out = { .method = "POST",
-				   .unix_path = api->agent_path,
-				   .url = "http://agent/link/v1/images/resolve",
-				   .content_type = GT_MEDIA_JSON,
-				   .timeout_ms = RESOLVE_MS,
-				   .on_done = on_resolved,
-				   .arg = x };
-	struct gt_err err = { 0 };
-	struct gt_json j;
-
-	x->api = api;
-	x->req = req;
-	x->wish = *w;
-	x->dry_run = dry_run;
-	gt_json_begin(&j, &body);
-	gt_json_object(&j, NULL);
-	gt_json_str(&j, "image", gt_spec_ref(w->spec));
-	gt_json_close(&j, '}');
-	out.body = gt_buf_str(&body);
-	out.body_len = body.len;
-	if (gt_http_start(api->config.client, &out, &x->call, &err) < 0) {
-		gt_api_fail(req, &err);
-		resolution_free(x);
-		return;
-	}
-	gt_request_on_gone(req, on_resolve_gone, x);
-}
-
-/* A digest never changes its meaning: nobody needs to be asked about it again. */
-static bool needs_resolution(const struct gt_spec *spec)
-{
-	const char *text = gt_spec_ref(spec);
-	struct gt_ref ref;
-
-	if (!text || gt_ref_parse(text, &ref, NULL) < 0)
-		return false;
-	return ref.digest[0] == '\0' || spec->port == 0;
+	wish_fini(&x->wish);
+	free(x);
 }
 
 void gt_api_put_function(struct gt_request *req, void *app)
@@ -357,8 +234,11 @@ void gt_api_put_function(struct gt_request *req, void *app)
 	if (wish_read(api, req, &w, &err) < 0) {
 		wish_fini(&w);
 		gt_api_fail(req, &err);
-	} else if (needs_resolution(w.spec)) {
-		resolve(api, req, &w, dry_run);
+	} else if (gt_pin_needed(w.spec)) {
+		struct waiting *x = gt_alloc(sizeof(*x));
+
+		*x = (struct waiting){ api, req, w, dry_run };
+		gt_pin(api, req, x->wish.spec, on_pinned, x);
 	} else {
 		put_wish(api, req, &w, dry_run);
 	}

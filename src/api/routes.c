@@ -1,7 +1,11 @@
 /* api/routes.c - the table of routes; a unit test holds it against docs/openapi.yaml, both ways. */
+#include <gantry/model/task.h>
+
 #include "api_priv.h"
 
-#define FUNCTION "/v1/functions/{function}"
+#define FUNCTION        "/v1/functions/{function}"
+#define CALL            "/v1/calls/{call}"
+#define BATCH_BYTES_MAX (16 * GT_GIB) /* it is not collected */
 
 const struct gt_http_route gt_api_routes[] = {
 	{ GT_GET, "/v1/functions", GT_ROLE_TOKEN, 0, gt_api_list_functions, "listFunctions",
@@ -28,6 +32,26 @@ const struct gt_http_route gt_api_routes[] = {
 	  "what a candidate policy would have cost" },
 	{ GT_GET, FUNCTION "/logs", GT_ROLE_TOKEN, 0, gt_api_get_logs, "getLogs",
 	  "read what the replicas wrote" },
+	{ GT_POST, FUNCTION "/calls", GT_ROLE_TOKEN, GT_TASK_BODY_MAX, gt_api_create_call,
+	  "createCall", "make a durable call" },
+	{ GT_GET, FUNCTION "/calls", GT_ROLE_TOKEN, 0, gt_api_list_function_calls,
+	  "listFunctionCalls", "list the durable calls of a function" },
+	{ GT_POST, FUNCTION "/batches", GT_ROLE_TOKEN, BATCH_BYTES_MAX, gt_api_create_batch,
+	  "createBatch", "make many durable calls" },
+	{ GT_GET, "/v1/calls", GT_ROLE_TOKEN, 0, gt_api_list_calls, "listCalls",
+	  "list durable calls, newest first" },
+	{ GT_PUT, CALL, GT_ROLE_TOKEN, GT_TASK_BODY_MAX, gt_api_put_call, "putCall",
+	  "make a durable call with an id of one's own" },
+	{ GT_GET, CALL, GT_ROLE_TOKEN, 0, gt_api_get_call, "getCall",
+	  "show a durable call with its attempts" },
+	{ GT_DELETE, CALL, GT_ROLE_TOKEN, 0, gt_api_cancel_call, "cancelCall",
+	  "cancel a durable call" },
+	{ GT_GET, CALL "/result", GT_ROLE_TOKEN, 0, gt_api_get_call_result, "getCallResult",
+	  "what the function answered" },
+	{ GT_GET, CALL "/events", GT_ROLE_TOKEN, 0, gt_api_follow_call, "followCall",
+	  "follow a durable call to its end" },
+	{ GT_POST, CALL "/replay", GT_ROLE_TOKEN, 0, gt_api_replay_call, "replayCall",
+	  "run a call again that did not succeed" },
 	{ GT_GET, "/v1/events", GT_ROLE_TOKEN, 0, gt_api_list_events, "listEvents",
 	  "read or follow the log of events" },
 	{ GT_GET, "/v1/nodes", GT_ROLE_TOKEN, 0, gt_api_list_nodes, "listNodes", "list nodes" },

@@ -186,6 +186,41 @@ static enum gt_exit send_call(struct gt_cli *cli, struct gt_rest_request *req)
 	return code;
 }
 
+/* A durable call: what is printed is its id. */
+static enum gt_exit send_async(struct gt_cli *cli, const char *name, const char *path,
+			       struct gt_rest_request *req)
+{
+	gt_auto(answer) struct gt_rest_answer answer = { 0 };
+	gt_auto(value) struct gt_value *call = NULL;
+	gt_auto(buf) struct gt_buf full = { 0 };
+	const char *key = gt_args_get(&cli->args, "key"), *headers[HEADERS_MAX + 2];
+	gt_auto(free) char *key_header = key ? gt_asprintf("Idempotency-Key: %s", key) : NULL;
+	enum gt_exit code;
+
+	gt_buf_addf(&full, "/v1/functions/%s/calls", name);
+	gt_query_add(&full, "path", path);
+	if (gt_args_get(&cli->args, "request"))
+		gt_query_add(&full, "method", req->method);
+	memcpy(headers, req->headers, req->n_headers * sizeof(*headers));
+	headers[req->n_headers++] = "Prefer: respond-async";
+	if (key)
+		headers[req->n_headers++] = key_header;
+	req->headers = headers;
+	req->method = "POST";
+	req->path = gt_buf_str(&full);
+	code = gt_cli_send(cli, req, &answer);
+	if (code != GT_EXIT_DONE)
+		return code;
+	if (cli->json) {
+		gt_cli_print_json(cli, &answer.body);
+		return GT_EXIT_DONE;
+	}
+	if (gt_value_parse(gt_buf_str(&answer.body), answer.body.len, &call, NULL) == 0)
+		gt_text_print(cli->out, gt_value_str(call, "id", "?"));
+	fputc('\n', cli->out);
+	return GT_EXIT_DONE;
+}
+
 static enum gt_exit run(struct gt_cli *cli)
 {
 	const char *name = gt_cli_function(cli, 0), *headers[HEADERS_MAX];
@@ -211,6 +246,10 @@ static enum gt_exit run(struct gt_cli *cli)
 		return gt_cli_usage(cli, "-X %s: a method is in capital letters", method);
 	if (method)
 		req.method = method;
+	if (gt_args_has(&cli->args, "async"))
+		return send_async(cli, name, strchr(full + 3, '/'), &req);
+	if (gt_args_has(&cli->args, "key"))
+		return gt_cli_usage(cli, "--key is of durable calls: add --async");
 	return send_call(cli, &req);
 }
 
@@ -218,12 +257,15 @@ static const struct gt_flag flags[] = {
 	{ "request", 'X', "METHOD", "GET, or POST with -d, unless given", false },
 	{ "data", 'd', "DATA", "body: text, @FILE, or - for standard input", false },
 	{ "header", 'H', "HEADER", "\"Name: value\" to send", true },
+	{ "async", 0, NULL, "make a durable call, and print its id", false },
+	{ "key", 0, "KEY", "with --async: the same key is one call, however often it is made",
+	  false },
 	{ "timeout", 0, "TIME", "give up after this long (default: the function's limits)", false },
 };
 
 const struct gt_command gt_cmd_call = {
 	.name = "call",
-	.args = "NAME [PATH] [-X METHOD] [-d DATA]",
+	.args = "NAME [PATH] [-X METHOD] [-d DATA] [--async]",
 	.summary = "call a function",
 	.help = "Calls a function and prints its answer as it comes; a function at zero is started "
 		"by it.\n"

@@ -39,23 +39,34 @@ static bool number(struct gt_cli *cli, const char *flag, uint64_t most, uint64_t
 	return false;
 }
 
+static bool kv_type(struct gt_cli *cli, uint32_t *ret_bits)
+{
+	const char *name = gt_args_get(&cli->args, "kv-dtype");
+
+	for (enum gt_kv_type type = 0; name && type < GT_KV_N; type++) {
+		if (strcmp(name, gt_kv_type_name(type)) != 0)
+			continue;
+		*ret_bits = gt_kv_type_bits(type);
+		return true;
+	}
+	if (name)
+		gt_cli_usage(
+			cli,
+			"--kv-dtype: \"%s\" is none of auto, fp32, bf16, fp16, fp8, int8, int4",
+			name);
+	return !name;
+}
+
 static bool flags_read(struct gt_cli *cli, struct gt_vram_params *p, uint32_t *parallel)
 {
-	const char *type = gt_args_get(&cli->args, "kv-dtype");
 	const char *overhead = gt_args_get(&cli->args, "overhead");
 	uint64_t sequences = 1, ranks = 1;
 
 	if (!number(cli, "context", GT_LLM_SIZE_MAX, &p->context) ||
-	    !number(cli, "sequences", GT_VRAM_SEQUENCES_MAX, &sequences) ||
-	    !number(cli, "tensor-parallel", GT_VRAM_PARALLEL_MAX, &ranks))
+	    !number(cli, "sequences", GT_GPU_SEQUENCES_MAX, &sequences) ||
+	    !number(cli, "tensor-parallel", GT_VRAM_PARALLEL_MAX, &ranks) ||
+	    !kv_type(cli, &p->kv_bits))
 		return false;
-	if (type && !gt_vram_kv_bits(type, &p->kv_bits)) {
-		gt_cli_usage(
-			cli,
-			"--kv-dtype: \"%s\" is none of auto, fp32, bf16, fp16, fp8, int8, int4",
-			type);
-		return false;
-	}
 	if (overhead && (gt_parse_bytes(overhead, &p->overhead_bytes) < 0 ||
 			 p->overhead_bytes > GT_GPU_BYTES_MAX)) {
 		gt_cli_usage(cli, "--overhead: \"%s\" is no size such as 1200MiB", overhead);

@@ -117,6 +117,8 @@ static const struct gt_flag flags[] = {
 	{ "price", 0, "X", "scale: delay_price of the policy gantry (default 20)", false },
 	{ "svg", 0, "FILE", "scale, cluster: write a picture of the run", false },
 	{ "record", 0, "FILE", "replay: decisions.csv of a daemon, CSV or gzip", false },
+	{ "learned", 0, "FILE", "replay: what had been learned before: decisions.learned beside it",
+	  false },
 	{ "candidate", 0, "TEXT", "replay: a policy to bill: kpa, \"gantry price=50\"", false },
 	{ "time", 0, NULL, "scale: also measure how long decisions take", false },
 };

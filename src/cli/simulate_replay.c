@@ -78,8 +78,8 @@ enum gt_exit gt_simulate_replay(struct gt_cli *cli)
 		return gt_cli_usage(cli, "simulate replay needs --record FILE");
 	if (candidate && gt_scale_candidate_parse(candidate, &policy, &err) < 0)
 		return gt_cli_usage(cli, "--candidate: %s", err.text);
-	int rc = gt_replay_run(file, &policy, gt_progress_wanted(cli) ? progress : NULL, cli, &r,
-			       &err);
+	int rc = gt_replay_run(file, gt_args_get(&cli->args, "learned"), &policy,
+			       gt_progress_wanted(cli) ? progress : NULL, cli, &r, &err);
 
 	gt_progress_clear(cli);
 	if (rc < 0)

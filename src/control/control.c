@@ -1,5 +1,6 @@
 /* control.c - the life of control itself: start, ticks, and the end of every input. */
 #include "place.h"
+#include "task.h"
 
 #include <stdlib.h>
 
@@ -22,6 +23,8 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->candidate = config->shadow;
 	if (c->candidate.on)
 		c->shadow_pool = gt_scale_pool_new();
+	if (ports->store.task)
+		c->tasks = gt_ctl_tasks_new(c);
 	return c;
 }
 
@@ -34,6 +37,7 @@ void gt_control_free(struct gt_control *c)
 	if (!c)
 		return;
 	gt_ctl_lanes_free(c);
+	gt_ctl_tasks_free(c);
 	while (c->n_functions > 0)
 		gt_ctl_function_remove(c, c->functions[c->n_functions - 1]);
 	HASH_CLEAR(hh, c->replicas);
@@ -138,6 +142,7 @@ uint64_t gt_control_due_ns(const struct gt_control *c)
 
 	due = GT_MIN(due, gt_ctl_nodes_due(c));
 	due = GT_MIN(due, gt_ctl_gateways_due(c));
+	due = GT_MIN(due, gt_ctl_tasks_due(c));
 	if (!c->settled)
 		due = GT_MIN(due, c->started_ns + CTL_SETTLE_NS);
 	DL_FOREACH (c->strays, r)
@@ -152,6 +157,7 @@ void gt_control_tick(struct gt_control *c)
 
 	gt_ctl_nodes_tick(c);
 	gt_ctl_gateways_tick(c);
+	gt_ctl_tasks_tick(c);
 	while (gt_ctl_due_first(c) <= now) {
 		struct gt_ctl_live *live = c->heap[0];
 

@@ -9,14 +9,13 @@
 #include <gantry/control/control.h>
 #include <gantry/scale/scale.h>
 
-#include <uthash.h>
-#include <utlist.h>
-
 #include "journal.h"
 #include "node.h"
 #include "parking.h"
 #include "ring.h"
 #include "scaling.h"
+#include <uthash.h>
+#include <utlist.h>
 
 #define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
 #define CTL_GATEWAY_LINGER_NS \
@@ -121,7 +120,7 @@ struct gt_ctl_live {
 	uint32_t promised;        /* 1 + the node on which others make room for it; 0 = none */
 	uint64_t pressure_due_ns; /* when somebody may have to make room for it */
 
-	bool touched, route_changed, listed_blocked;
+	bool touched, route_changed, listed_blocked, holds_known; /* the last: see learned.c */
 	uint64_t due_ns;
 	size_t due_slot;                 /* in the heap + 1; 0 = not in it */
 	struct gt_ctl_live *prev, *next; /* control->lives */
@@ -171,6 +170,7 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
+	struct gt_ctl_tasks *tasks; /* task.c; NULL: there are none */
 	struct gt_ctl_ring events, decisions;
 	uint64_t last_event, last_decision;
 };
@@ -229,7 +229,7 @@ uint64_t gt_ctl_nodes_due(const struct gt_control *c);
 void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);
 bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);
-void gt_ctl_demand_sum(struct gt_ctl_live *live);
+void gt_ctl_demand_sum(const struct gt_control *c, struct gt_ctl_live *live);
 
 /* change.c, event.c */
 void gt_ctl_lanes_free(struct gt_control *c);

@@ -1,7 +1,7 @@
 /* gateway.c - who waits and who is served, as each gateway says. A gateway that went down is
  * believed for a few seconds more: it is most likely restarting, with its clients about to call
  * again. */
-#include "control_priv.h"
+#include "task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +106,7 @@ void gt_control_gateway_down(struct gt_control *c, const char *gateway)
 	g->up = false;
 	g->down_ns = gt_ctl_now(c);
 	gt_ctl_event(c, "gateway.down", NULL, NULL, NULL, NULL, "%s", g->name);
+	gt_ctl_tasks_gateway_down(c, g->name);
 	gt_ctl_finish(c);
 }
 
@@ -146,9 +147,10 @@ bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_rep
 	return (c->gateway_bits & ~r->drained) == 0;
 }
 
-void gt_ctl_demand_sum(struct gt_ctl_live *live)
+void gt_ctl_demand_sum(const struct gt_control *c, struct gt_ctl_live *live)
 {
-	uint64_t queued = 0, in_flight = 0;
+	/* Durable calls that no gateway has yet wait as others do. */
+	uint64_t queued = gt_ctl_tasks_queued(c, gt_ctl_name(live->f)), in_flight = 0;
 	const struct gt_ctl_traffic *t;
 
 	DL_FOREACH (live->traffic, t) {

@@ -230,7 +230,10 @@ void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r)
 		gt_ctl_failure_clear(live);
 	DL_FOREACH (live->replicas, other)
 		ready += other->state == GT_REPLICA_READY;
-	live->sample.renew = ready;
+	/* Of a found one nothing is known, unless the last control told what it was kept for. */
+	if (!r->adopted || c->settled || !live->holds_known ||
+	    live->f->rev->spec->scale.policy == GT_SCALE_KPA)
+		live->sample.renew = ready;
 	live->route_changed = true;
 	gt_ctl_touch(c, r->f);
 }

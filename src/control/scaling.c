@@ -83,7 +83,7 @@ static uint64_t oldest_wait_ns(const struct gt_ctl_live *live)
 void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready, uint32_t starting,
 		  struct gt_scale_in *ret_in)
 {
-	gt_ctl_demand_sum(live);
+	gt_ctl_demand_sum(c, live);
 	*ret_in = (struct gt_scale_in){
 		.now_ns = gt_ctl_now(c),
 		.params = params_of(live),

@@ -65,6 +65,10 @@ static const struct key keys[] = {
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
+	{ "agent", "gpu_proc", TEXT(gpu_proc) },
+	{ "agent", "gpu_sys", TEXT(gpu_sys) },
+	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
+	{ "agent", "cdi_devices", TEXT(cdi_devices) },
 	{ "agent", "labels", TEXT(labels) },
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
 	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },
@@ -96,6 +100,10 @@ void gt_config_defaults(struct gt_config *c)
 	gt_strcopy(c->state, sizeof(c->state), "/var/lib/gantry");
 	gt_strcopy(c->allow_host_paths, sizeof(c->allow_host_paths), "/");
 	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_AUTO);
+	gt_strcopy(c->gpu_driver_root, sizeof(c->gpu_driver_root), "/");
+	gt_strcopy(c->gpu_proc, sizeof(c->gpu_proc), "/proc");
+	gt_strcopy(c->gpu_sys, sizeof(c->gpu_sys), "/sys");
+	gt_strcopy(c->cdi_dirs, sizeof(c->cdi_dirs), "/etc/cdi:/var/run/cdi");
 	c->log_level = GT_INFO;
 	c->max_connections = 10000;
 	c->threads = 1;

@@ -33,9 +33,11 @@ struct gt_config {
 	uint64_t record_mib; /* it ends there */
 	char shadow[64];     /* of gt_scale_candidate_parse; "" = none */
 	/* [agent] */
-	char node[64];                         /* "" = host name */
-	char gpus[GT_CONFIG_TEXT];             /* see gt_gpus_open */
-	char gpu_driver_root[GT_CONFIG_TEXT];  /* of the GPU driver's libraries; "" = "/" */
+	char node[64];             /* "" = host name */
+	char gpus[GT_CONFIG_TEXT]; /* see gt_gpus_open */
+	char gpu_driver_root[GT_CONFIG_TEXT], gpu_proc[GT_CONFIG_TEXT], gpu_sys[GT_CONFIG_TEXT];
+	char cdi_dirs[GT_CONFIG_TEXT];         /* ':'-separated */
+	char cdi_devices[GT_CONFIG_TEXT];      /* ','-separated, of gt_device_name_allowed */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
 	bool allow_host_image, allow_host_network;

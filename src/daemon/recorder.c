@@ -12,9 +12,13 @@
 #include <gantry/loop/loop.h>
 #include <gantry/scale/record.h>
 
-#define OLD_PATH    "control/decisions.1.csv"
-#define FLUSH_MS    1000
-#define FLUSH_BYTES (64 * 1024)
+#include "learner.h"
+
+#define OLD_PATH     "control/decisions.1.csv"
+#define OLD_LEARNED  "control/decisions.1.learned"
+#define LEARNED_PATH "control/decisions.learned"
+#define FLUSH_MS     1000
+#define FLUSH_BYTES  (64 * 1024)
 
 struct gt_recorder {
 	struct gt_loop *loop;
@@ -63,6 +67,9 @@ int gt_recorder_open(struct gt_loop *loop, uint64_t max_bytes, struct gt_recorde
 
 	if (rename(GT_RECORDER_PATH, OLD_PATH) < 0 && errno != ENOENT)
 		return gt_err_errno(err, errno, "%s", OLD_PATH);
+	(void)!unlink(OLD_LEARNED);
+	if (rename(LEARNED_PATH, OLD_LEARNED) < 0 && errno != ENOENT)
+		return gt_err_errno(err, errno, "%s", OLD_LEARNED);
 	fd = open(GT_RECORDER_PATH, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
 		return gt_err_errno(err, errno, "%s", GT_RECORDER_PATH);
@@ -74,6 +81,18 @@ int gt_recorder_open(struct gt_loop *loop, uint64_t max_bytes, struct gt_recorde
 	flush(r);
 	*ret = r;
 	return 0;
+}
+
+void gt_recorder_learned(struct gt_recorder *r, const struct gt_buf *state)
+{
+	struct gt_err err = { 0 };
+
+	if (gt_learner_file_write(LEARNED_PATH, state, &err) < 0) {
+		end(r, err.text);
+		return;
+	}
+	gt_scale_record_learned(&r->rows);
+	flush(r);
 }
 
 void gt_recorder_close(struct gt_recorder *r)

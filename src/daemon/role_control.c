@@ -5,16 +5,18 @@
 #include <string.h>
 
 #include <gantry/api/api.h>
-#include <gantry/control/control.h>
+#include <gantry/control/task.h>
 #include <gantry/link/link.h>
 #include <gantry/loop/loop.h>
 #include <gantry/store/store.h>
 #include <gantry/wire/wire.h>
 
+#include "learner.h"
 #include "recorder.h"
 #include "role.h"
 
-#define DB_PATH "control/gantry.db"
+#define DB_PATH    "control/gantry.db"
+#define BODIES_DIR "control/bodies"
 
 struct plane {
 	struct gt_loop *loop;
@@ -26,6 +28,7 @@ struct plane {
 	struct gt_api *api;
 	struct gt_timer due;
 	struct gt_recorder *recorder; /* NULL: not asked for */
+	struct gt_learner *learner;
 	int load_failed;
 	struct gt_err *err; /* while loading */
 };
@@ -58,6 +61,27 @@ static void on_event(void *ctx, const struct gt_event *event)
 
 	if (p->api) /* nobody listens before the first connection */
 		gt_api_on_event(p->api, event);
+}
+
+static void on_task_work(void *ctx, const char *function, uint64_t seen)
+{
+	struct plane *p = ctx;
+
+	if (p->link) /* else it is told when it connects */
+		gt_link_on_task_work(p->link, function, seen);
+}
+
+static void on_task_changed(void *ctx, const char *id)
+{
+	struct plane *p = ctx;
+
+	if (p->api)
+		gt_api_on_task(p->api, id);
+}
+
+static void on_task_stop(void *ctx, uint64_t seq)
+{
+	gt_link_on_task_stop(((struct plane *)ctx)->link, seq);
 }
 
 static void on_due(void *ctx);
@@ -135,7 +159,9 @@ static int watch_signals(struct plane *p, struct gt_err *err)
 
 static int open_store(struct plane *p, struct gt_err *err)
 {
-	struct gt_store_config config = { .path = DB_PATH, .notify = ring };
+	struct gt_store_config config = { .path = DB_PATH,
+					  .bodies_dir = BODIES_DIR,
+					  .notify = ring };
 
 	if (gt_wake_new(p->loop, on_wake, p, &p->wake, err) < 0)
 		return -err->code;
@@ -151,13 +177,17 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.store = { .ctx = p->store,
 			   .put = gt_store_put,
 			   .drop = gt_store_drop,
-			   .revisions = gt_store_revisions },
+			   .revisions = gt_store_revisions,
+			   .task = gt_store_task },
 		.ctx = p,
 		.on_order = on_order,
 		.on_forget = on_forget,
 		.on_route = on_route,
 		.on_route_gone = on_route_gone,
 		.on_event = on_event,
+		.on_task_work = on_task_work,
+		.on_task_changed = on_task_changed,
+		.on_task_stop = on_task_stop,
 		.on_due = on_due,
 	};
 	struct gt_control_config config = { .epoch = gt_store_epoch(p->store) };
@@ -176,6 +206,8 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 	p->err = err;
 	if (gt_store_load(p->store, load_row, p, err) < 0)
 		return -err->code;
+	if (p->load_failed == 0)
+		gt_learner_open(p->loop, p->control, p->recorder, &p->learner);
 	return p->load_failed;
 }
 
@@ -200,6 +232,7 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 	api.client = p->client;
 	if (gt_link_new(&link, &p->link, err) < 0 || gt_api_new(&api, &p->api, err) < 0)
 		return -err->code;
+	gt_control_tasks_load(p->control);
 	on_due(p);
 	gt_role_ready(env);
 	return gt_loop_run(p->loop, err);
@@ -213,6 +246,7 @@ int gt_role_control(struct gt_role_env *env, struct gt_err *err)
 	gt_api_free(p.api);
 	gt_http_client_free(p.client);
 	gt_link_free(p.link);
+	gt_learner_close(p.learner);
 	gt_control_free(p.control);
 	gt_recorder_close(p.recorder);
 	gt_store_close(p.store);

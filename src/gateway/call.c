@@ -3,6 +3,7 @@
 #include "calls.h"
 #include "handover.h"
 #include "splice.h"
+#include "tasks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,6 +140,8 @@ void gt_call_finish(struct gt_call *call)
 	if (call->up)
 		gt_up_close(call->up);
 	count(call);
+	if (c->task)
+		gt_task_run_over(c->task, call);
 	gt_access_call(call);
 	if (fn)
 		gt_fn_leave(fn, &call->waiter, gt_gw_now(call->gw));
@@ -158,6 +161,8 @@ void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why)
 {
 	struct gt_conn *c = call->conn;
 
+	if (c->task)
+		gt_task_run_refused(c->task, why);
 	if (call->sse) {
 		gt_sse_refuse(call, why);
 		return;
@@ -425,7 +430,8 @@ void gt_call_route(struct gt_call *call)
 {
 	if (elsewhere(call))
 		return;
-	call->waiter.caller = gt_routes_caller(call->gw, &call->conn->x->req);
+	call->waiter.caller = call->conn->task ? GT_TASK_CALLER
+					       : gt_routes_caller(call->gw, &call->conn->x->req);
 	call->authed = call->waiter.caller != 0;
 	if (call->way == GT_WAY_FUNCTION)
 		route_function(call);

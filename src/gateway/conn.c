@@ -5,6 +5,7 @@
 #include "splice.h"
 #include "tls.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -165,8 +166,7 @@ void gt_conn_close(struct gt_conn *c)
 	gt_gw_conn_gone(c->gw);
 }
 
-/* When it began to wait for a whole head; 0 = it does not wait for one. */
-static uint64_t waits_since_ns(const struct gt_conn *c)
+uint64_t gt_conn_waits_since_ns(const struct gt_conn *c)
 {
 	bool started = c->x && gt_h1_started(&c->x->req);
 
@@ -186,9 +186,9 @@ struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding)
 
 		DL_DELETE(gw->conns, c);
 		DL_APPEND(gw->conns, c);
-		if (!waits_since_ns(c) || (c->x ? c->x->accounted : 0) < holding)
+		if (!gt_conn_waits_since_ns(c) || (c->x ? c->x->accounted : 0) < holding)
 			continue;
-		if (!idlest || waits_since_ns(c) < waits_since_ns(idlest))
+		if (!idlest || gt_conn_waits_since_ns(c) < gt_conn_waits_since_ns(idlest))
 			idlest = c;
 	}
 	return idlest;
@@ -723,6 +723,23 @@ static struct gt_conn *open_with(struct gt_gateway *gw, int fd GT_TAKES, const c
 struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer)
 {
 	return open_with(gw, fd, peer, strlen(peer) + 1);
+}
+
+#define NO_FD INT_MAX /* open, for who asks; nobody uses it */
+
+struct gt_conn *gt_conn_open_task(struct gt_gateway *gw, const struct gt_sock_ops *ops,
+				  struct gt_task_run *run)
+{
+	struct gt_conn *c = gt_alloc(offsetof(struct gt_conn, peer) + 1);
+
+	c->gw = gw;
+	c->task = run;
+	(void)!gt_sock_open(&c->sock, ops, gw->loop, NO_FD, on_event, c, NULL);
+	DL_APPEND(gw->conns, c);
+	gt_gw_conns_add(gw, 1);
+	c->state = GT_CONN_HEAD;
+	arm(c, GT_GW_IDLE_MS);
+	return c;
 }
 
 void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)

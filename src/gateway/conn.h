@@ -43,7 +43,8 @@ struct gt_conn {
 	struct gt_timer timer; /* at due_ns or sooner: then it looks again */
 	uint64_t due_ns;
 	struct gt_call *call;
-	char *subject; /* in the client's certificate; NULL = none */
+	struct gt_task_run *task; /* the client is this durable call; NULL: a peer */
+	char *subject;            /* in the client's certificate; NULL = none */
 	enum gt_conn_state state : 8;
 	bool closed : 1, keep : 1, running : 1, again : 1, kicked : 1;
 	bool whole : 1; /* the last request was read to its end */
@@ -54,11 +55,16 @@ struct gt_conn {
 
 /* A connection as it is: handed over between two requests. NULL: it could not be watched. */
 struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char *peer);
+/* The client is here: ops speak for it. Never NULL. */
+struct gt_conn *gt_conn_open_task(struct gt_gateway *gw, const struct gt_sock_ops *ops,
+				  struct gt_task_run *run);
 void gt_conn_free_exchanges(struct gt_gateway *gw);
 void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer); /* a fresh one */
 /* The one of some that has waited longest for a request and buffers at least so many bytes; NULL:
  * there is none among them. */
 struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding);
+/* When it began to wait for a whole head; 0 = it does not wait for one. */
+uint64_t gt_conn_waits_since_ns(const struct gt_conn *c);
 /* Closes some of those until no more is buffered; false = more is, by calls. */
 bool gt_conn_make_room(struct gt_gateway *gw, size_t bytes_max);
 void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */

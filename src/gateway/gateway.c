@@ -4,6 +4,7 @@
 #include "files.h"
 #include "handover.h"
 #include "splice.h"
+#include "tasks.h"
 #include "threads.h"
 #include "tls.h"
 #include "up.h"
@@ -102,8 +103,13 @@ void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *sl
 /* Shard 0: none of them takes connections any more, and the last one has ended. */
 static void end_when_empty(struct gt_gateway *gw)
 {
-	if (gw->quiet && gt_gw_conns(gw) == 0)
+	if (gw->quiet && gt_gw_conns(gw) == 0 && gt_tasks_idle(gw))
 		gt_loop_stop(gw->loop);
+}
+
+void gt_gw_settled(struct gt_gateway *gw)
+{
+	end_when_empty(gw);
 }
 
 void gt_gw_conn_gone(struct gt_gateway *gw)
@@ -258,6 +264,7 @@ void gt_gw_free(struct gt_gateway *gw)
 		gt_conn_close(gw->conns);
 	gt_ndjson_watch_free(gw->watch);
 	gt_demander_stop(gw);
+	gt_tasks_free(gw);
 	gt_http_client_free(gw->http);
 	gt_listeners_free(gw);
 	gt_watch_close(gw->files);

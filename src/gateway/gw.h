@@ -41,7 +41,6 @@ struct gt_access_log;
 struct ssl_ctx_st;
 struct gt_call;
 struct gt_conn;
-struct gt_dial;
 struct gt_model; /* routes.c */
 
 /* Memory that must outlive the current stack. First member of what is buried. */
@@ -196,7 +195,9 @@ struct gt_gateway {
 		uint32_t tag;
 	} dialer;
 	struct gt_handover handover;
-	struct { /* demand.c */
+	struct gt_tasks *tasks;   /* shard 0's: leases of durable calls; NULL = none yet */
+	struct gt_task_run *runs; /* hash: those at home here */
+	struct {                  /* demand.c */
 		struct gt_http_call *post;
 		struct gt_timer timer;
 		bool full, urgent, dirty;

@@ -2,6 +2,7 @@
  * away, so that warm calls go on. */
 #include "calls.h"
 #include "handover.h"
+#include "tasks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -290,6 +291,8 @@ static void snapshot(struct gt_gateway *gw, struct gt_line *line)
 		gt_call_route(call);
 	}
 	gt_demander_resync(gw);
+	if (gw->shard == 0)
+		gt_tasks_resync(gw);
 }
 
 /* Not with the first route of a settled control: those of other functions may be behind it. */
@@ -328,6 +331,12 @@ void gt_routes_take(struct gt_gateway *gw, struct gt_line *line)
 		break;
 	case GT_LINE_TOKENS:
 		take_tokens(gw, line);
+		break;
+	case GT_LINE_WORK:
+		gt_tasks_work(gw, line->name, line->number);
+		break;
+	case GT_LINE_CANCEL:
+		gt_tasks_cancel(gw, line->number);
 		break;
 	case GT_LINE_PING:
 		if (gw->partial && !line->partial)

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "library.h"
+
 #define SLUG "device_unavailable"
 
 /* soname: what programs are linked to, where that is not the file's own name. */
@@ -48,23 +50,8 @@ static const struct {
 	  GT_GPU_VIDEO },
 };
 
-static const char *const library_dirs[] = {
-	"lib64",
-	"usr/lib64",
-#if defined(__x86_64__)
-	"usr/lib/x86_64-linux-gnu",
-	"usr/lib/x86_64-linux-gnu/nvidia/current",
-	"lib/x86_64-linux-gnu",
-#elif defined(__aarch64__)
-	"usr/lib/aarch64-linux-gnu",
-	"usr/lib/aarch64-linux-gnu/nvidia/current",
-	"lib/aarch64-linux-gnu",
-#endif
-	"usr/lib",
-	"lib",
-};
-
-static const char *const program_dirs[] = { "usr/bin", "bin", "usr/local/bin", "opt/bin" };
+static const char *const program_dirs[] = { "usr/bin", "bin", "usr/local/nvidia/bin",
+					    "usr/local/bin", NULL };
 
 /* A regular file below the root; -1 with errno. */
 static int open_below(int root, const char *dir, const char *name)
@@ -90,12 +77,12 @@ static int open_below(int root, const char *dir, const char *name)
 	return fd;
 }
 
-static int find(int root, const char *const *dirs, size_t n, const char *name)
+static int find(int root, const char *const *dirs, const char *name)
 {
 	int fd = -1;
 
-	for (size_t i = 0; fd < 0 && i < n; i++)
-		fd = open_below(root, dirs[i], name);
+	for (; fd < 0 && *dirs; dirs++)
+		fd = open_below(root, **dirs ? *dirs : ".", name);
 	return fd;
 }
 
@@ -106,12 +93,14 @@ static int add_library(int root, const struct library *l, const char *driver_roo
 	int fd, r;
 
 	snprintf(name, sizeof(name), "%s.%s", l->name, version);
-	fd = find(root, library_dirs, GT_LEN(library_dirs), name);
+	fd = find(root, gpu_library_dirs, name);
 	if (fd < 0 && !l->needed)
 		return 0; /* not every version has each */
 	if (fd < 0)
 		return gt_err_set(err, ENOENT, SLUG,
-				  "there is no %s in lib64, usr/lib64, usr/lib and the like below "
+				  "there is no %s in usr/lib/x86_64-linux-gnu, usr/lib64, "
+				  "usr/local/nvidia/lib64 "
+				  "and the like below "
 				  "the driver's root %s (see gpu_driver_root in the daemon's "
 				  "configuration)",
 				  name, driver_root);
@@ -145,7 +134,7 @@ int gt_driver_files(const struct gt_driver_roots *roots, const char *version, un
 		r = gt_inject_library_dir_add(ret, GT_GPU_LIBRARY_DIR, err);
 	if (r < 0 || !(capabilities & GT_GPU_UTILITY))
 		return r;
-	fd = find(root, program_dirs, GT_LEN(program_dirs), "nvidia-smi");
+	fd = find(root, program_dirs, "nvidia-smi");
 	if (fd < 0)
 		return 0; /* nobody's start depends on it */
 	r = gt_inject_bind_add(ret, GT_GPU_PROGRAM_DIR "/nvidia-smi", fd, err);

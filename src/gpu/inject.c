@@ -230,14 +230,14 @@ static int add_views(const struct gt_driver_roots *roots, const struct gt_inject
 	return r;
 }
 
-static int add_driver_texts(const struct gt_driver_roots *roots, struct gt_inject *i,
-			    struct gt_err *err)
+int gt_gpu_inject_texts(const struct gt_driver_roots *roots, struct gt_inject *ret,
+			struct gt_err *err)
 {
 	static const char *const texts[] = { "nvidia/version", "nvidia/params", "nvidia/registry" };
 	int r = 0;
 
 	for (size_t k = 0; r == 0 && k < GT_LEN(texts); k++)
-		r = add_text(roots, texts[k], i, err);
+		r = add_text(roots, texts[k], ret, err);
 	return r;
 }
 
@@ -276,7 +276,7 @@ int gt_gpu_inject(const struct gt_driver_roots *roots, const struct gt_inject_gp
 	if (r == 0)
 		r = add_devices(roots, gpus, n, capabilities, ret, err);
 	if (r == 0)
-		r = add_driver_texts(roots, ret, err);
+		r = gt_gpu_inject_texts(roots, ret, err);
 	if (r == 0)
 		r = add_views(roots, gpus, n, ret, err);
 	if (r == 0)

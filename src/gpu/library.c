@@ -7,9 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const dirs[] = {
+const char *const gpu_library_dirs[] = {
 	"usr/lib/x86_64-linux-gnu",
 	"usr/lib/aarch64-linux-gnu",
+	"usr/lib/x86_64-linux-gnu/nvidia/current",
+	"usr/lib/aarch64-linux-gnu/nvidia/current",
 	"usr/lib64",
 	"usr/lib",
 	"usr/local/nvidia/lib64",
@@ -17,6 +19,7 @@ static const char *const dirs[] = {
 	"lib64",
 	"lib",
 	"",
+	NULL,
 };
 
 static bool is_host(const char *root)
@@ -26,9 +29,9 @@ static bool is_host(const char *root)
 
 bool gpu_library_find(const char *root, const char *name, char ret[GPU_LIBRARY_PATH])
 {
-	for (size_t i = 0; i < GT_LEN(dirs); i++) {
+	for (const char *const *dir = gpu_library_dirs; *dir; dir++) {
 		int n = snprintf(ret, GPU_LIBRARY_PATH, "%s/%s%s%s", is_host(root) ? "" : root,
-				 dirs[i], *dirs[i] ? "/" : "", name);
+				 *dir, **dir ? "/" : "", name);
 
 		if (n < GPU_LIBRARY_PATH && access(ret, R_OK) == 0)
 			return true;

@@ -50,23 +50,6 @@ uint64_t gt_vram_rank_bytes(const struct gt_llm *llm, const char *name, const st
 	return t->bytes / t->dims[0] * ((t->dims[0] + n - 1) / n);
 }
 
-bool gt_vram_kv_bits(const char *type, uint32_t *ret)
-{
-	static const struct {
-		const char *name;
-		uint32_t bits;
-	} types[] = { { "auto", 0 }, { "fp32", 32 }, { "bf16", 16 }, { "fp16", 16 },
-		      { "fp8", 8 },  { "int8", 8 },  { "int4", 4 } };
-
-	for (size_t i = 0; i < GT_LEN(types); i++) {
-		if (!gt_streq(types[i].name, type))
-			continue;
-		*ret = types[i].bits;
-		return true;
-	}
-	return false;
-}
-
 /* ---- the cache ------------------------------------------------------------------------------ */
 
 static uint64_t in_blocks(uint64_t tokens)
@@ -107,9 +90,9 @@ static int check(const struct gt_model *model, const struct gt_vram_params *p, u
 	if (context > GT_LLM_SIZE_MAX)
 		return gt_err_set(err, EINVAL, "bad_parameter", "a context of more than %u tokens",
 				  GT_LLM_SIZE_MAX);
-	if (p->sequences > GT_VRAM_SEQUENCES_MAX)
+	if (p->sequences > GT_GPU_SEQUENCES_MAX)
 		return gt_err_set(err, EINVAL, "bad_parameter", "more than %d sequences",
-				  GT_VRAM_SEQUENCES_MAX);
+				  GT_GPU_SEQUENCES_MAX);
 	if (model->parallel > 1 && m->heads % model->parallel != 0)
 		return gt_err_set(err, EINVAL, "model_unknown",
 				  "its %u heads can not be split evenly over %u GPUs", m->heads,
@@ -168,7 +151,7 @@ uint64_t gt_vram_sequences(const struct gt_vram *v, uint64_t gpu_bytes)
 
 	if (usable < others)
 		return 0;
-	return v->sequence_bytes ? (usable - others) / v->sequence_bytes : GT_VRAM_SEQUENCES_MAX;
+	return v->sequence_bytes ? (usable - others) / v->sequence_bytes : GT_GPU_SEQUENCES_MAX;
 }
 
 uint32_t gt_vram_utilization(const struct gt_vram *v, uint64_t gpu_bytes)

@@ -50,6 +50,7 @@ void gt_request_free(struct gt_request *req)
 
 	DL_DELETE(req->server->requests, req);
 	req->server->n_requests--;
+	req->server->body_bytes -= req->body_bytes;
 	gt_watch_close(req->hangup);
 	gt_stream_free(req->stream);
 	if (req->answer)
@@ -228,6 +229,35 @@ const char *gt_request_id(const struct gt_request *req)
 const struct gt_buf *gt_request_body(const struct gt_request *req)
 {
 	return &req->body;
+}
+
+char *gt_request_take_body(struct gt_request *req, size_t *len)
+{
+	*len = req->body.len;
+	return req->body.len ? gt_buf_steal(&req->body) : NULL;
+}
+
+void gt_request_pause(struct gt_request *req)
+{
+	req->paused = true;
+}
+
+void gt_request_go_on(struct gt_request *req)
+{
+	if (!req->paused)
+		return;
+	req->paused = false;
+	gt_request_resume(req);
+}
+
+void gt_request_set_arg(struct gt_request *req, void *arg)
+{
+	req->arg = arg;
+}
+
+void *gt_request_arg(const struct gt_request *req)
+{
+	return req->arg;
 }
 
 int gt_request_query_check(const struct gt_request *req, const char *const *known,

@@ -10,6 +10,7 @@
 
 #include "server_priv.h"
 
+#define BODIES_MAX_DEFAULT     GT_GIB
 #define CONNECTIONS_DEFAULT    1000
 #define IDLE_TIMEOUT_S_DEFAULT 60
 
@@ -86,9 +87,31 @@ static enum MHD_Result request_settle(struct gt_request *req)
 /* In chunks it says nothing and MHD takes no answer in the middle: past this it is cut off. */
 #define DISCARD_MAX (64 * GT_MIB)
 
+static int body_collect(struct gt_request *req, const char *data, size_t len)
+{
+	struct gt_http_server *s = req->server;
+	size_t most = s->config.bodies_max ? s->config.bodies_max : BODIES_MAX_DEFAULT;
+
+	if (s->body_bytes + len > most)
+		return gt_err_set(&req->refusal, ENOBUFS, "overloaded",
+				  "the bodies of all requests at once hold %zu bytes already",
+				  most);
+	s->body_bytes += len;
+	req->body_bytes += len;
+	return gt_buf_add(&req->body, data, len);
+}
+
 static enum MHD_Result body_take(struct gt_request *req, const char *data, size_t len)
 {
-	if (req->refusal.code == 0 && gt_buf_add(&req->body, data, len) < 0)
+	gt_piece_fn *piece = req->server->config.hooks.piece;
+	int r = req->refusal.code == 0 && piece
+			? piece(req, data, len, req->server->config.app, &req->refusal)
+			: 1;
+
+	if (r == 0 && req->paused)
+		gt_request_suspend(req);
+	if (r == 1 && req->refusal.code == 0 && body_collect(req, data, len) < 0 &&
+	    req->refusal.code == 0)
 		gt_err_set(&req->refusal, EMSGSIZE, "body_too_large",
 			   "the body is larger than the %zu bytes that this resource takes",
 			   req->route->body_max);

@@ -18,6 +18,7 @@ struct gt_http_server {
 	struct gt_timer timer;  /* what the daemon asked to be run at, or at once after a resume */
 	struct gt_request *requests; /* all in hand */
 	size_t n_requests;
+	size_t body_bytes; /* of all requests */
 };
 
 struct gt_answer_header {
@@ -33,11 +34,14 @@ struct gt_request {
 	const struct gt_http_route *route;
 	char id[GT_REQUEST_ID_MAX + 1];
 	struct gt_buf body;
+	size_t body_bytes; /* counted in the server's */
+	void *arg;
 	size_t discarded;      /* bytes of a body that nobody wants */
 	struct gt_err refusal; /* found before the handler could run; code 0 = none */
 	uint64_t started_ns;
 	bool begun;     /* the head was looked at */
 	bool handed;    /* the handler was called */
+	bool paused;    /* takes no pieces of its body */
 	bool suspended; /* the connection waits in MHD for our answer or for stream bytes */
 	bool gone;      /* the client hung up meanwhile */
 	int status;     /* of the answer; 0 = not answered yet */

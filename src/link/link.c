@@ -13,6 +13,8 @@ static const struct gt_http_route routes[] = {
 	  "watchRoutes", "routes of all functions" },
 	{ GT_POST, "/link/v1/gateways/{gateway}/demand", GT_ROLE_LINK, GT_LINK_BODY_MAX,
 	  gt_link_post_demand, "postDemand", "who waits and who is served" },
+	{ GT_POST, "/link/v1/gateways/{gateway}/calls", GT_ROLE_LINK, GT_LINK_BODY_MAX,
+	  gt_link_post_calls, "postCalls", "durable calls: results, and leases for what is free" },
 };
 
 /* Whoever could open the socket is a role of this daemon. */

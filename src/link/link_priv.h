@@ -2,6 +2,7 @@
 #ifndef LINK_PRIV_H
 #define LINK_PRIV_H
 
+#include <gantry/control/task.h>
 #include <gantry/http/server.h>
 #include <gantry/link/link.h>
 #include <gantry/wire/wire.h>
@@ -36,6 +37,7 @@ void gt_link_watch_node(struct gt_request *req, void *app);
 void gt_link_watch_gateway(struct gt_request *req, void *app);
 void gt_link_post_report(struct gt_request *req, void *app);
 void gt_link_post_demand(struct gt_request *req, void *app);
+void gt_link_post_calls(struct gt_request *req, void *app);
 
 void gt_link_refuse(struct gt_request *req, const struct gt_err *err, void *app);
 void gt_link_ping_start(struct gt_link *link);

@@ -175,6 +175,23 @@ static void put_tokens(struct gt_link *link, struct gt_line *line)
 		gt_strcopy(line->tokens[i], sizeof(line->tokens[i]), link->config.tokens_sha256[i]);
 }
 
+static struct gt_line work_line(const struct gt_link *link, const char *function, uint64_t seen)
+{
+	struct gt_line line = { .type = GT_LINE_WORK, .number = seen };
+
+	line.epoch = gt_control_epoch(link->config.control);
+	gt_strcopy(line.name, sizeof(line.name), function);
+	return line;
+}
+
+static void send_work(const char *function, uint64_t seen, void *arg)
+{
+	struct gt_peer *peer = arg;
+	struct gt_line line = work_line(peer->link, function, seen);
+
+	peer_send(peer, &line);
+}
+
 void gt_link_watch_gateway(struct gt_request *req, void *app)
 {
 	struct gt_link *link = app;
@@ -200,7 +217,23 @@ void gt_link_watch_gateway(struct gt_request *req, void *app)
 		gt_route_fini(&all.items[i]);
 	free(all.items);
 	free(line.tokens);
+	gt_control_task_work(link->config.control, send_work, peer);
 	gt_control_gateway_up(link->config.control, peer->name);
+}
+
+void gt_link_on_task_work(struct gt_link *link, const char *function, uint64_t seen)
+{
+	struct gt_line line = work_line(link, function, seen);
+
+	send_to_all(link, GT_PEER_GATEWAY, NULL, &line);
+}
+
+void gt_link_on_task_stop(struct gt_link *link, uint64_t seq)
+{
+	struct gt_line line = { .type = GT_LINE_CANCEL, .number = seq };
+
+	line.epoch = gt_control_epoch(link->config.control);
+	send_to_all(link, GT_PEER_GATEWAY, NULL, &line);
 }
 
 void gt_link_on_route(struct gt_link *link, const char *function)

@@ -52,6 +52,31 @@ const struct gt_gpu gt_gpu_unknown = { .minor = -1, .gi = -1, .ci = -1, .numa = 
 
 #define ALNUM "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
+uint64_t gt_gpu_terms_sum(const struct gt_gpu_terms *t)
+{
+	return t->weights + t->cache + t->activations + t->overhead;
+}
+
+static const struct {
+	const char *name;
+	uint32_t bits;
+} kv_types[] = {
+	[GT_KV_AUTO] = { "auto", 0 },  [GT_KV_FP32] = { "fp32", 32 }, [GT_KV_BF16] = { "bf16", 16 },
+	[GT_KV_FP16] = { "fp16", 16 }, [GT_KV_FP8] = { "fp8", 8 },    [GT_KV_INT8] = { "int8", 8 },
+	[GT_KV_INT4] = { "int4", 4 },
+};
+_Static_assert(GT_LEN(kv_types) == GT_KV_N, "every type has a row");
+
+const char *gt_kv_type_name(enum gt_kv_type type)
+{
+	return kv_types[type].name;
+}
+
+uint32_t gt_kv_type_bits(enum gt_kv_type type)
+{
+	return kv_types[type].bits;
+}
+
 bool gt_gpu_uuid_ok(const char *uuid)
 {
 	return *uuid && strlen(uuid) <= GT_GPU_UUID_MAX && uuid[strspn(uuid, ALNUM "._-/")] == '\0';

@@ -20,6 +20,9 @@ struct gt_spec *gt_spec_new(void)
 	spec->scale.delay_price = GT_DEFAULT_DELAY_PRICE;
 	spec->scale.idle_ms = GT_IDLE_LEARNED;
 	spec->park.after_ms = GT_DEFAULT_PARK_MS;
+	spec->retry.on = GT_DEFAULT_RETRY_ON;
+	spec->retry.first_ms = GT_DEFAULT_RETRY_FIRST_MS;
+	spec->retry.most_ms = GT_DEFAULT_RETRY_MOST_MS;
 	spec->limits.queue = GT_DEFAULT_QUEUE;
 	spec->limits.wait_ms = GT_DEFAULT_WAIT_MS;
 	spec->limits.first_byte_ms = GT_DEFAULT_FIRST_BYTE_MS;
@@ -29,6 +32,14 @@ struct gt_spec *gt_spec_new(void)
 	spec->limits.body_bytes = GT_DEFAULT_BODY_BYTES;
 	spec->limits.log_bytes = GT_DEFAULT_LOG_BYTES;
 	return spec;
+}
+
+const char *gt_retry_on_name(unsigned on)
+{
+	static const char *const names[GT_RETRY_N] = { "crash", "timeout", "408", "425", "429",
+						       "500",   "502",     "503", "504" };
+
+	return on < GT_RETRY_N ? names[on] : NULL;
 }
 
 static void strings_free(char **strings, size_t n)
@@ -62,6 +73,7 @@ void gt_spec_free(struct gt_spec *spec)
 	strings_free(spec->command, spec->n_command);
 	strings_free(spec->models, spec->n_models);
 	strings_free(spec->weights.paths, spec->weights.n_paths);
+	strings_free(spec->resources.devices, spec->resources.n_devices);
 	strings_free(spec->resources.gpu.models, spec->resources.gpu.n_models);
 	free(spec->placement.labels);
 	free(spec->image);

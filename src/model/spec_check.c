@@ -1,5 +1,6 @@
 /* spec_check.c - what no single member of a specification can tell. Sizes, counts and number ranges
  * are the reader's (wire); here stands what members mean and how they fit together. */
+#include <gantry/model/device.h>
 #include <gantry/model/ref.h>
 #include <gantry/model/spec.h>
 
@@ -368,6 +369,47 @@ static int check_gpu_words(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+/* What is accepted must happen: an estimate belongs to a memory that was computed, or shall be. */
+static int check_gpu_estimate(const struct gt_gpu_want *gpu, struct gt_err *err)
+{
+	uint64_t sum = gt_gpu_terms_sum(&gpu->estimate.terms);
+
+	if (gpu->memory_auto)
+		return 0;
+	if (sum == 0 && (gpu->estimate.context || gpu->estimate.sequences ||
+			 gpu->estimate.kv_type || gpu->estimate.overhead_bytes))
+		return refused(
+			err, "resources.gpu.estimate", "%s",
+			"there is nothing to estimate; write \"memory\": \"auto\" beside it");
+	if (sum != 0 && sum != gpu->memory_bytes)
+		return refused(err, "resources.gpu.estimate.terms",
+			       "their sum is %llu, resources.gpu.memory is not; leave out terms, "
+			       "which are computed, or write \"memory\": \"auto\"",
+			       (unsigned long long)sum);
+	return 0;
+}
+
+static int check_devices(const struct gt_spec *spec, struct gt_err *err)
+{
+	char *const *names = spec->resources.devices;
+	char where[64], kind[GT_DEVICE_NAME_MAX + 1];
+	const char *device;
+
+	for (size_t i = 0; i < spec->resources.n_devices; i++) {
+		snprintf(where, sizeof(where), "resources.devices[%zu]", i);
+		if (gt_device_name_split(names[i], kind, &device, NULL) < 0)
+			return refused(err, where,
+				       QUOTED " is no name of a device; write for example "
+					      "\"vendor.com/class=name\"",
+				       names[i]);
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(names[i], names[k]) == 0)
+				return refused(err, where, QUOTED " is given twice; keep one",
+					       names[i]);
+	}
+	return 0;
+}
+
 static int check_gpu(const struct gt_spec *spec, struct gt_err *err)
 {
 	const struct gt_gpu_want *gpu = &spec->resources.gpu;
@@ -375,6 +417,8 @@ static int check_gpu(const struct gt_spec *spec, struct gt_err *err)
 
 	if (r == 0)
 		r = check_gpu_models(gpu, err);
+	if (r == 0)
+		r = check_gpu_estimate(gpu, err);
 	if (r == 0 && gpu->share_milli && gpu->count > 1)
 		return refused(err, "resources.gpu.share",
 			       "a share is of one GPU, and count is %u; leave one of them out",
@@ -539,6 +583,41 @@ static int check_weights(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+/* The directory that a path names files of: it may hold no pattern itself. */
+static size_t directory_len(const char *path)
+{
+	size_t len = (size_t)(strrchr(path, '/') - path);
+
+	return strcspn(path, "*?[") > len ? len : 0;
+}
+
+/* The model of "memory": "auto" lies in one directory, which weights.paths name. */
+static int check_auto(const struct gt_spec *spec, struct gt_err *err)
+{
+	const char *first = spec->weights.n_paths ? spec->weights.paths[0] : NULL;
+	char where[64];
+
+	if (!spec->resources.gpu.memory_auto)
+		return 0;
+	if (!first)
+		return refused(err, "resources.gpu.memory", "%s",
+			       "\"auto\" is computed from the model's files; write where they are "
+			       "in weights.paths, such as [\"/models/qwen/*.safetensors\"], or a "
+			       "size");
+	for (size_t i = 0; i < spec->weights.n_paths; i++) {
+		size_t len = directory_len(spec->weights.paths[i]);
+
+		snprintf(where, sizeof(where), "weights.paths[%zu]", i);
+		if (len == 0 || len != directory_len(first) ||
+		    strncmp(spec->weights.paths[i], first, len) != 0)
+			return refused(err, where,
+				       QUOTED " is not in the directory of one model, from which "
+					      "\"memory\": \"auto\" of the GPU is computed",
+				       spec->weights.paths[i]);
+	}
+	return 0;
+}
+
 const struct gt_volume *gt_spec_weights_at(const struct gt_spec *spec, size_t i, const char **root,
 					   const char **rest)
 {
@@ -576,6 +655,10 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_affinity(spec, err);
 	if (r == 0)
 		r = check_weights(spec, err);
+	if (r == 0)
+		r = check_auto(spec, err);
+	if (r == 0)
+		r = check_devices(spec, err);
 	if (r == 0)
 		r = check_models(spec, err);
 	return r;

@@ -80,6 +80,8 @@ static void put_all(struct pack *p, struct gt_spec *to, const struct gt_spec *fr
 	to->command = put_texts(p, from->command, from->n_command, true);
 	to->models = put_texts(p, from->models, from->n_models, false);
 	to->weights.paths = put_texts(p, from->weights.paths, from->weights.n_paths, false);
+	to->resources.devices = put_texts(p, from->resources.devices, from->resources.n_devices,
+					  false);
 	to->resources.gpu.models = put_texts(p, gpu->models, gpu->n_models, false);
 	put_lists(p, to, from);
 	to->image = put_text(p, from->image);

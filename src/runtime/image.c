@@ -186,6 +186,13 @@ static bool maps_ids(struct gt_runtime *rt, int fd)
 	       gt_os_tree_open(fd, &tree, NULL) == 0 && gt_os_tree_attr(tree, 0, userns, NULL) == 0;
 }
 
+int gt_runtime_path_open(struct gt_runtime *rt, const char *path, int *ret, struct gt_err *err)
+{
+	struct stat st;
+
+	return path_take(rt, path, "volume_missing", ret, &st, err);
+}
+
 int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
 		   struct gt_err *err)
 {

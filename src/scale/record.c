@@ -75,18 +75,32 @@ static void add_cell(struct gt_buf *out, enum gt_scale_column_type type, const v
 	}
 }
 
+static void row_empty(struct gt_buf *out, const char *function, const char *event)
+{
+	gt_buf_addf(out, "%s,%s", function, event);
+	for (size_t i = 0; i < gt_scale_columns_n; i++)
+		gt_buf_adds(out, ",");
+	gt_buf_adds(out, "\n");
+}
+
+void gt_scale_record_learned(struct gt_buf *out)
+{
+	row_empty(out, GT_SCALE_RECORD_NOBODY, GT_SCALE_EVENT_LEARNED);
+}
+
 void gt_scale_record_row(struct gt_buf *out, const char *function, const struct gt_scale_in *in,
 			 const struct gt_scale_out *decided)
 {
-	gt_buf_addf(out, "%s,%s", function, in ? GT_SCALE_EVENT_DECIDE : GT_SCALE_EVENT_GONE);
+	if (!in) {
+		row_empty(out, function, GT_SCALE_EVENT_GONE);
+		return;
+	}
+	gt_buf_addf(out, "%s,%s", function, GT_SCALE_EVENT_DECIDE);
 	for (size_t i = 0; i < gt_scale_columns_n; i++) {
 		const struct gt_scale_column *c = &gt_scale_columns[i];
 		const void *of = c->out ? (const void *)decided : (const void *)in;
 
-		if (in)
-			add_cell(out, c->type, (const char *)of + c->offset);
-		else
-			gt_buf_adds(out, ",");
+		add_cell(out, c->type, (const char *)of + c->offset);
 	}
 	gt_buf_adds(out, "\n");
 }

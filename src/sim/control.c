@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <gantry/control/learned.h>
+
 #define STORE_NS (5 * W_MS)
 
 /* ---- the store: a write becomes durable after a while, or fails ---- */
@@ -209,6 +211,11 @@ void gt_w_control_start(struct gt_world *w)
 	for (size_t i = 0; i < w->n_fns; i++)
 		if (w->fns[i]->stored)
 			row_load(w, w->fns[i]);
+	struct gt_err err = { 0 };
+
+	if (w->learned.len > 0 &&
+	    gt_control_learned_load(w->c, gt_buf_str(&w->learned), w->learned.len, &err) < 0)
+		gt_w_break(w, "learned", "%s", err.text);
 }
 
 static void control_back(struct gt_world *w, struct w_event *e)
@@ -225,6 +232,7 @@ void gt_world_control_kill(struct gt_world *w)
 	if (!w->c)
 		return;
 	gt_w_mix(w, "control dies", "", w->epoch);
+	gt_control_learned_save(w->c, w->epoch & 1, &w->learned); /* in turns: ended, killed */
 	w->stats.decisions += gt_control_decided(w->c);
 	gt_control_free(w->c);
 	w->c = NULL;

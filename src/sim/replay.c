@@ -1,17 +1,20 @@
 /* replay.c - the inputs of a recorded run through the same rules, from states that are all new. */
 #include <gantry/sim/replay.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <uthash.h>
 
+#include <gantry/scale/learned.h>
 #include <gantry/scale/record.h>
 #include <gantry/sim/table.h>
 
 #define COLUMNS_MAX    64
 #define PROGRESS_EVERY 65536
+#define READ_SIZE      65536
 
 struct replayed {
 	struct gt_scale *scale;
@@ -26,6 +29,7 @@ struct replay {
 	struct gt_scale_pool *pool, *shadow_pool;
 	const struct gt_scale_candidate *candidate;
 	struct replayed *functions;
+	bool learned; /* states were read */
 	struct gt_replay *ret;
 };
 
@@ -159,6 +163,45 @@ static void compare(struct replay *r, const char *function, const struct gt_scal
 		is->wanted, gt_scale_rule_name(is->wanted_rule));
 }
 
+static void state_take(const struct gt_learned_function *l, void *arg)
+{
+	struct replayed *f = function_get(arg, l->name);
+
+	gt_scale_free(f->scale);
+	f->scale = l->scale;
+}
+
+/* Its clock is that of the record: no time passes. */
+static int states_read(struct replay *r, const char *path, struct gt_err *err)
+{
+	gt_auto(buf) struct gt_buf b = { .max = GT_LEARNED_BYTES_MAX };
+	struct gt_learned_head head;
+	gt_auto(file) FILE *in = NULL;
+	size_t n = 1;
+
+	if (!path) {
+		r->pool = gt_scale_pool_new();
+		return 0;
+	}
+	in = fopen(path, "re");
+	if (!in)
+		return gt_err_errno(err, errno, "%s", path);
+	while (n > 0) {
+		char *to = gt_buf_reserve(&b, READ_SIZE);
+
+		if (!to)
+			return gt_err_set(err, EINVAL, "invalid_state", "%s: too large", path);
+		n = fread(to, 1, READ_SIZE, in);
+		b.len += n;
+	}
+	if (gt_learned_head_read(gt_buf_str(&b), b.len, &head, err) < 0 ||
+	    gt_learned_read(gt_buf_str(&b), b.len, head.now_ns, 0, state_take, r, &r->pool, err) <
+		    0)
+		return gt_err_wrap(err, "%s", path);
+	r->learned = true;
+	return 0;
+}
+
 static int row_replay(struct replay *r, struct gt_err *err)
 {
 	const char *function = gt_csv_text(r->csv, r->function);
@@ -169,6 +212,13 @@ static int row_replay(struct replay *r, struct gt_err *err)
 
 	if (!function[0])
 		return gt_csv_bad(r->csv, r->function, err, "a name is missing");
+	if (strcmp(event, GT_SCALE_EVENT_LEARNED) == 0) {
+		if (!r->learned)
+			return gt_csv_bad(r->csv, r->event, err,
+					  "it goes on from what was learned before: give the file "
+					  "decisions.learned beside it, too");
+		return 0;
+	}
 	f = function_get(r, function);
 	if (strcmp(event, GT_SCALE_EVENT_GONE) == 0) {
 		function_end(r, f);
@@ -199,7 +249,7 @@ static int rows_replay(struct replay *r, void (*on_progress)(uint64_t rows, void
 	return rc;
 }
 
-int gt_replay_run(const char *file, const struct gt_scale_candidate *candidate,
+int gt_replay_run(const char *file, const char *learned, const struct gt_scale_candidate *candidate,
 		  void (*on_progress)(uint64_t rows, void *arg), void *arg, struct gt_replay *ret,
 		  struct gt_err *err)
 {
@@ -212,9 +262,10 @@ int gt_replay_run(const char *file, const struct gt_scale_candidate *candidate,
 	rc = gt_csv_open(file, &r.csv, err);
 	if (rc < 0)
 		return rc;
-	r.pool = gt_scale_pool_new();
 	r.shadow_pool = gt_scale_pool_new();
-	rc = rows_replay(&r, on_progress, arg, err);
+	rc = states_read(&r, learned, err);
+	if (rc == 0)
+		rc = rows_replay(&r, on_progress, arg, err);
 	ret->hash = gt_csv_hash(r.csv);
 	HASH_ITER (hh, r.functions, f, next)
 		function_end(&r, f);

@@ -330,6 +330,7 @@ struct gt_world *gt_world_free(struct gt_world *w)
 	free(w->agents);
 	free(w->gateways);
 	free(w->heap);
+	gt_buf_fini(&w->learned);
 	free(w);
 	return NULL;
 }

@@ -7,6 +7,7 @@
 
 #include <gantry/sim/world.h>
 
+#include <gantry/base/buf.h>
 #include <gantry/sched/sched.h>
 
 #include <uthash.h>
@@ -158,6 +159,7 @@ struct gt_world {
 	uint64_t rng, now_ns, serial, hash;
 	int64_t wall_ms; /* jumps add up */
 	struct gt_control *c;
+	struct gt_buf learned; /* by the last one, at its end */
 	uint64_t epoch, last_event_id, conn_last;
 	struct w_fn **fns;
 	struct w_fn *by_name;

@@ -1,4 +1,4 @@
-/* store/job.c - the operations on functions, as SQL. */
+/* store/job.c - the operations on functions, as SQL; those on durable calls are in tasks.c. */
 #include "job.h"
 
 static int put_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
@@ -89,11 +89,78 @@ struct gt_job *gt_job_revisions(const char *function)
 	return job_new(function, revisions_run);
 }
 
+/* ---- durable calls -------------------------------------------------------------------------- */
+
+static int task_run(struct gt_job *job, sqlite3 *db GT_UNUSED, struct gt_err *err)
+{
+	return gt_job_reads(job) ? gt_task_read(job->tasks, job->op, err)
+				 : gt_task_write(job->tasks, job->op, &job->files, err);
+}
+
+struct gt_job *gt_job_task(struct gt_task_op *op GT_TAKES, struct gt_tasks_db *tasks)
+{
+	struct gt_job *job = job_new("", task_run);
+
+	job->op = op;
+	job->tasks = tasks;
+	return job;
+}
+
+bool gt_job_reads(const struct gt_job *job)
+{
+	return job->op && job->op->verb >= GT_TASK_GET;
+}
+
+static size_t n_bodies(const struct gt_task_op *op)
+{
+	if (op->verb == GT_TASK_ACCEPT)
+		return op->n_tasks;
+	return op->verb == GT_TASK_EXCHANGE ? op->n_results : 0;
+}
+
+static const struct gt_blob *body_at(const struct gt_task_op *op, size_t i)
+{
+	return op->verb == GT_TASK_ACCEPT ? &op->tasks[i].body : &op->results[i].body;
+}
+
+bool gt_job_has_files(const struct gt_job *job)
+{
+	size_t n = job->op && job->tasks->bodies_fd >= 0 ? n_bodies(job->op) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (body_at(job->op, i)->len > GT_TASK_INLINE_MAX)
+			return true;
+	return false;
+}
+
+int gt_job_write_files(struct gt_job *job)
+{
+	int dir_fd = job->tasks->bodies_fd, r = 0;
+
+	for (size_t i = 0; i < n_bodies(job->op) && r == 0; i++) {
+		const struct gt_blob *body = body_at(job->op, i);
+		char name[GT_BODY_NAME_SIZE] = "";
+
+		if (body->len > GT_TASK_INLINE_MAX)
+			r = gt_body_write(dir_fd, body, name, &job->err);
+		gt_body_list_add(&job->files, name);
+	}
+	if (r < 0)
+		gt_body_list_remove(&job->files, dir_fd);
+	return r;
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
 void gt_job_complete(struct gt_job *job)
 {
 	const struct gt_err *err = job->err.code ? &job->err : NULL;
 
-	if (job->done_rows)
+	if (job->op) {
+		struct gt_task_op *op = gt_steal(&job->op);
+
+		op->done(op, err, op->arg);
+	} else if (job->done_rows)
 		job->done_rows(err, job->rows, err ? 0 : job->n_rows, job->arg);
 	else
 		job->done(err, job->arg);
@@ -106,5 +173,7 @@ void gt_job_free(struct gt_job *job)
 		free(job->rows[i].spec_json);
 	free(job->rows);
 	free(job->row.spec_json);
+	gt_task_op_free(job->op);
+	gt_body_list_clear(&job->files);
 	free(job);
 }

@@ -4,7 +4,7 @@
 
 #include <gantry/model/row.h>
 
-#include "db.h"
+#include "task_db.h"
 
 struct gt_job {
 	int (*run)(struct gt_job *job, sqlite3 *db, struct gt_err *err); /* writer thread */
@@ -15,13 +15,22 @@ struct gt_job {
 	struct gt_function_row row; /* the argument; only its name for drop and revisions */
 	struct gt_function_row *rows;
 	size_t n_rows;
-	struct gt_err err; /* the outcome */
+	/* About durable calls: then the three above are not used, and op->done is called. */
+	struct gt_task_op *op;
+	struct gt_tasks_db *tasks;
+	struct gt_body_list files; /* made for it, before its transaction */
+	struct gt_err err;         /* the outcome */
 	struct gt_job *prev, *next;
 };
 
 struct gt_job *gt_job_put(const struct gt_function_row *row);
 struct gt_job *gt_job_drop(const char *function);
 struct gt_job *gt_job_revisions(const char *function);
+struct gt_job *gt_job_task(struct gt_task_op *op GT_TAKES, struct gt_tasks_db *tasks);
+bool gt_job_reads(const struct gt_job *job); /* changes nothing: needs no transaction */
+/* Has a body that is too large for a row? Then the second writes it into a file. */
+bool gt_job_has_files(const struct gt_job *job);
+GT_MUST_USE int gt_job_write_files(struct gt_job *job);
 void gt_job_complete(struct gt_job *job); /* calls back and frees */
 void gt_job_free(struct gt_job *job);
 

@@ -20,6 +20,76 @@ static const char *const migrations[] = {
 	"	spec TEXT NOT NULL," /* canonical JSON */
 	"	created_ms INTEGER NOT NULL,"
 	"	PRIMARY KEY(function, revision)) STRICT;",
+	/* 2: durable calls. A row of `tasks` is written at each move of its call, so it is small:
+	 * bodies lie beside it, and large ones (`file`) in the directory of bodies. `state` counts
+	 * as enum gt_task_state does. */
+	"CREATE TABLE tasks("
+	"	seq INTEGER PRIMARY KEY AUTOINCREMENT," /* never used twice: it is part of a lease
+							 */
+	"	id TEXT NOT NULL UNIQUE,"
+	"	function TEXT NOT NULL,"
+	"	state INTEGER NOT NULL,"
+	"	priority INTEGER NOT NULL,"
+	"	attempt INTEGER NOT NULL DEFAULT 0,"
+	"	tries INTEGER NOT NULL DEFAULT 0,"
+	"	lost INTEGER NOT NULL DEFAULT 0," /* leases in a row that nobody answered for */
+	"	created_ms INTEGER NOT NULL,"
+	"	due_ms INTEGER NOT NULL DEFAULT 0,"
+	"	deadline_ms INTEGER NOT NULL,"
+	"	leased_ms INTEGER NOT NULL DEFAULT 0,"
+	"	ended_ms INTEGER NOT NULL DEFAULT 0,"
+	"	expires_ms INTEGER NOT NULL DEFAULT 0," /* of one that ended */
+	"	gateway TEXT,"                          /* of the lease, with its session */
+	"	session INTEGER NOT NULL DEFAULT 0,"
+	"	method TEXT NOT NULL,"
+	"	path TEXT NOT NULL,"
+	"	type TEXT,"
+	"	key TEXT,"
+	"	print TEXT NOT NULL," /* digest of the request, to tell repetitions from others */
+	"	batch TEXT,"
+	"	size INTEGER NOT NULL," /* of the body */
+	"	status INTEGER NOT NULL DEFAULT 0,"
+	"	slug TEXT) STRICT;"
+	"CREATE INDEX tasks_ready ON tasks(function, priority, seq) WHERE state = 0;"
+	"CREATE INDEX tasks_due ON tasks(due_ms) WHERE state = 1;"
+	"CREATE INDEX tasks_leased ON tasks(session) WHERE state = 2;"
+	"CREATE INDEX tasks_late ON tasks(deadline_ms) WHERE state < 2;"
+	"CREATE INDEX tasks_old ON tasks(expires_ms) WHERE state > 2;"
+	"CREATE INDEX tasks_function ON tasks(function, seq);"
+	"CREATE INDEX tasks_dead ON tasks(seq) WHERE state > 3;"
+	"CREATE INDEX tasks_dead_of ON tasks(function, seq) WHERE state > 3;"
+	"CREATE INDEX tasks_batch ON tasks(batch, seq) WHERE batch IS NOT NULL;"
+	"CREATE UNIQUE INDEX tasks_key ON tasks(function, key) WHERE key IS NOT NULL;"
+	"CREATE TABLE task_inputs("
+	"	seq INTEGER PRIMARY KEY,"
+	"	body BLOB,"
+	"	file TEXT) STRICT;"
+	"CREATE TABLE task_results("
+	"	seq INTEGER PRIMARY KEY," /* one for each call, and no second one */
+	"	attempt INTEGER NOT NULL,"
+	"	epoch INTEGER NOT NULL,"
+	"	status INTEGER NOT NULL,"
+	"	type TEXT,"
+	"	size INTEGER NOT NULL,"
+	"	body BLOB,"
+	"	file TEXT) STRICT;"
+	"CREATE TABLE task_attempts("
+	"	seq INTEGER NOT NULL,"
+	"	attempt INTEGER NOT NULL,"
+	"	epoch INTEGER NOT NULL,"
+	"	gateway TEXT,"
+	"	replica TEXT,"
+	"	revision INTEGER NOT NULL,"
+	"	status INTEGER NOT NULL,"
+	"	slug TEXT,"
+	"	detail TEXT,"
+	"	started_ms INTEGER NOT NULL,"
+	"	ended_ms INTEGER NOT NULL,"
+	"	wait_ms INTEGER NOT NULL,"
+	"	start_ms INTEGER NOT NULL,"
+	"	PRIMARY KEY(seq, attempt)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX task_inputs_file ON task_inputs(file) WHERE file IS NOT NULL;"
+	"CREATE INDEX task_results_file ON task_results(file) WHERE file IS NOT NULL;",
 };
 
 static int version_read(sqlite3 *db, int64_t *ret, struct gt_err *err)

@@ -1,9 +1,12 @@
-/* store/store.c - the front door and the writer thread with its group commit.
+/* store/store.c - the front door, and its threads: the writer with its group commit, the reader
+ * with a connection of its own, and one that writes large bodies into files.
  *
- * Two locks: `lock` guards the queues and is held for moments; `db_lock` is held while the one
+ * Two locks: `lock` guards the queues and is held for moments; `db_lock` is held while the writer's
  * connection is used, over a whole transaction. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <utlist.h>
 
 #include <gantry/base/log.h>
@@ -14,19 +17,29 @@
 #define BATCH_MAX 256   /* jobs a transaction */
 #define QUEUE_MAX 16384 /* jobs; more are refused */
 
+enum { WRITER, READER, FILES, LANES };
+
+/* Jobs in their order, and the thread that does them. */
+struct lane {
+	struct gt_store *store;
+	struct gt_job *queue;
+	pthread_cond_t wake;
+	pthread_t thread;
+	bool has_thread, stopping;
+};
+
 struct gt_store {
 	struct gt_store_config config;
 	char *path;
 	uint64_t epoch;
 	pthread_mutex_t db_lock;
-	sqlite3 *db;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct gt_job *queue, *finished;
+	sqlite3 *db, *reader;
+	int bodies_fd;
+	struct gt_tasks_db tasks, tasks_read;
+	pthread_mutex_t lock; /* of all below */
+	struct lane lanes[LANES];
+	struct gt_job *finished;
 	size_t n_queued;
-	bool stopping;
-	bool has_thread;
-	pthread_t thread;
 };
 
 /* ---- the writer thread ---------------------------------------------------------------------- */
@@ -35,19 +48,25 @@ struct gt_store {
  * gave up the whole transaction (a full disk may do that). */
 static bool job_run(sqlite3 *db, struct gt_job *job)
 {
+	size_t unused = job->tasks ? job->tasks->unused.n : 0;
+
 	gt_err_clear(&job->err);
 	if (gt_db_exec(db, "SAVEPOINT job", &job->err) < 0)
 		return false;
-	if (job->run(job, db, &job->err) < 0)
+	if (job->run(job, db, &job->err) < 0) {
 		sqlite3_exec(db, "ROLLBACK TO job", NULL, NULL, NULL);
+		if (job->tasks) /* what it dropped is still there */
+			job->tasks->unused.n = unused;
+	}
 	if (sqlite3_get_autocommit(db))
 		return false;
 	return sqlite3_exec(db, "RELEASE job", NULL, NULL, NULL) == SQLITE_OK;
 }
 
 /* 0 when each job of the batch has its own outcome; else nothing of it is in the database. */
-static int transaction_run(sqlite3 *db, struct gt_job *batch, struct gt_err *err)
+static int transaction_run(struct gt_store *s, struct gt_job *batch, struct gt_err *err)
 {
+	sqlite3 *db = s->db;
 	struct gt_job *job;
 	int r = gt_db_exec(db, "BEGIN IMMEDIATE", err);
 
@@ -64,6 +83,10 @@ static int transaction_run(sqlite3 *db, struct gt_job *batch, struct gt_err *err
 		r = gt_db_exec(db, "COMMIT", err);
 	if (r < 0 && !sqlite3_get_autocommit(db))
 		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	if (r == 0)
+		gt_body_list_remove(&s->tasks.unused, s->bodies_fd);
+	else
+		gt_body_list_clear(&s->tasks.unused);
 	return r;
 }
 
@@ -82,33 +105,38 @@ static void batch_run(struct gt_store *s, struct gt_job **batch)
 	struct gt_job *job, *tmp, *done = NULL;
 
 	pthread_mutex_lock(&s->db_lock);
-	if (transaction_run(s->db, *batch, &err) < 0) {
+	if (transaction_run(s, *batch, &err) < 0) {
 		DL_FOREACH_SAFE (*batch, job, tmp) {
 			DL_DELETE(*batch, job);
 			job->prev = job;
 			job->next = NULL;
 			rows_forget(job);
 			gt_err_clear(&err);
-			if (transaction_run(s->db, job, &err) < 0)
+			if (transaction_run(s, job, &err) < 0)
 				job->err = err;
 			DL_APPEND(done, job);
 		}
 		*batch = done;
 	}
 	pthread_mutex_unlock(&s->db_lock);
+	DL_FOREACH (*batch, job)
+		if (job->err.code) /* no row names them */
+			gt_body_list_remove(&job->files, s->bodies_fd);
 }
 
-static struct gt_job *batch_take(struct gt_store *s)
+/* Waits for work; at most so many. NULL = the store ends. */
+static struct gt_job *lane_take(struct lane *l, int most)
 {
+	struct gt_store *s = l->store;
 	struct gt_job *batch = NULL;
 
 	pthread_mutex_lock(&s->lock);
-	while (!s->queue && !s->stopping)
-		pthread_cond_wait(&s->wake, &s->lock);
-	for (int n = 0; s->queue && n < BATCH_MAX; n++) {
-		struct gt_job *job = s->queue;
+	while (!l->queue && !l->stopping)
+		pthread_cond_wait(&l->wake, &s->lock);
+	for (int n = 0; l->queue && n < most; n++) {
+		struct gt_job *job = l->queue;
 
-		DL_DELETE(s->queue, job);
+		DL_DELETE(l->queue, job);
 		s->n_queued--;
 		DL_APPEND(batch, job);
 	}
@@ -116,35 +144,103 @@ static struct gt_job *batch_take(struct gt_store *s)
 	return batch;
 }
 
+static void finish(struct gt_store *s, struct gt_job *jobs)
+{
+	pthread_mutex_lock(&s->lock);
+	DL_CONCAT(s->finished, jobs);
+	pthread_mutex_unlock(&s->lock);
+	s->config.notify(s->config.notify_arg);
+}
+
 static void *writer_main(void *arg)
 {
-	struct gt_store *s = arg;
+	struct lane *l = arg;
 	struct gt_job *batch;
 
-	while ((batch = batch_take(s))) {
-		batch_run(s, &batch);
-		pthread_mutex_lock(&s->lock);
-		DL_CONCAT(s->finished, batch);
-		pthread_mutex_unlock(&s->lock);
-		s->config.notify(s->config.notify_arg);
+	while ((batch = lane_take(l, BATCH_MAX))) {
+		batch_run(l->store, &batch);
+		finish(l->store, batch);
 	}
 	return NULL;
 }
 
-static int writer_start(struct gt_store *s, struct gt_err *err)
+/* ---- the other two -------------------------------------------------------------------------- */
+
+static void *reader_main(void *arg)
 {
+	struct lane *l = arg;
+	struct gt_job *job;
+
+	while ((job = lane_take(l, 1))) {
+		if (job->run(job, l->store->reader, &job->err) < 0 && !job->err.code)
+			gt_err_set(&job->err, EIO, "unavailable", "the state database");
+		finish(l->store, job);
+	}
+	return NULL;
+}
+
+static void lane_add(struct lane *l, struct gt_job *job)
+{
+	DL_APPEND(l->queue, job);
+	l->store->n_queued++;
+	pthread_cond_signal(&l->wake);
+}
+
+/* Large bodies are synced one after the other; meanwhile the writer commits what is small. */
+static void *files_main(void *arg)
+{
+	struct lane *l = arg;
+	struct gt_store *s = l->store;
+	struct gt_job *job;
+
+	while ((job = lane_take(l, 1))) {
+		if (gt_job_write_files(job) < 0) {
+			finish(s, job);
+			continue;
+		}
+		pthread_mutex_lock(&s->lock);
+		lane_add(&s->lanes[WRITER], job);
+		pthread_mutex_unlock(&s->lock);
+	}
+	return NULL;
+}
+
+static int lane_start(struct gt_store *s, int which, struct gt_err *err)
+{
+	static void *(*const mains[LANES])(void *) = { writer_main, reader_main, files_main };
+	static const char *const names[LANES] = { "store", "store-read", "store-files" };
+	struct lane *l = &s->lanes[which];
 	sigset_t all, before;
 	int r;
 
 	sigfillset(&all); /* signals belong to the loop's thread */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&s->thread, NULL, writer_main, s);
+	r = pthread_create(&l->thread, NULL, mains[which], l);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r)
-		return gt_err_errno(err, r, "start the store's writer thread");
-	pthread_setname_np(s->thread, "store");
-	s->has_thread = true;
+		return gt_err_errno(err, r, "start a thread of the store");
+	pthread_setname_np(l->thread, names[which]);
+	l->has_thread = true;
 	return 0;
+}
+
+/* The files' thread gives the writer work, so it ends before. */
+static void lanes_stop(struct gt_store *s)
+{
+	static const int order[] = { FILES, READER, WRITER };
+
+	for (size_t i = 0; i < GT_LEN(order); i++) {
+		struct lane *l = &s->lanes[order[i]];
+
+		if (!l->has_thread)
+			continue;
+		pthread_mutex_lock(&s->lock);
+		l->stopping = true;
+		pthread_cond_signal(&l->wake);
+		pthread_mutex_unlock(&s->lock);
+		pthread_join(l->thread, NULL);
+		l->has_thread = false;
+	}
 }
 
 /* ---- open and close ------------------------------------------------------------------------- */
@@ -162,6 +258,21 @@ static int epoch_advance(struct gt_store *s, struct gt_err *err)
 	return gt_db_step(q, err); /* the row comes before the commit */
 }
 
+static int bodies_open(struct gt_store *s, struct gt_err *err)
+{
+	const char *dir = s->config.bodies_dir;
+
+	if (!dir)
+		return 0;
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return gt_err_errno(err, errno, "%s", dir);
+	s->bodies_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (s->bodies_fd < 0)
+		return gt_err_errno(err, errno, "%s", dir);
+	s->tasks.bodies_fd = s->tasks_read.bodies_fd = s->bodies_fd;
+	return gt_bodies_sweep(&s->tasks, err);
+}
+
 static int store_prepare(struct gt_store *s, struct gt_err *err)
 {
 	int r = gt_db_open(s->path, s->config.pages_max, &s->db, err);
@@ -171,7 +282,15 @@ static int store_prepare(struct gt_store *s, struct gt_err *err)
 	if (r == 0)
 		r = epoch_advance(s, err);
 	if (r == 0)
-		r = writer_start(s, err);
+		r = gt_db_open(s->path, 0, &s->reader, err);
+	if (r == 0)
+		r = gt_db_exec(s->reader, "PRAGMA query_only=1", err);
+	s->tasks.db = s->db;
+	s->tasks_read.db = s->reader;
+	if (r == 0)
+		r = bodies_open(s, err);
+	for (int i = 0; i < LANES && r == 0; i++)
+		r = lane_start(s, i, err);
 	return r;
 }
 
@@ -184,7 +303,11 @@ int gt_store_open(const struct gt_store_config *config, struct gt_store **ret, s
 	s->path = gt_strdup(config->path);
 	pthread_mutex_init(&s->db_lock, NULL);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->wake, NULL);
+	for (int i = 0; i < LANES; i++) {
+		s->lanes[i].store = s;
+		pthread_cond_init(&s->lanes[i].wake, NULL);
+	}
+	s->bodies_fd = s->tasks.bodies_fd = s->tasks_read.bodies_fd = -1;
 	r = store_prepare(s, err);
 	if (r < 0)
 		return r;
@@ -198,17 +321,16 @@ void gt_store_close(struct gt_store *s)
 
 	if (!s)
 		return;
-	if (s->has_thread) {
-		pthread_mutex_lock(&s->lock);
-		s->stopping = true;
-		pthread_cond_signal(&s->wake);
-		pthread_mutex_unlock(&s->lock);
-		pthread_join(s->thread, NULL);
-	}
+	lanes_stop(s);
 	DL_FOREACH_SAFE (s->finished, job, tmp)
 		gt_job_free(job);
+	gt_tasks_db_fini(&s->tasks);
+	gt_tasks_db_fini(&s->tasks_read);
 	sqlite3_close_v2(s->db);
-	pthread_cond_destroy(&s->wake);
+	sqlite3_close_v2(s->reader);
+	gt_close(s->bodies_fd);
+	for (int i = 0; i < LANES; i++)
+		pthread_cond_destroy(&s->lanes[i].wake);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->db_lock);
 	free(s->path);
@@ -260,6 +382,13 @@ int gt_store_load(struct gt_store *s, gt_store_row_fn *fn, void *arg, struct gt_
 
 /* ---- what is queued ------------------------------------------------------------------------- */
 
+static int lane_of(const struct gt_job *job)
+{
+	if (gt_job_reads(job))
+		return READER;
+	return gt_job_has_files(job) ? FILES : WRITER;
+}
+
 static void job_queue(struct gt_store *s, struct gt_job *job)
 {
 	bool full;
@@ -270,9 +399,7 @@ static void job_queue(struct gt_store *s, struct gt_job *job)
 		gt_err_set(&job->err, EAGAIN, "unavailable", "%d writes wait already", QUEUE_MAX);
 		DL_APPEND(s->finished, job);
 	} else {
-		DL_APPEND(s->queue, job);
-		s->n_queued++;
-		pthread_cond_signal(&s->wake);
+		lane_add(&s->lanes[lane_of(job)], job);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (full)
@@ -309,6 +436,14 @@ void gt_store_revisions(void *ctx, const char *function,
 	job->done_rows = done;
 	job->arg = arg;
 	job_queue(ctx, job);
+}
+
+void gt_store_task(void *ctx, struct gt_task_op *op)
+{
+	struct gt_store *s = ctx;
+	bool reads = op->verb >= GT_TASK_GET;
+
+	job_queue(s, gt_job_task(op, reads ? &s->tasks_read : &s->tasks));
 }
 
 void gt_store_poll(struct gt_store *s)

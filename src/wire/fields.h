@@ -88,6 +88,9 @@ int gt_field_refuse_type(const struct gt_at *at, const json_t *js, const char *w
 /* A string without NUL characters and of at most max bytes; borrowed from js. */
 int gt_field_text(const json_t *js, const struct gt_at *at, size_t max, const char **ret,
 		  struct gt_err *err);
+/* A size as GT_F_BYTES has it, within f's bounds. */
+int gt_field_bytes(const struct gt_field *f, const json_t *js, const struct gt_at *at,
+		   uint64_t *ret, struct gt_err *err);
 int gt_field_whole(const json_t *js, const struct gt_at *at, int64_t min, int64_t max, int64_t *ret,
 		   struct gt_err *err);
 

@@ -159,7 +159,7 @@ static int read_whole(const struct gt_field *f, const json_t *js, const struct g
 static int check_unit_range(const struct gt_field *f, const struct gt_at *at, uint64_t n,
 			    struct gt_err *err)
 {
-	bool bytes = f->type == GT_F_BYTES, below = n < f->min;
+	bool bytes = f->type != GT_F_DURATION, below = n < f->min;
 	char given[32], limit[32];
 
 	if (!below && n <= f->max)
@@ -199,8 +199,8 @@ static int read_duration(const struct gt_field *f, const json_t *js, const struc
 	return r;
 }
 
-static int read_bytes(const struct gt_field *f, const json_t *js, const struct gt_at *at,
-		      void *base, struct gt_err *err)
+int gt_field_bytes(const struct gt_field *f, const json_t *js, const struct gt_at *at,
+		   uint64_t *ret, struct gt_err *err)
 {
 	const char *text = NULL;
 	uint64_t n = 0;
@@ -226,8 +226,14 @@ static int read_bytes(const struct gt_field *f, const json_t *js, const struct g
 				    text);
 	r = check_unit_range(f, at, n, err);
 	if (r == 0)
-		*(uint64_t *)value_at(f, base) = n;
+		*ret = n;
 	return r;
+}
+
+static int read_bytes(const struct gt_field *f, const json_t *js, const struct gt_at *at,
+		      void *base, struct gt_err *err)
+{
+	return gt_field_bytes(f, js, at, value_at(f, base), err);
 }
 
 static int read_enum(const struct gt_field *f, const json_t *js, const struct gt_at *at, void *base,

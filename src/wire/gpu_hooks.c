@@ -16,17 +16,18 @@ static int gpu_refuse_both(const struct gt_at *at, struct gt_err *err)
 	return gt_refuse_at(err, at, "both gpu and resources.gpu are there; keep one");
 }
 
-/* Words that look right and are not what the tables take. */
-static int gpu_refuse_words(const json_t *js, const struct gt_at *at, struct gt_err *err)
+/* What looks right and is not what the table takes. */
+static int gpu_refuse_whole(const json_t *js, const struct gt_at *at, struct gt_err *err)
 {
-	const json_t *memory = json_object_get(js, "memory"), *share = json_object_get(js, "share");
-	struct gt_at memory_at = { .up = at, .name = "memory" };
+	const json_t *share = json_object_get(js, "share");
 	struct gt_at share_at = { .up = at, .name = "share" };
+	struct gt_at mode_at = { .up = at, .name = "mode" };
 
-	if (json_is_string(memory) && strcmp(json_string_value(memory), "auto") == 0)
-		return gt_refuse_at(err, &memory_at,
-				    "\"auto\" is not supported by this version; write what the "
-				    "program needs on each GPU, such as \"40GiB\"");
+	if (json_object_get(js, "mode"))
+		return gt_refuse_at(
+			err, &mode_at,
+			"not supported by this version: GPUs that are shared are shared "
+			"by turns, and not by NVIDIA's MPS; leave the member out");
 	if (json_is_number(share) && json_number_value(share) == 1)
 		return gt_refuse_at(err, &share_at, "1 is a whole GPU; leave the member out");
 	return 0;
@@ -42,7 +43,7 @@ static int gpu_read(const struct gt_field *f, const json_t *js, const struct gt_
 		return gpu_refuse_both(at, err);
 	if (!json_is_object(js))
 		return gt_field_refuse_type(at, js, "an object such as {\"count\": 1}", err);
-	r = gpu_refuse_words(js, at, err);
+	r = gpu_refuse_whole(js, at, err);
 	if (r < 0)
 		return r;
 	spec->resources.gpu.count = 1;
@@ -63,6 +64,40 @@ static bool gpu_equal(const struct gt_field *f, const void *a, const void *b)
 }
 
 const struct gt_field_hooks gt_gpu_hooks = { gpu_read, gpu_write, gpu_equal };
+
+/* ---- resources.gpu.memory: a size, or "auto" ------------------------------------------------ */
+
+static int memory_read(const struct gt_field *f, const json_t *js, const struct gt_at *at,
+		       void *base, struct gt_err *err)
+{
+	struct gt_gpu_want *want = &((struct gt_spec *)base)->resources.gpu;
+
+	if (!json_is_string(js) || strcmp(json_string_value(js), "auto") != 0)
+		return gt_field_bytes(f, js, at, &want->memory_bytes, err);
+	want->memory_auto = true;
+	return 0;
+}
+
+static void memory_write(struct gt_json *j, const struct gt_field *f, const void *base)
+{
+	const struct gt_gpu_want *want = &((const struct gt_spec *)base)->resources.gpu;
+	char text[32];
+
+	gt_format_bytes(want->memory_bytes, text, sizeof(text));
+	if (want->memory_auto || want->memory_bytes)
+		gt_json_str(j, f->name, want->memory_auto ? "auto" : text);
+}
+
+static bool memory_equal(const struct gt_field *f, const void *a, const void *b)
+{
+	const struct gt_gpu_want *x = &((const struct gt_spec *)a)->resources.gpu;
+	const struct gt_gpu_want *y = &((const struct gt_spec *)b)->resources.gpu;
+
+	(void)f;
+	return x->memory_auto == y->memory_auto && x->memory_bytes == y->memory_bytes;
+}
+
+const struct gt_field_hooks gt_gpu_memory_hooks = { memory_read, memory_write, memory_equal };
 
 /* ---- gpu: the same for who writes by hand --------------------------------------------------- */
 

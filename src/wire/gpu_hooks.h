@@ -4,8 +4,9 @@
 
 #include "fields.h"
 
-extern const struct gt_field_hooks gt_gpu_hooks;       /* {"count": 1, ...}; `sub` has the rows */
-extern const struct gt_field_hooks gt_gpu_short_hooks; /* "H100:2", "any:1"; never written */
+extern const struct gt_field_hooks gt_gpu_hooks;        /* {"count": 1, ...}; `sub` has the rows */
+extern const struct gt_field_hooks gt_gpu_memory_hooks; /* a size, or "auto" */
+extern const struct gt_field_hooks gt_gpu_short_hooks;  /* "H100:2", "any:1"; never written */
 /* {"zone": "a"}: sorted struct gt_label and their count, at most max. */
 extern const struct gt_field_hooks gt_labels_hooks;
 

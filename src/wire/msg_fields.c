@@ -81,7 +81,8 @@ static const char *line_type_name(unsigned value)
 		[GT_LINE_SNAPSHOT] = "snapshot", [GT_LINE_ORDER] = "order",
 		[GT_LINE_FORGET] = "forget",     [GT_LINE_ROUTE] = "route",
 		[GT_LINE_GONE] = "gone",         [GT_LINE_TOKENS] = "tokens",
-		[GT_LINE_PING] = "ping",
+		[GT_LINE_PING] = "ping",         [GT_LINE_WORK] = "work",
+		[GT_LINE_CANCEL] = "cancel",
 	};
 
 	return names[value];
@@ -396,6 +397,17 @@ static const struct gt_field gone_rows[] = {
 };
 static const struct gt_field tokens_rows[] = { TYPE, SEQ, TOKENS(GT_F_ALWAYS) };
 static const struct gt_field ping_rows[] = { TYPE, SEQ, PARTIAL };
+#define NUMBER                                                                          \
+	{                                                                               \
+		"number", GT_F_U64, GT_F_ALWAYS, AT(gt_line, number), .max = UINT64_MAX \
+	}
+static const struct gt_field work_rows[] = {
+	TYPE,
+	SEQ,
+	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_line, name), FUNCTION_NAME },
+	NUMBER,
+};
+static const struct gt_field cancel_rows[] = { TYPE, SEQ, NUMBER };
 
 const struct gt_fields gt_line_fields[GT_LINE_N] = {
 	[GT_LINE_SNAPSHOT] = { ROWS(snapshot_rows, gt_line) },
@@ -405,4 +417,6 @@ const struct gt_fields gt_line_fields[GT_LINE_N] = {
 	[GT_LINE_GONE] = { ROWS(gone_rows, gt_line) },
 	[GT_LINE_TOKENS] = { ROWS(tokens_rows, gt_line) },
 	[GT_LINE_PING] = { ROWS(ping_rows, gt_line) },
+	[GT_LINE_WORK] = { ROWS(work_rows, gt_line) },
+	[GT_LINE_CANCEL] = { ROWS(cancel_rows, gt_line) },
 };

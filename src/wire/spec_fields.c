@@ -2,6 +2,8 @@
  * docs/schema/function.json is held against these rows by a test. */
 #include "spec_fields.h"
 
+#include <gantry/model/device.h>
+#include <gantry/model/llm.h>
 #include <gantry/model/spec.h>
 
 #include "gpu_hooks.h"
@@ -97,11 +99,43 @@ static const struct gt_field io_rows[] = {
 };
 static const struct gt_fields io_fields = { ROWS(io_rows) };
 
+static const char *kv_type_name(unsigned value)
+{
+	return gt_kv_type_name((enum gt_kv_type)value);
+}
+
+#define TERM(name)                                                                                \
+	{                                                                                         \
+#name, GT_F_BYTES, AT(resources.gpu.estimate.terms.name), .min = 1,               \
+									  .max = GT_GPU_BYTES_MAX \
+	}
+static const struct gt_field terms_rows[] = {
+	TERM(weights),
+	TERM(cache),
+	TERM(activations),
+	TERM(overhead),
+};
+static const struct gt_fields terms_fields = { ROWS(terms_rows) };
+
+static const struct gt_field estimate_rows[] = {
+	{ "context", GT_F_U32, AT(resources.gpu.estimate.context), .min = 1,
+	  .max = GT_LLM_SIZE_MAX },
+	{ "sequences", GT_F_U32, AT(resources.gpu.estimate.sequences), .min = 1,
+	  .max = GT_GPU_SEQUENCES_MAX },
+	{ "kv_dtype", GT_F_ENUM, AT(resources.gpu.estimate.kv_type), .max = GT_KV_N,
+	  .enum_name = kv_type_name },
+	{ "overhead", GT_F_BYTES, AT(resources.gpu.estimate.overhead_bytes), .min = GT_MIB,
+	  .max = GT_GPU_BYTES_MAX },
+	{ "terms", GT_F_OBJECT, .sub = &terms_fields },
+};
+static const struct gt_fields estimate_fields = { ROWS(estimate_rows) };
+
 /* `gpu` is read and written by its hooks. */
 static const struct gt_field gpu_rows[] = {
 	{ "count", GT_F_U32, GT_F_ALWAYS, AT(resources.gpu.count), .min = 1, .max = GT_GPUS_MAX },
-	{ "memory", GT_F_BYTES, AT(resources.gpu.memory_bytes), .min = GT_MIB,
-	  .max = GT_GPU_BYTES_MAX },
+	{ "memory", GT_F_CUSTOM, .min = GT_MIB, .max = GT_GPU_BYTES_MAX,
+	  .hooks = &gt_gpu_memory_hooks },
+	{ "estimate", GT_F_OBJECT, .sub = &estimate_fields },
 	{ "models", GT_F_STRS, AT(resources.gpu.models),
 	  .count_offset = offsetof(struct gt_spec, resources.gpu.n_models),
 	  .max = GT_GPU_MODELS_MAX, .elem_max = GT_GPU_MODEL_MAX },
@@ -109,6 +143,7 @@ static const struct gt_field gpu_rows[] = {
 	  .max = GT_GPU_WHOLE - GT_GPU_SHARE_MIN,
 	  .wanted = "no share of a GPU; write a number such as 0.5, or \"500m\"",
 	  .hooks = &gt_milli_hooks },
+	{ .name = "mode", .type = GT_F_LATER },
 };
 static const struct gt_fields gpu_fields = { ROWS(gpu_rows) };
 
@@ -124,6 +159,9 @@ static const struct gt_field resources_rows[] = {
 	{ "pids", GT_F_U32, AT(resources.pids), .min = 2, .max = 4194304 },
 	{ "io", GT_F_OBJECT, .sub = &io_fields },
 	{ "gpu", GT_F_CUSTOM, .sub = &gpu_fields, .hooks = &gt_gpu_hooks },
+	{ "devices", GT_F_STRS, AT(resources.devices),
+	  .count_offset = offsetof(struct gt_spec, resources.n_devices), .max = GT_DEVICES_MAX,
+	  .elem_max = GT_DEVICE_NAME_MAX },
 };
 static const struct gt_fields resources_fields = { ROWS(resources_rows) };
 
@@ -191,6 +229,19 @@ static const struct gt_field park_rows[] = {
 };
 static const struct gt_fields park_fields = { ROWS(park_rows) };
 
+static const struct gt_field backoff_rows[] = {
+	{ "first", GT_F_DURATION, AT(retry.first_ms), .min = 1, .max = DAY_MS },
+	{ "most", GT_F_DURATION, AT(retry.most_ms), .min = 1, .max = DAY_MS },
+};
+static const struct gt_fields backoff_fields = { ROWS(backoff_rows) };
+
+static const struct gt_field retry_rows[] = {
+	{ "max", GT_F_U32, AT(retry.max), .max = GT_RETRIES_MAX },
+	{ "on", GT_F_CUSTOM, AT(retry.on), .hooks = &gt_retry_on_hooks },
+	{ "backoff", GT_F_OBJECT, .sub = &backoff_fields },
+};
+static const struct gt_fields retry_fields = { ROWS(retry_rows) };
+
 static const struct gt_field weights_rows[] = {
 	{ "paths", GT_F_STRS, AT(weights.paths),
 	  .count_offset = offsetof(struct gt_spec, weights.n_paths), .max = GT_WEIGHTS_MAX,
@@ -229,9 +280,9 @@ static const struct gt_field spec_rows[] = {
 	{ "affinity", GT_F_OBJECT, .sub = &affinity_fields },
 	{ "weights", GT_F_OBJECT, .sub = &weights_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
+	{ "retry", GT_F_OBJECT, .sub = &retry_fields },
 	{ "gpu", GT_F_CUSTOM, .hooks = &gt_gpu_short_hooks },
 	{ .name = "secrets", .type = GT_F_LATER },
-	{ .name = "retry", .type = GT_F_LATER },
 	{ .name = "rollout", .type = GT_F_LATER },
 };
 const struct gt_fields gt_spec_fields = { ROWS(spec_rows), .size = sizeof(struct gt_spec) };

@@ -295,3 +295,64 @@ static bool park_equal(const struct gt_field *f, const void *a, const void *b)
 }
 
 const struct gt_field_hooks gt_park_hooks = { park_read, park_write, park_equal };
+
+/* ---- retry.on ------------------------------------------------------------------------------- */
+
+static int retry_on_one(const json_t *js, const struct gt_at *at, uint32_t *ret, struct gt_err *err)
+{
+	const char *text = NULL;
+	int r = gt_field_text(js, at, GT_TEXT_MAX, &text, err);
+
+	for (unsigned on = 0; r == 0 && on < GT_RETRY_N; on++)
+		if (strcmp(text, gt_retry_on_name(on)) == 0) {
+			*ret |= 1U << on;
+			return 0;
+		}
+	return r < 0 ? r
+		     : gt_refuse_at(
+			       err, at,
+			       "\"%.40s\" is nothing to retry on; use crash, timeout, 408, 425, "
+			       "429, 500, 502, 503 or 504",
+			       text);
+}
+
+static int retry_on_read(const struct gt_field *f, const json_t *js, const struct gt_at *at,
+			 void *base, struct gt_err *err)
+{
+	struct gt_spec *spec = base;
+	uint32_t on = 0;
+	int r = 0;
+
+	(void)f;
+	if (!json_is_array(js))
+		return gt_field_refuse_type(at, js, "an array such as [\"crash\", \"503\"]", err);
+	for (size_t i = 0; i < json_array_size(js) && r == 0; i++) {
+		const struct gt_at item = { .up = at, .index = i };
+
+		r = retry_on_one(json_array_get(js, i), &item, &on, err);
+	}
+	if (r == 0)
+		spec->retry.on = on;
+	return r;
+}
+
+static void retry_on_write(struct gt_json *j, const struct gt_field *f, const void *base)
+{
+	const struct gt_spec *spec = base;
+
+	gt_json_array(j, f->name);
+	for (unsigned on = 0; on < GT_RETRY_N; on++)
+		if (spec->retry.on & 1U << on)
+			gt_json_str(j, NULL, gt_retry_on_name(on));
+	gt_json_close(j, ']');
+}
+
+static bool retry_on_equal(const struct gt_field *f, const void *a, const void *b)
+{
+	const struct gt_spec *x = a, *y = b;
+
+	(void)f;
+	return x->retry.on == y->retry.on;
+}
+
+const struct gt_field_hooks gt_retry_on_hooks = { retry_on_read, retry_on_write, retry_on_equal };

@@ -12,6 +12,7 @@
 extern const struct gt_field_hooks gt_milli_hooks;
 extern const struct gt_field_hooks gt_user_hooks;        /* "1000", "1000:1000", "web:www" */
 extern const struct gt_field_hooks gt_env_hooks;         /* {"NAME": "value"} */
+extern const struct gt_field_hooks gt_retry_on_hooks;    /* ["crash", "503"] */
 extern const struct gt_field_hooks gt_concurrency_hooks; /* 16 or {"target": 8, "max": 16} */
 extern const struct gt_field_hooks gt_park_hooks; /* an object; without a method it is auto */
 

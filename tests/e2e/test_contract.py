@@ -92,6 +92,40 @@ def test_answers_have_the_shape_of_the_contract(busy):
             raise AssertionError(f"{operation}: {e.json_path}: {e.message}\n{reply}") from e
 
 
+def test_durable_calls_have_the_shape_of_the_contract(busy):
+    request, get = busy.client.request, busy.client.get
+    lines = {"Content-Type": "application/x-ndjson"}
+    made = request("POST", "/v1/functions/busy/calls", b"x", {"Prefer": "respond-async"})
+    call = made.json()["id"]
+    slow = request("POST", "/v1/functions/busy/calls?path=/sleep?ms=9000", b"x", {"Prefer": "respond-async"})
+    late = slow.json()["id"]
+    for operation, reply in [
+        ("createCall", made),
+        ("createCall", request("POST", "/v1/functions/nobody/calls", b"x")),
+        ("createBatch", request("POST", "/v1/functions/busy/batches", '{"body": 1}\n{"x": 1}\n', lines)),
+        ("createBatch", request("POST", "/v1/functions/nobody/batches", '{"body": 1}\n', lines)),
+        ("getCall", get(f"/v1/calls/{call}?wait=10s")),
+        ("getCall", get("/v1/calls/none")),
+        ("getCallResult", get(f"/v1/calls/{late}/result")),
+        ("cancelCall", request("DELETE", f"/v1/calls/{late}")),
+        ("cancelCall", request("DELETE", f"/v1/calls/{late}")),
+        ("getCallResult", get(f"/v1/calls/{late}/result")),
+        ("replayCall", request("POST", f"/v1/calls/{late}/replay")),
+        ("replayCall", request("POST", f"/v1/calls/{call}/replay")),
+        ("listCalls", get("/v1/calls?limit=2")),
+        ("listCalls", get("/v1/calls?state=done")),
+        ("listFunctionCalls", get("/v1/functions/busy/calls?state=succeeded")),
+        ("putCall", request("PUT", "/v1/calls/my-own?function=busy", b"x", {"Prefer": "respond-async"})),
+        ("putCall", request("PUT", "/v1/calls/my-own?function=busy", b"y")),
+        ("followCall", get(f"/v1/calls/{call}/events")),
+    ]:
+        try:
+            check(operation, reply)
+        except jsonschema.ValidationError as e:
+            raise AssertionError(f"{operation}: {e.json_path}: {e.message}\n{reply}") from e
+    request("DELETE", f"/v1/calls/{late}")
+
+
 def test_model_with_a_slash_in_its_name(gantry):
     gantry.echo("slash", serves={"openai": ["org/slashed:1"]})
     reply = gantry.client.get("/v1/models/org%2Fslashed:1")

@@ -1,6 +1,7 @@
 """From zero to one to many and back, and why."""
 import csv
 import json
+import signal
 import subprocess
 import time
 
@@ -185,6 +186,50 @@ def test_a_candidate_is_billed_and_the_run_recorded(own, tmp_path):
     record = tmp_path / "other.csv"
     record.write_text((daemon.state / "control" / "decisions.csv").read_text().replace(",queue,", ",min,", 1))
     assert "1 decisions differ; the first at line " in replay(code=1)
+
+
+def test_what_was_learned_outlives_control(own, tmp_path):
+    """Found replicas keep the windows that they had, and a record of that replays from there."""
+    conf = tmp_path / "gantryd.conf"
+    conf.write_text("[control]\nrecord = yes\n")
+    daemon = own(config=conf)
+    daemon.echo("f", scale={"idle": "60s"})
+    replica = daemon.call("f").headers["Gantry-Replica"]
+    directory = daemon.state / "control"
+
+    def rows():
+        return [r for r in csv.DictReader((directory / "decisions.csv").open())
+                if r["function"] == "f" and r["event"] == "decide"]
+
+    until(lambda: [(r["ready"], r["in_flight"], r["queued"]) for r in rows()][-1:] == [("1", "0", "0")],
+          "control knows that the call is over")
+    start_ms = status_of(daemon, "f")["start_ms"]
+    assert not (directory / "decisions.learned").exists()
+
+    def again(end):
+        end()
+        daemon.start()
+        until(lambda: any(r["ready"] == "1" for r in rows()), "the replica is found")
+        assert [r["id"] for r in daemon.running("f")] == [replica]
+        assert status_of(daemon, "f")["start_ms"] == start_ms
+        return {r["renew"] for r in rows()}
+
+    def replay(*words):
+        return subprocess.run([str(BIN / "gantry"), "simulate", "replay", "--record",
+                               str(directory / "decisions.csv"), *words],
+                              capture_output=True, text=True, timeout=60, check=False)
+
+    assert again(lambda: daemon.signal(signal.SIGTERM)) == {"0"}, "its window goes on"
+    assert "give the file" in replay().stderr
+    done = replay("--learned", str(directory / "decisions.learned"))
+    assert done.returncode == 0 and "every decision is the same" in done.stdout, (done.stdout, done.stderr)
+    assert "1" in again(daemon.kill_everything), "nobody knows what happened: a whole window"
+    daemon.signal(signal.SIGTERM)
+    (directory / "learned.bin").write_bytes((directory / "learned.bin").read_bytes()[:-1])
+    daemon.start()
+    until(lambda: daemon.running("f"), "it is found without, too")
+    assert "control/learned.bin is not used, the autoscaler learns anew" in daemon.log()
+    assert not (directory / "decisions.learned").exists()
 
 
 def test_no_candidate_is_no_bill(gantry, name):

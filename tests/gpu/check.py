@@ -330,6 +330,39 @@ def engine(state):
 
 # ---- memory and weights ----
 
+ESTIMATED = ["Llama-3.1-8B", "Llama-3.2-3B", "Qwen2.5-7B", "Qwen3-4B"]
+
+
+@step("estimates against what models take", 130)
+def estimates(_):
+    """Weights to the byte; the sum within a tenth of what the driver says is used."""
+    known = ROOT / "build/gpu-estimates.json"
+    if not known.exists():
+        raise Skip("build/gpu-estimates.json is not there; make it where gantry runs: scripts/gpu_table.py --json > "
+                   "build/gpu-estimates.json")
+    python, lib = python_with("torch", "transformers"), driver.Nvml()
+    handle, found, wrong = lib.handle(), {}, []
+    for e in json.loads(known.read_text()):
+        if e["name"] not in ESTIMATED:
+            continue
+        idle = lib.memory(handle)["used"]
+        argv = [python, str(HERE / "model.py"), str(ROOT / f"examples/models/{e['name']}.json"), str(e["context"])]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as proc:
+            line = proc.stdout.readline()
+            used = lib.memory(handle)["used"] - idle
+            proc.kill()
+        if not line:
+            raise RuntimeError(f"{e['name']}: the program ended before its context was read")
+        told = json.loads(line)
+        row = found[e["name"]] = {"estimate": e["bytes"], "used": used, "estimate_over_used": round(e["bytes"] / used, 3),
+                                  "terms": e["terms"], **told}
+        if told["weight_bytes"] != e["terms"]["weights"] or abs(row["estimate_over_used"] - 1) > 0.1:
+            wrong.append(e["name"])
+    if wrong:
+        raise RuntimeError(f"not within a tenth, or weights differ: {wrong}: {json.dumps(found)}")
+    return found
+
+
 @step("memory and bandwidth of the GPU", 90)
 def bandwidth(_):
     if not driver.find("libcuda.so.1"):

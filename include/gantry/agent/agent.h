@@ -17,8 +17,11 @@ struct gt_agent_config {
 	const char *node;       /* NULL or "" = the host's name */
 	const char *gpus;       /* see gpu/gpu.h; NULL = none */
 	const char *gpu_helper; /* the program that becomes gpud; NULL = none does */
-	const char *gpu_driver_root; /* where the GPU driver's libraries are; NULL = "/" */
-	const char *labels;          /* "zone=a,rack=r1"; NULL = none */
+	const char *gpu_driver_root;    /* where NVIDIA's driver is; NULL or "" = "/" */
+	const char *gpu_proc, *gpu_sys; /* NULL or "" = /proc and /sys; others for tests */
+	const char *cdi_dirs;           /* ':'-separated; NULL or "" = none */
+	const char *cdi_devices; /* that functions may have, ','-separated; NULL or "" = none */
+	const char *labels;      /* "zone=a,rack=r1"; NULL = none */
 	const char
 		*link_path; /* control's socket; NULL = "run/link.sock" below the state directory */
 	int agent_fd;       /* listening stream socket (logs), stays the caller's; < 0 = none */

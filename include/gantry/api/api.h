@@ -31,6 +31,9 @@ size_t gt_api_active(const struct gt_api *api); /* requests and streams in hand 
 /* For control's port of the same name: feeds who follows events or waits for a state. */
 void gt_api_on_event(struct gt_api *api, const struct gt_event *event);
 
+/* The same for on_task_changed: who waits for that call looks again. */
+void gt_api_on_task(struct gt_api *api, const char *id);
+
 void gt_api_print_routes(FILE *out);      /* "METHOD PATH operationId summary", one a line */
 const char *gt_api_contract(size_t *len); /* docs/openapi.yaml, as it was at build time */
 

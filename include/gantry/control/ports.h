@@ -8,6 +8,7 @@
 #include <gantry/base/err.h>
 #include <gantry/model/event.h>
 #include <gantry/model/row.h>
+#include <gantry/model/task.h>
 #include <gantry/scale/scale.h>
 
 /* Writes are durable before `done`; done is never called before the port call returned. err is NULL
@@ -25,6 +26,9 @@ struct gt_store_port {
 	void (*drop)(void *ctx, const char *function, gt_store_done_fn *done, void *arg);
 	/* Newest first; rows are borrowed for the call. */
 	void (*revisions)(void *ctx, const char *function, gt_store_revisions_fn *done, void *arg);
+	/* Durable calls: does what op asks for and calls op->done, in the order of the calls for
+	 * those that change something. NULL: there are none. */
+	void (*task)(void *ctx, struct gt_task_op *op GT_TAKES);
 };
 
 /* Told on every change; the receiver may read control but must not change it from inside a call. */
@@ -39,6 +43,12 @@ struct gt_control_ports {
 	void (*on_route)(void *ctx, const char *function); /* read it with gt_control_route */
 	void (*on_route_gone)(void *ctx, const char *function);
 	void (*on_event)(void *ctx, const struct gt_event *event);
+	/* Durable calls. There is work for a function, where there was none; the number only grows.
+	 * A call has ended, or an attempt of it. Whoever has the lease should stop. Needed where
+	 * store.task is there. */
+	void (*on_task_work)(void *ctx, const char *function, uint64_t seen);
+	void (*on_task_changed)(void *ctx, const char *id);
+	void (*on_task_stop)(void *ctx, uint64_t seq);
 	void (*on_due)(void *ctx); /* gt_control_due_ns may have changed */
 	/* Every decision of the scale room, also those that change nothing; in and out NULL: the
 	 * function's state is forgotten. NULL = not asked for. */

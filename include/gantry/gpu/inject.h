@@ -48,6 +48,10 @@ GT_MUST_USE int gt_gpu_inject(const struct gt_driver_roots *roots, const struct 
 			      size_t n, unsigned capabilities, struct gt_inject *ret,
 			      struct gt_err *err);
 
+/* /proc/driver/nvidia without any GPU, for who gets the driver's libraries from elsewhere. */
+GT_MUST_USE int gt_gpu_inject_texts(const struct gt_driver_roots *roots, struct gt_inject *ret,
+				    struct gt_err *err);
+
 /* A GPU as the kernel module tells of it, without any library of the driver. */
 struct gt_proc_gpu {
 	char pci[GT_GPU_PCI_SIZE];

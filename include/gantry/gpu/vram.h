@@ -19,7 +19,6 @@
 
 #define GT_VRAM_BATCHED_TOKENS 2048 /* vLLM's max_num_batched_tokens where chunks are prefilled */
 #define GT_VRAM_PARALLEL_MAX   64
-#define GT_VRAM_SEQUENCES_MAX  65536
 #define GT_VRAM_BLOCK          16 /* tokens */
 
 /* A model whose files were read. */
@@ -66,9 +65,6 @@ uint64_t gt_vram_sequences(const struct gt_vram *v, uint64_t gpu_bytes);
 /* What vLLM's --gpu-memory-utilization must be there, in thousandths, rounded up; 0: it does not
  * fit. GT_GPU_FRACTION_MAX at most: the driver needs some too. */
 uint32_t gt_vram_utilization(const struct gt_vram *v, uint64_t gpu_bytes);
-/* "bf16", "fp16", "fp32", "fp8", "int8", "int4"; "auto" is 0 bits. False: another word. */
-bool gt_vram_kv_bits(const char *type, uint32_t *ret);
-
 /* GPUs that are common, with the memory that their driver tells (nvidia-smi, memory.total). */
 struct gt_vram_gpu {
 	const char *model;

@@ -26,6 +26,10 @@ enum gt_role {                /* least right that a route asks for */
 };
 
 typedef void gt_handler_fn(struct gt_request *req, void *app);
+/* A piece of a body that is not collected; the handler is called at its end. 0, or 1 = collect this
+ * body, or -errno with why it is refused: the rest is dropped then, and the handler not called. */
+typedef int gt_piece_fn(struct gt_request *req, const char *data, size_t len, void *app,
+			struct gt_err *err);
 
 struct gt_http_route {
 	enum gt_method method;
@@ -46,6 +50,7 @@ struct gt_http_hooks {
 	void (*refuse)(struct gt_request *req, const struct gt_err *err, void *app);
 	/* After the answer's last byte, for metrics and the access log. May be NULL. */
 	void (*done)(const struct gt_request *req, int status, uint64_t took_us, void *app);
+	gt_piece_fn *piece; /* NULL: every body is collected */
 };
 
 struct gt_http_config {
@@ -55,7 +60,9 @@ struct gt_http_config {
 	struct gt_http_hooks hooks;
 	void *app;                /* handed to handlers and hooks */
 	unsigned connections_max; /* 0 = 1000 */
-	unsigned idle_timeout_s;  /* of a silent connection without a request in hand; 0 = 60 */
+	size_t bodies_max; /* bytes of all bodies at once; more are refused (overloaded); 0 = 1 GiB
+			    */
+	unsigned idle_timeout_s; /* of a silent connection without a request in hand; 0 = 60 */
 };
 
 GT_MUST_USE int gt_http_server_new(struct gt_loop *loop, const struct gt_http_config *config,
@@ -77,6 +84,13 @@ const struct gt_http_route *gt_request_route(
 const char *gt_request_id(
 	const struct gt_request *req); /* X-Request-Id of the caller if sane, else a ULID */
 const struct gt_buf *gt_request_body(const struct gt_request *req);
+char *gt_request_take_body(struct gt_request *req, size_t *len); /* moves it out; NULL = none */
+/* Of a body that comes in pieces: no more of them until gt_request_go_on. From a piece only. */
+void gt_request_pause(struct gt_request *req);
+void gt_request_go_on(struct gt_request *req);
+/* For the pieces of one request: the handler's, who frees it (also from on_gone). */
+void gt_request_set_arg(struct gt_request *req, void *arg);
+void *gt_request_arg(const struct gt_request *req);
 /* Each query name must be in `known` (NULL-terminated); else -EINVAL "bad_parameter" naming it. */
 GT_MUST_USE int gt_request_query_check(const struct gt_request *req, const char *const *known,
 				       struct gt_err *err);

@@ -4,6 +4,7 @@
  *	POST /link/v1/nodes/{node}/report	what the node observes
  *	GET  /link/v1/gateways/{gateway}/routes	watch: routes and token digests
  *	POST /link/v1/gateways/{gateway}/demand	who waits, who is served
+ *	POST /link/v1/gateways/{gateway}/calls	durable calls: results up, leases down
  *
  * A watch is one snapshot, then changes in order; a receiver too slow to follow is cut off and
  *starts again with a snapshot. A node or gateway is up exactly while its watch is open. Who may
@@ -33,5 +34,7 @@ void gt_link_on_order(struct gt_link *link, const char *node, const struct gt_or
 void gt_link_on_forget(struct gt_link *link, const char *node, const char *replica);
 void gt_link_on_route(struct gt_link *link, const char *function);
 void gt_link_on_route_gone(struct gt_link *link, const char *function);
+void gt_link_on_task_work(struct gt_link *link, const char *function, uint64_t seen);
+void gt_link_on_task_stop(struct gt_link *link, uint64_t seq);
 
 #endif

@@ -11,6 +11,8 @@
 /* The driver and CUDA itself need some of a GPU's memory: no program may plan with all of it. */
 #define GT_GPU_FRACTION_MAX 950 /* thousandths */
 
+#define GT_GPU_SEQUENCES_MAX 65536
+
 /* In a function's command: the part of the GPU's memory that is the replica's, as "0.500". */
 #define GT_GPU_FRACTION "${gpu.memory_fraction}"
 
@@ -83,13 +85,36 @@ struct gt_gpu_driver {
 struct gt_gpu_terms {
 	uint64_t weights, cache, activations, overhead;
 };
+uint64_t gt_gpu_terms_sum(const struct gt_gpu_terms *t); /* each at most UINT64_MAX / 4 */
+
+/* The type of an element of a cache of keys and values. */
+enum gt_kv_type {
+	GT_KV_AUTO, /* the model's own */
+	GT_KV_FP32,
+	GT_KV_BF16,
+	GT_KV_FP16,
+	GT_KV_FP8,
+	GT_KV_INT8,
+	GT_KV_INT4,
+	GT_KV_N
+};
+const char *gt_kv_type_name(enum gt_kv_type type);
+uint32_t gt_kv_type_bits(enum gt_kv_type type); /* 0: the model's own */
 
 /* Of each replica of a function (resources.gpu). */
 struct gt_gpu_want {
 	uint32_t count;        /* 0 = none */
 	uint32_t share_milli;  /* of one GPU, which others may share; 0 = whole GPUs */
 	uint64_t memory_bytes; /* on each; 0 = all of a whole GPU, its part of a shared one */
-	char **models;         /* in order of preference; none: any */
+	bool memory_auto; /* or to be computed from weights.paths, by a node, before it is kept */
+	struct {
+		uint32_t context;   /* tokens of a sequence; 0 = what the model was made for */
+		uint32_t sequences; /* at once; 0 = 1 */
+		enum gt_kv_type kv_type;
+		uint64_t overhead_bytes; /* of the driver and the engine, as measured; 0 = a rule */
+		struct gt_gpu_terms terms; /* computed: memory_bytes is their sum. Zeros: stated */
+	} estimate;
+	char **models; /* in order of preference; none: any */
 	size_t n_models;
 };
 

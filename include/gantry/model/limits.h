@@ -20,6 +20,7 @@
 #define GT_MODELS_MAX       16    /* serves.openai */
 #define GT_MODEL_NAME_MAX   128
 #define GT_HEADER_MAX       63 /* name of a header: affinity.header */
+#define GT_DEVICES_MAX      16 /* resources.devices */
 #define GT_GPUS_MAX         64 /* of one replica */
 #define GT_NODE_GPUS_MAX    16
 #define GT_GPU_UUID_MAX     79
@@ -67,6 +68,14 @@
 #define GT_DEFAULT_LOG_BYTES        (16ULL << 20) /* a replica's log on disk */
 #define GT_DEFAULT_TMPFS_BYTES      (64ULL << 20)
 #define GT_DEFAULT_DISK_BYTES       (256ULL << 20) /* writable layer over the image, in memory */
+
+#define GT_RETRIES_MAX            100 /* retry.max */
+#define GT_DEFAULT_RETRY_FIRST_MS 1000
+#define GT_DEFAULT_RETRY_MOST_MS  60000
+/* crash, timeout, 502, 503 and 504 */
+#define GT_DEFAULT_RETRY_ON                                                                        \
+	(1U << GT_RETRY_CRASH | 1U << GT_RETRY_TIMEOUT | 1U << GT_RETRY_502 | 1U << GT_RETRY_503 | \
+	 1U << GT_RETRY_504)
 
 /* Crash loop: first retry after 1 s, doubled each failure, at most 5 min; forgotten after 60 s
  * ready. */

@@ -33,6 +33,21 @@ enum gt_network {
 	GT_NETWORK_N
 };
 
+/* What retry.on may name: bits of gt_spec.retry.on. Of durable calls only. */
+enum gt_retry_on {
+	GT_RETRY_CRASH,   /* the replica died, or answered no HTTP */
+	GT_RETRY_TIMEOUT, /* limits.run or limits.first_byte */
+	GT_RETRY_408,
+	GT_RETRY_425,
+	GT_RETRY_429,
+	GT_RETRY_500,
+	GT_RETRY_502,
+	GT_RETRY_503,
+	GT_RETRY_504,
+	GT_RETRY_N
+};
+const char *gt_retry_on_name(unsigned on); /* "crash", "503" */
+
 enum gt_isolation {
 	GT_ISOLATION_SHARED,    /* a node may run other functions beside it */
 	GT_ISOLATION_EXCLUSIVE, /* it may not */
@@ -108,6 +123,8 @@ struct gt_spec {
 		uint32_t pids;
 		struct gt_io_limits io;
 		struct gt_gpu_want gpu;
+		char **devices; /* by their names in the node's documents of CDI (device.h) */
+		size_t n_devices;
 	} resources;
 	struct {
 		struct gt_label *labels; /* a node must have all of them; sorted by key */
@@ -143,6 +160,11 @@ struct gt_spec {
 		} http;
 	} park;
 	struct {
+		uint32_t max;               /* second and later tries of a durable call */
+		uint32_t on;                /* 1 << enum gt_retry_on, each */
+		uint64_t first_ms, most_ms; /* backoff: doubled from first to most, with jitter */
+	} retry;
+	struct {
 		char **paths; /* in the container; the last parts may hold * ? [] */
 		size_t n_paths;
 		bool store; /* from the node's weight store, where it has one */
@@ -157,7 +179,8 @@ void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
 struct gt_spec *gt_spec_pack(struct gt_spec *spec GT_TAKES);
 /* What no single field can tell: image form, port present, min <= max, target <= max,
  * memory_high <= memory, buffer <= max, share of one GPU alone, absolute and
- * distinct mount paths, duplicate env names, "${gpu...}" that is known. Fills image_kind and
+ * distinct mount paths, duplicate env names, "${gpu...}" that is known, one directory of weights
+ * where the GPU's memory is to be computed. Fills image_kind and
  * image_path. -EINVAL with err->path naming the member (slug "invalid_spec"). */
 GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
 /* The reference that a registry is asked for: of the image itself or of a bundle's base; NULL = the

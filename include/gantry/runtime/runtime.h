@@ -58,6 +58,11 @@ void gt_runtime_free(struct gt_runtime *rt);
  * container needs mounts of its own: layers_owned. */
 bool gt_runtime_layers_by_fd(const struct gt_runtime *rt);
 
+/* A host path as volumes are opened: by the same rules, without any right on it. Slugs
+ * volume_missing, image_not_allowed. */
+GT_MUST_USE int gt_runtime_path_open(struct gt_runtime *rt, const char *path, int *ret,
+				     struct gt_err *err);
+
 struct gt_runtime_waiting {
 	unsigned staged, prepared; /* sandboxes that are ready for anyone, and for a function */
 };

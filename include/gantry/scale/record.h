@@ -28,10 +28,15 @@ extern const size_t gt_scale_columns_n;
 /* The events: a decision; and the end of a function, whose state is forgotten. */
 #define GT_SCALE_EVENT_DECIDE "decide"
 #define GT_SCALE_EVENT_GONE   "gone"
+/* First row, of no function: states are not new, but what control had learned before. */
+#define GT_SCALE_EVENT_LEARNED "learned"
+#define GT_SCALE_RECORD_NOBODY "*"
 
 void gt_scale_record_heading(struct gt_buf *out);
 /* in and out NULL: the function is gone. Function names need no quotes. */
 void gt_scale_record_row(struct gt_buf *out, const char *function, const struct gt_scale_in *in,
 			 const struct gt_scale_out *decided);
+
+void gt_scale_record_learned(struct gt_buf *out); /* the first row */
 
 #endif

@@ -14,9 +14,11 @@ struct gt_replay {
 	struct gt_scale_bill live, candidate; /* of all functions; only with a candidate */
 };
 
-/* File as written by gantryd with `record = yes`, plain or gzip. 0 also when decisions differ.
+/* File as written by gantryd with `record = yes`, plain or gzip; learned: the file beside it with
+ * the states that it begins from (decisions.learned), NULL = none. 0 also when decisions differ.
  * -EINVAL names the line of a bad row. */
-GT_MUST_USE int gt_replay_run(const char *file, const struct gt_scale_candidate *candidate,
+GT_MUST_USE int gt_replay_run(const char *file, const char *learned,
+			      const struct gt_scale_candidate *candidate,
 			      void (*on_progress)(uint64_t rows, void *arg), void *arg,
 			      struct gt_replay *ret, struct gt_err *err);
 

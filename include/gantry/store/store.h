@@ -1,4 +1,5 @@
-/* store/store.h - what must survive a crash: functions, their revisions, the epoch. SQLite.
+/* store/store.h - what must survive a crash: functions, their revisions, durable calls, the epoch.
+ * SQLite.
  *
  * Writes are queued to one writer thread that commits everything waiting in one transaction: the
  * fsync is the batching window. Completions are handed out by gt_store_poll on the caller's thread;
@@ -10,6 +11,7 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
 #include <gantry/model/row.h>
+#include <gantry/model/task.h>
 
 struct gt_store;
 
@@ -17,6 +19,9 @@ struct gt_store_config {
 	const char *path; /* of the database: "control/gantry.db"; its directory must exist */
 	void (*notify)(void *arg); /* writer thread: gt_store_poll has something to do */
 	void *notify_arg;
+	/* For bodies of calls above GT_TASK_INLINE_MAX: "control/bodies", made when it is not
+	 * there; what a crash left in it is removed. NULL: all bodies lie in the database. */
+	const char *bodies_dir;
 	uint32_t pages_max; /* most database pages of 4 KiB; 0 = as many as the disk takes */
 };
 
@@ -44,6 +49,9 @@ void gt_store_revisions(void *ctx, const char *function,
 			void (*done)(const struct gt_err *err, const struct gt_function_row *rows,
 				     size_t n, void *arg),
 			void *arg);
+/* Durable calls: does what op asks for, and calls op->done. Changes are durable by then. Those that
+ * only read see every change whose `done` was called. -> gt_task_op for what each verb takes. */
+void gt_store_task(void *ctx, struct gt_task_op *op GT_TAKES);
 void gt_store_poll(struct gt_store *s);
 
 GT_CLEANUP_TYPE(store, struct gt_store *, gt_store_close)

@@ -10,6 +10,7 @@
 #include <gantry/model/event.h>
 #include <gantry/model/msg.h>
 #include <gantry/model/problem.h>
+#include <gantry/model/task.h>
 #include <gantry/wire/json.h>
 
 /* Function specs. gt_spec_read also runs gt_spec_check. gt_spec_write gives the canonical text:
@@ -52,7 +53,9 @@ void gt_event_write(const struct gt_event *e, struct gt_buf *out); /* one object
  *	{"type":"order","seq":N,"order":{...}}   {"type":"forget","seq":N,"replica":"..."}
  *	{"type":"snapshot","epoch":E,"seq":N,"tokens":["<sha256 hex>"],"routes":[...]}	gateway
  *	{"type":"route","seq":N,"route":{...}}   {"type":"gone","seq":N,"function":"..."}
- *	{"type":"tokens","seq":N,"tokens":[...]}   {"type":"ping","seq":N} */
+ *	{"type":"tokens","seq":N,"tokens":[...]}   {"type":"ping","seq":N}
+ *	{"type":"work","seq":N,"function":"...","number":N}   {"type":"cancel","seq":N,"number":N}
+ */
 enum gt_line_type {
 	GT_LINE_SNAPSHOT, /* orders[] or routes[] and tokens[] */
 	GT_LINE_ORDER,    /* orders[0] */
@@ -61,11 +64,13 @@ enum gt_line_type {
 	GT_LINE_GONE,     /* name = function */
 	GT_LINE_TOKENS,   /* tokens[] */
 	GT_LINE_PING,
+	GT_LINE_WORK, /* name = function: durable calls wait for it; number: of this call to work */
+	GT_LINE_CANCEL, /* number: seq of a durable call, which nobody wants any more */
 	GT_LINE_N
 };
 struct gt_line {
 	enum gt_line_type type;
-	uint64_t epoch, seq;
+	uint64_t epoch, seq, number;
 	char name[GT_NAME_MAX + 1];
 	struct gt_order *orders;
 	size_t n_orders;
@@ -83,6 +88,20 @@ void gt_line_write(const struct gt_line *l, struct gt_buf *out); /* with the '\n
 GT_MUST_USE int gt_report_read(const char *text, size_t len, struct gt_report *ret,
 			       struct gt_err *err);
 void gt_report_write(const struct gt_report *r, struct gt_buf *out);
+/* Durable calls between a gateway and control (EXCHANGE of model/task.h): a JSON object, a newline,
+ * and the bodies that it tells the lengths of, one after the other. Up: whose it is, results,
+ * wants, what it holds. Down: leases, and what is left for each want. */
+GT_MUST_USE int gt_exchange_read(const char *text, size_t len, struct gt_task_op **ret,
+				 uint64_t *epoch, struct gt_err *err);
+void gt_exchange_write(const struct gt_task_op *op, uint64_t epoch, struct gt_buf *out);
+/* A line of a batch: id, key, method, path, content_type, priority, deadline (then: how long, in
+ * ms) and body or text. Members of *ret that are pointers are new; the others it leaves. */
+GT_MUST_USE int gt_task_line_read(const char *text, size_t len, struct gt_task *ret,
+				  struct gt_err *err);
+GT_MUST_USE int gt_leases_read(const char *text, size_t len, struct gt_task_op **ret,
+			       struct gt_err *err);
+void gt_leases_write(const struct gt_task_op *op, struct gt_buf *out);
+
 GT_MUST_USE int gt_demand_read(const char *text, size_t len, struct gt_demand *ret,
 			       struct gt_err *err);
 void gt_demand_write(const struct gt_demand *d, struct gt_buf *out);

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 libc = ctypes.CDLL(None, use_errno=True)
 aborted = []
+seen = {}
 
 
 def tried(result):
@@ -173,6 +174,13 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(int(q["code"]))
         elif url.path == "/hang":
             self.hang(float(q.get("s", "30")))
+        elif url.path == "/status":
+            self.answer("so be it", int(q["code"]))
+        elif url.path == "/flaky":  # the first `n` callers of `key` in vain
+            seen[q["key"]] = seen.get(q["key"], 0) + 1
+            fails = seen[q["key"]] <= int(q["n"])
+            self.answer({"call": self.headers["Gantry-Call-Id"], "attempt": self.headers["Gantry-Attempt"]},
+                        int(q["code"]) if fails else 200)
         elif url.path == "/aborted":
             self.answer(aborted)
         elif url.path == "/headers":
@@ -210,9 +218,9 @@ class Handler(BaseHTTPRequestHandler):
         for i in range(mib):
             self.wfile.write(b"s" * (1 << 20))
 
-    def answer(self, value):
+    def answer(self, value, status=200):
         data = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

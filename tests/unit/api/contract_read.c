@@ -32,6 +32,8 @@ static void read_line(const char *line, const char *end, char path[96], struct o
 		take(op->id, sizeof(op->id), s + 13, end);
 	} else if (op && indent == 6 && strncmp(s, "security: []", 12) == 0) {
 		op->open = true;
+	} else if (op && indent == 8 && strncmp(s, "default:", 8) == 0) {
+		op->any = true;
 	} else if (op && indent == 8 && *s == '\'' && isdigit((unsigned char)s[1])) {
 		sscanf(s + 1, "%d", &op->statuses[op->n_statuses++]);
 	}
@@ -62,5 +64,5 @@ bool contract_allows(const struct operation *op, int status)
 	for (size_t i = 0; i < op->n_statuses; i++)
 		if (op->statuses[i] == status)
 			return true;
-	return false;
+	return op->any;
 }

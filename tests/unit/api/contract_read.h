@@ -5,13 +5,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define OPERATIONS_MAX 64
+#define OPERATIONS_MAX 96
 
 struct operation {
 	char path[96], method[8], id[40];
 	int statuses[16];
 	size_t n_statuses;
 	bool open; /* security: [] */
+	bool any;  /* default: a status that is not the daemon's own */
 };
 
 size_t contract_read(struct operation out[OPERATIONS_MAX]);

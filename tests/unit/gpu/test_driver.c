@@ -207,7 +207,7 @@ static void what_is_missing_is_named(void **state)
 	(void)state;
 	driver_root_open(&d, 1);
 	driver_root_remove(&d, "driver/usr/lib64/libcuda.so." V);
-	refused(&d, &g, -ENOENT, "there is no libcuda.so." V " in lib64");
+	refused(&d, &g, -ENOENT, "there is no libcuda.so." V " in usr/lib");
 	driver_root_put(&d, "proc/devices", "Character devices:\n195 nvidia\n");
 	refused(&d, &g, -ENOENT, "no character device \"nvidia-uvm\"");
 	driver_root_put(&d, "proc/driver/nvidia/version", "something else\n");

@@ -187,12 +187,11 @@ static void parameters_have_bounds(void **state)
 {
 	static const struct gt_vram_params rows[] = {
 		{ .context = GT_LLM_SIZE_MAX + 1 },
-		{ .sequences = GT_VRAM_SEQUENCES_MAX + 1 },
+		{ .sequences = GT_GPU_SEQUENCES_MAX + 1 },
 		{ .overhead_bytes = GT_GPU_BYTES_MAX + 1 },
 	};
 	struct gt_model m = llama_8b();
 	struct gt_vram v;
-	uint32_t bits;
 
 	(void)state;
 	for (size_t i = 0; i < GT_LEN(rows); i++) {
@@ -203,9 +202,6 @@ static void parameters_have_bounds(void **state)
 	}
 	m.llm.context = 0;
 	assert_int_equal(gt_vram_estimate(&m, &(struct gt_vram_params){ 0 }, &v, NULL), -EINVAL);
-	assert_true(gt_vram_kv_bits("fp8", &bits) && bits == 8);
-	assert_true(gt_vram_kv_bits("auto", &bits) && bits == 0);
-	assert_false(gt_vram_kv_bits("fp9", &bits));
 }
 
 /* ---- files ---------------------------------------------------------------------------------- */

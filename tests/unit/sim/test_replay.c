@@ -88,7 +88,7 @@ static void a_record_replays_to_the_same_decisions(void **state)
 		struct gt_replay got;
 
 		run_record(&text, seed, 2000);
-		assert_int_equal(gt_replay_run(file(&text), NULL, NULL, NULL, &got, NULL), 0);
+		assert_int_equal(gt_replay_run(file(&text), NULL, NULL, NULL, NULL, &got, NULL), 0);
 		if (got.differing)
 			fail_msg("seed %llu: %s", (unsigned long long)seed, got.first);
 		assert_int_equal(got.decisions, 2000);
@@ -127,7 +127,7 @@ static void a_changed_decision_is_found_with_its_line(void **state)
 	(void)state;
 	run_record(&text, 5, 300);
 	cell_change(&text, 100, "wanted", "777");
-	assert_int_equal(gt_replay_run(file(&text), NULL, NULL, NULL, &got, NULL), 0);
+	assert_int_equal(gt_replay_run(file(&text), NULL, NULL, NULL, NULL, &got, NULL), 0);
 	assert_int_equal(got.differing, 1);
 	assert_non_null(strstr(got.first, "line 101: "));
 	assert_non_null(strstr(got.first, "wanted 777"));
@@ -157,7 +157,8 @@ static void a_bad_row_is_refused_with_its_place(void **state)
 
 		run_record(&text, 5, 20);
 		cell_change(&text, 6, bad[i].column, bad[i].value);
-		assert_int_equal(gt_replay_run(file(&text), NULL, NULL, NULL, &got, &err), -EINVAL);
+		assert_int_equal(gt_replay_run(file(&text), NULL, NULL, NULL, NULL, &got, &err),
+				 -EINVAL);
 		if (!strstr(err.text, bad[i].text))
 			fail_msg("\"%s\" is not in \"%s\"", bad[i].text, err.text);
 	}
@@ -172,7 +173,7 @@ static void a_candidate_is_billed_over_the_run(void **state)
 	(void)state;
 	run_record(&text, 5, 500);
 	assert_int_equal(gt_scale_candidate_parse("gantry buffer=3", &candidate, NULL), 0);
-	assert_int_equal(gt_replay_run(file(&text), &candidate, NULL, NULL, &got, NULL), 0);
+	assert_int_equal(gt_replay_run(file(&text), NULL, &candidate, NULL, NULL, &got, NULL), 0);
 	assert_int_equal(got.differing, 0);
 	assert_true(got.live.replica_s > 0);
 	assert_true(got.candidate.replica_s > got.live.replica_s);

@@ -252,7 +252,7 @@ static void says_that_the_disk_is_full(void **state)
 	gt_auto(free) char *big = gt_alloc(100000);
 	struct outcome small = { 0 }, fat = { 0 };
 
-	reopen(w, 40);
+	reopen(w, 60);
 	memset(big, 'x', 99999);
 	put(w, "a", 1, "{}", &small);
 	wait_for(w, &small.done, 1);
@@ -383,7 +383,7 @@ static void refuses_a_database_of_a_newer_program(void **state)
 	sqlite3_close(db);
 	assert_int_equal(try_open(w, 0, &err), -EPROTO);
 	assert_non_null(strstr(err.text, "schema 77"));
-	assert_non_null(strstr(err.text, "up to 1"));
+	assert_non_null(strstr(err.text, "up to 2"));
 }
 
 static void names_a_file_that_is_no_database(void **state)

@@ -13,8 +13,12 @@
 
 #include "spec_fields.h"
 
-#define BASE     "\"image\":\"dir:/srv/app\",\"command\":[\"/echo\"],\"port\":8000"
-#define WITH(x)  "{" BASE "," x "}"
+#define BASE    "\"image\":\"dir:/srv/app\",\"command\":[\"/echo\"],\"port\":8000"
+#define WITH(x) "{" BASE "," x "}"
+#define AUTO(more, paths)                                        \
+	"\"volumes\":[{\"host\":\"/srv\",\"path\":\"/"           \
+	"m\"}],\"resources\":{\"gpu\":{\"memory\":\"auto\"" more \
+	"}},\"weights\":{\"paths\":[" paths "]}"
 #define HEX      "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define IMAGE(x) "{\"image\":\"" x "\",\"command\":[\"/echo\"],\"port\":8000}"
 
@@ -57,6 +61,16 @@ static const struct {
 	       "}"),
 	  "{" BASE "}" },
 	{ WITH("\"user\":\"1000\""), WITH("\"user\":\"1000:1000\"") },
+	{ WITH("\"volumes\":[{\"host\":\"/srv\",\"path\":\"/"
+	       "m\"}],\"resources\":{\"gpu\":{\"count\":2,"
+	       "\"memory\":\"auto\",\"estimate\":{\"context\":4096,\"sequences\":4,"
+	       "\"kv_dtype\":\"fp8\",\"overhead\":\"1GiB\"}}},\"weights\":{\"paths\":[\"/m/q/"
+	       "*.gguf\"]}"),
+	  NULL },
+	{ WITH("\"resources\":{\"gpu\":{\"count\":1,\"memory\":\"10MiB\",\"estimate\":{\"terms\":{"
+	       "\"weights\":\"4MiB\",\"cache\":\"3MiB\",\"activations\":\"2MiB\","
+	       "\"overhead\":\"1MiB\"}}}}"),
+	  NULL },
 	{ WITH("\"user\":\"65535:0\""), NULL },
 	{ WITH("\"user\":\"007\""), WITH("\"user\":\"7:7\"") },
 	{ WITH("\"user\":\"0\""), WITH("\"user\":\"0:0\"") },
@@ -96,6 +110,8 @@ static const struct {
 	{ WITH("\"scale\":{\"min\":1000,\"max\":1000}"), NULL },
 	{ WITH("\"scale\":{\"buffer\":10,\"delay_price\":0,\"policy\":\"kpa\"}"), NULL },
 	{ WITH("\"scale\":{\"buffer\":0,\"delay_price\":20,\"policy\":\"gantry\"}"), "{" BASE "}" },
+	{ WITH("\"resources\":{\"devices\":[]}"), "{" BASE "}" },
+	{ WITH("\"resources\":{\"devices\":[\"vendor.com/net=eth0:1\",\"v.com/x=0\"]}"), NULL },
 	{ WITH("\"resources\":{\"gpu\":{}}"), WITH("\"resources\":{\"gpu\":{\"count\":1}}") },
 	{ WITH("\"resources\":{\"gpu\":{\"models\":[\"H200\",\"h100 "
 	       "SXM5\"],\"memory\":\"40GiB\"}}"),
@@ -337,7 +353,22 @@ static const struct {
 	{ WITH("\"resources\":{\"gpu\":{\"count\":0}}"), "resources.gpu.count", "0 is below 1" },
 	{ WITH("\"resources\":{\"gpu\":{\"count\":65}}"), "resources.gpu.count", "65 is above 64" },
 	{ WITH("\"resources\":{\"gpu\":{\"memory\":\"auto\"}}"), "resources.gpu.memory",
-	  "\"auto\" is not supported by this version; write what" },
+	  "\"auto\" is computed from the model's files; write where they are" },
+	{ WITH(AUTO("", "\"/m/a/*.safetensors\",\"/m/b/*.safetensors\"")), "weights.paths[1]",
+	  "is not in the directory of one model" },
+	{ WITH(AUTO("", "\"/m/*/a.safetensors\"")), "weights.paths[0]",
+	  "is not in the directory of one model" },
+	{ WITH(AUTO(",\"estimate\":{\"context\":0}", "\"/m/*\"")), "resources.gpu.estimate.context",
+	  "0 is below 1" },
+	{ WITH(AUTO(",\"estimate\":{\"kv_dtype\":\"fp9\"}", "\"/m/*\"")),
+	  "resources.gpu.estimate.kv_dtype", "write \"auto\"" },
+	{ WITH("\"resources\":{\"gpu\":{\"memory\":\"1GiB\",\"estimate\":{\"context\":9}}}"),
+	  "resources.gpu.estimate", "there is nothing to estimate" },
+	{ WITH("\"resources\":{\"gpu\":{\"memory\":\"1GiB\",\"estimate\":{\"terms\":{"
+	       "\"weights\":\"1MiB\"}}}}"),
+	  "resources.gpu.estimate.terms", "their sum is 1048576" },
+	{ WITH("\"resources\":{\"gpu\":{\"memory\":\"autos\"}}"), "resources.gpu.memory",
+	  "\"autos\" is no size" },
 	{ WITH("\"resources\":{\"gpu\":{\"memory\":1}}"), "resources.gpu.memory",
 	  "1 is below 1MiB" },
 	{ WITH("\"resources\":{\"gpu\":{\"memroy\":1}}"), "resources.gpu.memroy", "\"memory\"?" },
@@ -471,6 +502,12 @@ static const struct {
 	  "gives no GPU back" },
 	{ WITH("\"gpu\":\"any:2\",\"park\":{\"method\":\"cuda\"}"), "park.method",
 	  "is for one GPU" },
+	{ WITH("\"resources\":{\"devices\":[\"v.com/x=*\"]}"), "resources.devices[0]",
+	  "is no name of a device" },
+	{ WITH("\"resources\":{\"devices\":[\"v.com/x=0\",\"v.com/x=0\"]}"), "resources.devices[1]",
+	  "given twice" },
+	{ WITH("\"resources\":{\"gpu\":{\"mode\":\"mps\"}}"), "resources.gpu.mode",
+	  "not by NVIDIA's MPS" },
 	{ WITH("\"weights\":{\"store\":true}"), "weights.paths", "missing" },
 	{ WITH("\"weights\":{\"paths\":[\"m/*\"]}"), "weights.paths[0]", "begin it with /" },
 	{ WITH("\"weights\":{\"paths\":[\"/m/../x\"]}"), "weights.paths[0]", "\"..\"" },
@@ -485,7 +522,10 @@ static const struct {
 	  "\"weights\":{\"paths\":[\"/m/*\"]}}",
 	  "weights.paths[0]", "is in no volume" },
 	{ WITH("\"secrets\":[]"), "secrets", "not supported by this version" },
-	{ WITH("\"retry\":{}"), "retry", "not supported by this version" },
+	{ WITH("\"retry\":{\"max\":101}"), "retry.max", "101 is above 100" },
+	{ WITH("\"retry\":{\"on\":[\"crash\",\"418\"]}"), "retry.on[1]",
+	  "\"418\" is nothing to retry on" },
+	{ WITH("\"retry\":{\"on\":\"crash\"}"), "retry.on", "an array such as" },
 	{ WITH("\"rollout\":{}"), "rollout", "not supported by this version" },
 	{ WITH("\"isolation\":\"vm\""), "isolation", "write \"shared\" or \"exclusive\"" },
 	{ "{\"image\":\"host:\",\"command\":\"/echo\",\"port\":1}", "command", "array of strings" },

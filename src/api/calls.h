@@ -1,0 +1,39 @@
+/* api/calls.h - what the files about durable calls share. */
+#ifndef GANTRY_SRC_API_CALLS_H
+#define GANTRY_SRC_API_CALLS_H
+
+#include <gantry/control/task.h>
+
+#include "api_priv.h"
+
+#define GT_CALL_WAIT_DEFAULT_S 300 /* of a POST that does not say what it prefers */
+#define GT_CALL_WAIT_MAX_S     3600
+
+/* call_view.c */
+void gt_view_call(struct gt_json *j, const struct gt_task *t,
+		  const struct gt_task_attempt *attempts, size_t n); /* attempts NULL: left out */
+void gt_view_attempt(struct gt_json *j, const char *name, const struct gt_task_attempt *a);
+void gt_api_reply_call(struct gt_request *req, int status, const struct gt_task *t,
+		       const struct gt_task_attempt *attempts, size_t n);
+/* The answer of the function, or why there is none. 202 while there is no result yet. */
+void gt_api_reply_result(struct gt_request *req, struct gt_task_op *op);
+void gt_api_call_digest(const struct gt_task *t, char out[GT_TASK_PRINT_SIZE]);
+
+/* call_wait.c */
+enum gt_wait_for { GT_WAIT_CALL, GT_WAIT_RESULT };
+/* Answers when the call has ended, or after the wait: with what there is then. 202: how a call that
+ * goes on is told. */
+void gt_api_wait_start(struct gt_api *api, struct gt_request *req, const char *id,
+		       enum gt_wait_for what, uint64_t wait_ms);
+
+/* A request whose answer the store owes. */
+struct gt_call_op {
+	struct gt_api *api;
+	struct gt_request *req; /* NULL: the client is gone */
+	uint64_t wait_ms;
+	int status; /* of the answer */
+};
+struct gt_call_op *gt_call_op_new(struct gt_api *api, struct gt_request *req);
+struct gt_request *gt_call_op_end(struct gt_call_op *op); /* frees it; the request, or NULL */
+
+#endif

@@ -1,0 +1,20 @@
+/* control/task.h, private - durable calls (task.c), and what a result means (verdict.c). */
+#ifndef GANTRY_SRC_CONTROL_TASK_H
+#define GANTRY_SRC_CONTROL_TASK_H
+
+#include <gantry/control/task.h>
+
+#include "control_priv.h"
+
+/* Fills next, counts and due_ms from what happened and the function's `retry`. */
+void gt_ctl_verdict(struct gt_control *c, struct gt_task_result *r);
+
+/* Where there is no store for calls, each of these does nothing. */
+struct gt_ctl_tasks *gt_ctl_tasks_new(struct gt_control *c);
+void gt_ctl_tasks_free(struct gt_control *c);
+void gt_ctl_tasks_tick(struct gt_control *c);
+uint64_t gt_ctl_tasks_due(const struct gt_control *c);
+void gt_ctl_tasks_gateway_down(struct gt_control *c, const char *gateway);
+uint32_t gt_ctl_tasks_queued(const struct gt_control *c, const char *function);
+
+#endif

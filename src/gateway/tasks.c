@@ -1,0 +1,441 @@
+/* tasks.c - leases of durable calls, asked for while there is room, and their results, told until
+ * control has them. One post at a time carries both; what happens meanwhile is in the next one.
+ *
+ * A post whose answer did not come may have been taken or not. The next one tells every lease that
+ * is held here, so that control releases what it gave in vain; a result that control has already is
+ * stale there, and forgotten here. */
+#include "tasks.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#define POST_MAX_MS   15000
+#define FAILED_MS     100 /* doubled up to: */
+#define FAILED_MAX_MS 1000
+#define ALIVE_MS      3000          /* a gateway with leases is heard of so often */
+#define REST_MS       250           /* a function that got none is asked for again */
+#define BYTES_MAX     (64 * GT_MIB) /* bodies of leases and results */
+#define RESULTS_MAX   256           /* in one post, and of bytes: */
+#define RESULT_BYTES  (8 * GT_MIB)
+#define WANTS_MAX     64
+#define ANSWER_MAX    (48 * GT_MIB)
+
+struct gt_task_fn {
+	char name[GT_NAME_MAX + 1];
+	uint64_t told, answered; /* numbers of calls to work: control's, and the last one covered */
+	uint32_t held;
+	uint64_t rests_ns; /* not asked for before */
+	UT_hash_handle hh;
+};
+
+struct gt_tasks {
+	struct gt_gateway *gw;
+	uint64_t session;
+	struct gt_task_fn *fns;
+	struct gt_task_run *held; /* hash: all leases */
+	struct gt_task_run *ended, *posted;
+	size_t bytes;
+	struct gt_http_call *post;
+	struct gt_timer timer;
+	uint64_t fails_ms, posted_ns;
+	bool full;
+};
+
+static void on_timer(void *arg);
+
+static struct gt_tasks *tasks_of(struct gt_gateway *gw)
+{
+	struct gt_tasks *t = gw->tasks;
+
+	if (t)
+		return t;
+	t = gw->tasks = gt_alloc(sizeof(*t));
+	t->gw = gw;
+	gt_rand_system.fill(gt_rand_system.arg, &t->session, sizeof(t->session));
+	t->session &= INT64_MAX; /* the store's numbers have a sign */
+	return t;
+}
+
+static void schedule(struct gt_tasks *t, uint64_t delay_ms)
+{
+	uint64_t due_ns = gt_gw_now(t->gw) + delay_ms * GT_NS_PER_MS;
+
+	if (t->post || t->gw->freeing || !t->gw->http)
+		return; /* its answer looks again */
+	if (!gt_timer_is_set(&t->timer) || due_ns < t->timer.due_ns)
+		gt_timer_set_at(t->gw->loop, &t->timer, due_ns, on_timer, t);
+}
+
+static struct gt_task_fn *fn_of(struct gt_tasks *t, const char *name)
+{
+	struct gt_task_fn *fn = NULL;
+
+	HASH_FIND_STR(t->fns, name, fn);
+	if (fn)
+		return fn;
+	fn = gt_alloc(sizeof(*fn));
+	gt_strcopy(fn->name, sizeof(fn->name), name);
+	HASH_ADD_STR(t->fns, name, fn);
+	return fn;
+}
+
+/* One without work and leases is not remembered. */
+static void fn_settle(struct gt_tasks *t, struct gt_task_fn *fn)
+{
+	if (fn->held || fn->told > fn->answered)
+		return;
+	HASH_DEL(t->fns, fn);
+	free(fn);
+}
+
+void gt_tasks_work(struct gt_gateway *gw, const char *function, uint64_t number)
+{
+	struct gt_tasks *t = tasks_of(gw);
+	struct gt_task_fn *fn = fn_of(t, function);
+
+	fn->told = GT_MAX(fn->told, number);
+	schedule(t, 0);
+}
+
+void gt_tasks_resync(struct gt_gateway *gw)
+{
+	struct gt_tasks *t = tasks_of(gw);
+
+	t->full = true;
+	t->fails_ms = 0;
+	schedule(t, 0);
+}
+
+bool gt_tasks_idle(const struct gt_gateway *gw)
+{
+	return !gw->tasks || !gw->tasks->held;
+}
+
+/* ---- the message ---------------------------------------------------------------------------- */
+
+static void add_held(struct gt_tasks *t, struct gt_task_op *op)
+{
+	struct gt_task_run *run;
+
+	op->held = gt_alloc_array(HASH_CNT(hh_held, t->held) + 1, sizeof(*op->held));
+	for (run = t->held; run; run = run->hh_held.next)
+		op->held[op->n_held++] = run->task.seq;
+}
+
+/* Borrowed: the bodies stay the run's, in case that it has to be told again. */
+static void add_results(struct gt_tasks *t, struct gt_task_op *op)
+{
+	struct gt_task_run *run, *next;
+	size_t bytes = 0;
+
+	DL_FOREACH_SAFE (t->ended, run, next) {
+		bytes += run->result.body.len;
+		if (op->n_results == RESULTS_MAX || (bytes > RESULT_BYTES && op->n_results))
+			break;
+		DL_DELETE(t->ended, run);
+		DL_APPEND(t->posted, run);
+		*gt_task_op_result(op) = run->result;
+	}
+}
+
+static bool wanted(const struct gt_tasks *t, const struct gt_task_fn *fn)
+{
+	return fn->told > fn->answered && fn->rests_ns <= gt_gw_now(t->gw);
+}
+
+static bool has_room(const struct gt_tasks *t)
+{
+	return !t->gw->quiescing && t->bytes < BYTES_MAX &&
+	       HASH_CNT(hh_held, t->held) < GT_TASK_HELD_MAX;
+}
+
+static void add_wants(struct gt_tasks *t, struct gt_task_op *op)
+{
+	unsigned room = GT_TASK_HELD_MAX - HASH_CNT(hh_held, t->held);
+	struct gt_task_fn *fn, *next, *asked[WANTS_MAX];
+
+	op->wants = gt_alloc_array(WANTS_MAX, sizeof(*op->wants));
+	if (!has_room(t))
+		return;
+	room = GT_MIN(room, (unsigned)GT_TASK_LEASES_MAX);
+	HASH_ITER (hh, t->fns, fn, next) {
+		if (!wanted(t, fn) || op->n_wants == WANTS_MAX)
+			continue;
+		struct gt_task_want *w = &op->wants[op->n_wants++];
+
+		gt_strcopy(w->function, sizeof(w->function), fn->name);
+		w->held = fn->held;
+		asked[op->n_wants - 1] = fn;
+	}
+	for (size_t i = 0; i < op->n_wants; i++) {
+		op->wants[i].n = GT_MAX(room / (unsigned)op->n_wants, 1u);
+		HASH_DEL(t->fns, asked[i]); /* to the end: each has its turn */
+		HASH_ADD_STR(t->fns, name, asked[i]);
+	}
+}
+
+static bool any_wanted(const struct gt_tasks *t)
+{
+	const struct gt_task_fn *fn;
+
+	for (fn = t->fns; fn; fn = fn->hh.next)
+		if (wanted(t, fn))
+			return true;
+	return false;
+}
+
+/* Also those that rest. */
+static bool any_left(const struct gt_tasks *t)
+{
+	const struct gt_task_fn *fn;
+
+	for (fn = t->fns; fn; fn = fn->hh.next)
+		if (fn->told > fn->answered)
+			return true;
+	return false;
+}
+
+static bool worth_a_post(const struct gt_tasks *t)
+{
+	uint64_t silent_ns = gt_gw_now(t->gw) - t->posted_ns;
+
+	return t->full || t->ended || (has_room(t) && any_wanted(t)) ||
+	       (t->held && silent_ns >= ALIVE_MS * GT_NS_PER_MS);
+}
+
+/* ---- the answer ----------------------------------------------------------------------------- */
+
+static void run_end(struct gt_tasks *t, struct gt_task_run *run)
+{
+	DL_DELETE(t->posted, run);
+	HASH_DELETE(hh_held, t->held, run);
+	t->bytes -= GT_MIN(t->bytes, run->result.body.len);
+	gt_task_run_free(run);
+}
+
+static void start_there(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
+{
+	if (!gw->freeing)
+		gt_task_run_start(gw, GT_CONTAINER(m, struct gt_task_run, mail));
+}
+
+static void lease_take(struct gt_tasks *t, struct gt_task *task)
+{
+	struct gt_gateway *gw = t->gw;
+	struct gt_task_run *run = gt_task_run_new(task);
+	unsigned home = gt_shard_home(gw, run->task.function, strlen(run->task.function));
+
+	run->fn = fn_of(t, run->task.function);
+	run->fn->held++;
+	t->bytes += run->task.body.len;
+	HASH_ADD(hh_held, t->held, task.seq, sizeof(run->task.seq), run);
+	if (home == gw->shard) {
+		gt_task_run_start(gw, run);
+		return;
+	}
+	run->mail.fn = start_there;
+	gt_shard_post(gw->shards, home, &run->mail);
+}
+
+static uint32_t leases_for(const struct gt_task_op *op, const char *function)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < op->n_tasks; i++)
+		n += gt_streq(op->tasks[i].function, function);
+	return n;
+}
+
+static void wants_answered(struct gt_tasks *t, const struct gt_task_op *op)
+{
+	for (size_t i = 0; i < op->n_wants; i++) {
+		const struct gt_task_want *w = &op->wants[i];
+		struct gt_task_fn *fn = fn_of(t, w->function);
+
+		if (!w->queued)
+			fn->answered = GT_MAX(fn->answered, w->seen);
+		else if (!leases_for(op,
+				     w->function)) /* its window is full, or it does not start */
+			fn->rests_ns = gt_gw_now(t->gw) + REST_MS * GT_NS_PER_MS;
+	}
+}
+
+static bool answer_take(struct gt_tasks *t, const char *body, size_t len)
+{
+	struct gt_task_op *op = NULL;
+	struct gt_err err = { 0 };
+
+	if (gt_leases_read(body, len, &op, &err) < 0) {
+		gt_error("gateway: control's answer about durable calls: %s", err.text);
+		return false;
+	}
+	while (t->posted)
+		run_end(t, t->posted);
+	wants_answered(t, op);
+	for (size_t i = 0; i < op->n_tasks; i++)
+		lease_take(t, &op->tasks[i]);
+	for (size_t i = 0; i < op->n_wants; i++)
+		fn_settle(t, fn_of(t, op->wants[i].function));
+	gt_task_op_free(op);
+	return true;
+}
+
+static void go_on(struct gt_tasks *t)
+{
+	if (worth_a_post(t))
+		schedule(t, 0);
+	else if (any_left(t))
+		schedule(t, REST_MS);
+	else if (t->held)
+		schedule(t, ALIVE_MS);
+	if (!t->held)
+		gt_gw_settled(t->gw);
+}
+
+static void on_done(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
+{
+	struct gt_tasks *t = arg;
+
+	t->post = NULL;
+	t->posted_ns = gt_gw_now(t->gw);
+	if (status == 200 && answer_take(t, body, len)) {
+		t->fails_ms = 0;
+		go_on(t);
+		return;
+	}
+	gt_debug("gateway: durable calls were not taken (status %d): %s", status,
+		 err ? err->text : "");
+	DL_CONCAT(t->ended, t->posted);
+	t->posted = NULL;
+	t->full = true;
+	t->fails_ms = t->fails_ms ? GT_MIN(2 * t->fails_ms, (uint64_t)FAILED_MAX_MS) : FAILED_MS;
+	if (t->gw->watch_up) /* else the next snapshot does */
+		schedule(t, t->fails_ms);
+}
+
+static void post_now(struct gt_tasks *t)
+{
+	struct gt_gateway *gw = t->gw;
+	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/gateways/%s/calls",
+					      gw->cfg.name);
+	struct gt_task_op *op = gt_task_op_new(GT_TASK_EXCHANGE);
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct gt_err err = { 0 };
+
+	op->sessions = gt_alloc(sizeof(*op->sessions));
+	op->n_sessions = 1;
+	op->sessions[0].session = t->session;
+	gt_strcopy(op->sessions[0].gateway, sizeof(op->sessions[0].gateway), gw->cfg.name);
+	op->full = t->full;
+	op->alone = t->full && !gw->handover.before.watch;
+	if (t->full)
+		add_held(t, op);
+	add_results(t, op);
+	add_wants(t, op);
+	gt_exchange_write(op, gw->epoch, &body);
+	op->n_results = 0; /* they are the runs' */
+	gt_task_op_free(op);
+	t->full = false;
+	struct gt_http_out out = {
+		.method = "POST",
+		.unix_path = gw->cfg.link_path,
+		.url = url,
+		.content_type = "application/octet-stream",
+		.body = gt_buf_str(&body),
+		.body_len = body.len,
+		.timeout_ms = POST_MAX_MS,
+		.answer_max = ANSWER_MAX,
+		.on_done = on_done,
+		.arg = t,
+	};
+
+	if (gt_http_start(gw->http, &out, &t->post, &err) < 0)
+		on_done(0, NULL, 0, &err, t);
+}
+
+static void on_timer(void *arg)
+{
+	struct gt_tasks *t = arg;
+
+	if (!t->gw->synced || !t->gw->watch_up || t->post)
+		return;
+	if (worth_a_post(t))
+		post_now(t);
+	else
+		go_on(t);
+}
+
+/* ---- from their homes ----------------------------------------------------------------------- */
+
+void gt_tasks_ended(struct gt_gateway *gw, struct gt_task_run *run)
+{
+	struct gt_tasks *t = gw->tasks;
+
+	t->bytes -= GT_MIN(t->bytes, run->task.body.len);
+	t->bytes += run->result.body.len;
+	run->ended = true;
+	DL_APPEND(t->ended, run);
+	run->fn->held--;
+	run->fn->rests_ns = 0; /* there is room in its window */
+	fn_settle(t, gt_steal(&run->fn));
+	schedule(t, 0);
+}
+
+struct stop {
+	struct gt_mail mail;
+	uint64_t seq;
+};
+
+static void stop_there(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
+{
+	struct stop *stop = GT_CONTAINER(m, struct stop, mail);
+
+	if (!gw->freeing)
+		gt_task_run_stop(gw, stop->seq);
+	free(stop);
+}
+
+void gt_tasks_cancel(struct gt_gateway *gw, uint64_t seq)
+{
+	struct gt_task_run *run = NULL;
+
+	if (gw->tasks)
+		HASH_FIND(hh_held, gw->tasks->held, &seq, sizeof(seq), run);
+	if (!run || run->ended)
+		return;
+	unsigned home = gt_shard_home(gw, run->task.function, strlen(run->task.function));
+
+	if (home == gw->shard) {
+		gt_task_run_stop(gw, seq);
+		return;
+	}
+	struct stop *stop = gt_alloc(sizeof(*stop));
+
+	stop->seq = seq;
+	stop->mail.fn = stop_there;
+	gt_shard_post(gw->shards, home, &stop->mail);
+}
+
+void gt_tasks_free(struct gt_gateway *gw)
+{
+	struct gt_tasks *t = gw->tasks;
+	struct gt_task_run *run, *run_next;
+	struct gt_task_fn *fn, *fn_next;
+
+	HASH_CLEAR(hh, gw->runs);
+	if (!t)
+		return;
+	gt_timer_clear(gw->loop, &t->timer);
+	gt_http_cancel(t->post);
+	HASH_ITER (hh_held, t->held, run, run_next) {
+		HASH_DELETE(hh_held, t->held, run);
+		gt_task_run_free(run);
+	}
+	HASH_ITER (hh, t->fns, fn, fn_next) {
+		HASH_DEL(t->fns, fn);
+		free(fn);
+	}
+	free(t);
+	gw->tasks = NULL;
+}

@@ -1,0 +1,193 @@
+/* store/task_read.c - durable calls as they are: one, its result, lists, counts. */
+#include <string.h>
+
+#include "task_db.h"
+
+#define DEAD (1U << GT_TASK_FAILED | 1U << GT_TASK_CANCELLED | 1U << GT_TASK_EXPIRED)
+
+static char *text_or_null(sqlite3_stmt *q, int column)
+{
+	return gt_strdup((const char *)sqlite3_column_text(q, column));
+}
+
+void gt_task_row(sqlite3_stmt *q, struct gt_task *ret)
+{
+	uint64_t *const times[] = { &ret->created_ms, &ret->due_ms,   &ret->deadline_ms,
+				    &ret->leased_ms,  &ret->ended_ms, &ret->expires_ms };
+
+	*ret = (struct gt_task){
+		.seq = (uint64_t)sqlite3_column_int64(q, 0),
+		.state = (enum gt_task_state)sqlite3_column_int(q, 3),
+		.priority = (uint32_t)sqlite3_column_int(q, 4),
+		.attempt = (uint32_t)sqlite3_column_int64(q, 5),
+		.tries = (uint32_t)sqlite3_column_int64(q, 6),
+		.path = gt_strdup(gt_db_text(q, 14)),
+		.content_type = text_or_null(q, 15),
+		.key = text_or_null(q, 16),
+		.body.len = (size_t)sqlite3_column_int64(q, 19),
+		.status = sqlite3_column_int(q, 20),
+	};
+	gt_strcopy(ret->id, sizeof(ret->id), gt_db_text(q, 1));
+	gt_strcopy(ret->function, sizeof(ret->function), gt_db_text(q, 2));
+	for (int i = 0; i < (int)GT_LEN(times); i++)
+		*times[i] = (uint64_t)sqlite3_column_int64(q, 7 + i);
+	gt_strcopy(ret->method, sizeof(ret->method), gt_db_text(q, 13));
+	gt_strcopy(ret->print, sizeof(ret->print), gt_db_text(q, 17));
+	gt_strcopy(ret->batch, sizeof(ret->batch), gt_db_text(q, 18));
+	gt_strcopy(ret->slug, sizeof(ret->slug), gt_db_text(q, 21));
+}
+
+int gt_task_find(struct gt_tasks_db *t, const char *id, struct gt_task *ret, struct gt_err *err)
+{
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_BY_ID, "t", id);
+	int r = q ? gt_db_step(q, err) : -EIO;
+
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return gt_err_set(err, ENOENT, "call_not_found", "there is no call %.64s", id);
+	gt_task_row(q, ret);
+	return 0;
+}
+
+int gt_task_blob(struct gt_tasks_db *t, sqlite3_stmt *q, int body, int file, size_t size,
+		 struct gt_blob *ret, struct gt_err *err)
+{
+	const char *name = (const char *)sqlite3_column_text(q, file);
+	size_t len = (size_t)sqlite3_column_bytes(q, body);
+
+	*ret = (struct gt_blob){ 0 };
+	if (name)
+		return gt_body_read(t->bodies_fd, name, size, ret, err);
+	if (!len)
+		return 0;
+	ret->data = gt_alloc(len + 1);
+	ret->len = len;
+	memcpy(ret->data, sqlite3_column_blob(q, body), len);
+	return 0;
+}
+
+static int attempts_read(struct gt_tasks_db *t, struct gt_task_op *op, uint64_t seq,
+			 struct gt_err *err)
+{
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_ATTEMPTS, "i", (int64_t)seq);
+	int r = q ? 0 : -EIO;
+
+	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
+		struct gt_task_attempt *a;
+
+		op->attempts = gt_grow(op->attempts, op->n_attempts + 1, sizeof(*a));
+		a = &op->attempts[op->n_attempts++];
+		*a = (struct gt_task_attempt){
+			.attempt = (uint32_t)sqlite3_column_int64(q, 0),
+			.epoch = (uint64_t)sqlite3_column_int64(q, 1),
+			.revision = (uint32_t)sqlite3_column_int64(q, 4),
+			.status = sqlite3_column_int(q, 5),
+			.detail = text_or_null(q, 7),
+			.started_ms = (uint64_t)sqlite3_column_int64(q, 8),
+			.ended_ms = (uint64_t)sqlite3_column_int64(q, 9),
+			.wait_ms = (uint64_t)sqlite3_column_int64(q, 10),
+			.start_ms = (uint64_t)sqlite3_column_int64(q, 11),
+		};
+		gt_strcopy(a->gateway, sizeof(a->gateway), gt_db_text(q, 2));
+		gt_strcopy(a->replica, sizeof(a->replica), gt_db_text(q, 3));
+		gt_strcopy(a->slug, sizeof(a->slug), gt_db_text(q, 6));
+	}
+	return r < 0 ? r : 0;
+}
+
+static int result_read(struct gt_tasks_db *t, struct gt_task_op *op, uint64_t seq,
+		       struct gt_err *err)
+{
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_RESULT, "i", (int64_t)seq);
+	int r = q ? gt_db_step(q, err) : -EIO;
+	struct gt_task_result *res;
+
+	if (r <= 0)
+		return r;
+	res = gt_task_op_result(op);
+	res->seq = seq;
+	res->attempt = (uint32_t)sqlite3_column_int64(q, 0);
+	res->status = sqlite3_column_int(q, 1);
+	res->content_type = text_or_null(q, 2);
+	return gt_task_blob(t, q, 4, 5, (size_t)sqlite3_column_int64(q, 3), &res->body, err);
+}
+
+static int get(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
+{
+	struct gt_task task = { 0 };
+	int r = gt_task_find(t, op->id, &task, err);
+
+	if (r < 0)
+		return r;
+	*gt_task_op_add(op) = task;
+	if (op->verb == GT_TASK_RESULT)
+		r = result_read(t, op, task.seq, err);
+	return r < 0 ? r : attempts_read(t, op, task.seq, err);
+}
+
+static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
+{
+	bool dead = (op->states & ~DEAD) == 0;
+	const char *of = op->batch[0] ? op->batch : op->function;
+	enum gt_sql which = dead ? GT_SQL_LIST_DEAD : GT_SQL_LIST;
+	int r;
+
+	if (op->function[0])
+		which = dead ? GT_SQL_LIST_DEAD_OF : GT_SQL_LIST_OF;
+	if (op->batch[0])
+		which = GT_SQL_LIST_BATCH;
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, which, of[0] ? "iiit" : "iii",
+					      (int64_t)(op->before ? op->before : INT64_MAX),
+					      (int64_t)op->states, (int64_t)op->limit + 1, of);
+
+	r = q ? 0 : -EIO;
+	while (r >= 0 && !op->more && (r = gt_db_step(q, err)) > 0) {
+		op->more = op->n_tasks == op->limit;
+		if (!op->more)
+			gt_task_row(q, gt_task_op_add(op));
+	}
+	return r < 0 ? r : 0;
+}
+
+int gt_task_next(struct gt_tasks_db *t, uint64_t *ret, struct gt_err *err)
+{
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_NEXT, "");
+	int r = q ? gt_db_step(q, err) : -EIO;
+
+	if (r < 0)
+		return r;
+	*ret = (uint64_t)sqlite3_column_int64(q, 0);
+	if (*ret == INT64_MAX)
+		*ret = UINT64_MAX;
+	return 0;
+}
+
+int gt_task_count(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
+{
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_COUNT, "");
+	int r = q ? 0 : -EIO;
+
+	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
+		struct gt_task_change *c;
+
+		op->changes = gt_grow(op->changes, op->n_changes + 1, sizeof(*c));
+		c = &op->changes[op->n_changes++];
+		gt_strcopy(c->function, sizeof(c->function), gt_db_text(q, 0));
+		c->queued = sqlite3_column_int64(q, 1);
+	}
+	return r < 0 ? r : gt_task_next(t, &op->next_ms, err);
+}
+
+int gt_task_read(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
+{
+	switch (op->verb) {
+	case GT_TASK_GET:
+	case GT_TASK_RESULT:
+		return get(t, op, err);
+	case GT_TASK_LIST:
+		return list(t, op, err);
+	default:
+		return gt_err_set(err, EINVAL, "internal", "verb %d reads nothing", op->verb);
+	}
+}

@@ -1,0 +1,285 @@
+/* store/tasks.c - durable calls: taken in, leased, their results recorded. */
+#include <string.h>
+
+#include "task_db.h"
+
+/* Of a full window so many places are for each priority, when it has that many: a flood of one
+ * starves no other. As the gateway's queue does. */
+static const unsigned shares[GT_TASK_CLASSES] = { 16, 4, 1 };
+#define SHARES 21
+
+#define LEASED_BYTES_MAX (16 * GT_MIB) /* bodies of one exchange; the last may pass it */
+
+static const char *file_of(const struct gt_body_list *files, size_t i)
+{
+	return i < files->n && files->names[i][0] ? files->names[i] : NULL;
+}
+
+/* ---- taken in ------------------------------------------------------------------------------- */
+
+/* Did the same request come before? 1 = yes, or another one has its name. */
+static int seen_before(struct gt_tasks_db *t, struct gt_task *task, struct gt_err *err)
+{
+	gt_auto(sql) sqlite3_stmt *q = NULL;
+	struct gt_task old = { 0 };
+	int r;
+
+	if (!task->named && !task->key)
+		return 0;
+	q = task->named ? gt_sql(t, err, GT_SQL_BY_ID, "t", task->id)
+			: gt_sql(t, err, GT_SQL_BY_KEY, "tt", task->function, task->key);
+	r = q ? gt_db_step(q, err) : -EIO;
+	if (r <= 0)
+		return r;
+	gt_task_row(q, &old);
+	task->taken = GT_TAKEN_MISMATCH;
+	if (gt_streq(old.print, task->print) && gt_streq(old.function, task->function)) {
+		task->taken = GT_TAKEN_BEFORE;
+		task->seq = old.seq;
+		task->state = old.state;
+		task->status = old.status;
+		task->created_ms = old.created_ms;
+		task->deadline_ms = old.deadline_ms;
+		gt_strcopy(task->id, sizeof(task->id), old.id);
+	}
+	gt_task_fini(&old);
+	return 1;
+}
+
+static int accept_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task *task,
+		      const char *file, struct gt_err *err)
+{
+	const char *batch = task->batch[0] ? task->batch : NULL;
+	int r = seen_before(t, task, err);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = gt_sql_run(gt_sql(t, err, GT_SQL_INSERT, "ttiiitttttti", task->id, task->function,
+			      (int64_t)task->priority, (int64_t)task->created_ms,
+			      (int64_t)task->deadline_ms, task->method, task->path,
+			      task->content_type, task->key, task->print, batch,
+			      (int64_t)task->body.len),
+		       err);
+	if (r < 0)
+		return r;
+	task->taken = GT_TAKEN_NEW;
+	task->seq = (uint64_t)sqlite3_last_insert_rowid(t->db);
+	gt_task_op_change(op, task->function, 1);
+	if (!task->body.len)
+		return 0;
+	return gt_sql_run(gt_sql(t, err, GT_SQL_INPUT_PUT, "ibt", (int64_t)task->seq,
+				 file ? NULL : task->body.data, file ? (size_t)0 : task->body.len,
+				 file),
+			  err);
+}
+
+static int accept_all(struct gt_tasks_db *t, struct gt_task_op *op,
+		      const struct gt_body_list *files, struct gt_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < op->n_tasks && r == 0; i++) {
+		const char *file = file_of(files, i);
+
+		r = accept_one(t, op, &op->tasks[i], file, err);
+		if (r == 0 && file && op->tasks[i].taken != GT_TAKEN_NEW)
+			gt_body_list_add(&t->unused, file);
+	}
+	return r;
+}
+
+/* ---- results -------------------------------------------------------------------------------- */
+
+/* 1 = the result's own lease is in force; 0 = it is not, or no more. */
+static int lease_check(struct gt_tasks_db *t, struct gt_task_result *res, char *gateway,
+		       struct gt_err *err)
+{
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_LEASED, "i", (int64_t)res->seq);
+	int r = q ? gt_db_step(q, err) : -EIO;
+
+	if (r <= 0)
+		return r;
+	res->state = (enum gt_task_state)sqlite3_column_int(q, 0);
+	gt_strcopy(res->id, sizeof(res->id), gt_db_text(q, 2));
+	gt_strcopy(res->function, sizeof(res->function), gt_db_text(q, 3));
+	gt_strcopy(gateway, GT_NAME_MAX + 1, gt_db_text(q, 4));
+	return res->state == GT_TASK_RUNNING &&
+	       (uint32_t)sqlite3_column_int64(q, 1) == res->attempt;
+}
+
+static int attempt_put(struct gt_tasks_db *t, const struct gt_task_op *op,
+		       const struct gt_task_result *res, const char *gateway, struct gt_err *err)
+{
+	return gt_sql_run(gt_sql(t, err, GT_SQL_ATTEMPT_PUT, "iiittiittiiii", (int64_t)res->seq,
+				 (int64_t)res->attempt, (int64_t)op->epoch, gateway,
+				 res->replica[0] ? res->replica : NULL, (int64_t)res->revision,
+				 (int64_t)res->status, res->slug[0] ? res->slug : NULL, res->detail,
+				 (int64_t)res->started_ms, (int64_t)res->ended_ms,
+				 (int64_t)res->wait_ms, (int64_t)res->start_ms),
+			  err);
+}
+
+static int result_put(struct gt_tasks_db *t, const struct gt_task_op *op,
+		      const struct gt_task_result *res, const char *file, struct gt_err *err)
+{
+	bool inside = res->body.len && !file;
+
+	return gt_sql_run(gt_sql(t, err, GT_SQL_RESULT_PUT, "iiiitibt", (int64_t)res->seq,
+				 (int64_t)res->attempt, (int64_t)op->epoch, (int64_t)res->status,
+				 res->content_type, (int64_t)res->body.len,
+				 inside ? res->body.data : NULL, inside ? res->body.len : (size_t)0,
+				 file),
+			  err);
+}
+
+static int finish_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task_result *res,
+		      const char *file, struct gt_err *err)
+{
+	bool ends = gt_task_ended(res->next);
+	char gateway[GT_NAME_MAX + 1] = "";
+	int r = lease_check(t, res, gateway, err);
+
+	res->stale = r == 0;
+	if (file && (r == 0 || !ends))
+		gt_body_list_add(&t->unused, file);
+	if (r <= 0)
+		return r;
+	r = gt_sql_run(gt_sql(t, err, GT_SQL_FINISH, "iiiiiiit", (int64_t)res->seq,
+			      (int64_t)res->next, (int64_t)res->counts, (int64_t)res->due_ms,
+			      (int64_t)(ends ? op->now_ms : 0),
+			      (int64_t)(ends ? op->now_ms + GT_TASK_KEEP_MS : 0),
+			      (int64_t)res->status, res->slug[0] ? res->slug : NULL),
+		       err);
+	res->state = res->next;
+	if (r == 0 && res->counts)
+		r = attempt_put(t, op, res, gateway, err);
+	if (r == 0 && ends)
+		r = result_put(t, op, res, file, err);
+	if (r == 0 && res->next == GT_TASK_SUCCEEDED)
+		r = gt_task_drop_body(t, GT_SQL_INPUT_FILE, GT_SQL_INPUT_DROP, res->seq, err);
+	return r;
+}
+
+/* ---- leases --------------------------------------------------------------------------------- */
+
+static int lease_read(struct gt_tasks_db *t, sqlite3_stmt *q, const char *function,
+		      struct gt_task *task, struct gt_err *err)
+{
+	task->seq = (uint64_t)sqlite3_column_int64(q, 0);
+	gt_strcopy(task->id, sizeof(task->id), gt_db_text(q, 1));
+	gt_strcopy(task->function, sizeof(task->function), function);
+	task->attempt = (uint32_t)sqlite3_column_int64(q, 2) + 1;
+	task->tries = (uint32_t)sqlite3_column_int64(q, 3);
+	task->created_ms = (uint64_t)sqlite3_column_int64(q, 4);
+	task->deadline_ms = (uint64_t)sqlite3_column_int64(q, 5);
+	gt_strcopy(task->method, sizeof(task->method), gt_db_text(q, 6));
+	task->path = gt_strdup(gt_db_text(q, 7));
+	task->content_type = gt_strdup((const char *)sqlite3_column_text(q, 8));
+	task->priority = (uint32_t)sqlite3_column_int(q, 12);
+	task->state = GT_TASK_RUNNING;
+	return gt_task_blob(t, q, 10, 11, (size_t)sqlite3_column_int64(q, 9), &task->body, err);
+}
+
+/* Up to n of one priority behind `after`; they are marked only later, as the statement walks the
+ * index that marking changes. Returns how many, or -errno. */
+static int lease_some(struct gt_tasks_db *t, struct gt_task_op *op, const char *function,
+		      unsigned priority, uint64_t *after, unsigned n, size_t *bytes,
+		      struct gt_err *err)
+{
+	gt_auto(sql)
+		sqlite3_stmt *q = gt_sql(t, err, GT_SQL_READY, "tiiii", function, (int64_t)priority,
+					 (int64_t)op->now_ms, (int64_t)*after, (int64_t)n);
+	int r = q ? 0 : -EIO, found = 0;
+
+	while (r >= 0 && *bytes < LEASED_BYTES_MAX && (r = gt_db_step(q, err)) > 0) {
+		struct gt_task *task = gt_task_op_add(op);
+
+		r = lease_read(t, q, function, task, err);
+		*after = task->seq;
+		*bytes += task->body.len;
+		found++;
+	}
+	return r < 0 ? r : found;
+}
+
+/* First each priority's share, then what is left to the highest. */
+static int lease_function(struct gt_tasks_db *t, struct gt_task_op *op,
+			  const struct gt_task_want *want, size_t *bytes, struct gt_err *err)
+{
+	uint64_t after[GT_TASK_CLASSES] = { 0 };
+	unsigned left = want->n;
+
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned p = 0; p < GT_TASK_CLASSES && left > 0; p++) {
+			unsigned share = GT_MAX(want->n * shares[p] / SHARES, 1u);
+			int r = lease_some(t, op, want->function, p, &after[p],
+					   round ? left : GT_MIN(share, left), bytes, err);
+
+			if (r < 0)
+				return r;
+			left -= (unsigned)r;
+		}
+	return 0;
+}
+
+static int lease_all(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
+{
+	size_t bytes = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < op->n_wants && r == 0; i++)
+		if (op->wants[i].n)
+			r = lease_function(t, op, &op->wants[i], &bytes, err);
+	for (size_t i = 0; i < op->n_tasks && r == 0; i++) {
+		struct gt_task *task = &op->tasks[i];
+
+		task->leased_ms = op->now_ms;
+		r = gt_sql_run(gt_sql(t, err, GT_SQL_LEASE, "itii", (int64_t)task->seq,
+				      op->sessions[0].gateway, (int64_t)op->sessions[0].session,
+				      (int64_t)op->now_ms),
+			       err);
+		gt_task_op_change(op, task->function, -1);
+	}
+	return r;
+}
+
+static int exchange(struct gt_tasks_db *t, struct gt_task_op *op, const struct gt_body_list *files,
+		    struct gt_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < op->n_results && r == 0; i++)
+		r = finish_one(t, op, &op->results[i], file_of(files, i), err);
+	if (r == 0 && op->full)
+		r = gt_task_reconcile(t, op, err);
+	if (r == 0)
+		r = lease_all(t, op, err);
+	return r;
+}
+
+int gt_task_write(struct gt_tasks_db *t, struct gt_task_op *op, const struct gt_body_list *files,
+		  struct gt_err *err)
+{
+	op->n_changes = op->n_ended = 0; /* a second try after a failed transaction */
+	switch (op->verb) {
+	case GT_TASK_ACCEPT:
+		return accept_all(t, op, files, err);
+	case GT_TASK_EXCHANGE:
+		for (size_t i = 0; i < op->n_tasks; i++)
+			gt_task_fini(&op->tasks[i]);
+		op->n_tasks = 0;
+		return exchange(t, op, files, err);
+	case GT_TASK_RELEASE:
+		return gt_task_release(t, op, err);
+	case GT_TASK_WAKE:
+		return gt_task_wake(t, op, err);
+	case GT_TASK_CANCEL:
+		return gt_task_cancel(t, op, err);
+	case GT_TASK_REPLAY:
+		return gt_task_replay(t, op, err);
+	case GT_TASK_COUNT: /* in line with changes, so that none is counted twice or missed */
+		return gt_task_count(t, op, err);
+	default:
+		return gt_err_set(err, EINVAL, "internal", "verb %d writes nothing", op->verb);
+	}
+}

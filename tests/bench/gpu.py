@@ -1,0 +1,108 @@
+"""The GPU side against its goals, one function for each. PARTS=N11,... takes some of them."""
+import importlib.util
+import json
+import os
+import pathlib
+import random
+import struct
+import tempfile
+
+import bench
+from safetensors import deserialize
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FILES = int(os.environ.get("FILES", 200))
+SEED = int(os.environ.get("SEED", 42))
+
+# Computed by hand from the models' shapes: weights in GB, then 8k x 1 and 32k x 4 in GiB; bf16, FP8, INT4.
+TABLE = {
+    "Qwen2.5-7B": ["15.2 8.7 5.6", "16.1 10.0 7.1", "22.7 16.6 13.7"],
+    "Llama-3.1-8B": ["16.1 9.1 5.7", "17.5 11.0 7.8", "32.5 26.0 22.8"],
+    "Qwen3-32B": ["65.5 34.3 19.3", "64.5 35.5 21.5", "94.5 65.5 51.5"],
+    "Llama-3.3-70B": ["141 72.7 39.8", "135 71.7 41.0", "173 109 78.5"],
+}
+BITS = {"F4": 4, "F6_E2M3": 6, "F8_E4M3": 8, "BF16": 16, "F32": 32, "I64": 64}
+
+
+def table_script():
+    spec = importlib.util.spec_from_file_location("gpu_table", ROOT / "scripts/gpu_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---- N11: what a model needs ----
+
+def random_file(draw):
+    header, at = {}, 0
+    for i in range(draw.randint(1, 40)):
+        dtype, shape = draw.choice(list(BITS)), [draw.randint(0, 9) for _ in range(draw.randint(0, 3))] + [4]
+        size = BITS[dtype]
+        for n in shape:
+            size *= n
+        header[f"t{i}"] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size // 8]}
+        at += size // 8
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(at)
+
+
+def wrong_weights(script, folder):
+    """Files whose weights are not to the byte those of the reference implementation of safetensors."""
+    print(f"  seed {SEED}")
+    draw, wrong = random.Random(SEED), 0
+    (folder / "config.json").write_text((ROOT / "examples/models/Qwen3-8B.json").read_text())
+    for _ in range(FILES):
+        data = random_file(draw)
+        (folder / "model.safetensors").write_bytes(data)
+        want = sum(len(t["data"]) for _, t in deserialize(data))
+        wrong += script.estimate(folder, 16, 1)["model"]["weight_bytes"] != want
+    return wrong
+
+
+def furthest(script, folder):
+    """From the table above, beyond half of its last digit."""
+    far = 0.0
+    for name, rows in TABLE.items():
+        config = json.loads((ROOT / f"examples/models/{name}.json").read_text())
+        for i, form in enumerate(script.FORMS):
+            size = script.write_model(folder, config, form)
+            got = [size / 1e9, *(script.estimate(folder, *case)["bytes"] / 2**30 for case in script.CASES)]
+            for value, row in zip(got, rows, strict=True):
+                digits = row.split()[i]
+                far = max(far, abs(value - float(digits)) - (0.05 if "." in digits else 0.5))
+    return far
+
+
+def peaks():
+    """Estimates against the driver's peak, which scripts/gpu-check found: the furthest in percent, or None."""
+    report = ROOT / "build/gpu-check.json"
+    step = json.loads(report.read_text())["steps"].get("estimates against what models take", {}) if report.exists() else {}
+    if "figures" not in step:
+        return None
+    return max(abs(m["estimate_over_used"] - 1) * 100 for m in step["figures"].values())
+
+
+def n11():
+    script = table_script()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        wrong, far, peak = wrong_weights(script, folder), furthest(script, folder), peaks()
+    return [
+        bench.row("N11.weights", f"of {FILES} files, those whose weights are not the reference's to the byte", wrong, "",
+                  goal="0", passed=wrong == 0),
+        bench.row("N11.table", "furthest from 36 figures computed by hand, beyond their rounding", max(far, 0.0), "GiB",
+                  goal="<= 0.01", passed=far <= 0.01),
+        bench.row("N11.peak", "furthest from the driver's peak, four models (scripts/gpu-check)", peak, "%", goal="<= 10",
+                  passed=None if peak is None else peak <= 10),
+    ]
+
+
+PARTS = {"N11": n11}
+
+
+def main():
+    wanted = os.environ.get("PARTS", ",".join(PARTS)).split(",")
+    bench.write("gpu", [row for name in wanted for row in PARTS[name]()])
+
+
+main()
