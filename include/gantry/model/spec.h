@@ -82,16 +82,13 @@ struct gt_io_limits { /* a second, on each block device; 0 = no limit */
 #define GT_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 struct gt_spec {
-	char *image; /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
-	enum gt_image_kind image_kind;
+	char *image;      /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
 	char *image_path; /* of dir:, normalised; else NULL */
 	char *base;       /* of a bundle: canonical reference of the image below it, or NULL */
-	enum gt_pull pull;
-	char **command; /* NULL-terminated; none: the image's own */
+	char **command;   /* NULL-terminated; none: the image's own */
 	size_t n_command;
-	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
-			  image's, found out when it is deployed, or `socket` is there */
-	char *socket;  /* instead: absolute path in the container of the unix socket; or NULL */
+	char *socket;  /* instead of `port`: absolute path in the container of the unix socket; or
+			  NULL */
 	char *workdir; /* "/" gives way to what the image says */
 	/* "7:8", "name", "name:8", "name:group", names as the image's files have them; NULL: the
 	 * image's own, or "0:0". A number without a group, which only an image's configuration can
@@ -103,10 +100,16 @@ struct gt_spec {
 	size_t n_volumes;
 	struct gt_tmpfs *tmpfs;
 	size_t n_tmpfs;
+	/* Small ones stand together: control keeps one of these for every function there is. */
+	enum gt_image_kind image_kind;
+	enum gt_pull pull;
+	enum gt_isolation isolation;
 	enum gt_network network;
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
-	bool idempotent;       /* a call may be sent again whatever its method */
-	bool packed;           /* gt_spec_pack made it: nothing in it may be replaced */
+	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
+			  image's, found out when it is deployed, or `socket` is there */
+	bool idempotent; /* a call may be sent again whatever its method */
+	bool packed;     /* gt_spec_pack made it: nothing in it may be replaced */
 	struct {
 		char *header; /* calls with the same value go to the same replica; NULL: no such */
 	} affinity;
@@ -117,10 +120,10 @@ struct gt_spec {
 	} ready;
 	struct {
 		uint32_t cpu_milli; /* 0 = no limit */
+		uint32_t pids;
 		uint64_t memory_bytes;
 		uint64_t memory_high_bytes; /* slowed and reclaimed from above it; 0 = never */
 		uint64_t disk_bytes;
-		uint32_t pids;
 		struct gt_io_limits io;
 		struct gt_gpu_want gpu;
 		char **devices; /* by their names in the node's documents of CDI (device.h) */
@@ -130,7 +133,6 @@ struct gt_spec {
 		struct gt_label *labels; /* a node must have all of them; sorted by key */
 		size_t n_labels;
 	} placement;
-	enum gt_isolation isolation;
 	struct {
 		uint32_t min, max;
 		uint32_t buffer;      /* replicas kept free of calls while there are calls */
@@ -153,8 +155,8 @@ struct gt_spec {
 	} limits;
 	struct {
 		enum gt_park_method method;
-		uint64_t after_ms; /* without a call */
 		uint32_t priority; /* the lowest goes first when memory is short */
+		uint64_t after_ms; /* without need */
 		struct {
 			char *sleep, *wake; /* targets that are posted to; NULL: it has none */
 		} http;
