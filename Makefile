@@ -185,6 +185,18 @@ $(FUZZ_PROGS): %: %.o $(O)/tests/fuzz/replay.o $(LIB)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 endif
 
+# Test doubles of the GPU driver's libraries.
+FAKE_GPU := $(O)/tests/fake/gpu
+$(FAKE_GPU)/libnvidia-ml.so.1: tests/fake/gpu/nvml.c
+$(FAKE_GPU)/libcuda.so.1: tests/fake/gpu/cuda.c
+FAKE_GPU_LIBS := $(FAKE_GPU)/libnvidia-ml.so.1 $(FAKE_GPU)/libcuda.so.1
+$(FAKE_GPU_LIBS): tests/fake/gpu/script.c $(wildcard tests/fake/gpu/*.h src/gpu/*.h) $(O)/.flags
+	@mkdir -p $(@D)
+	$(call say,SO,$@)$(CC) $(CPPFLAGS) -std=gnu11 -O1 -g $(WARN) -fPIC -fvisibility=hidden -shared \
+		-o $@ $(filter %.c,$^) -ljansson -lpthread
+$(filter $(O)/tests/unit/gpu/%,$(TEST_PROGS)): | $(FAKE_GPU_LIBS)
+examples: $(FAKE_GPU_LIBS)
+
 unit: $(TEST_PROGS)	## unit tests; `make unit-<room>` for one room alone
 	@scripts/run-tests.sh $(RESULTS)/unit.txt $^
 
@@ -287,8 +299,12 @@ bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
-bench-gpu: all			## the GPU side against its goals; most of it needs no GPU
+WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
+bench-gpu: all $(WEIGHTS_BENCH)	## the GPU side against its goals; most of it needs no GPU
 	@scripts/bench.sh gpu
+$(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 report:			## measured figures against the goals
 	@scripts/report.py
 demo:			## a call served from a cold container, from nothing

@@ -151,6 +151,8 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 
 	if (r == 0)
 		r = gt_images_new(a, &ic, config->state_dir, &a->images, err);
+	if (r == 0)
+		r = gt_weights_new(a, config, err);
 	if (r < 0)
 		return r;
 	/* Whom the last agent left running; what nobody knows goes. */
@@ -244,12 +246,13 @@ static void tear_down(struct agent *a)
 	}
 	gt_http_client_free(a->client);
 	gt_images_free(a->images);
+	gt_weights_free(a->weights);
 	if (a->stopping)
 		gt_runtime_retire(a->rt);
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
 	gt_close(a->replicas_fd);
-	gt_gpus_close(a->gpus);
+	gt_agent_gpus_close(a);
 	gt_loop_free(a->loop);
 	gt_gpu_ledger_free(a->ledger);
 	free(a->labels);

@@ -24,6 +24,8 @@ struct image_job;
 struct image_wait;
 struct estimate;
 struct images;
+struct replica_weights;
+struct weights;
 
 /* Asks a replica whether it is ready, again and again. One try at a time. */
 struct probe {
@@ -58,16 +60,28 @@ struct replica {
 	struct log log;
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
 	size_t n_gpus;
-	struct image_job *pull;    /* in state PULLING: it comes */
-	struct image_wait *unpack; /* and then, where that is needed, this */
+	struct gpu_use *gpu_use; /* of each of them */
+	uint64_t gpu_peak_bytes;
+	struct image_job *pull;          /* in state PULLING: it comes */
+	struct image_wait *unpack;       /* and then, where that is needed, this */
+	struct replica_weights *weights; /* from its order to its end; NULL: it names none */
 	/* Of the images that it uses: a bundle's own, and the registry's (below it); "" = none. */
 	char image_digest[GT_REF_DIGEST_SIZE], base_digest[GT_REF_DIGEST_SIZE];
 	int stop_signal;
 	bool stop_ordered, forgotten; /* forgotten: freed as soon as it has ended */
 	bool was_ready;
-	bool out_of_time; /* killed because it did not get ready */
-	bool dirty;       /* control has not heard of the last change */
+	bool out_of_time;   /* killed because it did not get ready */
+	const char *killed; /* or for this cause, a slug; NULL = not killed by us */
+	char killed_text[320];
+	bool dirty; /* control has not heard of the last change */
 	UT_hash_handle hh;
+};
+
+/* What a replica has of one of its GPUs, as the last look told. */
+struct gpu_use {
+	uint64_t bytes;
+	unsigned over; /* looks in a row that found too much */
+	bool known, told;
 };
 
 struct reporter {
@@ -76,6 +90,10 @@ struct reporter {
 	uint64_t retry_ms;
 	bool full; /* the next one lists everything */
 	bool deferred;
+	bool stats; /* what GPUs measure goes with it */
+	struct gt_told_event events[GT_TOLD_EVENTS_MAX];
+	size_t n_events, sent_events; /* sent: in the one in flight */
+	uint64_t lost_events;
 };
 
 /* Looks at what replicas use, one round after the other while any runs. */
@@ -94,6 +112,7 @@ struct agent {
 	struct dial *dial;
 	struct logs *logs;
 	struct images *images;
+	struct weights *weights;
 	struct estimate *estimates; /* being made */
 	uid_t reader_uid;           /* who reads files of models */
 	gid_t reader_gid;
@@ -109,6 +128,9 @@ struct agent {
 	uint64_t cpu_milli, memory_bytes;
 	uint64_t parking_bytes; /* of that, for parked replicas */
 	struct gt_gpus *gpus;
+	struct gt_timer gpu_round; /* what GPUs measure is told */
+	struct gt_gpu_told gpu_told[GT_NODE_GPUS_MAX];
+	size_t n_gpu_told;
 	struct gt_gpu_ledger *ledger;
 	struct gt_driver_roots driver; /* this and the next two are the configuration's */
 	const char *cdi_dirs;          /* ':'-separated, later ones over earlier ones */
@@ -131,6 +153,8 @@ void gt_replica_start(struct replica *r);
 void gt_replica_adopt(struct replica *r);
 void gt_replica_stop(struct replica *r, uint64_t grace_ms);
 void gt_replica_forget(struct replica *r);
+/* It ends at once and has failed for this cause, a static slug. */
+void gt_replica_kill(struct replica *r, const char *cause, const char *text);
 void gt_replica_leave(struct replica *r); /* the agent ends, the replica goes on */
 void gt_replica_free(struct replica *r);
 void gt_replica_is_ready(struct replica *r);                       /* probe.c found out */
@@ -145,6 +169,21 @@ int gt_replica_image_get(struct replica *r, struct gt_err *err);
 void gt_replica_image_adopt(struct replica *r);
 /* Topmost first, to be returned with gt_image_mounts_drop. None for dir: and host:. */
 int gt_replica_image_layers(struct replica *r, int *fds, size_t *n, size_t max, struct gt_err *err);
+
+/* weights.c */
+int gt_weights_new(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
+void gt_weights_free(struct weights *n); /* after all replicas; NULL is fine */
+bool gt_weights_dirty(const struct weights *n);
+void gt_weights_observe_node(struct weights *n, struct gt_node_weights *ret); /* here: borrowed */
+void gt_weights_observe(const struct replica_weights *w, struct gt_weights_progress *ret);
+void gt_replica_weights_begin(struct replica *r); /* with its order: reading goes on beside all */
+void gt_replica_weights_adopt(struct replica *r);
+/* Must its container wait for the store? Then gt_replica_weights_are_here follows. */
+bool gt_replica_weights_wait(struct replica *r);
+void gt_replica_weights_are_here(struct replica *r);
+/* The copies that lie over its paths; the descriptors are the caller's, the paths are not. */
+size_t gt_replica_weights_files(struct replica *r, struct gt_container_file *ret);
+void gt_replica_weights_end(struct replica *r); /* fine when it has none */
 
 /* replica_gpu.c */
 void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n);
@@ -163,7 +202,12 @@ size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_M
 /* gpus.c: what the node's GPUs and their driver tell */
 int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
 /* Its program begins, or has ended. */
+void gt_agent_gpus_close(struct agent *a);
 void gt_agent_gpus_started(struct replica *r);
+/* Adds what it has of GPUs. */
+void gt_agent_gpus_usage(const struct replica *r, struct gt_usage *u);
+/* What they measure now; how many. */
+size_t gt_agent_gpus_stats(struct agent *a, const struct gt_gpu_told **ret);
 void gt_agent_gpus_ended(struct replica *r);
 
 /* estimate_serve.c */
@@ -189,6 +233,8 @@ bool gt_probe_is_good(const char *answer); /* "HTTP/1.1 204 ..." */
 void gt_report_soon(struct agent *a);
 void gt_report_progress(struct agent *a); /* a pull went on; told later, with others */
 void gt_report_full(struct agent *a);
+/* For control's log of events. When it can not be told for long the oldest are lost. */
+void gt_report_event(struct agent *a, const struct gt_told_event *event);
 void gt_report_stop(struct agent *a);
 
 /* usage.c */

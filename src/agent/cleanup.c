@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <gantry/os/os.h>
+#include <gantry/weights/store.h>
 
 #include "agent_impl.h"
 
@@ -50,7 +51,7 @@ int gt_agent_cleanup(const char *state_dir, struct gt_err *err)
 	int r;
 
 	if (!d && errno == ENOENT)
-		return 0; /* no agent ever ran here */
+		return gt_weights_store_unmount(state_dir, err); /* no agent ever ran here */
 	if (!d)
 		return gt_err_errno(err, errno, "open directory %s", replicas);
 	while ((e = readdir(d))) {
@@ -59,6 +60,8 @@ int gt_agent_cleanup(const char *state_dir, struct gt_err *err)
 	}
 	closedir(d);
 	r = gt_runtime_cleanup(agent, err);
+	if (r == 0)
+		r = gt_weights_store_unmount(state_dir, err);
 	if (r == 0)
 		nftw(replicas, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return r;

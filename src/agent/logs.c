@@ -133,6 +133,17 @@ static void take_line(struct log_pipe *p, const char *text, size_t len, struct g
 		f->on_line(&line, f->arg);
 }
 
+void gt_log_say(struct log *log, const char *text)
+{
+	gt_auto(buf) struct gt_buf file = { 0 };
+
+	if (!log->logs)
+		return;
+	gt_buf_init(&file, 0);
+	take_line(&log->pipes[LOG_STDERR], text, strlen(text), &file);
+	write_lines(log, &file);
+}
+
 static void take_bytes(struct log_pipe *p, const char *data, size_t len, struct gt_buf *file)
 {
 	while (len > 0) {

@@ -62,6 +62,7 @@ int gt_logs_dir(const struct logs *l); /* descriptor of the directory */
 
 /* fds: read ends of the FIFOs (taken). Goes on after the last line of an earlier agent. */
 int gt_log_open(struct logs *l, struct log *log, int fds[LOG_STREAM_N], struct gt_err *err);
+void gt_log_say(struct log *log, const char *text); /* a line of ours among the program's */
 void gt_log_drain(struct log *log); /* everything that is in the FIFOs, and the unfinished lines */
 char *gt_log_tail(
 	const struct log *log); /* the last lines, '\n' between; NULL = none; caller frees */

@@ -240,9 +240,12 @@ static void is_ready(struct replica *r)
 
 static void is_lost(struct replica *r)
 {
-	r->parking.failed = r->parking.steps.why;
-	gt_warn("replica %s: %s: killed", r->id, r->parking.failed);
-	gt_container_kill(r->container);
+	char text[200];
+
+	snprintf(text, sizeof(text), "it could not be parked or brought back: %s",
+		 r->parking.steps.why);
+	gt_warn("replica %s: %s", r->id, text);
+	gt_replica_kill(r, "unpark_failed", text);
 }
 
 static void go(struct replica *r, enum park_do next)
@@ -279,7 +282,7 @@ void gt_park_pursue(struct replica *r)
 	struct parking *p = &r->parking;
 	bool off = r->state == GT_REPLICA_READY && p->wanted;
 
-	if (p->busy || p->failed || (!off && (r->state != GT_REPLICA_PARKED || p->wanted)))
+	if (p->busy || r->killed || (!off && (r->state != GT_REPLICA_PARKED || p->wanted)))
 		return;
 	if (off && r->park.method == GT_PARK_STOP) {
 		p->wanted = false;

@@ -33,7 +33,6 @@ struct parking {
 	uint64_t gpu_bytes;           /* that they had of it */
 	struct gt_gpu_op *op;         /* the driver is being asked */
 	bool raised;                  /* its memory limit, by what its GPU held */
-	const char *failed;           /* it was killed for this */
 };
 
 /* It has become ready, or was adopted: how would it be parked? */

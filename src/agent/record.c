@@ -121,21 +121,23 @@ void gt_record_ready(const struct replica *r)
 	gt_auto(fd) int fd = openat(r->agent->replicas_fd, path_of(r, "ready", path),
 				    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd >= 0)
-		dprintf(fd, "%llu %llu %llu %llu %llu\n", (unsigned long long)p->image_us,
+		dprintf(fd, "%llu %llu %llu %llu %llu %llu\n", (unsigned long long)p->image_us,
 			(unsigned long long)p->sandbox_us, (unsigned long long)p->root_us,
-			(unsigned long long)p->exec_us, (unsigned long long)p->ready_us);
+			(unsigned long long)p->exec_us, (unsigned long long)p->ready_us,
+			(unsigned long long)p->weights_us);
 }
 
 bool gt_record_was_ready(struct replica *r)
 {
 	char path[PATH_SIZE], text[128];
-	unsigned long long us[5] = { 0 };
+	unsigned long long us[6] = { 0 };
 
 	if (gt_os_read_at(r->agent->replicas_fd, path_of(r, "ready", path), text, sizeof(text),
 			  NULL) < 0)
 		return false;
-	sscanf(text, "%llu %llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3], &us[4]);
-	r->phases = (struct gt_phases){ us[0], us[1], us[2], us[3], us[4] };
+	sscanf(text, "%llu %llu %llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3], &us[4],
+	       &us[5]);
+	r->phases = (struct gt_phases){ us[0], us[1], us[2], us[3], us[4], us[5] };
 	return true;
 }
 
@@ -184,7 +186,7 @@ enum gt_replica_state gt_record_park_state(struct replica *r)
 static void remove_id(int dir, const char *id)
 {
 	static const char *const names[] = {
-		"record", "record.new", "stdout", "stderr", "status", "ready", "park",
+		"record", "record.new", "stdout", "stderr", "status", "ready", "weights", "park",
 	};
 	char path[512];
 

@@ -9,6 +9,7 @@
 void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n)
 {
 	r->gpus = n ? gt_alloc_array(n, sizeof(*gpus)) : NULL;
+	r->gpu_use = n ? gt_alloc_array(n, sizeof(*r->gpu_use)) : NULL;
 	r->n_gpus = n;
 	if (n)
 		memcpy(r->gpus, gpus, n * sizeof(*gpus));

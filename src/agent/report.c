@@ -33,6 +33,7 @@ static void observe(const struct replica *r, struct gt_observed *o)
 		o->pull = *gt_image_progress(r->pull);
 	o->turn = r->parking.turn;
 	o->park = r->park;
+	gt_weights_observe(r->weights, &o->weights);
 	o->gpus = r->gpus; /* this and the end are borrowed: not freed with the report */
 	o->n_gpus = r->n_gpus;
 	o->end = r->end;
@@ -50,6 +51,22 @@ static void tell_facts(struct agent *a, struct gt_report *report)
 	report->n_labels = a->n_labels;
 }
 
+static void tell_more(struct agent *a, struct gt_report *report)
+{
+	struct reporter *rep = &a->report;
+	const struct gt_gpu_told *told;
+
+	if (report->full)
+		tell_facts(a, report);
+	if (report->full || rep->stats) {
+		report->n_gpu_stats = gt_agent_gpus_stats(a, &told);
+		report->gpu_stats = (struct gt_gpu_told *)told;
+	}
+	rep->stats = false;
+	report->events = rep->events;
+	report->n_events = rep->sent_events = rep->n_events;
+}
+
 static void build(struct agent *a, struct gt_buf *out)
 {
 	struct gt_report report = {
@@ -62,8 +79,9 @@ static void build(struct agent *a, struct gt_buf *out)
 	struct replica *r, *next;
 
 	gt_strcopy(report.node, sizeof(report.node), a->node);
-	if (report.full)
-		tell_facts(a, &report);
+	tell_more(a, &report);
+	if (report.full || gt_weights_dirty(a->weights))
+		gt_weights_observe_node(a->weights, &report.weights);
 	report.replicas = gt_alloc_array(HASH_COUNT(a->replicas) + 1, sizeof(*report.replicas));
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (report.full || r->dirty)
@@ -79,7 +97,8 @@ static bool is_needed(const struct agent *a)
 {
 	struct replica *r, *next;
 
-	if (a->report.full)
+	if (a->report.full || a->report.stats || a->report.n_events > 0 ||
+	    gt_weights_dirty(a->weights))
 		return true;
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (r->dirty)
@@ -93,6 +112,25 @@ static void on_retry(void *arg)
 	post(arg);
 }
 
+static void events_sent(struct reporter *rep)
+{
+	rep->n_events -= rep->sent_events;
+	memmove(rep->events, rep->events + rep->sent_events, rep->n_events * sizeof(*rep->events));
+	rep->sent_events = 0;
+}
+
+void gt_report_event(struct agent *a, const struct gt_told_event *event)
+{
+	struct reporter *rep = &a->report;
+
+	if (rep->n_events == GT_TOLD_EVENTS_MAX) {
+		rep->lost_events++; /* those that wait say what began it */
+		return;
+	}
+	rep->events[rep->n_events++] = *event;
+	gt_report_soon(a);
+}
+
 static void on_done(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
 {
 	struct agent *a = arg;
@@ -103,11 +141,13 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 	rep->call = NULL;
 	if (status / 100 == 2) {
 		rep->retry_ms = 0;
+		events_sent(rep);
 		gt_report_soon(a);
 		return;
 	}
 	gt_debug("report: status %d %s", status, err ? err->text : "");
 	rep->full = true; /* nobody knows what arrived of it */
+	rep->sent_events = 0;
 	rep->retry_ms = rep->retry_ms ? GT_MIN(rep->retry_ms * 2, RETRY_MAX_MS) : RETRY_FIRST_MS;
 	gt_timer_set(a->loop, &rep->retry, rep->retry_ms, on_retry, a);
 }

@@ -58,8 +58,10 @@ void gt_replica_free(struct replica *r)
 	gt_log_close(&r->log);
 	HASH_DEL(r->agent->replicas, r);
 	gt_replica_gpus_return(r);
+	gt_replica_weights_end(r);
 	gt_spec_free(r->spec);
 	free(r->gpus);
+	free(r->gpu_use);
 	gt_end_fini(&r->end);
 	free(r->spec_json);
 	free(r);
@@ -95,6 +97,7 @@ static void ended(struct replica *r, enum gt_replica_state state)
 
 	drop_container(r);
 	gt_replica_gpus_return(r);
+	gt_replica_weights_end(r);
 	gt_log_drain(&r->log); /* its last words belong to the report */
 	if (state == GT_REPLICA_FAILED && !r->end.log_tail)
 		r->end.log_tail = gt_log_tail(&r->log);
@@ -147,10 +150,8 @@ static void exited(struct replica *r, const struct gt_exit *how)
 		ended(r, GT_REPLICA_STOPPED);
 		return;
 	}
-	if (r->parking.failed) {
-		snprintf(text, sizeof(text), "it could not be parked or brought back: %s",
-			 r->parking.failed);
-		fail(r, "unpark_failed", text);
+	if (r->killed) {
+		fail(r, r->killed, r->killed_text);
 		return;
 	}
 	if (r->out_of_time) {
@@ -276,7 +277,8 @@ static int start(struct replica *r, struct gt_err *err)
 	int fds[3] = { -EBADF, -EBADF, -EBADF }, res;
 	char *env[GT_CONTAINER_ENV_MAX];
 	int layers[GT_RUNTIME_LAYERS_MAX];
-	size_t n_layers = 0, n_env = gt_replica_gpus_env(r, env);
+	struct gt_container_file files[GT_RUNTIME_FILES_MAX];
+	size_t n_layers = 0, n_env = gt_replica_gpus_env(r, env), n_files = 0;
 	gt_auto(inject) struct gt_inject *inject = NULL;
 
 	res = gt_replica_image_layers(r, layers, &n_layers, GT_LEN(layers), err);
@@ -287,6 +289,7 @@ static int start(struct replica *r, struct gt_err *err)
 	if (res == 0)
 		res = open_logs(r, fds, err);
 	if (res == 0) {
+		n_files = gt_replica_weights_files(r, files);
 		struct gt_container_args args = {
 			.function = r->function,
 			.replica = r->id,
@@ -295,6 +298,8 @@ static int start(struct replica *r, struct gt_err *err)
 			.layers = layers,
 			.n_layers = n_layers,
 			.layers_owned = n_layers > 0 && gt_image_mounts_owned(r->agent->images),
+			.files = files,
+			.n_files = n_files,
 			.stdout_fd = fds[RECORD_STDOUT],
 			.stderr_fd = fds[RECORD_STDERR],
 			.status_fd = fds[RECORD_STATUS],
@@ -308,6 +313,8 @@ static int start(struct replica *r, struct gt_err *err)
 	close_all(fds);
 	while (n_env > 0)
 		free(env[--n_env]);
+	while (n_files > 0)
+		gt_close(files[--n_files].fd);
 	gt_image_mounts_drop(r->agent->images, layers, n_layers);
 	return res;
 }
@@ -317,9 +324,23 @@ static void fail_start(struct replica *r, const struct gt_err *err)
 	fail(r, gt_streq(err->slug, "system_error") ? "sandbox_failed" : err->slug, err->text);
 }
 
-void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed)
+static void go(struct replica *r)
 {
 	struct gt_err err = { 0 };
+
+	r->ordered_ns = gt_loop_clock_ns(r->agent->loop);
+	if (start(r, &err) < 0)
+		fail_start(r, &err);
+}
+
+void gt_replica_weights_are_here(struct replica *r)
+{
+	r->phases.weights_us = us_since(r, r->ordered_ns);
+	go(r);
+}
+
+void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed)
+{
 
 	if (failed) {
 		fail_start(r, failed);
@@ -329,8 +350,8 @@ void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed)
 	if (gt_spec_ref(r->spec))
 		r->phases.image_us = us_since(r, r->ordered_ns);
 	r->ordered_ns = gt_loop_clock_ns(r->agent->loop);
-	if (start(r, &err) < 0)
-		fail_start(r, &err);
+	if (!gt_replica_weights_wait(r))
+		go(r);
 }
 
 void gt_replica_start(struct replica *r)
@@ -347,6 +368,7 @@ void gt_replica_start(struct replica *r)
 		fail_start(r, &err);
 		return;
 	}
+	gt_replica_weights_begin(r);
 	res = gt_replica_image_get(r, &err);
 	if (res == -EINPROGRESS)
 		gt_replica_move(r, GT_REPLICA_PULLING);
@@ -382,6 +404,7 @@ void gt_replica_adopt(struct replica *r)
 		return;
 	}
 	gt_replica_image_adopt(r);
+	gt_replica_weights_adopt(r);
 	/* Where the node lost a GPU meanwhile, the sweep removes the process. Control may have
 	 * started anew with us, and not know of the replica; so the log has it. */
 	if (gt_replica_gpus_keep(r, &err) < 0) {
@@ -430,6 +453,7 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms)
 		gt_image_cancel(gt_steal(&r->pull));
 		gt_image_wait_cancel(gt_steal(&r->unpack));
 		gt_replica_gpus_return(r);
+		gt_replica_weights_end(r);
 		gt_replica_move(
 			r, GT_REPLICA_STOPPED); /* ordered to stop before there was a process */
 		if (r->forgotten)
@@ -449,6 +473,22 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms)
 		gt_container_kill(r->container);
 	else
 		gt_timer_set(r->agent->loop, &r->deadline, grace_ms, on_grace_over, r);
+}
+
+void gt_replica_kill(struct replica *r, const char *cause, const char *text)
+{
+	if (gt_replica_state_ended(r->state) || r->killed)
+		return;
+	if (!r->container) {
+		gt_image_cancel(gt_steal(&r->pull));
+		gt_image_wait_cancel(gt_steal(&r->unpack));
+		fail(r, cause, text);
+		return;
+	}
+	r->killed = cause;
+	gt_strcopy(r->killed_text, sizeof(r->killed_text), text);
+	gt_probe_stop(r);
+	gt_container_kill(r->container);
 }
 
 void gt_replica_forget(struct replica *r)

@@ -10,7 +10,10 @@ static void look(struct replica *r)
 {
 	struct gt_usage now;
 
-	if (gt_container_usage(r->container, &now, NULL) < 0 || !gt_usage_moved(&r->usage, &now))
+	if (gt_container_usage(r->container, &now, NULL) < 0)
+		return;
+	gt_agent_gpus_usage(r, &now);
+	if (!gt_usage_moved(&r->usage, &now))
 		return;
 	r->usage = now;
 	r->dirty = true;

@@ -69,6 +69,8 @@ void gt_view_etag_header(struct gt_request *req, const char *etag);
 /* ---- usage.c ---- */
 void gt_view_usage(struct gt_json *j, const struct gt_usage *u); /* has 0: left out */
 void gt_api_usage_metrics(struct gt_api *api, struct gt_buf *out);
+/* gpu_metrics.c */
+void gt_api_gpu_metrics(struct gt_api *api, struct gt_buf *out);
 
 /* ---- metrics.c ---- */
 void gt_metrics_family(struct gt_buf *out, const char *name, const char *type, const char *help,

@@ -94,6 +94,10 @@ static void write_place(struct gt_json *j, const struct gt_decision *d)
 		gt_json_str(j, "refused", "no_capacity");
 	if (d->place.given[0])
 		gt_json_str(j, "gpus", d->place.given);
+	if (d->place.weights_total) {
+		gt_json_u64(j, "weights_here", d->place.weights_here);
+		gt_json_u64(j, "weights_total", d->place.weights_total);
+	}
 	gt_json_close(j, '}');
 }
 

@@ -393,6 +393,7 @@ void gt_api_get_metrics(struct gt_request *req, void *app)
 	gt_buf_addf(&out, "gantry_control_epoch %llu\n",
 		    (unsigned long long)gt_control_epoch(api->config.control));
 	write_nodes(api, &out);
+	gt_api_gpu_metrics(api, &out);
 	write_functions(api, &out);
 	gt_api_usage_metrics(api, &out);
 	write_traffic(api, &out);

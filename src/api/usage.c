@@ -29,6 +29,11 @@ static const struct usage_row {
 	  GT_USAGE_IO, AT(io_reads), false },
 	{ "io_writes", "gantry_replica_io_writes_total", "counter", "Write operations of disks.",
 	  GT_USAGE_IO, AT(io_writes), false },
+	{ "gpu_memory_bytes", "gantry_gpu_replica_memory_bytes", "gauge",
+	  "Memory of GPUs that its processes have.", GT_USAGE_GPU_MEMORY, AT(gpu_memory_bytes),
+	  false },
+	{ "gpu_memory_peak_bytes", "gantry_gpu_replica_memory_peak_bytes", "gauge",
+	  "The most of it that was seen.", GT_USAGE_GPU_MEMORY, AT(gpu_memory_peak_bytes), false },
 #undef AT
 };
 

@@ -109,6 +109,20 @@ static void write_timings(struct gt_json *j, const struct gt_phases *p, bool all
 	for (size_t i = 0; i < GT_LEN(parts); i++)
 		if (parts[i].us || all)
 			gt_json_num(j, parts[i].name, (double)parts[i].us / 1000);
+	if (p->weights_us) /* few wait for that */
+		gt_json_num(j, "weights_ms", (double)p->weights_us / 1000);
+	gt_json_close(j, '}');
+}
+
+static void write_weights(struct gt_json *j, const struct gt_weights_progress *w)
+{
+	gt_json_object(j, "weights");
+	gt_json_u64(j, "bytes", w->bytes);
+	gt_json_u64(j, "resident", w->resident);
+	gt_json_u64(j, "total", w->total);
+	gt_json_bool(j, "store", w->store);
+	if (w->why[0])
+		gt_json_str(j, "why", w->why);
 	gt_json_close(j, '}');
 }
 
@@ -171,6 +185,8 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 		write_park(j, &v->park);
 	if (v->state == GT_REPLICA_PULLING && v->pull.total_layers)
 		gt_pull_progress_write(j, "pull", &v->pull);
+	if (v->weights.total || v->weights.why[0])
+		write_weights(j, &v->weights);
 	if (v->reason && v->reason[0])
 		gt_json_str(j, "reason", v->reason);
 	if (v->end) {
@@ -181,6 +197,42 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 	gt_json_close(j, '}');
 }
 
+/* What is not known is not there. */
+static void write_place(struct gt_json *j, const struct gt_gpu *gpu)
+{
+	char capability[16];
+
+	if (gpu->pci[0])
+		gt_json_str(j, "pci", gpu->pci);
+	if (gpu->minor >= 0)
+		gt_json_u64(j, "minor", (uint64_t)gpu->minor);
+	if (gpu->gi >= 0) {
+		gt_json_u64(j, "gi", (uint64_t)gpu->gi);
+		gt_json_u64(j, "ci", (uint64_t)GT_MAX(gpu->ci, 0));
+	}
+	if (gpu->capability) {
+		snprintf(capability, sizeof(capability), "%u.%u", gpu->capability / 10,
+			 gpu->capability % 10);
+		gt_json_str(j, "capability", capability);
+	}
+	if (gpu->numa >= 0)
+		gt_json_u64(j, "numa", (uint64_t)gpu->numa);
+}
+
+static void write_driver(struct gt_json *j, const struct gt_gpu_driver *d)
+{
+	gt_json_object(j, "gpu_driver");
+	gt_json_str(j, "state", gt_gpu_driver_state_name(d->state));
+	gt_json_str(j, "backend", gt_gpu_backend_name(d->backend));
+	if (d->version[0])
+		gt_json_str(j, "version", d->version);
+	if (d->text[0])
+		gt_json_str(j, "text", d->text);
+	if (d->state == GT_GPU_DRIVER_READY)
+		gt_json_str(j, "checkpoints", d->cuda[0] ? d->cuda : "yes");
+	gt_json_close(j, '}');
+}
+
 static void write_gpu(struct gt_json *j, const struct gt_node_gpu *g)
 {
 	gt_json_object(j, NULL);
@@ -188,7 +240,13 @@ static void write_gpu(struct gt_json *j, const struct gt_node_gpu *g)
 	gt_json_str(j, "model", g->is.model);
 	gt_json_str(j, "backend", gt_gpu_backend_name(g->is.backend));
 	gt_json_bool(j, "healthy", gt_gpu_healthy(&g->is));
+	gt_json_str(j, "health", gt_gpu_health_name(g->is.health));
+	if (g->is.reason[0])
+		gt_json_str(j, "reason", g->is.reason);
+	write_place(j, &g->is);
 	gt_json_u64(j, "memory_bytes", g->is.memory_bytes);
+	if (g->is.foreign_bytes)
+		gt_json_u64(j, "foreign_bytes", g->is.foreign_bytes);
 	gt_json_num(j, "taken", (double)g->taken_milli / GT_GPU_WHOLE);
 	gt_json_u64(j, "taken_bytes", g->taken_bytes);
 	gt_json_close(j, '}');
@@ -204,6 +262,27 @@ static void write_facts(struct gt_json *j, const struct gt_node_view *v)
 	for (size_t i = 0; i < v->n_gpus; i++)
 		write_gpu(j, &v->gpus[i]);
 	gt_json_close(j, ']');
+	if (v->driver)
+		write_driver(j, v->driver);
+}
+
+static void write_node_weights(struct gt_json *j, const struct gt_node_weights *w)
+{
+	uint64_t resident = 0;
+
+	for (size_t i = 0; i < w->n_here; i++)
+		resident += w->here[i].resident;
+	gt_json_object(j, "weights");
+	gt_json_str(j, "pages", gt_weights_pages_name(w->pages));
+	if (w->read_bps)
+		gt_json_u64(j, "read_bps", w->read_bps);
+	gt_json_u64(j, "models", w->n_here);
+	gt_json_u64(j, "resident_bytes", resident);
+	gt_json_u64(j, "store_bytes", w->store_bytes);
+	gt_json_u64(j, "store_used_bytes", w->store_used);
+	if (w->store_bytes)
+		gt_json_bool(j, "store_huge", w->store_huge);
+	gt_json_close(j, '}');
 }
 
 void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
@@ -218,5 +297,6 @@ void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
 	gt_json_u64(j, "parked_bytes", v->parked_bytes);
 	gt_json_u64(j, "replicas", v->replicas);
 	write_facts(j, v);
+	write_node_weights(j, v->weights);
 	gt_json_close(j, '}');
 }

@@ -69,6 +69,7 @@ static void print_place(struct gt_cli *cli, const struct gt_value *d)
 {
 	const char *node = gt_value_str(d, "outcome.node", NULL);
 	const char *gpus = gt_value_str(d, "outcome.gpus", NULL);
+	uint64_t total = gt_value_u64(d, "outcome.weights_total", 0);
 
 	if (node)
 		fprintf(cli->out, "replica %s to node ", gt_value_str(d, "outcome.replica", "?"));
@@ -78,6 +79,13 @@ static void print_place(struct gt_cli *cli, const struct gt_value *d)
 	if (gpus) {
 		fputs(", GPUs ", cli->out);
 		gt_text_print(cli->out, gpus);
+	}
+	if (total > 0) {
+		char here[32], of[32];
+
+		gt_mib_text(gt_value_u64(d, "outcome.weights_here", 0), here, sizeof(here));
+		gt_mib_text(total, of, sizeof(of));
+		fprintf(cli->out, ", weights here: %s of %s", here, of);
 	}
 	if (node)
 		print_others(cli, d);

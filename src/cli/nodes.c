@@ -31,6 +31,33 @@ static void gpus_text(const struct gt_value *gpus, char *out, size_t size)
 	}
 }
 
+/* What is not well, a line each. */
+static void add_notes(const struct gt_value *n, struct gt_buf *out)
+{
+	const struct gt_value *gpus = gt_value_at(n, "gpus"),
+			      *driver = gt_value_at(n, "gpu_driver");
+	const char *name = gt_value_str(n, "name", "?"), *text = gt_value_str(driver, "text", NULL);
+	const char *reason;
+
+	if (text)
+		gt_buf_addf(out, "%s: GPU driver (%s): %s\n", name,
+			    gt_value_str(driver, "backend", "?"), text);
+	for (size_t i = 0; i < gt_value_len(gpus); i++) {
+		const struct gt_value *g = gt_value_item(gpus, i);
+
+		if (gt_value_bool(g, "healthy", true))
+			continue;
+		reason = gt_value_str(g, "reason", "");
+		gt_buf_addf(out, "%s: %s is %s%s%s\n", name, gt_value_str(g, "uuid", "?"),
+			    gt_value_str(g, "health", "not well"), *reason ? ": " : "", reason);
+	}
+}
+
+struct list {
+	struct gt_table *table;
+	struct gt_buf notes;
+};
+
 static void labels_text(const struct gt_value *labels, char *out, size_t size)
 {
 	const struct gt_value *value;
@@ -44,7 +71,8 @@ static void labels_text(const struct gt_value *labels, char *out, size_t size)
 
 static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *n, void *arg)
 {
-	struct gt_table *t = arg;
+	struct list *list = arg;
+	struct gt_table *t = list->table;
 	char age[16], gpus[200] = "", labels[200] = "";
 
 	gt_age_text(gt_value_str(n, "since", NULL), gt_wall_ms(&gt_clock_system), age, sizeof(age));
@@ -58,6 +86,7 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *n, void
 	gt_table_cell(t, gpus);
 	labels_text(gt_value_at(n, "labels"), labels, sizeof(labels));
 	gt_table_cell(t, labels);
+	add_notes(n, &list->notes);
 	return true;
 }
 
@@ -66,10 +95,14 @@ static enum gt_exit run(struct gt_cli *cli)
 	static const char *const headers[] = { "NODE",    "STATE",     ">SINCE", ">CPUS",
 					       ">MEMORY", ">REPLICAS", "?GPUS",  "?LABELS" };
 	gt_auto(table) struct gt_table *t = gt_table_new(headers, GT_LEN(headers));
-	enum gt_exit code = gt_cli_list(cli, "/v1/nodes", add_row, t);
+	struct list list = { .table = t };
+	enum gt_exit code = gt_cli_list(cli, "/v1/nodes", add_row, &list);
 
-	if (code == GT_EXIT_DONE && !cli->json)
+	if (code == GT_EXIT_DONE && !cli->json) {
 		gt_table_print(t, cli->out, cli->color);
+		gt_text_print(cli->out, gt_buf_str(&list.notes));
+	}
+	gt_buf_fini(&list.notes);
 	return code;
 }
 

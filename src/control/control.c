@@ -49,6 +49,7 @@ void gt_control_free(struct gt_control *c)
 	}
 	free(c->node_at);
 	free(c->gpu_models);
+	gt_ctl_weights_free(c);
 	DL_FOREACH_SAFE (c->gateways, g, g_next)
 		free(g);
 	gt_ctl_ring_fini(&c->events);

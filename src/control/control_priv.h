@@ -17,16 +17,15 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
-#define CTL_GATEWAY_LINGER_NS \
-	(5 * GT_NS_PER_S) /* demand of a gateway that went down still counts */
-#define CTL_NO_CAPACITY_NS   (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
-#define CTL_START_MS_DEFAULT 1000
-#define CTL_ENDED_KEPT       10
-#define CTL_NODES_MAX        65536
-#define CTL_GATEWAYS_MAX     64 /* bits of gt_ctl_replica.drained */
-#define CTL_OPS_MAX          64 /* changes that wait on one function */
-#define CTL_NEVER            UINT64_MAX
+#define CTL_SETTLE_NS         (5 * GT_NS_PER_S)  /* longest wait for first reports after a start */
+#define CTL_GATEWAY_LINGER_NS (5 * GT_NS_PER_S)  /* demand of a lost gateway still counts */
+#define CTL_NO_CAPACITY_NS    (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
+#define CTL_START_MS_DEFAULT  1000
+#define CTL_ENDED_KEPT        10
+#define CTL_NODES_MAX         65536
+#define CTL_GATEWAYS_MAX      64 /* bits of gt_ctl_replica.drained */
+#define CTL_OPS_MAX           64 /* changes that wait on one function */
+#define CTL_NEVER             UINT64_MAX
 
 /* One revision of a function, shared by the function and the replicas that run it. */
 struct gt_ctl_revision {
@@ -86,6 +85,7 @@ struct gt_ctl_replica {
 	struct gt_usage usage;
 	struct gt_pull_progress pull;
 	struct gt_park park; /* as its node told */
+	struct gt_weights_progress weights;
 	struct gt_end *end;
 	const char *reason;                 /* static text */
 	struct gt_ctl_replica *prev, *next; /* of live->replicas, live->ended or control->strays */
@@ -114,8 +114,7 @@ struct gt_ctl_live {
 	uint64_t blocked_ns; /* since when no node takes the replica that is needed; 0 = placed */
 	struct gt_end *failure; /* last one since the last deploy or success */
 	uint64_t fail_seq;
-	uint64_t start_ms;
-	uint64_t starts_total, failed_total;
+	uint64_t start_ms, starts_total, failed_total;
 	struct gt_ctl_parking parking;
 	uint32_t promised;        /* 1 + the node on which others make room for it; 0 = none */
 	uint64_t pressure_due_ns; /* when somebody may have to make room for it */
@@ -163,8 +162,9 @@ struct gt_control {
 	struct gt_sched *sched; /* the fleet: what is free where */
 	struct gt_ctl_model_name *gpu_models;
 	size_t n_gpu_models;
-	struct gt_ctl_node *nodes;    /* hash by name, in the order they came */
-	struct gt_ctl_node **node_at; /* by index */
+	struct gt_ctl_weights *weights; /* hash by key */
+	struct gt_ctl_node *nodes;      /* hash by name, in the order they came */
+	struct gt_ctl_node **node_at;   /* by index */
 	size_t n_nodes;
 	struct gt_ctl_node *down; /* not up and not yet lost, oldest first */
 	struct gt_ctl_gateway *gateways;

@@ -10,11 +10,15 @@
 void gt_ctl_node_free(struct gt_ctl_node *node)
 {
 	free(node->gpus);
+	free(node->driver);
+	free(node->stats);
 	free(node->labels);
+	free(node->weights.here);
 	free(node);
 }
 
-static bool gpus_same(const struct gt_ctl_node *node, const struct gt_gpu *gpus, size_t n)
+/* The same ones, however they are. */
+static bool gpus_are(const struct gt_ctl_node *node, const struct gt_gpu *gpus, size_t n)
 {
 	bool same = node->n_gpus == n;
 
@@ -23,8 +27,19 @@ static bool gpus_same(const struct gt_ctl_node *node, const struct gt_gpu *gpus,
 
 		same = strcmp(is->uuid, gpus[i].uuid) == 0 &&
 		       strcmp(is->model, gpus[i].model) == 0 &&
-		       is->memory_bytes == gpus[i].memory_bytes && is->backend == gpus[i].backend &&
-		       is->health == gpus[i].health && strcmp(is->reason, gpus[i].reason) == 0 &&
+		       is->memory_bytes == gpus[i].memory_bytes && is->backend == gpus[i].backend;
+	}
+	return same;
+}
+
+static bool gpus_same(const struct gt_ctl_node *node, const struct gt_gpu *gpus, size_t n)
+{
+	bool same = gpus_are(node, gpus, n);
+
+	for (size_t i = 0; same && i < n; i++) {
+		const struct gt_gpu *is = &node->gpus[i];
+
+		same = is->health == gpus[i].health && strcmp(is->reason, gpus[i].reason) == 0 &&
 		       is->foreign_bytes == gpus[i].foreign_bytes;
 	}
 	return same;
@@ -49,6 +64,7 @@ static void *copied(void *old, const void *list, size_t n, size_t size)
 static void gpus_replace(struct gt_control *c, struct gt_ctl_node *node, const struct gt_gpu *gpus,
 			 size_t n)
 {
+	bool others = !gpus_are(node, gpus, n);
 	struct gt_ctl_replica *r;
 
 	DL_FOREACH2(node->list, r, node_next)
@@ -58,10 +74,95 @@ static void gpus_replace(struct gt_control *c, struct gt_ctl_node *node, const s
 	gt_ctl_node_tell(c, node);
 	DL_FOREACH2(node->list, r, node_next)
 	gt_ctl_book(c, r);
-	if (n > 0)
+	if (n > 0 && others)
 		gt_ctl_event(c, "node.gpus", NULL, NULL, node->name, NULL,
 			     "%zu GPUs, the first %s (%s)", n, gpus[0].model,
 			     gt_gpu_backend_name(gpus[0].backend));
+}
+
+/* ---- GPUs that are not well ---- */
+
+static enum gt_gpu_health worst_of(const struct gt_ctl_replica *r)
+{
+	enum gt_gpu_health worst = GT_GPU_WELL;
+
+	for (size_t i = 0; i < r->gpus.n; i++)
+		for (size_t k = 0; k < r->node->n_gpus; k++)
+			if (strcmp(r->node->gpus[k].uuid, r->gpus.list[i].uuid) == 0)
+				worst = GT_MAX(worst, r->node->gpus[k].health);
+	return worst;
+}
+
+/* The scheduler puts nothing new on them. What is there ends its calls and goes; from one that is
+ * lost at once, as no call will end there: its functions start elsewhere without waiting for it. */
+static void evacuate(struct gt_control *c, struct gt_ctl_node *node)
+{
+	struct gt_ctl_replica *r, *r_next;
+
+	DL_FOREACH_SAFE2(node->list, r, r_next, node_next)
+	{
+		enum gt_gpu_health worst = worst_of(r);
+
+		if (worst == GT_GPU_LOST)
+			gt_ctl_replica_leave(c, r, "its GPU is lost", true);
+		else if (worst != GT_GPU_WELL && !gt_ctl_leaving(r))
+			gt_ctl_replica_leave(c, r, "its GPU is not well", false);
+	}
+}
+
+static void tell_health(struct gt_control *c, const struct gt_ctl_node *node,
+			const struct gt_gpu *before, size_t n_before)
+{
+	for (size_t i = 0; i < node->n_gpus; i++) {
+		const struct gt_gpu *gpu = &node->gpus[i], *was = NULL;
+
+		for (size_t k = 0; k < n_before && !was; k++)
+			was = strcmp(before[k].uuid, gpu->uuid) == 0 ? &before[k] : NULL;
+		if (was ? was->health == gpu->health : gt_gpu_healthy(gpu))
+			continue;
+		gt_ctl_event(c, "gpu.health", NULL, NULL, node->name,
+			     gpu->health == GT_GPU_LOST ? "gpu_lost" : NULL, "%s is %s%s%s",
+			     gpu->uuid, gt_gpu_health_name(gpu->health), gpu->reason[0] ? ": " : "",
+			     gpu->reason);
+	}
+}
+
+static void driver_keep(struct gt_ctl_node *node, const struct gt_gpu_driver *driver)
+{
+	if (driver->state == GT_GPU_DRIVER_NONE) {
+		free(node->driver);
+		node->driver = NULL;
+		return;
+	}
+	if (!node->driver)
+		node->driver = gt_alloc(sizeof(*node->driver));
+	*node->driver = *driver;
+}
+
+static void gpus_change(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r)
+{
+	size_t n_before = node->n_gpus;
+	gt_auto(free) struct gt_gpu *before = copied(NULL, node->gpus, n_before, sizeof(*before));
+
+	gpus_replace(c, node, r->gpus, r->n_gpus);
+	tell_health(c, node, before, n_before);
+	evacuate(c, node);
+}
+
+void gt_ctl_node_told(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r)
+{
+	if (r->n_gpu_stats > 0 || r->full) {
+		node->stats = copied(node->stats, r->gpu_stats, r->n_gpu_stats,
+				     sizeof(*node->stats));
+		node->n_stats = r->n_gpu_stats;
+	}
+	for (size_t i = 0; i < r->n_events; i++) {
+		const struct gt_told_event *e = &r->events[i];
+
+		gt_ctl_event(c, e->type, e->function[0] ? e->function : NULL,
+			     e->replica[0] ? e->replica : NULL, node->name,
+			     e->cause[0] ? e->cause : NULL, "%s", e->text);
+	}
 }
 
 void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r)
@@ -74,8 +175,9 @@ void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const str
 		node->labels = copied(node->labels, r->labels, r->n_labels, sizeof(*node->labels));
 		node->n_labels = r->n_labels;
 	}
+	driver_keep(node, &r->gpu_driver);
 	if (gpus)
-		gpus_replace(c, node, r->gpus, r->n_gpus);
+		gpus_change(c, node, r);
 	else if (labels)
 		gt_ctl_node_tell(c, node);
 	if (gpus || labels)
@@ -133,7 +235,7 @@ bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
 	for (size_t i = 0; i < node->n_gpus; i++) {
 		const struct gt_gpu *gpu = &node->gpus[i];
 
-		told->gpus[i].vram_bytes = gpu->memory_bytes;
+		told->gpus[i].vram_bytes = gt_gpu_room(gpu);
 		told->gpus[i].broken = !gt_gpu_healthy(gpu);
 		if (model_id(c, gpu->model, &told->gpus[i].model, err) < 0)
 			return false;
@@ -184,7 +286,7 @@ void gt_ctl_gpus_of_spot(struct gt_ctl_replica *r)
 			continue;
 		gt_strcopy(grant->uuid, sizeof(grant->uuid), node->gpus[i].uuid);
 		grant->milli = r->spot.gpu_milli;
-		grant->memory_bytes = gt_gpu_want_bytes(want, node->gpus[i].memory_bytes);
+		grant->memory_bytes = gt_gpu_want_bytes(want, gt_gpu_room(&node->gpus[i]));
 		r->gpus.n++;
 	}
 }

@@ -135,8 +135,13 @@ void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
 		gt_buf_addf(&given, "%s%s", i ? " " : "", r->gpus.list[i].uuid);
 	d.place.given = gt_buf_str(&given);
 	look_note(c, look, &d);
-	if (r)
+	if (r) {
+		struct gt_weights_here here = gt_ctl_weights_on(c, live->f->rev, r->node);
+
 		gt_strcopy(d.place.replica, sizeof(d.place.replica), r->id);
+		d.place.weights_here = here.resident;
+		d.place.weights_total = here.total;
+	}
 	note_add(c, live->f, d);
 }
 

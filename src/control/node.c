@@ -173,6 +173,7 @@ static void observe_facts(struct gt_control *c, struct gt_ctl_replica *r,
 	r->park = o->park;
 	if (r->f)
 		gt_ctl_live(c, r->f)->parking.able |= o->park.method != GT_PARK_STOP;
+	gt_ctl_replica_weights(c, r, &o->weights);
 	if (!o->usage.has)
 		return;
 	if (o->usage.oom_kills > kills && (r->usage.has || !r->adopted))
@@ -314,6 +315,9 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 	node->sweep += report->full;
 	if (report->full)
 		gt_ctl_node_facts(c, node, report);
+	gt_ctl_node_told(c, node, report);
+	if (report->weights.told)
+		gt_ctl_node_weights(c, node, &report->weights);
 	for (size_t i = 0; i < report->n_replicas; i++) {
 		const struct gt_observed *o = &report->replicas[i];
 		struct gt_ctl_replica *r;
@@ -399,7 +403,12 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 						.gpus = gpus,
 						.n_gpus = node_gpus(c, node, gpus),
 						.labels = node->labels,
-						.n_labels = node->n_labels };
+						.n_labels = node->n_labels,
+						.driver = node->driver,
+						.stats = node->stats,
+						.n_stats = node->n_stats,
+
+						.weights = &node->weights };
 
 		if (!fn(&v, arg))
 			break;

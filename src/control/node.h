@@ -21,8 +21,12 @@ struct gt_ctl_node {
 	uint64_t cpu_milli, memory_bytes, parking_bytes;
 	struct gt_gpu *gpus; /* a GPU's place is its slot in the scheduler's books */
 	size_t n_gpus;
+	struct gt_gpu_driver *driver; /* NULL: it has none */
+	struct gt_gpu_told *stats;    /* what its GPUs measured, as last told */
+	size_t n_stats;
 	struct gt_label *labels;
 	size_t n_labels;
+	struct gt_node_weights weights;
 	uint32_t index; /* in node_at and in the scheduler's fleet, which has its books */
 	uint32_t replicas;
 	uint64_t sweep;                  /* number of the last full report */
@@ -44,6 +48,19 @@ struct gt_ctl_models {
 	uint8_t id[GT_SCHED_WANT_MODELS_MAX];
 };
 
+/* A model's weights (gt_weights_key), and the nodes that tell of them. */
+struct gt_ctl_weights {
+	char key[GT_WEIGHTS_KEY_SIZE];
+	uint32_t *nodes; /* indexes */
+	size_t n;
+	UT_hash_handle hh;
+};
+
+struct gt_ctl_weights_hint {
+	uint32_t node;
+	uint64_t ms;
+};
+
 /* Every model of a GPU that any node ever had. */
 struct gt_ctl_model_name {
 	char name[GT_GPU_MODEL_MAX + 1];
@@ -54,6 +71,8 @@ struct gt_ctl_model_name {
 /* What a full report says of the node itself; what is booked on it is booked anew when its GPUs are
  * other ones. */
 void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r);
+/* What any report may say of GPUs beside: measures and events. */
+void gt_ctl_node_told(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r);
 void gt_ctl_node_free(struct gt_ctl_node *node);
 /* GPUs and labels; false: the scheduler has no room for them. */
 bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
@@ -66,6 +85,23 @@ void gt_ctl_gpus_of_spot(struct gt_ctl_replica *r);
 /* What its first one is; NULL: it has none, or its node has not this one. */
 const struct gt_gpu *gt_ctl_gpu_of(const struct gt_ctl_replica *r);
 uint32_t gt_ctl_gpus_booked(const struct gt_ctl_replica *r, struct gt_sched_want *want);
+
+/* weights.c */
+/* What a report tells of the node's; the report is not changed. */
+void gt_ctl_node_weights(struct gt_control *c, struct gt_ctl_node *node,
+			 const struct gt_node_weights *told);
+/* What a replica's node tells of its weights: an event when it goes without. */
+void gt_ctl_replica_weights(struct gt_control *c, struct gt_ctl_replica *r,
+			    const struct gt_weights_progress *told);
+/* Of a revision's weights on a node (NULL: on none); total 0: no node tells of them. */
+struct gt_weights_here gt_ctl_weights_on(const struct gt_control *c,
+					 const struct gt_ctl_revision *rev,
+					 const struct gt_ctl_node *node);
+/* How long the missing part of a revision's weights takes to read, on nodes that have some, and on
+ * all others. Returns how many nodes. */
+size_t gt_ctl_weights_hints(const struct gt_control *c, const struct gt_ctl_revision *rev,
+			    struct gt_ctl_weights_hint *ret, size_t max, uint64_t *ret_usual_ms);
+void gt_ctl_weights_free(struct gt_control *c);
 
 /* replica.c: one that its node is stopping already takes room until its end is known */
 void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r);

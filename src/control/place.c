@@ -23,51 +23,100 @@ static int want_of(struct gt_control *c, struct gt_ctl_revision *rev, uint32_t n
 }
 
 /* Where one of this revision has served, its image is, as a rule; elsewhere it has to be got first,
- * which takes as long as it took. Looks at the newest few replicas. */
+ * which takes as long as it took. Likewise its weights, of which nodes tell. */
 struct hints {
-	struct gt_sched_hint all[GT_SCHED_HINTS_MAX];
+	struct hint {
+		uint32_t node;
+		bool image, weights;
+		uint64_t weights_ms;
+	} all[GT_SCHED_HINTS_MAX];
 	size_t n;
-	uint64_t start_ms, pull_ms;
+	uint64_t pull_ms, weights_ms; /* on other nodes */
 };
 
-static void hints_look(struct hints *h, const struct gt_ctl_replica *list, uint32_t revision)
+static struct hint *hint_get(struct hints *h, uint32_t node)
+{
+	size_t i = 0;
+
+	while (i < h->n && h->all[i].node != node)
+		i++;
+	if (i == GT_LEN(h->all))
+		return NULL;
+	if (i == h->n)
+		h->all[h->n++] = (struct hint){ .node = node };
+	return &h->all[i];
+}
+
+/* Looks at the newest few replicas. */
+static void hints_images(struct hints *h, const struct gt_ctl_replica *list, uint32_t revision)
 {
 	const struct gt_ctl_replica *r;
+	struct hint *hint;
 
 	DL_FOREACH (list, r) {
-		size_t i = 0;
-
-		if (h->n == GT_LEN(h->all))
-			return;
 		if (!r->ready_ns || r->revision != revision)
 			continue;
 		h->pull_ms = GT_MAX(h->pull_ms, r->phases.image_us / 1000);
-		while (i < h->n && h->all[i].node != r->node->index)
-			i++;
-		if (i == h->n)
-			h->all[h->n++] = (struct gt_sched_hint){
-				.node = r->node->index,
-				.ms = (uint32_t)GT_MIN(h->start_ms, (uint64_t)UINT32_MAX),
-			};
+		hint = hint_get(h, r->node->index);
+		if (!hint)
+			return;
+		hint->image = true;
 	}
+}
+
+static void hints_weights(struct hints *h, const struct gt_control *c,
+			  const struct gt_ctl_revision *rev)
+{
+	struct gt_ctl_weights_hint on[GT_SCHED_HINTS_MAX];
+	size_t n = gt_ctl_weights_hints(c, rev, on, GT_LEN(on), &h->weights_ms);
+
+	for (size_t i = 0; i < n; i++) {
+		struct hint *hint = hint_get(h, on[i].node);
+
+		if (!hint)
+			return;
+		hint->weights = true;
+		hint->weights_ms = on[i].ms;
+	}
+}
+
+static uint32_t short_ms(uint64_t ms)
+{
+	return (uint32_t)GT_MIN(ms, (uint64_t)UINT32_MAX);
+}
+
+/* The expected time to ready, where something is known of a node and elsewhere. */
+static void hints_add_up(const struct hints *h, uint64_t start_ms,
+			 struct gt_sched_hint ret[GT_SCHED_HINTS_MAX], struct gt_sched_want *want)
+{
+	for (size_t i = 0; i < h->n; i++) {
+		const struct hint *hint = &h->all[i];
+		uint64_t ms = start_ms + (hint->image ? 0 : h->pull_ms) +
+			      (hint->weights ? hint->weights_ms : h->weights_ms);
+
+		ret[i] = (struct gt_sched_hint){ .node = hint->node, .ms = short_ms(ms) };
+	}
+	want->hints = ret;
+	want->n_hints = h->n;
+	want->usual_ms = short_ms(start_ms + h->pull_ms + h->weights_ms);
 }
 
 int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
 		 struct gt_sched_look *look, struct gt_err *err)
 {
-	struct hints hints = { .start_ms = live->start_ms };
+	struct gt_sched_hint list[GT_SCHED_HINTS_MAX];
+	struct hints hints = { .n = 0 };
 	struct gt_sched_want want;
 	int r = want_of(c, live->f->rev, live->number, &want, err);
 
 	if (r < 0)
 		return r;
 	if (c->n_nodes > 1) {
-		hints_look(&hints, live->replicas, live->f->rev->row.revision);
-		hints_look(&hints, live->ended, live->f->rev->row.revision);
-		want.hints = hints.all;
-		want.n_hints = hints.n;
-		want.usual_ms = (uint32_t)GT_MIN(hints.start_ms + hints.pull_ms,
-						 (uint64_t)UINT32_MAX);
+		hints_images(&hints, live->replicas, live->f->rev->row.revision);
+		hints_images(&hints, live->ended, live->f->rev->row.revision);
+		if (live->f->rev->spec->weights.n_paths > 0)
+			hints_weights(&hints, c, live->f->rev);
+		hints_add_up(&hints, live->start_ms, list, &want);
 	}
 	if (look)
 		gt_sched_look(c->sched, &want, look);

@@ -200,9 +200,11 @@ void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r)
 /* ---- what a node saw ---- */
 static void start_time_learn(struct gt_ctl_live *live, const struct gt_ctl_replica *r)
 {
-	/* Without its image's pull: minutes that the next start does not take. */
+	/* Without its image's pull and a fill of the store: minutes that the next start does not
+	 * take. */
 	uint64_t all_ns = r->ready_ns - r->created_ns;
-	uint64_t pull_ns = GT_MIN(r->phases.image_us * GT_NS_PER_US, all_ns);
+	uint64_t pull_us = r->phases.image_us + r->phases.weights_us;
+	uint64_t pull_ns = GT_MIN(pull_us * GT_NS_PER_US, all_ns);
 	uint64_t ms = (all_ns - pull_ns) / GT_NS_PER_MS;
 
 	live->start_ms = live->start_ms == CTL_START_MS_DEFAULT
@@ -304,6 +306,7 @@ static void view_of(const struct gt_ctl_replica *r, struct gt_replica_view *v)
 				       .pull = r->pull,
 				       .park = r->park,
 				       .parks = r->rev && r->rev->spec->park.method != GT_PARK_STOP,
+				       .weights = r->weights,
 				       .gpus = r->gpus.list,
 				       .n_gpus = r->gpus.n,
 				       .gpu = gt_ctl_gpu_of(r),

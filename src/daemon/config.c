@@ -20,6 +20,7 @@ enum key_type {
 	KEY_DURATION,
 	KEY_NUMBER,
 	KEY_BYTES,
+	KEY_BYTES_OR_DEFAULT, /* UINT64_MAX: what the machine suggests */
 	KEY_LEVEL,
 	KEY_EXTRACT,
 	KEY_SHADOW
@@ -32,9 +33,10 @@ struct key {
 	uint64_t max; /* of a number or duration; size of a text */
 };
 
-#define FIELD(f) offsetof(struct gt_config, f)
-#define TEXT(f)  KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
-#define DAY_MS   86400000ULL
+#define FIELD(f)  offsetof(struct gt_config, f)
+#define TEXT(f)   KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
+#define BYTES_MAX (64ULL << 40)
+#define DAY_MS    86400000ULL
 
 #define SUBID_BASE_MAX 4000000000ULL
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
@@ -59,12 +61,14 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
 	{ "control", "record_mib", KEY_NUMBER, FIELD(record_mib), 1024 * 1024 },
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
+	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -83,13 +87,16 @@ static const struct key keys[] = {
 	{ "agent", "pool", KEY_NUMBER, FIELD(pool), 64 },
 	{ "agent", "pool_max", KEY_NUMBER, FIELD(pool_max), 256 },
 	{ "agent", "prepared", KEY_NUMBER, FIELD(prepared), 256 },
-	{ "agent", "parking_memory", KEY_BYTES, FIELD(parking_memory), 0 },
+	{ "agent", "parking_memory", KEY_BYTES_OR_DEFAULT, FIELD(parking_memory), BYTES_MAX },
 	{ "agent", "registry_config", TEXT(registry_config) },
 	{ "agent", "registry_ca", TEXT(registry_ca) },
 	{ "agent", "registry_insecure", TEXT(registry_insecure) },
 	{ "agent", "image_keep", KEY_DURATION, FIELD(image_keep_ms), 3650 * DAY_MS },
 	{ "agent", "image_extract", KEY_EXTRACT, FIELD(image_extract), GT_LEN(extract_words) },
 	{ "agent", "image_disk", KEY_NUMBER, FIELD(image_disk), 100 },
+	{ "agent", "weight_store", KEY_BYTES, FIELD(weight_store), BYTES_MAX },
+	{ "agent", "weight_cache", KEY_BYTES, FIELD(weight_cache), BYTES_MAX },
+	{ "agent", "weight_read_bps", KEY_BYTES, FIELD(weight_read_bps), BYTES_MAX },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), SUBID_BASE_MAX },
 };
 
@@ -108,6 +115,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->max_connections = 10000;
 	c->threads = 1;
 	c->drain_ms = 30000;
+	c->dcgm_metrics = true;
 	c->record_mib = 256;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);
@@ -120,6 +128,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->parking_memory = UINT64_MAX;
 	c->image_keep_ms = 7 * DAY_MS;
 	c->image_disk = 85;
+	c->weight_cache = BYTES_MAX; /* the agent takes no more than half of the memory */
 	c->subid_base = GT_DEFAULT_SUBID_BASE;
 }
 
@@ -244,13 +253,16 @@ static int set_key(struct gt_config *c, const struct key *k, const char *value, 
 					  "%s: \"%s\" is no duration like 500ms, 30s or 10m",
 					  k->name, value);
 		break;
-	case KEY_BYTES:
-		if (gt_streq(value, default_word))
+	case KEY_BYTES_OR_DEFAULT:
+		if (gt_streq(value, default_word)) {
 			n = UINT64_MAX;
-		else if (gt_parse_bytes(value, &n) < 0)
+			break;
+		}
+		/* fall through */
+	case KEY_BYTES:
+		if (gt_parse_bytes(value, &n) < 0 || n > k->max)
 			return gt_err_set(err, EINVAL, "bad_config",
-					  "%s: \"%s\" is no size like 64GiB, nor the word default",
-					  k->name, value);
+					  "%s: \"%s\" is no size like 64GiB, or 0", k->name, value);
 		break;
 	case KEY_NUMBER:
 		if (gt_parse_u64(value, k->max, &n) < 0)
@@ -335,7 +347,8 @@ int gt_config_pack(const struct gt_config *c, char *out, size_t size, struct gt_
 		else if (k->type == KEY_LEVEL)
 			gt_strcopy(value, sizeof(value),
 				   levels[*(const enum gt_level *)(const void *)at]);
-		else if (k->type == KEY_BYTES && *(const uint64_t *)(const void *)at == UINT64_MAX)
+		else if (k->type == KEY_BYTES_OR_DEFAULT &&
+			 *(const uint64_t *)(const void *)at == UINT64_MAX)
 			gt_strcopy(value, sizeof(value), default_word);
 		else if (k->type == KEY_EXTRACT)
 			gt_strcopy(value, sizeof(value),

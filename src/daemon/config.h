@@ -29,6 +29,7 @@ struct gt_config {
 	char proxy_from[GT_CONFIG_TEXT]; /* networks of load balancers that speak PROXY */
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [control] */
+	bool dcgm_metrics;   /* /metrics has what GPUs measure by NVIDIA's names too */
 	bool record;         /* the autoscaler's inputs and decisions into a file */
 	uint64_t record_mib; /* it ends there */
 	char shadow[64];     /* of gt_scale_candidate_parse; "" = none */
@@ -38,6 +39,7 @@ struct gt_config {
 	char gpu_driver_root[GT_CONFIG_TEXT], gpu_proc[GT_CONFIG_TEXT], gpu_sys[GT_CONFIG_TEXT];
 	char cdi_dirs[GT_CONFIG_TEXT];         /* ':'-separated */
 	char cdi_devices[GT_CONFIG_TEXT];      /* ','-separated, of gt_device_name_allowed */
+	char gpu_kmsg[GT_CONFIG_TEXT];         /* "" = /dev/kmsg */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
 	bool allow_host_image, allow_host_network;
@@ -54,6 +56,8 @@ struct gt_config {
 	uint64_t pool, pool_max;                /* sandboxes made ahead of demand */
 	uint64_t parking_memory;                /* bytes; UINT64_MAX = a quarter of the node's */
 	uint64_t prepared;                      /* functions with one of their own */
+	uint64_t weight_store;                  /* bytes of the node's memory; 0 = it has none */
+	uint64_t weight_cache, weight_read_bps; /* of what is read ahead */
 	uint64_t subid_base; /* first of the host ids that containers' users are mapped to */
 };
 

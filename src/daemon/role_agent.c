@@ -12,6 +12,7 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.node = c->node,
 		.gpus = c->gpus,
 		.gpu_helper = "/proc/self/exe",
+		.gpu_kmsg = c->gpu_kmsg,
 		.gpu_driver_root = c->gpu_driver_root,
 		.gpu_proc = c->gpu_proc,
 		.gpu_sys = c->gpu_sys,
@@ -36,6 +37,8 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.image_keep_ms = c->image_keep_ms,
 		.image_extract = (enum gt_image_extract)c->image_extract,
 		.image_disk_percent = (unsigned)c->image_disk,
+		.weight_cache_bytes = c->weight_cache,
+		.weight_read_bps = c->weight_read_bps,
 		.allow_host_network = c->allow_host_network,
 		.egress = gt_config_egress(c),
 	};

@@ -17,6 +17,7 @@
 #include <gantry/http/digest.h>
 #include <gantry/loop/loop.h>
 #include <gantry/os/os.h>
+#include <gantry/weights/store.h>
 
 #include "files.h"
 #include "listen.h"
@@ -269,6 +270,24 @@ static int files_begin(const struct gt_config *config, int *ours, int *theirs, s
 	return r;
 }
 
+/* Here, and not by the agent: a mount of its own would be gone with it, and what replicas have of
+ * it would be memory that nobody counts. */
+static void store_begin(const struct gt_config *config)
+{
+	struct gt_err err = { 0 };
+
+	if (gt_weights_store_mount(config->state, config->weight_store, &err) < 0)
+		gt_warn("there is no weight store: %s", err.text);
+}
+
+static void store_end(const struct gt_config *config)
+{
+	struct gt_err err = { 0 };
+
+	if (gt_weights_store_unmount(config->state, &err) < 0)
+		gt_warn("weight store: %s", err.text);
+}
+
 static int role_spawn(struct role *role, struct gt_err *err)
 {
 	struct supervisor *sup = role->sup;
@@ -287,6 +306,8 @@ static int role_spawn(struct role *role, struct gt_err *err)
 		return gt_err_set(err, EAGAIN, "internal", "too many processes still end");
 	if (role->id == GT_PROC_GATEWAY && files_begin(&sup->config, &files, &their_files, err) < 0)
 		return -err->code;
+	if (role->id == GT_PROC_AGENT)
+		store_begin(&sup->config);
 	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK) < 0)
 		return gt_err_errno(err, errno, "pipe");
 	if (role->id == GT_PROC_GATEWAY &&
@@ -393,6 +414,8 @@ static void stop_next(struct supervisor *sup)
 	}
 	if (sup->stage == STAGE_CONTROL && !alive(sup, GT_PROC_CONTROL)) {
 		sup->stage = STAGE_DONE;
+		if (sup->stop_replicas)
+			store_end(&sup->config);
 		gt_loop_stop(sup->loop);
 	}
 }

@@ -163,6 +163,13 @@ static void begin_failed(struct gt_gpu_helper *h, const char *why)
 	gt_timer_set(h->loop, &h->init, FAILED_MS, on_retry, h);
 }
 
+static void kill_silent(struct gt_gpu_helper *h)
+{
+	snprintf(h->why, sizeof(h->why), "the driver did not answer for %llu ms%s%.40s",
+		 (unsigned long long)h->silent_ms, h->stuck[0] ? ": it hangs in " : "", h->stuck);
+	gpu_helper_kill(h);
+}
+
 static void on_driver(struct gt_gpu_helper *h, struct gpud_driver *p)
 {
 	struct gt_gpu_driver *d = &p->driver;
@@ -191,6 +198,16 @@ static void on_gpus(struct gt_gpu_helper *h, struct gpud_gpus *p)
 		h->config.events.on_gpus(p->gpus, n, h->config.events.arg);
 }
 
+/* Calls of the management library are quick, or something hangs; those of CUDA have a deadline of
+ * their own. */
+static void on_alive(struct gt_gpu_helper *h, struct gpud_alive *p)
+{
+	p->call[sizeof(p->call) - 1] = '\0';
+	gt_strcopy(h->stuck, sizeof(h->stuck), p->call);
+	if (h->begun && p->call_ms > h->silent_ms && gt_starts_with(p->call, "nvml"))
+		kill_silent(h);
+}
+
 static void on_packet(struct gt_gpu_helper *h, union gpud_packet *p)
 {
 	const struct gt_gpu_helper_events *ev = &h->config.events;
@@ -215,8 +232,7 @@ static void on_packet(struct gt_gpu_helper *h, union gpud_packet *p)
 			ev->on_incident(&p->incident.incident, ev->arg);
 		break;
 	case GPUD_ALIVE:
-		p->alive.call[sizeof(p->alive.call) - 1] = '\0';
-		gt_strcopy(h->stuck, sizeof(h->stuck), p->alive.call);
+		on_alive(h, &p->alive);
 		break;
 	case GPUD_ANSWER:
 		on_answer(h, &p->answer);
@@ -360,9 +376,8 @@ static void on_init_late(void *arg)
 {
 	struct gt_gpu_helper *h = arg;
 
-	snprintf(h->why, sizeof(h->why), "the driver did not begin within %llu s%s%.40s",
-		 (unsigned long long)(h->init_ms / 1000), h->stuck[0] ? ": it hangs in " : "",
-		 h->stuck);
+	snprintf(h->why, sizeof(h->why), "the driver did not begin within %llu ms%s%.40s",
+		 (unsigned long long)h->init_ms, h->stuck[0] ? ": it hangs in " : "", h->stuck);
 	gpu_helper_kill(h);
 }
 
@@ -374,10 +389,7 @@ static void on_watchdog(void *arg)
 	bool silent = now - h->heard_ns > ms * GT_NS_PER_MS;
 
 	if (silent || (h->begun && h->has_gpus && now - h->sampled_ns > ms * GT_NS_PER_MS)) {
-		snprintf(h->why, sizeof(h->why), "the driver did not answer for %llu s%s%.40s",
-			 (unsigned long long)(ms / 1000), h->stuck[0] ? ": it hangs in " : "",
-			 h->stuck);
-		gpu_helper_kill(h);
+		kill_silent(h);
 		return;
 	}
 	gt_timer_set(h->loop, &h->watchdog, GT_MAX(ms / 4, (uint64_t)1), on_watchdog, h);

@@ -37,6 +37,9 @@ void gt_report_fini(struct gt_report *r)
 	free(r->replicas);
 	free(r->gpus);
 	free(r->labels);
+	free(r->gpu_stats);
+	free(r->events);
+	free(r->weights.here);
 	*r = (struct gt_report){ 0 };
 }
 

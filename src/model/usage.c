@@ -36,6 +36,7 @@ bool gt_usage_moved(const struct gt_usage *then, const struct gt_usage *now)
 	       differs(then->io_write_bytes, now->io_write_bytes, STEP_BYTES) ||
 	       differs(then->io_reads, now->io_reads, STEP_OPS) ||
 	       differs(then->io_writes, now->io_writes, STEP_OPS) ||
+	       differs(then->gpu_memory_bytes, now->gpu_memory_bytes, STEP_BYTES) ||
 	       pressure_moved(&then->cpu, &now->cpu) ||
 	       pressure_moved(&then->memory, &now->memory) || pressure_moved(&then->io, &now->io);
 }

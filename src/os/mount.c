@@ -93,6 +93,22 @@ int gt_os_fd_path(int fd, char *buf, size_t size, struct gt_err *err)
 	return 0;
 }
 
+int gt_os_tmpfs_mount(const char *path, const char *options, bool again, struct gt_err *err)
+{
+	unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (again ? MS_REMOUNT : 0);
+
+	if (mount("gantry", path, "tmpfs", flags, options) < 0)
+		return gt_err_errno(err, errno, "mount a tmpfs at %s with %s", path, options);
+	return 0;
+}
+
+int gt_os_unmount(const char *path, struct gt_err *err)
+{
+	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		return gt_err_errno(err, errno, "unmount %s", path);
+	return 0;
+}
+
 int gt_os_mounts_private(struct gt_err *err)
 {
 	if (unshare(CLONE_NEWNS) < 0)

@@ -15,13 +15,14 @@
 
 struct mount_entry {
 	const char *path;
-	const struct gt_volume *volume; /* one of these two, or a tmpfs */
+	const struct gt_volume *volume; /* one of these three, or a tmpfs */
 	const struct gt_inject_bind *bind;
+	const struct gt_container_file *file;
 	uint64_t size_bytes;
 };
 
 struct mount_list {
-	struct mount_entry entries[GT_VOLUMES_MAX + GT_TMPFS_MAX + GT_INJECT_BINDS_MAX];
+	struct mount_entry entries[PLAN_TREES_MAX + GT_TMPFS_MAX];
 	size_t n;
 };
 
@@ -31,6 +32,15 @@ static int by_path(const void *a, const void *b)
 	return strcmp(((const struct mount_entry *)a)->path, ((const struct mount_entry *)b)->path);
 }
 
+/* What layers, volumes and the node's own files leave: the others stay as the volume has them. */
+static size_t files_room(const struct gt_container_args *args)
+{
+	size_t taken = GT_MAX(args->n_layers, (size_t)1) + args->spec->n_volumes +
+		       (args->inject ? args->inject->n_binds : 0);
+
+	return PLAN_TREES_MAX - GT_MIN(taken, (size_t)PLAN_TREES_MAX);
+}
+
 static int list_mounts(const struct gt_container_args *args, struct mount_list *ret,
 		       struct gt_err *err)
 {
@@ -38,8 +48,10 @@ static int list_mounts(const struct gt_container_args *args, struct mount_list *
 	const struct gt_inject *inject = args->inject;
 	struct mount_list l = { .n = 0 };
 
-	if (spec->n_volumes > GT_VOLUMES_MAX || spec->n_tmpfs > GT_TMPFS_MAX)
-		return gt_err_set(err, E2BIG, "sandbox_failed", "too many volumes or tmpfs mounts");
+	if (spec->n_volumes > GT_VOLUMES_MAX || spec->n_tmpfs > GT_TMPFS_MAX ||
+	    args->n_files > GT_RUNTIME_FILES_MAX)
+		return gt_err_set(err, E2BIG, "sandbox_failed",
+				  "too many volumes, tmpfs mounts or files");
 	for (size_t i = 0; i < spec->n_volumes; i++)
 		l.entries[l.n++] = (struct mount_entry){ .path = spec->volumes[i].path,
 							 .volume = &spec->volumes[i] };
@@ -49,6 +61,9 @@ static int list_mounts(const struct gt_container_args *args, struct mount_list *
 	for (size_t i = 0; inject && i < inject->n_binds; i++)
 		l.entries[l.n++] = (struct mount_entry){ .path = inject->binds[i].path,
 							 .bind = &inject->binds[i] };
+	for (size_t i = 0; i < args->n_files && i < files_room(args); i++)
+		l.entries[l.n++] = (struct mount_entry){ .path = args->files[i].path,
+							 .file = &args->files[i] };
 	qsort(l.entries, l.n, sizeof(l.entries[0]), by_path);
 	*ret = l;
 	return 0;
@@ -128,7 +143,7 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 	gt_buf_add(out, rt->filter.data, rt->filter.len);
 	for (size_t i = 0; i < mounts->n; i++) {
 		const struct mount_entry *e = &mounts->entries[i];
-		struct gt_init_mount m = { .volume = e->volume || e->bind,
+		struct gt_init_mount m = { .volume = e->volume || e->bind || e->file,
 					   .size_bytes = e->size_bytes };
 
 		gt_buf_add(out, &m, sizeof(m));
@@ -178,6 +193,8 @@ int gt_spec_encode(struct gt_runtime *rt, const struct gt_container_args *args, 
 			r = gt_volume_open(rt, mounts.entries[i].volume, p, err);
 		else if (mounts.entries[i].bind)
 			r = gt_bind_open(mounts.entries[i].bind, p, err);
+		else if (mounts.entries[i].file)
+			r = gt_file_add(mounts.entries[i].file, p, err);
 	}
 	for (size_t i = 0; r == 0 && i < n_links; i++)
 		p->mount_paths[mounts.n + i] = gt_strdup(args->inject->links[i].path);

@@ -111,7 +111,7 @@ uint64_t gt_hot_keep(struct gt_runtime *rt, struct plan *p)
 	struct hot *h;
 	unsigned n = 0;
 
-	if (rt->prepared_max == 0 || p->once) {
+	if (rt->prepared_max == 0 || p->once || p->passing) {
 		gt_plan_free(p);
 		return 0;
 	}

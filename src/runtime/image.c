@@ -193,6 +193,22 @@ int gt_runtime_path_open(struct gt_runtime *rt, const char *path, int *ret, stru
 	return path_take(rt, path, "volume_missing", ret, &st, err);
 }
 
+int gt_file_add(const struct gt_container_file *file, struct plan *p, struct gt_err *err)
+{
+	gt_auto(fd) int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return gt_err_set(err, errno, "sandbox_failed", "file at %s: %s", file->path,
+				  strerror(errno));
+	add_tree(p,
+		 (struct plan_tree){
+			 .fd = gt_steal_fd(&fd), .attr = MOUNT_ATTR_RDONLY, .map = true },
+		 &st, file->path);
+	p->passing = true;
+	return 0;
+}
+
 int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
 		   struct gt_err *err)
 {

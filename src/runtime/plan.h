@@ -11,8 +11,10 @@
 
 #include "cgroup.h"
 
-#define PLAN_TREES_MAX (GT_INIT_LAYERS_MAX + GT_VOLUMES_MAX + GT_INJECT_BINDS_MAX)
-_Static_assert(GT_INIT_FD_LAYERS + PLAN_TREES_MAX <= GT_INIT_FDS_MAX, "a plan fits one packet");
+/* A packet has room for so many; what is left of it is for files of weights. */
+#define PLAN_TREES_MAX (GT_INIT_FDS_MAX - GT_INIT_FD_LAYERS)
+_Static_assert(GT_INIT_LAYERS_MAX + GT_VOLUMES_MAX + GT_INJECT_BINDS_MAX <= PLAN_TREES_MAX,
+	       "a plan fits one packet");
 
 struct plan_tree {
 	int fd;         /* a place on the host, or a detached mount of a layer */
@@ -30,6 +32,7 @@ struct plan {
 	struct plan_tree trees[PLAN_TREES_MAX];
 	size_t n_layers, n_trees; /* layers first, topmost first; then the others as in `flat` */
 	bool once;                /* the layers are gone with the first sandbox */
+	bool passing;             /* for this container alone: nothing is prepared with it */
 	bool shared_ids; /* of the first range, as what it writes on a disk has them as they are */
 	struct gt_cgroup_limits limits;
 	struct gt_cgroup_device devices[GT_INJECT_NODES_MAX]; /* told by `flat` too */
@@ -54,6 +57,8 @@ void gt_plan_failure(const struct plan *p, const struct gt_init_answer *a, struc
 /* image.c: opens what is named and appends it to p->trees. */
 int gt_image_open(struct gt_runtime *rt, const struct gt_container_args *args, struct plan *p,
 		  struct gt_err *err);
+/* A file at hand: see struct gt_container_file. */
+int gt_file_add(const struct gt_container_file *file, struct plan *p, struct gt_err *err);
 int gt_volume_open(struct gt_runtime *rt, const struct gt_volume *volume, struct plan *p,
 		   struct gt_err *err);
 int gt_bind_open(const struct gt_inject_bind *bind, struct plan *p, struct gt_err *err);

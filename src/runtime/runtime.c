@@ -201,6 +201,8 @@ void gt_runtime_free(struct gt_runtime *rt)
 	gt_net_free(rt->net);
 	if (rt->retired && gt_net_cleanup(rt->name, &err) < 0)
 		gt_warn("%s", err.text);
+	if (rt->retired)
+		gt_runtime_aside_end(rt);
 	gt_cgroups_close(&rt->cgroups);
 	gt_buf_fini(&rt->filter);
 	gt_close(rt->init_fd);
@@ -241,7 +243,7 @@ static void sweep_leaf(const char *leaf, void *arg)
 		if (gt_streq(box->where.sandbox, leaf))
 			return;
 	}
-	if (gt_hot_has_leaf(rt, leaf))
+	if (gt_hot_has_leaf(rt, leaf) || gt_streq(leaf, GT_RUNTIME_ASIDE))
 		return;
 	gt_debug("sweeping what is left of sandbox %s", leaf);
 	box = gt_sandbox_leftover(rt, leaf);

@@ -152,6 +152,10 @@ void gt_sandbox_remove(struct sandbox *box);
 struct sandbox *gt_sandbox_leftover(struct gt_runtime *rt, const char *leaf);
 void gt_exit_read(int status_fd, struct gt_exit *ret);
 
+/* aside.c */
+#define GT_RUNTIME_ASIDE "weights" /* its group; no sandbox is named so */
+void gt_runtime_aside_end(struct gt_runtime *rt);
+
 /* vessel.c */
 /* The namespace and the groups of a dead sandbox, taken from it; NULL: they show traces of it, or
  * can not be told to be clean. */

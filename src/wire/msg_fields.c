@@ -15,6 +15,7 @@
 
 #define NAME_WANTED  "no name: lower-case letters, digits and inner hyphens, 63 at most"
 #define ID_WANTED    "no replica id: letters, digits and hyphens"
+#define SLUG_WANTED  "no slug: lower-case letters, digits and _"
 #define UUID_WANTED  "no id of a GPU: letters, digits and ._-/"
 #define TOKEN_WANTED "no token hash: 64 lower-case hex digits"
 #define LIST_MAX     1000000 /* elements; the size of the text bounds them too */
@@ -26,10 +27,26 @@ static bool id_ok(const char *id)
 	       '\0';
 }
 
+static bool event_ok(const char *type)
+{
+	return gt_starts_with(type, "gpu.") &&
+	       type[strspn(type, "abcdefghijklmnopqrstuvwxyz_.")] == '\0';
+}
+
 static bool token_ok(const char *hash)
 {
 	return strlen(hash) == GT_TOKEN_HASH_HEX - 1 &&
 	       strspn(hash, "0123456789abcdef") == GT_TOKEN_HASH_HEX - 1;
+}
+
+static bool slug_ok(const char *slug)
+{
+	return slug[strspn(slug, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
+}
+
+static const char *pages_name(unsigned value)
+{
+	return gt_weights_pages_name((enum gt_weights_pages)value);
 }
 
 static const char *want_name(unsigned value)
@@ -134,6 +151,7 @@ static const struct gt_field phases_rows[] = {
 	{ "root_us", GT_F_U64, 0, AT(gt_phases, root_us), .max = UINT64_MAX },
 	{ "exec_us", GT_F_U64, 0, AT(gt_phases, exec_us), .max = UINT64_MAX },
 	{ "ready_us", GT_F_U64, 0, AT(gt_phases, ready_us), .max = UINT64_MAX },
+	{ "weights_us", GT_F_U64, 0, AT(gt_phases, weights_us), .max = UINT64_MAX },
 };
 static const struct gt_fields phases_fields = { ROWS(phases_rows, gt_phases) };
 
@@ -162,6 +180,8 @@ static const struct gt_field usage_rows[] = {
 	COUNT(gt_usage, io_write_bytes),
 	COUNT(gt_usage, io_reads),
 	COUNT(gt_usage, io_writes),
+	COUNT(gt_usage, gpu_memory_bytes),
+	COUNT(gt_usage, gpu_memory_peak_bytes),
 	{ "cpu", GT_F_OBJECT, 0, AT(gt_usage, cpu), .sub = &pressure_fields },
 	{ "memory", GT_F_OBJECT, 0, AT(gt_usage, memory), .sub = &pressure_fields },
 	{ "io", GT_F_OBJECT, 0, AT(gt_usage, io), .sub = &pressure_fields },
@@ -188,6 +208,38 @@ static const struct gt_field park_rows[] = {
 };
 static const struct gt_fields park_fields = { ROWS(park_rows, gt_park) };
 
+static const struct gt_field weights_rows[] = {
+	COUNT(gt_weights_progress, total),
+	COUNT(gt_weights_progress, resident),
+	COUNT(gt_weights_progress, bytes),
+	{ "store", GT_F_BOOL, 0, AT(gt_weights_progress, store) },
+	{ "why", GT_F_CHARS, 0, AT(gt_weights_progress, why),
+	  .max = sizeof(((struct gt_weights_progress *)0)->why) - 1, .ok = slug_ok,
+	  .wanted = SLUG_WANTED },
+};
+static const struct gt_fields weights_fields = { ROWS(weights_rows, gt_weights_progress) };
+
+static const struct gt_field here_rows[] = {
+	{ "key", GT_F_CHARS, GT_F_NEEDED, AT(gt_weights_here, key), .max = GT_WEIGHTS_KEY_SIZE - 1,
+	  .ok = id_ok, .wanted = ID_WANTED },
+	COUNT(gt_weights_here, resident),
+	COUNT(gt_weights_here, total),
+};
+static const struct gt_fields here_fields = { ROWS(here_rows, gt_weights_here) };
+
+static const struct gt_field node_weights_rows[] = {
+	{ "told", GT_F_BOOL, 0, AT(gt_node_weights, told) },
+	COUNT(gt_node_weights, read_bps),
+	{ "pages", GT_F_ENUM, 0, AT(gt_node_weights, pages), .max = GT_PAGES_N,
+	  .enum_name = pages_name },
+	COUNT(gt_node_weights, store_bytes),
+	COUNT(gt_node_weights, store_used),
+	{ "store_huge", GT_F_BOOL, 0, AT(gt_node_weights, store_huge) },
+	{ "here", GT_F_LIST, 0, LIST(gt_node_weights, here), .max = GT_WEIGHTS_HERE_MAX,
+	  .sub = &here_fields },
+};
+static const struct gt_fields node_weights_fields = { ROWS(node_weights_rows, gt_node_weights) };
+
 static const struct gt_field observed_rows[] = {
 	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_observed, replica), REPLICA_ID },
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_observed, function), FUNCTION_NAME },
@@ -203,6 +255,7 @@ static const struct gt_field observed_rows[] = {
 	{ "usage", GT_F_OBJECT, 0, AT(gt_observed, usage), .sub = &usage_fields },
 	{ "pull", GT_F_OBJECT, 0, AT(gt_observed, pull), .sub = &pull_fields },
 	{ "park", GT_F_OBJECT, 0, AT(gt_observed, park), .sub = &park_fields },
+	{ "weights", GT_F_OBJECT, 0, AT(gt_observed, weights), .sub = &weights_fields },
 	GRANTS(gt_observed),
 	{ "end", GT_F_OBJECT, 0, AT(gt_observed, end), .sub = &end_fields },
 };
@@ -240,6 +293,23 @@ static const struct gt_field driver_rows[] = {
 };
 static const struct gt_fields driver_fields = { ROWS(driver_rows, gt_gpu_driver) };
 
+static const struct gt_field gpu_told_rows[] = {
+	{ "uuid", GT_F_CHARS, GT_F_NEEDED, AT(gt_gpu_told, uuid), GPU_UUID },
+	{ "has", GT_F_U64, 0, AT(gt_gpu_told, stats.has), .max = INT64_MAX },
+	{ "values", GT_F_U64S, 0, AT(gt_gpu_told, stats.value), .max = GT_GPU_STAT_N },
+};
+static const struct gt_fields gpu_told_fields = { ROWS(gpu_told_rows, gt_gpu_told) };
+
+static const struct gt_field told_event_rows[] = {
+	{ "type", GT_F_CHARS, GT_F_NEEDED, AT(gt_told_event, type), .max = 39, .ok = event_ok,
+	  .wanted = "no type of an event of GPUs" },
+	{ "function", GT_F_CHARS, 0, AT(gt_told_event, function), FUNCTION_NAME },
+	{ "replica", GT_F_CHARS, 0, AT(gt_told_event, replica), REPLICA_ID },
+	{ "cause", GT_F_CHARS, GT_F_CUT, AT(gt_told_event, cause), .max = 39 },
+	{ "text", GT_F_CHARS, GT_F_CUT, AT(gt_told_event, text), .max = 399 },
+};
+static const struct gt_fields told_event_fields = { ROWS(told_event_rows, gt_told_event) };
+
 static const struct gt_field report_rows[] = {
 	{ "node", GT_F_CHARS, GT_F_NEEDED, AT(gt_report, node), FUNCTION_NAME },
 	{ "full", GT_F_BOOL, GT_F_ALWAYS, AT(gt_report, full) },
@@ -252,6 +322,11 @@ static const struct gt_field report_rows[] = {
 	{ "gpu_driver", GT_F_OBJECT, 0, AT(gt_report, gpu_driver), .sub = &driver_fields },
 	{ "labels", GT_F_CUSTOM, 0, LIST(gt_report, labels), .max = GT_LABELS_MAX,
 	  .hooks = &gt_labels_hooks },
+	{ "gpu_stats", GT_F_LIST, 0, LIST(gt_report, gpu_stats), .max = GT_NODE_GPUS_MAX,
+	  .sub = &gpu_told_fields },
+	{ "events", GT_F_LIST, 0, LIST(gt_report, events), .max = GT_TOLD_EVENTS_MAX,
+	  .sub = &told_event_fields },
+	{ "weights", GT_F_OBJECT, 0, AT(gt_report, weights), .sub = &node_weights_fields },
 	{ "replicas", GT_F_LIST, GT_F_ALWAYS, LIST(gt_report, replicas), .max = LIST_MAX,
 	  .sub = &observed_fields },
 };

@@ -99,6 +99,15 @@ static const struct gt_field io_rows[] = {
 };
 static const struct gt_fields io_fields = { ROWS(io_rows) };
 
+static const char *overuse_name(unsigned value)
+{
+	static const char *const names[] = {
+		[GT_GPU_OVERUSE_WARN] = "warn", [GT_GPU_OVERUSE_KILL] = "kill"
+	};
+
+	return names[value];
+}
+
 static const char *kv_type_name(unsigned value)
 {
 	return gt_kv_type_name((enum gt_kv_type)value);
@@ -139,6 +148,8 @@ static const struct gt_field gpu_rows[] = {
 	{ "models", GT_F_STRS, AT(resources.gpu.models),
 	  .count_offset = offsetof(struct gt_spec, resources.gpu.n_models),
 	  .max = GT_GPU_MODELS_MAX, .elem_max = GT_GPU_MODEL_MAX },
+	{ "overuse", GT_F_ENUM, AT(resources.gpu.overuse), .max = GT_GPU_OVERUSE_N,
+	  .enum_name = overuse_name },
 	{ "share", GT_F_CUSTOM, AT(resources.gpu.share_milli), .min = GT_GPU_SHARE_MIN,
 	  .max = GT_GPU_WHOLE - GT_GPU_SHARE_MIN,
 	  .wanted = "no share of a GPU; write a number such as 0.5, or \"500m\"",

@@ -64,7 +64,7 @@ def refusal(gantry, resources=None, **more):
 def test_a_node_shows_its_gpus_and_labels(gantry):
     view = node(gantry)
     assert view["labels"] == {"zone": "a", "rack": "7"}
-    assert view["gpus"][1] == {"uuid": "SIM-n1-1", "model": "NVIDIA H100 80GB", "backend": "sim", "healthy": True,
+    assert view["gpus"][1] == {"uuid": "SIM-n1-1", "model": "NVIDIA H100 80GB", "backend": "sim", "healthy": True, "health": "well",
                                "memory_bytes": 80 * GIB, "taken": 0, "taken_bytes": 0}
     labels = 'node="n1",model="NVIDIA H100 80GB",backend="sim"'
     assert gantry.metrics()[f"gantry_node_gpus{{{labels}}}"] == 2

@@ -17,6 +17,7 @@ struct gt_agent_config {
 	const char *node;       /* NULL or "" = the host's name */
 	const char *gpus;       /* see gpu/gpu.h; NULL = none */
 	const char *gpu_helper; /* the program that becomes gpud; NULL = none does */
+	const char *gpu_kmsg;   /* the kernel's log, with errors of GPUs; NULL = "/dev/kmsg" */
 	const char *gpu_driver_root;    /* where NVIDIA's driver is; NULL or "" = "/" */
 	const char *gpu_proc, *gpu_sys; /* NULL or "" = /proc and /sys; others for tests */
 	const char *cdi_dirs;           /* ':'-separated; NULL or "" = none */
@@ -44,6 +45,9 @@ struct gt_agent_config {
 	uint64_t image_keep_ms;        /* images that nobody uses for so long go; 0 = never */
 	enum gt_image_extract image_extract;
 	unsigned image_disk_percent; /* and when the disk is fuller than this; 0 = never */
+	uint64_t weight_cache_bytes; /* most that is read ahead into the page cache; 0 = nothing;
+				      * never more than half of the memory */
+	uint64_t weight_read_bps;    /* of the disk, a second; 0 = no limit */
 	uint64_t usage_ms; /* how often it looks what replicas use; 0 = 5000, others for tests */
 };
 

@@ -19,6 +19,7 @@ struct gt_api_config {
 	const char *agent_path;           /* its socket; copied; NULL = "run/agent.sock" */
 	const char *const *tokens_sha256; /* hex digests of valid tokens; borrowed, fixed */
 	size_t n_tokens;
+	bool no_dcgm; /* /metrics has no DCGM_FI_* names */
 };
 
 GT_MUST_USE int gt_api_new(const struct gt_api_config *config, struct gt_api **ret,

@@ -125,11 +125,12 @@ struct gt_replica_view {
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock; 0 = not yet */
 	struct gt_phases phases;
-	const struct gt_usage *usage;    /* as last reported; has 0 = not yet */
-	struct gt_pull_progress pull;    /* in state PULLING, as far as it is known */
-	struct gt_park park;             /* as its node told */
-	bool parks;                      /* its function asks for it */
-	const struct gt_gpu_grant *gpus; /* what it has, or had, of its node's GPUs */
+	const struct gt_usage *usage;       /* as last reported; has 0 = not yet */
+	struct gt_pull_progress pull;       /* in state PULLING, as far as it is known */
+	struct gt_weights_progress weights; /* total 0: it has none, or none was found yet */
+	struct gt_park park;                /* as its node told */
+	bool parks;                         /* its function asks for it */
+	const struct gt_gpu_grant *gpus;    /* what it has, or had, of its node's GPUs */
 	size_t n_gpus;
 	const struct gt_gpu *gpu; /* what the first of them is, as all are; NULL: it has none, or
 				     its node has not this one any more */
@@ -161,6 +162,10 @@ struct gt_node_view {
 	size_t n_gpus;
 	const struct gt_label *labels;
 	size_t n_labels;
+	const struct gt_gpu_driver *driver; /* NULL: it has none */
+	const struct gt_gpu_told *stats;    /* what its GPUs measured, as last told */
+	size_t n_stats;
+	const struct gt_node_weights *weights; /* as last reported */
 };
 void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
 		      void *arg);

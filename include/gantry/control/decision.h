@@ -50,6 +50,7 @@ struct gt_decision {
 			const char *node;                 /* "" = none fits: see why */
 			const char *given;                /* GPUs by UUID, blanks between */
 			const char *why;
+			uint64_t weights_here, weights_total;      /* bytes; 0 = none are known */
 			struct gt_place_node best[GT_PLACE_SHOWN]; /* the first was taken */
 			uint8_t n_best, n_refused;
 			struct {

@@ -81,6 +81,9 @@ struct gt_gpu_driver {
 	char text[GT_GPU_REASON_MAX + 1];     /* why it is not READY */
 };
 
+/* What happens to a replica that has more GPU memory than it was given. */
+enum gt_gpu_overuse { GT_GPU_OVERUSE_WARN, GT_GPU_OVERUSE_KILL, GT_GPU_OVERUSE_N };
+
 /* What an estimate of a model's memory consists of, on one GPU (gpu/vram.h). */
 struct gt_gpu_terms {
 	uint64_t weights, cache, activations, overhead;
@@ -116,6 +119,7 @@ struct gt_gpu_want {
 	} estimate;
 	char **models; /* in order of preference; none: any */
 	size_t n_models;
+	enum gt_gpu_overuse overuse;
 };
 
 /* What a replica has of one GPU. */

@@ -12,11 +12,13 @@
 #ifndef GANTRY_MODEL_MSG_H
 #define GANTRY_MODEL_MSG_H
 
+#include <gantry/model/gpu_stats.h>
 #include <gantry/model/image.h>
 #include <gantry/model/replica.h>
 #include <gantry/model/spec.h>
 #include <gantry/model/traffic.h>
 #include <gantry/model/usage.h>
+#include <gantry/model/weights.h>
 
 #define GT_REPLICA_ID_SIZE (GT_ULID_LEN + 1)
 #define GT_TOKEN_HASH_HEX  65 /* SHA-256 in hex and NUL */
@@ -61,9 +63,25 @@ struct gt_observed {
 	struct gt_usage usage;        /* has 0: not looked at yet */
 	struct gt_pull_progress pull; /* while PULLING */
 	struct gt_park park;
+	struct gt_weights_progress weights;
 	struct gt_gpu_grant *gpus; /* as its order said */
 	size_t n_gpus;
 	struct gt_end end;
+};
+
+/* Something that happened on a node, for the log of events. */
+struct gt_told_event {
+	char type[40]; /* "gpu.xid" ...: only types that begin with "gpu." are taken */
+	char function[GT_NAME_MAX + 1], replica[GT_REPLICA_ID_SIZE]; /* "" = about none */
+	char cause[40];                                              /* slug, or "" */
+	char text[400];
+};
+#define GT_TOLD_EVENTS_MAX 64 /* of one report */
+
+/* What a GPU measured last. */
+struct gt_gpu_told {
+	char uuid[GT_GPU_UUID_MAX + 1];
+	struct gt_gpu_stats stats;
 };
 
 struct gt_report {
@@ -77,6 +95,11 @@ struct gt_report {
 	struct gt_gpu_driver gpu_driver;
 	struct gt_label *labels; /* sorted by key */
 	size_t n_labels;
+	struct gt_gpu_told *gpu_stats; /* each of those that are told is whole */
+	size_t n_gpu_stats;
+	struct gt_told_event *events; /* told again after a failure: at least once */
+	size_t n_events;
+	struct gt_node_weights weights; /* told: in full reports, and when it changed */
 	struct gt_observed *replicas;
 	size_t n_replicas;
 };

@@ -68,6 +68,7 @@ struct gt_phases {
 	uint64_t root_us;    /* -> root file system and mounts are in place */
 	uint64_t exec_us;    /* -> the program runs */
 	uint64_t ready_us;   /* -> it answers */
+	uint64_t weights_us; /* after image_us: it waited for a fill of the node's weight store */
 };
 
 #endif

@@ -16,7 +16,8 @@ enum {
 	GT_USAGE_MEMORY_PRESSURE = 1 << 7,
 	GT_USAGE_IO_PRESSURE = 1 << 8,
 	GT_USAGE_THROTTLED = 1 << 9,
-	GT_USAGE_ALL = (1 << 10) - 1,
+	GT_USAGE_GPU_MEMORY = 1 << 10,
+	GT_USAGE_ALL = (1 << 11) - 1,
 };
 
 /* Time in which some, or all, of the container's tasks waited for the resource. */
@@ -33,7 +34,8 @@ struct gt_usage {
 	uint64_t throttled_us; /* stood still because its limit of CPU was used up */
 	uint64_t pids;         /* threads, as the limit counts */
 	uint64_t io_read_bytes, io_write_bytes;
-	uint64_t io_reads, io_writes; /* operations */
+	uint64_t io_reads, io_writes;                     /* operations */
+	uint64_t gpu_memory_bytes, gpu_memory_peak_bytes; /* on all its GPUs; the peak of looks */
 	struct gt_pressure cpu, memory, io;
 };
 

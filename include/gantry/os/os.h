@@ -73,6 +73,10 @@ int gt_os_tree_open(int at, int *ret, struct gt_err *err);
 int gt_os_tree_attr(int tree, uint64_t set, int userns, struct gt_err *err);
 /* The absolute path that a descriptor stands for now. */
 int gt_os_fd_path(int fd, char *buf, size_t size, struct gt_err *err);
+/* A tmpfs with these options at a directory, or with `again` new options for the one that is there:
+ * no programs, devices or set-user-id bits in it. */
+int gt_os_tmpfs_mount(const char *path, const char *options, bool again, struct gt_err *err);
+int gt_os_unmount(const char *path, struct gt_err *err); /* now, or when the last user is gone */
 /* Gives the process its own mount table, of which nothing gets out. */
 int gt_os_mounts_private(struct gt_err *err);
 

@@ -23,7 +23,7 @@
 
 #define GT_INIT_SOCKET     3          /* where init finds its end */
 #define GT_INIT_SCRATCH    "/scratch" /* the one directory where init begins */
-#define GT_INIT_FDS_MAX    240        /* in one packet; the kernel takes 253 */
+#define GT_INIT_FDS_MAX    250        /* in one packet; the kernel takes 253 */
 #define GT_INIT_LAYERS_MAX 128
 #define GT_INIT_MAGIC      0x32544e47u /* "GNT2" */
 #define GT_INIT_GO_ENV     9

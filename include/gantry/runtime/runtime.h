@@ -62,6 +62,17 @@ bool gt_runtime_layers_by_fd(const struct gt_runtime *rt);
  * volume_missing, image_not_allowed. */
 GT_MUST_USE int gt_runtime_path_open(struct gt_runtime *rt, const char *path, int *ret,
 				     struct gt_err *err);
+#define GT_RUNTIME_GROUPS_MAX 8
+/* The control group for processes of the caller that read ahead of containers: made with the first
+ * call, limited anew by each, kept over a restart with what is charged to it, gone with a cleanup
+ * or when nothing shall go on. fds: write "0" into each from a process of one thread to have it in
+ * there; the caller's. memory_bytes 0 = no limit. */
+GT_MUST_USE int gt_runtime_aside(struct gt_runtime *rt, uint64_t memory_bytes,
+				 int fds[GT_RUNTIME_GROUPS_MAX], size_t *n_fds, struct gt_err *err);
+/* And how fast it reads from the disk that a file system is on (st_dev). Fine when there is none.
+ * -EOPNOTSUPP: this machine can not throttle. */
+GT_MUST_USE int gt_runtime_aside_disk(struct gt_runtime *rt, dev_t dev, uint64_t read_bps,
+				      struct gt_err *err);
 
 struct gt_runtime_waiting {
 	unsigned staged, prepared; /* sandboxes that are ready for anyone, and for a function */
@@ -110,6 +121,12 @@ enum gt_start_kind {
 	GT_START_KIND_N
 };
 
+struct gt_container_file {
+	const char *path; /* absolute; what is there is a file too, or is made */
+	int fd;           /* of a mount in this process's own mount table */
+};
+#define GT_RUNTIME_FILES_MAX 64
+
 struct gt_container_args {
 	const char *function, *replica;
 	uint32_t revision;
@@ -120,6 +137,11 @@ struct gt_container_args {
 	const int *layers;
 	size_t n_layers; /* up to GT_RUNTIME_LAYERS_MAX */
 	bool layers_owned;
+	/* Files that lie over paths of the container, read-only: up to GT_RUNTIME_FILES_MAX, the
+	 * last of which are left out where layers and other mounts take their room. No sandbox is
+	 * kept ahead with them: it would hold them open for nobody. Copied. */
+	const struct gt_container_file *files;
+	size_t n_files;
 	/* FIFOs open for both directions, and a file that process 1 writes the end into. Copied.
 	 * The FIFOs are given to the container's root, and then to the program's user. */
 	int stdout_fd, stderr_fd, status_fd;

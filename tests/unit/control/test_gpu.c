@@ -234,6 +234,85 @@ static void a_sick_gpu_is_given_to_nobody(void **state)
 	assert_string_equal(x->order.function, "g");
 }
 
+/* What is on a GPU that is not well goes elsewhere, from a lost one at once. */
+static void leaves_a_gpu(struct fix *x, enum gt_gpu_health health)
+{
+	struct gt_gpu sick[] = { gpus[0], gpus[1] };
+	struct gt_observed o;
+	struct gt_order orders[4];
+	char first[GT_REPLICA_ID_SIZE];
+	struct gt_report r = { .node = "n1",
+			       .full = true,
+			       .epoch = FIX_EPOCH,
+			       .gpus = sick,
+			       .n_gpus = 2,
+			       .replicas = &o,
+			       .n_replicas = 1 };
+	struct gt_spec *spec = want_gpu(1, 0);
+	bool killed = false, moved = false;
+
+	report(x, gpus, 2, NULL, 0);
+	spec->scale.min = 1;
+	fix_put(x, "f", spec, "f");
+	gt_strcopy(first, sizeof(first), x->order.replica);
+	fix_report(x, first, GT_REPLICA_READY);
+	sick[strcmp(x->order.gpus[0].uuid, "G1") == 0].health = health;
+	o = fix_observed(first, "f", 1, GT_REPLICA_READY);
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	for (size_t n = fix_orders(x, orders, 4), k = 0; k < n; k++) {
+		bool old = strcmp(orders[k].replica, first) == 0;
+
+		killed |= old && orders[k].want == GT_WANT_STOP && orders[k].grace_ms == 0;
+		moved |= !old && orders[k].want == GT_WANT_RUN;
+	}
+	assert_true(moved);
+	assert_int_equal(killed, health == GT_GPU_LOST);
+}
+
+static void replicas_leave_a_gpu_that_drains(void **state)
+{
+	leaves_a_gpu(*state, GT_GPU_DRAIN);
+}
+
+static void replicas_leave_a_gpu_that_is_lost(void **state)
+{
+	leaves_a_gpu(*state, GT_GPU_LOST);
+}
+
+/* What others have of a GPU is not given away. */
+static void foreign_memory_is_not_given(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu used[] = { gpus[0], gpus[1] };
+	struct gt_spec *spec = want_gpu(1, 0);
+
+	used[0].foreign_bytes = 70 * GT_GIB;
+	used[1].foreign_bytes = 30 * GT_GIB;
+	report(x, used, 2, NULL, 0);
+	spec->resources.gpu.memory_bytes = 20 * GT_GIB;
+	fix_put(x, "f", spec, "f");
+	fix_demand(x, "f", 1, 0);
+	assert_string_equal(x->order.gpus[0].uuid, "G1");
+	fix_put(x, "g", want_gpu(1, 0), "g");
+	fix_demand(x, "g", 1, 0);
+	assert_string_equal(x->order.gpus[0].uuid, "G0");
+	assert_int_equal(x->order.gpus[0].memory_bytes, 10 * GT_GIB);
+}
+
+static void events_of_gpus_are_kept(void **state)
+{
+	struct fix *x = *state;
+	struct gt_told_event e = { .type = "gpu.xid", .text = "XID 31" };
+	const struct gt_report r = {
+		.node = "n1", .epoch = FIX_EPOCH, .events = &e, .n_events = 1
+	};
+
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	assert_string_equal(x->event.type, "gpu.xid");
+	assert_string_equal(x->event.node, "n1");
+	assert_string_equal(x->event.text, "XID 31");
+}
+
 static void preferences_choose_the_gpu(void **state)
 {
 	struct fix *x = *state;
@@ -386,6 +465,10 @@ int main(void)
 		T(a_draining_one_keeps_its_gpu_to_the_end),
 		T(slots_follow_their_gpus),
 		T(a_sick_gpu_is_given_to_nobody),
+		T(replicas_leave_a_gpu_that_drains),
+		T(replicas_leave_a_gpu_that_is_lost),
+		T(foreign_memory_is_not_given),
+		T(events_of_gpus_are_kept),
 		T(preferences_choose_the_gpu),
 		T(what_could_never_run_is_refused),
 		cmocka_unit_test_setup_teardown(what_nobody_can_know_is_accepted, fix_setup_empty,

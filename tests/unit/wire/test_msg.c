@@ -169,7 +169,8 @@ static void reports_round_trip(void **state)
 		  .memory_bytes = 1 << 20,
 		  .gpus = grants,
 		  .n_gpus = GT_LEN(grants),
-		  .phases = { 5, 1, 2, 3, 4 },
+		  .phases = { 5, 1, 2, 3, 4, 6 },
+		  .weights = { 30, 20, 10, true, "store_full" },
 		  .usage = { GT_USAGE_ALL,
 			     1,
 			     2,
@@ -181,6 +182,8 @@ static void reports_round_trip(void **state)
 			     8,
 			     9,
 			     10,
+			     23,
+			     24,
 			     { 11, 12, 13, 14 },
 			     { 15, 16, 17, 18 },
 			     { 19, 20, 21, 22 } } },
@@ -219,8 +222,15 @@ static void reports_round_trip(void **state)
 		  .ci = 0,
 		  .minor = -1 },
 	};
+	struct gt_gpu_told stats[] = { { "MIG-1", { 5, { 41, 0, 7 } } } };
+	struct gt_told_event events[] = {
+		{ .type = "gpu.overuse", .function = "echo", .replica = ID_A, .text = "much" },
+	};
 	struct gt_label labels[] = { { "rack", "" }, { "zone", "a" } };
+	struct gt_weights_here here[] = { { "0123456789abcdef", 5, 7 } };
 	const struct gt_report report = { .node = "local",
+					  .weights = { true, 1, GT_PAGES_SMALL, 2, 3, true, here,
+						       GT_LEN(here) },
 					  .full = true,
 					  .epoch = 5,
 					  .cpu_milli = 2000,
@@ -228,6 +238,10 @@ static void reports_round_trip(void **state)
 					  .parking_bytes = 1 << 29,
 					  .gpus = gpus,
 					  .n_gpus = GT_LEN(gpus),
+					  .gpu_stats = stats,
+					  .n_gpu_stats = 1,
+					  .events = events,
+					  .n_events = 1,
 					  .gpu_driver = { .state = GT_GPU_DRIVER_READY,
 							  .backend = GT_GPU_NVIDIA,
 							  .version = "580.95.05",
@@ -256,11 +270,18 @@ static void reports_round_trip(void **state)
 	assert_string_equal(copy.gpus[0].model, "NVIDIA H100 80GB");
 	assert_true(gt_gpu_healthy(&copy.gpus[0]) && copy.gpus[1].health == GT_GPU_LOST);
 	assert_int_equal(copy.gpus[0].gi, -1);
+	assert_int_equal(copy.gpu_stats[0].stats.value[2], 7);
+	assert_int_equal(copy.replicas[0].usage.gpu_memory_peak_bytes, 24);
+	assert_string_equal(copy.events[0].function, "echo");
 	assert_int_equal(copy.gpus[1].ci, 0);
 	assert_string_equal(copy.gpu_driver.version, "580.95.05");
 	assert_int_equal(copy.replicas[0].gpus[0].memory_bytes, 7);
 	assert_int_equal(copy.replicas[1].n_gpus, 0);
 	assert_string_equal(copy.labels[1].value, "a");
+	assert_int_equal(copy.replicas[0].phases.weights_us, 6);
+	assert_string_equal(copy.replicas[0].weights.why, "store_full");
+	assert_true(copy.weights.told && copy.weights.n_here == 1);
+	assert_int_equal(copy.weights.here[0].total, 7);
 	gt_report_fini(&copy);
 	gt_report_fini(&copy);
 }
@@ -273,6 +294,9 @@ static void hostile_facts_of_nodes_are_refused(void **state)
 	static const struct {
 		const char *text, *path;
 	} rows[] = {
+		{ "{\"node\":\"local\",\"full\":true,\"epoch\":1,\"replicas\":[],"
+		  "\"events\":[{\"type\":\"function.deleted\"}]}",
+		  "events[0].type" },
 		{ GPU("\"model\":\"m\",\"backend\":\"sim\""), "gpus[0].uuid" },
 		{ GPU("\"uuid\":\"a b\",\"model\":\"m\",\"backend\":\"sim\""), "gpus[0].uuid" },
 		{ GPU("\"uuid\":\"a\",\"model\":\"m\\\"x\",\"backend\":\"sim\""), "gpus[0].model" },

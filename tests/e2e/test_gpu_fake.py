@@ -1,0 +1,276 @@
+"""GPUs by a driver that the test plays: what a node finds and shows, what it does when a GPU, the driver or a program
+on it is not well, and what of it a user can see."""
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from fake_gpu import GIB, FakeDriver
+from harness import BIN, Daemon, probe_spec, until
+from test_contract import check
+
+
+def start(folder, count=2, before=None):
+    driver = FakeDriver(folder, count)
+    if before:
+        before(driver)
+    config = folder / "gantryd.conf"
+    config.write_text("[agent]\nnode = n1\n" + driver.config())
+    daemon = Daemon(config=config)
+    daemon.start()
+    daemon.driver = driver
+    return daemon
+
+
+@pytest.fixture
+def gantry(tmp_path):
+    daemon = start(tmp_path)
+    until(lambda: driver_state(daemon) == "ready", "the driver answers")
+    yield daemon
+    daemon.stop()
+
+
+def node(gantry):
+    return gantry.client.get("/v1/nodes/n1").json()
+
+
+def driver_state(gantry):
+    return node(gantry).get("gpu_driver", {}).get("state")
+
+
+def gpu(gantry, number):
+    return node(gantry)["gpus"][number]
+
+
+def deploy(gantry, name, want=None, **more):
+    gantry.put(name, probe_spec(resources={"memory": "64MiB", "gpu": want or {"count": 1}},
+                                scale={"min": 1, "max": 1}, **more))
+    return gantry.wait_replicas(name, 1)[0]
+
+
+def place(gantry, replica):
+    return next(i for i, g in enumerate(node(gantry)["gpus"]) if g["uuid"] == replica["gpus"][0]["uuid"])
+
+
+def log(gantry, name):
+    return gantry.client.get(f"/v1/functions/{name}/logs").text
+
+
+def cli(gantry, *words):
+    env = {**os.environ, "GANTRY_URL": gantry.url, "GANTRY_TOKEN": gantry.token}
+    return subprocess.run([str(BIN / "gantry"), *words], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def events(gantry, kind):
+    return [e for e in gantry.events() if e["type"] == kind]
+
+
+def moved(gantry, name, old):
+    return until(lambda: [r for r in gantry.replicas(name, "ready") if r["id"] != old["id"]],
+                 f"another replica of {name}", 20)[0]
+
+
+def test_a_node_shows_what_the_driver_found(gantry):
+    view = node(gantry)
+    until(lambda: node(gantry)["gpu_driver"]["checkpoints"] == "yes", "CUDA was loaded")
+    assert view["gpu_driver"]["backend"] == "fake" and view["gpu_driver"]["version"] == "580.95.05"
+    first = view["gpus"][0]
+    assert first["pci"] == "0000:c0:00.0" and first["minor"] == 0 and first["capability"] == "9.0"
+    assert first["health"] == "well" and first["healthy"] and first["memory_bytes"] == 80 * GIB
+    check("listNodes", gantry.client.get("/v1/nodes"))
+    assert "2 x NVIDIA H100 80GB HBM3 80 GiB (fake)" in cli(gantry, "nodes")
+
+
+def test_dashboards_for_dcgm_find_their_names(gantry):
+    until(lambda: any(k.startswith("DCGM_FI_DEV_GPU_TEMP{") for k in gantry.metrics()), "GPUs are measured", 20)
+    found = gantry.metrics()
+    names = {k.split("{")[0] for k in found}
+    assert len([n for n in names if n.startswith("DCGM_FI_DEV_")]) >= 20, names
+    temperature = next(k for k in found if k.startswith("DCGM_FI_DEV_GPU_TEMP{"))
+    for label in ("gpu=", "UUID=", "pci_bus_id=", "device=", "modelName=", "Hostname=", "DCGM_FI_DRIVER_VERSION=",
+                  'backend="fake"'):
+        assert label in temperature
+    assert found[temperature] == 41
+    used = next(v for k, v in found.items() if k.startswith("DCGM_FI_DEV_FB_FREE{"))
+    assert used == 80 * 1024 - 512  # MiB
+    gantry.driver.set(0, temperature=None)  # what the driver does not tell is not there
+    until(lambda: len([k for k in gantry.metrics() if k.startswith("DCGM_FI_DEV_GPU_TEMP{")]) == 1, "it is gone", 20)
+    assert not any(v > 9e18 for v in gantry.metrics().values())
+
+
+def test_a_gpu_that_fell_off_fails_over(gantry):
+    old = deploy(gantry, "web")
+    number = place(gantry, old)
+    gantry.driver.xid(number, 79)
+    new = moved(gantry, "web", old)
+    assert place(gantry, new) != number
+    assert gpu(gantry, number)["health"] == "lost" and not gpu(gantry, number)["healthy"]
+    assert gpu(gantry, number)["reason"] == "XID 79: the GPU has fallen off the bus"
+    ended = next(r for r in gantry.replicas("web") if r["id"] == old["id"])
+    assert ended["state"] in ("failed", "stopped"), ended
+    until(lambda: events(gantry, "gpu.health") and events(gantry, "gpu.xid"), "events tell of it")
+    assert "XID 79" in events(gantry, "gpu.health")[0]["text"]
+    uuid = gpu(gantry, number)["uuid"]
+    assert f"[gpu-health] [CRITICAL] {uuid}: XID 79: the GPU has fallen off the bus" in log(gantry, "web")
+    assert re.search(rf"n1: {uuid} is lost: XID 79", cli(gantry, "nodes"))
+    assert gantry.metrics()[f'gantry_gpu_health{{node="n1",gpu="{uuid}",model="NVIDIA H100 80GB HBM3",backend="fake"}}'] == 3
+
+
+def test_a_gpu_that_needs_a_reset_is_drained(gantry):
+    old = deploy(gantry, "web")
+    number = place(gantry, old)
+    gantry.driver.event(number, 95)
+    new = moved(gantry, "web", old)
+    assert place(gantry, new) != number
+    assert gpu(gantry, number)["health"] == "reset"
+
+
+def test_the_driver_s_word_drains_and_gives_back(gantry):
+    old = deploy(gantry, "web")
+    number = place(gantry, old)
+    gantry.driver.set(number, recovery=2)
+    assert place(gantry, moved(gantry, "web", old)) != number
+    assert gpu(gantry, number)["health"] == "drain"
+    gantry.driver.set(number, recovery=0)
+    until(lambda: gpu(gantry, number)["healthy"], "it is well again")
+
+
+def test_an_error_of_a_program_restarts_it(gantry):
+    old = deploy(gantry, "web")
+    other = deploy(gantry, "other")
+    number = place(gantry, old)
+    gantry.driver.event(number, 31)
+    gantry.driver.xid(number, 31)  # the same one, told twice
+    new = moved(gantry, "web", old)
+    ended = next(r for r in gantry.replicas("web") if r["id"] == old["id"])
+    assert ended["cause"] == "gpu_error" and "XID 31" in str(ended["end"])
+    assert gpu(gantry, number)["healthy"] and place(gantry, new) == number
+    assert gantry.replicas("other", "ready")[0]["id"] == other["id"]
+    assert len(events(gantry, "gpu.xid")) == 1
+
+
+def test_the_kernel_names_the_guilty_one(gantry):
+    replicas = {name: deploy(gantry, name, {"share": 0.5, "memory": "30GiB"}) for name in ("left", "right")}
+    assert place(gantry, replicas["left"]) == place(gantry, replicas["right"])
+    gantry.driver.xid(place(gantry, replicas["left"]), 13, pid=replicas["left"]["pid"])
+    moved(gantry, "left", replicas["left"])
+    assert gantry.replicas("right", "ready")[0]["id"] == replicas["right"]["id"]
+
+
+def test_a_storm_of_what_is_ignored_changes_nothing(gantry):
+    replica = deploy(gantry, "web")
+    number = place(gantry, replica)
+    before = len(gantry.log())
+    for _ in range(40):
+        gantry.driver.kmsg("".join(f"NVRM: Xid (PCI:0000:{0xc0 + number:02x}:00): {xid}, x\n"
+                                   for xid in (43, 45, 63, 92, 154) * 20))
+    gantry.driver.xid(number, 31, pid=1)  # after them all; nobody's here
+    until(lambda: any("XID 31" in e["text"] for e in events(gantry, "gpu.xid")), "it was read to the end", 20)
+    assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] or gpu(gantry, number)["healthy"]
+    assert len(events(gantry, "gpu.xid")) <= 40
+    assert len(gantry.log()) - before < 20000
+
+
+def test_more_than_was_given_is_told_and_ended(gantry):
+    replica = deploy(gantry, "greedy", {"memory": "10GiB"})
+    number = place(gantry, replica)
+    gantry.driver.set(number, processes=[{"pid": replica["pid"], "bytes": 10 * GIB}])
+    until(lambda: gantry.replicas("greedy", "ready")[0].get("usage", {}).get("gpu_memory_bytes") == 10 * GIB, "it is seen", 20)
+    gantry.driver.set(number, processes=[{"pid": replica["pid"], "bytes": 11 * GIB}])
+    until(lambda: events(gantry, "gpu.overuse"), "the excess is told", 20)
+    event = events(gantry, "gpu.overuse")[0]
+    assert event["function"] == "greedy" and event["cause"] == "gpu_overuse" and "11264 MiB" in event["text"]
+    assert gantry.replicas("greedy", "ready")[0]["id"] == replica["id"]
+    gantry.driver.set(number, processes=[])
+    gantry.put("greedy", probe_spec(resources={"memory": "64MiB", "gpu": {"memory": "10GiB", "overuse": "kill"}},
+                                    scale={"min": 1, "max": 1}))
+    replica = moved(gantry, "greedy", replica)
+    until(lambda: len(gantry.replicas("greedy", "ready")) == 1, "the old one went")
+    gantry.driver.set(place(gantry, replica), processes=[{"pid": replica["pid"], "bytes": 12 * GIB}])
+    ended = until(lambda: [r for r in gantry.replicas("greedy", "failed") if r["id"] == replica["id"]], "it is ended", 20)
+    assert ended[0]["cause"] == "gpu_overuse"
+
+
+def test_what_others_have_is_not_given_away(gantry):
+    gantry.driver.set(0, processes=[{"pid": os.getpid(), "bytes": 50 * GIB}])
+    gantry.driver.set(1, processes=[{"pid": os.getpid(), "bytes": 70 * GIB}])
+    until(lambda: [g.get("foreign_bytes") for g in node(gantry)["gpus"]] == [50 * GIB, 70 * GIB], "it is seen", 20)
+    replica = deploy(gantry, "web", {"memory": "20GiB"})
+    assert place(gantry, replica) == 0
+    gantry.driver.set(1, processes=[])
+    until(lambda: "foreign_bytes" not in gpu(gantry, 1), "it is free again", 20)
+
+
+def gpud(gantry):
+    found = [p for p in gantry.descendants() if open(f"/proc/{p}/comm").read().strip() == "gantry-gpud"]
+    return found[0] if found else None
+
+
+def test_a_driver_that_crashes_takes_nobody_with_it(gantry):
+    replica = deploy(gantry, "web")
+    agent = gantry.roles()["agent"]
+    first = gpud(gantry)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: gpud(gantry) not in (None, first) and driver_state(gantry) == "ready", "another gpud", 20)
+    gantry.driver.call("nvmlDeviceGetTemperature", "crash")
+    until(lambda: driver_state(gantry) == "failed", "it crashes", 20)
+    assert gantry.call("web").status == 200
+    gantry.driver.call("nvmlDeviceGetTemperature", None)
+    until(lambda: driver_state(gantry) == "ready", "the driver is back", 40)
+    assert gantry.roles()["agent"] == agent
+    assert gantry.replicas("web", "ready")[0]["id"] == replica["id"]
+
+
+def test_replicas_outlive_an_agent_that_does_not_know_its_gpus_yet(gantry):
+    replica = deploy(gantry, "web")
+    agent = gantry.roles()["agent"]
+    gantry.driver.call("nvmlInit_v2", "hang")
+    os.kill(agent, signal.SIGKILL)
+    until(lambda: gantry.roles().get("agent") not in (None, agent) and node(gantry)["state"] == "up", "another agent", 20)
+    until(lambda: driver_state(gantry) == "starting", "its driver hangs")
+    assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] and gantry.call("web").status == 200
+    gantry.driver.call("nvmlInit_v2", None)
+    os.kill(gpud(gantry), signal.SIGKILL)
+    until(lambda: driver_state(gantry) == "ready", "the driver answers", 20)
+    assert gantry.replicas("web", "ready")[0]["id"] == replica["id"]
+    assert sum(g["taken"] for g in node(gantry)["gpus"]) == 1
+
+
+@pytest.mark.parametrize("call,what,state,words", [
+    ("nvmlInit_v2", 18, "failed", "different versions"),
+    ("nvmlInit_v2", 34, "failed", "stub"),
+    ("nvmlInit_v2", 9, "failed", "modprobe"),
+    ("nvmlInit_v2", "hang", "starting", "not answered"),
+    ("nvmlInit_v2", "crash", "failed", "signal"),
+])
+def test_a_node_starts_whatever_its_driver_does(tmp_path, call, what, state, words):
+    daemon = start(tmp_path, before=lambda d: d.call(call, what))
+    try:
+        until(lambda: driver_state(daemon) == state, "the node says it")
+        until(lambda: words in node(daemon)["gpu_driver"]["text"], words)
+        assert node(daemon)["gpus"] == [] and words in cli(daemon, "nodes")
+        daemon.echo("plain")
+        assert daemon.call("plain").status == 200
+    finally:
+        daemon.stop()
+
+
+def test_without_a_driver_a_node_says_what_is_missing(tmp_path):
+    config = tmp_path / "gantryd.conf"
+    config.write_text(f"[agent]\nnode = n1\ngpus = nvidia\ngpu_driver_root = {tmp_path}\n")
+    daemon = Daemon(config=config)
+    daemon.start()
+    try:
+        until(lambda: driver_state(daemon) == "failed", "the node says it")
+        assert "libnvidia-ml.so.1 is not there" in node(daemon)["gpu_driver"]["text"]
+        assert "libnvidia-ml.so.1 is not there" in daemon.log()
+    finally:
+        daemon.stop()
+
+
+def test_no_program_is_linked_to_the_driver():
+    for program in ("gantryd", "gantry"):
+        done = subprocess.run(["ldd", str(BIN / program)], capture_output=True, text=True, check=True)
+        assert not re.search("nvidia|libcuda|libnccl", done.stdout)
