@@ -18,6 +18,7 @@
 
 #include "logs.h"
 #include "park.h"
+#include "probe.h"
 
 struct agent;
 struct image_job;
@@ -26,17 +27,6 @@ struct estimate;
 struct images;
 struct replica_weights;
 struct weights;
-
-/* Asks a replica whether it is ready, again and again. One try at a time. */
-struct probe {
-	struct replica *r;
-	struct gt_timer timer; /* next try, or the end of this one */
-	struct gt_watch *watch;
-	int fd;
-	uint64_t began_ns;
-	size_t len; /* of the answer so far */
-	char answer[32];
-};
 
 struct replica {
 	struct agent *agent;
@@ -224,11 +214,6 @@ int gt_replica_inject(struct replica *r, struct gt_inject **ret, struct gt_err *
 int gt_cdi_inject(const struct agent *a, const char *name, struct gt_inject *ret,
 		  struct gt_err *err);
 
-/* probe.c */
-void gt_probe_start(struct replica *r);
-void gt_probe_stop(struct replica *r);
-bool gt_probe_is_good(const char *answer); /* "HTTP/1.1 204 ..." */
-
 /* report.c */
 void gt_report_soon(struct agent *a);
 void gt_report_progress(struct agent *a); /* a pull went on; told later, with others */
@@ -241,19 +226,7 @@ void gt_report_stop(struct agent *a);
 void gt_usage_rounds_begin(struct agent *a); /* a replica runs; fine when they go on already */
 void gt_usage_rounds_stop(struct agent *a);
 
-/* record.c: DIR/agent/replicas/<id>/ */
-int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err);
-int gt_record_open(struct replica *r, int ret_fds[3], struct gt_err *err);
-int gt_record_write(struct replica *r, struct gt_err *err);
-void gt_record_ready(const struct replica *r);
-bool gt_record_was_ready(struct replica *r); /* fills in its phases */
-/* It is parked, it is on its way there or back, or neither; as an earlier agent left it. */
-void gt_record_park(const struct replica *r, enum gt_replica_state state);
-enum gt_replica_state gt_record_park_state(struct replica *r); /* and its processes on the GPU */
-void gt_record_remove(struct replica *r);
-/* Makes a replica of each record and removes what is not one. */
-void gt_records_load(struct agent *a);
-enum { RECORD_STDOUT, RECORD_STDERR, RECORD_STATUS };
+#include "record.h"
 
 /* dial.c */
 /* A non-blocking connection to where the replica listens. */

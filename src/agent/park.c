@@ -80,13 +80,15 @@ static uint64_t parked_bytes(const struct agent *a)
 }
 
 /* What it holds, and what comes to it out of its GPUs. */
-static uint64_t bytes_of(const struct replica *r)
+static uint64_t bytes_of(struct replica *r)
 {
 	struct gt_usage usage = { 0 };
 	uint64_t bytes = r->spec->resources.memory_bytes;
 
-	if (gt_container_usage(r->container, &usage, NULL) == 0 && usage.has & GT_USAGE_MEMORY)
+	if (gt_container_usage(r->container, &usage, NULL) == 0 && usage.has & GT_USAGE_MEMORY) {
 		bytes = usage.memory_bytes;
+		r->usage = usage; /* control hears of it, whatever comes of this */
+	}
 	for (size_t i = 0; i < r->n_gpus; i++)
 		bytes += r->gpus[i].memory_bytes;
 	return GT_MAX(bytes, 1u);

@@ -156,6 +156,14 @@ static uint64_t pool_taken(const struct gt_ctl_replica *r, uint64_t *ret_leaving
 	return taken;
 }
 
+static bool pool_fits(const struct gt_ctl_replica *r)
+{
+	uint64_t size = r->node->parking_bytes, leaving, taken = pool_taken(r, &leaving);
+	uint64_t need = pool_need(r);
+
+	return taken <= size && need <= size - taken;
+}
+
 /* True: there is room, now. Else colder ones were told to go, or r itself when that can not help.
  */
 static bool pool_room(struct gt_control *c, struct gt_ctl_replica *r, uint64_t need)
@@ -163,7 +171,7 @@ static bool pool_room(struct gt_control *c, struct gt_ctl_replica *r, uint64_t n
 	uint64_t size = r->node->parking_bytes, leaving, taken = pool_taken(r, &leaving);
 	struct gt_ctl_replica *coldest;
 
-	if (taken <= size && need <= size - taken)
+	if (pool_fits(r))
 		return true;
 	while (taken - leaving > size || need > size - (taken - leaving)) {
 		coldest = need <= size ? pool_coldest(r) : NULL;
@@ -367,7 +375,11 @@ static void refused(struct gt_control *c, struct gt_ctl_replica *r)
 	uint32_t times = GT_MAX(r->park.refused, 1U);
 
 	gt_ctl_live(c, r->f)->parking.refused++;
-	r->park_retry_ns = gt_ctl_now(c) + (RETRY_FIRST_NS << GT_MIN(times - 1, 6U));
+	/* It has grown since its node told how large it is: now that is known, and others can go.
+	 */
+	r->park_retry_ns = gt_ctl_now(c);
+	if (pool_fits(r))
+		r->park_retry_ns += RETRY_FIRST_NS << GT_MIN(times - 1, 6U);
 	gt_ctl_event(c, "replica.park_refused", r->function, r->id, r->node->name, NULL, "%s",
 		     r->park.why);
 	back(c, r, "could not be parked");

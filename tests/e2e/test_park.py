@@ -196,7 +196,7 @@ def test_the_coldest_goes_when_the_memory_is_full(own):
     deploy(daemon, "warm", park={**PARK, "priority": 5})
     parked(daemon, "warm")
     deploy(daemon, "last")
-    parked(daemon, "last")
+    until(lambda: daemon.replicas("last", "parked"), f"it is parked, not {[(r, e) for r in daemon.replicas('last') for e in daemon.events()[-12:]]}")
     daemon.wait_replicas("cold", 1, "stopped")
     assert daemon.replicas("warm", "parked")
     node = daemon.client.get("/v1/nodes/n1").json()
