@@ -76,9 +76,10 @@ struct gpu_use {
 
 struct reporter {
 	struct gt_http_call *call; /* one in flight */
-	struct gt_timer retry, progress;
+	struct gt_timer retry, progress, beat;
 	uint64_t retry_ms;
 	bool full; /* the next one lists everything */
+	bool due;  /* control has not heard of us for a while */
 	bool deferred;
 	bool stats; /* what GPUs measure goes with it */
 	struct gt_told_event events[GT_TOLD_EVENTS_MAX];
@@ -175,45 +176,6 @@ void gt_replica_weights_are_here(struct replica *r);
 size_t gt_replica_weights_files(struct replica *r, struct gt_container_file *ret);
 void gt_replica_weights_end(struct replica *r); /* fine when it has none */
 
-/* replica_gpu.c */
-void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, size_t n);
-/* From the node's book, and the specification's command says what they are. -EBUSY, -ENOENT, slug
- * gpu_conflict. */
-int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
-/* Once more, the very same; -EBUSY. */
-int gt_replica_gpus_again(struct replica *r, struct gt_err *err);
-/* The same for one that was found running: what it had is its, also while the driver has not told
- * yet which GPUs there are. */
-int gt_replica_gpus_keep(struct replica *r, struct gt_err *err);
-void gt_replica_gpus_return(struct replica *r); /* fine when it has none */
-/* What the program is told; the strings are the caller's to free. */
-size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_MAX]);
-
-/* gpus.c: what the node's GPUs and their driver tell */
-int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
-/* Its program begins, or has ended. */
-void gt_agent_gpus_close(struct agent *a);
-void gt_agent_gpus_started(struct replica *r);
-/* Adds what it has of GPUs. */
-void gt_agent_gpus_usage(const struct replica *r, struct gt_usage *u);
-/* What they measure now; how many. */
-size_t gt_agent_gpus_stats(struct agent *a, const struct gt_gpu_told **ret);
-void gt_agent_gpus_ended(struct replica *r);
-
-/* estimate_serve.c */
-void gt_estimate_serve(struct gt_request *req, void *app);
-void gt_estimates_drain(struct agent *a); /* refuses those that are being made */
-
-/* replica_inject.c */
-/* What the container gets beside its image, by its GPUs and resources.devices; NULL: nothing. The
- * specification has the variables afterwards. *ret is the caller's. Slug device_unavailable. */
-int gt_replica_inject(struct replica *r, struct gt_inject **ret, struct gt_err *err);
-
-/* cdi.c */
-/* Adds what the named device needs. Slug device_unavailable. */
-int gt_cdi_inject(const struct agent *a, const char *name, struct gt_inject *ret,
-		  struct gt_err *err);
-
 /* report.c */
 void gt_report_soon(struct agent *a);
 void gt_report_progress(struct agent *a); /* a pull went on; told later, with others */
@@ -238,5 +200,7 @@ void gt_dial_free(struct dial *d);
 extern const struct gt_http_route gt_agent_routes[];
 extern const size_t gt_agent_routes_n;
 void gt_agent_refuse(struct gt_request *req, const struct gt_err *err, void *app);
+
+#include "gpus.h"
 
 #endif

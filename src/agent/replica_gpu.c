@@ -15,16 +15,20 @@ void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, siz
 		memcpy(r->gpus, gpus, n * sizeof(*gpus));
 }
 
-/* Of the GPU on which it is least, in thousandths. */
+/* Of the GPU on which it is least, in thousandths. Rounded down, so that shares never promise more
+ * than there is; but a memory that was computed is what the program needs: less would not do. */
 static unsigned fraction(const struct replica *r)
 {
+	bool computed = gt_gpu_terms_sum(&r->spec->resources.gpu.estimate.terms) > 0;
 	uint64_t least = GT_GPU_FRACTION_MAX;
 
 	for (size_t i = 0; i < r->n_gpus; i++) {
 		const struct gt_gpu *gpu = gt_gpus_find(r->agent->gpus, r->gpus[i].uuid);
 
 		if (gpu && gpu->memory_bytes > 0)
-			least = GT_MIN(least, r->gpus[i].memory_bytes * 1000 / gpu->memory_bytes);
+			least = GT_MIN(least, (r->gpus[i].memory_bytes * 1000 +
+					       (computed ? gpu->memory_bytes - 1 : 0)) /
+						      gpu->memory_bytes);
 	}
 	return (unsigned)least;
 }

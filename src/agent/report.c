@@ -13,7 +13,8 @@
 #define POST_TIMEOUT_MS 5000
 #define RETRY_FIRST_MS  10
 #define RETRY_MAX_MS    1000
-#define PROGRESS_MS     250 /* pulls that go on make a report at most so often */
+#define BEAT_MS         1000 /* without anything to tell */
+#define PROGRESS_MS     250  /* pulls that go on make a report at most so often */
 
 static void post(struct agent *a);
 
@@ -90,14 +91,14 @@ static void build(struct agent *a, struct gt_buf *out)
 	}
 	gt_report_write(&report, out);
 	free(report.replicas);
-	a->report.full = false;
+	a->report.full = a->report.due = false;
 }
 
 static bool is_needed(const struct agent *a)
 {
 	struct replica *r, *next;
 
-	if (a->report.full || a->report.stats || a->report.n_events > 0 ||
+	if (a->report.full || a->report.due || a->report.stats || a->report.n_events > 0 ||
 	    gt_weights_dirty(a->weights))
 		return true;
 	HASH_ITER (hh, a->replicas, r, next) {
@@ -152,6 +153,15 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 	gt_timer_set(a->loop, &rep->retry, rep->retry_ms, on_retry, a);
 }
 
+static void on_beat(void *arg)
+{
+	struct agent *a = arg;
+
+	a->report.due = true;
+	post(a);
+	gt_timer_set(a->loop, &a->report.beat, BEAT_MS, on_beat, a);
+}
+
 static void post(struct agent *a)
 {
 	gt_auto(buf) struct gt_buf body = { 0 };
@@ -171,6 +181,7 @@ static void post(struct agent *a)
 	if (a->report.call || !a->link_up || a->epoch == 0 || !is_needed(a) ||
 	    gt_timer_is_set(&a->report.retry))
 		return;
+	gt_timer_set(a->loop, &a->report.beat, BEAT_MS, on_beat, a); /* from the last one on */
 	gt_buf_init(&body, 0);
 	build(a, &body);
 	out.body = gt_buf_str(&body);
@@ -226,6 +237,7 @@ void gt_report_stop(struct agent *a)
 {
 	gt_timer_clear(a->loop, &a->report.retry);
 	gt_timer_clear(a->loop, &a->report.progress);
+	gt_timer_clear(a->loop, &a->report.beat);
 	gt_http_cancel(a->report.call);
 	a->report.call = NULL;
 	a->link_up = false;

@@ -27,7 +27,7 @@ static bool is_up(const struct gt_node_view *v, void *arg)
 {
 	bool *up = arg;
 
-	*up = *up || v->up;
+	*up = *up || v->state == GT_NODE_READY;
 	return !*up;
 }
 
@@ -42,7 +42,8 @@ void gt_api_get_ready(struct gt_request *req, void *app)
 		gt_api_get_live(req, app);
 		return;
 	}
-	gt_err_set(&err, EAGAIN, "unavailable", "no node is connected; is the agent running?");
+	gt_err_set(&err, EAGAIN, "unavailable",
+		   "no node takes replicas; is the agent running, or is every node cordoned?");
 	gt_api_fail(req, &err);
 }
 

@@ -280,7 +280,8 @@ static bool add_parked(const struct gt_node_view *v, void *arg)
 
 static bool add_node(const struct gt_node_view *v, void *arg)
 {
-	gt_buf_addf(arg, "gantry_node_up{node=\"%s\"} %d\n", v->name, v->up);
+	gt_buf_addf(arg, "gantry_node_up{node=\"%s\"} %d\n", v->name,
+		    v->state != GT_NODE_SUSPECT && v->state != GT_NODE_LOST);
 	return true;
 }
 

@@ -17,7 +17,10 @@ struct gt_op *gt_op_new(struct gt_api *api, struct gt_request *req)
 
 	op->req = req;
 	op->control = api->config.control;
-	gt_strcopy(op->function, sizeof(op->function), gt_request_param(req, "function"));
+	const char *function = gt_request_param(req, "function");
+
+	if (function)
+		gt_strcopy(op->function, sizeof(op->function), function);
 	gt_request_on_gone(req, on_gone, op);
 	return op;
 }

@@ -7,9 +7,9 @@
 
 struct gt_op {
 	struct gt_request *req;
-	char function[GT_NAME_MAX + 1];
-	char etag[GT_ETAG_SIZE]; /* of the specification that was put */
-	uint32_t revision;       /* asked for */
+	char function[GT_NAME_MAX + 1]; /* "": it is about none */
+	char etag[GT_ETAG_SIZE];        /* of the specification that was put */
+	uint32_t revision;              /* asked for */
 	bool dry_run;
 	struct gt_control *control;
 };

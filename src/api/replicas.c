@@ -1,4 +1,4 @@
-/* api/replicas.c - replicas and nodes: what runs, and where. */
+/* api/replicas.c - replicas: what runs. */
 #include "api_priv.h"
 
 static const char *const no_query[] = { NULL };
@@ -100,56 +100,4 @@ void gt_api_delete_replica(struct gt_request *req, void *app)
 		gt_api_fail(req, &err);
 	else
 		reply_replica(api, req, 202);
-}
-
-/* ---- nodes ---------------------------------------------------------------------------------- */
-
-static bool add_node(const struct gt_node_view *v, void *arg)
-{
-	gt_view_node(arg, v);
-	return true;
-}
-
-void gt_api_list_nodes(struct gt_request *req, void *app)
-{
-	struct gt_api *api = app;
-	gt_auto(buf) struct gt_buf body = { 0 };
-	struct gt_json j;
-
-	if (!gt_api_query(req, no_query))
-		return;
-	list_begin(&j, &body);
-	gt_control_nodes(api->config.control, add_node, &j);
-	list_reply(req, &j, &body);
-}
-
-static bool find_node(const struct gt_node_view *v, void *arg)
-{
-	struct search *s = arg;
-	struct gt_json j;
-
-	if (!gt_streq(v->name, s->id))
-		return true;
-	s->found = true;
-	gt_json_begin(&j, s->body);
-	gt_view_node(&j, v);
-	return false;
-}
-
-void gt_api_get_node(struct gt_request *req, void *app)
-{
-	struct gt_api *api = app;
-	gt_auto(buf) struct gt_buf body = { 0 };
-	struct search s = { .id = gt_request_param(req, "node"), .body = &body };
-	struct gt_err err = { 0 };
-
-	if (!gt_api_query(req, no_query))
-		return;
-	gt_control_nodes(api->config.control, find_node, &s);
-	if (s.found) {
-		gt_api_reply(req, 200, &body);
-		return;
-	}
-	gt_err_set(&err, ENOENT, "not_found", "there is no node %.80s", s.id);
-	gt_api_fail(req, &err);
 }

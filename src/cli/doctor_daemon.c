@@ -87,7 +87,8 @@ static void check_nodes(struct gt_doctor *d, struct gt_finding *f)
 	}
 	items = gt_value_at(v, "items");
 	for (size_t i = 0; i < gt_value_len(items); i++)
-		up += gt_streq(gt_value_str(gt_value_item(items, i), "state", ""), "up");
+		up += !gt_streq(gt_value_str(gt_value_item(items, i), "state", ""), "lost") &&
+		      !gt_streq(gt_value_str(gt_value_item(items, i), "state", ""), "suspect");
 	if (gt_value_len(items) == 0)
 		gt_finding_set(f, GT_CHECK_WARN, "see the agent's lines in the daemon's log",
 			       "none is connected");

@@ -1,137 +1,138 @@
-/* node.c - `gantry node`: what this machine would give to containers. Asks no daemon. */
-#include <errno.h>
-#include <stdlib.h>
+/* node.c - `gantry node`: where replicas may run. */
+#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
-#include <gantry/gpu/inject.h>
-#include <gantry/wire/cdi.h>
+#include <gantry/base/units.h>
+#include <gantry/model/spec.h>
 
-#include "commands.h"
+#include "node.h"
+#include "rest.h"
 
-#define KIND "nvidia.com/gpu"
+#define POLL_MS 500
 
-struct document {
-	struct gt_proc_gpu gpus[GT_NODE_GPUS_MAX];
-	size_t n;
-	struct gt_cdi_own own[GT_NODE_GPUS_MAX];
-	struct gt_inject *only[GT_NODE_GPUS_MAX]; /* what is particular to each */
-	struct gt_inject *common;
-	char *hosts[GT_INJECT_BINDS_MAX]; /* where the files of `common` are */
+static const struct {
+	const char *name, *method, *path, *said;
+} verbs[] = {
+	{ "cordon", "POST", "/cordon", "takes no new replicas" },
+	{ "uncordon", "POST", "/uncordon", "takes replicas" },
+	{ "drain", "POST", "/drain", "is draining" },
+	{ "rm", "DELETE", "", "is forgotten" },
 };
 
-static void document_fini(struct document *d)
+/* Until none is left on it; says on a terminal how many are. */
+static enum gt_exit wait_drained(struct gt_cli *cli, const char *name)
 {
-	for (size_t i = 0; i < d->n; i++)
-		gt_inject_free(d->only[i]);
-	for (size_t i = 0; i < GT_LEN(d->hosts); i++)
-		free(d->hosts[i]);
-	gt_inject_free(d->common);
-}
+	gt_auto(free) char *path = gt_asprintf("/v1/nodes/%s", name);
+	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
 
-/* Its own node goes from the common list into a list of its own. */
-static int set_apart(struct document *d, size_t gpu, struct gt_err *err)
-{
-	struct gt_inject *from = d->common;
-	char path[32];
-	int r = 0;
+	for (;;) {
+		gt_auto(buf) struct gt_buf text = { 0 };
+		gt_auto(value) struct gt_value *v = NULL;
+		enum gt_exit code = gt_cli_get(cli, path, &text, &v);
+		const char *state;
 
-	snprintf(path, sizeof(path), "/dev/nvidia%u", d->gpus[gpu].minor);
-	d->only[gpu] = gt_inject_new();
-	d->own[gpu].inject = d->only[gpu];
-	gt_strcopy(d->own[gpu].name, sizeof(d->own[gpu].name), d->gpus[gpu].uuid);
-	for (size_t i = 0; r == 0 && i < from->n_nodes; i++) {
-		if (!gt_streq(from->nodes[i].path, path))
-			continue;
-		r = gt_inject_node_add(d->only[gpu], &from->nodes[i], err);
-		from->nodes[i] = from->nodes[--from->n_nodes];
-	}
-	return r;
-}
-
-static void find_hosts(struct document *d)
-{
-	char link[64], path[1024];
-
-	for (size_t i = 0; i < d->common->n_binds; i++) {
-		ssize_t n;
-
-		snprintf(link, sizeof(link), "/proc/self/fd/%d", d->common->binds[i].fd);
-		n = readlink(link, path, sizeof(path) - 1);
-		path[GT_MAX(n, 0)] = '\0';
-		d->hosts[i] = gt_strdup(path);
+		if (code != GT_EXIT_DONE)
+			return code;
+		state = gt_value_str(v, "state", "?");
+		if (strcmp(state, "draining") != 0) {
+			fprintf(cli->out, "%s is %s\n", name, state);
+			return strcmp(state, "drained") == 0 ? GT_EXIT_DONE : GT_EXIT_FAILED;
+		}
+		if (gt_progress_wanted(cli))
+			gt_progress(cli, "%u replicas are left on %s",
+				    (unsigned)gt_value_u64(v, "replicas", 0), name);
+		nanosleep(&pause, NULL);
 	}
 }
 
-static int fill(struct document *d, const struct gt_driver_roots *roots, struct gt_err *err)
+static enum gt_exit send_verb(struct gt_cli *cli, size_t verb, const char *name)
 {
-	struct gt_inject_gpu all[GT_NODE_GPUS_MAX];
-	char version[32];
-	int r = gt_proc_driver_version(roots, version, sizeof(version), err);
+	const char *deadline = gt_args_get(&cli->args, "deadline");
+	gt_auto(answer) struct gt_rest_answer answer = { 0 };
+	gt_auto(free) char *path = gt_asprintf("/v1/nodes/%s%s%s%s", name, verbs[verb].path,
+					       deadline ? "?deadline=" : "",
+					       deadline ? deadline : "");
+	struct gt_rest_request req = { .method = verbs[verb].method,
+				       .path = path,
+				       .timeout_ms = 60000 };
+	enum gt_exit code = gt_cli_send(cli, &req, &answer);
 
-	if (r == 0)
-		r = gt_proc_gpus(roots, d->gpus, &d->n, err);
-	if (r == 0 && d->n == 0)
-		r = gt_err_set(err, ENODEV, "device_unavailable",
-			       "the driver %s is loaded, and it has no GPU", version);
-	for (size_t i = 0; i < d->n; i++)
-		all[i] = (struct gt_inject_gpu){ d->gpus[i].uuid, d->gpus[i].minor, -1, -1,
-						 d->gpus[i].pci };
-	if (r < 0)
-		return r;
-	d->common = gt_inject_new();
-	r = gt_gpu_inject(roots, all, d->n, GT_GPU_CAPABILITIES, d->common, err);
-	for (size_t i = 0; r == 0 && i < d->n; i++)
-		r = set_apart(d, i, err);
-	if (r == 0)
-		find_hosts(d);
-	return r;
+	if (code != GT_EXIT_DONE)
+		return code;
+	if (gt_args_has(&cli->args, "wait"))
+		return wait_drained(cli, name);
+	if (cli->json)
+		gt_cli_print_json(cli, &answer.body);
+	else
+		fprintf(cli->out, "%s %s\n", name, verbs[verb].said);
+	return code;
+}
+
+static enum gt_exit duty(struct gt_cli *cli, const char *word, const char *name)
+{
+	const char *deadline = gt_args_get(&cli->args, "deadline");
+	uint64_t ms;
+
+	if (!gt_name_ok(name))
+		return gt_cli_usage(cli, "\"%s\" is no node name; `gantry nodes` lists them", name);
+	if (strcmp(word, "drain") != 0 && (deadline || gt_args_has(&cli->args, "wait")))
+		return gt_cli_usage(cli, "--wait and --deadline are of gantry node drain");
+	if (deadline && gt_parse_duration_ms(deadline, &ms) < 0)
+		return gt_cli_usage(cli, "--deadline %s: write a time, as 90s or 10m", deadline);
+	for (size_t i = 0; i < GT_LEN(verbs); i++)
+		if (strcmp(word, verbs[i].name) == 0)
+			return send_verb(cli, i, name);
+	return gt_cli_usage(cli, "gantry node: \"%s\" is none of cordon, uncordon, drain, rm, cdi",
+			    word);
 }
 
 static enum gt_exit run(struct gt_cli *cli)
 {
-	const struct gt_driver_roots roots = { gt_args_get(&cli->args, "driver-root"),
-					       gt_args_get(&cli->args, "proc"), NULL };
-	struct document d = { .n = 0 };
-	gt_auto(buf) struct gt_buf out = { 0 };
-	enum gt_exit code = GT_EXIT_DONE;
-	struct gt_err err = { 0 };
+	const char *word = cli->args.operands[0];
+	bool cdi = strcmp(word, "cdi") == 0;
 
-	if (strcmp(cli->args.operands[0], "cdi") != 0)
-		return gt_cli_usage(cli, "there is no \"node %s\"; there is node cdi",
-				    cli->args.operands[0]);
-	gt_buf_init(&out, 0);
-	if (fill(&d, &roots, &err) < 0) {
-		code = gt_cli_fail(cli, &err);
-	} else {
-		gt_cdi_write(KIND, d.own, d.n, d.common, d.hosts, &out);
-		gt_cli_print_json(cli, &out);
-	}
-	document_fini(&d);
-	return code;
+	if (cdi && cli->args.n_operands == 1)
+		return gt_node_cdi(cli);
+	if (cdi)
+		return gt_cli_usage(cli, "gantry node cdi is of this machine; it takes no name");
+	if (cli->args.n_operands < 2)
+		return gt_cli_usage(cli, "gantry node %s: which node? `gantry nodes` lists them",
+				    word);
+	return duty(cli, word, cli->args.operands[1]);
 }
 
 static const struct gt_flag flags[] = {
-	{ "driver-root", 0, "DIR", "where the driver's libraries are (default /)", false },
-	{ "proc", 0, "DIR", "where the kernel tells of the driver (default /proc)", false },
+	{ "wait", 'w', NULL, "drain: return when no replica is left on it", false },
+	{ "deadline", 0, "TIME", "drain: replicas left then end without a successor (default 10m)",
+	  false },
+	{ "driver-root", 0, "DIR", "cdi: where the driver's libraries are (default /)", false },
+	{ "proc", 0, "DIR", "cdi: where the kernel tells of the driver (default /proc)", false },
 };
 
 const struct gt_command gt_cmd_node = {
 	.name = "node",
-	.args = "cdi [FLAGS]",
-	.summary = "what this machine gives to containers that have its GPUs",
-	.help = "cdi prints a document of the Container Device Interface for the GPUs of the "
-		"machine it\n"
-		"runs on: the device nodes of each, and the files, links and variables that come "
-		"with any\n"
-		"of them. It is the list that replicas with GPUs get; they need no such document, "
-		"other\n"
-		"programs can use it. It asks no daemon and loads nothing of the driver. Instances "
-		"of a\n"
-		"GPU (MIG) are not listed.",
+	.args = "cordon | uncordon | drain | rm NODE, or cdi",
+	.summary = "let nodes take no replicas, or move them away",
+	.help = "cordon: it takes no new replicas and keeps those that it has; uncordon: it takes "
+		"them again.\n"
+		"drain: its replicas move to other nodes, each one when its successor is ready "
+		"there; those that\n"
+		"nobody needs end. rm forgets a node whose agent is not connected any more.\n"
+		"\n"
+		"cdi prints a document of the Container Device Interface for the GPUs of the "
+		"machine it runs on:\n"
+		"the device nodes of each, and the files, links and variables that come with any "
+		"of them. It is\n"
+		"the list that replicas with GPUs get; they need no such document, other programs "
+		"can use it. It\n"
+		"asks no daemon and loads nothing of the driver. Instances of a GPU (MIG) are not "
+		"listed.\n"
+		"\n"
+		"  gantry node drain box-7 --wait",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.least = 1,
-	.most = 1,
+	.most = 2,
 	.run = run,
 };

@@ -67,9 +67,10 @@ const char *gt_state_color(const char *state)
 	static const struct {
 		const char *state, *sgr;
 	} rows[] = {
-		{ "ready", "32" },   { "up", "32" },      { "ok", "32" },    { "starting", "33" },
-		{ "pending", "33" }, { "pulling", "33" }, { "warn", "33" },  { "draining", "33" },
-		{ "failed", "31" },  { "failing", "31" }, { "error", "31" }, { "down", "31" },
+		{ "ready", "32" },   { "ok", "32" },       { "starting", "33" },
+		{ "suspect", "33" }, { "pending", "33" },  { "pulling", "33" },
+		{ "warn", "33" },    { "draining", "33" }, { "failed", "31" },
+		{ "failing", "31" }, { "error", "31" },    { "lost", "31" },
 	};
 
 	for (size_t i = 0; i < GT_LEN(rows); i++)

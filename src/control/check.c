@@ -116,7 +116,7 @@ int gt_control_check(const struct gt_control *c, struct gt_err *err)
 	int r = owners_check(c, err);
 
 	for (size_t i = 0; r == 0 && i < c->n_nodes; i++)
-		r = node_check(c, c->node_at[i], &n, err);
+		r = c->node_at[i] ? node_check(c, c->node_at[i], &n, err) : 0;
 	if (r == 0 && n != HASH_COUNT(c->replicas))
 		r = gt_err_set(err, EUCLEAN, "books", "%u replicas, %zu of them on a node",
 			       HASH_COUNT(c->replicas), n);

@@ -12,6 +12,8 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->ports = *ports;
 	c->epoch = config->epoch;
 	c->started_ns = gt_ctl_now(c);
+	c->node_suspect_ns = config->node_suspect_ms * GT_NS_PER_MS;
+	c->drains_due_ns = CTL_NEVER;
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
 	c->last_event = c->epoch << 32;
 	c->events.max = GT_EVENTS_KEPT;
@@ -38,6 +40,7 @@ void gt_control_free(struct gt_control *c)
 		return;
 	gt_ctl_lanes_free(c);
 	gt_ctl_tasks_free(c);
+	gt_ctl_node_ops_free(c);
 	while (c->n_functions > 0)
 		gt_ctl_function_remove(c, c->functions[c->n_functions - 1]);
 	HASH_CLEAR(hh, c->replicas);
@@ -93,6 +96,8 @@ static bool may_settle(const struct gt_control *c)
 	if (gt_ctl_now(c) - c->started_ns >= CTL_SETTLE_NS)
 		return true;
 	for (node = c->nodes; node; node = node->hh.next) {
+		if (!node->up && !node->told)
+			continue; /* known from before, and not heard of */
 		if (!node->reported)
 			return false;
 		any = any || node->up;
@@ -142,6 +147,7 @@ uint64_t gt_control_due_ns(const struct gt_control *c)
 	uint64_t due = gt_ctl_due_first(c);
 
 	due = GT_MIN(due, gt_ctl_nodes_due(c));
+	due = GT_MIN(due, c->drains_due_ns);
 	due = GT_MIN(due, gt_ctl_gateways_due(c));
 	due = GT_MIN(due, gt_ctl_tasks_due(c));
 	if (!c->settled)
@@ -157,6 +163,7 @@ void gt_control_tick(struct gt_control *c)
 	uint64_t now = gt_ctl_now(c);
 
 	gt_ctl_nodes_tick(c);
+	gt_ctl_duties_tick(c);
 	gt_ctl_gateways_tick(c);
 	gt_ctl_tasks_tick(c);
 	while (gt_ctl_due_first(c) <= now) {

@@ -93,7 +93,7 @@ struct gt_ctl_replica {
 	UT_hash_handle hh;                            /* by id, while it lives */
 };
 
-/* What a function needs once it had demand or replicas; one that was never called has none. */
+/* Of a function that had demand or replicas; one that was never called has none. */
 struct gt_ctl_live {
 	struct gt_ctl_function *f;
 	uint32_t number;                 /* of the function, for the scheduler */
@@ -140,7 +140,7 @@ struct gt_ctl_lane; /* change.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
-	uint64_t epoch, started_ns, node_lost_ns;
+	uint64_t epoch, started_ns, node_lost_ns, node_suspect_ns;
 	struct gt_scale_pool *pool, *shadow_pool; /* what functions learn from each other */
 	struct gt_scale_candidate candidate;
 	bool settled; /* replicas of before this start are known: decisions may be taken */
@@ -167,6 +167,9 @@ struct gt_control {
 	struct gt_ctl_node **node_at;   /* by index */
 	size_t n_nodes;
 	struct gt_ctl_node *down; /* not up and not yet lost, oldest first */
+	struct gt_ctl_node_op *node_ops;
+	uint64_t drains_due_ns,
+		beats_due_ns; /* the next end of a drain; the next look for silence */
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
@@ -220,12 +223,9 @@ uint64_t gt_ctl_due_first(const struct gt_control *c);
 
 #include "replica.h"
 
-/* decide.c */
-void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f);
+void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f); /* decide.c */
 
-/* node.c, gateway.c */
-void gt_ctl_nodes_tick(struct gt_control *c);
-uint64_t gt_ctl_nodes_due(const struct gt_control *c);
+/* gateway.c */
 void gt_ctl_gateways_tick(struct gt_control *c);
 uint64_t gt_ctl_gateways_due(const struct gt_control *c);
 bool gt_ctl_gateways_drained(const struct gt_control *c, const struct gt_ctl_replica *r);

@@ -5,9 +5,16 @@
 /* Replicas that stay, of the current revision and of older ones. */
 struct tally {
 	uint32_t ready, starting; /* starting: also those that come back from parking */
-	uint32_t parked;          /* current ones, also those on their way there */
-	uint32_t old_ready;
+	uint32_t parked;          /* also those on their way there */
+	uint32_t old_ready;       /* of older revisions, and those on nodes that drain */
+	bool only_moves;          /* all of old_ready are of the current revision */
 };
+
+/* Of the current revision, where it may stay. */
+static bool stays(const struct gt_ctl_replica *r)
+{
+	return gt_ctl_current(r) && r->node->duty != GT_DUTY_DRAINING;
+}
 
 static bool is_starting(const struct gt_ctl_replica *r)
 {
@@ -18,40 +25,53 @@ static bool is_starting(const struct gt_ctl_replica *r)
 static bool is_parked(const struct gt_ctl_replica *r)
 {
 	return (r->state == GT_REPLICA_PARKING || r->state == GT_REPLICA_PARKED) &&
-	       !gt_ctl_leaving(r) && gt_ctl_current(r);
+	       !gt_ctl_leaving(r) && stays(r);
 }
 
 static struct tally tally_of(const struct gt_ctl_live *live)
 {
 	const struct gt_ctl_replica *r;
-	struct tally t = { 0 };
+	struct tally t = { .only_moves = true };
 
 	DL_FOREACH (live->replicas, r) {
 		if (is_starting(r))
-			t.starting += gt_ctl_current(r);
+			t.starting += stays(r);
 		else if (is_parked(r))
 			t.parked++;
-		else if (r->state == GT_REPLICA_READY && !gt_ctl_leaving(r))
-			*(gt_ctl_current(r) ? &t.ready : &t.old_ready) += 1;
+		else if (r->state == GT_REPLICA_READY && !gt_ctl_leaving(r)) {
+			*(stays(r) ? &t.ready : &t.old_ready) += 1;
+			t.only_moves = t.only_moves && gt_ctl_current(r);
+		}
 	}
 	return t;
 }
 
-/* Old replicas bridge the time until a new one is ready, if there is anything to bridge for. What
- * is still starting would be of no use to anybody. */
+/* Old replicas bridge the time until a new one is ready, if there is anything to bridge for; and
+ * those on nodes that drain until each has a successor. What is still starting would be of no use
+ * to anybody. */
 static void replace_old(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
 {
-	bool bridge = live->decision.need > 0 && t->ready == 0;
+	bool bridge = live->decision.need > 0 && t->ready == 0, late;
+	uint32_t move = live->decision.need > t->ready ? live->decision.need - t->ready : 0;
 	struct gt_ctl_replica *r;
 
+	t->old_ready = 0;
 	DL_FOREACH (live->replicas, r) {
-		if (gt_ctl_current(r) || gt_ctl_leaving(r))
+		bool moves = gt_ctl_current(r), keep = r->state == GT_REPLICA_READY;
+
+		if (stays(r) || gt_ctl_leaving(r))
 			continue;
-		if (r->state != GT_REPLICA_READY || !bridge)
-			gt_ctl_replica_leave(c, r, "replaced", false);
+		if (moves) {
+			(void)gt_ctl_node_moves(c, r->node, &late);
+			keep = keep && move > 0 && !late;
+			move -= keep;
+		} else {
+			keep = keep && bridge;
+		}
+		t->old_ready += keep;
+		if (!keep)
+			gt_ctl_replica_leave(c, r, moves ? "node drains" : "replaced", false);
 	}
-	if (!bridge)
-		t->old_ready = 0;
 }
 
 /* Nobody can be told when room appears, so waiters are not refused before it has lasted. */
@@ -91,8 +111,15 @@ static uint32_t start_room(struct gt_control *c, const struct gt_ctl_live *live,
 	if (live->retry_at_ns && live->queued == 0 && min == 0 && t->ready + t->old_ready == 0)
 		return 0;
 	/* One over max while the old revision serves; and one try while none has succeeded. */
-	if (t->old_ready > 0 || (live->failures > 0 && t->ready == 0))
+	if (live->failures > 0 && t->ready == 0)
 		return t->starting > 0 ? 0 : 1;
+	if (t->old_ready > 0) {
+		uint32_t max = live->f->rev->spec->scale.max + 1, all = have + t->old_ready;
+
+		if (t->only_moves && all < max)
+			return GT_MIN(need - have, max - all);
+		return t->starting > 0 ? 0 : 1;
+	}
 	return need - have;
 }
 
@@ -189,7 +216,7 @@ static void stop_surplus(struct gt_control *c, struct gt_ctl_live *live, struct 
 	DL_FOREACH (live->replicas, r) {
 		if (n == 0)
 			break;
-		if (r->state != GT_REPLICA_READY || !gt_ctl_current(r) || gt_ctl_leaving(r))
+		if (r->state != GT_REPLICA_READY || !stays(r) || gt_ctl_leaving(r))
 			continue;
 		n--;
 		if (gt_ctl_now(c) < r->park_retry_ns && t->parked < room)
@@ -203,6 +230,22 @@ static void stop_surplus(struct gt_control *c, struct gt_ctl_live *live, struct 
 			t->parked++;
 		else
 			gt_ctl_replica_leave(c, r, "idle", false);
+	}
+}
+
+/* A drain that was called off leaves a successor on its way that is one too many. */
+static void stop_starting(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
+{
+	uint32_t max = live->f->rev->spec->scale.max;
+	struct gt_ctl_replica *r;
+
+	DL_FOREACH (live->replicas, r) {
+		if (t->old_ready > 0 || t->ready + t->starting <= max)
+			return;
+		if (!is_starting(r) || !stays(r))
+			continue;
+		gt_ctl_replica_leave(c, r, "above max", false);
+		t->starting--;
 	}
 }
 
@@ -275,6 +318,7 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 		unpark_missing(c, live, &t);
 		start_missing(c, live, &t);
 		stop_surplus(c, live, &t);
+		stop_starting(c, live, &t);
 		DL_FOREACH_SAFE (live->replicas, r, r_next) {
 			gt_ctl_park_check(c, r);
 			gt_ctl_replica_drain_check(c, r);

@@ -126,7 +126,7 @@ void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
 			   .gpus = spec->resources.gpu.count,
 			   .gpu_milli = spec->resources.gpu.share_milli,
 			   .gpu_bytes = spec->resources.gpu.memory_bytes,
-			   .nodes = (uint32_t)c->n_nodes,
+			   .nodes = HASH_COUNT(c->nodes),
 			   .node = r ? r->node->name : "",
 			   .why = why },
 	};

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static struct gt_ctl_node *node_find(struct gt_control *c, const char *name)
+struct gt_ctl_node *gt_ctl_node_find(struct gt_control *c, const char *name)
 {
 	struct gt_ctl_node *node;
 
@@ -19,13 +19,17 @@ static void node_down(struct gt_control *c, struct gt_ctl_node *node)
 	DL_APPEND(c->down, node);
 }
 
-static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
+struct gt_ctl_node *gt_ctl_node_get(struct gt_control *c, const char *name)
 {
-	struct gt_ctl_node *node = node_find(c, name);
+	struct gt_ctl_node *node = gt_ctl_node_find(c, name);
 
 	if (node)
 		return node;
-	if (c->n_nodes == CTL_NODES_MAX) {
+	uint32_t index = 0;
+
+	while (index < c->n_nodes && c->node_at[index])
+		index++;
+	if (index == CTL_NODES_MAX) {
 		gt_ctl_event(c, "node.refused", NULL, NULL, name, "overloaded",
 			     "%d nodes are known already", CTL_NODES_MAX);
 		return NULL;
@@ -34,12 +38,22 @@ static struct gt_ctl_node *node_get(struct gt_control *c, const char *name)
 	gt_strcopy(node->name, sizeof(node->name), name);
 	node->since_ms = gt_wall_ms(&c->ports.clock);
 	node_down(c, node); /* not up before its watch is open */
-	node->index = (uint32_t)c->n_nodes++;
+	node->drain_until_ns = CTL_NEVER;
+	node->index = index;
+	c->n_nodes = GT_MAX(c->n_nodes, index + 1U);
 	c->node_at = gt_grow(c->node_at, c->n_nodes, sizeof(*c->node_at));
-	c->node_at[node->index] = node;
+	c->node_at[index] = node;
 	HASH_ADD_STR(c->nodes, name, node);
 	gt_ctl_node_tell(c, node);
 	return node;
+}
+
+void gt_ctl_node_drop(struct gt_control *c, struct gt_ctl_node *node)
+{
+	gt_sched_node_remove(c->sched, node->index);
+	c->node_at[node->index] = NULL;
+	HASH_DEL(c->nodes, node);
+	gt_ctl_node_free(node);
 }
 
 void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live)
@@ -68,14 +82,15 @@ void gt_ctl_blocked_touch(struct gt_control *c)
 
 void gt_control_node_up(struct gt_control *c, const char *node)
 {
-	struct gt_ctl_node *n = node_get(c, node);
+	struct gt_ctl_node *n = gt_ctl_node_get(c, node);
 
 	if (!n || n->up)
 		return;
 	if (!n->lost)
 		DL_DELETE(c->down, n);
 	n->up = true;
-	n->lost = false;
+	n->lost = n->silent = false;
+	n->heard_ns = gt_ctl_now(c);
 	n->since_ms = gt_wall_ms(&c->ports.clock);
 	gt_ctl_node_tell(c, n);
 	gt_ctl_event(c, "node.up", NULL, NULL, n->name, NULL, "the node is connected");
@@ -85,7 +100,7 @@ void gt_control_node_up(struct gt_control *c, const char *node)
 
 void gt_control_node_down(struct gt_control *c, const char *node)
 {
-	struct gt_ctl_node *n = node_find(c, node);
+	struct gt_ctl_node *n = gt_ctl_node_find(c, node);
 
 	if (!n || !n->up)
 		return;
@@ -98,13 +113,16 @@ void gt_control_node_down(struct gt_control *c, const char *node)
 	gt_ctl_finish(c);
 }
 
-static void node_lose(struct gt_control *c, struct gt_ctl_node *node)
+void gt_ctl_node_lose(struct gt_control *c, struct gt_ctl_node *node)
 {
 	struct gt_end end = { .cause = "node_lost", .exit_code = -1 };
 	struct gt_ctl_replica *r, *r_next;
 
+	if (node->lost)
+		return;
 	node->lost = true;
-	DL_DELETE(c->down, node);
+	if (!node->up)
+		DL_DELETE(c->down, node);
 	node->reported = false; /* what it brings along when it returns must be known first */
 	gt_ctl_event(c, "node.lost", NULL, NULL, node->name, "node_lost",
 		     "%u replicas are given up", node->replicas);
@@ -114,17 +132,70 @@ static void node_lose(struct gt_control *c, struct gt_ctl_node *node)
 	gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
 }
 
+/* A watch may stand open to a machine that is gone or stands still. */
+static void silence_look(struct gt_control *c, uint64_t now)
+{
+	struct gt_ctl_node *node, *next;
+
+	if (c->node_suspect_ns == 0 || now < c->beats_due_ns)
+		return;
+	/* Control itself stood still: what was sent to it meanwhile is not read yet. */
+	bool slept = now - c->beats_due_ns > c->node_suspect_ns / 3;
+
+	c->beats_due_ns = now + c->node_suspect_ns / 3;
+	HASH_ITER (hh, c->nodes, node, next) {
+		if (slept)
+			node->heard_ns = node->heard_ns ? now : 0;
+		if (!node->up || node->lost || now - node->heard_ns < c->node_suspect_ns)
+			continue;
+		if (now - node->heard_ns >= c->node_lost_ns) {
+			gt_ctl_node_lose(c, node);
+		} else if (!node->silent) {
+			node->silent = true;
+			gt_ctl_node_tell(c, node);
+			gt_ctl_event(c, "node.suspect", NULL, NULL, node->name, NULL,
+				     "it has not reported for %llu ms and gets no new replicas",
+				     (unsigned long long)((now - node->heard_ns) / GT_NS_PER_MS));
+		}
+	}
+}
+
+/* It reports again. -ESTALE: as it was lost meanwhile, all that it has must be told. */
+static int heard(struct gt_control *c, struct gt_ctl_node *node, bool full, struct gt_err *err)
+{
+	bool lost = node->lost && node->up, was = node->silent || lost;
+
+	node->heard_ns = gt_ctl_now(c);
+	if (lost && !full)
+		return gt_err_set(err, ESTALE, "conflict",
+				  "node %s was given up: tell everything anew", node->name);
+	if (!was)
+		return 0;
+	node->silent = false;
+	if (lost)
+		node->lost = false;
+	gt_ctl_node_tell(c, node);
+	gt_ctl_event(c, "node.up", NULL, NULL, node->name, NULL, "the node reports again");
+	gt_ctl_blocked_touch(c);
+	return 0;
+}
+
 void gt_ctl_nodes_tick(struct gt_control *c)
 {
 	uint64_t now = gt_ctl_now(c);
 
+	silence_look(c, now);
 	while (c->down && now - c->down->down_ns >= c->node_lost_ns)
-		node_lose(c, c->down);
+		gt_ctl_node_lose(c, c->down);
 }
 
 uint64_t gt_ctl_nodes_due(const struct gt_control *c)
 {
-	return c->down ? c->down->down_ns + c->node_lost_ns : CTL_NEVER;
+	uint64_t due = c->down ? c->down->down_ns + c->node_lost_ns : CTL_NEVER;
+
+	if (c->node_suspect_ns > 0 && c->nodes)
+		due = GT_MIN(due, c->beats_due_ns);
+	return due;
 }
 
 /* ---- reports ---- */
@@ -306,11 +377,13 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 			"again",
 			report->node, (unsigned long long)report->epoch,
 			(unsigned long long)c->epoch);
-	struct gt_ctl_node *node = node_get(c, report->node);
+	struct gt_ctl_node *node = gt_ctl_node_get(c, report->node);
 
 	if (!node)
 		return gt_err_set(err, ENOSPC, "overloaded", "%d nodes are known already",
 				  CTL_NODES_MAX);
+	if (heard(c, node, report->full, err) < 0)
+		return -ESTALE;
 	node_resize(c, node, report);
 	node->sweep += report->full;
 	if (report->full)
@@ -345,7 +418,7 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 void gt_control_orders(struct gt_control *c, const char *node,
 		       void (*fn)(const struct gt_order *o, void *arg), void *arg)
 {
-	const struct gt_ctl_node *n = node_find(c, node);
+	const struct gt_ctl_node *n = gt_ctl_node_find(c, node);
 	const struct gt_ctl_replica *r;
 
 	if (!n)
@@ -393,7 +466,8 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 
 	for (node = c->nodes; node; node = node->hh.next) {
 		const struct gt_node_view v = { .name = node->name,
-						.up = node->up,
+						.state = gt_ctl_node_state(node),
+						.duty = node->duty,
 						.since_ms = node->since_ms,
 						.cpu_milli = node->cpu_milli,
 						.memory_bytes = node->memory_bytes,

@@ -9,15 +9,19 @@
 #include <uthash.h>
 
 struct gt_ctl_live;
+struct gt_ctl_node_op; /* duty.c */
 struct gt_ctl_replica;
 struct gt_ctl_revision;
 
 struct gt_ctl_node {
 	char name[GT_NAME_MAX + 1];
 	bool up, lost;
+	bool silent;   /* not heard of for node_suspect_ms */
 	bool reported; /* a full report came since it joined: replicas may be placed on it */
 	bool told;     /* a full report came at all: what follows is known */
-	uint64_t since_ms, down_ns;
+	uint64_t since_ms, down_ns, heard_ns;
+	enum gt_node_duty duty;
+	uint64_t drain_until_ns; /* CTL_NEVER: it does not drain; 0: that time is over */
 	uint64_t cpu_milli, memory_bytes, parking_bytes;
 	struct gt_gpu *gpus; /* a GPU's place is its slot in the scheduler's books */
 	size_t n_gpus;
@@ -105,6 +109,21 @@ void gt_ctl_weights_free(struct gt_control *c);
 
 /* replica.c: one that its node is stopping already takes room until its end is known */
 void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r);
+
+/* node.c */
+void gt_ctl_nodes_tick(struct gt_control *c);
+uint64_t gt_ctl_nodes_due(const struct gt_control *c);
+struct gt_ctl_node *gt_ctl_node_find(struct gt_control *c, const char *name);
+struct gt_ctl_node *gt_ctl_node_get(struct gt_control *c, const char *name); /* NULL: too many */
+void gt_ctl_node_lose(struct gt_control *c, struct gt_ctl_node *node); /* gives its replicas up */
+void gt_ctl_node_drop(struct gt_control *c, struct gt_ctl_node *node); /* nothing is on it */
+
+/* duty.c */
+enum gt_node_state gt_ctl_node_state(const struct gt_ctl_node *node);
+/* Its replicas go elsewhere; *late: also those for which there is no place. */
+bool gt_ctl_node_moves(const struct gt_control *c, const struct gt_ctl_node *node, bool *late);
+void gt_ctl_duties_tick(struct gt_control *c);
+void gt_ctl_node_ops_free(struct gt_control *c);
 
 /* node.c: functions whose next replica no node takes */
 void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live); /* its blocked_ns is set */

@@ -84,11 +84,16 @@ static void back(struct gt_control *c, struct gt_ctl_replica *r, const char *tex
 }
 
 /* ---- off ---- */
+static bool may_stay(const struct gt_ctl_replica *r)
+{
+	return r->node->up && r->node->duty != GT_DUTY_DRAINING;
+}
+
 bool gt_ctl_parkable(const struct gt_ctl_replica *r)
 {
 	return r->f && r->rev->spec->park.method != GT_PARK_STOP &&
 	       r->park.method != GT_PARK_STOP && r->state == GT_REPLICA_READY &&
-	       !gt_ctl_leaving(r) && gt_ctl_current(r) && r->node->up &&
+	       !gt_ctl_leaving(r) && gt_ctl_current(r) && may_stay(r) &&
 	       r->park.refused < REFUSALS_MAX;
 }
 
@@ -281,7 +286,7 @@ static bool is_promised(const struct gt_control *c, const struct gt_ctl_replica 
 static bool may_return(const struct gt_control *c, const struct gt_ctl_live *live,
 		       const struct gt_ctl_replica *r)
 {
-	if (gt_ctl_leaving(r) || !gt_ctl_current(r) || !r->node->up)
+	if (gt_ctl_leaving(r) || !gt_ctl_current(r) || !may_stay(r))
 		return false;
 	if (r->state == GT_REPLICA_PARKING)
 		return !is_promised(c, r);

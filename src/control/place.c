@@ -172,7 +172,9 @@ void gt_ctl_node_tell(struct gt_control *c, const struct gt_ctl_node *node)
 {
 	struct gt_sched_node told = {
 		.name = node->name,
-		.state = node->up && node->reported ? GT_SCHED_UP : GT_SCHED_DOWN,
+		.state = !node->up || !node->reported || node->silent ? GT_SCHED_DOWN
+			 : node->duty == GT_DUTY_ALL                  ? GT_SCHED_UP
+								      : GT_SCHED_CORDONED,
 		.cpu_milli = node->cpu_milli,
 		.memory_bytes = node->memory_bytes,
 	};

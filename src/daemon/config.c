@@ -65,6 +65,8 @@ static const struct key keys[] = {
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
 	{ "control", "record_mib", KEY_NUMBER, FIELD(record_mib), 1024 * 1024 },
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
+	{ "control", "node_suspect", KEY_DURATION, FIELD(node_suspect_ms), DAY_MS },
+	{ "control", "node_lost", KEY_DURATION, FIELD(node_lost_ms), DAY_MS },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
@@ -117,6 +119,8 @@ void gt_config_defaults(struct gt_config *c)
 	c->drain_ms = 30000;
 	c->dcgm_metrics = true;
 	c->record_mib = 256;
+	c->node_suspect_ms = 3000;
+	c->node_lost_ms = 10000;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);
 	gt_strcopy(c->egress_subnet6, sizeof(c->egress_subnet6), GT_NET_SUBNET6);

@@ -32,7 +32,8 @@ struct gt_config {
 	bool dcgm_metrics;   /* /metrics has what GPUs measure by NVIDIA's names too */
 	bool record;         /* the autoscaler's inputs and decisions into a file */
 	uint64_t record_mib; /* it ends there */
-	char shadow[64];     /* of gt_scale_candidate_parse; "" = none */
+	uint64_t node_suspect_ms, node_lost_ms; /* since it was heard of */
+	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
 	/* [agent] */
 	char node[64];             /* "" = host name */
 	char gpus[GT_CONFIG_TEXT]; /* see gt_gpus_open */

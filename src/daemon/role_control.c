@@ -139,6 +139,11 @@ static void load_row(const struct gt_function_row *row, void *arg)
 		gt_control_load(p->control, row, spec);
 }
 
+static void load_node(const struct gt_node_row *row, void *arg)
+{
+	gt_control_load_node(((struct plane *)arg)->control, row);
+}
+
 static void on_signal(int signo, void *arg)
 {
 	struct plane *p = arg;
@@ -177,6 +182,7 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.store = { .ctx = p->store,
 			   .put = gt_store_put,
 			   .drop = gt_store_drop,
+			   .put_node = gt_store_put_node,
 			   .revisions = gt_store_revisions,
 			   .task = gt_store_task },
 		.ctx = p,
@@ -190,7 +196,9 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.on_task_stop = on_task_stop,
 		.on_due = on_due,
 	};
-	struct gt_control_config config = { .epoch = gt_store_epoch(p->store) };
+	struct gt_control_config config = { .epoch = gt_store_epoch(p->store),
+					    .node_suspect_ms = conf->node_suspect_ms,
+					    .node_lost_ms = conf->node_lost_ms };
 
 	if (gt_scale_candidate_parse(conf->shadow, &config.shadow, err) < 0)
 		return -err->code;
@@ -204,7 +212,8 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 	}
 	p->control = gt_control_new(&ports, &config);
 	p->err = err;
-	if (gt_store_load(p->store, load_row, p, err) < 0)
+	if (gt_store_load(p->store, load_row, p, err) < 0 ||
+	    gt_store_load_nodes(p->store, load_node, p, err) < 0)
 		return -err->code;
 	if (p->load_failed == 0)
 		gt_learner_open(p->loop, p->control, p->recorder, &p->learner);

@@ -87,6 +87,8 @@ void gt_w_call_end(struct gt_world *w, struct w_call *call, enum w_call_end how)
 	call->serial = 0;
 	call->slot = NULL;
 	LL_PREPEND(w->free_calls, call);
+	if (call->lease)
+		gt_w_lease_end(w, gt_steal(&call->lease), (int)how);
 }
 
 void gt_w_calls_refuse(struct gt_world *w, struct w_queue *q)
@@ -249,22 +251,18 @@ static struct w_call *call_new(struct gt_world *w, struct w_queue *q, uint64_t s
 	return call;
 }
 
-void gt_world_call(struct gt_world *w, size_t fn, uint64_t service_ns)
+static bool may_enter(const struct gt_world *w, const struct w_queue *q)
 {
-	struct w_gateway *g = &w->gateways[gt_w_below(w, w->config.gateways)];
-	struct w_queue *q = gt_w_queue(w, g, fn);
-	struct w_fn *f = w->fns[fn];
+	return q->routed && w->now_ns >= q->refuse_until_ns && q->n_waiting < q->most &&
+	       w->now_ns >= q->gateway->peer.back_ns;
+}
 
-	if (!q->routed || w->now_ns < q->refuse_until_ns || q->n_waiting >= q->most ||
-	    w->now_ns < g->peer.back_ns) {
-		f->counts.refused++;
-		f->counts.turned_away++;
-		w->stats.calls.refused++;
-		w->stats.calls.turned_away++;
-		return;
-	}
+static void enter(struct gt_world *w, struct w_queue *q, uint64_t service_ns, struct w_lease *lease)
+{
+	struct w_fn *f = w->fns[q->fn];
 	struct w_call *call = call_new(w, q, service_ns);
 
+	call->lease = lease;
 	DL_APPEND(q->waiting, call);
 	q->n_waiting++;
 	f->counts.accepted++;
@@ -277,6 +275,32 @@ void gt_world_call(struct gt_world *w, size_t fn, uint64_t service_ns)
 		return;
 	q->expiring = true;
 	gt_w_at(w, q->waiting->arrived_ns + q->wait_ns, expire)->who = q;
+}
+
+void gt_w_call_lease(struct gt_world *w, struct w_lease *l, uint64_t service_ns)
+{
+	struct w_queue *q = gt_w_queue(w, l->gateway, l->fn);
+
+	if (may_enter(w, q))
+		enter(w, q, service_ns, l);
+	else
+		gt_w_lease_end(w, l, W_REFUSED);
+}
+
+void gt_world_call(struct gt_world *w, size_t fn, uint64_t service_ns)
+{
+	struct w_gateway *g = &w->gateways[gt_w_below(w, w->config.gateways)];
+	struct w_queue *q = gt_w_queue(w, g, fn);
+	struct w_fn *f = w->fns[fn];
+
+	if (may_enter(w, q)) {
+		enter(w, q, service_ns, NULL);
+		return;
+	}
+	f->counts.refused++;
+	f->counts.turned_away++;
+	w->stats.calls.refused++;
+	w->stats.calls.turned_away++;
 }
 
 /* a: function, b: serial of the load */

@@ -11,19 +11,27 @@
 
 /* ---- the store: a write becomes durable after a while, or fails ---- */
 struct write {
-	struct w_fn *fn;
+	struct w_fn *fn; /* NULL: it is about a node */
+	struct gt_node_row node;
 	bool drop;
 	uint32_t revision;
 	char text[W_TEXT];
 	uint64_t created_ms;
 	gt_store_done_fn *done;
 	void *arg;
+	struct gt_world *w;
 };
 
 static void write_apply(const struct write *write)
 {
 	struct w_fn *fn = write->fn;
 
+	if (!fn) {
+		size_t node = strtoul(write->node.name + strlen("node"), NULL, 10);
+
+		write->w->agents[node].said = write->node;
+		return;
+	}
 	fn->stored = !write->drop;
 	fn->revision = write->revision;
 	fn->created_ms = write->created_ms;
@@ -50,8 +58,8 @@ static void write_end(struct gt_world *w, struct w_event *e)
 		write->done(NULL, write->arg);
 }
 
-static struct write *write_begin(struct gt_world *w, const char *function, gt_store_done_fn *done,
-				 void *arg)
+static struct write *write_begin(struct gt_world *w, const char *function /* or NULL */,
+				 gt_store_done_fn *done, void *arg)
 {
 	struct write *write = gt_alloc(sizeof(*write));
 	uint64_t takes_ns = STORE_NS + gt_w_below(w, w->store_slow_ms) * W_MS;
@@ -62,7 +70,8 @@ static struct write *write_begin(struct gt_world *w, const char *function, gt_st
 
 	e->a = w->epoch;
 	e->data = write;
-	write->fn = gt_w_fn(w, function);
+	write->w = w;
+	write->fn = function ? gt_w_fn(w, function) : NULL;
 	write->done = done;
 	write->arg = arg;
 	return write;
@@ -81,6 +90,12 @@ static void store_put(void *ctx, const struct gt_function_row *row, gt_store_don
 static void store_drop(void *ctx, const char *function, gt_store_done_fn *done, void *arg)
 {
 	write_begin(ctx, function, done, arg)->drop = true;
+}
+
+static void store_put_node(void *ctx, const struct gt_node_row *row, gt_store_done_fn *done,
+			   void *arg)
+{
+	write_begin(ctx, NULL, done, arg)->node = *row;
 }
 
 static void store_revisions(void *ctx, const char *function, gt_store_revisions_fn *done, void *arg)
@@ -187,7 +202,7 @@ void gt_w_control_start(struct gt_world *w)
 {
 	const struct gt_control_config config = { .epoch = ++w->epoch,
 						  .node_lost_ms = w->config.node_lost_ms };
-	const struct gt_control_ports ports = {
+	struct gt_control_ports ports = {
 		.clock = { .mono_ns = (uint64_t(*)(void *))gt_world_now,
 			   .wall_ms = gt_w_wall_ms,
 			   .arg = w },
@@ -195,6 +210,7 @@ void gt_w_control_start(struct gt_world *w)
 		.store = { .ctx = w,
 			   .put = store_put,
 			   .drop = store_drop,
+			   .put_node = store_put_node,
 			   .revisions = store_revisions },
 		.ctx = w,
 		.on_order = on_order,
@@ -205,17 +221,23 @@ void gt_w_control_start(struct gt_world *w)
 		.on_due = on_due,
 	};
 
+	gt_w_tasks_ports(w, &ports);
 	gt_w_rules_restart(w);
 	w->stats.control_starts++;
 	w->c = gt_control_new(&ports, &config);
 	for (size_t i = 0; i < w->n_fns; i++)
 		if (w->fns[i]->stored)
 			row_load(w, w->fns[i]);
+	for (size_t i = 0; i < w->config.nodes; i++)
+		if (w->agents[i].said.duty != GT_DUTY_ALL &&
+		    !gt_w_sabotaged(w, "what was said of nodes is forgotten"))
+			gt_control_load_node(w->c, &w->agents[i].said);
 	struct gt_err err = { 0 };
 
 	if (w->learned.len > 0 &&
 	    gt_control_learned_load(w->c, gt_buf_str(&w->learned), w->learned.len, &err) < 0)
 		gt_w_break(w, "learned", "%s", err.text);
+	gt_control_tasks_load(w->c);
 }
 
 static void control_back(struct gt_world *w, struct w_event *e)
@@ -245,6 +267,21 @@ void gt_world_control_kill(struct gt_world *w)
 		gt_w_peer_break(w, &w->gateways[i].peer, 10 + gt_w_below(w, 500));
 	}
 	gt_w_at(w, w->now_ns + (10 + gt_w_below(w, 1500)) * W_MS, control_back);
+}
+
+static void duty_done(const struct gt_err *err, void *arg)
+{
+	gt_w_mix(arg, "duty", err ? err->slug : "done", 0);
+}
+
+void gt_world_node_set(struct gt_world *w, size_t node, enum gt_node_duty duty,
+		       uint64_t deadline_ms)
+{
+	char name[GT_NAME_MAX + 1];
+
+	snprintf(name, sizeof(name), "node%zu", node);
+	if (w->c)
+		gt_control_node_set(w->c, name, duty, deadline_ms, duty_done, w);
 }
 
 void gt_world_store_fail(struct gt_world *w, unsigned permille, uint64_t slow_ms)

@@ -318,6 +318,7 @@ static void snapshot_arrive(struct gt_world *w, struct w_event *e)
 	g->peer.full = true;
 	for (size_t i = 0; i < s->n; i++)
 		route_take(w, g, &s->all[i]);
+	gt_w_tasks_resync(w, g);
 	schedule(w, g);
 }
 
@@ -333,6 +334,7 @@ void gt_w_gateway_snapshot(struct gt_world *w, struct w_gateway *g)
 		told_fill(w, i, &s->all[i]);
 	e->data = s;
 	e->data_fini = snapshot_fini;
+	gt_w_tasks_snapshot(w, g);
 }
 
 /* ---- its end ---- */
@@ -356,6 +358,7 @@ static void gateway_clear(struct gt_world *w, struct w_gateway *g)
 	for (size_t i = 0; i < g->cap_queues; i++)
 		if (g->queues[i])
 			queue_clear(w, g->queues[i]);
+	gt_w_tasks_clear(w, g);
 	g->n_dirty = 0;
 	g->timer = 0;
 	g->urgent = false;
@@ -375,4 +378,6 @@ void gt_w_gateway_fini(struct gt_world *w, struct w_gateway *g)
 		free(g->queues[i]);
 	free(g->queues);
 	free(g->dirty);
+	free(g->desk.told);
+	free(g->desk.answered);
 }

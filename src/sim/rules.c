@@ -27,10 +27,16 @@ void gt_w_break(struct gt_world *w, const char *rule, const char *fmt, ...)
 /* ---- orders ---- */
 struct staying {
 	uint32_t revision;
-	uint32_t current, old, adopted;
+	uint32_t current, old, adopted, moving;
 	const char *id; /* is it an adopted one? */
+	const struct gt_world *w;
 	bool found;
 };
+
+static const struct w_agent *node_of(const struct gt_world *w, const char *name)
+{
+	return &w->agents[strtoul(name + strlen("node"), NULL, 10)];
+}
 
 static bool staying_add(const struct gt_replica_view *v, void *arg)
 {
@@ -42,7 +48,10 @@ static bool staying_add(const struct gt_replica_view *v, void *arg)
 	if (v->state > GT_REPLICA_UNPARKING)
 		return true;
 	s->adopted += adopted && v->revision == s->revision;
-	*(v->revision == s->revision ? &s->current : &s->old) += 1;
+	if (v->revision == s->revision && node_of(s->w, v->node)->said.duty == GT_DUTY_DRAINING)
+		s->moving++;
+	else
+		*(v->revision == s->revision ? &s->current : &s->old) += 1;
 	return true;
 }
 
@@ -64,14 +73,16 @@ static void start_check(struct gt_world *w, const struct gt_order *order, const 
 	if (!gt_control_settled(w->c))
 		gt_w_break(w, "start", "%s is started before the nodes have reported",
 			   order->function);
-	if (s->current > (s->old > 0 ? 1 : kind.max))
+	/* One above max as well while those of a node that drains wait for their successors. */
+	if (s->current > (s->old > 0 ? 1 : kind.max) ||
+	    (s->moving > 0 && s->current + s->moving > kind.max + 1 && s->current > 1))
 		gt_w_break(w, "bounds", "%s has %u replicas and %u old ones, max %u",
 			   order->function, s->current, s->old, kind.max);
 }
 
 void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order *order)
 {
-	struct staying s = { .revision = order->revision, .id = order->replica };
+	struct staying s = { .revision = order->revision, .id = order->replica, .w = w };
 	struct w_order *o;
 
 	if (order->want != GT_WANT_RUN)
@@ -98,6 +109,9 @@ void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order
 	if (s.found)
 		return;
 	w->stats.starts++;
+	if (node_of(w, node)->said.duty != GT_DUTY_ALL)
+		gt_w_break(w, "cordon", "%s is started on %s, which takes no replicas",
+			   order->function, node);
 	start_check(w, order, &s);
 }
 
@@ -263,7 +277,7 @@ static bool view_check(const struct gt_function_view *v, void *arg)
 		return !w->broken.rule[0];
 	/* Above max are those that leave, old ones, one that replaces them, and what a control
 	 * that has just started finds. */
-	struct staying s = { .revision = v->row->revision };
+	struct staying s = { .revision = v->row->revision, .w = w };
 
 	gt_control_replicas(w->c, v->row->name, staying_add, &s);
 	if (s.current > kind.max + s.adopted)

@@ -284,6 +284,8 @@ struct gt_world *gt_world_new(const struct gt_world_config *config)
 	w->limit_ns = W_NEVER;
 	w->agents = gt_alloc_array(config->nodes, sizeof(*w->agents));
 	w->gateways = gt_alloc_array(config->gateways, sizeof(*w->gateways));
+	for (size_t i = 0; i < config->gateways; i++)
+		w->gateways[i].desk.session = ++w->serial;
 	gt_w_control_start(w);
 	for (size_t i = 0; i < config->nodes; i++) {
 		struct w_peer *p = &w->agents[i].peer;
@@ -326,6 +328,7 @@ struct gt_world *gt_world_free(struct gt_world *w)
 		free(e);
 	LL_FOREACH_SAFE (w->free_calls, call, call_next)
 		free(call);
+	free(w->tasks.at);
 	free(w->fns);
 	free(w->agents);
 	free(w->gateways);

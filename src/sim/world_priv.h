@@ -5,13 +5,14 @@
 #ifndef GANTRY_SIM_WORLD_PRIV_H
 #define GANTRY_SIM_WORLD_PRIV_H
 
-#include <gantry/sim/world.h>
-
 #include <gantry/base/buf.h>
 #include <gantry/sched/sched.h>
+#include <gantry/sim/world.h>
 
 #include <uthash.h>
 #include <utlist.h>
+
+#include "task.h"
 
 #define W_TEXT            320
 #define W_MS              GT_NS_PER_MS
@@ -101,6 +102,7 @@ struct w_agent {
 	uint64_t memory_bytes, held_bytes;
 	uint32_t gpu_milli[GT_SCHED_GPUS_MAX]; /* held */
 	unsigned batch;                        /* orders are being read: reports wait */
+	struct gt_node_row said;               /* of it, as stored */
 };
 
 /* ---- gateways and their callers: gateway.c, call.c ---- */
@@ -118,7 +120,8 @@ struct w_call {
 	uint64_t serial; /* 0: it has ended */
 	uint64_t arrived_ns, service_ns;
 	struct w_queue *queue;
-	struct w_slot *slot; /* NULL: it waits */
+	struct w_lease *lease; /* NULL: a direct call */
+	struct w_slot *slot;   /* NULL: it waits */
 	struct w_proc *proc;
 	struct w_call *prev, *next;   /* queue->waiting or queue->running; of the free ones */
 	struct w_call *pprev, *pnext; /* proc->calls */
@@ -128,8 +131,7 @@ struct w_queue { /* one function at one gateway */
 	size_t fn;
 	bool routed, dirty, expiring;
 	uint32_t concurrency, target, most;
-	uint64_t wait_ns;
-	uint64_t refuse_until_ns, fail_seq;
+	uint64_t wait_ns, refuse_until_ns, fail_seq;
 	struct w_slot *slots, *free;
 	struct w_call *waiting, *running;
 	uint32_t n_waiting, n_running, peak, told_need;
@@ -141,6 +143,7 @@ struct w_gateway {
 	size_t *dirty; /* functions */
 	size_t n_dirty, cap_dirty;
 	struct w_slot *draining;
+	struct w_desk desk;
 	bool urgent;
 	uint64_t post_due_ns, timer; /* serial of the timer in force */
 };
@@ -156,26 +159,23 @@ struct w_order { /* a RUN order of this epoch */
 
 struct gt_world {
 	struct gt_world_config config;
-	uint64_t rng, now_ns, serial, hash;
+	uint64_t rng, now_ns, serial, hash, epoch, last_event_id, conn_last;
 	int64_t wall_ms; /* jumps add up */
 	struct gt_control *c;
 	struct gt_buf learned; /* by the last one, at its end */
-	uint64_t epoch, last_event_id, conn_last;
-	struct w_fn **fns;
-	struct w_fn *by_name;
-	size_t n_fns, cap_fns;
+	struct w_fn **fns, *by_name;
+	size_t n_fns, cap_fns, n_heap, cap_heap;
 	struct w_agent *agents;
 	struct w_gateway *gateways;
 	struct w_proc *procs;
 	struct w_order *orders;
+	struct w_tasks tasks;
 	struct w_call *free_calls;
 	struct w_event *free_events;
 	struct w_due *heap;
-	size_t n_heap, cap_heap;
 	unsigned store_fail_permille, posts_fail_permille;
-	uint64_t store_slow_ms, store_at_ns;
+	uint64_t store_slow_ms, store_at_ns, check_at_ns;
 	uint64_t calm_ns, limit_ns; /* since when, and how long a call may wait; W_NEVER = storm */
-	uint64_t check_at_ns;
 	struct gt_world_stats stats;
 	uint64_t metered_ns, started; /* calls ever accepted, for the sum of them */
 	uint64_t waits[W_WAIT_LIST], n_waits;

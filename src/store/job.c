@@ -34,6 +34,23 @@ static int drop_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
 		err);
 }
 
+static int node_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
+{
+	const struct gt_node_row *row = &job->node;
+
+	if (row->duty == GT_DUTY_ALL)
+		return gt_db_finish(
+			gt_db_query(db, err, "DELETE FROM nodes WHERE name = ?1", "t", row->name),
+			err);
+	return gt_db_finish(gt_db_query(db, err,
+					"INSERT INTO nodes VALUES(?1, ?2, ?3)"
+					" ON CONFLICT(name) DO UPDATE SET duty = ?2,"
+					" drain_until_ms = ?3",
+					"tii", row->name, (int64_t)row->duty,
+					(int64_t)row->drain_until_ms),
+			    err);
+}
+
 static int revisions_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
 {
 	gt_auto(query) sqlite3_stmt *q = gt_db_query(
@@ -82,6 +99,14 @@ struct gt_job *gt_job_put(const struct gt_function_row *row)
 struct gt_job *gt_job_drop(const char *function)
 {
 	return job_new(function, drop_run);
+}
+
+struct gt_job *gt_job_node(const struct gt_node_row *row)
+{
+	struct gt_job *job = job_new(row->name, node_run);
+
+	job->node = *row;
+	return job;
 }
 
 struct gt_job *gt_job_revisions(const char *function)

@@ -13,6 +13,7 @@ struct gt_job {
 			  void *arg);
 	void *arg;
 	struct gt_function_row row; /* the argument; only its name for drop and revisions */
+	struct gt_node_row node;    /* of gt_job_node */
 	struct gt_function_row *rows;
 	size_t n_rows;
 	/* About durable calls: then the three above are not used, and op->done is called. */
@@ -25,6 +26,7 @@ struct gt_job {
 
 struct gt_job *gt_job_put(const struct gt_function_row *row);
 struct gt_job *gt_job_drop(const char *function);
+struct gt_job *gt_job_node(const struct gt_node_row *row);
 struct gt_job *gt_job_revisions(const char *function);
 struct gt_job *gt_job_task(struct gt_task_op *op GT_TAKES, struct gt_tasks_db *tasks);
 bool gt_job_reads(const struct gt_job *job); /* changes nothing: needs no transaction */

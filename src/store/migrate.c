@@ -90,6 +90,11 @@ static const char *const migrations[] = {
 	"	PRIMARY KEY(seq, attempt)) STRICT, WITHOUT ROWID;"
 	"CREATE INDEX task_inputs_file ON task_inputs(file) WHERE file IS NOT NULL;"
 	"CREATE INDEX task_results_file ON task_results(file) WHERE file IS NOT NULL;",
+	/* 3 */
+	"CREATE TABLE nodes("
+	"	name TEXT PRIMARY KEY,"
+	"	duty INTEGER NOT NULL," /* enum gt_node_duty, never 0 */
+	"	drain_until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
 };
 
 static int version_read(sqlite3 *db, int64_t *ret, struct gt_err *err)

@@ -380,6 +380,38 @@ int gt_store_load(struct gt_store *s, gt_store_row_fn *fn, void *arg, struct gt_
 	return r;
 }
 
+static int load_nodes_locked(struct gt_store *s,
+			     void (*fn)(const struct gt_node_row *row, void *arg), void *arg,
+			     struct gt_err *err)
+{
+	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+		s->db, err, "SELECT name, duty, drain_until_ms FROM nodes ORDER BY name", "");
+	int r = q ? 0 : -EIO;
+
+	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
+		struct gt_node_row row = {
+			.duty = sqlite3_column_int64(q, 1) == GT_DUTY_DRAINING ? GT_DUTY_DRAINING
+									       : GT_DUTY_CORDONED,
+			.drain_until_ms = (uint64_t)sqlite3_column_int64(q, 2),
+		};
+
+		gt_strcopy(row.name, sizeof(row.name), gt_db_text(q, 0));
+		fn(&row, arg);
+	}
+	return r;
+}
+
+int gt_store_load_nodes(struct gt_store *s, void (*fn)(const struct gt_node_row *row, void *arg),
+			void *arg, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = load_nodes_locked(s, fn, arg, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
 /* ---- what is queued ------------------------------------------------------------------------- */
 
 static int lane_of(const struct gt_job *job)
@@ -420,6 +452,16 @@ void gt_store_drop(void *ctx, const char *function,
 		   void (*done)(const struct gt_err *err, void *arg), void *arg)
 {
 	struct gt_job *job = gt_job_drop(function);
+
+	job->done = done;
+	job->arg = arg;
+	job_queue(ctx, job);
+}
+
+void gt_store_put_node(void *ctx, const struct gt_node_row *row,
+		       void (*done)(const struct gt_err *err, void *arg), void *arg)
+{
+	struct gt_job *job = gt_job_node(row);
 
 	job->done = done;
 	job->arg = arg;

@@ -69,7 +69,7 @@ static void fault_node(struct gt_world *w, size_t node)
 {
 	uint64_t up_ms = below(w, 3) ? below(w, 40000) : 0;
 
-	switch (below(w, 5)) {
+	switch (below(w, 6)) {
 	case 0:
 		gt_world_agent_crash(w, node, 10 + below(w, 3000));
 		break;
@@ -78,6 +78,9 @@ static void fault_node(struct gt_world *w, size_t node)
 		break;
 	case 2:
 		gt_world_node_reboot(w, node, 100 + below(w, 20000));
+		break;
+	case 3:
+		gt_world_node_set(w, node, (enum gt_node_duty)below(w, 3), below(w, 20000));
 		break;
 	default: /* one way or both */
 		gt_world_node_cut(w, node, up_ms, up_ms && below(w, 2) ? 0 : below(w, 40000));
@@ -185,6 +188,8 @@ static void heal(struct gt_world *w)
 	gt_world_posts_fail(w, 0);
 	for (size_t i = 0; i < w->n_fns; i++)
 		gt_world_callers(w, i, 400, 20 + (uint32_t)below(w, 50), false);
+	for (size_t i = 0; i < w->config.nodes; i++)
+		gt_world_node_set(w, i, GT_DUTY_ALL, 0);
 	fleet_pass(w, 75); /* whoever was away or cut off is back, long calls are done */
 	for (size_t i = 0; i < w->config.nodes; i++) {
 		w->agents[i].memory_bytes = 64 * GT_GIB;

@@ -93,6 +93,7 @@ static const struct saboteur {
 	{ "epoch", "the epoch goes back", NULL },
 	{ "wanted", "ticks are lost", NULL },
 	{ "wait", "free slots are not seen", NULL },
+	{ "cordon", "what was said of nodes is forgotten", NULL },
 	{ "books", NULL, books },
 	{ "books", NULL, wrong_node_list },
 	{ "owner", NULL, no_owner },

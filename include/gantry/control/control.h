@@ -14,6 +14,9 @@ struct gt_control;
 struct gt_control_config {
 	uint64_t epoch;        /* of this start of control; higher than any before */
 	uint64_t node_lost_ms; /* a node whose watch is down for so long is lost; 0 = 10000 */
+	/* A node that has not reported for so long gets no new replicas, and is lost after
+	 * node_lost_ms, though its watch is open; 0 = nobody counts. */
+	uint64_t node_suspect_ms;
 	struct gt_scale_candidate shadow; /* a policy that runs beside the live one, on paper */
 };
 
@@ -151,10 +154,23 @@ struct gt_node_gpu {
 	uint32_t taken_milli; /* of GT_GPU_WHOLE; what is booked, from order to end */
 	uint64_t taken_bytes;
 };
+enum gt_node_state {
+	GT_NODE_JOINING,  /* known, but not yet what runs on it */
+	GT_NODE_READY,    /* takes replicas */
+	GT_NODE_CORDONED, /* keeps those it has */
+	GT_NODE_DRAINING, /* they move to other nodes */
+	GT_NODE_DRAINED,  /* none is left */
+	GT_NODE_SUSPECT,  /* not heard of: gets none, those it has are kept */
+	GT_NODE_LOST,     /* for so long that those it had were given up */
+	GT_NODE_STATES
+};
+const char *gt_node_state_name(enum gt_node_state s);
+
 struct gt_node_view {
 	const char *name;
-	bool up;
-	uint64_t since_ms; /* wall clock of the last change of `up` */
+	enum gt_node_state state;
+	enum gt_node_duty duty;
+	uint64_t since_ms; /* wall clock: connected, or disconnected, since */
 	uint64_t cpu_milli, memory_bytes;
 	uint64_t parking_bytes, parked_bytes; /* its memory for parked replicas; what they have */
 	uint32_t replicas;
@@ -169,6 +185,16 @@ struct gt_node_view {
 };
 void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
 		      void *arg);
+/* Before the first input: what users had said of a node. */
+void gt_control_load_node(struct gt_control *c, const struct gt_node_row *row);
+/* Called exactly once, maybe before the call returns (refusals: not_found, conflict). */
+typedef void gt_node_done_fn(const struct gt_err *err, void *arg);
+/* deadline_ms: of draining; replicas that are left after it end, successor or not. */
+void gt_control_node_set(struct gt_control *c, const char *node, enum gt_node_duty duty,
+			 uint64_t deadline_ms, gt_node_done_fn *done, void *arg);
+/* Forgets one that is not connected; replicas that it may have are given up. */
+void gt_control_node_delete(struct gt_control *c, const char *node, gt_node_done_fn *done,
+			    void *arg);
 void gt_control_node_up(struct gt_control *c, const char *node);
 void gt_control_node_down(struct gt_control *c, const char *node);
 /* 0, or -ESTALE for a report of another epoch. */

@@ -24,6 +24,9 @@ struct gt_store_port {
 	void (*put)(void *ctx, const struct gt_function_row *row, gt_store_done_fn *done,
 		    void *arg);
 	void (*drop)(void *ctx, const char *function, gt_store_done_fn *done, void *arg);
+	/* What users said of a node; GT_DUTY_ALL removes the row. */
+	void (*put_node)(void *ctx, const struct gt_node_row *row, gt_store_done_fn *done,
+			 void *arg);
 	/* Newest first; rows are borrowed for the call. */
 	void (*revisions)(void *ctx, const char *function, gt_store_revisions_fn *done, void *arg);
 	/* Durable calls: does what op asks for and calls op->done, in the order of the calls for

@@ -17,4 +17,16 @@ struct gt_function_row {
 	uint64_t updated_ms;
 };
 
+/* What users said of a node. */
+enum gt_node_duty {
+	GT_DUTY_ALL,      /* it takes replicas */
+	GT_DUTY_CORDONED, /* it keeps those it has */
+	GT_DUTY_DRAINING, /* they move to other nodes */
+};
+struct gt_node_row {
+	char name[GT_NAME_MAX + 1];
+	enum gt_node_duty duty;  /* GT_DUTY_ALL: nothing was said, there is no row */
+	uint64_t drain_until_ms; /* wall clock; those that are left then end without a successor */
+};
+
 #endif

@@ -25,6 +25,7 @@ struct gt_world_config {
 	/* Check every rule after every step: for small worlds. Else those that cost time are
 	 * checked once in a minute of the world. */
 	bool strict;
+	bool tasks; /* there are durable calls: a table of them, and leases of gateways */
 };
 
 /* What a revision is like: its spec, and how its process behaves. Travels to the nodes in the
@@ -62,7 +63,8 @@ struct gt_world_source {
 void gt_world_run(struct gt_world *w, uint64_t until_ns, const struct gt_world_source *source);
 
 /* The rule that was broken first, NULL while all hold. rule: "capacity", "bounds", "start",
- * "calls", "parked", "owner", "books", "epoch", "ticks", "list", "wanted", "wait". */
+ * "calls", "parked", "owner", "books", "epoch", "ticks", "list", "wanted", "wait", "cordon",
+ * "results". */
 struct gt_world_broken {
 	char rule[16], text[600];
 	uint64_t at_ns, step;
@@ -79,6 +81,9 @@ void gt_world_delete(struct gt_world *w, size_t fn, bool force);
 void gt_world_load(struct gt_world *w, size_t fn, const struct gt_world_kind *kind);
 /* One call, now, through a random gateway. */
 void gt_world_call(struct gt_world *w, size_t fn, uint64_t service_ns);
+/* One durable call, now, if control runs; it takes up to service_ns each time that it is run. */
+void gt_world_task(struct gt_world *w, size_t fn, uint64_t service_ns);
+uint64_t gt_world_tasks_open(const struct gt_world *w); /* that have not ended */
 /* Calls from now on: `every_ms` apart on average (steady: exactly), over all gateways; 0 = none. */
 void gt_world_callers(struct gt_world *w, size_t fn, uint32_t every_ms, uint32_t service_ms,
 		      bool steady);
@@ -90,6 +95,9 @@ void gt_world_posts_fail(struct gt_world *w, unsigned permille); /* lost, or the
 void gt_world_wall_jump(struct gt_world *w, int64_t ms);
 /* The process ends and comes back; what runs on the node goes on. */
 void gt_world_agent_crash(struct gt_world *w, size_t node, uint64_t back_ms);
+/* What an operator says of a node; control may refuse it, or be away. */
+void gt_world_node_set(struct gt_world *w, size_t node, enum gt_node_duty duty,
+		       uint64_t deadline_ms);
 void gt_world_node_reboot(struct gt_world *w, size_t node, uint64_t back_ms);
 /* Nothing passes for so long: from the node to control, and from control to the node. */
 void gt_world_node_cut(struct gt_world *w, size_t node, uint64_t up_ms, uint64_t down_ms);
@@ -107,7 +115,8 @@ struct gt_world_counts {
 };
 struct gt_world_stats {
 	struct gt_world_counts calls;
-	uint64_t cold; /* served by a replica that was not ready when they came */
+	uint64_t tasks_accepted; /* durable calls that were acknowledged */
+	uint64_t cold;           /* served by a replica that was not ready when they came */
 	double wait_sum_s;
 	uint64_t wait_max_ns;
 	uint64_t starts, failed_starts, crashes, nodes_lost, control_starts;

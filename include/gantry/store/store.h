@@ -1,5 +1,5 @@
-/* store/store.h - what must survive a crash: functions, their revisions, durable calls, the epoch.
- * SQLite.
+/* store/store.h - what must survive a crash: functions, their revisions, what was said of nodes,
+ * durable calls, the epoch. SQLite.
  *
  * Writes are queued to one writer thread that commits everything waiting in one transaction: the
  * fsync is the batching window. Completions are handed out by gt_store_poll on the caller's thread;
@@ -39,12 +39,19 @@ typedef void gt_store_row_fn(const struct gt_function_row *row, void *arg);
 GT_MUST_USE int gt_store_load(struct gt_store *s, gt_store_row_fn *fn, void *arg,
 			      struct gt_err *err);
 
+/* The same for what users said of nodes. */
+GT_MUST_USE int gt_store_load_nodes(struct gt_store *s,
+				    void (*fn)(const struct gt_node_row *row, void *arg), void *arg,
+				    struct gt_err *err);
+
 /* The store port of control (control/ports.h): ctx is the struct gt_store. Rows are copied; done is
  * called by gt_store_poll, in the order of the calls; err is NULL on success. */
 void gt_store_put(void *ctx, const struct gt_function_row *row,
 		  void (*done)(const struct gt_err *err, void *arg), void *arg);
 void gt_store_drop(void *ctx, const char *function,
 		   void (*done)(const struct gt_err *err, void *arg), void *arg);
+void gt_store_put_node(void *ctx, const struct gt_node_row *row,
+		       void (*done)(const struct gt_err *err, void *arg), void *arg);
 void gt_store_revisions(void *ctx, const char *function,
 			void (*done)(const struct gt_err *err, const struct gt_function_row *rows,
 				     size_t n, void *arg),

@@ -83,6 +83,12 @@ static void store_drop(void *ctx, const char *function, gt_store_done_fn *done, 
 	job_new(ctx, function, arg)->done = done;
 }
 
+static void store_put_node(void *ctx, const struct gt_node_row *row, gt_store_done_fn *done,
+			   void *arg)
+{
+	job_new(ctx, row->name, arg)->done = done;
+}
+
 static void store_revisions(void *ctx, const char *function, gt_store_revisions_fn *done, void *arg)
 {
 	job_new(ctx, function, arg)->done_rows = done;
@@ -208,7 +214,7 @@ static void control_start(struct world *w)
 	struct gt_control_ports ports = {
 		.clock = gt_clock_system,
 		.rnd = gt_rand_system,
-		.store = { w, store_put, store_drop, store_revisions },
+		.store = { w, store_put, store_drop, store_put_node, store_revisions },
 		.ctx = w,
 		.on_order = on_order,
 		.on_forget = on_two,

@@ -306,7 +306,7 @@ static void says_whether_it_is_ready(void **state)
 	assert_int_equal(a.status, 200);
 	answer_fini(&a);
 	ask(w, "GET", "/v1/nodes", NULL, NULL, &a);
-	assert_string_equal(str(&a, "items[0].state"), "up");
+	assert_string_equal(str(&a, "items[0].state"), "ready");
 	assert_int_equal(gt_value_u64(a.json, "items[0].cpu_milli", 0), 8000);
 	answer_fini(&a);
 	ask(w, "GET", "/v1/nodes/box", NULL, NULL, &a);

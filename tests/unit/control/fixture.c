@@ -92,6 +92,15 @@ static void on_event(void *ctx, const struct gt_event *event)
 	x->event = *event;
 }
 
+static void store_put_node(void *ctx, const struct gt_node_row *row, gt_store_done_fn *done,
+			   void *arg)
+{
+	struct fix *x = ctx;
+
+	job_add(x, false, row->name, done, arg);
+	x->said = *row;
+}
+
 static void on_due(void *ctx)
 {
 	((struct fix *)ctx)->n_due++;
@@ -105,6 +114,7 @@ struct gt_control_ports fix_ports(struct fix *x)
 		.store = { .ctx = x,
 			   .put = store_put,
 			   .drop = store_drop,
+			   .put_node = store_put_node,
 			   .revisions = store_revisions },
 		.ctx = x,
 		.on_order = on_order,

@@ -32,6 +32,7 @@ struct fix {
 	char node[GT_NAME_MAX + 1], forgot[GT_REPLICA_ID_SIZE], routed[GT_NAME_MAX + 1];
 	struct gt_event event; /* the last one */
 	bool restarted;
+	struct gt_node_row said; /* the last that was stored of a node */
 };
 
 int fix_setup(void **state);       /* node n1 and gateway g1 are up and have reported */

@@ -48,7 +48,7 @@ static bool count_node(const struct gt_node_view *v, void *arg)
 {
 	struct lost *lost = arg;
 
-	*(v->up ? &lost->up : &lost->down) += 1;
+	*(v->state != GT_NODE_LOST ? &lost->up : &lost->down) += 1;
 	return true;
 }
 

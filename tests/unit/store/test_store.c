@@ -16,6 +16,7 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include <gantry/base/buf.h>
 #include <gantry/store/store.h>
 
 struct world {
@@ -177,6 +178,34 @@ static void keeps_functions_over_a_restart(void **state)
 	assert_string_equal(s.last.etag, "etag-2");
 	assert_int_equal(s.last.created_ms, 1000);
 	assert_int_equal(s.last.updated_ms, 1002);
+}
+
+static void on_node(const struct gt_node_row *row, void *arg)
+{
+	gt_buf_addf(arg, "%s %d %llu;", row->name, (int)row->duty,
+		    (unsigned long long)row->drain_until_ms);
+}
+
+static void keeps_what_was_said_of_nodes(void **state)
+{
+	struct world *w = *state;
+	gt_auto(buf) struct gt_buf seen = { 0 };
+	struct outcome o = { 0 };
+	const struct gt_node_row rows[] = {
+		{ .name = "b", .duty = GT_DUTY_CORDONED },
+		{ .name = "a", .duty = GT_DUTY_CORDONED },
+		{ .name = "c", .duty = GT_DUTY_CORDONED },
+		{ .name = "a", .duty = GT_DUTY_DRAINING, .drain_until_ms = 77 },
+		{ .name = "c", .duty = GT_DUTY_ALL },
+	};
+
+	for (size_t i = 0; i < GT_LEN(rows); i++)
+		gt_store_put_node(w->store, &rows[i], on_done, &o);
+	wait_for(w, &o.done, GT_LEN(rows));
+	assert_int_equal(o.failed, 0);
+	reopen(w, 0);
+	assert_int_equal(gt_store_load_nodes(w->store, on_node, &seen, NULL), 0);
+	assert_string_equal(gt_buf_str(&seen), "a 2 77;b 1 0;");
 }
 
 static void drops_a_function_with_its_revisions(void **state)
@@ -442,6 +471,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		t(counts_the_epoch_up),
 		t(keeps_functions_over_a_restart),
+		t(keeps_what_was_said_of_nodes),
 		t(drops_a_function_with_its_revisions),
 		t(keeps_the_last_revisions_only),
 		t(one_failing_job_takes_no_other_along),
