@@ -188,10 +188,9 @@ static void heal(struct gt_world *w)
 	gt_world_posts_fail(w, 0);
 	for (size_t i = 0; i < w->n_fns; i++)
 		gt_world_callers(w, i, 400, 20 + (uint32_t)below(w, 50), false);
-	for (size_t i = 0; i < w->config.nodes; i++)
-		gt_world_node_set(w, i, GT_DUTY_ALL, 0);
 	fleet_pass(w, 75); /* whoever was away or cut off is back, long calls are done */
 	for (size_t i = 0; i < w->config.nodes; i++) {
+		gt_world_node_set(w, i, GT_DUTY_ALL, 0); /* control lives, and hears it */
 		w->agents[i].memory_bytes = 64 * GT_GIB;
 		w->agents[i].peer.full = true;
 		gt_w_agent_report(w, &w->agents[i]);
