@@ -108,10 +108,19 @@ def test_a_lock_that_times_out_leaves_it_as_it_is(own):
     assert daemon.metrics()['gantry_parks_total{function="a",step="refused"}'] == 1
 
 
-@pytest.mark.parametrize("op", ["lock", "checkpoint", "restore", "unlock"])
-def test_a_helper_that_dies_leaves_nothing_stuck(own, op):
+@pytest.mark.parametrize("op, victim", [("lock", "b"), ("checkpoint", "b"), ("restore", "a"), ("unlock", "a")])
+def test_a_helper_that_dies_leaves_nothing_stuck(own, tmp_path, op, victim):
+    """In the middle of a call of `victim`; the next helper would die of the same, were it not for a new script."""
     daemon = own(faults=[{"op": op, "kind": "crash", "nth": 1}])
-    parked_by(daemon, "a", "b")
+    for name in ("a", "b"):
+        deploy(daemon, name)
+    call_ok(daemon, "a")
+    if victim == "a":
+        call_ok(daemon, "b")
+    call = daemon.client.background("GET", f"/f/{victim}/", timeout=60)
+    until(lambda: f": {op}: " in daemon.log(), "the helper has died", 20)
+    (tmp_path / "script.json").write_text(json.dumps({"bandwidth_bytes": 100 << 30}))
+    assert call.result(60).status == 200
     for name in ("a", "b", "a"):
         call_ok(daemon, name)
     states = {r["state"] for name in "ab" for r in daemon.replicas(name)}
