@@ -59,8 +59,9 @@ ROOMS := $(sort $(foreach f,$(SRCS),$(word 2,$(subst /, ,$(f)))))
 OBJS := $(SRCS:%.c=$(O)/%.o) $(ASMS:%.S=$(O)/%.o)
 room_objs = $(filter $(O)/src/$(1)/%,$(OBJS))
 LIB := $(O)/libgantry.a
+PREFLIGHT_SRCS := $(wildcard src/gpu/preflight/*.c)
 PROGRAMS := $(if $(wildcard src/daemon/main.c),$(BIN)/gantryd) \
-	$(if $(wildcard src/cli/main.c),$(BIN)/gantry)
+	$(if $(wildcard src/cli/main.c),$(BIN)/gantry) $(BIN)/gantry-preflight
 
 # A room with all rooms below it, out of scripts/layers.txt: a unit test links nothing else, so a
 # room that is broken or above stops no test of this one.
@@ -90,7 +91,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster bench-gpu bench-nodes report \
+	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster bench-gpu bench-nodes bench-gangs report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
@@ -132,6 +133,11 @@ $(BIN)/gantryd: $(O)/src/daemon/main.o $(LIB)
 $(BIN)/gantry: $(O)/src/cli/main.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
+
+# Beside the daemon and without its library: it loads what may hang.
+$(BIN)/gantry-preflight: $(PREFLIGHT_SRCS) src/gpu/preflight/preflight.h $(O)/.flags
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(LINK) $(BASE_FLAGS) -o $@ $(PREFLIGHT_SRCS)
 
 # The program that is process 1 of a container: static, small, and embedded in the library.
 $(O)/gantry-init: $(INIT_SRCS) $(wildcard src/runtime/init/*.h include/gantry/*/*.h) Makefile
@@ -222,11 +228,16 @@ format:			## write the source as the format check wants it
 lint:			## layers, size ratchets, headers alone, format
 	@CPPFLAGS='$(subst ','\'',$(CPPFLAGS))' CC='$(CC)' scripts/lint.sh $(RESULTS)/lint.txt
 
-e2e: all examples	## the real binaries against a real kernel
+FAKE_NCCL := $(OUT)/tests/fake/libnccl.so.2
+$(FAKE_NCCL): tests/fake/nccl/nccl.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -shared -fPIC -o $@ $<
+
+e2e: all examples $(FAKE_NCCL)	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
 
 # A kernel that this machine may not have (tests/uml/run.sh). Too slow for `check`.
-UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids layers prepared)
+UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids inject layers prepared)
 uml: all examples $(UML_PROGS)	## control groups, containers, images under Linux 6.1 with cgroup v2 alone
 	@BIN=$(BIN) tests/uml/run.sh $(RESULTS)/uml.txt $(UML_PROGS)
 
@@ -295,12 +306,14 @@ $(GATEWAY_BENCH)/rootfs/upstream: tests/bench/gateway/upstream.c Makefile
 $(GATEWAY_BENCH)/proxy: tests/bench/gateway/proxy.go
 	@mkdir -p $(@D)
 	$(call say,GO,$@)GOCACHE=$(abspath $(O))/go go build -o $@ $<
+bench-gangs: all $(FAKE_NCCL) $(O)/tests/sim/test_gangs	## gangs under faults, and the preflight of their GPUs
+	@scripts/bench.sh gangs
 bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 	@scripts/bench.sh sched
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
 WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
-bench-gpu: all $(WEIGHTS_BENCH)	## the GPU side against its goals; most of it needs no GPU
+bench-gpu: all examples $(WEIGHTS_BENCH) $(O)/tests/unit/runtime/test_inject	## the GPU side against its goals; most of it needs no GPU
 	@scripts/bench.sh gpu
 $(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
 	@mkdir -p $(@D)
@@ -328,7 +341,8 @@ $(ESCAPE): $(wildcard tests/e2e/escape/*.[ch]) Makefile
 	$(call say,STATIC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O1 -g $(WARN) -static -o $@ $(filter %.c,$^)
 
 install: all		## into $(DESTDIR)$(PREFIX)
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantryd $(BIN)/gantry
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/gantryd $(BIN)/gantry \
+		$(BIN)/gantry-preflight
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gantry README.md docs/openapi.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/gantry.1
 	install -D -m 0644 scripts/gantry-completion.bash \
@@ -336,7 +350,7 @@ install: all		## into $(DESTDIR)$(PREFIX)
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service
 
 uninstall:		## what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,gantryd gantry gantry-preflight)
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/gantry
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry

@@ -1,4 +1,5 @@
 /* agent.c - the role: puts the node in order, then serves until a signal. */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -83,6 +85,24 @@ static void node_name(const char *configured, char out[GT_NAME_MAX + 1])
 	out[n] = '\0';
 	if (!gt_name_ok(out))
 		gt_strcopy(out, GT_NAME_MAX + 1, "local");
+}
+
+/* The source of what leaves by the default route; asking for it sends nothing. */
+static void own_address(const char *configured, char out[GT_ADDRESS_MAX + 1])
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) }, from;
+	gt_auto(fd) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(from);
+
+	out[0] = '\0';
+	if (configured && *configured) {
+		gt_strcopy(out, GT_ADDRESS_MAX + 1, configured);
+		return;
+	}
+	inet_pton(AF_INET, "192.0.2.1", &to.sin_addr); /* documentation's: on no network */
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
+	    getsockname(fd, (struct sockaddr *)&from, &size) == 0)
+		inet_ntop(AF_INET, &from.sin_addr, out, GT_ADDRESS_MAX + 1);
 }
 
 static void measure(struct agent *a)
@@ -192,6 +212,7 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	measure(a);
 	a->parking_bytes = config->parking_bytes == UINT64_MAX ? a->memory_bytes / 4
 							       : config->parking_bytes;
+	own_address(config->address, a->address);
 	a->ledger = gt_gpu_ledger_new();
 	a->reader_uid = config->image_uid;
 	a->reader_gid = config->image_gid;

@@ -50,7 +50,9 @@ struct replica {
 	struct log log;
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
 	size_t n_gpus;
-	struct gpu_use *gpu_use; /* of each of them */
+	struct gt_gang_member gang;
+	char (*addresses)[GT_ADDRESS_MAX + 1]; /* of the gang's members, as ordered; or NULL */
+	struct gpu_use *gpu_use;               /* of each of them */
 	uint64_t gpu_peak_bytes;
 	struct image_job *pull;          /* in state PULLING: it comes */
 	struct image_wait *unpack;       /* and then, where that is needed, this */
@@ -60,6 +62,7 @@ struct replica {
 	int stop_signal;
 	bool stop_ordered, forgotten; /* forgotten: freed as soon as it has ended */
 	bool was_ready;
+	bool held;          /* has its sandbox and waits for the other members of its gang */
 	bool out_of_time;   /* killed because it did not get ready */
 	const char *killed; /* or for this cause, a slug; NULL = not killed by us */
 	char killed_text[320];
@@ -117,7 +120,8 @@ struct agent {
 	bool link_up;
 	bool stopping; /* take no orders; the loop ends with the last replica */
 	uint64_t cpu_milli, memory_bytes;
-	uint64_t parking_bytes; /* of that, for parked replicas */
+	uint64_t parking_bytes;           /* of that, for parked replicas */
+	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach this one; "" = none */
 	struct gt_gpus *gpus;
 	struct gt_timer gpu_round; /* what GPUs measure is told */
 	struct gt_gpu_told gpu_told[GT_NODE_GPUS_MAX];
@@ -148,7 +152,9 @@ void gt_replica_forget(struct replica *r);
 void gt_replica_kill(struct replica *r, const char *cause, const char *text);
 void gt_replica_leave(struct replica *r); /* the agent ends, the replica goes on */
 void gt_replica_free(struct replica *r);
-void gt_replica_is_ready(struct replica *r);                       /* probe.c found out */
+void gt_replica_is_ready(struct replica *r); /* probe.c found out */
+/* It can not start. */
+void gt_replica_give_up(struct replica *r, const char *cause, const char *text);
 void gt_replica_move(struct replica *r, enum gt_replica_state to); /* and control is told */
 
 void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed);
@@ -202,5 +208,6 @@ extern const size_t gt_agent_routes_n;
 void gt_agent_refuse(struct gt_request *req, const struct gt_err *err, void *app);
 
 #include "gpus.h"
+#include "replica_gang.h"
 
 #endif

@@ -15,7 +15,7 @@
 #include <gantry/os/os.h>
 #include <gantry/wire/cdi.h>
 
-#include "agent_impl.h"
+#include "gpus.h"
 
 #define SLUG      "device_unavailable"
 #define FILES_MAX 64 /* of one directory */

@@ -20,12 +20,15 @@ static void obey(struct agent *a, const struct gt_order *o)
 			return;
 		r = gt_replica_new(a, o->replica, o->function, o->revision, o->spec_json);
 		gt_replica_gpus_set(r, o->gpus, o->n_gpus);
+		gt_replica_gang_set(r, o);
 		gt_replica_start(r);
 		return;
 	}
 	/* A stop of what never started is answered too: control waits for the word. */
-	if (!r)
+	if (!r) {
 		r = gt_replica_new(a, o->replica, o->function, o->revision, o->spec_json);
+		r->gang = o->gang;
+	}
 	r->forgotten = false; /* control has heard of it again and waits for its end */
 	gt_replica_stop(r, o->grace_ms);
 }

@@ -9,6 +9,7 @@
 
 #include <gantry/base/log.h>
 #include <gantry/os/os.h>
+#include <gantry/wire/json.h>
 
 #include "agent_impl.h"
 
@@ -106,13 +107,14 @@ static void meet(struct replica *r, const struct gt_gpu_trouble *t, bool kill_it
 	gt_replica_kill(r, "gpu_error", text);
 }
 
-/* A program's error hits the program that the kernel names; where it names none, all that are on
- * the GPU. What is on a GPU that is lost is lost with it. What only has to move is control's to
- * move. */
+/* A program's error hits the program that the kernel names, which may be nobody's here; where it
+ * names none, or one that is gone, all that are on the GPU. What is on a GPU that is lost is lost
+ * with it. What only has to move is control's to move. */
 static void on_trouble(const struct gt_gpu_trouble *t, void *arg)
 {
 	struct agent *a = arg;
 	struct replica *r, *next, *guilty = NULL;
+	enum owner owner = t->pid > 0 ? owner_of(a, t->pid, &guilty) : OWNER_GONE;
 	char text[400];
 	bool counted = false;
 
@@ -121,11 +123,8 @@ static void on_trouble(const struct gt_gpu_trouble *t, void *arg)
 		gt_warn("%s", text);
 		tell(a, "gpu.xid", NULL, t->health == GT_GPU_LOST ? "gpu_lost" : "", text);
 	}
-	if (t->pid > 0 && owner_of(a, t->pid, &guilty) == OWNER_REPLICA &&
-	    grant_of(guilty, t->uuid) < 0)
-		guilty = NULL;
 	HASH_ITER (hh, a->replicas, r, next) {
-		bool kill_it = t->restart && (!guilty || guilty == r);
+		bool kill_it = t->restart && (owner == OWNER_GONE || guilty == r);
 
 		if (grant_of(r, t->uuid) < 0 || gt_replica_state_ended(r->state))
 			continue;
@@ -302,6 +301,33 @@ static void on_stats(void *arg)
 		return;
 	a->report.stats = true;
 	gt_report_soon(a);
+}
+
+/* ---- an operator's word ---- */
+
+void gt_agent_gpus_clear(struct gt_request *req, void *app)
+{
+	struct agent *a = app;
+	const char *uuid = gt_request_param(req, "gpu");
+	gt_auto(buf) struct gt_buf body = { 0 };
+	const struct gt_gpu *gpu;
+	struct gt_err err = { 0 };
+	struct gt_json j;
+
+	if (gt_gpus_clear(a->gpus, uuid, &err) < 0) {
+		gt_agent_refuse(req, &err, a);
+		return;
+	}
+	gt_info("gpus: an operator cleared %s", uuid);
+	gpu = gt_gpus_find(a->gpus, uuid);
+	gt_json_begin(&j, &body);
+	gt_json_object(&j, NULL);
+	gt_json_str(&j, "uuid", uuid);
+	gt_json_str(&j, "health", gt_gpu_health_name(gpu->health));
+	if (gpu->reason[0])
+		gt_json_str(&j, "reason", gpu->reason);
+	gt_json_close(&j, '}');
+	gt_request_reply(req, 200, "application/json", &body);
 }
 
 /* ---- opening ---- */

@@ -23,6 +23,7 @@ size_t gt_replica_gpus_env(const struct replica *r, char *ret[GT_CONTAINER_ENV_M
 int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, struct gt_err *err);
 /* Its program begins, or has ended. */
 void gt_agent_gpus_close(struct agent *a);
+void gt_agent_gpus_clear(struct gt_request *req, void *app); /* a route */
 void gt_agent_gpus_started(struct replica *r);
 /* Adds what it has of GPUs. */
 void gt_agent_gpus_usage(const struct replica *r, struct gt_usage *u);

@@ -193,6 +193,8 @@ const struct gt_http_route gt_agent_routes[] = {
 	  "Remove images that nobody uses" },
 	{ GT_DELETE, "/link/v1/images/{digest}", GT_ROLE_LINK, 0, gt_images_remove, "link_remove",
 	  "Remove an image" },
+	{ GT_POST, "/link/v1/gpus/{gpu}/clear", GT_ROLE_LINK, 0, gt_agent_gpus_clear, "link_clear",
+	  "A GPU is well again" },
 	{ GT_POST, "/link/v1/gpu/estimate", GT_ROLE_LINK, 2 * GT_SPEC_BYTES_MAX, gt_estimate_serve,
 	  "link_estimate", "What a model needs on each GPU" },
 	{ GT_GET, "/link/v1/bundles/{digest}", GT_ROLE_LINK, 0, gt_bundle_get, "link_bundle",

@@ -96,6 +96,9 @@ int gt_record_write(struct replica *r, struct gt_err *err)
 	gt_buf_addf(&out, RECORD_HEAD "%s %u %llu %s %d %llu %d", r->function, r->revision,
 		    (unsigned long long)r->created_ms, r->where.sandbox, (int)r->where.pid,
 		    (unsigned long long)r->where.start_time, r->where.again);
+	if (r->gang.size > 0)
+		gt_buf_addf(&out, " @%s:%u:%u:%u:%u:%u", r->gang.id, r->gang.epoch, r->gang.rank,
+			    r->gang.size, r->gang.port, r->where.slot);
 	for (size_t i = 0; i < r->n_gpus; i++)
 		gt_buf_addf(&out, " %s:%u:%llu", r->gpus[i].uuid, r->gpus[i].milli,
 			    (unsigned long long)r->gpus[i].memory_bytes);
@@ -217,6 +220,24 @@ static size_t read_gpus(const char *at, struct gt_gpu_grant ret[GT_NODE_GPUS_MAX
 	return n;
 }
 
+/* " @GANG:EPOCH:RANK:SIZE:PORT:SLOT", where it is a gang's. Returns how long that is. */
+static int read_gang(const char *at, struct gt_gang_member *ret, uint32_t *ret_slot)
+{
+	struct gt_gang_member m = { .size = 0 };
+	unsigned port;
+	int len = 0;
+
+	if (sscanf(at, " @%26[0-9A-Z]:%u:%u:%u:%u:%u%n", m.id, &m.epoch, &m.rank, &m.size, &port,
+		   ret_slot, &len) < 6 ||
+	    port > UINT16_MAX)
+		return 0;
+	m.port = (uint16_t)port;
+	if (!gt_gang_member_ok(&m))
+		return 0;
+	*ret = m;
+	return len;
+}
+
 static bool load_one(struct agent *a, const char *id)
 {
 	gt_auto(free) char *text = gt_alloc(RECORD_MAX + 1);
@@ -245,7 +266,12 @@ static bool load_one(struct agent *a, const char *id)
 	r = gt_replica_new(a, id, function, revision, spec + 1);
 	r->created_ms = created;
 	r->where = where;
-	gt_replica_gpus_set(r, gpus, len ? read_gpus(text + strlen(RECORD_HEAD) + len, gpus) : 0);
+	if (len) {
+		const char *rest = text + strlen(RECORD_HEAD) + len;
+
+		rest += read_gang(rest, &r->gang, &r->where.slot);
+		gt_replica_gpus_set(r, gpus, read_gpus(rest, gpus));
+	}
 	gt_replica_adopt(r);
 	return true;
 }

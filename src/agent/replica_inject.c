@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent_impl.h"
+#include "gpus.h"
 
 static const char *env_value(const struct gt_spec *spec, const char *name)
 {

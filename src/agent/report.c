@@ -37,6 +37,7 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	gt_weights_observe(r->weights, &o->weights);
 	o->gpus = r->gpus; /* this and the end are borrowed: not freed with the report */
 	o->n_gpus = r->n_gpus;
+	o->gang = r->gang;
 	o->end = r->end;
 }
 
@@ -45,6 +46,7 @@ static void tell_facts(struct agent *a, struct gt_report *report)
 {
 	const struct gt_gpu *gpus;
 
+	gt_strcopy(report->address, sizeof(report->address), a->address);
 	report->n_gpus = gt_gpus_list(a->gpus, &gpus);
 	report->gpus = (struct gt_gpu *)gpus;
 	report->gpu_driver = *gt_gpus_driver(a->gpus);

@@ -61,6 +61,7 @@ void gt_replica_free(struct replica *r)
 	gt_replica_weights_end(r);
 	gt_spec_free(r->spec);
 	free(r->gpus);
+	free(r->addresses);
 	free(r->gpu_use);
 	gt_end_fini(&r->end);
 	free(r->spec_json);
@@ -96,6 +97,7 @@ static void ended(struct replica *r, enum gt_replica_state state)
 	struct agent *a = r->agent;
 
 	drop_container(r);
+	gt_replica_gang_over(r);
 	gt_replica_gpus_return(r);
 	gt_replica_weights_end(r);
 	gt_log_drain(&r->log); /* its last words belong to the report */
@@ -116,6 +118,11 @@ static void fail(struct replica *r, const char *cause, const char *text)
 	gt_strcopy(r->end.text, sizeof(r->end.text), text);
 	ended(r, r->stop_ordered && r->state == GT_REPLICA_DRAINING ? GT_REPLICA_STOPPED
 								    : GT_REPLICA_FAILED);
+}
+
+void gt_replica_give_up(struct replica *r, const char *cause, const char *text)
+{
+	fail(r, cause, text);
 }
 
 static void fail_unread(struct replica *r, const struct gt_err *err)
@@ -174,7 +181,9 @@ static int on_sandbox(struct gt_container *c, const struct gt_container_where *w
 	(void)c;
 	r->phases.sandbox_us = us_since(r, r->ordered_ns);
 	r->where = *where;
-	return gt_record_write(r, err);
+	int res = gt_record_write(r, err);
+
+	return res == 0 && gt_replica_gang_holds(r) ? gt_replica_gang_held(r, err) : res;
 }
 
 static void on_deadline(void *arg)
@@ -186,15 +195,24 @@ static void on_deadline(void *arg)
 	gt_container_kill(r->container);
 }
 
+/* Of a gang only the first member listens; the others have done what they can do by running. */
+static void wait_ready(struct replica *r)
+{
+	if (r->gang.rank > 0) {
+		gt_replica_is_ready(r);
+		return;
+	}
+	gt_timer_set(r->agent->loop, &r->deadline, r->spec->ready.timeout_ms, on_deadline, r);
+	gt_probe_start(r);
+}
+
 static void on_started(struct gt_container *c, uint64_t root_us, uint64_t exec_us, void *arg)
 {
 	struct replica *r = arg;
-	struct gt_loop *loop = r->agent->loop;
-
 	(void)c;
 	r->phases.root_us = GT_MAX(root_us, 1u);
 	r->phases.exec_us = GT_MAX(exec_us, 1u);
-	r->exec_ns = gt_loop_clock_ns(loop);
+	r->exec_ns = gt_loop_clock_ns(r->agent->loop);
 	gt_usage_rounds_begin(r->agent);
 	gt_agent_gpus_started(r);
 	if (r->state == GT_REPLICA_DRAINING) { /* stopped while it was starting */
@@ -202,8 +220,7 @@ static void on_started(struct gt_container *c, uint64_t root_us, uint64_t exec_u
 		return;
 	}
 	r->dirty = true;
-	gt_timer_set(loop, &r->deadline, r->spec->ready.timeout_ms, on_deadline, r);
-	gt_probe_start(r);
+	wait_ready(r);
 }
 
 static void on_failed(struct gt_container *c, const struct gt_err *err, void *arg)
@@ -281,6 +298,9 @@ static int start(struct replica *r, struct gt_err *err)
 	size_t n_layers = 0, n_env = gt_replica_gpus_env(r, env), n_files = 0;
 	gt_auto(inject) struct gt_inject *inject = NULL;
 
+	if (r->gang.size > 0 && r->addresses)
+		n_env += gt_replica_gang_env(r, r->addresses, env + n_env);
+
 	res = gt_replica_image_layers(r, layers, &n_layers, GT_LEN(layers), err);
 	if (res == 0)
 		res = gt_replica_inject(r, &inject, err);
@@ -306,6 +326,7 @@ static int start(struct replica *r, struct gt_err *err)
 			.inject = inject,
 			.env = (const char *const *)env,
 			.n_env = n_env,
+			.hold = gt_replica_gang_holds(r),
 		};
 
 		res = gt_container_start(r->agent->rt, &args, &events, &r->container, err);
@@ -364,7 +385,7 @@ void gt_replica_start(struct replica *r)
 		fail_unread(r, &err);
 		return;
 	}
-	if (gt_replica_gpus_take(r, &err) < 0) {
+	if (gt_replica_gang_check(r, &err) < 0 || gt_replica_gpus_take(r, &err) < 0) {
 		fail_start(r, &err);
 		return;
 	}
@@ -422,15 +443,14 @@ void gt_replica_adopt(struct replica *r)
 		return;
 	}
 	gt_usage_rounds_begin(r->agent);
+	gt_replica_gang_adopt(r);
 	gt_agent_gpus_started(r);
 	if (r->was_ready) {
 		gt_park_choose(r);
 		gt_park_adopt(r);
 	} else {
 		r->exec_ns = gt_loop_clock_ns(r->agent->loop);
-		gt_timer_set(r->agent->loop, &r->deadline, r->spec->ready.timeout_ms, on_deadline,
-			     r);
-		gt_probe_start(r);
+		wait_ready(r);
 	}
 }
 
@@ -469,7 +489,7 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms)
 	}
 	/* A later order may shorten the grace. */
 	gt_timer_clear(r->agent->loop, &r->deadline);
-	if (grace_ms == 0)
+	if (grace_ms == 0 || r->held) /* nothing of the image runs */
 		gt_container_kill(r->container);
 	else
 		gt_timer_set(r->agent->loop, &r->deadline, grace_ms, on_grace_over, r);

@@ -83,6 +83,7 @@ int gt_api_new(const struct gt_api_config *config, struct gt_api **ret, struct g
 		gt_api_free(api);
 		return gt_err_wrap(err, "api");
 	}
+	gt_api_hooks_start(api);
 	*ret = api;
 	return 0;
 }
@@ -102,6 +103,7 @@ void gt_api_free(struct gt_api *api)
 {
 	if (!api)
 		return;
+	gt_api_hooks_end(api);
 	gt_api_watches_end(api);
 	gt_api_polls_end(api);
 	gt_api_followers_end(api);

@@ -18,6 +18,7 @@
 struct gt_follower; /* events.c */
 struct gt_poll;     /* poll.c */
 struct gt_watched;  /* call_wait.c */
+struct gt_hooks;    /* call_hooks.c */
 
 struct gt_api {
 	struct gt_api_config config;
@@ -27,6 +28,7 @@ struct gt_api {
 	struct gt_timer heartbeat;
 	struct gt_poll *polls;
 	struct gt_timer poll_timer; /* looks at polls after control has finished its change */
+	struct gt_hooks *hooks;     /* call_hooks.c; NULL: nobody is told */
 	struct gt_watched *watched; /* hash: calls that somebody waits for */
 	uint64_t *answers;          /* for /metrics: by route and status class */
 };
@@ -84,6 +86,9 @@ void gt_api_polls_end(struct gt_api *api);
 
 /* ---- call_wait.c, call_batch.c ---- */
 void gt_api_watches_end(struct gt_api *api);
+void gt_api_hooks_start(struct gt_api *api);
+void gt_api_hooks_kick(struct gt_api *api); /* a call may have ended */
+void gt_api_hooks_end(struct gt_api *api);
 gt_piece_fn gt_api_batch_piece;
 
 /* ---- forward.c: answers with what the agent answers to /link/v1/<path>. ---- */
@@ -96,13 +101,13 @@ void gt_api_followers_end(struct gt_api *api);
 gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_delete_function, gt_api_list_revisions, gt_api_get_revision, gt_api_list_replicas,
 	gt_api_get_replica, gt_api_delete_replica, gt_api_list_decisions, gt_api_get_shadow,
-	gt_api_get_logs, gt_api_list_events, gt_api_list_nodes, gt_api_get_node, gt_api_cordon_node,
-	gt_api_uncordon_node, gt_api_drain_node, gt_api_delete_node, gt_api_list_models,
-	gt_api_get_model, gt_api_list_images, gt_api_pull_image, gt_api_collect_images,
-	gt_api_delete_image, gt_api_get_bundle, gt_api_put_bundle, gt_api_get_metrics,
-	gt_api_create_call, gt_api_list_function_calls, gt_api_create_batch, gt_api_list_calls,
-	gt_api_put_call, gt_api_get_call, gt_api_cancel_call, gt_api_get_call_result,
-	gt_api_follow_call, gt_api_replay_call, gt_api_get_version, gt_api_get_live,
-	gt_api_get_ready, gt_api_get_contract;
+	gt_api_get_logs, gt_api_list_events, gt_api_list_nodes, gt_api_get_node, gt_api_clear_gpu,
+	gt_api_cordon_node, gt_api_uncordon_node, gt_api_drain_node, gt_api_delete_node,
+	gt_api_list_models, gt_api_get_model, gt_api_list_images, gt_api_pull_image,
+	gt_api_collect_images, gt_api_delete_image, gt_api_get_bundle, gt_api_put_bundle,
+	gt_api_get_metrics, gt_api_create_call, gt_api_list_function_calls, gt_api_create_batch,
+	gt_api_list_calls, gt_api_put_call, gt_api_get_call, gt_api_cancel_call,
+	gt_api_get_call_result, gt_api_follow_call, gt_api_replay_call, gt_api_get_version,
+	gt_api_get_live, gt_api_get_ready, gt_api_get_contract;
 
 #endif

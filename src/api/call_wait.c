@@ -66,6 +66,7 @@ void gt_api_on_task(struct gt_api *api, const char *id)
 	struct gt_watched *of = NULL;
 	struct gt_call_watch *w, *next;
 
+	gt_api_hooks_kick(api);
 	if (api->watched)
 		HASH_FIND_STR(api->watched, id, of);
 	if (!of)

@@ -152,8 +152,24 @@ static int request_read(struct gt_request *req, struct gt_task *t, struct gt_err
 	return 0;
 }
 
-static int task_read(struct gt_request *req, const char *function, const char *id,
-		     struct gt_task *t, struct gt_err *err)
+static int callback_read(const struct gt_api *api, struct gt_request *req, struct gt_task *t,
+			 struct gt_err *err)
+{
+	const char *url = gt_request_header(req, "Gantry-Callback");
+
+	if (!url)
+		return 0;
+	if (!api->config.webhook_key || strlen(url) > GT_TASK_CALLBACK_MAX ||
+	    !gt_outbound_url_ok(url))
+		return bad(err, "Gantry-Callback",
+			   "Gantry-Callback: %.100s: use an http:// or https:// URL without a user",
+			   url);
+	t->callback = gt_strdup(url);
+	return 0;
+}
+
+static int task_read(struct gt_api *api, struct gt_request *req, const char *function,
+		     const char *id, struct gt_task *t, struct gt_err *err)
 {
 	int r = request_read(req, t, err);
 
@@ -163,6 +179,8 @@ static int task_read(struct gt_request *req, const char *function, const char *i
 		r = deadline_read(req, t, err);
 	if (r == 0)
 		r = key_read(req, t, err);
+	if (r == 0)
+		r = callback_read(api, req, t, err);
 	if (r == 0 && id && !gt_task_id_ok(id))
 		r = bad(err, "call",
 			"call: \"%.80s\" is no id: use up to 64 letters, digits, - and _", id);
@@ -235,7 +253,7 @@ static void submit(struct gt_api *api, struct gt_request *req, const char *funct
 		return;
 	}
 	task = gt_task_op_new(GT_TASK_ACCEPT);
-	if (task_read(req, v.row->name, id, gt_task_op_add(task), &err) < 0) {
+	if (task_read(api, req, v.row->name, id, gt_task_op_add(task), &err) < 0) {
 		gt_task_op_free(task);
 		gt_api_fail(req, &err);
 		return;

@@ -1,6 +1,8 @@
 /* api/nodes.c - nodes: where replicas run, and where they shall not. */
 #include "op.h"
 
+#include <string.h>
+
 #define DEADLINE_MS   (10 * 60000ULL) /* of a drain */
 #define DEADLINE_MOST (7 * 86400000ULL)
 
@@ -70,6 +72,29 @@ void gt_api_get_node(struct gt_request *req, void *app)
 {
 	if (gt_api_query(req, no_query))
 		show(req, ((struct gt_api *)app)->config.control);
+}
+
+/* The node knows its GPUs. */
+void gt_api_clear_gpu(struct gt_request *req, void *app)
+{
+	struct gt_api *api = app;
+	const char *gpu = gt_request_param(req, "gpu");
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct search s = { .name = gt_request_param(req, "node"), .body = &body };
+	struct gt_err err = { 0 };
+
+	if (!gt_api_query(req, no_query))
+		return;
+	gt_control_nodes(api->config.control, find_node, &s);
+	if (s.found && gt_gpu_uuid_ok(gpu) && !strchr(gpu, '/')) {
+		gt_auto(free) char *path = gt_asprintf("gpus/%s/clear", gpu);
+
+		gt_api_forward(api, req, path, false);
+		return;
+	}
+	gt_err_set(&err, ENOENT, "not_found", "there is no node %.80s with a GPU %.80s", s.name,
+		   gpu);
+	gt_api_fail(req, &err);
 }
 
 /* ---- changing ------------------------------------------------------------------------------- */

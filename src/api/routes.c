@@ -57,6 +57,8 @@ const struct gt_http_route gt_api_routes[] = {
 	{ GT_GET, "/v1/nodes", GT_ROLE_TOKEN, 0, gt_api_list_nodes, "listNodes", "list nodes" },
 	{ GT_GET, "/v1/nodes/{node}", GT_ROLE_TOKEN, 0, gt_api_get_node, "getNode",
 	  "show one node" },
+	{ GT_POST, "/v1/nodes/{node}/gpus/{gpu}/clear", GT_ROLE_TOKEN, 0, gt_api_clear_gpu,
+	  "clearGpu", "say that a GPU is well again" },
 	{ GT_POST, "/v1/nodes/{node}/cordon", GT_ROLE_TOKEN, 0, gt_api_cordon_node, "cordonNode",
 	  "let a node take no new replicas" },
 	{ GT_POST, "/v1/nodes/{node}/uncordon", GT_ROLE_TOKEN, 0, gt_api_uncordon_node,

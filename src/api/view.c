@@ -183,6 +183,14 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 		write_gpus(j, v);
 	if (v->parks && v->ready_ms)
 		write_park(j, &v->park);
+	if (v->member) {
+		gt_json_object(j, "gang");
+		gt_json_str(j, "id", v->member->id);
+		gt_json_u64(j, "epoch", v->member->epoch);
+		gt_json_u64(j, "rank", v->member->rank);
+		gt_json_u64(j, "size", v->member->size);
+		gt_json_close(j, '}');
+	}
 	if (v->state == GT_REPLICA_PULLING && v->pull.total_layers)
 		gt_pull_progress_write(j, "pull", &v->pull);
 	if (v->weights.total || v->weights.why[0])

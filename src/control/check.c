@@ -1,6 +1,6 @@
 /* check.c - the books against what they are kept of. For simulations and tests: it walks over all
  * that lives. */
-#include "control_priv.h"
+#include "gang.h"
 
 static int broken(struct gt_err *err, const char *slug, const struct gt_ctl_replica *r,
 		  const char *what)
@@ -66,7 +66,7 @@ static void spot_add(struct gt_sched_usage *sum, const struct gt_sched_spot *spo
 }
 
 static int usage_check(const struct gt_ctl_node *node, const struct gt_sched_usage *sum,
-		       const struct gt_sched_usage *booked, struct gt_err *err)
+		       const struct gt_sched_usage *booked, uint32_t held, struct gt_err *err)
 {
 	for (size_t i = 0; i < GT_SCHED_GPUS_MAX; i++) {
 		if (sum->gpu_milli[i] > GT_SCHED_GPU_MILLI)
@@ -80,7 +80,7 @@ static int usage_check(const struct gt_ctl_node *node, const struct gt_sched_usa
 					  "replicas have %u",
 					  node->name, booked->gpu_milli[i], i, sum->gpu_milli[i]);
 	}
-	if (sum->replicas == node->replicas && sum->replicas == booked->replicas &&
+	if (sum->replicas == node->replicas + held && sum->replicas == booked->replicas &&
 	    sum->cpu_milli == booked->cpu_milli && sum->memory_bytes == booked->memory_bytes)
 		return 0;
 	return gt_err_set(
@@ -92,10 +92,50 @@ static int usage_check(const struct gt_ctl_node *node, const struct gt_sched_usa
 		(unsigned long long)sum->cpu_milli, (unsigned long long)sum->memory_bytes);
 }
 
+/* Every seat is its member's, and no gang is ready in part. */
+static int gang_check(const struct gt_ctl_gang *g, struct gt_err *err)
+{
+	uint32_t ready = 0;
+
+	for (uint32_t i = 0; i < g->size; i++) {
+		const struct gt_ctl_replica *r = g->seats[i].r;
+
+		if (!r)
+			continue;
+		if (r->gang != g || r->member.rank != i || r->member.epoch != g->epoch)
+			return broken(err, "gang", r, "has the seat of another");
+		if (g->broken && !r->stop_ordered)
+			return broken(err, "gang", r, "lives on in a broken gang");
+		ready += r->state == GT_REPLICA_READY;
+	}
+	if (ready != 0 && ready != g->size)
+		return gt_err_set(err, EUCLEAN, "gang", "gang %s, epoch %u: %u of %u are ready",
+				  g->id, g->epoch, ready, g->size);
+	return 0;
+}
+
+/* What failed epochs had of the node and the next ones may have. */
+static void held_add(const struct gt_control *c, const struct gt_ctl_node *node,
+		     struct gt_sched_usage *sum, uint32_t *n)
+{
+	const struct gt_ctl_gang *g;
+
+	for (g = c->gangs; g; g = g->hh.next)
+		for (uint32_t i = 0; i < g->size; i++) {
+			const struct gt_sched_spot *held = &g->seats[i].held;
+
+			if (held->generation == 0 || held->node != node->index)
+				continue;
+			spot_add(sum, held);
+			++*n;
+		}
+}
+
 static int node_check(const struct gt_control *c, const struct gt_ctl_node *node, size_t *n,
 		      struct gt_err *err)
 {
 	struct gt_sched_usage sum = { 0 }, booked = { 0 };
+	uint32_t held = 0;
 	const struct gt_ctl_replica *r;
 
 	DL_FOREACH2(node->list, r, node_next)
@@ -105,16 +145,20 @@ static int node_check(const struct gt_control *c, const struct gt_ctl_node *node
 		spot_add(&sum, &r->spot);
 	}
 	*n += sum.replicas;
+	held_add(c, node, &sum, &held);
 	if (gt_sched_usage(c->sched, node->index, &booked) < 0)
 		return gt_err_set(err, EUCLEAN, "books", "node %s has no books", node->name);
-	return usage_check(node, &sum, &booked, err);
+	return usage_check(node, &sum, &booked, held, err);
 }
 
 int gt_control_check(const struct gt_control *c, struct gt_err *err)
 {
+	const struct gt_ctl_gang *g;
 	size_t n = 0;
 	int r = owners_check(c, err);
 
+	for (g = c->gangs; r == 0 && g; g = g->hh.next)
+		r = gang_check(g, err);
 	for (size_t i = 0; r == 0 && i < c->n_nodes; i++)
 		r = c->node_at[i] ? node_check(c, c->node_at[i], &n, err) : 0;
 	if (r == 0 && n != HASH_COUNT(c->replicas))

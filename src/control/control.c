@@ -1,4 +1,5 @@
 /* control.c - the life of control itself: start, ticks, and the end of every input. */
+#include "gang.h"
 #include "place.h"
 #include "task.h"
 
@@ -44,6 +45,7 @@ void gt_control_free(struct gt_control *c)
 	while (c->n_functions > 0)
 		gt_ctl_function_remove(c, c->functions[c->n_functions - 1]);
 	HASH_CLEAR(hh, c->replicas);
+	gt_ctl_gangs_free(c);
 	DL_FOREACH_SAFE (c->strays, r, r_next)
 		gt_ctl_replica_free(r);
 	HASH_ITER (hh, c->nodes, node, node_next) {
@@ -149,6 +151,7 @@ uint64_t gt_control_due_ns(const struct gt_control *c)
 	due = GT_MIN(due, gt_ctl_nodes_due(c));
 	due = GT_MIN(due, c->drains_due_ns);
 	due = GT_MIN(due, gt_ctl_gateways_due(c));
+	due = GT_MIN(due, gt_ctl_gangs_missing_due(c));
 	due = GT_MIN(due, gt_ctl_tasks_due(c));
 	if (!c->settled)
 		due = GT_MIN(due, c->started_ns + CTL_SETTLE_NS);
@@ -165,6 +168,7 @@ void gt_control_tick(struct gt_control *c)
 	gt_ctl_nodes_tick(c);
 	gt_ctl_duties_tick(c);
 	gt_ctl_gateways_tick(c);
+	gt_ctl_gangs_tick(c);
 	gt_ctl_tasks_tick(c);
 	while (gt_ctl_due_first(c) <= now) {
 		struct gt_ctl_live *live = c->heap[0];

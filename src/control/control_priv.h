@@ -12,6 +12,7 @@
 #include "journal.h"
 #include "node.h"
 #include "parking.h"
+#include "replica.h"
 #include "ring.h"
 #include "scaling.h"
 #include <uthash.h>
@@ -53,46 +54,6 @@ struct gt_ctl_traffic {
 	struct gt_ctl_traffic *prev, *next;
 };
 
-struct gt_ctl_replica {
-	char id[GT_REPLICA_ID_SIZE];
-	char function[GT_NAME_MAX + 1];
-	uint32_t revision;
-	struct gt_ctl_function *f;   /* NULL: a stray, its function is deleted or unknown */
-	struct gt_ctl_revision *rev; /* NULL for a stray that was found */
-	struct gt_ctl_node *node;
-	enum gt_replica_state state;
-	bool stop_ordered, adopted, seen; /* seen: its node has reported it */
-	bool park_ordered;                /* else it is to run */
-	bool off_gpu;                     /* it is parked: what it had of GPUs is not booked */
-	uint32_t turn;                    /* of its last order to park or to run */
-	uint32_t room_for; /* number of the function that its place was promised to; 0 = none */
-	uint64_t grace_ms;
-	uint64_t cpu_milli, memory_bytes; /* its limits */
-	struct gt_sched_spot spot;        /* what it has of its node, while it lives */
-	struct gt_ctl_grants gpus;        /* of that, its GPUs; kept after its end */
-	int64_t pid;
-	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
-	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */
-	uint64_t on_ns;                          /* ready, or back from parking, since then */
-	uint64_t parked_ns;                      /* in state PARKED */
-	uint64_t step_ns, step_until_ns;         /* it is being parked, or woken, since and until */
-	uint64_t park_retry_ns;                  /* its node could not park it: not before */
-	uint64_t pool_bytes;                     /* of its node's memory for parked ones */
-	uint64_t drain_until_ns;
-	uint64_t drained; /* gateways (by bit) without a call on it */
-	uint64_t sweep;   /* last full report that listed it */
-	struct gt_phases phases;
-	struct gt_usage usage;
-	struct gt_pull_progress pull;
-	struct gt_park park; /* as its node told */
-	struct gt_weights_progress weights;
-	struct gt_end *end;
-	const char *reason;                 /* static text */
-	struct gt_ctl_replica *prev, *next; /* of live->replicas, live->ended or control->strays */
-	struct gt_ctl_replica *node_prev, *node_next; /* node->list, while it lives */
-	UT_hash_handle hh;                            /* by id, while it lives */
-};
-
 /* Of a function that had demand or replicas; one that was never called has none. */
 struct gt_ctl_live {
 	struct gt_ctl_function *f;
@@ -100,6 +61,7 @@ struct gt_ctl_live {
 	struct gt_ctl_replica *replicas; /* newest first */
 	struct gt_ctl_replica *ended;    /* newest first, at most CTL_ENDED_KEPT */
 	unsigned n_ended;
+	struct gt_ctl_gang *gangs;
 	struct gt_ctl_traffic *traffic;
 	uint32_t queued, in_flight; /* over the gateways that count */
 	struct gt_scale *scale;
@@ -136,6 +98,7 @@ struct gt_ctl_model {
 	struct gt_ctl_function *f;
 };
 
+struct gt_ctl_gang; /* gang.h */
 struct gt_ctl_lane; /* change.c */
 
 struct gt_control {
@@ -153,6 +116,7 @@ struct gt_control {
 
 	struct gt_ctl_replica *replicas; /* hash by id: all that live */
 	struct gt_ctl_replica *strays;
+	struct gt_ctl_gang *gangs; /* hash by id */
 	struct gt_ctl_live *lives, *touched, *blocked;
 	uint32_t last_number; /* of a live */
 	struct gt_ctl_live **heap;
@@ -194,6 +158,12 @@ static inline bool gt_ctl_leaving(const struct gt_ctl_replica *r)
 	return r->state == GT_REPLICA_DRAINING || r->stop_ordered;
 }
 
+/* One of a gang that does not stand for it. */
+static inline bool gt_ctl_follows(const struct gt_ctl_replica *r)
+{
+	return r->member.rank > 0;
+}
+
 static inline bool gt_ctl_current(const struct gt_ctl_replica *r)
 {
 	return r->f && r->revision == r->f->rev->row.revision;
@@ -221,7 +191,11 @@ void gt_ctl_view_fill(struct gt_control *c, struct gt_ctl_function *f, struct gt
 void gt_ctl_due_set(struct gt_control *c, struct gt_ctl_live *live, uint64_t due_ns);
 uint64_t gt_ctl_due_first(const struct gt_control *c);
 
-#include "replica.h"
+/* backoff.c */
+void gt_ctl_failure_note(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_end *end);
+void gt_ctl_failure_refuse(struct gt_ctl_live *live, const struct gt_end *end, uint64_t until_ns);
+void gt_ctl_failure_clear(struct gt_ctl_live *live);  /* success: waiters are no longer refused */
+void gt_ctl_failure_forget(struct gt_ctl_live *live); /* a deploy: all is new */
 
 void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f); /* decide.c */
 

@@ -1,5 +1,6 @@
 /* decide.c - one function: what it should have against what it has. Called once for each input that
  * touched it, and when its time has come; it may be called at any moment without harm. */
+#include "gang.h"
 #include "place.h"
 
 /* Replicas that stay, of the current revision and of older ones. */
@@ -28,12 +29,36 @@ static bool is_parked(const struct gt_ctl_replica *r)
 	       !gt_ctl_leaving(r) && stays(r);
 }
 
+/* A gang stays as a whole: where one member may not, none does. The first that may not. */
+static const struct gt_ctl_replica *gang_mover(const struct gt_ctl_gang *g)
+{
+	for (uint32_t i = 0; i < g->size; i++)
+		if (g->seats[i].r && !stays(g->seats[i].r))
+			return g->seats[i].r;
+	return NULL;
+}
+
 static struct tally tally_of(const struct gt_ctl_live *live)
 {
 	const struct gt_ctl_replica *r;
+	const struct gt_ctl_gang *g;
 	struct tally t = { .only_moves = true };
 
+	DL_FOREACH (live->gangs, g) {
+		bool current = g->revision == live->f->rev->row.revision;
+
+		if (!gt_ctl_gang_counts(g))
+			continue;
+		if (!g->admitted || g->broken) {
+			t.starting += current && (g->broken || !gang_mover(g));
+			continue;
+		}
+		*(gang_mover(g) ? &t.old_ready : &t.ready) += 1;
+		t.only_moves = t.only_moves && current;
+	}
 	DL_FOREACH (live->replicas, r) {
+		if (r->member.size > 0)
+			continue; /* counted with its gang */
 		if (is_starting(r))
 			t.starting += stays(r);
 		else if (is_parked(r))
@@ -58,11 +83,14 @@ static void replace_old(struct gt_control *c, struct gt_ctl_live *live, struct t
 	t->old_ready = 0;
 	DL_FOREACH (live->replicas, r) {
 		bool moves = gt_ctl_current(r), keep = r->state == GT_REPLICA_READY;
+		const struct gt_ctl_replica *mover = r->gang    ? gang_mover(r->gang)
+						     : stays(r) ? NULL
+								: r;
 
-		if (stays(r) || gt_ctl_leaving(r))
+		if (!mover || gt_ctl_leaving(r) || (r->gang && gt_ctl_follows(r)))
 			continue;
 		if (moves) {
-			(void)gt_ctl_node_moves(c, r->node, &late);
+			(void)gt_ctl_node_moves(c, mover->node, &late);
 			keep = keep && move > 0 && !late;
 			move -= keep;
 		} else {
@@ -96,6 +124,36 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 	gt_strcopy(end.text, sizeof(end.text), why->text);
 	gt_ctl_failure_refuse(live, &end, now + CTL_NO_CAPACITY_NS);
 	live->blocked_ns = now + CTL_NO_CAPACITY_NS; /* who comes after that may wait again */
+}
+
+static int place_next(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
+		      struct gt_sched_look *look, struct gt_err *err)
+{
+	int r = gt_ctl_place(c, live, ret, look, err);
+
+	if (r < 0 || !gt_ctl_room_promised(c, live, ret->node))
+		return r;
+	gt_sched_release(c->sched, ret);
+	return gt_err_set(err, ENOSPC, "no_capacity",
+			  "the room that there is was made for another function");
+}
+
+/* A place for all of the next one. */
+static int reserve(struct gt_control *c, struct gt_ctl_live *live,
+		   struct gt_sched_spot ret[GT_GANG_MAX], struct gt_sched_look *look,
+		   struct gt_err *err)
+{
+	if (live->f->rev->spec->gang.size > 0)
+		return gt_ctl_gang_reserve(c, live, ret, look, err);
+	return place_next(c, live, ret, look, err);
+}
+
+static struct gt_ctl_replica *start_one(struct gt_control *c, struct gt_ctl_live *live,
+					const struct gt_sched_spot *spots, const char *reason)
+{
+	if (live->f->rev->spec->gang.size > 0)
+		return gt_ctl_gang_start(c, live, spots, reason);
+	return gt_ctl_replica_new(c, live->f, spots, NULL, NULL, reason);
 }
 
 /* How many may be started now. */
@@ -161,18 +219,6 @@ static void max_keep(struct gt_control *c, struct gt_ctl_live *live, struct tall
 	}
 }
 
-static int place_next(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
-		      struct gt_sched_look *look, struct gt_err *err)
-{
-	int r = gt_ctl_place(c, live, ret, look, err);
-
-	if (r < 0 || !gt_ctl_room_promised(c, live, ret->node))
-		return r;
-	gt_sched_release(c->sched, ret);
-	return gt_err_set(err, ENOSPC, "no_capacity",
-			  "the room that there is was made for another function");
-}
-
 static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
 {
 	uint32_t n = start_room(c, live, t), started = 0;
@@ -181,11 +227,11 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 	if (live->decision.need <= t->ready + t->starting)
 		live->blocked_ns = 0;
 	for (; started < n; started++) {
+		struct gt_sched_spot spots[GT_GANG_MAX];
 		struct gt_err err = { 0 };
-		struct gt_sched_spot spot;
 		struct gt_sched_look look = { 0 };
 
-		if (place_next(c, live, &spot, &look, &err) < 0) {
+		if (reserve(c, live, spots, &look, &err) < 0) {
 			start_blocked(c, live, t, &look, &err);
 			break;
 		}
@@ -195,8 +241,7 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 			gt_ctl_event(c, "scale.up", gt_ctl_name(live->f), NULL, NULL, NULL,
 				     "%u -> %u: %s", t->ready + t->starting, live->decision.need,
 				     live->decision.why);
-		gt_ctl_journal_place(c, live, gt_ctl_replica_new(c, live->f, &spot, reason), &look,
-				     reason);
+		gt_ctl_journal_place(c, live, start_one(c, live, spots, reason), &look, reason);
 	}
 	t->starting += started;
 }
@@ -216,7 +261,8 @@ static void stop_surplus(struct gt_control *c, struct gt_ctl_live *live, struct 
 	DL_FOREACH (live->replicas, r) {
 		if (n == 0)
 			break;
-		if (r->state != GT_REPLICA_READY || !stays(r) || gt_ctl_leaving(r))
+		if (r->state != GT_REPLICA_READY || !stays(r) || gt_ctl_leaving(r) ||
+		    gt_ctl_follows(r))
 			continue;
 		n--;
 		if (gt_ctl_now(c) < r->park_retry_ns && t->parked < room)
@@ -242,7 +288,7 @@ static void stop_starting(struct gt_control *c, struct gt_ctl_live *live, struct
 	DL_FOREACH (live->replicas, r) {
 		if (t->old_ready > 0 || t->ready + t->starting <= max)
 			return;
-		if (!is_starting(r) || !stays(r))
+		if (!is_starting(r) || !stays(r) || gt_ctl_follows(r))
 			continue;
 		gt_ctl_replica_leave(c, r, "above max", false);
 		t->starting--;
@@ -287,13 +333,13 @@ static uint64_t next_due(struct gt_control *c, const struct gt_ctl_live *live,
 			due = GT_MIN(due, live->pressure_due_ns);
 	}
 	DL_FOREACH (live->replicas, r) {
-		if (r->state == GT_REPLICA_DRAINING && !r->stop_ordered)
+		if (r->state == GT_REPLICA_DRAINING && !r->stop_ordered && !gt_ctl_follows(r))
 			due = GT_MIN(due, r->drain_until_ns);
 		if (r->state == GT_REPLICA_READY && now < r->park_retry_ns)
 			due = GT_MIN(due, r->park_retry_ns);
 		due = GT_MIN(due, gt_ctl_park_due(r));
 	}
-	return due;
+	return GT_MIN(due, gt_ctl_gangs_due(live));
 }
 
 void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
@@ -315,6 +361,7 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 
 		gt_ctl_journal_scale(c, live, &in);
 		replace_old(c, live, &t);
+		gt_ctl_gangs_resume(c, live, t.ready + t.starting <= live->decision.need);
 		unpark_missing(c, live, &t);
 		start_missing(c, live, &t);
 		stop_surplus(c, live, &t);

@@ -1,6 +1,6 @@
 /* function.c - the table of functions, sorted by name, and the models they serve. A function that
  * was never called is its row, its spec and one pointer. */
-#include "control_priv.h"
+#include "gang.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -190,6 +190,7 @@ static void live_free(struct gt_control *c, struct gt_ctl_live *live)
 	if (live->listed_blocked)
 		LL_DELETE2(c->blocked, live, next_blocked);
 	DL_DELETE(c->lives, live);
+	gt_ctl_gangs_orphan(c, live);
 	DL_FOREACH_SAFE (live->replicas, r, r_next)
 		gt_ctl_replica_orphan(c, r);
 	DL_FOREACH_SAFE (live->ended, r, r_next)
@@ -251,6 +252,7 @@ void gt_ctl_view_fill(struct gt_control *c, struct gt_ctl_function *f, struct gt
 	const struct gt_ctl_live *live = f->live;
 	uint64_t now = gt_ctl_now(c);
 	const struct gt_ctl_replica *r;
+	const struct gt_ctl_gang *g;
 	uint32_t staying = 0;
 
 	*v = (struct gt_function_view){ .row = &f->rev->row,
@@ -260,10 +262,14 @@ void gt_ctl_view_fill(struct gt_control *c, struct gt_ctl_function *f, struct gt
 	if (!live)
 		return;
 	DL_FOREACH (live->replicas, r) {
+		if (gt_ctl_follows(r))
+			continue;
 		v->replicas[r->state]++;
 		staying += !gt_ctl_leaving(r) && r->state != GT_REPLICA_PARKING &&
 			   r->state != GT_REPLICA_PARKED;
 	}
+	DL_FOREACH (live->gangs, g)
+		v->replicas[GT_REPLICA_PENDING] += g->broken && g->again && live->decision.need > 0;
 	/* What is held of the past keeps replicas, but never asks for new ones. */
 	v->wanted = GT_MAX(live->decision.need, GT_MIN(live->decision.wanted, staying));
 	v->why = live->decision.why;

@@ -1,4 +1,5 @@
 /* gpu.c - the GPUs and labels of nodes, between reports, the scheduler's books and orders. */
+#include "gang.h"
 #include "place.h"
 
 #include <stdio.h>
@@ -60,6 +61,27 @@ static void *copied(void *old, const void *list, size_t n, size_t size)
 	return copy;
 }
 
+/* A gang is as good as the least of its GPUs. */
+static bool has_lost_gpu(const struct gt_ctl_node *node, const struct gt_ctl_replica *r)
+{
+	size_t healthy = 0;
+
+	for (size_t k = 0; k < r->gpus.n; k++)
+		for (size_t i = 0; i < node->n_gpus; i++)
+			healthy += gt_gpu_healthy(&node->gpus[i]) &&
+				   strcmp(node->gpus[i].uuid, r->gpus.list[k].uuid) == 0;
+	return healthy < r->gpus.n;
+}
+
+static void gangs_break(struct gt_control *c, struct gt_ctl_node *node)
+{
+	struct gt_ctl_replica *r;
+
+	DL_FOREACH2(node->list, r, node_next)
+	if (r->gang && has_lost_gpu(node, r))
+		gt_ctl_gang_break(c, r->gang, false, "a GPU of a member is out of use");
+}
+
 /* The slots are others: what was booked on the old ones is booked on the new. */
 static void gpus_replace(struct gt_control *c, struct gt_ctl_node *node, const struct gt_gpu *gpus,
 			 size_t n)
@@ -74,6 +96,9 @@ static void gpus_replace(struct gt_control *c, struct gt_ctl_node *node, const s
 	gt_ctl_node_tell(c, node);
 	DL_FOREACH2(node->list, r, node_next)
 	gt_ctl_book(c, r);
+	if (others)
+		gt_ctl_gangs_unhold(c, node->index);
+	gangs_break(c, node);
 	if (n > 0 && others)
 		gt_ctl_event(c, "node.gpus", NULL, NULL, node->name, NULL,
 			     "%zu GPUs, the first %s (%s)", n, gpus[0].model,
@@ -171,6 +196,7 @@ void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const str
 	bool gpus = !gpus_same(node, r->gpus, r->n_gpus);
 
 	node->told = true;
+	gt_strcopy(node->address, sizeof(node->address), r->address);
 	if (labels) {
 		node->labels = copied(node->labels, r->labels, r->n_labels, sizeof(*node->labels));
 		node->n_labels = r->n_labels;

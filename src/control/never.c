@@ -242,6 +242,51 @@ static int check_size(const struct gt_spec *spec, const struct offer *o, struct 
 	return 0;
 }
 
+/* ---- gangs ---- */
+
+/* Of the nodes that could take a member each. */
+static uint32_t nodes_for_one(const struct gt_control *c, const struct gt_spec *spec)
+{
+	const struct gt_ctl_node *node;
+	struct offer o = { 0 };
+	uint32_t n = 0;
+
+	for (node = c->nodes; node; node = node->hh.next)
+		n += has_labels(node, spec) &&
+		     offer_gpus(node, &spec->resources.gpu, &o) >= spec->resources.gpu.count;
+	return n;
+}
+
+static int check_gang(const struct gt_control *c, const struct gt_spec *spec, const struct offer *o,
+		      struct gt_err *err)
+{
+	uint32_t size = spec->gang.size, gpus = spec->resources.gpu.count, n;
+
+	switch (gt_spec_spread(spec)) {
+	case GT_GANG_NODES:
+		n = nodes_for_one(c, spec);
+		if (size > n)
+			return refused(err, "gang.size",
+				       "%u members need a node each, and %u would do", size, n);
+		return 0;
+	case GT_GANG_NODE:
+		if (gpus * size > o->most_alike)
+			return refused(err, "gang.size",
+				       "%u members of %u GPUs are more than any node has; the most "
+				       "is %u GPUs on node %s",
+				       size, gpus, o->most_alike, o->node ? o->node : "");
+		return size > UINT64_MAX / GT_MAX(spec->resources.memory_bytes, 1ULL) ||
+				       spec->resources.memory_bytes * size > o->memory_bytes ||
+				       (uint64_t)spec->resources.cpu_milli * size > o->cpu_milli
+			       ? refused(err, "gang.size",
+					 "%u members on one node are more than any node takes",
+					 size)
+			       : 0;
+	default:
+		return 0;
+	}
+}
+
 int gt_ctl_may_ever_fit(struct gt_control *c, const struct gt_spec *spec, struct gt_err *err)
 {
 	const char *where = spec->placement.n_labels ? " with these labels" : "";
@@ -256,5 +301,9 @@ int gt_ctl_may_ever_fit(struct gt_control *c, const struct gt_spec *spec, struct
 	o = offer_of(c, spec);
 	if (spec->resources.gpu.count > 0)
 		r = check_gpus(c, &spec->resources.gpu, &o, where, err);
-	return r < 0 ? r : check_size(spec, &o, err);
+	if (r == 0)
+		r = check_size(spec, &o, err);
+	if (r == 0 && spec->gang.size > 0)
+		r = check_gang(c, spec, &o, err);
+	return r;
 }

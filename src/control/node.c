@@ -1,4 +1,5 @@
 /* node.c - the machines that run replicas, and what they report. */
+#include "gang.h"
 #include "place.h"
 
 #include <string.h>
@@ -70,7 +71,7 @@ void gt_ctl_blocked_touch(struct gt_control *c)
 	struct gt_ctl_live **at = &c->blocked, *live;
 
 	while ((live = *at)) {
-		live->listed_blocked = live->blocked_ns != 0;
+		live->listed_blocked = live->blocked_ns != 0 || gt_ctl_gangs_wait(live);
 		if (live->listed_blocked) {
 			gt_ctl_touch(c, live->f);
 			at = &live->next_blocked;
@@ -130,6 +131,7 @@ void gt_ctl_node_lose(struct gt_control *c, struct gt_ctl_node *node)
 	gt_strcopy(end.text + strlen(end.text), GT_NAME_MAX + 1, node->name);
 	DL_FOREACH_SAFE2(node->list, r, r_next, node_next)
 	gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
+	gt_ctl_gangs_unhold(c, node->index);
 }
 
 /* A watch may stand open to a machine that is gone or stands still. */
@@ -263,7 +265,9 @@ static void observe(struct gt_control *c, struct gt_ctl_replica *r, const struct
 			observe_move(c, r, o->state);
 		break;
 	case GT_REPLICA_READY:
-		if (r->state < GT_REPLICA_READY)
+		if (r->gang)
+			gt_ctl_gang_answers(c, r);
+		else if (r->state < GT_REPLICA_READY)
 			gt_ctl_replica_ready(c, r);
 		else
 			gt_ctl_observe_back(c, r, o);
@@ -277,7 +281,9 @@ static void observe(struct gt_control *c, struct gt_ctl_replica *r, const struct
 			observe_move(c, r, GT_REPLICA_STARTING);
 		break;
 	case GT_REPLICA_DRAINING:
-		if (r->state < GT_REPLICA_DRAINING)
+		if (r->state < GT_REPLICA_DRAINING && r->gang)
+			gt_ctl_gang_break(c, r->gang, false, "a member is stopped by its node");
+		else if (r->state < GT_REPLICA_DRAINING)
 			gt_ctl_replica_leave(c, r, "stopped by its node", false);
 		break;
 	case GT_REPLICA_STOPPED:
@@ -325,6 +331,8 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 	observe_facts(c, r, o);
 	if (o->state == GT_REPLICA_DRAINING)
 		gt_ctl_replica_stop_found(c, r);
+	else if (o->gang.size > 0 && !r->gang)
+		gt_ctl_replica_leave(c, r, "its gang goes on without it", true);
 	else if (!f)
 		gt_ctl_replica_leave(c, r, "its function does not exist", false);
 	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)

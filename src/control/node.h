@@ -23,7 +23,8 @@ struct gt_ctl_node {
 	enum gt_node_duty duty;
 	uint64_t drain_until_ns; /* CTL_NEVER: it does not drain; 0: that time is over */
 	uint64_t cpu_milli, memory_bytes, parking_bytes;
-	struct gt_gpu *gpus; /* a GPU's place is its slot in the scheduler's books */
+	char address[GT_ADDRESS_MAX + 1]; /* "" = none */
+	struct gt_gpu *gpus;              /* a GPU's place is its slot in the scheduler's books */
 	size_t n_gpus;
 	struct gt_gpu_driver *driver; /* NULL: it has none */
 	struct gt_gpu_told *stats;    /* what its GPUs measured, as last told */

@@ -101,26 +101,72 @@ static void hints_add_up(const struct hints *h, uint64_t start_ms,
 	want->usual_ms = short_ms(start_ms + h->pull_ms + h->weights_ms);
 }
 
+/* `list` must live as long as the want. */
+static int want_next(struct gt_control *c, struct gt_ctl_live *live,
+		     struct gt_sched_hint list[GT_SCHED_HINTS_MAX], struct gt_sched_want *want,
+		     struct gt_err *err)
+{
+	struct hints hints = { .n = 0 };
+	int r = want_of(c, live->f->rev, live->number, want, err);
+
+	if (r < 0 || c->n_nodes < 2)
+		return r;
+	hints_images(&hints, live->replicas, live->f->rev->row.revision);
+	hints_images(&hints, live->ended, live->f->rev->row.revision);
+	if (live->f->rev->spec->weights.n_paths > 0)
+		hints_weights(&hints, c, live->f->rev);
+	hints_add_up(&hints, live->start_ms, list, want);
+	return 0;
+}
+
 int gt_ctl_place(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
 		 struct gt_sched_look *look, struct gt_err *err)
 {
 	struct gt_sched_hint list[GT_SCHED_HINTS_MAX];
-	struct hints hints = { .n = 0 };
 	struct gt_sched_want want;
-	int r = want_of(c, live->f->rev, live->number, &want, err);
+	int r = want_next(c, live, list, &want, err);
+
+	if (r == 0 && look)
+		gt_sched_look(c->sched, &want, look);
+	return r < 0 ? r : gt_sched_place(c->sched, &want, ret, err);
+}
+
+int gt_ctl_place_gang(struct gt_control *c, struct gt_ctl_live *live, uint32_t size,
+		      struct gt_sched_spot *ret, struct gt_sched_look *look, struct gt_err *err)
+{
+	static const enum gt_sched_spread spreads[] = { [GT_GANG_NODE] = GT_SCHED_TOGETHER,
+							[GT_GANG_NODES] = GT_SCHED_APART,
+							[GT_GANG_ANY] = GT_SCHED_ANYWHERE };
+	struct gt_sched_hint list[GT_SCHED_HINTS_MAX];
+	struct gt_sched_want wants[GT_GANG_MAX];
+	int r = want_next(c, live, list, &wants[0], err);
 
 	if (r < 0)
 		return r;
-	if (c->n_nodes > 1) {
-		hints_images(&hints, live->replicas, live->f->rev->row.revision);
-		hints_images(&hints, live->ended, live->f->rev->row.revision);
-		if (live->f->rev->spec->weights.n_paths > 0)
-			hints_weights(&hints, c, live->f->rev);
-		hints_add_up(&hints, live->start_ms, list, &want);
-	}
 	if (look)
-		gt_sched_look(c->sched, &want, look);
-	return gt_sched_place(c->sched, &want, ret, err);
+		gt_sched_look(c->sched, &wants[0], look);
+	for (uint32_t i = 1; i < size; i++)
+		wants[i] = wants[0];
+	return gt_sched_place_gang(c->sched, wants, size,
+				   spreads[gt_spec_spread(live->f->rev->spec)], ret, err);
+}
+
+void gt_ctl_rehold(struct gt_control *c, const struct gt_sched_spot *was, struct gt_sched_spot *ret)
+{
+	const struct gt_sched_want want = {
+		.cpu_milli = was->cpu_milli,
+		.memory_bytes = was->memory_bytes,
+		.gpus = (uint32_t)__builtin_popcount(was->gpu_mask),
+		.gpu_milli = was->gpu_milli,
+		.gpu_bytes = was->gpu_mib * GT_MIB,
+		.exclusive = was->exclusive,
+		.owner = was->owner,
+		.function = was->function,
+	};
+
+	/* Where it can not be, it is not held. */
+	if (was->generation)
+		(void)!gt_sched_book(c->sched, &want, was->node, was->gpu_mask, ret, NULL);
 }
 
 /* It is there, whatever its function asks for today. One that is parked has no GPU; what was in a

@@ -109,6 +109,8 @@ static void function_add(struct gt_control *c, struct gt_ctl_live *live, struct 
 	struct gt_ctl_replica *r;
 	uint32_t ready = 0;
 
+	if (live->gangs)
+		return; /* many for one: they stay */
 	DL_FOREACH (live->replicas, r)
 		ready += r->state == GT_REPLICA_READY && !gt_ctl_leaving(r) && gt_ctl_current(r);
 	DL_FOREACH (live->replicas, r) {
@@ -233,8 +235,8 @@ static struct gt_ctl_live *longest_waiting(struct gt_control *c, struct gt_ctl_l
 
 	LL_FOREACH2(c->blocked, other, next_blocked)
 	if (other->blocked_ns != 0 && other->blocked_ns < best->blocked_ns && other->queued > 0 &&
-	    other->promised == 0 && !is_victim_of(other, v) && has_room(c, other, &node) &&
-	    node == v->node)
+	    other->promised == 0 && other->f->rev->spec->gang.size == 0 &&
+	    !is_victim_of(other, v) && has_room(c, other, &node) && node == v->node)
 		best = other;
 	return best;
 }
@@ -301,7 +303,7 @@ bool gt_ctl_pressure(struct gt_control *c, struct gt_ctl_live *live)
 	uint32_t node;
 
 	live->pressure_due_ns = 0;
-	if (live->queued + live->in_flight == 0)
+	if (live->queued + live->in_flight == 0 || live->f->rev->spec->gang.size > 0)
 		return false; /* only min wants it */
 	if (is_coming(c, live))
 		return true;

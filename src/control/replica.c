@@ -1,5 +1,6 @@
 /* replica.c - one replica from its order to its end. The state changes through
  * gt_replica_state_move only, and each change leaves an event. */
+#include "gang.h"
 #include "place.h"
 
 #include <stdlib.h>
@@ -51,7 +52,9 @@ static void replica_bind(struct gt_ctl_replica *r, struct gt_ctl_function *f)
 }
 
 struct gt_ctl_replica *gt_ctl_replica_new(struct gt_control *c, struct gt_ctl_function *f,
-					  const struct gt_sched_spot *spot, const char *reason)
+					  const struct gt_sched_spot *spot,
+					  struct gt_ctl_gang *gang,
+					  const struct gt_gang_member *member, const char *reason)
 {
 	struct gt_ctl_replica *r = gt_alloc(sizeof(*r));
 
@@ -64,12 +67,17 @@ struct gt_ctl_replica *gt_ctl_replica_new(struct gt_control *c, struct gt_ctl_fu
 	r->created_ms = gt_wall_ms(&c->ports.clock);
 	r->created_ns = gt_ctl_now(c);
 	r->reason = reason;
+	r->gang = gang;
+	if (gang) {
+		r->member = *member;
+		gt_strcopy(r->member.id, sizeof(r->member.id), gang->id);
+	}
 	replica_bind(r, f);
 	r->cpu_milli = f->rev->spec->resources.cpu_milli;
 	r->memory_bytes = f->rev->spec->resources.memory_bytes;
 	gt_ctl_gpus_of_spot(r);
 	replica_link(c, r);
-	gt_ctl_live(c, f)->starts_total++;
+	gt_ctl_live(c, f)->starts_total += !gt_ctl_follows(r);
 	gt_ctl_replica_order(c, r);
 	state_event(c, r, reason);
 	return r;
@@ -104,6 +112,9 @@ struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_
 	}
 	gt_ctl_book(c, r);
 	replica_link(c, r);
+	r->member = o->gang;
+	if (o->gang.size > 0)
+		gt_ctl_gang_adopt(c, r);
 	return r;
 }
 
@@ -134,9 +145,14 @@ void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *
 				.grace_ms = r->grace_ms,
 				.spec_json = has_spec ? r->rev->row.spec_json : no_spec,
 				.gpus = r->gpus.list,
-				.n_gpus = r->gpus.n };
+				.n_gpus = r->gpus.n,
+				.gang = r->member };
 	gt_strcopy(o->replica, sizeof(o->replica), r->id);
 	gt_strcopy(o->function, sizeof(o->function), r->function);
+	if (r->gang && r->gang->addresses) {
+		o->addresses = r->gang->addresses;
+		o->n_addresses = r->gang->size;
+	}
 }
 
 void gt_ctl_replica_order(struct gt_control *c, const struct gt_ctl_replica *r)
@@ -152,7 +168,7 @@ static uint64_t drain_ms(const struct gt_ctl_replica *r)
 	return r->rev ? r->rev->spec->limits.drain_ms : STRAY_GRACE_MS;
 }
 
-static void order_stop(struct gt_control *c, struct gt_ctl_replica *r, bool force)
+void gt_ctl_replica_stop_order(struct gt_control *c, struct gt_ctl_replica *r, bool force)
 {
 	uint64_t grace_ms = force ? 0 : drain_ms(r);
 
@@ -163,8 +179,8 @@ static void order_stop(struct gt_control *c, struct gt_ctl_replica *r, bool forc
 	gt_ctl_replica_order(c, r);
 }
 
-void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
-			  bool force)
+void gt_ctl_replica_leave_alone(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
+				bool force)
 {
 	bool may_serve = r->state == GT_REPLICA_READY || r->state == GT_REPLICA_PARKING ||
 			 r->state == GT_REPLICA_DRAINING;
@@ -176,25 +192,42 @@ void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const 
 		state_event(c, r, reason);
 	}
 	if (force || !may_serve)
-		order_stop(c, r, force);
+		gt_ctl_replica_stop_order(c, r, force);
 	if (r->f) {
 		gt_ctl_live(c, r->f)->route_changed = true;
 		gt_ctl_touch(c, r->f);
 	}
 }
 
+void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
+			  bool force)
+{
+	if (r->gang)
+		gt_ctl_gang_leave(c, r->gang, reason, force);
+	else
+		gt_ctl_replica_leave_alone(c, r, reason, force);
+}
+
 void gt_ctl_replica_stop_found(struct gt_control *c, struct gt_ctl_replica *r)
 {
+	if (r->gang) {
+		gt_ctl_gang_break(c, r->gang, false, "a member is stopped by its node");
+		return;
+	}
 	gt_ctl_replica_leave(c, r, "stopped by its node", false);
-	order_stop(c, r, false);
+	gt_ctl_replica_stop_order(c, r, false);
 }
 
 void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r)
 {
-	if (r->state != GT_REPLICA_DRAINING || r->stop_ordered)
+	if (r->state != GT_REPLICA_DRAINING || r->stop_ordered || (r->gang && gt_ctl_follows(r)))
 		return;
-	if (gt_ctl_now(c) >= r->drain_until_ns || gt_ctl_gateways_drained(c, r))
-		order_stop(c, r, false);
+	if (gt_ctl_now(c) < r->drain_until_ns && !gt_ctl_gateways_drained(c, r))
+		return;
+	if (r->gang)
+		gt_ctl_gang_stop(c, r->gang, false);
+	else
+		gt_ctl_replica_stop_order(c, r, false);
 }
 
 /* ---- what a node saw ---- */
@@ -224,14 +257,14 @@ void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r)
 	r->ready_ms = gt_wall_ms(&c->ports.clock);
 	gt_replica_state_move(&r->state, GT_REPLICA_READY);
 	state_event(c, r, r->adopted ? "found running" : "answers");
-	if (!live)
+	if (!live || gt_ctl_follows(r))
 		return;
 	if (!r->adopted)
 		start_time_learn(live, r);
 	if (gt_ctl_current(r))
 		gt_ctl_failure_clear(live);
 	DL_FOREACH (live->replicas, other)
-		ready += other->state == GT_REPLICA_READY;
+		ready += other->state == GT_REPLICA_READY && !gt_ctl_follows(other);
 	/* Of a found one nothing is known, unless the last control told what it was kept for. */
 	if (!r->adopted || c->settled || !live->holds_known ||
 	    live->f->rev->spec->scale.policy == GT_SCALE_KPA)
@@ -256,7 +289,7 @@ static void history_add(struct gt_ctl_live *live, struct gt_ctl_replica *r)
 void gt_ctl_replica_ended(struct gt_control *c, struct gt_ctl_replica *r,
 			  enum gt_replica_state state, const struct gt_end *end)
 {
-	bool meant = gt_ctl_leaving(r);
+	bool meant = gt_ctl_leaving(r), again = gt_ctl_gang_ended(c, r, meant, end);
 
 	gt_replica_state_move(&r->state, state);
 	r->ended_ms = gt_wall_ms(&c->ports.clock);
@@ -276,7 +309,7 @@ void gt_ctl_replica_ended(struct gt_control *c, struct gt_ctl_replica *r,
 	struct gt_ctl_live *live = gt_ctl_live(c, r->f);
 
 	live->route_changed = true;
-	if (!meant && end)
+	if (!meant && end && !again)
 		gt_ctl_failure_note(c, r, end);
 	history_add(live, r);
 	gt_ctl_touch(c, live->f);
@@ -310,6 +343,7 @@ static void view_of(const struct gt_ctl_replica *r, struct gt_replica_view *v)
 				       .gpus = r->gpus.list,
 				       .n_gpus = r->gpus.n,
 				       .gpu = gt_ctl_gpu_of(r),
+				       .member = r->member.size ? &r->member : NULL,
 				       .end = r->end,
 				       .reason = r->reason };
 }

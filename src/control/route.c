@@ -31,7 +31,7 @@ static const struct gt_ctl_revision *replicas_fill(const struct gt_ctl_live *liv
 				r->state == GT_REPLICA_PARKING;
 		bool serves = r->state == GT_REPLICA_READY && gt_ctl_current(r) == current;
 
-		if (!draining && !serves)
+		if ((!draining && !serves) || gt_ctl_follows(r))
 			continue;
 		struct gt_route_replica *to = &route->replicas[route->n_replicas++];
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <gantry/base/cidr.h>
 #include <gantry/base/cleanup.h>
 #include <gantry/base/suggest.h>
 #include <gantry/base/units.h>
@@ -62,6 +63,7 @@ static const struct key keys[] = {
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
 	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
+	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
 	{ "control", "record_mib", KEY_NUMBER, FIELD(record_mib), 1024 * 1024 },
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
@@ -76,6 +78,7 @@ static const struct key keys[] = {
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
 	{ "agent", "cdi_devices", TEXT(cdi_devices) },
 	{ "agent", "labels", TEXT(labels) },
+	{ "agent", "address", TEXT(address) },
 	{ "agent", "allow_host_image", KEY_BOOL, FIELD(allow_host_image), 0 },
 	{ "agent", "allow_host_paths", TEXT(allow_host_paths) },
 	{ "agent", "allow_host_network", KEY_BOOL, FIELD(allow_host_network), 0 },
@@ -154,6 +157,7 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 	const struct gt_net_config egress = gt_config_egress(c);
 	gt_auto(free) struct gt_label *labels = NULL;
 	struct gt_err why = { 0 };
+	struct gt_cidr address;
 	size_t n;
 
 	if (c->node[0] && !gt_name_ok(c->node))
@@ -164,6 +168,10 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 		return gt_err_set(err, EINVAL, "bad_config", "gpus: %s", why.text);
 	if (gt_labels_parse(c->labels, &labels, &n, &why) < 0)
 		return gt_err_set(err, EINVAL, "bad_config", "labels: %s", why.text);
+	if (c->address[0] &&
+	    (!gt_cidr_parse(c->address, &address) || address.bits != address.len * 8))
+		return gt_err_set(err, EINVAL, "bad_config", "address: \"%s\" is no IP address",
+				  c->address);
 	if (gt_net_check(&egress, err) < 0)
 		return -err->code;
 	if (c->subid_base < 65536)

@@ -34,6 +34,7 @@ struct gt_config {
 	uint64_t record_mib; /* it ends there */
 	uint64_t node_suspect_ms, node_lost_ms; /* since it was heard of */
 	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
+	char webhook_allow[GT_CONFIG_TEXT]; /* networks, not public, that may be told of calls */
 	/* [agent] */
 	char node[64];             /* "" = host name */
 	char gpus[GT_CONFIG_TEXT]; /* see gt_gpus_open */
@@ -42,6 +43,7 @@ struct gt_config {
 	char cdi_devices[GT_CONFIG_TEXT];      /* ','-separated, of gt_device_name_allowed */
 	char gpu_kmsg[GT_CONFIG_TEXT];         /* "" = /dev/kmsg */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
+	char address[GT_CONFIG_TEXT];          /* "" = found out */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
 	bool allow_host_image, allow_host_network;
 	char egress_subnet4[64], egress_subnet6[64];
@@ -73,7 +75,7 @@ void gt_config_defaults(struct gt_config *c);
 struct gt_net_config gt_config_egress(const struct gt_config *c);
 /* Applies the file over *c; *c is unchanged on failure. err names file and line. */
 GT_MUST_USE int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err);
-/* What the agent will not refuse: name, GPUs, labels, networks, ids. Slug bad_config. */
+/* What the agent will not refuse: name, GPUs, labels, address, networks, ids. Slug bad_config. */
 GT_MUST_USE int gt_config_check_node(const struct gt_config *c, struct gt_err *err);
 /* What a role needs to know is handed over as one environment variable of key=value lines. */
 GT_MUST_USE int gt_config_pack(const struct gt_config *c, char *out, size_t size,

@@ -19,6 +19,7 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.cdi_dirs = c->cdi_dirs,
 		.cdi_devices = c->cdi_devices,
 		.labels = c->labels,
+		.address = c->address,
 		.agent_fd = env->fds[GT_FD_AGENT],
 		.dial_fd = env->fds[GT_FD_DIAL],
 		.ready_fd = env->fds[GT_FD_READY],

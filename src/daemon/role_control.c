@@ -1,8 +1,11 @@
 /* role_control.c - control's process: the pure control room between the store, the link and the
  * API. */
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <gantry/api/api.h>
 #include <gantry/control/task.h>
@@ -15,8 +18,9 @@
 #include "recorder.h"
 #include "role.h"
 
-#define DB_PATH    "control/gantry.db"
-#define BODIES_DIR "control/bodies"
+#define DB_PATH     "control/gantry.db"
+#define BODIES_DIR  "control/bodies"
+#define WEBHOOK_KEY "control/webhook.key"
 
 struct plane {
 	struct gt_loop *loop;
@@ -27,6 +31,8 @@ struct plane {
 	struct gt_link *link;
 	struct gt_api *api;
 	struct gt_timer due;
+	struct gt_outbound outbound;
+	char webhook_key[2 * 32 + 1];
 	struct gt_recorder *recorder; /* NULL: not asked for */
 	struct gt_learner *learner;
 	int load_failed;
@@ -220,6 +226,31 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 	return p->load_failed;
 }
 
+/* Made once, and then the same: receivers of webhooks have it. Hex digits in a file of ours. */
+static int webhooks_prepare(struct plane *p, const struct gt_config *conf, struct gt_err *err)
+{
+	int n = gt_cidr_list("webhook_allow", conf->webhook_allow, p->outbound.allowed,
+			     GT_LEN(p->outbound.allowed), err);
+	gt_auto(fd) int fd = -EBADF;
+	unsigned char bytes[32];
+
+	if (n < 0)
+		return n;
+	p->outbound.n_allowed = (size_t)n;
+	fd = open(WEBHOOK_KEY, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return gt_err_errno(err, errno, "%s", WEBHOOK_KEY);
+	if (read(fd, p->webhook_key, sizeof(p->webhook_key) - 1) ==
+	    (ssize_t)sizeof(p->webhook_key) - 1)
+		return 0;
+	gt_rand_system.fill(gt_rand_system.arg, bytes, sizeof(bytes));
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(p->webhook_key + 2 * i, 3, "%02x", bytes[i]);
+	if (pwrite(fd, p->webhook_key, sizeof(p->webhook_key) - 1, 0) < 0 || fsync(fd) < 0)
+		return gt_err_errno(err, errno, "%s", WEBHOOK_KEY);
+	return 0;
+}
+
 static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 {
 	const char *const tokens[] = { env->token_sha256 };
@@ -233,13 +264,15 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 
 	/* Signals are blocked before the store's thread starts, so that it inherits the mask. */
 	if (gt_loop_new(&p->loop, err) < 0 || watch_signals(p, err) < 0 || open_store(p, err) < 0 ||
-	    start_control(p, &env->config, err) < 0)
+	    start_control(p, &env->config, err) < 0 || webhooks_prepare(p, &env->config, err) < 0)
 		return -err->code;
 	link.loop = api.loop = p->loop;
 	link.control = api.control = p->control;
 	if (gt_http_client_new(p->loop, &p->client, err) < 0)
 		return -err->code;
 	api.client = p->client;
+	api.webhook_key = p->webhook_key;
+	api.outbound = &p->outbound;
 	if (gt_link_new(&link, &p->link, err) < 0 || gt_api_new(&api, &p->api, err) < 0)
 		return -err->code;
 	gt_control_tasks_load(p->control);

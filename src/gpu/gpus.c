@@ -433,5 +433,5 @@ struct gt_gpu_helper *gt_gpus_helper(struct gt_gpus *g)
 
 bool gt_gpu_is_real(const struct gt_gpu *gpu)
 {
-	return gpu->backend != GT_GPU_SIM; /* a fake one takes the same way */
+	return gpu->backend != GT_GPU_SIM;
 }

@@ -2,6 +2,7 @@
  * it waits for, we tell it when they are due. */
 #include <curl/curl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <utlist.h>
 
 #include <gantry/base/buf.h>
@@ -232,6 +233,29 @@ static void body_apply(struct gt_http_call *call, const struct gt_http_out *out)
 	call->headers = curl_slist_append(call->headers, type);
 }
 
+/* The address is known, and nothing was sent to it yet. */
+static curl_socket_t on_curl_open(void *arg, curlsocktype purpose GT_UNUSED,
+				  struct curl_sockaddr *address)
+{
+	const struct gt_http_call *call = arg;
+
+	if (!gt_outbound_permits(call->out.outbound, &address->addr))
+		return CURL_SOCKET_BAD;
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static void outbound_apply(struct gt_http_call *call, const struct gt_http_out *out)
+{
+	for (size_t i = 0; i < out->n_headers; i++)
+		call->headers = curl_slist_append(call->headers, out->headers[i]);
+	if (!out->outbound)
+		return;
+	curl_easy_setopt(call->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
+	curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETDATA, call);
+	curl_easy_setopt(call->easy, CURLOPT_FORBID_REUSE, 1L);
+}
+
 static void options_apply(struct gt_http_call *call, const struct gt_http_out *out)
 {
 	CURL *e = call->easy;
@@ -241,12 +265,13 @@ static void options_apply(struct gt_http_call *call, const struct gt_http_out *o
 	if (out->unix_path)
 		curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, out->unix_path);
 	body_apply(call, out);
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
+	outbound_apply(call, out);
 	curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, out->method);
 	curl_easy_setopt(e, CURLOPT_NOBODY, (long)gt_streq(out->method, "HEAD"));
 	call->headers = curl_slist_append(call->headers, "Expect:");
 	curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers);
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
 	curl_easy_setopt(e, CURLOPT_PROXY, ""); /* the environment has no say */
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)out->timeout_ms);

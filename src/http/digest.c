@@ -5,6 +5,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 struct gt_sha256 {
@@ -76,6 +77,16 @@ void gt_sha256_free(struct gt_sha256 *s)
 		return;
 	EVP_MD_CTX_free(s->ctx);
 	free(s);
+}
+
+void gt_hmac_sha256_base64(const void *key, size_t key_len, const void *data, size_t len,
+			   char out[GT_HMAC_BASE64_SIZE])
+{
+	unsigned char mac[SHA256_DIGEST_LENGTH];
+	unsigned n = sizeof(mac);
+
+	must(HMAC(EVP_sha256(), key, (int)key_len, data, len, mac, &n) != NULL);
+	EVP_EncodeBlock((unsigned char *)out, mac, sizeof(mac));
 }
 
 bool gt_secret_equal(const void *a, const void *b, size_t len)

@@ -8,6 +8,7 @@ void gt_order_fini(struct gt_order *o)
 {
 	free(o->spec_json);
 	free(o->gpus);
+	free(o->addresses);
 	*o = (struct gt_order){ 0 };
 }
 

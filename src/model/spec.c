@@ -14,6 +14,7 @@ struct gt_spec *gt_spec_new(void)
 	spec->resources.memory_bytes = GT_DEFAULT_MEMORY_BYTES;
 	spec->resources.disk_bytes = GT_DEFAULT_DISK_BYTES;
 	spec->resources.pids = GT_DEFAULT_PIDS;
+	spec->gang.restarts = GT_DEFAULT_GANG_RESTARTS;
 	spec->scale.max = GT_DEFAULT_SCALE_MAX;
 	spec->scale.target = GT_DEFAULT_CONCURRENCY;
 	spec->scale.concurrency = GT_DEFAULT_CONCURRENCY;
@@ -106,6 +107,13 @@ bool gt_name_ok(const char *name)
 		if (!alnum_lower(name[i]) && name[i] != '-')
 			return false;
 	return true;
+}
+
+enum gt_gang_spread gt_spec_spread(const struct gt_spec *spec)
+{
+	if (spec->gang.spread != GT_GANG_AUTO)
+		return spec->gang.spread;
+	return spec->network == GT_NETWORK_HOST ? GT_GANG_NODES : GT_GANG_NODE;
 }
 
 const char *gt_spec_ref(const struct gt_spec *spec)

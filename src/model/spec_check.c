@@ -426,6 +426,35 @@ static int check_gpu(const struct gt_spec *spec, struct gt_err *err)
 	return r;
 }
 
+/* Where the members of a gang could not meet, or could and should not. */
+static int check_gang(const struct gt_spec *spec, struct gt_err *err)
+{
+	enum gt_gang_spread spread = gt_spec_spread(spec);
+
+	if (spec->gang.size == 0 && spec->gang.spread != GT_GANG_AUTO)
+		return refused(err, "gang.size", "%s", "missing; write how many containers");
+	if (spec->gang.size == 0)
+		return 0;
+	if (spec->network == GT_NETWORK_NONE)
+		return refused(
+			err, "network", "%s",
+			"the members of a gang meet over the network; write \"egress\" for a "
+			"gang on one node, \"host\" for one on several");
+	if (spec->network == GT_NETWORK_EGRESS && spread != GT_GANG_NODE)
+		return refused(
+			err, "gang.spread", "%s",
+			"addresses of network \"egress\" end at their node; write \"node\", or "
+			"network \"host\"");
+	if (spec->resources.gpu.count > 0 && spec->gang.spread == GT_GANG_AUTO &&
+	    spread == GT_GANG_NODE && spec->gang.size > 1)
+		return refused(
+			err, "gang.spread", "%s",
+			"several containers with GPUs on one node reach each other by sockets "
+			"alone; write network \"host\" for a node each, or spread \"node\" "
+			"to have it so");
+	return 0;
+}
+
 static int check_scale(const struct gt_spec *spec, struct gt_err *err)
 {
 	if (spec->scale.max == 0)
@@ -513,6 +542,9 @@ static int check_park(const struct gt_spec *spec, struct gt_err *err)
 		return refused(err, "park.method",
 			       "cuda is for one GPU, and resources.gpu has %u; write %s", gpus,
 			       gpus ? "http, or stop" : "auto or freeze");
+	if (spec->park.method != GT_PARK_STOP && spec->gang.size > 0)
+		return refused(err, "park.method", "%s",
+			       "a gang can not be parked by this version; leave park out");
 	return check_park_http(spec, err);
 }
 
@@ -647,6 +679,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_resources(spec, err);
 	if (r == 0)
 		r = check_gpu(spec, err);
+	if (r == 0)
+		r = check_gang(spec, err);
 	if (r == 0)
 		r = check_scale(spec, err);
 	if (r == 0)

@@ -51,6 +51,7 @@ void gt_task_fini(struct gt_task *t)
 	free(t->path);
 	free(t->content_type);
 	free(t->key);
+	free(t->callback);
 	free(t->body.data);
 	*t = (struct gt_task){ 0 };
 }

@@ -1,6 +1,7 @@
 /* net.c - the front door: configuration, leases, and bringing the host into the state they need. */
 #include <gantry/net/net.h>
 
+#include <arpa/inet.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,19 @@
 #define SUBNET4_MIN 8
 #define SUBNET4_MAX 28
 #define SUBNET6_MAX 112
+#define GROUPED_MAX 512 /* members of all groups: each is two rules */
 
 /* What is whose on a machine with more than one daemon. */
 struct names {
 	char table[NAME_LEN + 1], prefix[10]; /* "gt1a2b3c-", of the links */
 	uint32_t mark;                        /* priority of the routes that reserve the subnets */
+};
+
+/* Replicas that may reach each other. */
+struct group {
+	char name[32];
+	uint32_t slots[GT_GANG_MAX];
+	size_t n;
 };
 
 struct gt_net {
@@ -41,6 +50,8 @@ struct gt_net {
 	struct gt_nft *nft; /* stays open: it owns the table */
 	uint32_t n_slots, next;
 	uint8_t taken[SLOTS_MAX / 8]; /* by sandboxes of this process */
+	struct group *groups;
+	size_t n_groups;
 };
 
 /* ---- configuration ---- */
@@ -147,6 +158,7 @@ void gt_net_free(struct gt_net *net)
 	if (!net)
 		return;
 	gt_nft_close(net->nft);
+	free(net->groups);
 	free(net);
 }
 
@@ -166,8 +178,38 @@ static void choose_dns(struct gt_net *net)
 	gt_resolv_write(&net->dns, net->resolv);
 }
 
+/* The slot goes into the last bits, which are zero in the network's own address. */
+static void address_of(const struct gt_cidr *own, uint32_t slot, uint8_t *out)
+{
+	memcpy(out, own->addr, own->len);
+	out[own->len - 1] = (uint8_t)(out[own->len - 1] | (slot & 0xff));
+	out[own->len - 2] = (uint8_t)(out[own->len - 2] | slot >> 8);
+}
+
+/* One family: the one whose addresses members are told. */
+static size_t groups_fill(const struct gt_net *net, struct gt_rules_group *groups,
+			  struct gt_cidr *members)
+{
+	const struct gt_cidr *own = &net->own[0];
+	size_t at = 0;
+
+	for (size_t i = 0; i < net->n_groups; i++) {
+		const struct group *g = &net->groups[i];
+
+		groups[i] = (struct gt_rules_group){ .members = members + at, .n = g->n };
+		for (size_t k = 0; k < g->n; k++, at++) {
+			members[at] = *own;
+			members[at].bits = (uint8_t)(own->len * 8);
+			address_of(own, g->slots[k], members[at].addr);
+		}
+	}
+	return net->n_groups;
+}
+
 static int write_rules(struct gt_net *net, struct gt_err *err)
 {
+	gt_auto(free) struct gt_cidr *members = gt_alloc_array(GROUPED_MAX, sizeof(*members));
+	gt_auto(free) struct gt_rules_group *groups = gt_alloc_array(GROUPED_MAX, sizeof(*groups));
 	struct gt_rules rules = {
 		.table = net->names.table,
 		.prefix = net->names.prefix,
@@ -180,6 +222,8 @@ static int write_rules(struct gt_net *net, struct gt_err *err)
 		.block = net->block,
 		.n_block = net->n_block,
 		.block_private = net->block_private,
+		.groups = groups,
+		.n_groups = groups_fill(net, groups, members),
 	};
 
 	return gt_rules_write(net->nft, &rules, err);
@@ -295,14 +339,6 @@ static int find_slot(struct gt_net *net, uint32_t *ret, struct gt_err *err)
 			  "all %u addresses of egress_subnet4 are in use", last - SLOT_FIRST);
 }
 
-/* The slot goes into the last bits, which are zero in the network's own address. */
-static void address_of(const struct gt_cidr *own, uint32_t slot, uint8_t *out)
-{
-	memcpy(out, own->addr, own->len);
-	out[own->len - 1] = (uint8_t)(out[own->len - 1] | (slot & 0xff));
-	out[own->len - 2] = (uint8_t)(out[own->len - 2] | slot >> 8);
-}
-
 int gt_net_lease(struct gt_net *net, struct gt_net_lease *ret, struct gt_err *err)
 {
 	struct gt_net_lease l = { .slot = 0 };
@@ -329,6 +365,7 @@ int gt_net_lease(struct gt_net *net, struct gt_net_lease *ret, struct gt_err *er
 	if (l.has6)
 		address_of(&net->own[net->n_own - 1], l.slot, l.addr6);
 	net->taken[l.slot / 8] = (uint8_t)(net->taken[l.slot / 8] | 1u << l.slot % 8);
+	gt_net_ungroup(net, l.slot);
 	*ret = l;
 	return 0;
 }
@@ -336,6 +373,83 @@ int gt_net_lease(struct gt_net *net, struct gt_net_lease *ret, struct gt_err *er
 void gt_net_release(struct gt_net *net, uint32_t slot)
 {
 	net->taken[slot / 8] = (uint8_t)(net->taken[slot / 8] & ~(1u << slot % 8));
+}
+
+/* ---- groups ---- */
+
+void gt_net_address(const struct gt_net *net, uint32_t slot, char out[GT_ADDRESS_MAX + 1])
+{
+	const struct gt_cidr *own = &net->own[0];
+	uint8_t bytes[16];
+
+	address_of(own, slot, bytes);
+	inet_ntop(own->len == 4 ? AF_INET : AF_INET6, bytes, out, GT_ADDRESS_MAX + 1);
+}
+
+static struct group *group_find(struct gt_net *net, const char *name)
+{
+	for (size_t i = 0; i < net->n_groups; i++)
+		if (gt_streq(net->groups[i].name, name))
+			return &net->groups[i];
+	return NULL;
+}
+
+static void group_remove(struct gt_net *net, struct group *g)
+{
+	*g = net->groups[--net->n_groups];
+}
+
+static size_t grouped(const struct gt_net *net)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < net->n_groups; i++)
+		n += net->groups[i].n;
+	return n;
+}
+
+int gt_net_group(struct gt_net *net, const char *name, const uint32_t *slots, size_t n,
+		 struct gt_err *err)
+{
+	struct group *g = group_find(net, name), *all;
+
+	if (!g && n == 0)
+		return 0;
+	if (g)
+		group_remove(net, g);
+	if (n > GT_GANG_MAX || grouped(net) + n > GROUPED_MAX)
+		return gt_err_set(err, ENOSPC, "sandbox_failed",
+				  "%zu members of gangs are on this node already; the limit is %d",
+				  grouped(net), GROUPED_MAX);
+	if (n > 0) {
+		all = gt_grow(net->groups, net->n_groups + 1, sizeof(*all));
+		net->groups = all;
+		g = &all[net->n_groups++];
+		*g = (struct group){ .n = n };
+		gt_strcopy(g->name, sizeof(g->name), name);
+		memcpy(g->slots, slots, n * sizeof(*slots));
+	}
+	return net->open ? write_rules(net, err) : 0;
+}
+
+void gt_net_ungroup(struct gt_net *net, uint32_t slot)
+{
+	struct gt_err err;
+
+	for (size_t i = 0; i < net->n_groups; i++) {
+		struct group *g = &net->groups[i];
+
+		for (size_t k = 0; k < g->n; k++) {
+			if (g->slots[k] != slot)
+				continue;
+			/* Whose address it was is dead, and with it the whole gang. */
+			group_remove(net, g);
+			if (net->open && write_rules(net, &err) < 0)
+				gt_warn("the packet filter still lets an ended gang through: %s",
+					err.text);
+			return;
+		}
+	}
 }
 
 const char *gt_net_resolv(const struct gt_net *net)

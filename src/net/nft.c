@@ -18,7 +18,7 @@
 
 #include <gantry/base/cleanup.h>
 
-#define BATCH_SIZE    (160 * 1024) /* all lists full take about half of it */
+#define BATCH_SIZE    (640 * 1024) /* all lists and groups full take about half of it */
 #define MESSAGE_MAX   4096
 #define TABLE_PERSIST 0x4 /* younger than Debian 12's headers */
 
@@ -47,6 +47,8 @@ int gt_nft_open(struct gt_nft **ret, struct gt_err *err)
 	}
 	/* Refusals do not come with the whole request: there may be one a rule. */
 	mnl_socket_setsockopt(sock, NETLINK_CAP_ACK, &(int){ 1 }, sizeof(int));
+	setsockopt(mnl_socket_get_fd(sock), SOL_SOCKET, SO_SNDBUFFORCE, &(int){ 2 * BATCH_SIZE },
+		   sizeof(int));
 	*ret = gt_alloc(sizeof(**ret));
 	(*ret)->sock = sock;
 	return 0;

@@ -4,6 +4,7 @@
 #include "rules.h"
 
 #include <netinet/in.h>
+#include <stdio.h>
 
 #include <linux/netfilter.h>
 
@@ -111,7 +112,7 @@ static void out_chain(struct gt_nft *nft, const struct gt_rules *r)
 {
 	gt_nft_rule(nft, "out");
 	gt_nft_if_out(nft, r->prefix, true);
-	gt_nft_go(nft, "refuse", false);
+	gt_nft_go(nft, "peers", false);
 	accept_answers(nft, "out");
 	gt_nft_rule(nft, "out");
 	gt_nft_state(nft, INVALID);
@@ -130,9 +131,40 @@ static void out_chain(struct gt_nft *nft, const struct gt_rules *r)
 	}
 }
 
+static const char *group_chain(size_t i, char name[24])
+{
+	snprintf(name, 24, "group%u", (unsigned)i);
+	return name;
+}
+
+/* From a replica to another one: only to those of its own group. */
+static void peers_chain(struct gt_nft *nft, const struct gt_rules *r)
+{
+	char name[24];
+
+	for (size_t i = 0; i < r->n_groups; i++)
+		for (size_t k = 0; k < r->groups[i].n; k++) {
+			gt_nft_rule(nft, "peers");
+			gt_nft_from(nft, &r->groups[i].members[k]);
+			gt_nft_go(nft, group_chain(i, name), false);
+		}
+	gt_nft_rule(nft, "peers");
+	gt_nft_go(nft, "refuse", false);
+	for (size_t i = 0; i < r->n_groups; i++) {
+		group_chain(i, name);
+		for (size_t k = 0; k < r->groups[i].n; k++) {
+			rule_to(nft, name, &r->groups[i].members[k]);
+			gt_nft_accept(nft);
+		}
+		gt_nft_rule(nft, name);
+		gt_nft_go(nft, "refuse", false);
+	}
+}
+
 int gt_rules_write(struct gt_nft *nft, const struct gt_rules *r, struct gt_err *err)
 {
-	static const char *const chains[] = { "refuse", "out", "in", "host" };
+	static const char *const chains[] = { "refuse", "peers", "out", "in", "host" };
+	char name[24];
 	int exists = gt_nft_table_exists(nft, r->table, err), res = 0;
 
 	if (exists < 0)
@@ -144,8 +176,11 @@ int gt_rules_write(struct gt_nft *nft, const struct gt_rules *r, struct gt_err *
 		gt_nft_table_add(nft, owned);
 		for (size_t i = 0; i < GT_LEN(chains); i++)
 			gt_nft_chain_add(nft, chains[i]);
+		for (size_t i = 0; i < r->n_groups; i++)
+			gt_nft_chain_add(nft, group_chain(i, name));
 		base_chains(nft, r);
 		out_chain(nft, r);
+		peers_chain(nft, r);
 		accept_answers(nft, "in");
 		gt_nft_rule(nft, "in");
 		gt_nft_drop(nft);

@@ -6,6 +6,12 @@
 
 #include "nft.h"
 
+/* Replicas that may reach each other: their addresses, one family after the other. */
+struct gt_rules_group {
+	const struct gt_cidr *members;
+	size_t n;
+};
+
 struct gt_rules {
 	const char *table, *prefix; /* of the links' names: "gt1a2b3c-" */
 	const struct gt_cidr *own;  /* the daemon's subnets, one a family */
@@ -13,6 +19,8 @@ struct gt_rules {
 	const struct gt_cidr *dns, *allow, *block;
 	size_t n_dns, n_allow, n_block;
 	bool block_private;
+	const struct gt_rules_group *groups;
+	size_t n_groups;
 };
 
 /* In the place of an older table of this name, without a moment without rules. */

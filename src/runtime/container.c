@@ -69,12 +69,27 @@ int gt_container_start(struct gt_runtime *rt, const struct gt_container_args *ar
 		container_free(c);
 		return r;
 	}
+	c->hold = args->hold;
 	rt->staging[c->plan->network].used = true;
 	c->waiting = true;
 	DL_APPEND(rt->waiting, c);
 	gt_pool_pump(rt);
 	*ret = c;
 	return 0;
+}
+
+int gt_container_go(struct gt_container *c, const char *const *env, size_t n_env,
+		    struct gt_err *err)
+{
+	int r = 0;
+
+	if (!c->hold || !c->go || !c->box || c->box->state != SANDBOX_STARTING)
+		return gt_err_set(err, EINVAL, "sandbox_failed", "the container is not held");
+	r = gt_go_add(c->go, env, n_env, err);
+	if (r < 0)
+		return r;
+	c->hold = false;
+	return gt_sandbox_go(c->box, c, err);
 }
 
 enum gt_start_kind gt_container_start_kind(const struct gt_container *c)

@@ -120,6 +120,19 @@ static uint32_t add_env(struct gt_buf *out, const struct gt_container_args *args
 	return n;
 }
 
+/* With GPUs or with other members: through shared and locked memory. */
+static bool works_with_others(const struct gt_spec *spec)
+{
+	return spec->gang.size > 0 || spec->resources.gpu.count > 0;
+}
+
+static uint64_t shm_bytes(const struct gt_spec *spec)
+{
+	if (spec->resources.shm_bytes > 0 || !works_with_others(spec))
+		return spec->resources.shm_bytes;
+	return spec->resources.memory_bytes / 4;
+}
+
 static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 		  const struct mount_list *mounts, struct gt_buf *out, struct gt_err *err)
 {
@@ -133,6 +146,8 @@ static int encode(struct gt_runtime *rt, const struct gt_container_args *args,
 		.foreign = args->foreign != NULL,
 		.inject = args->inject != NULL,
 		.disk_bytes = spec->resources.disk_bytes,
+		.memlock = !args->foreign && works_with_others(spec),
+		.shm_bytes = args->foreign ? 0 : shm_bytes(spec),
 	};
 	char hostname[HOSTNAME_SIZE];
 
@@ -216,6 +231,18 @@ static int go_add(struct gt_init_go *go, size_t *len, const char *name, const ch
 	return 0;
 }
 
+int gt_go_add(struct gt_init_go *go, const char *const *env, size_t n, struct gt_err *err)
+{
+	size_t len = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < go->n_env; i++)
+		len += strlen(go->env + len) + 1;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = go_add(go, &len, env[i], "", err);
+	return r;
+}
+
 int gt_go_encode(const struct gt_container_args *args, struct gt_init_go **ret, struct gt_err *err)
 {
 	gt_auto(free) struct gt_init_go *go = gt_alloc(sizeof(*go));
@@ -225,8 +252,8 @@ int gt_go_encode(const struct gt_container_args *args, struct gt_init_go **ret, 
 	go->type = GT_INIT_GO;
 	if (!args->foreign && !has_env(args->spec, "GANTRY_REPLICA"))
 		r = go_add(go, &len, "GANTRY_REPLICA=", args->replica, err);
-	for (size_t i = 0; r == 0 && i < args->n_env; i++)
-		r = go_add(go, &len, args->env[i], "", err);
+	if (r == 0)
+		r = gt_go_add(go, args->env, args->n_env, err);
 	if (r == 0)
 		*ret = gt_steal(&go);
 	return r;

@@ -79,6 +79,7 @@ void gt_inject_encode_strings(const struct gt_inject *i, struct gt_buf *out);
 void gt_inject_devices(const struct gt_inject *i, struct plan *p);
 /* What is particular to one replica. */
 /* *ret is the caller's to free. */
+int gt_go_add(struct gt_init_go *go, const char *const *env, size_t n, struct gt_err *err);
 int gt_go_encode(const struct gt_container_args *args, struct gt_init_go **ret, struct gt_err *err);
 
 #endif

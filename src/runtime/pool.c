@@ -172,7 +172,7 @@ static int hand_over(struct sandbox *box, struct gt_container *c, struct gt_err 
 	/* Beside that: only GO runs something of the image. */
 	if (r == 0 && c->events.on_sandbox)
 		r = c->events.on_sandbox(c, &box->where, c->events.arg, err);
-	return r == 0 ? gt_sandbox_go(box, c, err) : r;
+	return r == 0 && !c->hold ? gt_sandbox_go(box, c, err) : r;
 }
 
 static void pair(struct gt_runtime *rt, struct gt_container *c, struct sandbox *box)

@@ -89,6 +89,7 @@ struct gt_container {
 	int out, err, status;  /* only status is kept after the start */
 	enum gt_start_kind kind;
 	bool waiting, ended;
+	bool hold; /* GO is somebody's word */
 };
 
 struct gt_runtime {

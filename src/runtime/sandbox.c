@@ -401,6 +401,7 @@ static int spawn(struct sandbox *box, struct sandbox **ret, struct gt_err *err)
 		r = watch_init(box, err);
 	if (r == 0)
 		r = send_stage(box, cgroups, n_cgroups, err);
+	box->where.slot = gt_sandbox_net_slot(&box->net);
 	if (r == 0)
 		r = gt_loop_watch(rt->loop, box->control, GT_EV_READ, on_control, box,
 				  &box->control_watch, err);

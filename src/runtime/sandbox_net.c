@@ -67,6 +67,8 @@ int gt_sandbox_net_stage(struct gt_runtime *rt, struct sandbox_net *n, bool made
 {
 	if (made) {
 		stage->net.flags = GT_INIT_NET_MADE;
+		if (n->leased)
+			gt_net_ungroup(rt->net, n->slot);
 		if (n->kind == GT_NETWORK_EGRESS)
 			gt_strcopy(stage->resolv, sizeof(stage->resolv), gt_net_resolv(rt->net));
 		return 0;
@@ -81,6 +83,22 @@ int gt_sandbox_net_stage(struct gt_runtime *rt, struct sandbox_net *n, bool made
 	default:
 		return 0; /* loopback, and nobody to ask for names */
 	}
+}
+
+uint32_t gt_sandbox_net_slot(const struct sandbox_net *n)
+{
+	return n->leased ? n->slot : 0;
+}
+
+void gt_runtime_address(const struct gt_runtime *rt, uint32_t slot, char out[GT_ADDRESS_MAX + 1])
+{
+	gt_net_address(rt->net, slot, out);
+}
+
+int gt_runtime_group(struct gt_runtime *rt, const char *group, const uint32_t *slots, size_t n,
+		     struct gt_err *err)
+{
+	return gt_net_group(rt->net, group, slots, n, err);
 }
 
 void gt_sandbox_net_release(struct gt_runtime *rt, struct sandbox_net *n)

@@ -24,6 +24,8 @@ int gt_sandbox_net_allowed(const struct gt_runtime *rt, enum gt_network kind, st
  * the namespace is there, and its address taken. */
 int gt_sandbox_net_stage(struct gt_runtime *rt, struct sandbox_net *n, bool made,
 			 struct gt_init_stage *stage, struct gt_err *err);
+/* 0 = it has no address. */
+uint32_t gt_sandbox_net_slot(const struct sandbox_net *n);
 void gt_sandbox_net_release(struct gt_runtime *rt, struct sandbox_net *n);
 
 #endif

@@ -102,7 +102,7 @@ const struct state *gt_sched_state(struct gt_sched *s, uint32_t node)
 		     : n->memory_room > n->memory_taken ? n->memory_room - n->memory_taken
 							: 0;
 	st->frag = gt_sched_frag(s, &st->cap, st->cap.cpu);
-	st->open = n->name && n->state == GT_SCHED_UP && n->exclusives == 0;
+	st->open = n->name && n->state == GT_SCHED_UP && !n->barred && n->exclusives == 0;
 	st->known = true;
 	return st;
 }

@@ -9,12 +9,17 @@ static int32_t total(const struct gt_sched_score *s)
 	return s->room + s->ready + s->spread;
 }
 
-/* Keeps the best in order; of equal ones the one that came first. */
+static bool better(const struct gt_sched_score *a, const struct gt_sched_score *b)
+{
+	return total(a) > total(b) || (total(a) == total(b) && a->node < b->node);
+}
+
+/* Keeps the best in order. */
 static void best_add(struct gt_sched_look *ret, struct gt_sched_score score)
 {
 	size_t at = ret->n_best;
 
-	while (at > 0 && total(&ret->best[at - 1]) < total(&score))
+	while (at > 0 && better(&score, &ret->best[at - 1]))
 		at--;
 	if (at == GT_SCHED_BEST_MAX)
 		return;
@@ -50,6 +55,14 @@ static void node_look(struct gt_sched *s, const struct gt_sched_want *want, cons
 						       .spread = a ? a->spread : 0 });
 }
 
+/* Whether no node of the block of this one can be among the best; but for those with hints or
+ * replicas of the function, which were looked at before. */
+static bool block_fails(const struct gt_sched_look *ret, const struct row *row, uint32_t i)
+{
+	return row && i >= GT_SCHED_LOOK_MAX && i % ROW_ALIGN == 0 &&
+	       !enters(ret, row->tops[i / ROW_ALIGN], NULL);
+}
+
 void gt_sched_look(struct gt_sched *s, const struct gt_sched_want *want, struct gt_sched_look *ret)
 {
 	const struct row *row = NULL;
@@ -62,10 +75,18 @@ void gt_sched_look(struct gt_sched *s, const struct gt_sched_want *want, struct 
 	gt_sched_adjust_collect(s, want, true);
 	if (!s->config.plain)
 		row = gt_sched_row(s, &sh);
-	for (uint32_t i = 0; i < s->n_nodes; i++)
-		node_look(s, want, &sh, i,
-			  row ? row->bytes[i]
-			      : rated_byte(gt_sched_node_rate(s, &sh, &s->nodes[i])),
-			  ret);
+	for (size_t k = 0; row && k < s->n_adjust; k++)
+		if (s->adjust[k].node >= GT_SCHED_LOOK_MAX)
+			node_look(s, want, &sh, s->adjust[k].node, row->bytes[s->adjust[k].node],
+				  ret);
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		if (block_fails(ret, row, i))
+			i += ROW_ALIGN - 1;
+		else if (!row)
+			node_look(s, want, &sh, i,
+				  rated_byte(gt_sched_node_rate(s, &sh, &s->nodes[i])), ret);
+		else if (i < GT_SCHED_LOOK_MAX || !s->mark[i])
+			node_look(s, want, &sh, i, row->bytes[i], ret);
+	}
 	gt_sched_adjust_end(s);
 }

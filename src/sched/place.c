@@ -116,6 +116,12 @@ int gt_sched_place(struct gt_sched *s, const struct gt_sched_want *want, struct 
 }
 
 /* ---- gangs ---- */
+static void bar(struct gt_sched *s, uint32_t node, bool barred)
+{
+	s->nodes[node].barred = barred;
+	gt_sched_changed(s, node);
+}
+
 static bool larger(const struct gt_sched_want *a, const struct gt_sched_want *b)
 {
 	uint64_t x = (uint64_t)a->gpus * (a->gpu_milli ? a->gpu_milli : GT_SCHED_GPU_MILLI);
@@ -128,16 +134,12 @@ static bool larger(const struct gt_sched_want *a, const struct gt_sched_want *b)
 	return a->memory_bytes > b->memory_bytes;
 }
 
-int gt_sched_place_gang(struct gt_sched *s, const struct gt_sched_want *wants, size_t n,
-			struct gt_sched_spot *ret, struct gt_err *err)
+/* Largest first; each to the best place that is left. Returns how many could be placed. */
+static size_t place_each(struct gt_sched *s, const struct gt_sched_want *wants, size_t n,
+			 bool apart, struct gt_sched_spot *spots, int *ret, struct gt_err *err)
 {
-	struct gt_sched_spot spots[GT_SCHED_GANG_MAX];
 	size_t order[GT_SCHED_GANG_MAX], placed = 0;
-	int r = 0;
 
-	if (n == 0 || n > GT_SCHED_GANG_MAX)
-		return gt_err_set(err, EINVAL, "invalid_want", "a gang of %zu; 1 to %d are allowed",
-				  n, GT_SCHED_GANG_MAX);
 	for (size_t i = 0; i < n; i++) {
 		size_t at = i;
 
@@ -146,16 +148,77 @@ int gt_sched_place_gang(struct gt_sched *s, const struct gt_sched_want *wants, s
 		order[at] = i;
 	}
 	for (; placed < n; placed++) {
-		r = place(s, &wants[order[placed]], false, &spots[order[placed]], err);
-		if (r < 0)
+		*ret = place(s, &wants[order[placed]], false, &spots[placed], err);
+		if (*ret < 0)
 			break;
+		if (apart)
+			bar(s, spots[placed].node, true);
 	}
+	for (size_t i = 0; apart && i < placed; i++)
+		bar(s, spots[i].node, false);
+	if (placed < n)
+		return placed;
+	/* From the order of placing to that of the members. */
+	struct gt_sched_spot found[GT_SCHED_GANG_MAX];
+
+	memcpy(found, spots, n * sizeof(*found));
+	for (size_t i = 0; i < n; i++)
+		spots[order[i]] = found[i];
+	return placed;
+}
+
+/* One want for all of them finds the node; what it booked is then parted. */
+static int place_together(struct gt_sched *s, const struct gt_sched_want *of, size_t n,
+			  struct gt_sched_spot *spots, struct gt_err *err)
+{
+	struct gt_sched_want all = *of;
+	struct gt_sched_spot sum;
+
+	all.cpu_milli *= n;
+	all.memory_bytes *= n;
+	all.gpus *= (uint32_t)n;
+	int r = place(s, &all, false, &sum, err);
+
+	if (r < 0)
+		return r;
+	const struct gt_sched_spot had = sum;
+	uint32_t mask = sum.gpu_mask;
+
+	gt_sched_release(s, &sum);
+	for (size_t i = 0; i < n; i++) {
+		spots[i] = spot_of(s, of, had.node);
+		spots[i].gpu_milli = had.gpu_milli;
+		spots[i].gpu_mib = had.gpu_mib;
+		for (uint32_t k = 0; k < of->gpus; k++) {
+			spots[i].gpu_mask |= mask & -mask;
+			mask &= mask - 1;
+		}
+		spot_take(s, &spots[i]);
+	}
+	return 0;
+}
+
+int gt_sched_place_gang(struct gt_sched *s, const struct gt_sched_want *wants, size_t n,
+			enum gt_sched_spread spread, struct gt_sched_spot *ret, struct gt_err *err)
+{
+	struct gt_sched_spot spots[GT_SCHED_GANG_MAX];
+	size_t placed = 0;
+	int r = 0;
+
+	if (n == 0 || n > GT_SCHED_GANG_MAX)
+		return gt_err_set(err, EINVAL, "invalid_want", "a gang of %zu; 1 to %d are allowed",
+				  n, GT_SCHED_GANG_MAX);
+	if (spread == GT_SCHED_TOGETHER) {
+		r = place_together(s, wants, n, ret, err);
+		return r < 0 ? gt_err_wrap(err, "a gang of %zu on one node", n), r : 0;
+	}
+	placed = place_each(s, wants, n, spread == GT_SCHED_APART, spots, &r, err);
 	if (r == 0) {
 		memcpy(ret, spots, n * sizeof(*ret));
 		return 0;
 	}
 	for (size_t i = 0; i < placed; i++)
-		gt_sched_release(s, &spots[order[i]]);
+		gt_sched_release(s, &spots[i]);
 	gt_err_wrap(err, "a gang of %zu, of which %zu could be placed", n, placed);
 	return r;
 }

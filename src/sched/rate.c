@@ -321,7 +321,7 @@ static bool has_labels(const struct node *n, const struct shape *sh)
 
 bool gt_sched_node_takes(const struct node *n, const struct shape *sh)
 {
-	if (n->state != GT_SCHED_UP)
+	if (n->state != GT_SCHED_UP || n->barred)
 		return false;
 	if (n->exclusives > 0 ? !sh->exclusive : sh->exclusive && n->replicas > 0)
 		return false;

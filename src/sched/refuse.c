@@ -18,6 +18,7 @@ static const struct {
 } words[GT_SCHED_LIMITS] = {
 	[GT_SCHED_LIMIT_DOWN] = { "down", "is down", "are down" },
 	[GT_SCHED_LIMIT_CORDONED] = { "cordoned", "takes nothing new", "take nothing new" },
+	[GT_SCHED_LIMIT_GANG] = { "gang", "has a member of the gang", "have a member of the gang" },
 	[GT_SCHED_LIMIT_LABELS] = { "labels", "lacks a label", "lack a label" },
 	[GT_SCHED_LIMIT_EXCLUSIVE] = { "exclusive", "is in use by others, or exclusive to them",
 				       "are in use by others, or exclusive to them" },
@@ -80,6 +81,8 @@ enum gt_sched_limit gt_sched_first_limit(const struct gt_sched *s, const struct 
 	memset(open.labels, 0, sizeof(open.labels));
 	if (n->state != GT_SCHED_UP)
 		return n->state == GT_SCHED_DOWN ? GT_SCHED_LIMIT_DOWN : GT_SCHED_LIMIT_CORDONED;
+	if (n->barred)
+		return GT_SCHED_LIMIT_GANG;
 	if (!gt_sched_node_takes(n, sh))
 		return gt_sched_node_takes(n, &open) ? GT_SCHED_LIMIT_LABELS
 						     : GT_SCHED_LIMIT_EXCLUSIVE;

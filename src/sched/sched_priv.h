@@ -73,6 +73,7 @@ struct slot {
 struct node {
 	char *name; /* NULL: no such node */
 	enum gt_sched_state state;
+	bool barred; /* has a member of the gang that is being placed apart */
 	uint32_t generation;
 	uint64_t cpu_size, memory_size;
 	uint64_t cpu_room, memory_room; /* times overcommit */

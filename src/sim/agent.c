@@ -1,6 +1,6 @@
 /* agent.c - nodes that start processes as slowly and unreliably as real ones, and report as
  * src/agent does: once at a time, what changed; everything after a snapshot or a failure. */
-#include "world_priv.h"
+#include "rules_gang.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +97,7 @@ static struct w_proc *proc_new(struct gt_world *w, struct w_agent *a, const stru
 	p->agent = a;
 	p->fn = f ? f->index : 0;
 	p->revision = o->revision;
+	p->member = o->gang;
 	p->serial = ++w->serial;
 	p->created_ms = gt_w_wall_ms(w);
 	HASH_ADD_STR(w->procs, id, p);
@@ -152,6 +153,10 @@ static void observed_fill(struct gt_world *w, struct gt_observed *o, const struc
 	gt_end_copy(&o->end, &p->end);
 	o->gpus = grants_copy(p->gpus, p->n_gpus);
 	o->n_gpus = p->n_gpus;
+	o->gang = p->member;
+	if (gt_w_sabotaged(w, "members answer too early") && p->member.size > 0 &&
+	    p->state == GT_REPLICA_STARTING)
+		o->state = GT_REPLICA_READY;
 }
 
 void gt_w_agent_report(struct gt_world *w, struct w_agent *a)
@@ -173,7 +178,8 @@ void gt_w_agent_report(struct gt_world *w, struct w_agent *a)
 				   ? UINT64_MAX
 				   : w->config.parking_bytes;
 	if (r->full)
-		gpus_fill(w, r);
+		snprintf(r->address, sizeof(r->address), "10.0.0.%zu", a->peer.index % 250 + 1);
+	gpus_fill(w, r);
 	r->replicas = gt_alloc_array(n + 1, sizeof(*r->replicas));
 	DL_FOREACH (a->procs, p) {
 		if (r->full || p->dirty)
@@ -198,6 +204,8 @@ void gt_w_proc_end(struct gt_world *w, struct w_proc *p, enum gt_replica_state s
 {
 	if (gt_w_sabotaged(w, "memory is not given back"))
 		p->agent->held_bytes += bytes_of(p);
+	if (p->state != GT_REPLICA_DRAINING)
+		gt_w_rule_gang_dead(w, p);
 	release(w, p);
 	p->state = state;
 	if (p->forgotten) {
@@ -262,6 +270,7 @@ static void proc_ready(struct gt_world *w, struct w_event *e)
 	w->stats.ready++;
 	p->ready_ns = w->now_ns;
 	p->state = GT_REPLICA_READY;
+	gt_w_rule_gang_ready(w, p);
 	p->park.method = p->kind.park_after_ms ? GT_PARK_FREEZE : GT_PARK_STOP;
 	gt_w_agent_changed(w, p);
 	gt_w_park_pursue(w, p);
@@ -335,6 +344,7 @@ static void order_run(struct gt_world *w, struct w_agent *a, const struct gt_ord
 	}
 	p->state = GT_REPLICA_PULLING;
 	hold(w, p);
+	gt_w_rule_gang_start(w, p);
 	gt_w_proc_later(w, p, gt_w_below(w, 20), proc_exec);
 	if (gt_w_chance(w, 500)) /* reports may skip states */
 		gt_w_agent_changed(w, p);
@@ -346,6 +356,9 @@ static void order_apply(struct gt_world *w, struct w_agent *a, const struct gt_o
 
 	if (o->want != GT_WANT_STOP) {
 		order_run(w, a, o);
+	} else if (p && gt_w_sabotaged(w, "members are not killed") && p->member.size > 0 &&
+		   o->grace_ms == 0) {
+		return;
 	} else if (p) {
 		p->forgotten = false;
 		proc_stop(w, p, o->grace_ms);
@@ -381,6 +394,8 @@ static void orders_add(const struct gt_order *o, void *arg)
 	}
 	orders->all[orders->n] = *o;
 	orders->all[orders->n].gpus = grants_copy(o->gpus, o->n_gpus);
+	orders->all[orders->n].addresses = NULL; /* nobody reads them here */
+	orders->all[orders->n].n_addresses = 0;
 	orders->all[orders->n++].spec_json = gt_strdup(o->spec_json);
 }
 
@@ -496,8 +511,10 @@ void gt_world_node_reboot(struct gt_world *w, size_t node, uint64_t back_ms)
 	struct w_agent *a = &w->agents[node];
 
 	gt_w_peer_crash(w, &a->peer, back_ms, gt_w_chance(w, 500));
-	while (a->procs)
+	while (a->procs) {
+		gt_w_rule_gang_dead(w, a->procs);
 		proc_free(w, a->procs);
+	}
 	w->stats.nodes_lost++;
 }
 

@@ -1,5 +1,5 @@
 /* control.c - control's process, the ports around it, and the store behind it. */
-#include "world_priv.h"
+#include "rules_gang.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,9 +108,14 @@ static void store_revisions(void *ctx, const char *function, gt_store_revisions_
 }
 
 /* ---- what control says ---- */
-static void on_order(void *ctx, const char *node, const struct gt_order *order)
+static void on_order(void *ctx, const char *node, const struct gt_order *told)
 {
+	struct gt_order same = *told;
+	const struct gt_order *order = &same;
 	struct gt_world *w = ctx;
+
+	if (gt_w_sabotaged(w, "epochs of gangs stand still") && same.gang.size > 0)
+		same.gang.epoch = 1;
 
 	gt_w_mix(w,
 		 order->want == GT_WANT_RUN    ? "run"
@@ -135,6 +140,7 @@ static void on_forget(void *ctx, const char *node, const char *replica)
 static void on_route(void *ctx, const char *function)
 {
 	gt_w_mix(ctx, "route", function, 0);
+	gt_w_rule_route(ctx, function);
 	gt_w_gateway_route(ctx, function);
 }
 
@@ -172,6 +178,9 @@ struct gt_spec *gt_w_spec(const char *text)
 	spec->limits.queue = kind.queue;
 	spec->limits.wait_ms = kind.wait_ms;
 	spec->resources.memory_bytes = kind.memory_mib * GT_MIB;
+	spec->gang.size = kind.gang;
+	spec->gang.spread = (enum gt_gang_spread)kind.gang_spread;
+	spec->network = kind.gang ? GT_NETWORK_HOST : GT_NETWORK_NONE;
 	spec->resources.gpu.count = kind.gpus;
 	spec->resources.gpu.share_milli = kind.gpu_milli < GT_GPU_WHOLE ? kind.gpu_milli : 0;
 	return spec;

@@ -1,6 +1,6 @@
 /* rules.c - what must hold after each step, whatever goes wrong. The first rule that does not ends
  * the world, with its name, the moment, and what was seen. */
-#include "world_priv.h"
+#include "rules_gang.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,11 +31,32 @@ struct staying {
 	const char *id; /* is it an adopted one? */
 	const struct gt_world *w;
 	bool found;
+	char gangs[64][GT_REPLICA_ID_SIZE];
+	size_t n_gangs;
 };
 
 static const struct w_agent *node_of(const struct gt_world *w, const char *name)
 {
 	return &w->agents[strtoul(name + strlen("node"), NULL, 10)];
+}
+
+/* Gangs of which any member is on a node that drains: all of it moves. */
+static bool staying_gangs(const struct gt_replica_view *v, void *arg)
+{
+	struct staying *s = arg;
+
+	if (v->member && v->state <= GT_REPLICA_READY && s->n_gangs < GT_LEN(s->gangs) &&
+	    node_of(s->w, v->node)->said.duty == GT_DUTY_DRAINING)
+		gt_strcopy(s->gangs[s->n_gangs++], GT_REPLICA_ID_SIZE, v->member->id);
+	return true;
+}
+
+static bool moves(const struct staying *s, const struct gt_replica_view *v)
+{
+	for (size_t i = 0; v->member && i < s->n_gangs; i++)
+		if (strcmp(s->gangs[i], v->member->id) == 0)
+			return true;
+	return node_of(s->w, v->node)->said.duty == GT_DUTY_DRAINING;
 }
 
 static bool staying_add(const struct gt_replica_view *v, void *arg)
@@ -45,10 +66,10 @@ static bool staying_add(const struct gt_replica_view *v, void *arg)
 
 	if (s->id && strcmp(v->id, s->id) == 0)
 		s->found = adopted;
-	if (v->state > GT_REPLICA_UNPARKING)
-		return true;
+	if (v->state > GT_REPLICA_UNPARKING || (v->member && v->member->rank > 0))
+		return true; /* a gang counts once */
 	s->adopted += adopted && v->revision == s->revision;
-	if (v->revision == s->revision && node_of(s->w, v->node)->said.duty == GT_DUTY_DRAINING)
+	if (v->revision == s->revision && moves(s, v))
 		s->moving++;
 	else
 		*(v->revision == s->revision ? &s->current : &s->old) += 1;
@@ -88,6 +109,7 @@ void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order
 	if (order->want != GT_WANT_RUN)
 		return;
 	w->stats.checks++;
+	gt_w_rule_gang_order(w, order);
 	HASH_FIND_STR(w->orders, order->replica, o);
 	if (order->turn > 0)
 		return; /* it comes back: no start */
@@ -105,6 +127,7 @@ void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order
 		w->stats.starts += gt_w_proc_find(w, order->replica) == NULL;
 		return;
 	}
+	gt_control_replicas(w->c, order->function, staying_gangs, &s);
 	gt_control_replicas(w->c, order->function, staying_add, &s);
 	if (s.found)
 		return;
@@ -139,6 +162,7 @@ void gt_w_rules_restart(struct gt_world *w)
 void gt_w_rules_fini(struct gt_world *w)
 {
 	gt_w_rules_restart(w);
+	gt_w_rule_gangs_fini(w);
 }
 
 void gt_w_rule_epoch(struct gt_world *w, struct w_peer *p, uint64_t epoch)
@@ -279,6 +303,7 @@ static bool view_check(const struct gt_function_view *v, void *arg)
 	 * that has just started finds. */
 	struct staying s = { .revision = v->row->revision, .w = w };
 
+	gt_control_replicas(w->c, v->row->name, staying_gangs, &s);
 	gt_control_replicas(w->c, v->row->name, staying_add, &s);
 	if (s.current > kind.max + s.adopted)
 		gt_w_break(w, "bounds", "%s has %u replicas, max %u", v->row->name, s.current,
@@ -325,6 +350,7 @@ void gt_w_rules_check(struct gt_world *w)
 	parked_check(w);
 	control_check(w);
 	queues_check(w);
+	gt_w_rule_gangs_check(w);
 	if (w->c && (!w->config.strict || w->stats.steps % 16 == 0))
 		gt_control_replicas(w->c, NULL, replica_check, &last);
 }

@@ -25,7 +25,7 @@ const struct policy gt_sim_fixed = { .name = "fixed:", .decide = fixed_decide };
 /* ---- hist: ATC'20, hybrid histogram policy ---- */
 #define HIST_BINS    240 /* minutes */
 #define HIST_EXTRA_S 60  /* replicas beyond the first: idle for so long ends them */
-#define HIST_FEW     5   /* gaps before the histogram is believed */
+#define HIST_FEW     3   /* gaps before the histogram is believed; the paper gives no number */
 
 struct hist {
 	uint32_t n, out, bins[HIST_BINS];
@@ -154,7 +154,7 @@ static void ray_see(struct ray *r, uint32_t ongoing)
 static void ray_tick(struct ray *r, const struct sim *s, const struct fn *f)
 {
 	ray_see(r, concurrency(f));
-	double mean = (double)r->sum / r->n;
+	double mean = (double)r->sum / RAY_LOOK_TICKS; /* before it woke there was nothing */
 	uint32_t want = (uint32_t)ceil(mean / s->run->slots);
 
 	if (r->target > 1)
@@ -213,8 +213,11 @@ const struct policy gt_sim_ray = { .name = "ray", .decide = ray_decide, .fn_clos
 #define HPA_TOLERANCE    0.1
 
 struct keda {
-	uint64_t poll_ns, tick_ns; /* next; 0 = asleep */
-	uint64_t active_ns;        /* last call */
+	uint64_t poll_ns;  /* next, when it is awake */
+	uint64_t tick_ns;  /* next; 0 = asleep */
+	uint64_t begin_ns; /* first call: then and each 30 s it polls */
+	bool begun, awake;
+	uint64_t active_ns; /* last call */
 	uint32_t target;
 	uint32_t wants[HPA_WINDOW], at;
 };
@@ -257,11 +260,20 @@ static void keda_decide(struct sim *s, struct fn *f, enum cause cause, struct or
 	(void)cause;
 	if (concurrency(f) > 0)
 		k->active_ns = s->now_ns;
-	if (k->poll_ns == 0 && concurrency(f) > 0) /* the first poll finds it, then each 30 s */
-		k->poll_ns = s->now_ns;
-	if (k->poll_ns != 0 && s->now_ns >= k->poll_ns) {
+	if (!k->begun && concurrency(f) > 0) {
+		k->begun = true;
+		k->begin_ns = s->now_ns;
+	}
+	/* It sleeps while there is nothing to find, but its polls keep their times. */
+	if (!k->awake && concurrency(f) > 0) {
+		k->awake = true;
+		k->poll_ns = k->begin_ns + (s->now_ns - k->begin_ns + KEDA_POLL_NS - 1) /
+						   KEDA_POLL_NS * KEDA_POLL_NS;
+	}
+	if (k->awake && s->now_ns >= k->poll_ns) {
 		keda_poll(k, s, f);
-		k->poll_ns = k->target > 0 || concurrency(f) > 0 ? k->poll_ns + KEDA_POLL_NS : 0;
+		k->awake = k->target > 0 || concurrency(f) > 0;
+		k->poll_ns += KEDA_POLL_NS;
 	}
 	if (k->tick_ns != 0 && s->now_ns >= k->tick_ns) {
 		hpa_tick(k, s, f);
@@ -269,7 +281,7 @@ static void keda_decide(struct sim *s, struct fn *f, enum cause cause, struct or
 	}
 	ret->need = ret->wanted = k->target;
 	ret->any = true;
-	if (k->poll_ns != 0)
+	if (k->awake)
 		ret->due_ns = k->poll_ns;
 	if (k->tick_ns != 0)
 		ret->due_ns = GT_MIN(ret->due_ns, k->tick_ns);

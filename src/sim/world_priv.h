@@ -21,8 +21,6 @@
 #define W_SILENCE_NS      (30 * GT_NS_PER_S) /* a watch without a line is closed by the peer */
 #define W_UNACKED_NS      (15 * GT_NS_PER_S) /* and by control, when nothing comes back */
 
-struct gt_world;
-
 /* ---- what happens next: world.c ---- */
 struct w_event {
 	uint64_t serial;
@@ -78,6 +76,7 @@ struct w_proc { /* a replica that a node remembers */
 	struct w_agent *agent;
 	size_t fn;
 	uint32_t revision;
+	struct gt_gang_member member;
 	enum gt_replica_state state;
 	bool holds; /* its memory is taken: from the order to the end of the process */
 	bool dirty, forgotten;
@@ -169,6 +168,7 @@ struct gt_world {
 	struct w_gateway *gateways;
 	struct w_proc *procs;
 	struct w_order *orders;
+	struct w_gang *gangs; /* rules_gang.c */
 	struct w_tasks tasks;
 	struct w_call *free_calls;
 	struct w_event *free_events;

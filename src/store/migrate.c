@@ -95,6 +95,13 @@ static const char *const migrations[] = {
 	"	name TEXT PRIMARY KEY,"
 	"	duty INTEGER NOT NULL," /* enum gt_node_duty, never 0 */
 	"	drain_until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+	/* 4: who is told of the end of a call. due_ms 0: nothing is to be told now. */
+	"CREATE TABLE task_hooks("
+	"	seq INTEGER PRIMARY KEY,"
+	"	url TEXT NOT NULL,"
+	"	due_ms INTEGER NOT NULL DEFAULT 0,"
+	"	tries INTEGER NOT NULL DEFAULT 0) STRICT;"
+	"CREATE INDEX task_hooks_due ON task_hooks(due_ms) WHERE due_ms > 0;",
 };
 
 static int version_read(sqlite3 *db, int64_t *ret, struct gt_err *err)

@@ -15,6 +15,14 @@ int gt_task_drop_body(struct gt_tasks_db *t, enum gt_sql file, enum gt_sql drop,
 	return r < 0 ? r : gt_sql_run(gt_sql(t, err, drop, "i", (int64_t)seq), err);
 }
 
+int gt_task_hook_arm(struct gt_tasks_db *t, uint64_t seq, uint64_t due_ms, uint32_t tries,
+		     struct gt_err *err)
+{
+	return gt_sql_run(gt_sql(t, err, GT_SQL_HOOK_SET, "iii", (int64_t)seq, (int64_t)due_ms,
+				 (int64_t)tries),
+			  err);
+}
+
 /* ---- lost leases ---------------------------------------------------------------------------- */
 
 struct lease {
@@ -81,11 +89,12 @@ static int lose(struct gt_tasks_db *t, struct gt_task_op *op, const struct lease
 				      (int64_t)l->leased_ms, (int64_t)op->now_ms, (int64_t)0,
 				      (int64_t)0),
 			       err);
-	if (again)
+	if (again) {
 		gt_task_op_change(op, l->function, 1);
-	else
-		gt_task_op_ended(op, l->id);
-	return r;
+		return r;
+	}
+	gt_task_op_ended(op, l->id);
+	return r < 0 ? r : gt_task_hook_arm(t, l->seq, op->now_ms, 0, err);
 }
 
 static int lose_all(struct gt_tasks_db *t, struct gt_task_op *op,
@@ -188,10 +197,12 @@ static int wake_due(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err 
 static int end(struct gt_tasks_db *t, const struct gt_task_op *op, uint64_t seq,
 	       enum gt_task_state state, const char *slug, struct gt_err *err)
 {
-	return gt_sql_run(gt_sql(t, err, GT_SQL_END, "iiiit", (int64_t)seq, (int64_t)state,
-				 (int64_t)op->now_ms, (int64_t)(op->now_ms + GT_TASK_KEEP_MS),
-				 slug),
-			  err);
+	int r = gt_sql_run(gt_sql(t, err, GT_SQL_END, "iiiit", (int64_t)seq, (int64_t)state,
+				  (int64_t)op->now_ms, (int64_t)(op->now_ms + GT_TASK_KEEP_MS),
+				  slug),
+			   err);
+
+	return r < 0 ? r : gt_task_hook_arm(t, seq, op->now_ms, 0, err);
 }
 
 static int wake_late(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
@@ -217,6 +228,8 @@ static int forget(struct gt_tasks_db *t, uint64_t seq, struct gt_err *err)
 		r = gt_task_drop_body(t, GT_SQL_RESULT_FILE, GT_SQL_RESULT_DROP, seq, err);
 	if (r == 0)
 		r = gt_sql_run(gt_sql(t, err, GT_SQL_ATTEMPTS_DROP, "i", (int64_t)seq), err);
+	if (r == 0)
+		r = gt_sql_run(gt_sql(t, err, GT_SQL_HOOK_DROP, "i", (int64_t)seq), err);
 	if (r == 0)
 		r = gt_sql_run(gt_sql(t, err, GT_SQL_DROP, "i", (int64_t)seq), err);
 	return r;

@@ -43,6 +43,11 @@ enum gt_sql {
 	GT_SQL_LIST_BATCH,
 	GT_SQL_COUNT,
 	GT_SQL_FILE_USED,
+	GT_SQL_HOOK_PUT,
+	GT_SQL_HOOK_SET,
+	GT_SQL_HOOK_DROP,
+	GT_SQL_HOOKS,
+	GT_SQL_HOOK_NEXT,
 	GT_SQL_N
 };
 
@@ -100,6 +105,10 @@ GT_MUST_USE int gt_task_replay(struct gt_tasks_db *t, struct gt_task_op *op, str
 /* Deletes the input or the result of a task; its file goes with the commit. */
 GT_MUST_USE int gt_task_drop_body(struct gt_tasks_db *t, enum gt_sql file, enum gt_sql drop,
 				  uint64_t seq, struct gt_err *err);
+
+/* Of a call that has ended: whoever is to be told is told. */
+GT_MUST_USE int gt_task_hook_arm(struct gt_tasks_db *t, uint64_t seq, uint64_t due_ms,
+				 uint32_t tries, struct gt_err *err);
 
 /* task_read.c */
 GT_MUST_USE int gt_task_count(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);

@@ -150,6 +150,29 @@ static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err
 	return r < 0 ? r : 0;
 }
 
+/* Those whose callback is due; when none is, when the next one will be. */
+static int hooks(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
+{
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_HOOKS, "ii", (int64_t)op->now_ms,
+					      (int64_t)op->limit);
+	gt_auto(sql) sqlite3_stmt *next = NULL;
+	int r = q ? 0 : -EIO;
+
+	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
+		struct gt_task *task = gt_task_op_add(op);
+
+		gt_task_row(q, task);
+		task->callback = gt_strdup(gt_db_text(q, 22));
+		task->hook_tries = (uint32_t)sqlite3_column_int64(q, 23);
+	}
+	if (r < 0 || op->n_tasks)
+		return r;
+	next = gt_sql(t, err, GT_SQL_HOOK_NEXT, "");
+	r = next ? gt_db_step(next, err) : -EIO;
+	op->next_ms = r > 0 ? (uint64_t)sqlite3_column_int64(next, 0) : UINT64_MAX;
+	return r < 0 ? r : 0;
+}
+
 int gt_task_next(struct gt_tasks_db *t, uint64_t *ret, struct gt_err *err)
 {
 	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_NEXT, "");
@@ -187,6 +210,8 @@ int gt_task_read(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *er
 		return get(t, op, err);
 	case GT_TASK_LIST:
 		return list(t, op, err);
+	case GT_TASK_HOOKS:
+		return hooks(t, op, err);
 	default:
 		return gt_err_set(err, EINVAL, "internal", "verb %d reads nothing", op->verb);
 	}

@@ -65,8 +65,12 @@ static int accept_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_ta
 	task->taken = GT_TAKEN_NEW;
 	task->seq = (uint64_t)sqlite3_last_insert_rowid(t->db);
 	gt_task_op_change(op, task->function, 1);
-	if (!task->body.len)
-		return 0;
+	if (task->callback)
+		r = gt_sql_run(
+			gt_sql(t, err, GT_SQL_HOOK_PUT, "it", (int64_t)task->seq, task->callback),
+			err);
+	if (r < 0 || !task->body.len)
+		return r;
 	return gt_sql_run(gt_sql(t, err, GT_SQL_INPUT_PUT, "ibt", (int64_t)task->seq,
 				 file ? NULL : task->body.data, file ? (size_t)0 : task->body.len,
 				 file),
@@ -155,6 +159,8 @@ static int finish_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_ta
 		r = attempt_put(t, op, res, gateway, err);
 	if (r == 0 && ends)
 		r = result_put(t, op, res, file, err);
+	if (r == 0 && ends)
+		r = gt_task_hook_arm(t, res->seq, op->now_ms, 0, err);
 	if (r == 0 && res->next == GT_TASK_SUCCEEDED)
 		r = gt_task_drop_body(t, GT_SQL_INPUT_FILE, GT_SQL_INPUT_DROP, res->seq, err);
 	return r;
@@ -277,6 +283,8 @@ int gt_task_write(struct gt_tasks_db *t, struct gt_task_op *op, const struct gt_
 		return gt_task_cancel(t, op, err);
 	case GT_TASK_REPLAY:
 		return gt_task_replay(t, op, err);
+	case GT_TASK_HOOK_SET:
+		return gt_task_hook_arm(t, op->before, op->next_ms, (uint32_t)op->limit, err);
 	case GT_TASK_COUNT: /* in line with changes, so that none is counted twice or missed */
 		return gt_task_count(t, op, err);
 	default:

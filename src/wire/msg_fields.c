@@ -18,6 +18,7 @@
 #define SLUG_WANTED  "no slug: lower-case letters, digits and _"
 #define UUID_WANTED  "no id of a GPU: letters, digits and ._-/"
 #define TOKEN_WANTED "no token hash: 64 lower-case hex digits"
+#define ADDR_WANTED  "no IP address"
 #define LIST_MAX     1000000 /* elements; the size of the text bounds them too */
 #define LOG_TAIL_MAX ((uint64_t)4 * GT_FAIL_LOG_LINES * GT_LOG_LINE_MAX)
 
@@ -25,6 +26,11 @@ static bool id_ok(const char *id)
 {
 	return id[strspn(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-")] ==
 	       '\0';
+}
+
+static bool address_ok(const char *address)
+{
+	return address[strspn(address, "0123456789abcdefABCDEF:.")] == '\0';
 }
 
 static bool event_ok(const char *type)
@@ -120,6 +126,16 @@ static const struct gt_fields grant_fields = { ROWS(grant_rows, gt_gpu_grant) };
 							.sub = &grant_fields     \
 	}
 
+static const struct gt_field member_rows[] = {
+	{ "id", GT_F_CHARS, 0, AT(gt_gang_member, id), .max = GT_ULID_LEN, .ok = id_ok,
+	  .wanted = ID_WANTED },
+	{ "epoch", GT_F_U32, 0, AT(gt_gang_member, epoch), .max = UINT32_MAX },
+	{ "rank", GT_F_U32, GT_F_ALWAYS, AT(gt_gang_member, rank), .max = GT_GANG_MAX - 1 },
+	{ "size", GT_F_U32, 0, AT(gt_gang_member, size), .max = GT_GANG_MAX },
+	{ "port", GT_F_U16, 0, AT(gt_gang_member, port), .max = UINT16_MAX },
+};
+static const struct gt_fields member_fields = { ROWS(member_rows, gt_gang_member) };
+
 static const struct gt_field order_rows[] = {
 	{ "replica", GT_F_CHARS, GT_F_NEEDED, AT(gt_order, replica), REPLICA_ID },
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_order, function), FUNCTION_NAME },
@@ -131,6 +147,9 @@ static const struct gt_field order_rows[] = {
 	{ "grace_ms", GT_F_U64, 0, AT(gt_order, grace_ms), .max = UINT64_MAX },
 	{ "spec", GT_F_STR, 0, AT(gt_order, spec_json), .max = 2 * GT_SPEC_BYTES_MAX },
 	GRANTS(gt_order),
+	{ "gang", GT_F_OBJECT, 0, AT(gt_order, gang), .sub = &member_fields },
+	{ "addresses", GT_F_CHARS_LIST, 0, LIST(gt_order, addresses), .max = GT_GANG_MAX,
+	  .elem_max = GT_ADDRESS_MAX, .ok = address_ok, .wanted = ADDR_WANTED },
 };
 static const struct gt_fields order_fields = { ROWS(order_rows, gt_order) };
 
@@ -257,6 +276,7 @@ static const struct gt_field observed_rows[] = {
 	{ "park", GT_F_OBJECT, 0, AT(gt_observed, park), .sub = &park_fields },
 	{ "weights", GT_F_OBJECT, 0, AT(gt_observed, weights), .sub = &weights_fields },
 	GRANTS(gt_observed),
+	{ "gang", GT_F_OBJECT, 0, AT(gt_observed, gang), .sub = &member_fields },
 	{ "end", GT_F_OBJECT, 0, AT(gt_observed, end), .sub = &end_fields },
 };
 static const struct gt_fields observed_fields = { ROWS(observed_rows, gt_observed) };
@@ -317,6 +337,8 @@ static const struct gt_field report_rows[] = {
 	{ "cpu_milli", GT_F_U64, 0, AT(gt_report, cpu_milli), .max = UINT64_MAX },
 	{ "memory_bytes", GT_F_U64, 0, AT(gt_report, memory_bytes), .max = UINT64_MAX },
 	{ "parking_bytes", GT_F_U64, 0, AT(gt_report, parking_bytes), .max = UINT64_MAX },
+	{ "address", GT_F_CHARS, 0, AT(gt_report, address), .max = GT_ADDRESS_MAX, .ok = address_ok,
+	  .wanted = ADDR_WANTED },
 	{ "gpus", GT_F_LIST, 0, LIST(gt_report, gpus), .max = GT_NODE_GPUS_MAX,
 	  .sub = &gpu_fields },
 	{ "gpu_driver", GT_F_OBJECT, 0, AT(gt_report, gpu_driver), .sub = &driver_fields },

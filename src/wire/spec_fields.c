@@ -43,6 +43,16 @@ static const char *isolation_name(unsigned value)
 	return names[value];
 }
 
+static const char *spread_name(unsigned value)
+{
+	static const char *const names[] = { [GT_GANG_AUTO] = "auto",
+					     [GT_GANG_NODE] = "node",
+					     [GT_GANG_NODES] = "nodes",
+					     [GT_GANG_ANY] = "any" };
+
+	return names[value];
+}
+
 static const char *policy_name(unsigned value)
 {
 	static const char *const names[] = { [GT_SCALE_GANTRY] = "gantry", [GT_SCALE_KPA] = "kpa" };
@@ -167,6 +177,7 @@ static const struct gt_field resources_rows[] = {
 	{ "memory_high", GT_F_BYTES, AT(resources.memory_high_bytes), .min = 4 * GT_MIB,
 	  .max = 64 * TIB },
 	{ "disk", GT_F_BYTES, AT(resources.disk_bytes), .min = 64 * GT_KIB, .max = 64 * TIB },
+	{ "shm", GT_F_BYTES, AT(resources.shm_bytes), .min = 64 * GT_KIB, .max = 64 * TIB },
 	{ "pids", GT_F_U32, AT(resources.pids), .min = 2, .max = 4194304 },
 	{ "io", GT_F_OBJECT, .sub = &io_fields },
 	{ "gpu", GT_F_CUSTOM, .sub = &gpu_fields, .hooks = &gt_gpu_hooks },
@@ -218,6 +229,13 @@ static const struct gt_field placement_rows[] = {
 	  .hooks = &gt_labels_hooks },
 };
 static const struct gt_fields placement_fields = { ROWS(placement_rows) };
+
+static const struct gt_field gang_rows[] = {
+	{ "size", GT_F_U32, AT(gang.size), .min = 1, .max = GT_GANG_MAX },
+	{ "spread", GT_F_ENUM, AT(gang.spread), .max = GT_GANG_SPREADS, .enum_name = spread_name },
+	{ "restarts", GT_F_U32, AT(gang.restarts), .max = GT_GANG_STARTS_MAX },
+};
+static const struct gt_fields gang_fields = { ROWS(gang_rows) };
 
 static const struct gt_field serves_rows[] = {
 	{ "openai", GT_F_STRS, AT(models), .count_offset = offsetof(struct gt_spec, n_models),
@@ -285,6 +303,7 @@ static const struct gt_field spec_rows[] = {
 	{ "placement", GT_F_OBJECT, .sub = &placement_fields },
 	{ "isolation", GT_F_ENUM, AT(isolation), .max = GT_ISOLATION_N,
 	  .enum_name = isolation_name },
+	{ "gang", GT_F_OBJECT, .sub = &gang_fields },
 	{ "scale", GT_F_OBJECT, .sub = &scale_fields },
 	{ "park", GT_F_CUSTOM, .sub = &park_fields, .hooks = &gt_park_hooks },
 	{ "limits", GT_F_OBJECT, .sub = &limits_fields },

@@ -8,6 +8,8 @@ import struct
 import tempfile
 
 import bench
+import gpu_isolation
+import gpu_node
 import gpu_weights
 from safetensors import deserialize
 
@@ -98,7 +100,9 @@ def n11():
     ]
 
 
-PARTS = {"weights": gpu_weights.rows, "N11": n11}  # by the word that PARTS= takes
+# By the word that PARTS= takes.
+PARTS = {"N1": gpu_isolation.rows, "N2": gpu_node.health, "N3": gpu_node.scrape, "N12": gpu_node.absent,
+         "weights": gpu_weights.rows, "N11": n11}
 
 
 def main():

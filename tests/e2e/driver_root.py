@@ -13,11 +13,11 @@ class DriverRoot:
     """`gpus` GPUs with minor numbers from 0, at the bus ids of this machine's own PCI devices where it has some, so
     that /sys can be looked at."""
 
-    def __init__(self, path, gpus, uuids=None):
+    def __init__(self, path, gpus, uuids=None, pci=None):
         self.path = pathlib.Path(path)
         self.driver, self.proc = self.path / "driver", self.path / "proc"
         real = sorted(p.name for p in pathlib.Path("/sys/bus/pci/devices").glob("*"))
-        self.pci = [real[n] if n < len(real) else f"0000:ff:{n:02x}.0" for n in range(gpus)]
+        self.pci = pci or [real[n] if n < len(real) else f"0000:ff:{n:02x}.0" for n in range(gpus)]
         self.uuids = uuids or [uuid(n) for n in range(gpus)]
         self.put("proc/devices", "Character devices:\n  1 mem\n195 nvidia-frontend\n239 nvidia-caps\n"
                                  "510 nvidia-uvm\n\nBlock devices:\n  7 loop\n")
@@ -31,6 +31,10 @@ class DriverRoot:
             self.put(f"proc/driver/nvidia/gpus/{self.pci[n]}/information",
                      f"Model: \t\t NVIDIA H100 80GB HBM3\nGPU UUID: \t {self.uuids[n]}\n"
                      f"Bus Location: \t {self.pci[n]}\nDevice Minor: \t {n}\n")
+
+    def config(self):
+        """Lines of a section [agent]. What a fake driver plays comes with a root of its own."""
+        return f"gpu_driver_root = {self.driver}\ngpu_proc = {self.proc}\n"
 
     def put(self, name, text):
         file = self.path / name

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 
+from driver_root import DriverRoot
 from harness import OUT
 
 FAKES = next((d for d in (OUT / "plain/tests/fake/gpu", OUT / "tests/fake/gpu") if d.exists()), OUT / "tests/fake/gpu")
@@ -21,6 +22,8 @@ class FakeDriver:
         os.mkfifo(self.kmsg_path)
         self.kmsg_fd = os.open(self.kmsg_path, os.O_RDWR)
         self.events = 0
+        pci = [f"0000:{0xc0 + n:02x}:00.0" for n in range(count)]
+        self.root = DriverRoot(pathlib.Path(folder) / "root", count, [device(n)["uuid"] for n in range(count)], pci)
         self.script = {"devices": [device(i) for i in range(count)], "events": [], "calls": {}}
         self.write()
 
@@ -52,4 +55,4 @@ class FakeDriver:
         self.kmsg(f"4,{number},1,-;NVRM: Xid (PCI:0000:{0xc0 + number:02x}:00): {xid}, pid={pid}, name=x, text\n")
 
     def config(self):
-        return f"gpus = fake:{FAKES},{self.path}\ngpu_kmsg = {self.kmsg_path}\n"
+        return f"gpus = fake:{FAKES},{self.path}\ngpu_kmsg = {self.kmsg_path}\n" + self.root.config()

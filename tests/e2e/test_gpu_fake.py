@@ -72,6 +72,23 @@ def moved(gantry, name, old):
                  f"another replica of {name}", 20)[0]
 
 
+def test_a_container_has_its_gpu_and_no_other(gantry):
+    """Nodes without a driver: what is let through opens with ENXIO."""
+    script = ("cd /dev; echo nodes nvidia*; (exec 3</dev/nvidia$0) 2>&1; ls /proc/driver/nvidia/gpus; nvidia-smi; "
+              "cat $(echo $LD_LIBRARY_PATH | cut -d: -f1)/libcuda.so.1; echo cuda $CUDA_VISIBLE_DEVICES $NVIDIA_VISIBLE_DEVICES; "
+              "echo caps $NVIDIA_DRIVER_CAPABILITIES; echo said; exec sleep 1000")
+    gantry.put("has", {"image": "host:", "command": ["/bin/sh", "-c", script, "0"], "port": 8000, "scale": {"min": 1, "max": 1},
+                       "env": {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,graphics"},
+                       "resources": {"memory": "64MiB", "gpu": {"count": 1}}})
+    text = until(lambda: (t := log(gantry, "has")) and "said" in t and t, "the program said it")
+    replica = gantry.replicas("has")[0]
+    number, uuid = place(gantry, replica), replica["gpus"][0]["uuid"]
+    assert f"nodes nvidia-uvm nvidia-uvm-tools nvidia{number} nvidiactl" in text, text
+    assert number != 0 or "/dev/nvidia0: No such device or address" in text, text
+    assert f'"line":"{gantry.driver.root.pci[number]}"' in text and "this is nvidia-smi" in text, text
+    assert '"line":"libcuda.so"' in text and f"cuda {uuid} {uuid}" in text and '"line":"caps compute,utility"' in text, text
+
+
 def test_a_node_shows_what_the_driver_found(gantry):
     view = node(gantry)
     until(lambda: node(gantry)["gpu_driver"]["checkpoints"] == "yes", "CUDA was loaded")
@@ -124,7 +141,13 @@ def test_a_gpu_that_needs_a_reset_is_drained(gantry):
     gantry.driver.event(number, 95)
     new = moved(gantry, "web", old)
     assert place(gantry, new) != number
-    assert gpu(gantry, number)["health"] == "reset"
+    sick = gpu(gantry, number)
+    assert sick["health"] == "reset"
+    reply = gantry.client.request("POST", f"/v1/nodes/n1/gpus/{sick['uuid']}/clear")
+    check("clearGpu", reply)
+    assert reply.json() == {"uuid": sick["uuid"], "health": "well"}
+    until(lambda: gpu(gantry, number)["healthy"], "it takes replicas again")
+    assert gantry.client.request("POST", "/v1/nodes/n1/gpus/GPU-no/clear").status == 404
 
 
 def test_the_driver_s_word_drains_and_gives_back(gantry):
@@ -166,9 +189,9 @@ def test_a_storm_of_what_is_ignored_changes_nothing(gantry):
     for _ in range(40):
         gantry.driver.kmsg("".join(f"NVRM: Xid (PCI:0000:{0xc0 + number:02x}:00): {xid}, x\n"
                                    for xid in (43, 45, 63, 92, 154) * 20))
-    gantry.driver.xid(number, 31, pid=1)  # after them all; nobody's here
+    gantry.driver.xid(number, 31, pid=1)  # after them all; of a process that is no replica's
     until(lambda: any("XID 31" in e["text"] for e in events(gantry, "gpu.xid")), "it was read to the end", 20)
-    assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] or gpu(gantry, number)["healthy"]
+    assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] and gpu(gantry, number)["healthy"]
     assert len(events(gantry, "gpu.xid")) <= 40
     assert len(gantry.log()) - before < 20000
 
@@ -228,7 +251,7 @@ def test_replicas_outlive_an_agent_that_does_not_know_its_gpus_yet(gantry):
     agent = gantry.roles()["agent"]
     gantry.driver.call("nvmlInit_v2", "hang")
     os.kill(agent, signal.SIGKILL)
-    until(lambda: gantry.roles().get("agent") not in (None, agent) and node(gantry)["state"] == "up", "another agent", 20)
+    until(lambda: gantry.roles().get("agent") not in (None, agent) and node(gantry)["state"] == "ready", "another agent", 20)
     until(lambda: driver_state(gantry) == "starting", "its driver hangs")
     assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] and gantry.call("web").status == 200
     gantry.driver.call("nvmlInit_v2", None)

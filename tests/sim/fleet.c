@@ -47,7 +47,15 @@ struct gt_world_kind fleet_kind(struct gt_world *w, bool healthy)
 		k.gpu_milli = k.gpus == 1 && gt_w_chance(w, 700) ? 10 + (uint32_t)below(w, 491)
 								 : GT_GPU_WHOLE;
 	}
-	if (gt_w_chance(w, 500)) {
+	if (gt_w_chance(w, 250)) {
+		uint32_t nodes = w->config.nodes;
+
+		k.gang = 2 + (uint32_t)below(w, 2);
+		k.gang_spread = k.gang <= nodes       ? (uint32_t)below(w, GT_GANG_SPREADS)
+				: gt_w_chance(w, 500) ? GT_GANG_NODE
+						      : GT_GANG_ANY;
+		k.max = GT_MIN(k.max, 2U);
+	} else if (gt_w_chance(w, 500)) {
 		k.park_after_ms = 500 + (uint32_t)below(w, 5000);
 		k.park_ms = (uint32_t)below(w, 400);
 		k.unpark_ms = (uint32_t)below(w, 400);
@@ -190,7 +198,7 @@ static void heal(struct gt_world *w)
 		gt_world_callers(w, i, 400, 20 + (uint32_t)below(w, 50), false);
 	fleet_pass(w, 75); /* whoever was away or cut off is back, long calls are done */
 	for (size_t i = 0; i < w->config.nodes; i++) {
-		gt_world_node_set(w, i, GT_DUTY_ALL, 0); /* control lives, and hears it */
+		gt_world_node_set(w, i, GT_DUTY_ALL, 0); /* now, as control may have been away */
 		w->agents[i].memory_bytes = 64 * GT_GIB;
 		w->agents[i].peer.full = true;
 		gt_w_agent_report(w, &w->agents[i]);
@@ -248,18 +256,20 @@ static void quiet(struct gt_world *w)
 		uint32_t min_of = gt_w_kind_read(f->text).min;
 
 		assert_int_equal(gt_control_function(w->c, f->name, &v, NULL), 0);
+		uint32_t each = GT_MAX(gt_w_kind_read(f->text).gang, 1U);
+
 		if (v.wanted != min_of || v.replicas[GT_REPLICA_READY] != min_of)
 			gt_w_break(w, "wanted", "%s: min %u, wanted %u, ready %u when idle: %s",
 				   f->name, min_of, v.wanted, v.replicas[GT_REPLICA_READY], v.why);
-		min += min_of;
+		min += min_of * each;
 	}
 	for (size_t i = 0; i < w->config.nodes && w->c; i++) {
 		gt_control_orders(w->c, w->agents[i].peer.name, count_order, &orders);
 		procs += w->agents[i].n_procs;
 	}
 	if (orders != min || procs != min)
-		gt_w_break(w, "wanted", "idle with %zu orders and %zu processes, min %zu", orders,
-			   procs, min);
+		gt_w_break(w, "wanted", "idle with %zu orders and %zu processes, of min %zu",
+			   orders, procs, min);
 	uint64_t starts = w->stats.starts;
 
 	fleet_pass(w, 3600);

@@ -2,7 +2,7 @@
  * be seen to break: a rule that can not fail says nothing. */
 #include "fleet.h"
 
-#include "../../src/control/control_priv.h"
+#include "../../src/control/gang.h"
 
 #include <string.h>
 
@@ -77,6 +77,28 @@ static bool due_for_ever(struct gt_control *c)
 	return true;
 }
 
+/* A member of an admitted gang that is not ready any more. */
+static bool ready_in_part(struct gt_control *c)
+{
+	struct gt_ctl_gang *g;
+
+	for (g = c->gangs; g; g = g->hh.next)
+		if (g->admitted && !g->broken && !g->leaving) {
+			g->seats[1].r->state = GT_REPLICA_STARTING;
+			return true;
+		}
+	return false;
+}
+
+static bool wrong_seat(struct gt_control *c)
+{
+	struct gt_ctl_gang *g = c->gangs;
+
+	if (g)
+		g->epoch++;
+	return g;
+}
+
 static const struct saboteur {
 	const char *rule;
 	const char *in_world;                     /* see gt_w_sabotaged */
@@ -93,6 +115,11 @@ static const struct saboteur {
 	{ "epoch", "the epoch goes back", NULL },
 	{ "wanted", "ticks are lost", NULL },
 	{ "wait", "free slots are not seen", NULL },
+	{ "gang", "members answer too early", NULL },
+	{ "gang", "epochs of gangs stand still", NULL },
+	{ "gang", "members are not killed", NULL },
+	{ "gang", NULL, ready_in_part },
+	{ "gang", NULL, wrong_seat },
 	{ "cordon", "what was said of nodes is forgotten", NULL },
 	{ "books", NULL, books },
 	{ "books", NULL, wrong_node_list },
@@ -128,7 +155,9 @@ static const struct gt_world_broken *control_broken(struct gt_world *w, const st
 {
 	struct source source = { w, s, gt_world_now(w) + 20 * GT_NS_PER_S };
 	const struct gt_world_source calls = { next_ns, fire, &source };
-	const struct gt_world_kind kind = { .start_most_ms = 10,
+	const struct gt_world_kind kind = { .gang = strcmp(s->rule, "gang") == 0 ? 3 : 0,
+					    .gang_spread = GT_GANG_ANY,
+					    .start_most_ms = 10,
 					    .min = 1,
 					    .max = 3,
 					    .target = 1,

@@ -23,6 +23,7 @@ struct gt_agent_config {
 	const char *cdi_dirs;           /* ':'-separated; NULL or "" = none */
 	const char *cdi_devices; /* that functions may have, ','-separated; NULL or "" = none */
 	const char *labels;      /* "zone=a,rack=r1"; NULL = none */
+	const char *address;     /* at which other nodes reach it; NULL or "" = of its way out */
 	const char
 		*link_path; /* control's socket; NULL = "run/link.sock" below the state directory */
 	int agent_fd;       /* listening stream socket (logs), stays the caller's; < 0 = none */

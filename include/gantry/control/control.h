@@ -37,7 +37,7 @@ uint64_t gt_control_due_ns(const struct gt_control *c);
 void gt_control_tick(struct gt_control *c);
 
 /* Does every replica have one owner, and do the books of the nodes add up? 0, or -EUCLEAN: a bug
- * (slugs "owner", "books"). Walks over all replicas: for simulations and tests. */
+ * (slugs "owner", "books", "gang"). Walks over all replicas: for simulations and tests. */
 GT_MUST_USE int gt_control_check(const struct gt_control *c, struct gt_err *err);
 
 /* ---- functions ---- */
@@ -137,7 +137,8 @@ struct gt_replica_view {
 	size_t n_gpus;
 	const struct gt_gpu *gpu; /* what the first of them is, as all are; NULL: it has none, or
 				     its node has not this one any more */
-	const struct gt_end *end; /* NULL while it lives */
+	const struct gt_gang_member *member; /* NULL: of no gang */
+	const struct gt_end *end;            /* NULL while it lives */
 	const char
 		*reason; /* why it was started or stopped: "queue", "min", "idle", "replaced" ... */
 };

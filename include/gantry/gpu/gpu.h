@@ -72,6 +72,7 @@ void gt_gpus_foreign(struct gt_gpus *g, const char *uuid, uint64_t bytes);
 GT_MUST_USE int gt_gpus_clear(struct gt_gpus *g, const char *uuid, struct gt_err *err);
 /* For requests (helper.h); NULL: there is no gpud. */
 struct gt_gpu_helper *gt_gpus_helper(struct gt_gpus *g);
-bool gt_gpu_is_real(const struct gt_gpu *gpu); /* CUDA will see it */
+/* There is a device of it: CUDA will see it. A test double of the driver says so of its own. */
+bool gt_gpu_is_real(const struct gt_gpu *gpu);
 
 #endif

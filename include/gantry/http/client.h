@@ -7,17 +7,23 @@
 #define GANTRY_HTTP_CLIENT_H
 
 #include <gantry/base/err.h>
+#include <gantry/http/outbound.h>
 #include <gantry/loop/loop.h>
 
 struct gt_http_client;
 struct gt_http_call;
 
 struct gt_http_out {
-	const char *method;       /* "GET" */
-	const char *unix_path;    /* socket to connect to (may be relative to the cwd), or NULL */
-	const char *url;          /* "http://control/link/v1/..." */
-	const char *content_type; /* of the body, or NULL */
-	const char *body;         /* copied */
+	const char *method;         /* "GET" */
+	const char *unix_path;      /* socket to connect to (may be relative to the cwd), or NULL */
+	const char *url;            /* "http://control/link/v1/..." */
+	const char *content_type;   /* of the body, or NULL */
+	const char *const *headers; /* "Name: value", copied */
+	size_t n_headers;
+	/* Not NULL: a user's address, http or https, and only where these rules permit. Borrowed
+	 * until the end of the call. */
+	const struct gt_outbound *outbound;
+	const char *body; /* copied */
 	size_t body_len;
 	uint64_t timeout_ms;         /* whole exchange; 0 = none (watches) */
 	uint64_t connect_timeout_ms; /* 0 = 2000 */

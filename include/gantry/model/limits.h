@@ -28,8 +28,14 @@
 #define GT_GPU_REASON_MAX   159
 #define GT_GPU_PCI_MAX      15
 #define GT_GPU_VERSION_MAX  79
-#define GT_GPU_MODELS_MAX   8            /* resources.gpu.models */
-#define GT_GPU_SHARE_MIN    10           /* thousandths */
+#define GT_GPU_MODELS_MAX   8     /* resources.gpu.models */
+#define GT_GPU_SHARE_MIN    10    /* thousandths */
+#define GT_GANG_MAX         64    /* members of a gang */
+#define GT_GANG_STARTS_MAX  100   /* gang.restarts */
+#define GT_GANG_HOLD_MS     30000 /* what a failed epoch had stays reserved for the next */
+#define GT_GANG_PORT        29500 /* MASTER_PORT: the first of those that control gives out */
+#define GT_GANG_PORTS       1000
+#define GT_ADDRESS_MAX      45           /* text of an IP address */
 #define GT_LABELS_MAX       32           /* of a node */
 #define GT_PLACE_LABELS_MAX 8            /* placement.labels */
 #define GT_LABEL_MAX        63           /* bytes of a label's key, and of its value */
@@ -58,6 +64,7 @@
 #define GT_DEFAULT_PARK_MS          30000      /* park.after */
 #define GT_PARK_PRIORITY_MAX        1000
 #define GT_DEFAULT_READY_TIMEOUT_MS 600000
+#define GT_DEFAULT_GANG_RESTARTS    3
 #define GT_DEFAULT_QUEUE            1000
 #define GT_DEFAULT_WAIT_MS          300000
 #define GT_DEFAULT_RUN_MS           0 /* whole answer; 0 = no limit */

@@ -12,6 +12,7 @@
 #ifndef GANTRY_MODEL_MSG_H
 #define GANTRY_MODEL_MSG_H
 
+#include <gantry/model/gang.h>
 #include <gantry/model/gpu_stats.h>
 #include <gantry/model/image.h>
 #include <gantry/model/replica.h>
@@ -38,6 +39,11 @@ struct gt_order {
 	char *spec_json;           /* canonical spec text; the agent parses it with gt_spec_read */
 	struct gt_gpu_grant *gpus; /* what it has from its start to its end */
 	size_t n_gpus;
+	struct gt_gang_member gang;
+	/* Of the members by rank, where they are known before the start: those of the nodes, with
+	 * network host. */
+	char (*addresses)[GT_ADDRESS_MAX + 1];
+	size_t n_addresses;
 };
 
 /* Why and how a replica ended or could not start. */
@@ -66,6 +72,7 @@ struct gt_observed {
 	struct gt_weights_progress weights;
 	struct gt_gpu_grant *gpus; /* as its order said */
 	size_t n_gpus;
+	struct gt_gang_member gang; /* likewise */
 	struct gt_end end;
 };
 
@@ -90,7 +97,9 @@ struct gt_report {
 	uint64_t epoch;                   /* of the watch this answers to */
 	uint64_t cpu_milli, memory_bytes; /* the node's size */
 	uint64_t parking_bytes;           /* of its memory, for parked replicas */
-	struct gt_gpu *gpus;              /* these to the labels: told in full reports only */
+	/* From here to the labels: told in full reports only. */
+	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach it; "" = none */
+	struct gt_gpu *gpus;
 	size_t n_gpus;
 	struct gt_gpu_driver gpu_driver;
 	struct gt_label *labels; /* sorted by key */

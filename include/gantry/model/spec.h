@@ -4,6 +4,7 @@
 
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
+#include <gantry/model/gang.h>
 #include <gantry/model/gpu.h>
 #include <gantry/model/label.h>
 #include <gantry/model/limits.h>
@@ -124,6 +125,8 @@ struct gt_spec {
 		uint64_t memory_bytes;
 		uint64_t memory_high_bytes; /* slowed and reclaimed from above it; 0 = never */
 		uint64_t disk_bytes;
+		uint64_t shm_bytes; /* of /dev/shm; 0 = 64 MiB, a quarter of the memory with GPUs or
+				       in a gang */
 		struct gt_io_limits io;
 		struct gt_gpu_want gpu;
 		char **devices; /* by their names in the node's documents of CDI (device.h) */
@@ -133,6 +136,7 @@ struct gt_spec {
 		struct gt_label *labels; /* a node must have all of them; sorted by key */
 		size_t n_labels;
 	} placement;
+	struct gt_gang_want gang;
 	struct {
 		uint32_t min, max;
 		uint32_t buffer;      /* replicas kept free of calls while there are calls */
@@ -188,6 +192,8 @@ GT_MUST_USE int gt_spec_check(struct gt_spec *spec, struct gt_err *err);
 /* The reference that a registry is asked for: of the image itself or of a bundle's base; NULL = the
  * node has all of it. */
 const char *gt_spec_ref(const struct gt_spec *spec);
+/* What "auto" stands for here. */
+enum gt_gang_spread gt_spec_spread(const struct gt_spec *spec);
 /* Where weights.paths[i] is on the node: *root is a volume's host path, or the directory of a dir:
  * image; *rest the pattern below it, without a leading slash, "" = the volume itself, a file. The
  * volume is returned, NULL = the image. Borrowed from the checked spec. */

@@ -16,6 +16,7 @@
 #define GT_TASK_KEY_MAX         255
 #define GT_TASK_PATH_MAX        2048
 #define GT_TASK_TYPE_MAX        255
+#define GT_TASK_CALLBACK_MAX    2048
 #define GT_TASK_METHOD_MAX      7
 #define GT_TASK_PRINT_SIZE      33 /* 32 hex digits and NUL */
 #define GT_TASK_BODY_MAX        (16 << 20)
@@ -76,6 +77,8 @@ struct gt_task {
 	char *key;                 /* Idempotency-Key, or NULL */
 	char print[GT_TASK_PRINT_SIZE];
 	char batch[GT_ULID_LEN + 1];
+	char *callback;      /* URL that is told of the end, or NULL */
+	uint32_t hook_tries; /* HOOKS: how often that was tried */
 	struct gt_blob body;
 	bool named; /* the caller chose the id */
 	enum gt_task_taken taken;
@@ -145,10 +148,12 @@ enum gt_task_verb {
 	GT_TASK_CANCEL,   /* id in; tasks[0] out, as it is then */
 	GT_TASK_REPLAY,   /* id in: one that did not succeed runs again; tasks[0] out */
 	GT_TASK_COUNT,    /* changes[] out: how many wait for each function; next_ms */
+	GT_TASK_HOOK_SET, /* before (seq), limit (tries) and next_ms (due; 0 = done) in */
 	/* From here on they only read. */
 	GT_TASK_GET,    /* id in; tasks[0], attempts[] out */
 	GT_TASK_RESULT, /* the same, and the body of the result in results[0] */
 	GT_TASK_LIST,   /* function, batch, states, before, limit in; tasks[] out, newest first */
+	GT_TASK_HOOKS,  /* limit in; tasks[] whose callback is due, next_ms out */
 	GT_TASK_VERBS
 };
 #define GT_TASK_WAKE_MAX 1000

@@ -11,6 +11,7 @@
 #define GANTRY_NET_NET_H
 
 #include <gantry/base/err.h>
+#include <gantry/model/limits.h>
 
 struct gt_net;
 
@@ -51,6 +52,13 @@ GT_MUST_USE int gt_net_renew(struct gt_net *net, struct gt_err *err);
 GT_MUST_USE int gt_net_lease(struct gt_net *net, struct gt_net_lease *ret, struct gt_err *err);
 /* The sandbox is dead; the slot is given out again once the kernel has removed the link. */
 void gt_net_release(struct gt_net *net, uint32_t slot);
+/* The address of a slot, as text: IPv4 where there is one. */
+void gt_net_address(const struct gt_net *net, uint32_t slot, char out[GT_ADDRESS_MAX + 1]);
+/* Those with these slots reach each other, at any port: members of one group. Who is in no group
+ * with somebody does not reach him. n 0: the group is no more. Writes the filter anew. */
+GT_MUST_USE int gt_net_group(struct gt_net *net, const char *name, const uint32_t *slots, size_t n,
+			     struct gt_err *err);
+void gt_net_ungroup(struct gt_net *net, uint32_t slot); /* from whatever group it is in */
 /* The resolv.conf for replicas with egress (valid until the next lease) and for those with the
  * host's network (a copy of the host's). */
 const char *gt_net_resolv(const struct gt_net *net);

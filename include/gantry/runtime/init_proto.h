@@ -26,8 +26,8 @@
 #define GT_INIT_FDS_MAX    250        /* in one packet; the kernel takes 253 */
 #define GT_INIT_LAYERS_MAX 128
 #define GT_INIT_MAGIC      0x32544e47u /* "GNT2" */
-#define GT_INIT_GO_ENV     9
-#define GT_INIT_GO_BYTES   3072 /* the ids of 16 GPUs, twice */
+#define GT_INIT_GO_ENV     25
+#define GT_INIT_GO_BYTES   8192 /* the ids of 16 GPUs, twice; the addresses of 64 members */
 
 #define GT_INIT_CAP(name) (1ull << CAP_##name)
 /* What root may be inside: owner of its files, switching users, nothing about the machine. */
@@ -153,7 +153,10 @@ struct gt_init_spec {
 	uint32_t n_filter, n_argv, n_env, n_mounts;
 	uint32_t home; /* the environment lacks HOME: the user's own is put there */
 	uint32_t foreign, inject;
+	uint32_t memlock; /* it may lock all of its memory */
+	uint32_t zero;
 	uint64_t disk_bytes;
+	uint64_t shm_bytes; /* of /dev/shm; 0 = as it was staged */
 };
 
 /* runtime/foreign.h, flat. Its strings: domain name, masked paths, read-only paths, and a path and

@@ -91,6 +91,7 @@ struct gt_container_where {
 	char sandbox[48]; /* its control groups' name */
 	pid_t pid;        /* of its process 1, here */
 	bool again;       /* the groups were another container's of the same plan before */
+	uint32_t slot;    /* of its address, with network egress; 0 = none */
 	uint64_t start_time;
 };
 
@@ -154,8 +155,10 @@ struct gt_container_args {
 	 * names that the spec has as well are the caller's mistake. */
 	const char *const *env;
 	size_t n_env;
+	/* Stops when on_sandbox was told: gt_container_go follows, within 30 s. */
+	bool hold;
 };
-#define GT_CONTAINER_ENV_MAX 8
+#define GT_CONTAINER_ENV_MAX 24
 
 /* Exactly one of on_started and on_failed follows, never before this returned; after on_started
  * exactly one on_exit. Everything of args is copied. A refusal at once has the slug of a cause too:
@@ -171,6 +174,15 @@ enum gt_start_kind gt_container_start_kind(const struct gt_container *c);
  * start is; nothing is told later. */
 GT_MUST_USE int gt_runtime_prepare(struct gt_runtime *rt, const struct gt_container_args *args,
 				   struct gt_err *err);
+/* Goes on with one that was held, with more of the environment. */
+GT_MUST_USE int gt_container_go(struct gt_container *c, const char *const *env, size_t n_env,
+				struct gt_err *err);
+/* The address of a slot of this node, as text. */
+void gt_runtime_address(const struct gt_runtime *rt, uint32_t slot, char out[GT_ADDRESS_MAX + 1]);
+/* The containers with these slots, and no others, reach each other: members of one group. n 0: it
+ * is no more. A slot that is given to a new container is in no group. */
+GT_MUST_USE int gt_runtime_group(struct gt_runtime *rt, const char *group, const uint32_t *slots,
+				 size_t n, struct gt_err *err);
 /* A container that another process started: only on_exit follows. -ESRCH: it ended meanwhile, and
  * *ret_exit tells how. status_fd is copied. */
 GT_MUST_USE int gt_container_adopt(struct gt_runtime *rt, const struct gt_container_where *where,

@@ -132,12 +132,19 @@ struct gt_sched_spot {
  * which costs a pass over the fleet; err NULL spares it. */
 GT_MUST_USE int gt_sched_place(struct gt_sched *s, const struct gt_sched_want *want,
 			       struct gt_sched_spot *ret, struct gt_err *err);
+enum gt_sched_spread {
+	GT_SCHED_ANYWHERE,
+	GT_SCHED_APART,    /* no two members on one node */
+	GT_SCHED_TOGETHER, /* all on one node; only for equal members */
+};
 /* All or nothing: n spots, or none is booked. Members are taken largest first, each to the best
  * place that is left, without spreading among themselves; so a gang of equal members is placed
  * whenever that is possible, one of different members is refused in rare cases though some other
- * arrangement exists. */
+ * arrangement exists. TOGETHER, no two members have parts of one GPU, and the sum of their GPUs
+ * must be one that a want may have. */
 GT_MUST_USE int gt_sched_place_gang(struct gt_sched *s, const struct gt_sched_want *wants, size_t n,
-				    struct gt_sched_spot *ret, struct gt_err *err);
+				    enum gt_sched_spread spread, struct gt_sched_spot *ret,
+				    struct gt_err *err);
 /* Books what a node already has (found after a start): these slots, over any limit of cpu and
  * memory. -EBUSY when a GPU has not so much left (slug gpu_taken): it was given twice, and the
  * books are left as they were. -ENOENT for an unknown node, -EINVAL for slots it does not have. */
@@ -164,6 +171,7 @@ unsigned gt_sched_rate(struct gt_sched *s, const struct gt_sched_want *want, uin
 enum gt_sched_limit { /* in the order in which they are looked at */
 		      GT_SCHED_LIMIT_DOWN,
 		      GT_SCHED_LIMIT_CORDONED,
+		      GT_SCHED_LIMIT_GANG, /* has a member of the gang that is being placed */
 		      GT_SCHED_LIMIT_LABELS,
 		      GT_SCHED_LIMIT_EXCLUSIVE,
 		      GT_SCHED_LIMIT_MODEL,

@@ -37,6 +37,7 @@ struct gt_world_kind {
 	uint32_t crash_mean_s; /* of all ready ones, evenly in 0..2 of it; 0 = never */
 	uint32_t min, max, target, concurrency, idle_ms, drain_ms, memory_mib;
 	uint32_t gpus, gpu_milli;      /* so many, of each so much (of 1000); gpus 0 = none */
+	uint32_t gang, gang_spread;    /* members of each; 0 = none; enum gt_gang_spread */
 	uint32_t queue, wait_ms;       /* calls that may wait, and for how long */
 	uint32_t park_after_ms;        /* idle ones are parked after so long; 0 = never */
 	uint32_t park_ms, unpark_ms;   /* at most, each way */
@@ -63,8 +64,8 @@ struct gt_world_source {
 void gt_world_run(struct gt_world *w, uint64_t until_ns, const struct gt_world_source *source);
 
 /* The rule that was broken first, NULL while all hold. rule: "capacity", "bounds", "start",
- * "calls", "parked", "owner", "books", "epoch", "ticks", "list", "wanted", "wait", "cordon",
- * "results". */
+ * "calls", "parked", "owner", "books", "gang", "epoch", "ticks", "list", "wanted", "wait",
+ * "cordon", "results". */
 struct gt_world_broken {
 	char rule[16], text[600];
 	uint64_t at_ns, step;
@@ -122,6 +123,7 @@ struct gt_world_stats {
 	uint64_t starts, failed_starts, crashes, nodes_lost, control_starts;
 	uint64_t parks, unparks, park_refusals, unpark_fails;
 	uint64_t steps, checks, decisions, scale_events;
+	uint64_t admissions; /* times that a gang was seen in a route, in strict worlds */
 	/* now, and the time they add up to */
 	uint32_t held, ready, busy; /* replicas that hold their memory; answer; have a call */
 	uint32_t gpus_milli;        /* given to replicas */

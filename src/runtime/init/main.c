@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -82,6 +83,10 @@ int main(void)
 	init_spec_read(p.fds[GT_INIT_FD_SPEC], p.head.spec_len, &spec);
 	close(p.fds[GT_INIT_FD_SPEC]);
 	init_root(&spec, &p, &staged);
+	/* While it may: memory that others write into (network cards, GPUs) must stay where it is.
+	 * What is locked counts as the container's memory all the same. */
+	if (spec.head->memlock)
+		setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY });
 	rooted_us = init_now_us();
 	init_drop(&spec, p.fds[GT_INIT_FD_USERNS]);
 	program = init_exec(&spec, p.head.answer != 0, &go_us);

@@ -218,6 +218,17 @@ static void attach_staged(int root, const char *name, uint32_t id_base)
 	close(fd);
 }
 
+/* Inodes are bounded by the size, as in upper(). */
+static void resize_shm(uint64_t bytes)
+{
+	char size[64];
+
+	snprintf(size, sizeof(size), "size=%llu,nr_inodes=%llu", (unsigned long long)bytes,
+		 (unsigned long long)(1024 + bytes / 4096));
+	if (mount(NULL, "dev/shm", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, size) < 0)
+		init_fail(GT_INIT_STEP_DEV, errno, 40);
+}
+
 static int make_tmpfs(uint64_t size_bytes, uint32_t id_base, unsigned index)
 {
 	char size[32], id[16], inodes[32];
@@ -284,6 +295,8 @@ void init_root(const struct init_spec *spec, const struct init_prepare *p,
 		root = overlay(p);
 	}
 
+	if (spec->head->shm_bytes)
+		resize_shm(spec->head->shm_bytes);
 	if (spec->inject)
 		init_inject(spec, id_base);
 	attach_staged(root, "proc", id_base);

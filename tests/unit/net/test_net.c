@@ -190,7 +190,7 @@ static void rules_are_what_nft_lists(void **state)
 		"oifname \"" PREFIX "*\" jump in",
 		"iifname \"" PREFIX "*\" jump host",
 		"ip saddr 198.18.0.0/16 oifname != \"" PREFIX "*\" masquerade",
-		"oifname \"" PREFIX "*\" goto refuse",
+		"oifname \"" PREFIX "*\" goto peers",
 		"ct state established,related accept",
 		"ct state invalid drop",
 		"ip daddr 169.254.169.254 udp dport 53 accept",
@@ -237,6 +237,70 @@ static void rules_are_what_nft_lists(void **state)
 	clean();
 	assert_string_equal(output_of("nft list ruleset"), "");
 	assert_null(strstr(output_of("ip route; ip -6 route"), "unreachable"));
+}
+
+/* The part of the listing that is this chain. */
+static const char *chain_of(const char *name)
+{
+	static char command[128];
+
+	snprintf(command, sizeof(command), "nft list chain inet " NAME " %s", name);
+	return output_of(command);
+}
+
+static void groups_are_let_through(void **state)
+{
+	static const uint32_t ours[] = { 2, 3 }, theirs[] = { 7, 9, 11 };
+	struct gt_net *net;
+	const char *text;
+
+	(void)state;
+	NEEDS_ROOT();
+	net = make(&plain);
+	lease(net);
+	assert_null(strstr(output_of("nft list table inet " NAME), "group"));
+	assert_int_equal(gt_net_group(net, "ours", ours, 2, NULL), 0);
+	assert_int_equal(gt_net_group(net, "theirs", theirs, 3, NULL), 0);
+	text = chain_of("peers");
+	has_rule(text, "ip saddr 198.18.0.3 goto group0");
+	has_rule(text, "ip saddr 198.18.0.11 goto group1");
+	has_rule(text, "goto refuse");
+	text = chain_of("group1");
+	has_rule(text, "ip daddr 198.18.0.9 accept");
+	assert_null(strstr(text, "198.18.0.3 "));
+	/* An address that somebody else gets is in no group any more. */
+	gt_net_release(net, 2);
+	gt_net_ungroup(net, 9);
+	assert_null(strstr(chain_of("peers"), "198.18.0.7 "));
+	has_rule(chain_of("peers"), "ip saddr 198.18.0.3 goto group0");
+	assert_int_equal(gt_net_group(net, "ours", NULL, 0, NULL), 0);
+	assert_null(strstr(output_of("nft list table inet " NAME), "group"));
+	gt_net_free(net);
+	clean();
+}
+
+static void as_many_groups_as_may_be_fit(void **state)
+{
+	uint32_t slots[GT_GANG_MAX];
+	struct gt_net *net;
+	struct gt_err err;
+	char name[16];
+
+	(void)state;
+	NEEDS_ROOT();
+	net = make(&plain);
+	lease(net);
+	for (uint32_t i = 0; i < 8; i++) {
+		for (uint32_t k = 0; k < GT_GANG_MAX; k++)
+			slots[k] = 100 + i * GT_GANG_MAX + k;
+		snprintf(name, sizeof(name), "g%u", i);
+		if (gt_net_group(net, name, slots, GT_GANG_MAX, &err) < 0)
+			fail_msg("%s", err.text);
+	}
+	has_rule(chain_of("group7"), "accept");
+	assert_int_equal(gt_net_group(net, "one more", slots, 1, &err), -ENOSPC);
+	gt_net_free(net);
+	clean();
 }
 
 static void a_flushed_table_comes_back(void **state)
@@ -388,6 +452,8 @@ int main(void)
 		cmocka_unit_test(a_slot_is_free_when_its_link_is_gone),
 		cmocka_unit_test(nothing_of_the_machine_changes_before_a_lease),
 		cmocka_unit_test(rules_are_what_nft_lists),
+		cmocka_unit_test(groups_are_let_through),
+		cmocka_unit_test(as_many_groups_as_may_be_fit),
 		cmocka_unit_test(a_flushed_table_comes_back),
 		cmocka_unit_test(full_lists_fit),
 		cmocka_unit_test(a_subnet_in_use_is_refused),

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -465,6 +466,66 @@ static void only_harmless_devices(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+/* A program that allows all, attached as a service manager does it; -errno when that is refused. */
+static int attach_allow_all(uint32_t flags)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	static const char license[] = "GPL";
+	gt_auto(fd) int prog = -EBADF, dir = -EBADF;
+	struct gt_err err = { 0 };
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
+	attr.insns = (uintptr_t)insns;
+	attr.insn_cnt = GT_LEN(insns);
+	attr.license = (uintptr_t)license;
+	prog = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+	assert_true(prog >= 0);
+	assert_int_equal(gt_cgroup_dir(&g, "leaf", &dir, &err), 0);
+	memset(&attr, 0, sizeof(attr));
+	attr.target_fd = (uint32_t)dir;
+	attr.attach_bpf_fd = (uint32_t)prog;
+	attr.attach_type = BPF_CGROUP_DEVICE;
+	attr.attach_flags = flags;
+	return syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0 ? -errno : 0;
+}
+
+/* "Failed to initialize NVML" after a reload of the service manager, or the opposite: whatever
+ * another program does with the rules, they neither end nor get wider. */
+static void nobody_widens_the_rules(void **state)
+{
+	const struct gt_cgroup_device mine = { 'c', NOBODYS_MAJOR, 3, GT_CGROUP_READ };
+	struct node given = { "", NOBODYS_MAJOR, O_RDONLY },
+		    other = { "", NOBODYS_MAJOR + 1, O_RDONLY };
+	char dir[] = "/tmp/gantry-nodes-XXXXXX";
+	struct gt_err err = { 0 };
+
+	NEEDS_GROUPS();
+	if (!gt_cgroup_is_unified(&g, GT_CGROUP_DEVICES)) {
+		print_message("skipped: no programs for devices\n");
+		skip();
+	}
+	assert_non_null(mkdtemp(dir));
+	snprintf(given.path, sizeof(given.path), "%s/given", dir);
+	snprintf(other.path, sizeof(other.path), "%s/other", dir);
+	assert_int_equal(makes(&given), 0);
+	assert_int_equal(makes(&other), 0);
+	if (gt_cgroup_device_allow(&g, "leaf", &mine, 1, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(attach_allow_all(BPF_F_ALLOW_OVERRIDE), -EPERM);
+	assert_int_equal(attach_allow_all(0), -EPERM);
+	assert_int_equal(attach_allow_all(BPF_F_ALLOW_MULTI), 0);
+	assert_int_equal(inside(opens, &given), ENXIO);
+	assert_int_equal(inside(opens, &other), EPERM);
+	unlink(given.path);
+	unlink(other.path);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 /* ---- freezing ---- */
 
 static void freeze_leaf(void)
@@ -649,10 +710,11 @@ int main(void)
 		ON_MACHINE(a_disk_is_limited),       ON_MACHINE(memory_is_slowed_before_its_end),
 		ON_MACHINE(two_daemons_do_not_meet), ON_UNIFIED(cloned_into_it),
 		ON_MACHINE(only_harmless_devices),   ON_UNIFIED(only_harmless_devices),
-		ON_MACHINE(frozen_and_thawed),       ON_UNIFIED(frozen_and_thawed),
-		ON_MACHINE(killed_while_frozen),     ON_UNIFIED(killed_while_frozen),
-		ON_MACHINE(fork_bomb_is_gone),       ON_UNIFIED(fork_bomb_is_gone),
-		ON_MACHINE(usage_is_told),           ON_UNIFIED(usage_is_told),
+		ON_UNIFIED(nobody_widens_the_rules), ON_MACHINE(frozen_and_thawed),
+		ON_UNIFIED(frozen_and_thawed),       ON_MACHINE(killed_while_frozen),
+		ON_UNIFIED(killed_while_frozen),     ON_MACHINE(fork_bomb_is_gone),
+		ON_UNIFIED(fork_bomb_is_gone),       ON_MACHINE(usage_is_told),
+		ON_UNIFIED(usage_is_told),
 	};
 
 	return cmocka_run_group_tests_name("cgroup_live", tests, NULL, NULL);

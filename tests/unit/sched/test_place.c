@@ -264,14 +264,60 @@ static void a_gang_is_placed_whole_or_not_at_all(void **state)
 	for (size_t i = 0; i < 5; i++)
 		gang[i] = (struct gt_sched_want){ .gpus = i == 3 ? 4 : 1, .function = 3 };
 	add(s, 0, &n);
-	assert_int_equal(gt_sched_place_gang(s, gang, 5, spots, &err), -ENOSPC);
+	assert_int_equal(gt_sched_place_gang(s, gang, 5, GT_SCHED_ANYWHERE, spots, &err), -ENOSPC);
 	assert_non_null(strstr(err.text, "a gang of 5, of which 1 could be placed: needs 1 GPU"));
 	assert_int_equal(gt_sched_gpu_milli_taken(s), 0);
 	add(s, 1, &n);
-	assert_int_equal(gt_sched_place_gang(s, gang, 5, spots, &err), 0);
+	assert_int_equal(gt_sched_place_gang(s, gang, 5, GT_SCHED_ANYWHERE, spots, &err), 0);
 	assert_int_equal(gt_sched_gpu_milli_taken(s), 8000);
 	assert_int_equal(spots[3].gpu_mask, 15);
-	assert_int_equal(gt_sched_place_gang(s, gang, 0, spots, &err), -EINVAL);
+	assert_int_equal(gt_sched_place_gang(s, gang, 0, GT_SCHED_ANYWHERE, spots, &err), -EINVAL);
+}
+
+static void a_gang_apart_has_a_node_for_each(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node n = box(s, "a", 8, "H100", 0);
+	const struct gt_sched_want gang[3] = { { .gpus = 2 }, { .gpus = 2 }, { .gpus = 2 } };
+	struct gt_sched_spot spots[3];
+	struct gt_err err = { 0 };
+
+	(void)state;
+	add(s, 0, &n);
+	add(s, 1, &n);
+	assert_int_equal(gt_sched_place_gang(s, gang, 3, GT_SCHED_APART, spots, &err), -ENOSPC);
+	assert_non_null(strstr(err.text, "2 have a member of the gang"));
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 0);
+	add(s, 2, &n);
+	assert_int_equal(gt_sched_place_gang(s, gang, 3, GT_SCHED_APART, spots, &err), 0);
+	assert_int_equal(1u << spots[0].node | 1u << spots[1].node | 1u << spots[2].node, 7);
+	/* The next one finds the nodes open again. */
+	assert_int_equal(gt_sched_place_gang(s, gang, 3, GT_SCHED_APART, spots, &err), 0);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 12000);
+}
+
+static void a_gang_together_shares_one_node(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node n = box(s, "a", 4, "H100", 0);
+	const struct gt_sched_want gang[3] = { { .gpus = 1 }, { .gpus = 1 }, { .gpus = 1 } };
+	const struct gt_sched_want one = { .gpus = 2 };
+	struct gt_sched_spot spots[3], spot;
+	struct gt_err err = { 0 };
+
+	(void)state;
+	add(s, 0, &n);
+	assert_int_equal(gt_sched_place(s, &one, &spot, &err), 0);
+	assert_int_equal(gt_sched_place_gang(s, gang, 3, GT_SCHED_TOGETHER, spots, &err), -ENOSPC);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 2000);
+	add(s, 1, &n);
+	assert_int_equal(gt_sched_place_gang(s, gang, 3, GT_SCHED_TOGETHER, spots, &err), 0);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(spots[i].node, 1);
+	assert_int_equal(spots[0].gpu_mask | spots[1].gpu_mask | spots[2].gpu_mask, 7);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 5000);
+	gt_sched_release(s, &spots[1]);
+	assert_int_equal(gt_sched_gpu_milli_taken(s), 4000);
 }
 
 static void what_was_there_before_is_booked(void **state)
@@ -423,6 +469,8 @@ int main(void)
 		cmocka_unit_test(labels_and_exclusive_nodes),
 		cmocka_unit_test(time_to_ready_is_worth_fragmentation),
 		cmocka_unit_test(a_gang_is_placed_whole_or_not_at_all),
+		cmocka_unit_test(a_gang_apart_has_a_node_for_each),
+		cmocka_unit_test(a_gang_together_shares_one_node),
 		cmocka_unit_test(what_was_there_before_is_booked),
 		cmocka_unit_test(a_rare_model_is_kept_for_those_that_need_it),
 		cmocka_unit_test(what_is_placed_is_what_is_expected),

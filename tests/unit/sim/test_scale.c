@@ -96,6 +96,34 @@ static void every_policy_serves_and_ends(void **state)
 	}
 }
 
+/* KEDA looks every 30 s from the first call on, also while there is nothing: the second call, at
+ * 1000 s, is found at 1020 s. */
+static void keda_polls_keep_their_times(void **state)
+{
+	struct gt_sim_call calls[] = { { 0, S, 0 }, { 1000 * S, S, 0 } };
+	struct gt_sim_result r = run_of(calls, 2, "keda", 1, 10);
+
+	(void)state;
+	assert_int_equal(r.starts, 2);
+	assert_true(r.p50_delay_s >= 9 && r.p50_delay_s <= 11);
+	assert_true(r.max_delay_s >= 29 && r.max_delay_s <= 31);
+}
+
+/* 30 calls at once that stay: Ray's mean of 30 s is above one replica's two slots after 2 s, and
+ * what it asks for has grown to all of them 30 s after it began to agree. */
+static void ray_means_count_the_time_before(void **state)
+{
+	struct gt_sim_call calls[30];
+	struct gt_sim_result r;
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(calls); i++)
+		calls[i] = (struct gt_sim_call){ 0, 400 * S, 0 };
+	r = run_of(calls, GT_LEN(calls), "ray", 2, 1);
+	assert_int_equal(r.starts, 15);
+	assert_true(r.max_delay_s >= 32 && r.max_delay_s <= 34.5);
+}
+
 static void unknown_policies_are_refused(void **state)
 {
 	struct gt_err err = { 0 };
@@ -150,6 +178,8 @@ int main(void)
 		cmocka_unit_test(bounds_are_what_they_say),
 		cmocka_unit_test(slots_are_filled_before_others_start),
 		cmocka_unit_test(every_policy_serves_and_ends),
+		cmocka_unit_test(keda_polls_keep_their_times),
+		cmocka_unit_test(ray_means_count_the_time_before),
 		cmocka_unit_test(unknown_policies_are_refused),
 		cmocka_unit_test(starts_are_a_function_of_model_and_number),
 		cmocka_unit_test(a_picture_has_its_curves),

@@ -45,10 +45,25 @@ static void order_lines_round_trip(void **state)
 {
 	(void)state;
 	struct gt_gpu_grant grants[] = { { "a", 500, GT_GIB }, { "b", 500, GT_GIB } };
+	char addresses[][GT_ADDRESS_MAX + 1] = { "10.0.0.1", "fd00::2" };
 	struct gt_order orders[] = {
-		{ ID_A, "echo", 7, GT_WANT_PARK, true, 9, 0, (char[]){ "{\"a\":\"\\n\"}" }, grants,
-		  2 },
-		{ ID_B, "other", 1, GT_WANT_STOP, false, 0, 30000, NULL, NULL, 0 },
+		{ .replica = ID_A,
+		  .function = "echo",
+		  .revision = 7,
+		  .want = GT_WANT_PARK,
+		  .turn = 9,
+		  .known = true,
+		  .spec_json = (char[]){ "{\"a\":\"\\n\"}" },
+		  .gpus = grants,
+		  .n_gpus = 2,
+		  .gang = { "01K0000000000000000000000G", 3, 0, 2, 29500 },
+		  .addresses = addresses,
+		  .n_addresses = 2 },
+		{ .replica = ID_B,
+		  .function = "other",
+		  .revision = 1,
+		  .want = GT_WANT_STOP,
+		  .grace_ms = 30000 },
 	};
 	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 }, none = { 0 };
 

@@ -1,0 +1,93 @@
+"""The end of a durable call, told to the address that it named."""
+import base64
+import hashlib
+import hmac
+import http.server
+import threading
+
+import pytest
+
+from harness import Daemon, until
+
+
+class Receiver:
+    """Takes webhooks on loopback; answers 500 to the first `fails` of them."""
+
+    def __init__(self, fails=0):
+        self.seen, left = [], [fails]
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(handler):
+                body = handler.rfile.read(int(handler.headers["Content-Length"]))
+                self.seen.append((dict(handler.headers), body))
+                handler.send_response(500 if left[0] > 0 else 204)
+                left[0] -= 1
+                handler.end_headers()
+
+            def log_message(handler, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/done?of=x"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def receiver():
+    made = Receiver(fails=1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def telling(tmp_path):
+    config = tmp_path / "gantryd.conf"
+    config.write_text("[control]\nwebhook_allow = 127.0.0.1\n")
+    daemon = Daemon(config=config)
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+def call(daemon, url):
+    return daemon.client.request("POST", "/v1/functions/f/calls", b"x",
+                                 {"Prefer": "respond-async", "Gantry-Callback": url})
+
+
+def test_the_end_of_a_call_is_told_and_signed(telling, receiver):
+    telling.echo("f")
+    made = call(telling, receiver.url)
+    assert made.status == 202, made
+    until(lambda: len(receiver.seen) == 2, "it is told once more after a failure", 30)
+    key = (telling.state / "control/webhook.key").read_text().strip()
+    for headers, body in receiver.seen:
+        assert headers["ce-specversion"] == "1.0" and headers["ce-type"] == "dev.gantry.call.finished"
+        assert headers["ce-subject"] == made.json()["id"] and headers["ce-source"] == "/v1/functions/f"
+        assert b'"state":"succeeded"' in body
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        mac = base64.b64encode(hmac.new(key.encode(), signed, hashlib.sha256).digest()).decode()
+        assert headers["webhook-signature"] == f"v1,{mac}"
+    assert receiver.seen[0][0]["webhook-id"] == receiver.seen[1][0]["webhook-id"]
+
+
+def test_nobody_inside_is_called(gantry, receiver):
+    """Not by address, nor by a name that leads there."""
+    gantry.echo("f")
+    for url in (receiver.url, receiver.url.replace("127.0.0.1", "localhost"),
+                receiver.url.replace("127.0.0.1", "[::ffff:127.0.0.1]")):
+        made = call(gantry, url)
+        assert made.status == 202, made
+        assert gantry.client.get(f"/v1/calls/{made.json()['id']}?wait=10s").json()["state"] == "succeeded"
+        until(lambda made=made: f"webhook of call {made.json()['id']} was not taken" in gantry.log(), "it is refused")
+    assert not receiver.seen
+
+
+def test_only_web_addresses_are_taken(gantry):
+    gantry.echo("f")
+    for url in ("file:///etc/passwd", "gopher://example.org/", "http://", "//example.org/", "https://u:p@example.org/"):
+        reply = call(gantry, url)
+        assert reply.status == 400 and reply.slug == "bad_parameter", (url, reply)
