@@ -586,7 +586,7 @@ static int check_weights_path(const struct gt_spec *spec, size_t i, const char *
 	if (at < mounts && at >= spec->n_volumes)
 		return refused(err, where, QUOTED " is on a tmpfs, which is empty at the start",
 			       path);
-	if (spec->weights.store && at < mounts && !spec->volumes[at].readonly)
+	if (spec->weights_store && at < mounts && !spec->volumes[at].readonly)
 		return refused(err, where,
 			       QUOTED " is in volumes[%zu], which is writable; the store shares "
 				      "what nobody changes: make it readonly or leave out store",
@@ -598,7 +598,7 @@ static int check_weights(const struct gt_spec *spec, struct gt_err *err)
 {
 	char where[64];
 
-	if (spec->weights.store && spec->weights.n_paths == 0)
+	if (spec->weights_store && spec->weights.n_paths == 0)
 		return refused(err, "weights.paths", "%s",
 			       "missing; write for example [\"/models/*.safetensors\"]");
 	for (size_t i = 0; i < spec->weights.n_paths; i++) {

@@ -275,7 +275,7 @@ static const struct gt_field weights_rows[] = {
 	{ "paths", GT_F_STRS, AT(weights.paths),
 	  .count_offset = offsetof(struct gt_spec, weights.n_paths), .max = GT_WEIGHTS_MAX,
 	  .elem_max = GT_TEXT_MAX - 1 },
-	{ "store", GT_F_BOOL, AT(weights.store) },
+	{ "store", GT_F_BOOL, AT(weights_store) },
 };
 static const struct gt_fields weights_fields = { ROWS(weights_rows) };
 

@@ -137,6 +137,7 @@ struct gt_spec {
 		size_t n_labels;
 	} placement;
 	struct gt_gang_want gang;
+	bool weights_store; /* weights.store: from the node's weight store, where it has one */
 	struct {
 		uint32_t min, max;
 		uint32_t buffer;      /* replicas kept free of calls while there are calls */
@@ -173,7 +174,6 @@ struct gt_spec {
 	struct {
 		char **paths; /* in the container; the last parts may hold * ? [] */
 		size_t n_paths;
-		bool store; /* from the node's weight store, where it has one */
 	} weights;
 	char **models; /* serves.openai */
 	size_t n_models;

@@ -225,7 +225,7 @@ static void weights_are_found_below_the_deepest_mount(void **state)
 	assert_int_equal(gt_spec_read(text, strlen(text), &s, &err), 0);
 	s = gt_spec_pack(s);
 	assert_int_equal(s->weights.n_paths, 5);
-	assert_false(s->weights.store);
+	assert_false(s->weights_store);
 	at(s, 0, "/m", "/a", "x/*.st");
 	at(s, 1, "/m/n", "/b", "?");
 	at(s, 2, NULL, "/srv/app", "mm/x");
