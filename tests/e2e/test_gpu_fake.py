@@ -148,6 +148,13 @@ def test_a_gpu_that_needs_a_reset_is_drained(gantry):
     assert reply.json() == {"uuid": sick["uuid"], "health": "well"}
     until(lambda: gpu(gantry, number)["healthy"], "it takes replicas again")
     assert gantry.client.request("POST", "/v1/nodes/n1/gpus/GPU-no/clear").status == 404
+    gantry.driver.event(number, 46)
+    until(lambda: not gpu(gantry, number)["healthy"], "another error")
+    assert cli(gantry, "node", "clear", "n1", sick["uuid"]) == f"{sick['uuid']} on n1 is well\n"
+    until(lambda: gpu(gantry, number)["healthy"], "it takes replicas again")
+    gantry.driver.set(number, recovery=2)  # the driver's word stays
+    until(lambda: gpu(gantry, number)["health"] == "drain", "the driver says so")
+    assert re.match(rf"{sick['uuid']} on n1 is drain: \S", cli(gantry, "node", "clear", "n1", sick["uuid"]))
 
 
 def test_the_driver_s_word_drains_and_gives_back(gantry):
