@@ -19,6 +19,7 @@
 
 #include "agent_impl.h"
 #include "images.h"
+#include "peaks.h"
 
 #define STOP_GRACE_MAX_MS 10000 /* when all of the node is stopped */
 #define USAGE_EVERY_MS    5000
@@ -140,6 +141,8 @@ static int open_state(struct agent *a, const char *state_dir, struct gt_err *err
 		r = gt_os_open_dir(AT_FDCWD, replicas, &a->replicas_fd, err);
 	if (r == 0)
 		r = gt_logs_new(a->loop, logs, &a->logs, err);
+	if (r == 0)
+		a->peaks = gt_peaks_open(dir);
 	return r;
 }
 
@@ -274,6 +277,7 @@ static void tear_down(struct agent *a)
 		gt_runtime_retire(a->rt);
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
+	gt_peaks_free(a->peaks);
 	gt_close(a->replicas_fd);
 	gt_agent_gpus_close(a);
 	gt_loop_free(a->loop);

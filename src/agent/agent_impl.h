@@ -27,6 +27,7 @@ struct estimate;
 struct images;
 struct preflight;
 struct preflight_known;
+struct peaks;
 struct replica_weights;
 struct weights;
 
@@ -55,10 +56,10 @@ struct replica {
 	struct gt_gang_member gang;
 	char (*addresses)[GT_ADDRESS_MAX + 1]; /* of the gang's members, as ordered; or NULL */
 	struct gpu_use *gpu_use;               /* of each of them */
-	uint64_t gpu_peak_bytes;
-	struct image_job *pull;          /* in state PULLING: it comes */
-	struct image_wait *unpack;       /* and then, where that is needed, this */
-	struct replica_weights *weights; /* from its order to its end; NULL: it names none */
+	uint64_t gpu_peak_bytes;               /* on that of them where it was most */
+	struct image_job *pull;                /* in state PULLING: it comes */
+	struct image_wait *unpack;             /* and then, where that is needed, this */
+	struct replica_weights *weights;       /* from its order to its end; NULL: it names none */
 	/* Of the images that it uses: a bundle's own, and the registry's (below it); "" = none. */
 	char image_digest[GT_REF_DIGEST_SIZE], base_digest[GT_REF_DIGEST_SIZE];
 	int stop_signal;
@@ -112,6 +113,7 @@ struct agent {
 	struct estimate *estimates; /* being made */
 	struct preflight *preflights;
 	struct preflight_known *preflights_known;
+	struct peaks *peaks;
 	uid_t reader_uid; /* who reads files of models */
 	gid_t reader_gid;
 	struct replica *replicas; /* hash by id */

@@ -129,10 +129,7 @@ static const char *kv_type_name(unsigned value)
 									  .max = GT_GPU_BYTES_MAX \
 	}
 static const struct gt_field terms_rows[] = {
-	TERM(weights),
-	TERM(cache),
-	TERM(activations),
-	TERM(overhead),
+	TERM(weights), TERM(cache), TERM(activations), TERM(overhead), TERM(measured),
 };
 static const struct gt_fields terms_fields = { ROWS(terms_rows) };
 

@@ -87,8 +87,9 @@ enum gt_gpu_overuse { GT_GPU_OVERUSE_WARN, GT_GPU_OVERUSE_KILL, GT_GPU_OVERUSE_N
 /* What an estimate of a model's memory consists of, on one GPU (gpu/vram.h). */
 struct gt_gpu_terms {
 	uint64_t weights, cache, activations, overhead;
+	uint64_t measured; /* what it was seen to need beyond them */
 };
-uint64_t gt_gpu_terms_sum(const struct gt_gpu_terms *t); /* each at most UINT64_MAX / 4 */
+uint64_t gt_gpu_terms_sum(const struct gt_gpu_terms *t); /* each at most UINT64_MAX / 5 */
 
 /* The type of an element of a cache of keys and values. */
 enum gt_kv_type {
