@@ -32,7 +32,7 @@ struct gt_ctl_tasks {
 	size_t n_sessions;
 	bool loaded, waking, releasing;
 	bool orphans; /* leases of before this start, of gateways that may have ended meanwhile */
-	uint64_t wake_ns, release_ns; /* when to; CTL_NEVER */
+	uint64_t load_ns, wake_ns, release_ns; /* when to; CTL_NEVER */
 	struct gt_task_counts counts;
 };
 
@@ -41,7 +41,7 @@ struct gt_ctl_tasks *gt_ctl_tasks_new(struct gt_control *c)
 	struct gt_ctl_tasks *t = gt_alloc(sizeof(*t));
 
 	t->seen = c->epoch << 32;
-	t->wake_ns = CTL_NEVER;
+	t->load_ns = t->wake_ns = CTL_NEVER;
 	t->orphans = true;
 	t->release_ns = gt_ctl_now(c) + SESSION_NS;
 	return t;
@@ -65,8 +65,10 @@ uint64_t gt_ctl_tasks_due(const struct gt_control *c)
 	const struct gt_ctl_tasks *t = c->tasks;
 	uint64_t due_ns = CTL_NEVER;
 
-	if (!t || !t->loaded)
+	if (!t)
 		return CTL_NEVER;
+	if (!t->loaded)
+		return t->load_ns;
 	if (!t->waking)
 		due_ns = t->wake_ns;
 	return t->releasing ? due_ns : GT_MIN(due_ns, t->release_ns);
@@ -174,8 +176,9 @@ static void on_loaded(struct gt_task_op *op, const struct gt_err *err, void *arg
 
 	if (err) { /* a store that can not be read is asked until it can */
 		gt_ctl_event(c, "calls.unread", NULL, NULL, NULL, err->slug, "%s", err->text);
+		c->tasks->load_ns = gt_ctl_now(c) + RETRY_STORE_NS;
 		gt_task_op_free(op);
-		gt_control_tasks_load(c);
+		gt_ctl_finish(c);
 		return;
 	}
 	c->tasks->loaded = true;
@@ -261,6 +264,10 @@ void gt_ctl_tasks_tick(struct gt_control *c)
 	struct gt_ctl_tasks *t = c->tasks;
 	uint64_t now_ns = gt_ctl_now(c);
 
+	if (t && !t->loaded && t->load_ns <= now_ns) {
+		t->load_ns = CTL_NEVER;
+		gt_control_tasks_load(c);
+	}
 	if (!t || !t->loaded)
 		return;
 	if (!t->waking && t->wake_ns <= now_ns) {

@@ -69,13 +69,11 @@ static void on_answer(struct gt_task_op *op, const struct gt_err *err, void *arg
 	gt_task_op_free(op);
 }
 
-static int setup(void **state)
+static void fresh(struct desk *d)
 {
-	struct desk *d = gt_alloc(sizeof(*d));
 	struct gt_control_ports ports;
 	const struct gt_control_config config = { .epoch = FIX_EPOCH };
 
-	d->x.now_ns = 1000 * GT_NS_PER_S;
 	ports = fix_ports(&d->x);
 	ports.store.task = store_task;
 	ports.on_task_work = on_task_work;
@@ -83,6 +81,14 @@ static int setup(void **state)
 	ports.on_task_stop = on_task_stop;
 	d->x.c = gt_control_new(&ports, &config);
 	gt_control_tasks_load(d->x.c);
+}
+
+static int setup(void **state)
+{
+	struct desk *d = gt_alloc(sizeof(*d));
+
+	d->x.now_ns = 1000 * GT_NS_PER_S;
+	fresh(d);
 	next_op(d, GT_TASK_COUNT);
 	answer(d, NULL);
 	*state = d;
@@ -289,6 +295,25 @@ static void ends_mean_what_the_policy_says(void **state)
 	}
 }
 
+/* A store that can not be read is not asked without a pause. */
+static void an_unread_store_is_asked_again_after_a_pause(void **state)
+{
+	struct desk *d = *state;
+	struct gt_err err = { 0 };
+
+	gt_control_free(d->x.c);
+	fresh(d);
+	gt_err_set(&err, EIO, "unavailable", "no");
+	next_op(d, GT_TASK_COUNT);
+	answer(d, &err);
+	assert_int_equal(d->n_ops, 0);
+	d->x.now_ns = gt_control_due_ns(d->x.c);
+	gt_control_tick(d->x.c);
+	next_op(d, GT_TASK_COUNT);
+	answer(d, NULL);
+	assert_int_equal(d->n_ops, 0);
+}
+
 int main(void)
 {
 #define t(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -300,6 +325,7 @@ int main(void)
 		t(silent_gateways_lose_their_leases),
 		t(retries_are_woken_when_they_are_due),
 		t(ends_mean_what_the_policy_says),
+		t(an_unread_store_is_asked_again_after_a_pause),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
