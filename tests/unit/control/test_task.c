@@ -295,6 +295,29 @@ static void ends_mean_what_the_policy_says(void **state)
 	}
 }
 
+/* A gateway that gave its post up asks anew: the second one must not be done before the first,
+ * whose leases nobody takes. */
+static void exchanges_of_a_gateway_do_not_overtake(void **state)
+{
+	struct desk *d = *state;
+	struct gt_task_op *second = exchange(10, 0);
+	struct gt_err err = { 0 };
+
+	deploy(d);
+	accept(d, 3);
+	give(d, exchange(10, 0));
+	assert_int_equal(gt_control_task_exchange(d->x.c, FIX_EPOCH, second, on_answer, d, &err),
+			 -EBUSY);
+	assert_int_equal(d->n_ops, 1);
+	d->x.now_ns += 60 * GT_NS_PER_S; /* nor are its leases released before they are there */
+	gt_control_tick(d->x.c);
+	for (size_t i = 0; i < d->n_ops; i++)
+		assert_true(d->ops[i]->verb != GT_TASK_RELEASE || d->ops[i]->n_sessions == 1);
+	answer(d, NULL);
+	assert_int_equal(gt_control_task_exchange(d->x.c, FIX_EPOCH, second, on_answer, d, &err),
+			 0);
+}
+
 /* A store that can not be read is not asked without a pause. */
 static void an_unread_store_is_asked_again_after_a_pause(void **state)
 {
@@ -325,6 +348,7 @@ int main(void)
 		t(silent_gateways_lose_their_leases),
 		t(retries_are_woken_when_they_are_due),
 		t(ends_mean_what_the_policy_says),
+		t(exchanges_of_a_gateway_do_not_overtake),
 		t(an_unread_store_is_asked_again_after_a_pause),
 	};
 
