@@ -164,6 +164,7 @@ static int hooks(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *er
 		gt_task_row(q, task);
 		task->callback = gt_strdup(gt_db_text(q, 22));
 		task->hook_tries = (uint32_t)sqlite3_column_int64(q, 23);
+		task->hook_due_ms = (uint64_t)sqlite3_column_int64(q, 24);
 	}
 	if (r < 0 || op->n_tasks)
 		return r;

@@ -79,8 +79,10 @@ static const char *const gt_task_sql[GT_SQL_N] = {
 			     " UNION ALL SELECT 1 FROM task_results WHERE file = ?1",
 	[GT_SQL_HOOK_PUT] = "INSERT INTO task_hooks(seq, url) VALUES(?1, ?2)",
 	[GT_SQL_HOOK_SET] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3 WHERE seq = ?1",
+	[GT_SQL_HOOK_TOLD] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3"
+			     " WHERE seq = ?1 AND due_ms = ?4",
 	[GT_SQL_HOOK_DROP] = "DELETE FROM task_hooks WHERE seq = ?1",
-	[GT_SQL_HOOKS] = "SELECT " ROW ", h_url, h_tries FROM (SELECT t.*, h.url AS h_url,"
+	[GT_SQL_HOOKS] = "SELECT " ROW ", h_url, h_tries, h_due FROM (SELECT t.*, h.url AS h_url,"
 			 " h.tries AS h_tries, h.due_ms AS h_due FROM task_hooks h"
 			 " JOIN tasks t ON t.seq = h.seq WHERE h.due_ms > 0 AND h.due_ms <= ?1"
 			 " ORDER BY h.due_ms LIMIT ?2) ORDER BY h_due",
