@@ -158,7 +158,8 @@ enum gt_task_verb {
 	GT_TASK_HOOKS,  /* limit in; tasks[] whose callback is due, next_ms out */
 	GT_TASK_VERBS
 };
-#define GT_TASK_WAKE_MAX 1000
+#define GT_TASK_WAKE_MAX   1000
+#define GT_TASK_LOOKED_MAX 100000 /* rows that a page of LIST looks at, whatever is in it */
 
 struct gt_task_op;
 typedef void gt_task_fn(struct gt_task_op *op, const struct gt_err *err, void *arg);
@@ -184,7 +185,7 @@ struct gt_task_op {
 	char id[GT_TASK_ID_MAX + 1];
 	char function[GT_NAME_MAX + 1], batch[GT_ULID_LEN + 1]; /* LIST: "" = all */
 	unsigned states;                                        /* LIST: a bit each */
-	uint64_t before;                                        /* LIST: seq; 0 = newest */
+	uint64_t before; /* LIST: seq; 0 = newest. Out: of the next page */
 	size_t limit;
 	uint64_t told_ms; /* HOOK_SET: hook_due_ms of what was told; a later end is left as it is */
 	bool more;        /* LIST: there are older ones; WAKE: there was more to do */

@@ -449,7 +449,7 @@ static void lists_have_pages_and_filters(void **state)
 			assert_true(!before || op->tasks[i].seq < before);
 		seen += (unsigned)op->n_tasks;
 		more = op->more;
-		before = op->tasks[op->n_tasks - 1].seq;
+		before = op->before;
 	}
 	assert_int_equal(seen, 5);
 	gt_auto(task_op) struct gt_task_op *dead = gt_task_op_new(GT_TASK_LIST);
@@ -539,6 +539,40 @@ static void killed_at_any_time_nothing_acknowledged_is_lost(void **state)
 		gt_store_close(w->store);
 		w->store = NULL;
 	}
+}
+
+/* All but the oldest are of no interest: the pages up to it are short, and lead to it. */
+static void a_page_looks_at_so_many(void **state)
+{
+	struct world *w = *state;
+	unsigned pages = 0, seen = 0;
+	uint64_t before = 0;
+
+	accept_one(w, "oldest", "f", NULL, "p", 0);
+	gt_task_op_free(lease(w, 1));
+	for (unsigned n = 0; n < GT_TASK_LOOKED_MAX; n += 10000) {
+		gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_ACCEPT);
+		char id[16];
+
+		for (unsigned i = 0; i < 10000; i++) {
+			snprintf(id, sizeof(id), "t%u", n + i);
+			add(op, id, "f", 0);
+		}
+		run_ok(w, op);
+	}
+	for (bool more = true; more; pages++) {
+		gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_LIST);
+
+		op->states = 1U << GT_TASK_RUNNING;
+		op->limit = 2;
+		op->before = before;
+		run_ok(w, op);
+		seen += (unsigned)op->n_tasks;
+		more = op->more;
+		before = op->before;
+	}
+	assert_int_equal(seen, 1);
+	assert_int_equal(pages, 2);
 }
 
 static void a_body_that_is_lost_holds_up_no_other(void **state)
@@ -631,6 +665,7 @@ int main(void)
 		t(lists_have_pages_and_filters),
 		t(large_bodies_lie_in_files_that_go_in_time),
 		t(killed_at_any_time_nothing_acknowledged_is_lost),
+		t(a_page_looks_at_so_many),
 		t(a_body_that_is_lost_holds_up_no_other),
 		t(a_replay_is_told_of_at_its_own_end),
 	};
