@@ -50,7 +50,6 @@ int gt_db_exec(sqlite3 *db, const char *sql, struct gt_err *err)
 static const char pragmas[] = "PRAGMA journal_mode=WAL;"
 			      "PRAGMA synchronous=FULL;"
 			      "PRAGMA foreign_keys=ON;"
-			      "PRAGMA wal_autocheckpoint=4000;"
 			      "PRAGMA journal_size_limit=67108864;"
 			      "PRAGMA cache_size=-1024;"
 			      "PRAGMA trusted_schema=OFF;";

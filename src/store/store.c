@@ -16,6 +16,7 @@
 
 #define BATCH_MAX 256   /* jobs a transaction */
 #define QUEUE_MAX 16384 /* jobs; more are refused */
+#define LOG_PAGES 4000  /* of the write-ahead log: then it is moved into the database */
 
 enum { WRITER, READER, FILES, CHECK, LANES };
 
@@ -106,6 +107,22 @@ static bool refuse(struct gt_store *s, struct gt_job *jobs)
 }
 
 /* ---- the writer thread ---------------------------------------------------------------------- */
+
+/* SQLite's own hook passes over a sync of the database that failed. The commit itself is in the
+ * log, durably. */
+static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct gt_store *s = arg;
+	struct gt_err err = { 0 };
+
+	if (pages < LOG_PAGES ||
+	    sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) == SQLITE_OK)
+		return SQLITE_OK;
+	gt_db_error(db, &err, "move the log into the database");
+	if (is_trouble(&err))
+		trouble_note(s, &err);
+	return SQLITE_OK;
+}
 
 /* One job inside its own savepoint, so that its failure takes nothing else along. False when SQLite
  * gave up the whole transaction (a full disk may do that). */
@@ -385,11 +402,19 @@ static int bodies_open(struct gt_store *s, struct gt_err *err)
 
 	if (!dir)
 		return 0;
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	bool made = mkdir(dir, 0700) == 0;
+	gt_auto(fd) int parent = -EBADF;
+
+	if (!made && errno != EEXIST)
 		return gt_err_errno(err, errno, "%s", dir);
 	s->bodies_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (s->bodies_fd < 0)
 		return gt_err_errno(err, errno, "%s", dir);
+	if (made) { /* what is synced in it is only found when its own name is, too */
+		parent = openat(s->bodies_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (parent < 0 || fsync(parent) < 0)
+			return gt_err_errno(err, errno, "the directory of %s", dir);
+	}
 	s->tasks.bodies_fd = s->tasks_read.bodies_fd = s->bodies_fd;
 	return gt_bodies_sweep(&s->tasks, err);
 }
@@ -404,6 +429,8 @@ static int store_prepare(struct gt_store *s, struct gt_err *err)
 		r = gt_db_migrate(s->db, s->path, err);
 	if (r == 0)
 		r = epoch_advance(s, err);
+	if (r == 0)
+		sqlite3_wal_hook(s->db, on_commit, s);
 	if (r == 0)
 		r = gt_db_open(s->path, 0, &s->reader, err);
 	if (r == 0)

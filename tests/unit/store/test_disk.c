@@ -22,13 +22,13 @@ struct world {
 	struct gt_store *store;
 };
 
-/* ---- a disk whose log can not be synced -------------------------------------------------------
- */
+/* ---- a disk whose log, or database, can not be synced --------------------------------------- */
 
 static atomic_int failing, syncs; /* of the log, since failing was set */
+static atomic_int failing_db;
 static int (*real_open)(sqlite3_vfs *, const char *, sqlite3_file *, int, int *);
 static int (*real_sync)(sqlite3_file *, int);
-static sqlite3_io_methods log_methods;
+static sqlite3_io_methods log_methods, db_methods;
 
 static int log_sync(sqlite3_file *f, int flags)
 {
@@ -39,16 +39,26 @@ static int log_sync(sqlite3_file *f, int flags)
 	return SQLITE_IOERR_FSYNC;
 }
 
+static int db_sync(sqlite3_file *f, int flags)
+{
+	if (!failing_db)
+		return real_sync(f, flags);
+	errno = EIO;
+	return SQLITE_IOERR_FSYNC;
+}
+
 static int faulty_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out)
 {
 	int r = real_open(vfs, name, f, flags, out);
+	bool log = flags & SQLITE_OPEN_WAL;
+	sqlite3_io_methods *m = log ? &log_methods : &db_methods;
 
-	if (r != SQLITE_OK || !(flags & SQLITE_OPEN_WAL))
+	if (r != SQLITE_OK || !(flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_DB)))
 		return r;
 	real_sync = f->pMethods->xSync;
-	log_methods = *f->pMethods;
-	log_methods.xSync = log_sync;
-	f->pMethods = &log_methods;
+	*m = *f->pMethods;
+	m->xSync = log ? log_sync : db_sync;
+	f->pMethods = m;
 	return r;
 }
 
@@ -94,7 +104,7 @@ static int setup(void **state)
 {
 	struct world *w = gt_alloc(sizeof(*w));
 
-	failing = 0;
+	failing = failing_db = 0;
 	snprintf(w->dir, sizeof(w->dir), "/tmp/gt-disk-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	assert_int_equal(chdir(w->dir), 0);
@@ -111,7 +121,7 @@ static int teardown(void **state)
 	static const char *const files[] = { "control/gantry.db", "control/gantry.db-wal",
 					     "control/gantry.db-shm" };
 
-	failing = 0;
+	failing = failing_db = 0;
 	gt_store_close(w->store);
 	close(w->event);
 	for (size_t i = 0; i < GT_LEN(files); i++)
@@ -277,6 +287,29 @@ static void files_of_what_may_be_in_the_log_stay(void **state)
 		wait_event(w);
 }
 
+/* The log has it, so what was told holds; but the database is to be trusted no more. */
+static void a_database_that_can_not_be_synced_is_the_end(void **state)
+{
+	struct world *w = *state;
+	gt_auto(free) char *spec = gt_alloc(1000001);
+	char name[8], names[256] = "";
+	struct gt_err err = { 0 };
+	int n = 0;
+
+	memset(spec, ' ', 1000000);
+	failing_db = 1;
+	while (gt_store_failed(w->store, &err) == 0 && n < 40) {
+		snprintf(name, sizeof(name), "n%02d", n++);
+		assert_int_equal(put(w, name, spec).code, 0);
+	}
+	assert_in_range(n, 10, 20); /* 4000 pages of the log */
+	assert_int_equal(put(w, "z", "{}").code, EIO);
+	failing_db = 0;
+	reopen(w);
+	assert_int_equal(gt_store_load(w->store, on_row, names, &err), 0);
+	assert_int_equal(strlen(names), 3 * n);
+}
+
 static void a_damaged_database_is_found_and_not_written(void **state)
 {
 	struct world *w = *state;
@@ -313,6 +346,7 @@ int main(void)
 		t(a_failed_sync_is_not_tried_again),
 		t(another_process_goes_on_from_what_is_there),
 		t(files_of_what_may_be_in_the_log_stay),
+		t(a_database_that_can_not_be_synced_is_the_end),
 		t(a_damaged_database_is_found_and_not_written),
 	};
 
