@@ -33,7 +33,7 @@ def take_turns(url, state, python, model, found):
             "image": "host:", "command": [python, "/check/serve.py", "/model", "8000"], "port": 8000,
             "volumes": [{"host": str(HERE), "path": "/check"}, {"host": str(model), "path": "/model"}],
             "ready": {"path": "/health", "timeout": "3m"}, "limits": {"wait": "3m"},
-            "resources": {"memory": "24GiB", "gpu": {"count": 1}}, "scale": {"min": 0, "max": 1},
+            "resources": {"memory": "24GiB", "gpu": {"count": 1, "memory": "8GiB"}}, "scale": {"min": 0, "max": 1},
             "park": {"method": "cuda", "after": "0s"}}))
         cli(url, state, "deploy", name, "--file", str(state.parent / f"{name}.json"))
     first = {}
