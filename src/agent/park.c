@@ -83,15 +83,16 @@ static uint64_t parked_bytes(const struct agent *a)
 static uint64_t bytes_of(struct replica *r)
 {
 	struct gt_usage usage = { 0 };
-	uint64_t bytes = r->spec->resources.memory_bytes;
+	uint64_t bytes = r->spec->resources.memory_bytes, given = 0;
 
 	if (gt_container_usage(r->container, &usage, NULL) == 0 && usage.has & GT_USAGE_MEMORY) {
 		bytes = usage.memory_bytes;
+		gt_agent_gpus_usage(r, &usage);
 		r->usage = usage; /* control hears of it, whatever comes of this */
 	}
 	for (size_t i = 0; i < r->n_gpus; i++)
-		bytes += r->gpus[i].memory_bytes;
-	return GT_MAX(bytes, 1u);
+		given += r->gpus[i].memory_bytes;
+	return GT_MAX(bytes + gt_usage_gpu_parked(&usage, given), 1u);
 }
 
 /* What its GPU holds will be in its own memory, and must not be more than it may have. */

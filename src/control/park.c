@@ -115,12 +115,13 @@ bool gt_ctl_park(struct gt_control *c, struct gt_ctl_replica *r, const char *rea
 static uint64_t pool_need(const struct gt_ctl_replica *r)
 {
 	uint64_t bytes = r->usage.has & GT_USAGE_MEMORY ? r->usage.memory_bytes : r->memory_bytes;
+	uint64_t given = 0;
 
 	if (r->park.method == GT_PARK_FREEZE)
 		return bytes;
 	for (size_t i = 0; i < r->gpus.n; i++)
-		bytes += r->gpus.list[i].memory_bytes;
-	return bytes;
+		given += r->gpus.list[i].memory_bytes;
+	return bytes + gt_usage_gpu_parked(&r->usage, given);
 }
 
 static uint32_t priority_of(const struct gt_ctl_replica *r)

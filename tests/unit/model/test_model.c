@@ -376,9 +376,24 @@ static void labels_and_names_of_gpus_have_alphabets(void **state)
 	assert_string_equal(gt_gpu_backend_name(GT_GPU_SIM), "sim");
 }
 
+static void parked_memory_is_what_it_has(void **state)
+{
+	struct gt_usage u = { 0 };
+
+	(void)state;
+	assert_int_equal(gt_usage_gpu_parked(&u, 80 * GT_GIB), 80 * GT_GIB); /* nobody tells */
+	u.gpu_memory_bytes = 8 * GT_GIB;
+	assert_int_equal(gt_usage_gpu_parked(&u, 80 * GT_GIB), 80 * GT_GIB);
+	u.has = GT_USAGE_GPU_MEMORY;
+	assert_int_equal(gt_usage_gpu_parked(&u, 80 * GT_GIB), 8 * GT_GIB + GT_PARK_SLACK);
+	assert_int_equal(gt_usage_gpu_parked(&u, 8 * GT_GIB), 8 * GT_GIB);
+	assert_int_equal(gt_usage_gpu_parked(&u, 7 * GT_GIB), 7 * GT_GIB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(parked_memory_is_what_it_has),
 		cmocka_unit_test(replica_moves_follow_the_table),
 		cmocka_unit_test(an_illegal_move_aborts),
 		cmocka_unit_test(state_names_round_trip),
