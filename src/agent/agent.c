@@ -213,6 +213,8 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	prctl(PR_SET_DUMPABLE, 0);
 	node_name(config->node, a->node);
 	measure(a);
+	a->parking_bytes = config->parking_bytes == UINT64_MAX ? a->memory_bytes / 4
+							       : config->parking_bytes;
 	own_address(config->address, a->address);
 	a->ledger = gt_gpu_ledger_new();
 	a->reader_uid = config->image_uid;

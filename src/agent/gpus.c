@@ -164,6 +164,7 @@ static void on_change(void *arg)
 {
 	struct agent *a = arg;
 
+	gt_park_choose_again(a);
 	gt_report_full(a);
 	if (a->gpus && gt_gpus_known(a->gpus))
 		end_lost(a);

@@ -57,6 +57,7 @@ struct gt_config {
 	uint64_t image_keep_ms, image_disk;     /* percent */
 	uint64_t image_extract;                 /* enum gt_image_extract */
 	uint64_t pool, pool_max;                /* sandboxes made ahead of demand */
+	uint64_t parking_memory;                /* bytes; UINT64_MAX = a quarter of the node's */
 	uint64_t prepared;                      /* functions with one of their own */
 	uint64_t weight_store;                  /* bytes of the node's memory; 0 = it has none */
 	uint64_t weight_cache, weight_read_bps; /* of what is read ahead */

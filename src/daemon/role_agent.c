@@ -26,6 +26,7 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.pool = (unsigned)c->pool,
 		.pool_max = (unsigned)c->pool_max,
 		.prepared = (unsigned)c->prepared,
+		.parking_bytes = c->parking_memory,
 		.subid_base = (uint32_t)c->subid_base,
 		.allow_host_image = c->allow_host_image,
 		.allow_host_paths = c->allow_host_paths,

@@ -20,6 +20,7 @@ struct gt_spec *gt_spec_new(void)
 	spec->scale.concurrency = GT_DEFAULT_CONCURRENCY;
 	spec->scale.delay_price = GT_DEFAULT_DELAY_PRICE;
 	spec->scale.idle_ms = GT_IDLE_LEARNED;
+	spec->park.after_ms = GT_DEFAULT_PARK_MS;
 	spec->retry.on = GT_DEFAULT_RETRY_ON;
 	spec->retry.first_ms = GT_DEFAULT_RETRY_FIRST_MS;
 	spec->retry.most_ms = GT_DEFAULT_RETRY_MOST_MS;
@@ -84,6 +85,8 @@ void gt_spec_free(struct gt_spec *spec)
 	free(spec->user);
 	free(spec->affinity.header);
 	free(spec->ready.path);
+	free(spec->park.http.sleep);
+	free(spec->park.http.wake);
 	free(spec);
 }
 

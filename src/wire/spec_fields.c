@@ -69,6 +69,11 @@ static const char *pull_name(unsigned value)
 	return names[value];
 }
 
+static const char *park_name(unsigned value)
+{
+	return gt_park_method_name((enum gt_park_method)value);
+}
+
 static const struct gt_field volume_rows[] = {
 	{ "host", GT_F_STR, GT_F_NEEDED, offsetof(struct gt_volume, host), .min = 1,
 	  .max = GT_TEXT_MAX - 1 },
@@ -235,6 +240,21 @@ static const struct gt_field serves_rows[] = {
 };
 static const struct gt_fields serves_fields = { ROWS(serves_rows) };
 
+static const struct gt_field park_http_rows[] = {
+	{ "sleep", GT_F_STR, AT(park.http.sleep), .min = 1, .max = GT_TEXT_MAX - 1 },
+	{ "wake", GT_F_STR, AT(park.http.wake), .min = 1, .max = GT_TEXT_MAX - 1 },
+};
+static const struct gt_fields park_http_fields = { ROWS(park_http_rows) };
+
+static const struct gt_field park_rows[] = {
+	{ "method", GT_F_ENUM, GT_F_ALWAYS, AT(park.method), .max = GT_PARK_N,
+	  .enum_name = park_name },
+	{ "after", GT_F_DURATION, AT(park.after_ms), .max = WEEK_MS },
+	{ "priority", GT_F_U32, AT(park.priority), .max = GT_PARK_PRIORITY_MAX },
+	{ "http", GT_F_OBJECT, .sub = &park_http_fields },
+};
+static const struct gt_fields park_fields = { ROWS(park_rows) };
+
 static const struct gt_field backoff_rows[] = {
 	{ "first", GT_F_DURATION, AT(retry.first_ms), .min = 1, .max = DAY_MS },
 	{ "most", GT_F_DURATION, AT(retry.most_ms), .min = 1, .max = DAY_MS },
@@ -252,7 +272,7 @@ static const struct gt_field weights_rows[] = {
 	{ "paths", GT_F_STRS, AT(weights.paths),
 	  .count_offset = offsetof(struct gt_spec, weights.n_paths), .max = GT_WEIGHTS_MAX,
 	  .elem_max = GT_TEXT_MAX - 1 },
-	{ "store", GT_F_BOOL, AT(weights.store) },
+	{ "store", GT_F_BOOL, AT(weights_store) },
 };
 static const struct gt_fields weights_fields = { ROWS(weights_rows) };
 
@@ -282,13 +302,13 @@ static const struct gt_field spec_rows[] = {
 	  .enum_name = isolation_name },
 	{ "gang", GT_F_OBJECT, .sub = &gang_fields },
 	{ "scale", GT_F_OBJECT, .sub = &scale_fields },
+	{ "park", GT_F_CUSTOM, .sub = &park_fields, .hooks = &gt_park_hooks },
 	{ "limits", GT_F_OBJECT, .sub = &limits_fields },
 	{ "affinity", GT_F_OBJECT, .sub = &affinity_fields },
 	{ "weights", GT_F_OBJECT, .sub = &weights_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
 	{ "retry", GT_F_OBJECT, .sub = &retry_fields },
 	{ "gpu", GT_F_CUSTOM, .hooks = &gt_gpu_short_hooks },
-	{ .name = "park", .type = GT_F_LATER },
 	{ .name = "secrets", .type = GT_F_LATER },
 	{ .name = "rollout", .type = GT_F_LATER },
 };

@@ -31,7 +31,9 @@ struct gt_agent_config {
 	int ready_fd;       /* gets "READY\n" once the node is in order; < 0 = none */
 	unsigned pool;      /* sandboxes staged ahead, always */
 	unsigned pool_max;  /* how many recent starts may raise that to */
-	unsigned prepared;  /* functions that may have a sandbox prepared for their next start */
+	uint64_t parking_bytes; /* of the node's memory, for parked replicas; UINT64_MAX = a quarter
+				 */
+	unsigned prepared;   /* functions that may have a sandbox prepared for their next start */
 	uint32_t subid_base; /* 0 = 100000; GT_ID_RANGES ranges of host ids are replicas' from it on
 			      */
 	bool allow_host_image, allow_host_network;

@@ -110,6 +110,7 @@ struct gt_gpu_want {
 	uint32_t count;        /* 0 = none */
 	uint32_t share_milli;  /* of one GPU, which others may share; 0 = whole GPUs */
 	uint64_t memory_bytes; /* on each; 0 = all of a whole GPU, its part of a shared one */
+	enum gt_gpu_overuse overuse;
 	bool memory_auto; /* or to be computed from weights.paths, by a node, before it is kept */
 	struct {
 		uint32_t context;   /* tokens of a sequence; 0 = what the model was made for */
@@ -120,7 +121,6 @@ struct gt_gpu_want {
 	} estimate;
 	char **models; /* in order of preference; none: any */
 	size_t n_models;
-	enum gt_gpu_overuse overuse;
 };
 
 /* What a replica has of one GPU. */
