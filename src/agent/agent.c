@@ -223,6 +223,7 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 					      config->gpu_sys };
 	a->cdi_dirs = config->cdi_dirs ? config->cdi_dirs : "";
 	a->cdi_devices = config->cdi_devices;
+	a->nccl = config->gpu_nccl;
 	r = gt_labels_parse(config->labels, &a->labels, &a->n_labels, err);
 	if (r < 0)
 		return r;
@@ -261,6 +262,7 @@ static void tear_down(struct agent *a)
 		gt_report_stop(a);
 	gt_dial_free(a->dial);
 	gt_estimates_drain(a);
+	gt_preflights_drain(a);
 	gt_http_server_free(a->server);
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (gt_replica_state_ended(r->state))

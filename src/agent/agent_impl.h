@@ -25,6 +25,8 @@ struct image_job;
 struct image_wait;
 struct estimate;
 struct images;
+struct preflight;
+struct preflight_known;
 struct peaks;
 struct replica_weights;
 struct weights;
@@ -109,6 +111,8 @@ struct agent {
 	struct images *images;
 	struct weights *weights;
 	struct estimate *estimates; /* being made */
+	struct preflight *preflights;
+	struct preflight_known *preflights_known;
 	struct peaks *peaks;
 	uid_t reader_uid; /* who reads files of models */
 	gid_t reader_gid;
@@ -132,6 +136,7 @@ struct agent {
 	struct gt_driver_roots driver; /* this and the next two are the configuration's */
 	const char *cdi_dirs;          /* ':'-separated, later ones over earlier ones */
 	const char *cdi_devices;       /* of gt_device_name_allowed */
+	const char *nccl;              /* for preflights; NULL or "" = the linker finds it */
 	struct gt_label *labels;
 	size_t n_labels;
 };
@@ -183,6 +188,13 @@ void gt_replica_weights_are_here(struct replica *r);
 /* The copies that lie over its paths; the descriptors are the caller's, the paths are not. */
 size_t gt_replica_weights_files(struct replica *r, struct gt_container_file *ret);
 void gt_replica_weights_end(struct replica *r); /* fine when it has none */
+
+/* preflight.c */
+bool gt_preflight_wanted(const struct replica *r); /* are its GPUs checked before it runs? */
+/* Over the GPUs of these members, of whom `last` came last. True: gt_replica_gang_checked follows;
+ * false: nothing is to be waited for. */
+bool gt_preflight_begin(struct replica *last, struct replica *const *members, uint32_t n);
+void gt_preflights_drain(struct agent *a); /* ends them, and calls nobody */
 
 /* report.c */
 void gt_report_soon(struct agent *a);

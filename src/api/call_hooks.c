@@ -21,7 +21,7 @@
 struct hook { /* on its way */
 	struct gt_api *api;
 	struct gt_http_call *call;
-	uint64_t seq;
+	uint64_t seq, due_ms;
 	uint32_t tries;
 	char id[GT_TASK_ID_MAX + 1];
 	struct hook *prev, *next;
@@ -106,6 +106,7 @@ static void set(struct hook *hook, uint64_t due_ms)
 
 	hook->call = NULL;
 	op->before = hook->seq;
+	op->told_ms = hook->due_ms;
 	op->next_ms = due_ms;
 	op->limit = due_ms ? hook->tries + 1 : 0;
 	if (gt_control_task(hook->api->config.control, op, on_set, hook, &err) == 0)
@@ -196,7 +197,9 @@ static void tell(struct gt_api *api, const struct gt_task *t)
 	if (h->n_open == OPEN_MAX || is_open(h, t->seq))
 		return;
 	hook = gt_alloc(sizeof(*hook));
-	*hook = (struct hook){ .api = api, .seq = t->seq, .tries = t->hook_tries };
+	*hook = (struct hook){
+		.api = api, .seq = t->seq, .due_ms = t->hook_due_ms, .tries = t->hook_tries
+	};
 	gt_strcopy(hook->id, sizeof(hook->id), t->id);
 	letter_write(api, t, &l);
 	struct gt_http_out out = {

@@ -329,8 +329,7 @@ static void on_listed(struct gt_task_op *task, const struct gt_err *err, void *a
 			gt_view_call(&j, &task->tasks[i], NULL, 0);
 		gt_json_close(&j, ']');
 		if (task->more)
-			snprintf(cursor, sizeof(cursor), "%llu",
-				 (unsigned long long)task->tasks[task->n_tasks - 1].seq);
+			snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)task->before);
 		gt_json_str(&j, "next_cursor", task->more ? cursor : NULL);
 		gt_json_close(&j, '}');
 		if (task->more)

@@ -127,7 +127,7 @@ enum gt_exit gt_cli_each(struct gt_cli *cli, const char *path, gt_item_fn *fn, v
 				return GT_EXIT_DONE;
 		free(gt_steal(&cursor));
 		cursor = gt_strdup(gt_value_str(v, "next_cursor", NULL));
-		if (!cursor || gt_value_len(items) == 0)
+		if (!cursor) /* a page without items may have others behind it */
 			break;
 	}
 	return GT_EXIT_DONE;

@@ -23,6 +23,7 @@ struct desk { /* a function that calls wait for, or did */
 struct session {
 	struct gt_task_session is;
 	uint64_t heard_ns;
+	bool busy; /* an exchange is at the store: the next one must not overtake it */
 };
 
 struct gt_ctl_tasks {
@@ -32,7 +33,7 @@ struct gt_ctl_tasks {
 	size_t n_sessions;
 	bool loaded, waking, releasing;
 	bool orphans; /* leases of before this start, of gateways that may have ended meanwhile */
-	uint64_t wake_ns, release_ns; /* when to; CTL_NEVER */
+	uint64_t load_ns, wake_ns, release_ns; /* when to; CTL_NEVER */
 	struct gt_task_counts counts;
 };
 
@@ -41,7 +42,7 @@ struct gt_ctl_tasks *gt_ctl_tasks_new(struct gt_control *c)
 	struct gt_ctl_tasks *t = gt_alloc(sizeof(*t));
 
 	t->seen = c->epoch << 32;
-	t->wake_ns = CTL_NEVER;
+	t->load_ns = t->wake_ns = CTL_NEVER;
 	t->orphans = true;
 	t->release_ns = gt_ctl_now(c) + SESSION_NS;
 	return t;
@@ -65,8 +66,10 @@ uint64_t gt_ctl_tasks_due(const struct gt_control *c)
 	const struct gt_ctl_tasks *t = c->tasks;
 	uint64_t due_ns = CTL_NEVER;
 
-	if (!t || !t->loaded)
+	if (!t)
 		return CTL_NEVER;
+	if (!t->loaded)
+		return t->load_ns;
 	if (!t->waking)
 		due_ns = t->wake_ns;
 	return t->releasing ? due_ns : GT_MIN(due_ns, t->release_ns);
@@ -174,8 +177,9 @@ static void on_loaded(struct gt_task_op *op, const struct gt_err *err, void *arg
 
 	if (err) { /* a store that can not be read is asked until it can */
 		gt_ctl_event(c, "calls.unread", NULL, NULL, NULL, err->slug, "%s", err->text);
+		c->tasks->load_ns = gt_ctl_now(c) + RETRY_STORE_NS;
 		gt_task_op_free(op);
-		gt_control_tasks_load(c);
+		gt_ctl_finish(c);
 		return;
 	}
 	c->tasks->loaded = true;
@@ -247,8 +251,10 @@ static bool sessions_expire(struct gt_control *c)
 	for (size_t i = 0; i < were; i++) {
 		uint64_t end_ns = t->sessions[i].heard_ns + SESSION_NS;
 
-		if (end_ns <= now_ns)
+		if (end_ns <= now_ns && !t->sessions[i].busy)
 			continue;
+		if (end_ns <= now_ns)
+			end_ns = now_ns + RETRY_STORE_NS;
 		t->release_ns = GT_MIN(t->release_ns, end_ns);
 		t->sessions[kept++] = t->sessions[i];
 	}
@@ -261,6 +267,10 @@ void gt_ctl_tasks_tick(struct gt_control *c)
 	struct gt_ctl_tasks *t = c->tasks;
 	uint64_t now_ns = gt_ctl_now(c);
 
+	if (t && !t->loaded && t->load_ns <= now_ns) {
+		t->load_ns = CTL_NEVER;
+		gt_control_tasks_load(c);
+	}
 	if (!t || !t->loaded)
 		return;
 	if (!t->waking && t->wake_ns <= now_ns) {
@@ -327,22 +337,33 @@ int gt_control_task(struct gt_control *c, struct gt_task_op *op, gt_task_fn *ask
 
 /* ---- for gateways --------------------------------------------------------------------------- */
 
-static int session_heard(struct gt_control *c, const struct gt_task_op *op, struct gt_err *err)
+static size_t session_index(const struct gt_ctl_tasks *t, const struct gt_task_session *is)
 {
-	struct gt_ctl_tasks *t = c->tasks;
-	const struct gt_task_session *is = &op->sessions[0];
 	size_t i = 0;
 
 	while (i < t->n_sessions && (t->sessions[i].is.session != is->session ||
 				     !gt_streq(t->sessions[i].is.gateway, is->gateway)))
 		i++;
+	return i;
+}
+
+static int session_heard(struct gt_control *c, const struct gt_task_op *op, struct gt_err *err)
+{
+	struct gt_ctl_tasks *t = c->tasks;
+	const struct gt_task_session *is = &op->sessions[0];
+	size_t i = session_index(t, is);
+
 	if (i == SESSIONS_MAX)
 		return gt_err_set(err, ENOSPC, "overloaded", "%d gateways have calls already",
 				  SESSIONS_MAX);
 	if (i == t->n_sessions)
-		t->sessions[t->n_sessions++].is = *is;
+		t->sessions[t->n_sessions++] = (struct session){ .is = *is };
 	t->sessions[i].heard_ns = gt_ctl_now(c);
 	t->release_ns = GT_MIN(t->release_ns, t->sessions[i].heard_ns + SESSION_NS);
+	if (t->sessions[i].busy)
+		return gt_err_set(err, EBUSY, "unavailable",
+				  "the store has an exchange of gateway %s already", is->gateway);
+	t->sessions[i].busy = true;
 	return 0;
 }
 
@@ -400,7 +421,10 @@ static void results_note(struct gt_control *c, const struct gt_task_op *op)
 static void on_exchanged(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
 	struct gt_control *c = arg;
+	size_t of = session_index(c->tasks, &op->sessions[0]);
 
+	if (of < c->tasks->n_sessions)
+		c->tasks->sessions[of].busy = false;
 	if (!err) {
 		changes_take(c, op);
 		results_note(c, op);

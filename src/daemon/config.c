@@ -73,6 +73,7 @@ static const struct key keys[] = {
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
 	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
+	{ "agent", "gpu_nccl", TEXT(gpu_nccl) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -113,6 +114,7 @@ void gt_config_defaults(struct gt_config *c)
 	gt_strcopy(c->allow_host_paths, sizeof(c->allow_host_paths), "/");
 	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_AUTO);
 	gt_strcopy(c->gpu_driver_root, sizeof(c->gpu_driver_root), "/");
+	gt_strcopy(c->gpu_nccl, sizeof(c->gpu_nccl), "libnccl.so.2");
 	gt_strcopy(c->gpu_proc, sizeof(c->gpu_proc), "/proc");
 	gt_strcopy(c->gpu_sys, sizeof(c->gpu_sys), "/sys");
 	gt_strcopy(c->cdi_dirs, sizeof(c->cdi_dirs), "/etc/cdi:/var/run/cdi");

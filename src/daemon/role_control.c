@@ -36,7 +36,8 @@ struct plane {
 	struct gt_recorder *recorder; /* NULL: not asked for */
 	struct gt_learner *learner;
 	int load_failed;
-	struct gt_err *err; /* while loading */
+	struct gt_err *err;    /* while loading */
+	struct gt_err failure; /* of the state disk: the supervisor starts another control */
 };
 
 /* ---- ports ---- */
@@ -128,8 +129,11 @@ static void on_wake(void *arg)
 {
 	struct plane *p = arg;
 
-	if (p->store)
-		gt_store_poll(p->store);
+	if (!p->store)
+		return;
+	gt_store_poll(p->store);
+	if (gt_store_failed(p->store, &p->failure) < 0)
+		gt_loop_stop(p->loop);
 }
 
 static void load_row(const struct gt_function_row *row, void *arg)
@@ -251,6 +255,16 @@ static int webhooks_prepare(struct plane *p, const struct gt_config *conf, struc
 	return 0;
 }
 
+static int run(struct plane *p, struct gt_err *err)
+{
+	int r = gt_loop_run(p->loop, err);
+
+	if (r < 0 || !p->failure.code)
+		return r;
+	*err = p->failure;
+	return -EIO;
+}
+
 static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 {
 	const char *const tokens[] = { env->token_sha256 };
@@ -278,7 +292,7 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 	gt_control_tasks_load(p->control);
 	on_due(p);
 	gt_role_ready(env);
-	return gt_loop_run(p->loop, err);
+	return run(p, err);
 }
 
 int gt_role_control(struct gt_role_env *env, struct gt_err *err)

@@ -253,6 +253,7 @@ static void outbound_apply(struct gt_http_call *call, const struct gt_http_out *
 	curl_easy_setopt(call->easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
 	curl_easy_setopt(call->easy, CURLOPT_OPENSOCKETDATA, call);
+	curl_easy_setopt(call->easy, CURLOPT_FRESH_CONNECT, 1L); /* one of others was not judged */
 	curl_easy_setopt(call->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 

@@ -15,6 +15,7 @@ struct gt_spec *gt_spec_new(void)
 	spec->resources.disk_bytes = GT_DEFAULT_DISK_BYTES;
 	spec->resources.pids = GT_DEFAULT_PIDS;
 	spec->gang.restarts = GT_DEFAULT_GANG_RESTARTS;
+	spec->gang.preflight = true;
 	spec->scale.max = GT_DEFAULT_SCALE_MAX;
 	spec->scale.target = GT_DEFAULT_CONCURRENCY;
 	spec->scale.concurrency = GT_DEFAULT_CONCURRENCY;

@@ -94,8 +94,9 @@ static void start_check(struct gt_world *w, const struct gt_order *order, const 
 	if (!gt_control_settled(w->c))
 		gt_w_break(w, "start", "%s is started before the nodes have reported",
 			   order->function);
-	/* One above max as well while those of a node that drains wait for their successors. */
-	if (s->current > (s->old > 0 ? 1 : kind.max) ||
+	/* One above max as well while those of a node that drains wait for their successors. The
+	 * next epoch of a gang is no new replica: an old one may have been found meanwhile. */
+	if (s->current > (s->old > 0 && order->gang.epoch <= 1 ? 1 : kind.max) ||
 	    (s->moving > 0 && s->current + s->moving > kind.max + 1 && s->current > 1))
 		gt_w_break(w, "bounds", "%s has %u replicas and %u old ones, max %u",
 			   order->function, s->current, s->old, kind.max);

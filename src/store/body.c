@@ -30,8 +30,8 @@ static int failed(struct gt_err *err, int code, const char *name)
 		return gt_err_set(err, ENOSPC, "storage_full",
 				  "a body of a call: the state disk is full; free some space and "
 				  "try again");
-	return gt_err_set(err, EIO, "unavailable", "a body of a call (%s): %s", name,
-			  strerror(code));
+	return gt_err_set(err, code == EIO ? EIO : EAGAIN, "unavailable",
+			  "a body of a call (%s): %s", name, strerror(code));
 }
 
 int gt_body_write(int dir_fd, const struct gt_blob *body, char name[GT_BODY_NAME_SIZE],
@@ -53,6 +53,15 @@ int gt_body_write(int dir_fd, const struct gt_blob *body, char name[GT_BODY_NAME
 	return failed(err, -r, name);
 }
 
+/* Not there, or not to be read: no later try will do better. */
+static int lost(struct gt_err *err, int code, const char *name)
+{
+	if (code == ENOMEM || code == EMFILE || code == ENFILE)
+		return failed(err, code, name);
+	return gt_err_set(err, ENODATA, "unavailable", "a body of a call (%s) is lost: %s", name,
+			  strerror(code));
+}
+
 int gt_body_read(int dir_fd, const char *name, size_t len, struct gt_blob *ret, struct gt_err *err)
 {
 	gt_auto(fd) int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -60,7 +69,7 @@ int gt_body_read(int dir_fd, const char *name, size_t len, struct gt_blob *ret, 
 	size_t at = 0;
 
 	if (fd < 0)
-		return failed(err, errno, name);
+		return lost(err, errno, name);
 	data = malloc(len + 1);
 	if (!data)
 		return failed(err, ENOMEM, name);
@@ -70,7 +79,7 @@ int gt_body_read(int dir_fd, const char *name, size_t len, struct gt_blob *ret, 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return failed(err, n < 0 ? errno : EIO, name);
+			return lost(err, n < 0 ? errno : ENODATA, name);
 		at += (size_t)n;
 	}
 	*ret = (struct gt_blob){ .data = gt_steal(&data), .len = len };

@@ -4,11 +4,29 @@
 
 #include "db.h"
 
+/* See db.h. */
+static int errno_of(int code)
+{
+	if (code == SQLITE_IOERR_NOMEM)
+		return EAGAIN;
+	switch (code & 0xff) {
+	case SQLITE_IOERR:
+	case SQLITE_CANTOPEN:
+	case SQLITE_NOTADB:
+		return EIO;
+	case SQLITE_CORRUPT:
+		return EBADMSG;
+	default:
+		return EAGAIN;
+	}
+}
+
 int gt_db_error(sqlite3 *db, struct gt_err *err, const char *what)
 {
 	int code = sqlite3_errcode(db);
 	int system = sqlite3_system_errno(db);
-	bool io = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
+	bool io = code != SQLITE_IOERR_NOMEM &&
+		  ((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN);
 
 	if ((code & 0xff) == SQLITE_FULL || (io && (system == ENOSPC || system == EDQUOT)))
 		return gt_err_set(err, ENOSPC, "storage_full",
@@ -17,7 +35,7 @@ int gt_db_error(sqlite3 *db, struct gt_err *err, const char *what)
 	if (io && system)
 		return gt_err_set(err, EIO, "unavailable", "%s: %s: %s", what, sqlite3_errmsg(db),
 				  strerror(system));
-	return gt_err_set(err, EIO, "unavailable", "%s: %s", what, sqlite3_errmsg(db));
+	return gt_err_set(err, errno_of(code), "unavailable", "%s: %s", what, sqlite3_errmsg(db));
 }
 
 int gt_db_exec(sqlite3 *db, const char *sql, struct gt_err *err)
@@ -32,7 +50,6 @@ int gt_db_exec(sqlite3 *db, const char *sql, struct gt_err *err)
 static const char pragmas[] = "PRAGMA journal_mode=WAL;"
 			      "PRAGMA synchronous=FULL;"
 			      "PRAGMA foreign_keys=ON;"
-			      "PRAGMA wal_autocheckpoint=4000;"
 			      "PRAGMA journal_size_limit=67108864;"
 			      "PRAGMA cache_size=-1024;"
 			      "PRAGMA trusted_schema=OFF;";
@@ -107,4 +124,22 @@ int gt_db_finish(sqlite3_stmt *q, struct gt_err *err)
 
 	sqlite3_finalize(q);
 	return r < 0 ? r : 0;
+}
+
+int gt_db_wal_empty(sqlite3 *db, struct gt_err *err)
+{
+	return gt_db_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", err);
+}
+
+int gt_db_check(sqlite3 *db, struct gt_err *err)
+{
+	gt_auto(query) sqlite3_stmt *q = gt_db_query(db, err, "PRAGMA quick_check(1)", "");
+	int r = q ? gt_db_step(q, err) : -err->code;
+
+	if (r < 0)
+		return r;
+	if (r > 0 && strcmp(gt_db_text(q, 0), "ok") == 0)
+		return 0;
+	return gt_err_set(err, EBADMSG, "unavailable", "%s",
+			  r > 0 ? gt_db_text(q, 0) : "no answer");
 }

@@ -16,8 +16,9 @@
 
 #define BATCH_MAX 256   /* jobs a transaction */
 #define QUEUE_MAX 16384 /* jobs; more are refused */
+#define LOG_PAGES 4000  /* of the write-ahead log: then it is moved into the database */
 
-enum { WRITER, READER, FILES, LANES };
+enum { WRITER, READER, FILES, CHECK, LANES };
 
 /* Jobs in their order, and the thread that does them. */
 struct lane {
@@ -33,16 +34,95 @@ struct gt_store {
 	char *path;
 	uint64_t epoch;
 	pthread_mutex_t db_lock;
-	sqlite3 *db, *reader;
+	sqlite3 *db, *reader, *checker;
 	int bodies_fd;
 	struct gt_tasks_db tasks, tasks_read;
 	pthread_mutex_t lock; /* of all below */
 	struct lane lanes[LANES];
 	struct gt_job *finished;
 	size_t n_queued;
+	struct gt_err trouble; /* why nothing is written any more: EIO or EBADMSG */
 };
 
+/* ---- trouble -------------------------------------------------------------------------------- */
+
+static bool is_trouble(const struct gt_err *err)
+{
+	return err->code == EIO || err->code == EBADMSG;
+}
+
+/* What failed to reach the disk is not tried again: the system may have forgotten the pages, and
+ * would say that all is well. Nor is anything built on a damaged database. */
+static void trouble_note(struct gt_store *s, const struct gt_err *why)
+{
+	struct gt_err err = { 0 };
+	bool first;
+
+	if (why->code == EIO)
+		gt_err_set(&err, EIO, "unavailable",
+			   "the state disk failed, nothing more is written: %s", why->text);
+	else
+		gt_err_set(&err, EBADMSG, "unavailable",
+			   "the state database %s is damaged, nothing more is written to it: stop "
+			   "the daemon and restore control/ from its backup (%s)",
+			   s->path, why->text);
+	pthread_mutex_lock(&s->lock);
+	first = s->trouble.code != EIO && s->trouble.code != err.code;
+	if (first)
+		s->trouble = err;
+	pthread_mutex_unlock(&s->lock);
+	if (!first)
+		return;
+	gt_error("store: %s", err.text);
+	s->config.notify(s->config.notify_arg);
+}
+
+int gt_store_failed(struct gt_store *s, struct gt_err *err)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->trouble.code == EIO) {
+		*err = s->trouble;
+		r = -EIO;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+/* True when nothing is written any more; then each has its answer. */
+static bool refuse(struct gt_store *s, struct gt_job *jobs)
+{
+	struct gt_err err;
+	struct gt_job *job;
+
+	pthread_mutex_lock(&s->lock);
+	err = s->trouble;
+	pthread_mutex_unlock(&s->lock);
+	if (!err.code)
+		return false;
+	DL_FOREACH (jobs, job)
+		job->err = err;
+	return true;
+}
+
 /* ---- the writer thread ---------------------------------------------------------------------- */
+
+/* SQLite's own hook passes over a sync of the database that failed. The commit itself is in the
+ * log, durably. */
+static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct gt_store *s = arg;
+	struct gt_err err = { 0 };
+
+	if (pages < LOG_PAGES ||
+	    sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) == SQLITE_OK)
+		return SQLITE_OK;
+	gt_db_error(db, &err, "move the log into the database");
+	if (is_trouble(&err))
+		trouble_note(s, &err);
+	return SQLITE_OK;
+}
 
 /* One job inside its own savepoint, so that its failure takes nothing else along. False when SQLite
  * gave up the whole transaction (a full disk may do that). */
@@ -54,6 +134,8 @@ static bool job_run(sqlite3 *db, struct gt_job *job)
 	if (gt_db_exec(db, "SAVEPOINT job", &job->err) < 0)
 		return false;
 	if (job->run(job, db, &job->err) < 0) {
+		if (is_trouble(&job->err))
+			return false;
 		sqlite3_exec(db, "ROLLBACK TO job", NULL, NULL, NULL);
 		if (job->tasks) /* what it dropped is still there */
 			job->tasks->unused.n = unused;
@@ -97,30 +179,49 @@ static void rows_forget(struct gt_job *job)
 	job->n_rows = 0;
 }
 
+/* Whether they are in the log after all is only known when it is read anew: they are told to have
+ * failed, and files that their rows may name stay until the next start. */
+static void batch_fail(struct gt_store *s, struct gt_job *batch, const struct gt_err *err)
+{
+	struct gt_job *job;
+
+	DL_FOREACH (batch, job) {
+		rows_forget(job);
+		job->err = *err;
+	}
+	trouble_note(s, err);
+}
+
 /* All in one transaction; when that fails as a whole, one by one, so that only those fail that
- * must. */
+ * must. After an I/O error nothing is tried again. */
 static void batch_run(struct gt_store *s, struct gt_job **batch)
 {
-	struct gt_err err = { 0 };
+	struct gt_err err = { 0 }, trouble = { 0 };
 	struct gt_job *job, *tmp, *done = NULL;
 
 	pthread_mutex_lock(&s->db_lock);
-	if (transaction_run(s, *batch, &err) < 0) {
+	if (transaction_run(s, *batch, &err) < 0 && !is_trouble(&err)) {
 		DL_FOREACH_SAFE (*batch, job, tmp) {
 			DL_DELETE(*batch, job);
 			job->prev = job;
 			job->next = NULL;
 			rows_forget(job);
 			gt_err_clear(&err);
-			if (transaction_run(s, job, &err) < 0)
-				job->err = err;
+			if (is_trouble(&trouble) || transaction_run(s, job, &err) < 0)
+				job->err = is_trouble(&trouble) ? trouble : err;
+			if (is_trouble(&job->err))
+				trouble = job->err;
 			DL_APPEND(done, job);
 		}
 		*batch = done;
+	} else if (is_trouble(&err)) {
+		batch_fail(s, *batch, &err);
 	}
 	pthread_mutex_unlock(&s->db_lock);
+	if (is_trouble(&trouble))
+		trouble_note(s, &trouble);
 	DL_FOREACH (*batch, job)
-		if (job->err.code) /* no row names them */
+		if (job->err.code && !is_trouble(&job->err)) /* no row names them */
 			gt_body_list_remove(&job->files, s->bodies_fd);
 }
 
@@ -158,7 +259,8 @@ static void *writer_main(void *arg)
 	struct gt_job *batch;
 
 	while ((batch = lane_take(l, BATCH_MAX))) {
-		batch_run(l->store, &batch);
+		if (!refuse(l->store, batch))
+			batch_run(l->store, &batch);
 		finish(l->store, batch);
 	}
 	return NULL;
@@ -173,7 +275,9 @@ static void *reader_main(void *arg)
 
 	while ((job = lane_take(l, 1))) {
 		if (job->run(job, l->store->reader, &job->err) < 0 && !job->err.code)
-			gt_err_set(&job->err, EIO, "unavailable", "the state database");
+			gt_err_set(&job->err, EAGAIN, "unavailable", "the state database");
+		if (is_trouble(&job->err))
+			trouble_note(l->store, &job->err);
 		finish(l->store, job);
 	}
 	return NULL;
@@ -194,7 +298,9 @@ static void *files_main(void *arg)
 	struct gt_job *job;
 
 	while ((job = lane_take(l, 1))) {
-		if (gt_job_write_files(job) < 0) {
+		if (refuse(s, job) || gt_job_write_files(job) < 0) {
+			if (is_trouble(&job->err))
+				trouble_note(s, &job->err);
 			finish(s, job);
 			continue;
 		}
@@ -205,10 +311,23 @@ static void *files_main(void *arg)
 	return NULL;
 }
 
+/* Once, beside all else: what is damaged is better known before it is needed. */
+static void *check_main(void *arg)
+{
+	struct lane *l = arg;
+	struct gt_err err = { 0 };
+
+	if (gt_db_check(l->store->checker, &err) < 0 && is_trouble(&err))
+		trouble_note(l->store, &err);
+	return NULL;
+}
+
 static int lane_start(struct gt_store *s, int which, struct gt_err *err)
 {
-	static void *(*const mains[LANES])(void *) = { writer_main, reader_main, files_main };
-	static const char *const names[LANES] = { "store", "store-read", "store-files" };
+	static void *(*const mains[LANES])(void *) = { writer_main, reader_main, files_main,
+						       check_main };
+	static const char *const names[LANES] = { "store", "store-read", "store-files",
+						  "store-check" };
 	struct lane *l = &s->lanes[which];
 	sigset_t all, before;
 	int r;
@@ -224,10 +343,29 @@ static int lane_start(struct gt_store *s, int which, struct gt_err *err)
 	return 0;
 }
 
+static void lane_join(struct gt_store *s, struct lane *l)
+{
+	const uint64_t pause_ns = 10 * GT_NS_PER_MS;
+
+	if (l != &s->lanes[CHECK]) {
+		pthread_join(l->thread, NULL);
+		return;
+	}
+	for (;;) { /* an interruption before its statement has begun is lost */
+		uint64_t until_ns = gt_wall_ms(&gt_clock_system) * GT_NS_PER_MS + pause_ns;
+		struct timespec until = { (time_t)(until_ns / GT_NS_PER_S),
+					  (long)(until_ns % GT_NS_PER_S) };
+
+		sqlite3_interrupt(s->checker);
+		if (pthread_timedjoin_np(l->thread, NULL, &until) != ETIMEDOUT)
+			return;
+	}
+}
+
 /* The files' thread gives the writer work, so it ends before. */
 static void lanes_stop(struct gt_store *s)
 {
-	static const int order[] = { FILES, READER, WRITER };
+	static const int order[] = { CHECK, FILES, READER, WRITER };
 
 	for (size_t i = 0; i < GT_LEN(order); i++) {
 		struct lane *l = &s->lanes[order[i]];
@@ -238,7 +376,7 @@ static void lanes_stop(struct gt_store *s)
 		l->stopping = true;
 		pthread_cond_signal(&l->wake);
 		pthread_mutex_unlock(&s->lock);
-		pthread_join(l->thread, NULL);
+		lane_join(s, l);
 		l->has_thread = false;
 	}
 }
@@ -264,11 +402,19 @@ static int bodies_open(struct gt_store *s, struct gt_err *err)
 
 	if (!dir)
 		return 0;
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	bool made = mkdir(dir, 0700) == 0;
+	gt_auto(fd) int parent = -EBADF;
+
+	if (!made && errno != EEXIST)
 		return gt_err_errno(err, errno, "%s", dir);
 	s->bodies_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (s->bodies_fd < 0)
 		return gt_err_errno(err, errno, "%s", dir);
+	if (made) { /* what is synced in it is only found when its own name is, too */
+		parent = openat(s->bodies_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (parent < 0 || fsync(parent) < 0)
+			return gt_err_errno(err, errno, "the directory of %s", dir);
+	}
 	s->tasks.bodies_fd = s->tasks_read.bodies_fd = s->bodies_fd;
 	return gt_bodies_sweep(&s->tasks, err);
 }
@@ -278,13 +424,21 @@ static int store_prepare(struct gt_store *s, struct gt_err *err)
 	int r = gt_db_open(s->path, s->config.pages_max, &s->db, err);
 
 	if (r == 0)
+		r = gt_db_wal_empty(s->db, err);
+	if (r == 0)
 		r = gt_db_migrate(s->db, s->path, err);
 	if (r == 0)
 		r = epoch_advance(s, err);
 	if (r == 0)
+		sqlite3_wal_hook(s->db, on_commit, s);
+	if (r == 0)
 		r = gt_db_open(s->path, 0, &s->reader, err);
 	if (r == 0)
 		r = gt_db_exec(s->reader, "PRAGMA query_only=1", err);
+	if (r == 0)
+		r = gt_db_open(s->path, 0, &s->checker, err);
+	if (r == 0)
+		r = gt_db_exec(s->checker, "PRAGMA query_only=1", err);
 	s->tasks.db = s->db;
 	s->tasks_read.db = s->reader;
 	if (r == 0)
@@ -315,6 +469,14 @@ int gt_store_open(const struct gt_store_config *config, struct gt_store **ret, s
 	return 0;
 }
 
+/* The last one to close moves the log into the database, unless it can not be trusted. */
+static void db_close(const struct gt_store *s, sqlite3 *db)
+{
+	if (db && s->trouble.code)
+		sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	sqlite3_close_v2(db);
+}
+
 void gt_store_close(struct gt_store *s)
 {
 	struct gt_job *job, *tmp;
@@ -326,8 +488,9 @@ void gt_store_close(struct gt_store *s)
 		gt_job_free(job);
 	gt_tasks_db_fini(&s->tasks);
 	gt_tasks_db_fini(&s->tasks_read);
-	sqlite3_close_v2(s->db);
-	sqlite3_close_v2(s->reader);
+	db_close(s, s->checker);
+	db_close(s, s->reader);
+	db_close(s, s->db);
 	gt_close(s->bodies_fd);
 	for (int i = 0; i < LANES; i++)
 		pthread_cond_destroy(&s->lanes[i].wake);
@@ -423,18 +586,22 @@ static int lane_of(const struct gt_job *job)
 
 static void job_queue(struct gt_store *s, struct gt_job *job)
 {
-	bool full;
+	bool full, stopped;
 
 	pthread_mutex_lock(&s->lock);
 	full = s->n_queued >= QUEUE_MAX;
-	if (full) {
+	stopped = s->trouble.code && !gt_job_reads(job);
+	if (stopped) {
+		job->err = s->trouble;
+		DL_APPEND(s->finished, job);
+	} else if (full) {
 		gt_err_set(&job->err, EAGAIN, "unavailable", "%d writes wait already", QUEUE_MAX);
 		DL_APPEND(s->finished, job);
 	} else {
 		lane_add(&s->lanes[lane_of(job)], job);
 	}
 	pthread_mutex_unlock(&s->lock);
-	if (full)
+	if (full || stopped)
 		s->config.notify(s->config.notify_arg);
 }
 

@@ -194,8 +194,8 @@ static int wake_due(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err 
 	return r;
 }
 
-static int end(struct gt_tasks_db *t, const struct gt_task_op *op, uint64_t seq,
-	       enum gt_task_state state, const char *slug, struct gt_err *err)
+int gt_task_end(struct gt_tasks_db *t, const struct gt_task_op *op, uint64_t seq,
+		enum gt_task_state state, const char *slug, struct gt_err *err)
 {
 	int r = gt_sql_run(gt_sql(t, err, GT_SQL_END, "iiiit", (int64_t)seq, (int64_t)state,
 				  (int64_t)op->now_ms, (int64_t)(op->now_ms + GT_TASK_KEEP_MS),
@@ -212,7 +212,7 @@ static int wake_late(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err
 	int r = find(t, op, GT_SQL_LATE, &at, &n, err);
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		r = end(t, op, at[i].seq, GT_TASK_EXPIRED, "deadline_passed", err);
+		r = gt_task_end(t, op, at[i].seq, GT_TASK_EXPIRED, "deadline_passed", err);
 		if (at[i].state == GT_TASK_QUEUED)
 			gt_task_op_change(op, at[i].function, -1);
 		gt_task_op_ended(op, at[i].id);
@@ -272,7 +272,7 @@ int gt_task_cancel(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *
 		r = gt_err_set(err, EALREADY, "conflict", "call %s has ended: it is %s", task.id,
 			       gt_task_state_name(task.state));
 	if (r == 0)
-		r = end(t, op, task.seq, GT_TASK_CANCELLED, "cancelled", err);
+		r = gt_task_end(t, op, task.seq, GT_TASK_CANCELLED, "cancelled", err);
 	if (r < 0) {
 		gt_task_fini(&task);
 		return r;
@@ -304,6 +304,8 @@ int gt_task_replay(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *
 			       err);
 	if (r == 0)
 		r = gt_task_drop_body(t, GT_SQL_RESULT_FILE, GT_SQL_RESULT_DROP, task.seq, err);
+	if (r == 0) /* its last end is not told any more */
+		r = gt_task_hook_arm(t, task.seq, 0, 0, err);
 	if (r < 0) {
 		gt_task_fini(&task);
 		return r;

@@ -45,6 +45,7 @@ enum gt_sql {
 	GT_SQL_FILE_USED,
 	GT_SQL_HOOK_PUT,
 	GT_SQL_HOOK_SET,
+	GT_SQL_HOOK_TOLD,
 	GT_SQL_HOOK_DROP,
 	GT_SQL_HOOKS,
 	GT_SQL_HOOK_NEXT,
@@ -102,6 +103,9 @@ GT_MUST_USE int gt_task_reconcile(struct gt_tasks_db *t, struct gt_task_op *op, 
 GT_MUST_USE int gt_task_wake(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
 GT_MUST_USE int gt_task_cancel(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
 GT_MUST_USE int gt_task_replay(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
+/* Without a result; whoever is to be told of it is told. */
+GT_MUST_USE int gt_task_end(struct gt_tasks_db *t, const struct gt_task_op *op, uint64_t seq,
+			    enum gt_task_state state, const char *slug, struct gt_err *err);
 /* Deletes the input or the result of a task; its file goes with the commit. */
 GT_MUST_USE int gt_task_drop_body(struct gt_tasks_db *t, enum gt_sql file, enum gt_sql drop,
 				  uint64_t seq, struct gt_err *err);

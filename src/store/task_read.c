@@ -126,25 +126,33 @@ static int get(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 	return r < 0 ? r : attempts_read(t, op, task.seq, err);
 }
 
+/* Calls in states that are rare may lie far apart: a page ends, maybe without any, after so many
+ * rows, so that no reader waits long behind it. */
 static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 {
 	bool dead = (op->states & ~DEAD) == 0;
 	const char *of = op->batch[0] ? op->batch : op->function;
 	enum gt_sql which = dead ? GT_SQL_LIST_DEAD : GT_SQL_LIST;
+	size_t looked = 0;
 	int r;
 
 	if (op->function[0])
 		which = dead ? GT_SQL_LIST_DEAD_OF : GT_SQL_LIST_OF;
 	if (op->batch[0])
 		which = GT_SQL_LIST_BATCH;
-	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, which, of[0] ? "iiit" : "iii",
-					      (int64_t)(op->before ? op->before : INT64_MAX),
-					      (int64_t)op->states, (int64_t)op->limit + 1, of);
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, which, of[0] ? "it" : "i",
+					      (int64_t)(op->before ? op->before : INT64_MAX), of);
 
 	r = q ? 0 : -EIO;
-	while (r >= 0 && !op->more && (r = gt_db_step(q, err)) > 0) {
-		op->more = op->n_tasks == op->limit;
-		if (!op->more)
+	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
+		bool wanted = op->states >> sqlite3_column_int(q, 3) & 1;
+
+		op->more = looked == GT_TASK_LOOKED_MAX || (wanted && op->n_tasks == op->limit);
+		if (op->more)
+			break;
+		looked++;
+		op->before = (uint64_t)sqlite3_column_int64(q, 0);
+		if (wanted)
 			gt_task_row(q, gt_task_op_add(op));
 	}
 	return r < 0 ? r : 0;
@@ -164,6 +172,7 @@ static int hooks(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *er
 		gt_task_row(q, task);
 		task->callback = gt_strdup(gt_db_text(q, 22));
 		task->hook_tries = (uint32_t)sqlite3_column_int64(q, 23);
+		task->hook_due_ms = (uint64_t)sqlite3_column_int64(q, 24);
 	}
 	if (r < 0 || op->n_tasks)
 		return r;

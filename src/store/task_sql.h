@@ -10,7 +10,7 @@
 	"seq, id, function, state, priority, attempt, tries, created_ms, due_ms, deadline_ms,"   \
 	" leased_ms, ended_ms, expires_ms, method, path, type, key, print, batch, size, status," \
 	" slug"
-#define PAGE " AND seq < ?1 AND ((?2 >> state) & 1) ORDER BY seq DESC LIMIT ?3"
+#define PAGE " AND seq < ?1 ORDER BY seq DESC" /* read until the page is full */
 
 static const char *const gt_task_sql[GT_SQL_N] = {
 	[GT_SQL_BY_ID] = "SELECT " ROW " FROM tasks WHERE id = ?1",
@@ -71,16 +71,18 @@ static const char *const gt_task_sql[GT_SQL_N] = {
 			  " WHERE seq = ?1",
 	[GT_SQL_LIST] = "SELECT " ROW " FROM tasks WHERE true" PAGE,
 	[GT_SQL_LIST_DEAD] = "SELECT " ROW " FROM tasks WHERE state > 3" PAGE,
-	[GT_SQL_LIST_OF] = "SELECT " ROW " FROM tasks WHERE function = ?4" PAGE,
-	[GT_SQL_LIST_DEAD_OF] = "SELECT " ROW " FROM tasks WHERE function = ?4 AND state > 3" PAGE,
-	[GT_SQL_LIST_BATCH] = "SELECT " ROW " FROM tasks WHERE batch = ?4" PAGE,
+	[GT_SQL_LIST_OF] = "SELECT " ROW " FROM tasks WHERE function = ?2" PAGE,
+	[GT_SQL_LIST_DEAD_OF] = "SELECT " ROW " FROM tasks WHERE function = ?2 AND state > 3" PAGE,
+	[GT_SQL_LIST_BATCH] = "SELECT " ROW " FROM tasks WHERE batch = ?2" PAGE,
 	[GT_SQL_COUNT] = "SELECT function, count(*) FROM tasks WHERE state = 0 GROUP BY function",
 	[GT_SQL_FILE_USED] = "SELECT 1 FROM task_inputs WHERE file = ?1"
 			     " UNION ALL SELECT 1 FROM task_results WHERE file = ?1",
 	[GT_SQL_HOOK_PUT] = "INSERT INTO task_hooks(seq, url) VALUES(?1, ?2)",
 	[GT_SQL_HOOK_SET] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3 WHERE seq = ?1",
+	[GT_SQL_HOOK_TOLD] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3"
+			     " WHERE seq = ?1 AND due_ms = ?4",
 	[GT_SQL_HOOK_DROP] = "DELETE FROM task_hooks WHERE seq = ?1",
-	[GT_SQL_HOOKS] = "SELECT " ROW ", h_url, h_tries FROM (SELECT t.*, h.url AS h_url,"
+	[GT_SQL_HOOKS] = "SELECT " ROW ", h_url, h_tries, h_due FROM (SELECT t.*, h.url AS h_url,"
 			 " h.tries AS h_tries, h.due_ms AS h_due FROM task_hooks h"
 			 " JOIN tasks t ON t.seq = h.seq WHERE h.due_ms > 0 AND h.due_ms <= ?1"
 			 " ORDER BY h.due_ms LIMIT ?2) ORDER BY h_due",

@@ -1,6 +1,8 @@
 /* store/tasks.c - durable calls: taken in, leased, their results recorded. */
 #include <string.h>
 
+#include <gantry/base/log.h>
+
 #include "task_db.h"
 
 /* Of a full window so many places are for each priority, when it has that many: a flood of one
@@ -201,6 +203,12 @@ static int lease_some(struct gt_tasks_db *t, struct gt_task_op *op, const char *
 		struct gt_task *task = gt_task_op_add(op);
 
 		r = lease_read(t, q, function, task, err);
+		if (r == -ENODATA) { /* it can not run: no reason for others to wait behind it */
+			gt_warn("call %s: %s", task->id, err->text);
+			gt_err_clear(err);
+			task->state = GT_TASK_FAILED;
+			r = 0;
+		}
 		*after = task->seq;
 		*bytes += task->body.len;
 		found++;
@@ -228,24 +236,41 @@ static int lease_function(struct gt_tasks_db *t, struct gt_task_op *op,
 	return 0;
 }
 
+static int lease_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task *task,
+		     struct gt_err *err)
+{
+	gt_task_op_change(op, task->function, -1);
+	if (task->state == GT_TASK_FAILED) {
+		gt_task_op_ended(op, task->id);
+		return gt_task_end(t, op, task->seq, GT_TASK_FAILED, "input_lost", err);
+	}
+	task->leased_ms = op->now_ms;
+	return gt_sql_run(gt_sql(t, err, GT_SQL_LEASE, "itii", (int64_t)task->seq,
+				 op->sessions[0].gateway, (int64_t)op->sessions[0].session,
+				 (int64_t)op->now_ms),
+			  err);
+}
+
 static int lease_all(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 {
-	size_t bytes = 0;
+	size_t bytes = 0, kept = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < op->n_wants && r == 0; i++)
 		if (op->wants[i].n)
 			r = lease_function(t, op, &op->wants[i], &bytes, err);
-	for (size_t i = 0; i < op->n_tasks && r == 0; i++) {
-		struct gt_task *task = &op->tasks[i];
+	for (size_t i = 0; i < op->n_tasks; i++) {
+		struct gt_task task = op->tasks[i];
 
-		task->leased_ms = op->now_ms;
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_LEASE, "itii", (int64_t)task->seq,
-				      op->sessions[0].gateway, (int64_t)op->sessions[0].session,
-				      (int64_t)op->now_ms),
-			       err);
-		gt_task_op_change(op, task->function, -1);
+		op->tasks[i] = (struct gt_task){ 0 };
+		if (r == 0)
+			r = lease_one(t, op, &task, err);
+		if (task.state == GT_TASK_RUNNING)
+			op->tasks[kept++] = task;
+		else
+			gt_task_fini(&task);
 	}
+	op->n_tasks = kept;
 	return r;
 }
 
@@ -284,7 +309,10 @@ int gt_task_write(struct gt_tasks_db *t, struct gt_task_op *op, const struct gt_
 	case GT_TASK_REPLAY:
 		return gt_task_replay(t, op, err);
 	case GT_TASK_HOOK_SET:
-		return gt_task_hook_arm(t, op->before, op->next_ms, (uint32_t)op->limit, err);
+		return gt_sql_run(gt_sql(t, err, GT_SQL_HOOK_TOLD, "iiii", (int64_t)op->before,
+					 (int64_t)op->next_ms, (int64_t)op->limit,
+					 (int64_t)op->told_ms),
+				  err);
 	case GT_TASK_COUNT: /* in line with changes, so that none is counted twice or missed */
 		return gt_task_count(t, op, err);
 	default:

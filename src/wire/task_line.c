@@ -89,6 +89,12 @@ static int check(const struct line *line, struct gt_err *err)
 		gt_err_set(err, EINVAL, "bad_parameter", "write body (JSON) or text, not both");
 		return gt_err_path(err, "text");
 	}
+	if (line->json.len > GT_TASK_BODY_MAX) { /* numbers grow when they are written out */
+		gt_err_set(err, EMSGSIZE, "body_too_large",
+			   "written out it has %zu bytes, at most %d", line->json.len,
+			   GT_TASK_BODY_MAX);
+		return gt_err_path(err, "body");
+	}
 	if (line->path && !gt_task_path_ok(line->path)) {
 		gt_err_set(err, EINVAL, "bad_parameter",
 			   "\"%.100s\" is no path: use what follows /f/FUNCTION in a URL",

@@ -30,7 +30,8 @@ def take_turns(url, state, python, model, found):
     token = (state / "admin.token").read_text().strip()
     for name in NAMES:
         (state.parent / f"{name}.json").write_text(json.dumps({
-            "image": "host:", "command": [python, str(HERE / "serve.py"), str(model), "8000"], "port": 8000,
+            "image": "host:", "command": [python, "/check/serve.py", "/model", "8000"], "port": 8000,
+            "volumes": [{"host": str(HERE), "path": "/check"}, {"host": str(model), "path": "/model"}],
             "ready": {"path": "/health", "timeout": "3m"}, "limits": {"wait": "3m"},
             "resources": {"memory": "24GiB", "gpu": {"count": 1}}, "scale": {"min": 0, "max": 1},
             "park": {"method": "cuda", "after": "0s"}}))
@@ -61,7 +62,7 @@ def run(python, model):
             url = daemon.stdout.readline().split()[-1]
             take_turns(url, state, python, model, found)
         except Exception as e:
-            events = cli(url, state, "events", check=False)[-3000:]
+            events = cli(url, state, "events", check=False)[-3000:] + cli(url, state, "logs", "one", "--plain", check=False)[-2000:]
             raise RuntimeError(f"{e} after {found}\n{events}\n{(tmp / 'log').read_text()[-3000:]}") from e
         finally:
             daemon.send_signal(signal.SIGINT)

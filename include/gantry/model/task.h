@@ -79,6 +79,7 @@ struct gt_task {
 	char batch[GT_ULID_LEN + 1];
 	char *callback;      /* URL that is told of the end, or NULL */
 	uint32_t hook_tries; /* HOOKS: how often that was tried */
+	uint64_t hook_due_ms;
 	struct gt_blob body;
 	bool named; /* the caller chose the id */
 	enum gt_task_taken taken;
@@ -148,7 +149,8 @@ enum gt_task_verb {
 	GT_TASK_CANCEL,   /* id in; tasks[0] out, as it is then */
 	GT_TASK_REPLAY,   /* id in: one that did not succeed runs again; tasks[0] out */
 	GT_TASK_COUNT,    /* changes[] out: how many wait for each function; next_ms */
-	GT_TASK_HOOK_SET, /* before (seq), limit (tries) and next_ms (due; 0 = done) in */
+	/* before (seq), told_ms, limit (tries) and next_ms (due; 0 = done) in */
+	GT_TASK_HOOK_SET,
 	/* From here on they only read. */
 	GT_TASK_GET,    /* id in; tasks[0], attempts[] out */
 	GT_TASK_RESULT, /* the same, and the body of the result in results[0] */
@@ -156,7 +158,8 @@ enum gt_task_verb {
 	GT_TASK_HOOKS,  /* limit in; tasks[] whose callback is due, next_ms out */
 	GT_TASK_VERBS
 };
-#define GT_TASK_WAKE_MAX 1000
+#define GT_TASK_WAKE_MAX   1000
+#define GT_TASK_LOOKED_MAX 100000 /* rows that a page of LIST looks at, whatever is in it */
 
 struct gt_task_op;
 typedef void gt_task_fn(struct gt_task_op *op, const struct gt_err *err, void *arg);
@@ -182,9 +185,10 @@ struct gt_task_op {
 	char id[GT_TASK_ID_MAX + 1];
 	char function[GT_NAME_MAX + 1], batch[GT_ULID_LEN + 1]; /* LIST: "" = all */
 	unsigned states;                                        /* LIST: a bit each */
-	uint64_t before;                                        /* LIST: seq; 0 = newest */
+	uint64_t before; /* LIST: seq; 0 = newest. Out: of the next page */
 	size_t limit;
-	bool more; /* LIST: there are older ones; WAKE: there was more to do */
+	uint64_t told_ms; /* HOOK_SET: hook_due_ms of what was told; a later end is left as it is */
+	bool more;        /* LIST: there are older ones; WAKE: there was more to do */
 	/* out */
 	struct gt_task_change *changes;
 	size_t n_changes;

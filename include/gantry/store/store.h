@@ -61,6 +61,13 @@ void gt_store_revisions(void *ctx, const char *function,
 void gt_store_task(void *ctx, struct gt_task_op *op GT_TAKES);
 void gt_store_poll(struct gt_store *s);
 
+/* -EIO, and why, when a read, write or sync of the state disk has failed: every write was refused
+ * since then, and only a process that opens the store anew may go on. `notify` tells of it. A
+ * database that is damaged is no such failure: what can be read is read, and writes are refused
+ * with a text that says what to do. It is looked for once, by a thread of its own, after the store
+ * was opened. Any thread. */
+GT_MUST_USE int gt_store_failed(struct gt_store *s, struct gt_err *err);
+
 GT_CLEANUP_TYPE(store, struct gt_store *, gt_store_close)
 
 #endif

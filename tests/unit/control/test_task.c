@@ -69,13 +69,11 @@ static void on_answer(struct gt_task_op *op, const struct gt_err *err, void *arg
 	gt_task_op_free(op);
 }
 
-static int setup(void **state)
+static void fresh(struct desk *d)
 {
-	struct desk *d = gt_alloc(sizeof(*d));
 	struct gt_control_ports ports;
 	const struct gt_control_config config = { .epoch = FIX_EPOCH };
 
-	d->x.now_ns = 1000 * GT_NS_PER_S;
 	ports = fix_ports(&d->x);
 	ports.store.task = store_task;
 	ports.on_task_work = on_task_work;
@@ -83,6 +81,14 @@ static int setup(void **state)
 	ports.on_task_stop = on_task_stop;
 	d->x.c = gt_control_new(&ports, &config);
 	gt_control_tasks_load(d->x.c);
+}
+
+static int setup(void **state)
+{
+	struct desk *d = gt_alloc(sizeof(*d));
+
+	d->x.now_ns = 1000 * GT_NS_PER_S;
+	fresh(d);
 	next_op(d, GT_TASK_COUNT);
 	answer(d, NULL);
 	*state = d;
@@ -289,6 +295,48 @@ static void ends_mean_what_the_policy_says(void **state)
 	}
 }
 
+/* A gateway that gave its post up asks anew: the second one must not be done before the first,
+ * whose leases nobody takes. */
+static void exchanges_of_a_gateway_do_not_overtake(void **state)
+{
+	struct desk *d = *state;
+	struct gt_task_op *second = exchange(10, 0);
+	struct gt_err err = { 0 };
+
+	deploy(d);
+	accept(d, 3);
+	give(d, exchange(10, 0));
+	assert_int_equal(gt_control_task_exchange(d->x.c, FIX_EPOCH, second, on_answer, d, &err),
+			 -EBUSY);
+	assert_int_equal(d->n_ops, 1);
+	d->x.now_ns += 60 * GT_NS_PER_S; /* nor are its leases released before they are there */
+	gt_control_tick(d->x.c);
+	for (size_t i = 0; i < d->n_ops; i++)
+		assert_true(d->ops[i]->verb != GT_TASK_RELEASE || d->ops[i]->n_sessions == 1);
+	answer(d, NULL);
+	assert_int_equal(gt_control_task_exchange(d->x.c, FIX_EPOCH, second, on_answer, d, &err),
+			 0);
+}
+
+/* A store that can not be read is not asked without a pause. */
+static void an_unread_store_is_asked_again_after_a_pause(void **state)
+{
+	struct desk *d = *state;
+	struct gt_err err = { 0 };
+
+	gt_control_free(d->x.c);
+	fresh(d);
+	gt_err_set(&err, EIO, "unavailable", "no");
+	next_op(d, GT_TASK_COUNT);
+	answer(d, &err);
+	assert_int_equal(d->n_ops, 0);
+	d->x.now_ns = gt_control_due_ns(d->x.c);
+	gt_control_tick(d->x.c);
+	next_op(d, GT_TASK_COUNT);
+	answer(d, NULL);
+	assert_int_equal(d->n_ops, 0);
+}
+
 int main(void)
 {
 #define t(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -300,6 +348,8 @@ int main(void)
 		t(silent_gateways_lose_their_leases),
 		t(retries_are_woken_when_they_are_due),
 		t(ends_mean_what_the_policy_says),
+		t(exchanges_of_a_gateway_do_not_overtake),
+		t(an_unread_store_is_asked_again_after_a_pause),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

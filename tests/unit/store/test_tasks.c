@@ -449,7 +449,7 @@ static void lists_have_pages_and_filters(void **state)
 			assert_true(!before || op->tasks[i].seq < before);
 		seen += (unsigned)op->n_tasks;
 		more = op->more;
-		before = op->tasks[op->n_tasks - 1].seq;
+		before = op->before;
 	}
 	assert_int_equal(seen, 5);
 	gt_auto(task_op) struct gt_task_op *dead = gt_task_op_new(GT_TASK_LIST);
@@ -541,6 +541,114 @@ static void killed_at_any_time_nothing_acknowledged_is_lost(void **state)
 	}
 }
 
+/* All but the oldest are of no interest: the pages up to it are short, and lead to it. */
+static void a_page_looks_at_so_many(void **state)
+{
+	struct world *w = *state;
+	unsigned pages = 0, seen = 0;
+	uint64_t before = 0;
+
+	accept_one(w, "oldest", "f", NULL, "p", 0);
+	gt_task_op_free(lease(w, 1));
+	for (unsigned n = 0; n < GT_TASK_LOOKED_MAX; n += 10000) {
+		gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_ACCEPT);
+		char id[16];
+
+		for (unsigned i = 0; i < 10000; i++) {
+			snprintf(id, sizeof(id), "t%u", n + i);
+			add(op, id, "f", 0);
+		}
+		run_ok(w, op);
+	}
+	for (bool more = true; more; pages++) {
+		gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_LIST);
+
+		op->states = 1U << GT_TASK_RUNNING;
+		op->limit = 2;
+		op->before = before;
+		run_ok(w, op);
+		seen += (unsigned)op->n_tasks;
+		more = op->more;
+		before = op->before;
+	}
+	assert_int_equal(seen, 1);
+	assert_int_equal(pages, 2);
+}
+
+static void a_body_that_is_lost_holds_up_no_other(void **state)
+{
+	struct world *w = *state;
+	struct dirent *e;
+	DIR *dir;
+
+	accept_one(w, "big", "f", NULL, "p", GT_TASK_INLINE_MAX + 1);
+	accept_one(w, "next", "f", NULL, "p", 10);
+	dir = opendir("control/bodies");
+	while ((e = readdir(dir)))
+		if (e->d_name[0] != '.')
+			assert_int_equal(unlinkat(dirfd(dir), e->d_name, 0), 0);
+	closedir(dir);
+	gt_auto(task_op) struct gt_task_op *got = lease(w, 5);
+
+	assert_int_equal(got->n_tasks, 1);
+	assert_string_equal(got->tasks[0].id, "next");
+	assert_int_equal(got->changes[0].queued, -2);
+	assert_int_equal(got->n_ended, 1);
+	gt_auto(task_op) struct gt_task_op *big = ask(w, GT_TASK_RESULT, "big");
+
+	assert_int_equal(big->tasks[0].state, GT_TASK_FAILED);
+	assert_string_equal(big->tasks[0].slug, "input_lost");
+	assert_true(finish(w, &got->tasks[0], GT_TASK_SUCCEEDED, 1));
+}
+
+static struct gt_task_op *hooks_due(struct world *w)
+{
+	struct gt_task_op *op = gt_task_op_new(GT_TASK_HOOKS);
+
+	op->limit = 10;
+	run_ok(w, op);
+	return op;
+}
+
+static void hook_told(struct world *w, const struct gt_task *t, uint64_t due_ms)
+{
+	gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_HOOK_SET);
+
+	op->before = t->seq;
+	op->told_ms = t->hook_due_ms;
+	op->next_ms = due_ms;
+	run_ok(w, op);
+}
+
+/* Only what has ended is told, and an answer about one end says nothing of the next. */
+static void a_replay_is_told_of_at_its_own_end(void **state)
+{
+	struct world *w = *state;
+	gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_ACCEPT);
+
+	add(op, "one", "f", 1)->callback = gt_strdup("https://example.org/");
+	run_ok(w, op);
+	gt_task_op_free(ask(w, GT_TASK_CANCEL, "one"));
+	gt_auto(task_op) struct gt_task_op *first = hooks_due(w);
+
+	assert_int_equal(first->n_tasks, 1);
+	gt_task_op_free(ask(w, GT_TASK_REPLAY, "one"));
+	hook_told(w, &first->tasks[0], w->now_ms); /* it failed: try again */
+	gt_auto(task_op) struct gt_task_op *none = hooks_due(w);
+
+	assert_int_equal(none->n_tasks, 0);
+	w->now_ms += 10;
+	gt_task_op_free(ask(w, GT_TASK_CANCEL, "one"));
+	hook_told(w, &first->tasks[0], 0); /* it was taken, late */
+	gt_auto(task_op) struct gt_task_op *second = hooks_due(w);
+
+	assert_int_equal(second->n_tasks, 1);
+	hook_told(w, &second->tasks[0], 0);
+	gt_auto(task_op) struct gt_task_op *done = hooks_due(w);
+
+	assert_int_equal(done->n_tasks, 0);
+}
+
 int main(void)
 {
 #define t(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -557,6 +665,9 @@ int main(void)
 		t(lists_have_pages_and_filters),
 		t(large_bodies_lie_in_files_that_go_in_time),
 		t(killed_at_any_time_nothing_acknowledged_is_lost),
+		t(a_page_looks_at_so_many),
+		t(a_body_that_is_lost_holds_up_no_other),
+		t(a_replay_is_told_of_at_its_own_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

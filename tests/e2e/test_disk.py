@@ -1,0 +1,75 @@
+"""The state disk fails, or has damaged the database: nothing is promised that may not be kept, and functions go on."""
+import contextlib
+import http.client
+import signal
+import sqlite3
+import subprocess
+
+import pytest
+
+from harness import Daemon, until
+
+
+@pytest.fixture
+def own_daemon():
+    daemon = Daemon()
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+def submit(daemon, name, body=b"x"):
+    return daemon.client.request("POST", f"/v1/functions/{name}/calls", body, {"Prefer": "respond-async"})
+
+
+@contextlib.contextmanager
+def failing_syncs(pid):
+    """Each sync of a process fails until it ends."""
+    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
+                               "-e", "inject=fsync,fdatasync:error=EIO"], stderr=subprocess.PIPE, text=True)
+    try:
+        line = tracer.stderr.readline()
+        assert "attached" in line, line
+        yield
+    finally:
+        tracer.terminate()
+        tracer.stderr.close()
+        tracer.wait()
+
+
+def test_a_sync_that_fails_ends_control_and_nothing_acknowledged_is_lost(own_daemon):
+    own_daemon.echo("disk", scale={"min": 1, "max": 1})
+    first = submit(own_daemon, "disk")
+    assert first.status == 202, first
+    reply = own_daemon.client.get(f"/v1/calls/{first.json()['id']}/result?wait=20s")
+    assert reply.status == 200, reply
+    pid = own_daemon.roles()["control"]
+    with failing_syncs(pid):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            refused = submit(own_daemon, "disk")
+            assert refused.status == 503, refused
+        until(lambda: own_daemon.roles().get("control") not in (None, pid), "another control")
+    assert "the state disk failed, nothing more is written" in own_daemon.log()
+    assert own_daemon.call("disk", "/").status == 200
+    until(lambda: submit(own_daemon, "disk").status == 202, "calls are accepted")
+    assert own_daemon.client.get(f"/v1/calls/{first.json()['id']}").json()["state"] == "succeeded"
+
+
+def test_damage_is_told_and_functions_go_on(own_daemon):
+    own_daemon.echo("hurt", scale={"min": 1, "max": 1})
+    reply = own_daemon.client.request("POST", "/v1/functions/hurt/calls", b"x")
+    assert reply.status == 200, reply
+    own_daemon.signal(signal.SIGINT)
+    path = own_daemon.state / "control/gantry.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'task_attempts'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    with open(path, "r+b") as f:
+        f.seek((page - 1) * size)
+        f.write(b"\x5a" * size)
+    own_daemon.start()
+    until(lambda: "is damaged, nothing more is written to it" in own_daemon.log(), "the damage is found")
+    refused = submit(own_daemon, "hurt")
+    assert refused.status == 503 and "from its backup" in refused.json()["detail"], refused
+    assert own_daemon.client.get("/v1/functions/hurt").status == 200
+    until(lambda: own_daemon.call("hurt", "/").status == 200, "the function runs")
