@@ -157,35 +157,58 @@ def test_who_reads_has_no_rights_and_leaves(gantry, models):
     assert pinned(gantry, "once")["estimate"]["terms"]["weights"] == str(len(entries))
 
 
-def test_what_it_was_seen_to_need_is_in_the_next_estimate(tmp_path, models):
+@pytest.fixture
+def played(tmp_path):
+    """A daemon whose driver says what the test says."""
     driver = FakeDriver(tmp_path)
     config = tmp_path / "gantryd.conf"
     config.write_text("[agent]\nnode = n1\n" + driver.config())
     daemon = Daemon(config=config)
     daemon.start()
+    daemon.driver = driver
+    yield daemon
+    daemon.stop()
+
+
+def seen_with(daemon, name, size):
+    """The function's newest replica has so much of its GPU, and the node has seen it. Returns the replica."""
+    replica = max(daemon.wait_replicas(name, 1), key=lambda r: r["id"])
+    number = next(i for i, d in enumerate(daemon.driver.script["devices"]) if d["uuid"] == replica["gpus"][0]["uuid"])
+    size = size or replica["gpus"][0]["memory_bytes"]
+    daemon.driver.set(number, processes=[{"pid": replica["pid"], "bytes": size}])
+    until(lambda: [r for r in daemon.replicas(name, "ready") if r["id"] == replica["id"] and
+                   r.get("usage", {}).get("gpu_memory_bytes") == size], "it is seen", 20)
+    return replica
+
+
+def test_what_it_was_seen_to_need_is_in_the_next_estimate(played, models):
     spec = {**spec_of(models, {"context": 1024}), "scale": {"min": 1, "max": 1}}
-    try:
-        daemon.put("auto", spec)
-        replica = daemon.wait_replicas("auto", 1)[0]
-        given, number = replica["gpus"][0]["memory_bytes"], replica["gpus"][0]["uuid"]
-        number = next(i for i, d in enumerate(driver.script["devices"]) if d["uuid"] == number)
 
-        def has(size):
-            driver.set(number, processes=[{"pid": replica["pid"], "bytes": size}])
-            until(lambda: daemon.replicas("auto", "ready")[0].get("usage", {}).get("gpu_memory_bytes") == size, "it is seen", 20)
+    def put():
+        return played.client.request("PUT", "/v1/functions/auto", spec).json()
 
-        has(given)  # what it was given is enough for it
-        assert daemon.client.request("PUT", "/v1/functions/auto", spec).json()["unchanged"]
-        has(4 * GIB)
-        reply = daemon.client.request("PUT", "/v1/functions/auto?dry_run=1", {**spec, "command": ["/bin/other"]})
-        assert "measured" not in reply.text, reply.text  # another engine needs what it needs
-        os.kill(daemon.roles()["agent"], 9)  # the next one knows it as well
-        until(lambda: daemon.client.request("PUT", "/v1/functions/auto", spec).json().get("changed"), "it is estimated", 20)
-        gpu = pinned(daemon, "auto")
-        need = 4 * GIB + 4 * GIB // 20
-        assert int(gpu["memory"]) == need and int(gpu["estimate"]["terms"]["measured"].rstrip("KiB")) > 0, gpu
-        stated = {**spec_of(models, {"context": 1024, "overhead": "1GiB"}), "scale": {"min": 1, "max": 1}}
-        daemon.put("auto", stated)  # who measured it has the last word
-        assert "measured" not in pinned(daemon, "auto")["estimate"]["terms"]
-    finally:
-        daemon.stop()
+    played.put("auto", spec)
+    seen_with(played, "auto", None)  # what it was given is enough for it
+    assert put()["unchanged"]
+    seen_with(played, "auto", 4 * GIB)
+    played.put("other", {**spec, "scale": {"min": 0}, "command": ["/bin/other"]})
+    assert "measured" not in pinned(played, "other")["estimate"]["terms"]  # another engine needs what it needs
+    os.kill(played.roles()["agent"], 9)  # the next one knows it as well
+    until(lambda: put().get("changed"), "it is estimated", 20)
+    gpu = pinned(played, "auto")
+    assert int(gpu["memory"]) == 4 * GIB + 4 * GIB // 20 and "measured" in gpu["estimate"]["terms"], gpu
+    played.put("auto", {**spec, **spec_of(models, {"context": 1024, "overhead": "1GiB"})})
+    assert "measured" not in pinned(played, "auto")["estimate"]["terms"]  # who measured it has the last word
+
+
+def test_an_engine_that_fills_its_memory_does_not_grow_for_ever(played, models):
+    spec = {**spec_of(models, {"context": 1024}), "scale": {"min": 1, "max": 1}}
+    spec["command"] = [*spec["command"], "--use=${gpu.memory_fraction}"]
+    played.put("fills", spec)
+    first = seen_with(played, "fills", 4 * GIB)
+    played.put("fills", spec)
+    assert int(pinned(played, "fills")["memory"]) == 4 * GIB + 4 * GIB // 20
+    until(lambda: [r["id"] for r in played.replicas("fills", "ready")] not in ([], [first["id"]]), "the next one", 20)
+    until(lambda: len(played.replicas("fills", "ready")) == 1, "the first one went", 20)
+    seen_with(played, "fills", 5 * GIB)
+    assert played.client.request("PUT", "/v1/functions/fills", spec).json()["unchanged"]

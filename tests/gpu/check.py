@@ -129,7 +129,7 @@ def nvml(_):
     h = lib.handle()
     return {"init_s": round(seconds, 3), "driver": lib.text("nvmlSystemGetDriverVersion"),
             "name": lib.text("nvmlDeviceGetName", h), "uuid": lib.text("nvmlDeviceGetUUID", h),
-            "memory": lib.memory(h), "answers": lib.answers(h)}
+            "memory": lib.memory(h), "answers": lib.answers(h), "activity_idle": lib.activity(h, lambda: time.sleep(1))}
 
 
 # ---- parking, at the driver's own door ----

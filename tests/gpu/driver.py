@@ -152,6 +152,21 @@ class ProcessInfo(ctypes.Structure):
     _fields_ = [("pid", ctypes.c_uint), ("bytes", ctypes.c_ulonglong), ("gi", ctypes.c_uint), ("ci", ctypes.c_uint)]
 
 
+class GpmSupport(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint), ("supported", ctypes.c_uint)]
+
+
+class GpmMetric(ctypes.Structure):
+    _fields_ = [("id", ctypes.c_uint), ("ret", ctypes.c_int), ("value", ctypes.c_double), ("info", ctypes.c_void_p * 3)]
+
+
+class GpmMetrics(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint), ("n", ctypes.c_uint), ("old", ctypes.c_void_p), ("new", ctypes.c_void_p),
+                ("metrics", GpmMetric * 1024)]
+
+
+GPM_METRICS = {1: "graphics %", 5: "tensor %", 10: "memory bandwidth %", 20: "PCIe sent MiB/s", 21: "PCIe received MiB/s"}
+assert ctypes.sizeof(GpmMetric) == 40 and GpmMetrics.metrics.offset == 24
 assert ctypes.sizeof(FieldValue) == 40 and ctypes.sizeof(MemoryV2) == 40 and ctypes.sizeof(ProcessInfo) == 24
 RECOVERY_ACTION = 230
 
@@ -194,6 +209,24 @@ class Nvml:
         infos = (ProcessInfo * n.value)()
         self.call("nvmlDeviceGetComputeRunningProcesses_v3", handle, ctypes.byref(n), infos)
         return {infos[i].pid: infos[i].bytes for i in range(n.value)}
+
+    def activity(self, handle, work):
+        """What GPM counts while `work` is done: name -> value, or the code of a metric that is not counted."""
+        support, old, new = GpmSupport(version=1), ctypes.c_void_p(), ctypes.c_void_p()
+        code = self.code("nvmlGpmQueryDeviceSupport", handle, ctypes.byref(support))
+        if code != 0 or not support.supported:
+            return {"supported": False, "code": code}
+        self.call("nvmlGpmSampleAlloc", ctypes.byref(old))
+        self.call("nvmlGpmSampleAlloc", ctypes.byref(new))
+        self.call("nvmlGpmSampleGet", handle, old)
+        work()
+        self.call("nvmlGpmSampleGet", handle, new)
+        get = GpmMetrics(version=1, n=len(GPM_METRICS), old=old, new=new)
+        for i, metric in enumerate(GPM_METRICS):
+            get.metrics[i].id = metric
+        self.call("nvmlGpmMetricsGet", ctypes.byref(get))
+        return {"supported": True, **{name: round(m.value, 3) if m.ret == 0 else {"ret": m.ret}
+                                      for name, m in zip(GPM_METRICS.values(), get.metrics)}}
 
     def answers(self, handle):
         """name -> return code of each call that the program would like to use."""
