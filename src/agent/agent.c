@@ -19,6 +19,7 @@
 
 #include "agent_impl.h"
 #include "images.h"
+#include "peaks.h"
 
 #define STOP_GRACE_MAX_MS 10000 /* when all of the node is stopped */
 #define USAGE_EVERY_MS    5000
@@ -140,6 +141,8 @@ static int open_state(struct agent *a, const char *state_dir, struct gt_err *err
 		r = gt_os_open_dir(AT_FDCWD, replicas, &a->replicas_fd, err);
 	if (r == 0)
 		r = gt_logs_new(a->loop, logs, &a->logs, err);
+	if (r == 0)
+		a->peaks = gt_peaks_open(dir);
 	return r;
 }
 
@@ -210,6 +213,8 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 	prctl(PR_SET_DUMPABLE, 0);
 	node_name(config->node, a->node);
 	measure(a);
+	a->parking_bytes = config->parking_bytes == UINT64_MAX ? a->memory_bytes / 4
+							       : config->parking_bytes;
 	own_address(config->address, a->address);
 	a->ledger = gt_gpu_ledger_new();
 	a->reader_uid = config->image_uid;
@@ -218,6 +223,7 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 					      config->gpu_sys };
 	a->cdi_dirs = config->cdi_dirs ? config->cdi_dirs : "";
 	a->cdi_devices = config->cdi_devices;
+	a->nccl = config->gpu_nccl;
 	r = gt_labels_parse(config->labels, &a->labels, &a->n_labels, err);
 	if (r < 0)
 		return r;
@@ -256,6 +262,7 @@ static void tear_down(struct agent *a)
 		gt_report_stop(a);
 	gt_dial_free(a->dial);
 	gt_estimates_drain(a);
+	gt_preflights_drain(a);
 	gt_http_server_free(a->server);
 	HASH_ITER (hh, a->replicas, r, next) {
 		if (gt_replica_state_ended(r->state))
@@ -270,6 +277,7 @@ static void tear_down(struct agent *a)
 		gt_runtime_retire(a->rt);
 	gt_runtime_free(a->rt);
 	gt_logs_free(a->logs);
+	gt_peaks_free(a->peaks);
 	gt_close(a->replicas_fd);
 	gt_agent_gpus_close(a);
 	gt_loop_free(a->loop);

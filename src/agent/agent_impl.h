@@ -17,25 +17,19 @@
 #include <gantry/runtime/runtime.h>
 
 #include "logs.h"
+#include "park.h"
+#include "probe.h"
 
 struct agent;
 struct image_job;
 struct image_wait;
 struct estimate;
 struct images;
+struct preflight;
+struct preflight_known;
+struct peaks;
 struct replica_weights;
 struct weights;
-
-/* Asks a replica whether it is ready, again and again. One try at a time. */
-struct probe {
-	struct replica *r;
-	struct gt_timer timer; /* next try, or the end of this one */
-	struct gt_watch *watch;
-	int fd;
-	uint64_t began_ns;
-	size_t len; /* of the answer so far */
-	char answer[32];
-};
 
 struct replica {
 	struct agent *agent;
@@ -44,7 +38,7 @@ struct replica {
 	uint32_t revision;
 	struct gt_spec *spec; /* NULL when it could not be read */
 	char *spec_json;
-	enum gt_replica_state state;    /* STARTING, READY, DRAINING, STOPPED, FAILED */
+	enum gt_replica_state state;
 	struct gt_container *container; /* NULL before and after */
 	struct gt_container_where where;
 	uint64_t created_ms, ordered_ns, exec_ns;
@@ -53,6 +47,8 @@ struct replica {
 	unsigned usage_round;  /* of its last look */
 	struct gt_end end;
 	struct probe probe;
+	struct gt_park park;      /* as control is told */
+	struct parking parking;   /* as it is done */
 	struct gt_timer deadline; /* not ready in time, later: the end of grace */
 	struct log log;
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
@@ -60,10 +56,10 @@ struct replica {
 	struct gt_gang_member gang;
 	char (*addresses)[GT_ADDRESS_MAX + 1]; /* of the gang's members, as ordered; or NULL */
 	struct gpu_use *gpu_use;               /* of each of them */
-	uint64_t gpu_peak_bytes;
-	struct image_job *pull;          /* in state PULLING: it comes */
-	struct image_wait *unpack;       /* and then, where that is needed, this */
-	struct replica_weights *weights; /* from its order to its end; NULL: it names none */
+	uint64_t gpu_peak_bytes;               /* on that of them where it was most */
+	struct image_job *pull;                /* in state PULLING: it comes */
+	struct image_wait *unpack;             /* and then, where that is needed, this */
+	struct replica_weights *weights;       /* from its order to its end; NULL: it names none */
 	/* Of the images that it uses: a bundle's own, and the registry's (below it); "" = none. */
 	char image_digest[GT_REF_DIGEST_SIZE], base_digest[GT_REF_DIGEST_SIZE];
 	int stop_signal;
@@ -115,7 +111,10 @@ struct agent {
 	struct images *images;
 	struct weights *weights;
 	struct estimate *estimates; /* being made */
-	uid_t reader_uid;           /* who reads files of models */
+	struct preflight *preflights;
+	struct preflight_known *preflights_known;
+	struct peaks *peaks;
+	uid_t reader_uid; /* who reads files of models */
 	gid_t reader_gid;
 	struct replica *replicas; /* hash by id */
 	struct reporter report;
@@ -127,6 +126,7 @@ struct agent {
 	bool link_up;
 	bool stopping; /* take no orders; the loop ends with the last replica */
 	uint64_t cpu_milli, memory_bytes;
+	uint64_t parking_bytes;           /* of that, for parked replicas */
 	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach this one; "" = none */
 	struct gt_gpus *gpus;
 	struct gt_timer gpu_round; /* what GPUs measure is told */
@@ -136,6 +136,7 @@ struct agent {
 	struct gt_driver_roots driver; /* this and the next two are the configuration's */
 	const char *cdi_dirs;          /* ':'-separated, later ones over earlier ones */
 	const char *cdi_devices;       /* of gt_device_name_allowed */
+	const char *nccl;              /* for preflights; NULL or "" = the linker finds it */
 	struct gt_label *labels;
 	size_t n_labels;
 };
@@ -161,6 +162,7 @@ void gt_replica_free(struct replica *r);
 void gt_replica_is_ready(struct replica *r); /* probe.c found out */
 /* It can not start. */
 void gt_replica_give_up(struct replica *r, const char *cause, const char *text);
+void gt_replica_move(struct replica *r, enum gt_replica_state to); /* and control is told */
 
 void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed);
 
@@ -187,9 +189,12 @@ void gt_replica_weights_are_here(struct replica *r);
 size_t gt_replica_weights_files(struct replica *r, struct gt_container_file *ret);
 void gt_replica_weights_end(struct replica *r); /* fine when it has none */
 
-/* probe.c */
-void gt_probe_start(struct replica *r);
-void gt_probe_stop(struct replica *r);
+/* preflight.c */
+bool gt_preflight_wanted(const struct replica *r); /* are its GPUs checked before it runs? */
+/* Over the GPUs of these members, of whom `last` came last. True: gt_replica_gang_checked follows;
+ * false: nothing is to be waited for. */
+bool gt_preflight_begin(struct replica *last, struct replica *const *members, uint32_t n);
+void gt_preflights_drain(struct agent *a); /* ends them, and calls nobody */
 
 /* report.c */
 void gt_report_soon(struct agent *a);
@@ -203,16 +208,7 @@ void gt_report_stop(struct agent *a);
 void gt_usage_rounds_begin(struct agent *a); /* a replica runs; fine when they go on already */
 void gt_usage_rounds_stop(struct agent *a);
 
-/* record.c: DIR/agent/replicas/<id>/ */
-int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err);
-int gt_record_open(struct replica *r, int ret_fds[3], struct gt_err *err);
-int gt_record_write(struct replica *r, struct gt_err *err);
-void gt_record_ready(const struct replica *r);
-bool gt_record_was_ready(struct replica *r); /* fills in its phases */
-void gt_record_remove(struct replica *r);
-/* Makes a replica of each record and removes what is not one. */
-void gt_records_load(struct agent *a);
-enum { RECORD_STDOUT, RECORD_STDERR, RECORD_STATUS };
+#include "record.h"
 
 /* dial.c */
 /* A non-blocking connection to where the replica listens. */

@@ -11,7 +11,9 @@ static void obey(struct agent *a, const struct gt_order *o)
 {
 	struct replica *r = gt_replica_find(a, o->replica);
 
-	if (o->want == GT_WANT_RUN) {
+	if (o->want != GT_WANT_STOP) {
+		if (r)
+			gt_park_order(r, o->want == GT_WANT_PARK, o->turn);
 		/* It runs, or has ended: either way the order was carried out. The full report that
 		 * follows lacks one that ended with the machine. */
 		if (r || o->known)

@@ -70,6 +70,8 @@ static int serve(struct peer *p, const struct gt_dial_ask *ask)
 		r = gt_replica_find(p->dial->agent, ask->replica);
 	if (!r || !r->container)
 		a.error = ENOENT;
+	else if (r->state >= GT_REPLICA_PARKING && r->state <= GT_REPLICA_UNPARKING)
+		a.error = ECONNREFUSED; /* nobody would answer; its route is on its way out */
 	else if (gt_replica_dial(r, &sock, &err) < 0)
 		a.error = err.code;
 	res = answer(p, &a, sock);

@@ -15,6 +15,7 @@
 #include <gantry/wire/wire.h>
 
 #include "agent_impl.h"
+#include "peaks.h"
 
 #define AT_ONCE   4
 #define ANSWER_MS 30000 /* headers alone are read: longer is a disk that does not answer */
@@ -23,6 +24,7 @@ struct estimate {
 	struct agent *agent;
 	struct estimate *prev, *next;
 	struct gt_request *req;
+	struct gt_spec *spec;
 	struct gt_watch *watch;
 	struct gt_timer deadline;
 	int pidfd, socket;
@@ -42,6 +44,7 @@ static void estimate_free(struct estimate *e)
 		gt_close(e->pidfd);
 	}
 	DL_DELETE(a->estimates, e);
+	gt_spec_free(e->spec);
 	free(e);
 }
 
@@ -55,6 +58,19 @@ static void refuse(struct estimate *e, const struct gt_err *err)
 }
 
 /* ---- the answer ---- */
+
+/* What the model was seen to need beyond that. Whoever states the overhead has measured it. */
+static uint64_t measured(const struct estimate *e, const struct gt_gpu_terms *t)
+{
+	uint64_t sum = gt_gpu_terms_sum(t), need;
+	char key[GT_SHA256_HEX_SIZE];
+
+	if (e->spec->resources.gpu.estimate.overhead_bytes)
+		return 0;
+	gt_peaks_key(e->spec, t->weights, key);
+	need = gt_peaks_need(e->agent->peaks, key);
+	return need > sum ? need - sum : 0;
+}
 
 static void reply(struct estimate *e, const struct gt_estimate_answer *answer)
 {
@@ -70,6 +86,7 @@ static void reply(struct estimate *e, const struct gt_estimate_answer *answer)
 	gt_json_u64(&j, "cache", t->cache);
 	gt_json_u64(&j, "activations", t->activations);
 	gt_json_u64(&j, "overhead", t->overhead);
+	gt_json_u64(&j, "measured", measured(e, t));
 	gt_json_close(&j, '}');
 	estimate_free(e);
 	gt_request_reply(req, 200, "application/json", &body);
@@ -170,8 +187,9 @@ static int place_open(struct agent *a, const struct gt_spec *spec, int *ret_root
 	return r;
 }
 
-static int start(struct estimate *e, const struct gt_spec *spec, struct gt_err *err)
+static int start(struct estimate *e, struct gt_err *err)
 {
+	const struct gt_spec *spec = e->spec;
 	const struct gt_gpu_want *gpu = &spec->resources.gpu;
 	gt_auto(fd) int root = -EBADF;
 	gt_auto(free) char *path = NULL;
@@ -227,8 +245,9 @@ void gt_estimate_serve(struct gt_request *req, void *app)
 	}
 	e = gt_alloc(sizeof(*e));
 	*e = (struct estimate){ .agent = a, .req = req, .pidfd = -EBADF, .socket = -EBADF };
+	e->spec = gt_steal(&spec);
 	DL_APPEND(a->estimates, e);
-	if (start(e, spec, &err) < 0) {
+	if (start(e, &err) < 0) {
 		/* Of a path that is not there, or not allowed: a mistake in the specification. */
 		gt_strcopy(err.slug, sizeof(err.slug), "invalid_spec");
 		refuse(e, &err);

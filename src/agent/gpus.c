@@ -10,8 +10,10 @@
 #include <gantry/base/log.h>
 #include <gantry/os/os.h>
 #include <gantry/wire/json.h>
+#include <gantry/wire/wire.h>
 
 #include "agent_impl.h"
+#include "peaks.h"
 
 #define AWAIT_MS                                                                         \
 	700 /* of a node's start: real drivers answer in less where they are kept loaded \
@@ -162,6 +164,7 @@ static void on_change(void *arg)
 {
 	struct agent *a = arg;
 
+	gt_park_choose_again(a);
 	gt_report_full(a);
 	if (a->gpus && gt_gpus_known(a->gpus))
 		end_lost(a);
@@ -191,6 +194,38 @@ static void overuse(struct replica *r, size_t i)
 	tell(r->agent, "gpu.overuse", r, "gpu_overuse", text);
 	if (kill_it)
 		gt_replica_kill(r, "gpu_overuse", text);
+}
+
+static bool follows_its_memory(const struct gt_spec *spec)
+{
+	for (size_t i = 0; i < spec->n_command; i++)
+		if (strstr(spec->command[i], GT_GPU_FRACTION))
+			return true;
+	return false;
+}
+
+/* The next estimate of its model shall not be short of what it has now. What stays within the
+ * memory that was estimated teaches nothing: engines fill what they are given. And one that is told
+ * how much that is teaches once: it would have a bit more than that of every next one as well. */
+static void learn(struct replica *r, size_t i)
+{
+	const struct gt_gpu *gpu = gt_gpus_find(r->agent->gpus, r->gpus[i].uuid);
+	uint64_t bytes = r->gpu_use[i].bytes;
+	gt_auto(spec) struct gt_spec *spec = NULL; /* r->spec has what its image said, too */
+	const struct gt_gpu_terms *terms;
+	char key[GT_SHA256_HEX_SIZE];
+
+	if (bytes <= r->gpu_peak_bytes)
+		return;
+	r->gpu_peak_bytes = bytes;
+	if (bytes <= r->gpus[i].memory_bytes || !gpu ||
+	    gt_spec_read(r->spec_json, strlen(r->spec_json), &spec, NULL) < 0)
+		return;
+	terms = &spec->resources.gpu.estimate.terms;
+	if (terms->weights == 0 || (terms->measured && follows_its_memory(spec)))
+		return;
+	gt_peaks_key(spec, terms->weights, key);
+	gt_peaks_learn(r->agent->peaks, key, bytes, gpu->memory_bytes);
 }
 
 /* Adds each process's to its replica, or to nobody's. */
@@ -232,8 +267,10 @@ static void on_sample(const struct gt_gpu_sample *sample, void *arg)
 	gt_gpus_foreign(a->gpus, sample->uuid, foreign);
 	HASH_ITER (hh, a->replicas, r, next) {
 		at = grant_of(r, sample->uuid);
-		if (at >= 0 && r->container)
-			overuse(r, (size_t)at);
+		if (at < 0 || !r->container)
+			continue;
+		learn(r, (size_t)at);
+		overuse(r, (size_t)at);
 	}
 }
 

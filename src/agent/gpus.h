@@ -10,6 +10,8 @@ void gt_replica_gpus_set(struct replica *r, const struct gt_gpu_grant *gpus, siz
 /* From the node's book, and the specification's command says what they are. -EBUSY, -ENOENT, slug
  * gpu_conflict. */
 int gt_replica_gpus_take(struct replica *r, struct gt_err *err);
+/* Once more, the very same; -EBUSY. */
+int gt_replica_gpus_again(struct replica *r, struct gt_err *err);
 /* The same for one that was found running: what it had is its, also while the driver has not told
  * yet which GPUs there are. */
 int gt_replica_gpus_keep(struct replica *r, struct gt_err *err);

@@ -50,7 +50,7 @@ static void ready(struct probe *p)
 }
 
 /* "HTTP/1.1 204 ...": all that matters is the status. */
-static bool is_good_answer(const char *answer)
+bool gt_probe_is_good(const char *answer)
 {
 	int major, minor, status;
 
@@ -70,7 +70,7 @@ static void on_answer(struct probe *p)
 	}
 	if (n > 0 && p->len < strlen("HTTP/1.1 200"))
 		return;
-	if (n > 0 && is_good_answer(p->answer))
+	if (n > 0 && gt_probe_is_good(p->answer))
 		ready(p);
 	else
 		try_later(p);

@@ -3,6 +3,8 @@
  *	record	which process, which sandbox, which spec; written before anything of the image runs
  *	stdout, stderr	FIFOs that process 1 keeps open
  *	status	process 1 writes the end of the program here, agent or not
+ *	park	is there while it is parked ("parked"), or on its way there or back ("parking"); not
+ *for those that are only frozen: the kernel knows
  *	ready	is there once it was ready, and tells how long that took
  *
  * Renamed into place and never synced: after a crash of the machine there is nothing to adopt. */
@@ -142,10 +144,52 @@ bool gt_record_was_ready(struct replica *r)
 	return true;
 }
 
+void gt_record_park(const struct replica *r, enum gt_replica_state state)
+{
+	char path[PATH_SIZE];
+
+	if (r->park.method == GT_PARK_FREEZE)
+		return;
+	path_of(r, "park", path);
+	if (state == GT_REPLICA_READY) {
+		unlinkat(r->agent->replicas_fd, path, 0);
+		return;
+	}
+	gt_auto(fd) int fd = openat(r->agent->replicas_fd, path,
+				    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	dprintf(fd, "%s %llu", gt_replica_state_name(state),
+		(unsigned long long)r->parking.gpu_bytes);
+	for (size_t i = 0; i < r->parking.steps.n; i++)
+		dprintf(fd, " %d", (int)r->parking.pids[i]);
+}
+
+enum gt_replica_state gt_record_park_state(struct replica *r)
+{
+	struct parking *p = &r->parking;
+	char path[PATH_SIZE], text[512];
+	unsigned long long bytes = 0;
+	int len = 0, more;
+
+	if (gt_os_read_at(r->agent->replicas_fd, path_of(r, "park", path), text, sizeof(text),
+			  NULL) < 0)
+		return GT_REPLICA_READY;
+	sscanf(text, "%*s %llu%n", &bytes, &len);
+	p->gpu_bytes = bytes;
+	p->steps.n = 0;
+	for (const char *at = text + len; p->steps.n < PARK_PROCS_MAX; at += more)
+		if (sscanf(at, " %d%n", &p->pids[p->steps.n], &more) == 1)
+			p->steps.n++;
+		else
+			break;
+	return gt_starts_with(text, "parked") ? GT_REPLICA_PARKED : GT_REPLICA_PARKING;
+}
+
 static void remove_id(int dir, const char *id)
 {
 	static const char *const names[] = {
-		"record", "record.new", "stdout", "stderr", "status", "ready", "weights",
+		"record", "record.new", "stdout", "stderr", "status", "ready", "weights", "park",
 	};
 	char path[512];
 

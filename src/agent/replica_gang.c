@@ -3,7 +3,10 @@
  *
  * With network egress all members are here. Each gets its sandbox, and with it its address, and is
  * held there; the last one lets all go, with everybody's address in the environment. With network
- * host the addresses are the nodes', and came with the order: nothing is waited for. */
+ * host the addresses are the nodes', and came with the order: nobody is waited for.
+ *
+ * Where their GPUs are checked (preflight.c) they are held until that is done: all of a gang that
+ * meets here, and each member by itself with network host. */
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <stdio.h>
@@ -16,26 +19,34 @@
 
 #define HOLD_MS 20000 /* for all members to get here */
 
-bool gt_replica_gang_holds(const struct replica *r)
+/* All of it are here, and wait for the last one. */
+static bool meets_here(const struct replica *r)
 {
 	return r->gang.size > 0 && r->spec->network == GT_NETWORK_EGRESS;
 }
 
-static bool same_epoch(const struct replica *a, const struct replica *b)
+bool gt_replica_gang_holds(const struct replica *r)
 {
-	return a->gang.epoch == b->gang.epoch && strcmp(a->gang.id, b->gang.id) == 0;
+	return meets_here(r) || gt_preflight_wanted(r);
+}
+
+static bool is_of(const struct replica *r, const struct gt_gang_member *gang)
+{
+	return r->gang.size == gang->size && r->gang.epoch == gang->epoch &&
+	       strcmp(r->gang.id, gang->id) == 0;
 }
 
 /* Those of its epoch that have a sandbox, by rank. */
-static uint32_t seated(const struct replica *of, struct replica *ret[GT_GANG_MAX])
+static uint32_t seated(struct agent *a, const struct gt_gang_member *gang,
+		       struct replica *ret[GT_GANG_MAX])
 {
 	struct replica *r, *next;
 	uint32_t n = 0;
 
 	memset(ret, 0, GT_GANG_MAX * sizeof(*ret));
-	HASH_ITER (hh, of->agent->replicas, r, next) {
-		if (r->gang.size != of->gang.size || !same_epoch(r, of) || r->where.slot == 0 ||
-		    gt_replica_state_ended(r->state) || ret[r->gang.rank])
+	HASH_ITER (hh, a->replicas, r, next) {
+		if (!is_of(r, gang) || r->where.slot == 0 || gt_replica_state_ended(r->state) ||
+		    ret[r->gang.rank])
 			continue;
 		ret[r->gang.rank] = r;
 		n++;
@@ -104,7 +115,7 @@ size_t gt_replica_gang_env(const struct replica *r, char (*addresses)[GT_ADDRESS
 	static const char *const ranks[] = { "RANK", "GROUP_RANK", "NODE_RANK" };
 	static const char *const sizes[] = { "WORLD_SIZE", "GROUP_WORLD_SIZE" };
 	const struct gt_gang_member *m = &r->gang;
-	bool own_net = gt_replica_gang_holds(r);
+	bool own_net = meets_here(r);
 	gt_auto(free) char *interface = own_net ? gt_strdup("eth0")
 						: interface_of(addresses[m->rank]);
 	gt_auto(free) char *ips = joined(addresses, m->size);
@@ -132,10 +143,11 @@ size_t gt_replica_gang_env(const struct replica *r, char (*addresses)[GT_ADDRESS
 
 /* ---- starting together ---- */
 
+/* addresses NULL: it has its environment. */
 static int go(struct replica *r, char (*addresses)[GT_ADDRESS_MAX + 1], struct gt_err *err)
 {
-	char *env[GT_CONTAINER_ENV_MAX];
-	size_t n = gt_replica_gang_env(r, addresses, env);
+	char *env[GT_CONTAINER_ENV_MAX] = { NULL };
+	size_t n = addresses ? gt_replica_gang_env(r, addresses, env) : 0;
 	int res = gt_container_go(r->container, (const char *const *)env, n, err);
 
 	r->held = false;
@@ -166,25 +178,67 @@ static void on_hold_over(void *arg)
 	gt_replica_give_up(r, "gang_incomplete", text);
 }
 
-int gt_replica_gang_held(struct replica *r, struct gt_err *err)
+static int go_all(struct replica *members[GT_GANG_MAX], uint32_t n, struct gt_err *err)
 {
 	char addresses[GT_GANG_MAX][GT_ADDRESS_MAX + 1];
-	struct replica *members[GT_GANG_MAX];
-	int res;
+	const struct replica *of = members[0];
+	int res = 0;
+
+	if (!meets_here(of))
+		return go(members[0], NULL, err);
+	for (uint32_t i = 0; i < n; i++)
+		gt_runtime_address(of->agent->rt, members[i]->where.slot, addresses[i]);
+	res = connect_all(of, members, err);
+	for (uint32_t i = 0; res == 0 && i < n; i++)
+		res = go(members[i], addresses, err);
+	return res;
+}
+
+int gt_replica_gang_held(struct replica *r, struct gt_err *err)
+{
+	struct replica *members[GT_GANG_MAX] = { r };
+	uint32_t n = 1;
 
 	if (r->state == GT_REPLICA_DRAINING)
 		return gt_err_set(err, ECANCELED, "sandbox_failed", "stopped while it was held");
-	if (seated(r, members) < r->gang.size) {
+	if (meets_here(r))
+		n = seated(r->agent, &r->gang, members);
+	if (meets_here(r) && n < r->gang.size) {
 		r->held = true;
 		gt_timer_set(r->agent->loop, &r->deadline, HOLD_MS, on_hold_over, r);
 		return 0;
 	}
-	for (uint32_t i = 0; i < r->gang.size; i++)
-		gt_runtime_address(r->agent->rt, members[i]->where.slot, addresses[i]);
-	res = connect_all(r, members, err);
-	for (uint32_t i = 0; res == 0 && i < r->gang.size; i++)
-		res = go(members[i], addresses, err);
-	return res;
+	if (!gt_preflight_wanted(r) || !gt_preflight_begin(r, members, n))
+		return go_all(members, n, err);
+	for (uint32_t i = 0; i < n; i++) { /* its deadline is theirs */
+		members[i]->held = true;
+		gt_timer_clear(r->agent->loop, &members[i]->deadline);
+	}
+	return 0;
+}
+
+void gt_replica_gang_checked(struct agent *a, const struct gt_gang_member *gang,
+			     const char *replica, const char *failed)
+{
+	struct replica *members[GT_GANG_MAX] = { gt_replica_find(a, replica) };
+	const char *cause = "preflight_failed";
+	bool together = !members[0] || meets_here(members[0]);
+	uint32_t n = together ? seated(a, gang, members) : 1;
+	struct gt_err err = { 0 };
+
+	if (!together && gt_replica_state_ended(members[0]->state))
+		return;
+	if (!failed && together && n < gang->size) {
+		cause = "gang_incomplete";
+		failed = "a member ended while the GPUs of the gang were checked";
+	} else if (!failed && go_all(members, n, &err) < 0) {
+		cause = err.slug;
+		failed = err.text;
+	}
+	/* Of a gang that is not whole any more there are gaps. */
+	for (uint32_t i = 0; failed && i < (together ? gang->size : 1); i++)
+		if (members[i])
+			gt_replica_give_up(members[i], cause, failed);
 }
 
 /* The first end is the end of the group: an address of it may soon be somebody else's. */
@@ -210,7 +264,7 @@ void gt_replica_gang_set(struct replica *r, const struct gt_order *o)
 int gt_replica_gang_check(const struct replica *r, struct gt_err *err)
 {
 	if (gt_gang_member_ok(&r->gang) && r->gang.size == r->spec->gang.size &&
-	    (r->gang.size == 0 || r->addresses || gt_replica_gang_holds(r)))
+	    (r->gang.size == 0 || r->addresses || meets_here(r)))
 		return 0;
 	return gt_err_set(err, EINVAL, "gang_incomplete",
 			  "the order is for member %u of a gang of %u, without all addresses or "
@@ -223,7 +277,7 @@ void gt_replica_gang_adopt(struct replica *r)
 	struct replica *members[GT_GANG_MAX];
 	struct gt_err err;
 
-	if (r->gang.size == 0 || seated(r, members) < r->gang.size)
+	if (r->gang.size == 0 || seated(r->agent, &r->gang, members) < r->gang.size)
 		return; /* the last one that is found does it */
 	if (connect_all(r, members, &err) < 0)
 		gt_warn("gang %s: its members do not reach each other: %s", r->gang.id, err.text);

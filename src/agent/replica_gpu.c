@@ -77,14 +77,20 @@ static int check_count(const struct replica *r, struct gt_err *err)
 	return 0;
 }
 
-int gt_replica_gpus_take(struct replica *r, struct gt_err *err)
+int gt_replica_gpus_again(struct replica *r, struct gt_err *err)
 {
 	const struct gt_gpu *gpus;
 	size_t n = gt_gpus_list(r->agent->gpus, &gpus);
+
+	return gt_gpu_ledger_take(r->agent->ledger, gpus, n, r->id, r->gpus, r->n_gpus, err);
+}
+
+int gt_replica_gpus_take(struct replica *r, struct gt_err *err)
+{
 	int res = check_count(r, err);
 
 	if (res == 0)
-		res = gt_gpu_ledger_take(r->agent->ledger, gpus, n, r->id, r->gpus, r->n_gpus, err);
+		res = gt_replica_gpus_again(r, err);
 	if (res == 0 && r->n_gpus > 0)
 		fill_command(r);
 	return res;

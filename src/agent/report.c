@@ -32,6 +32,8 @@ static void observe(const struct replica *r, struct gt_observed *o)
 	o->usage = r->usage;
 	if (r->pull)
 		o->pull = *gt_image_progress(r->pull);
+	o->turn = r->parking.turn;
+	o->park = r->park;
 	gt_weights_observe(r->weights, &o->weights);
 	o->gpus = r->gpus; /* this and the end are borrowed: not freed with the report */
 	o->n_gpus = r->n_gpus;
@@ -75,6 +77,7 @@ static void build(struct agent *a, struct gt_buf *out)
 		.epoch = a->epoch,
 		.cpu_milli = a->cpu_milli,
 		.memory_bytes = a->memory_bytes,
+		.parking_bytes = a->parking_bytes,
 	};
 	struct replica *r, *next;
 

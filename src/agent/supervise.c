@@ -1,6 +1,7 @@
 /* supervise.c - one replica from its order to its end:
  *
- *	starting -> ready -> draining -> stopped, or failed from each of them
+ *	starting -> ready -> draining -> stopped, or failed from each of them; between ready and
+ *	ready it may be parked (park.c)
  *
  * A stop is TERM, grace, KILL. What ends without being told to has failed, and says why. */
 #include <errno.h>
@@ -41,6 +42,7 @@ struct replica *gt_replica_new(struct agent *a, const char *id, const char *func
 	r->ordered_ns = gt_loop_clock_ns(a->loop);
 	r->end.exit_code = -1;
 	r->probe.fd = -EBADF;
+	r->parking.http.fd = -EBADF;
 	r->dirty = true;
 	HASH_ADD_STR(a->replicas, id, r);
 	return r;
@@ -49,6 +51,7 @@ struct replica *gt_replica_new(struct agent *a, const char *id, const char *func
 void gt_replica_free(struct replica *r)
 {
 	gt_probe_stop(r);
+	gt_park_drop(r);
 	gt_image_cancel(r->pull);
 	gt_image_wait_cancel(r->unpack);
 	gt_timer_clear(r->agent->loop, &r->deadline);
@@ -70,7 +73,7 @@ static uint64_t us_since(const struct replica *r, uint64_t ns)
 	return GT_MAX((gt_loop_clock_ns(r->agent->loop) - ns) / GT_NS_PER_US, 1u);
 }
 
-static void move(struct replica *r, enum gt_replica_state to)
+void gt_replica_move(struct replica *r, enum gt_replica_state to)
 {
 	gt_replica_state_move(&r->state, to);
 	r->dirty = true;
@@ -82,6 +85,8 @@ static void move(struct replica *r, enum gt_replica_state to)
 static void drop_container(struct replica *r)
 {
 	gt_probe_stop(r);
+	gt_park_drop(r);
+	r->park.bytes = 0;
 	gt_timer_clear(r->agent->loop, &r->deadline);
 	if (r->container)
 		gt_container_release(gt_steal(&r->container));
@@ -99,7 +104,7 @@ static void ended(struct replica *r, enum gt_replica_state state)
 	if (state == GT_REPLICA_FAILED && !r->end.log_tail)
 		r->end.log_tail = gt_log_tail(&r->log);
 	gt_log_close(&r->log);
-	move(r, state);
+	gt_replica_move(r, state);
 	if (r->forgotten) {
 		gt_record_remove(r);
 		gt_replica_free(r);
@@ -237,11 +242,18 @@ static struct gt_container_events events_of(struct replica *r)
 
 void gt_replica_is_ready(struct replica *r)
 {
+	if (r->parking.busy) { /* it is back */
+		gt_timer_clear(r->agent->loop, &r->deadline);
+		gt_park_done(r, PARK_OK);
+		return;
+	}
 	gt_timer_clear(r->agent->loop, &r->deadline);
 	r->phases.ready_us = us_since(r, r->exec_ns);
 	r->was_ready = true;
-	move(r, GT_REPLICA_READY);
+	gt_park_choose(r);
+	gt_replica_move(r, GT_REPLICA_READY);
 	gt_record_ready(r);
+	gt_park_pursue(r);
 }
 
 /* ---- the start ---- */
@@ -355,7 +367,7 @@ void gt_replica_image_is_here(struct replica *r, const struct gt_err *failed)
 		fail_start(r, failed);
 		return;
 	}
-	move(r, GT_REPLICA_STARTING);
+	gt_replica_move(r, GT_REPLICA_STARTING);
 	if (gt_spec_ref(r->spec))
 		r->phases.image_us = us_since(r, r->ordered_ns);
 	r->ordered_ns = gt_loop_clock_ns(r->agent->loop);
@@ -380,7 +392,7 @@ void gt_replica_start(struct replica *r)
 	gt_replica_weights_begin(r);
 	res = gt_replica_image_get(r, &err);
 	if (res == -EINPROGRESS)
-		move(r, GT_REPLICA_PULLING);
+		gt_replica_move(r, GT_REPLICA_PULLING);
 	else
 		gt_replica_image_is_here(r, res < 0 ? &err : NULL);
 }
@@ -407,7 +419,7 @@ void gt_replica_adopt(struct replica *r)
 	int res;
 
 	r->was_ready = gt_record_was_ready(r);
-	move(r, GT_REPLICA_STARTING);
+	gt_replica_move(r, GT_REPLICA_STARTING);
 	if (gt_spec_read(r->spec_json, strlen(r->spec_json), &r->spec, &err) < 0) {
 		fail_unread(r, &err); /* the sweep removes the process */
 		return;
@@ -434,7 +446,8 @@ void gt_replica_adopt(struct replica *r)
 	gt_replica_gang_adopt(r);
 	gt_agent_gpus_started(r);
 	if (r->was_ready) {
-		move(r, GT_REPLICA_READY);
+		gt_park_choose(r);
+		gt_park_adopt(r);
 	} else {
 		r->exec_ns = gt_loop_clock_ns(r->agent->loop);
 		wait_ready(r);
@@ -461,14 +474,16 @@ void gt_replica_stop(struct replica *r, uint64_t grace_ms)
 		gt_image_wait_cancel(gt_steal(&r->unpack));
 		gt_replica_gpus_return(r);
 		gt_replica_weights_end(r);
-		move(r, GT_REPLICA_STOPPED); /* ordered to stop before there was a process */
+		gt_replica_move(
+			r, GT_REPLICA_STOPPED); /* ordered to stop before there was a process */
 		if (r->forgotten)
 			gt_replica_free(r);
 		return;
 	}
 	gt_probe_stop(r);
 	if (r->state != GT_REPLICA_DRAINING) {
-		move(r, GT_REPLICA_DRAINING);
+		grace_ms = gt_park_stop(r) ? 0 : grace_ms;
+		gt_replica_move(r, GT_REPLICA_DRAINING);
 		if (grace_ms > 0)
 			gt_container_signal(r->container, r->stop_signal);
 	}

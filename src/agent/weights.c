@@ -226,7 +226,7 @@ void gt_weights_found(struct replica_weights *w, size_t path, const struct gt_we
 	const struct gt_volume *volume = gt_spec_weights_at(spec, path, &root, &rest);
 	char *at = gt_asprintf("%s%s%s", volume ? volume->path : "", *word->path ? "/" : "",
 			       word->path);
-	bool store = spec->weights.store && w->r->agent->weights->store;
+	bool store = spec->weights_store && w->r->agent->weights->store;
 
 	for (size_t i = 0; i < w->n_uses; i++) {
 		if (!gt_streq(w->uses[i]->path, at))
@@ -336,7 +336,7 @@ void gt_weights_scouted(struct replica_weights *w, const char *why)
 		gt_strcopy(w->why, sizeof(w->why), why);
 	else if (w->n_uses == 0)
 		gt_strcopy(w->why, sizeof(w->why), "weights_missing");
-	else if (w->r->spec->weights.store && !a->weights->store)
+	else if (w->r->spec->weights_store && !a->weights->store)
 		gt_strcopy(w->why, sizeof(w->why), "store_off");
 	moved(w);
 }
@@ -427,7 +427,7 @@ bool gt_replica_weights_wait(struct replica *r)
 {
 	struct replica_weights *w = r->weights;
 
-	if (!w || !r->spec->weights.store || !r->agent->weights->store || is_done(w))
+	if (!w || !r->spec->weights_store || !r->agent->weights->store || is_done(w))
 		return false;
 	w->awaited = true;
 	return true;
@@ -471,7 +471,7 @@ size_t gt_replica_weights_files(struct replica *r, struct gt_container_file *ret
 	struct weights *n = r->agent->weights;
 	size_t k = 0;
 
-	if (!w || !r->spec->weights.store || !n->store)
+	if (!w || !r->spec->weights_store || !n->store)
 		return 0;
 	for (size_t i = 0; i < w->n_uses && k < GT_RUNTIME_FILES_MAX; i++) {
 		struct weights_file *f = w->uses[i]->file;

@@ -118,12 +118,29 @@ static void write_evict(struct gt_json *j, const struct gt_decision *d)
 	gt_json_close(j, '}');
 }
 
+static void write_park(struct gt_json *j, const struct gt_decision *d)
+{
+	gt_json_str(j, "why", d->park.why);
+	gt_json_object(j, "inputs");
+	gt_json_str(j, "method", gt_park_method_name(d->park.method));
+	gt_json_num(j, "expected_ms", d->park.swap_s * 1000);
+	gt_json_close(j, '}');
+	gt_json_object(j, "outcome");
+	gt_json_str(j, "action", d->park.back ? "unpark" : "park");
+	gt_json_str(j, "node", d->park.node);
+	gt_json_str(j, "replica", d->park.replica);
+	if (d->park.by[0])
+		gt_json_str(j, "for", d->park.by);
+	gt_json_close(j, '}');
+}
+
 static void write_decision(struct gt_json *j, const struct gt_decision *d)
 {
 	static void (*const write[])(struct gt_json * j, const struct gt_decision *d) = {
 		[GT_DECISION_SCALE] = write_scale,
 		[GT_DECISION_PLACE] = write_place,
 		[GT_DECISION_EVICT] = write_evict,
+		[GT_DECISION_PARK] = write_park,
 	};
 
 	_Static_assert(GT_LEN(write) == GT_DECISION_KINDS, "every kind can be shown");

@@ -23,7 +23,7 @@ static void add_dcgm(struct gt_buf *out, const struct gt_node_view *v, size_t i,
 	const struct gt_gpu_stat_row *row = &gt_gpu_stat_rows[stat];
 	const struct gt_gpu *gpu = &v->gpus[i].is;
 
-	gt_buf_addf(out, "DCGM_FI_DEV_%s{gpu=\"%zu\",UUID=\"%s\",pci_bus_id=\"%s\"", row->dcgm, i,
+	gt_buf_addf(out, "DCGM_FI_%s{gpu=\"%zu\",UUID=\"%s\",pci_bus_id=\"%s\"", row->dcgm, i,
 		    gpu->uuid, gpu->pci);
 	if (gpu->minor >= 0)
 		gt_buf_addf(out, ",device=\"nvidia%d\"", gpu->minor);
@@ -111,6 +111,6 @@ void gt_api_gpu_metrics(struct gt_api *api, struct gt_buf *out)
 		const struct gt_gpu_stat_row *row = &gt_gpu_stat_rows[stat];
 
 		write_family(out, "gantry_gpu_", row->own, row->type, row->help, &f.own[stat]);
-		write_family(out, "DCGM_FI_DEV_", row->dcgm, row->type, row->help, &f.dcgm[stat]);
+		write_family(out, "DCGM_FI_", row->dcgm, row->type, row->help, &f.dcgm[stat]);
 	}
 }

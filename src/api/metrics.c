@@ -192,9 +192,33 @@ static void write_gateways(struct gt_api *api, struct gt_buf *out)
 
 /* One family of samples a buffer, filled in one walk. */
 struct families {
-	struct gt_buf replicas, wanted, starts, failed;
+	struct gt_buf replicas, wanted, starts, failed, parks, park_time;
 	uint64_t states[GT_FUNCTION_N];
 };
+
+/* Those that are parked now are among gantry_replicas. */
+static void add_parking(struct families *f, const struct gt_function_view *v)
+{
+	const struct gt_parking_view *p = &v->parking;
+	const struct {
+		const char *what;
+		uint64_t n, ms;
+	} rows[] = { { "park", p->parks, p->park_sum_ms },
+		     { "unpark", p->unparks, p->unpark_sum_ms },
+		     { "refused", p->refused, 0 } };
+
+	for (size_t i = 0; i < GT_LEN(rows); i++) {
+		if (rows[i].n == 0)
+			continue;
+		gt_buf_addf(&f->parks, "gantry_parks_total{function=\"%s\",step=\"%s\"} %llu\n",
+			    v->row->name, rows[i].what, (unsigned long long)rows[i].n);
+		if (rows[i].ms)
+			gt_buf_addf(&f->park_time,
+				    "gantry_park_seconds_total{function=\"%s\",step=\"%s\"} "
+				    "%.3f\n",
+				    v->row->name, rows[i].what, (double)rows[i].ms / 1e3);
+	}
+}
 
 static bool add_function(const struct gt_function_view *v, void *arg)
 {
@@ -216,6 +240,7 @@ static bool add_function(const struct gt_function_view *v, void *arg)
 	if (v->failed_total)
 		gt_buf_addf(&f->failed, "gantry_starts_failed_total{function=\"%s\"} %llu\n", name,
 			    (unsigned long long)v->failed_total);
+	add_parking(f, v);
 	return true;
 }
 
@@ -234,9 +259,24 @@ static void write_functions(struct gt_api *api, struct gt_buf *out)
 	gt_metrics_family(out, "gantry_starts_total", "counter", "Replicas started.", &f.starts);
 	gt_metrics_family(out, "gantry_starts_failed_total", "counter",
 			  "Replicas that failed to start.", &f.failed);
+	gt_metrics_family(out, "gantry_parks_total", "counter",
+			  "Replicas parked, brought back (unpark), or left ready as their node "
+			  "could not park them (refused).",
+			  &f.parks);
+	gt_metrics_family(
+		out, "gantry_park_seconds_total", "counter",
+		"Time from the order to park or unpark to the node's word that it is done.",
+		&f.park_time);
 }
 
 /* ---- the rest ------------------------------------------------------------------------------- */
+
+static bool add_parked(const struct gt_node_view *v, void *arg)
+{
+	gt_buf_addf(arg, "gantry_node_parked_bytes{node=\"%s\"} %llu\n", v->name,
+		    (unsigned long long)v->parked_bytes);
+	return true;
+}
 
 static bool add_node(const struct gt_node_view *v, void *arg)
 {
@@ -283,6 +323,8 @@ static void write_nodes(struct gt_api *api, struct gt_buf *out)
 {
 	add_head(out, "gantry_node_up", "gauge", "1 while the node is connected.");
 	gt_control_nodes(api->config.control, add_node, out);
+	add_head(out, "gantry_node_parked_bytes", "gauge", "Memory of parked replicas.");
+	gt_control_nodes(api->config.control, add_parked, out);
 	add_head(out, "gantry_node_gpus", "gauge",
 		 "GPUs by node, model and backend; those of backend sim compute nothing.");
 	gt_control_nodes(api->config.control, add_gpus, out);

@@ -122,8 +122,9 @@ static int memory_take(struct gt_spec *spec, const struct gt_value *answer, stru
 		.cache = gt_value_u64(answer, "cache", 0),
 		.activations = gt_value_u64(answer, "activations", 0),
 		.overhead = gt_value_u64(answer, "overhead", 0),
+		.measured = gt_value_u64(answer, "measured", 0),
 	};
-	const uint64_t each[] = { t.weights, t.cache, t.activations, t.overhead };
+	const uint64_t each[] = { t.weights, t.cache, t.activations, t.overhead, t.measured };
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < GT_LEN(each); i++) {

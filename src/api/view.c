@@ -54,6 +54,8 @@ static void write_scale(struct gt_json *j, const struct gt_function_view *v)
 	gt_json_u64(j, "start_ms", v->start_ms);
 	gt_json_u64(j, "starts_total", v->starts_total);
 	gt_json_u64(j, "failed_total", v->failed_total);
+	if (v->parking.unpark_ms)
+		gt_json_u64(j, "unpark_ms", v->parking.unpark_ms);
 }
 
 void gt_view_function(struct gt_json *j, const struct gt_function_view *v, bool effective,
@@ -141,6 +143,23 @@ static void write_gpus(struct gt_json *j, const struct gt_replica_view *v)
 	gt_json_close(j, ']');
 }
 
+static void write_park(struct gt_json *j, const struct gt_park *p)
+{
+	gt_json_object(j, "park");
+	gt_json_str(j, "method", gt_park_method_name(p->method));
+	gt_json_str(j, "why", p->why);
+	if (p->bytes)
+		gt_json_u64(j, "memory_bytes", p->bytes);
+	if (p->park_us)
+		gt_json_num(j, "park_ms", (double)p->park_us / 1000);
+	if (p->unpark_us)
+		gt_json_num(j, "unpark_ms", (double)p->unpark_us / 1000);
+	gt_json_u64(j, "parks", p->parks);
+	gt_json_u64(j, "unparks", p->unparks);
+	gt_json_u64(j, "refused", p->refused);
+	gt_json_close(j, '}');
+}
+
 void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 {
 	uint64_t now = gt_wall_ms(&gt_clock_system);
@@ -160,8 +179,10 @@ void gt_view_replica(struct gt_json *j, const struct gt_replica_view *v)
 	gt_json_u64(j, "age_ms", until > v->created_ms ? until - v->created_ms : 0);
 	write_timings(j, &v->phases, v->ready_ms != 0);
 	gt_view_usage(j, v->usage);
-	if (v->n_gpus)
+	if (v->n_gpus && v->state != GT_REPLICA_PARKED)
 		write_gpus(j, v);
+	if (v->parks && v->ready_ms)
+		write_park(j, &v->park);
 	if (v->member) {
 		gt_json_object(j, "gang");
 		gt_json_str(j, "id", v->member->id);
@@ -280,6 +301,8 @@ void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
 	gt_view_time(j, "since", v->since_ms);
 	gt_json_u64(j, "cpu_milli", v->cpu_milli);
 	gt_json_u64(j, "memory_bytes", v->memory_bytes);
+	gt_json_u64(j, "parking_bytes", v->parking_bytes);
+	gt_json_u64(j, "parked_bytes", v->parked_bytes);
 	gt_json_u64(j, "replicas", v->replicas);
 	write_facts(j, v);
 	write_node_weights(j, v->weights);

@@ -97,6 +97,17 @@ static void print_evict(struct gt_cli *cli, const struct gt_value *d)
 	gt_text_print(cli->out, gt_value_str(d, "why", ""));
 }
 
+static void print_park(struct gt_cli *cli, const struct gt_value *d)
+{
+	const char *by = gt_value_str(d, "outcome.for", NULL);
+
+	fprintf(cli->out, "replica %s %ss by %s: ", gt_value_str(d, "outcome.replica", "?"),
+		gt_value_str(d, "outcome.action", "?"), gt_value_str(d, "inputs.method", "?"));
+	gt_text_print(cli->out, gt_value_str(d, "why", ""));
+	if (by)
+		fprintf(cli->out, "; %s needs its place", by);
+}
+
 static bool print_decision(struct gt_cli *cli, const struct gt_value *d, void *arg)
 {
 	static const struct {
@@ -104,7 +115,8 @@ static bool print_decision(struct gt_cli *cli, const struct gt_value *d, void *a
 		void (*print)(struct gt_cli *cli, const struct gt_value *d);
 	} kinds[] = { { "scale", print_scale },
 		      { "place", print_place },
-		      { "evict", print_evict } };
+		      { "evict", print_evict },
+		      { "park", print_park } };
 	const char *kind = gt_value_str(d, "kind", "?");
 
 	++*(size_t *)arg;

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <gantry/base/units.h>
+#include <gantry/model/gpu.h>
 #include <gantry/model/spec.h>
 
 #include "node.h"
@@ -69,6 +70,30 @@ static enum gt_exit send_verb(struct gt_cli *cli, size_t verb, const char *name)
 	return code;
 }
 
+/* A GPU was looked at, or reset: what errors made of it is forgotten. */
+static enum gt_exit send_clear(struct gt_cli *cli, const char *name, const char *gpu)
+{
+	gt_auto(answer) struct gt_rest_answer answer = { 0 };
+	gt_auto(free) char *path = gt_asprintf("/v1/nodes/%s/gpus/%s/clear", name, gpu);
+	struct gt_rest_request req = { .method = "POST", .path = path, .timeout_ms = 60000 };
+	gt_auto(value) struct gt_value *v = NULL;
+	enum gt_exit code = gt_cli_send(cli, &req, &answer);
+	const char *reason;
+
+	if (code != GT_EXIT_DONE)
+		return code;
+	if (cli->json) {
+		gt_cli_print_json(cli, &answer.body);
+		return code;
+	}
+	if (gt_value_parse(answer.body.data ? answer.body.data : "", answer.body.len, &v, NULL) < 0)
+		v = NULL;
+	reason = gt_value_str(v, "reason", NULL);
+	fprintf(cli->out, "%s on %s is %s%s%s\n", gpu, name, gt_value_str(v, "health", "?"),
+		reason ? ": " : "", reason ? reason : "");
+	return code;
+}
+
 static enum gt_exit duty(struct gt_cli *cli, const char *word, const char *name)
 {
 	const char *deadline = gt_args_get(&cli->args, "deadline");
@@ -83,8 +108,28 @@ static enum gt_exit duty(struct gt_cli *cli, const char *word, const char *name)
 	for (size_t i = 0; i < GT_LEN(verbs); i++)
 		if (strcmp(word, verbs[i].name) == 0)
 			return send_verb(cli, i, name);
-	return gt_cli_usage(cli, "gantry node: \"%s\" is none of cordon, uncordon, drain, rm, cdi",
-			    word);
+	return gt_cli_usage(
+		cli, "gantry node: \"%s\" is none of cordon, uncordon, drain, rm, clear, cdi",
+		word);
+}
+
+static enum gt_exit clear(struct gt_cli *cli)
+{
+	const char *name = cli->args.operands[1], *gpu;
+
+	if (!gt_name_ok(name))
+		return gt_cli_usage(cli, "\"%s\" is no node name; `gantry nodes` lists them", name);
+	if (cli->args.n_operands < 3)
+		return gt_cli_usage(cli,
+				    "gantry node clear %s: which GPU? `gantry nodes` names "
+				    "those that are not well",
+				    name);
+	gpu = cli->args.operands[2];
+	if (!gt_gpu_uuid_ok(gpu) || strchr(gpu, '/'))
+		return gt_cli_usage(cli, "\"%s\" is no GPU's name, such as GPU-1234", gpu);
+	if (gt_args_has(&cli->args, "wait") || gt_args_has(&cli->args, "deadline"))
+		return gt_cli_usage(cli, "--wait and --deadline are of gantry node drain");
+	return send_clear(cli, name, gpu);
 }
 
 static enum gt_exit run(struct gt_cli *cli)
@@ -99,6 +144,10 @@ static enum gt_exit run(struct gt_cli *cli)
 	if (cli->args.n_operands < 2)
 		return gt_cli_usage(cli, "gantry node %s: which node? `gantry nodes` lists them",
 				    word);
+	if (strcmp(word, "clear") == 0)
+		return clear(cli);
+	if (cli->args.n_operands > 2)
+		return gt_cli_usage(cli, "gantry node %s takes one name", word);
 	return duty(cli, word, cli->args.operands[1]);
 }
 
@@ -112,13 +161,15 @@ static const struct gt_flag flags[] = {
 
 const struct gt_command gt_cmd_node = {
 	.name = "node",
-	.args = "cordon | uncordon | drain | rm NODE, or cdi",
+	.args = "cordon | uncordon | drain | rm NODE, or clear NODE GPU, or cdi",
 	.summary = "let nodes take no replicas, or move them away",
 	.help = "cordon: it takes no new replicas and keeps those that it has; uncordon: it takes "
 		"them again.\n"
 		"drain: its replicas move to other nodes, each one when its successor is ready "
 		"there; those that\n"
 		"nobody needs end. rm forgets a node whose agent is not connected any more.\n"
+		"clear: a GPU that was looked at or reset is well again, unless its driver says "
+		"otherwise.\n"
 		"\n"
 		"cdi prints a document of the Container Device Interface for the GPUs of the "
 		"machine it runs on:\n"
@@ -133,6 +184,6 @@ const struct gt_command gt_cmd_node = {
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.least = 1,
-	.most = 2,
+	.most = 3,
 	.run = run,
 };

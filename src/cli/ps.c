@@ -75,6 +75,16 @@ static void add_why(struct gt_table *t, const struct gt_value *r)
 	gt_table_cellf(t, "%s; its image: %s", why, pull);
 }
 
+/* "freeze: it has no GPU", of functions with `park`. */
+static void add_park(struct gt_table *t, const struct gt_value *r)
+{
+	if (gt_value_at(r, "park"))
+		gt_table_cellf(t, "%s: %s", gt_value_str(r, "park.method", "?"),
+			       gt_value_str(r, "park.why", ""));
+	else
+		gt_table_cell(t, "");
+}
+
 static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 {
 	struct work *w = arg;
@@ -102,6 +112,7 @@ static bool add_row(struct gt_cli *cli, const struct gt_value *r, void *arg)
 	else
 		gt_table_cell(t, "");
 	gt_table_cell(t, gt_value_str(r, "node", ""));
+	add_park(t, r);
 	add_why(t, r);
 	return true;
 }
@@ -145,9 +156,9 @@ static enum gt_exit list(struct gt_cli *cli, struct work *w)
 
 static enum gt_exit run(struct gt_cli *cli)
 {
-	static const char *const headers[] = { "REPLICA", "FUNCTION", "STATE", ">REV",
-					       ">AGE",    ">START",   ">CPU",  ">MEMORY",
-					       "?GPUS",   ">PID",     "NODE",  "WHY" };
+	static const char *const headers[] = { "REPLICA", "FUNCTION", "STATE",   ">REV",  ">AGE",
+					       ">START",  ">CPU",     ">MEMORY", "?GPUS", ">PID",
+					       "NODE",    "?PARK",    "WHY" };
 	struct work w = { .table = gt_table_new(headers, GT_LEN(headers)),
 			  .all = gt_args_has(&cli->args, "all") };
 	enum gt_exit code = list(cli, &w);
@@ -175,8 +186,10 @@ const struct gt_command gt_cmd_ps = {
 		"order to\n"
 		"the first answer; CPU the time it used and MEMORY what it has now, looked at "
 		"every few\n"
-		"seconds; GPUS, where any has some, how many and, in brackets, who tells of them; "
-		"WHY is why\n"
+		"seconds; GPUS, where any has some, how many and, in brackets, who tells of "
+		"them;\n"
+		"PARK, of functions with `park`, by which method and why it is that one; WHY is "
+		"why\n"
 		"the replica was started or how it ended, and how much of its image is here while "
 		"it "
 		"waits\n"

@@ -7,7 +7,7 @@
 
 #include <gantry/base/cleanup.h>
 
-#define GT_COLUMNS_MAX 12
+#define GT_COLUMNS_MAX 16
 
 struct gt_table;
 

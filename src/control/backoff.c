@@ -42,11 +42,13 @@ void gt_ctl_failure_refuse(struct gt_ctl_live *live, const struct gt_end *end, u
 /* r is about to become history; its end was not asked for. */
 void gt_ctl_failure_note(struct gt_control *c, struct gt_ctl_replica *r, const struct gt_end *end)
 {
+	static const char *const others[] = { "node_lost", "gpu_lost", "unpark_failed" };
 	struct gt_ctl_live *live = gt_ctl_live(c, r->f);
 	uint64_t now = gt_ctl_now(c);
 
-	if (strcmp(end->cause, "node_lost") == 0 || strcmp(end->cause, "gpu_lost") == 0)
-		return; /* no fault of the function: it may start elsewhere at once */
+	for (size_t i = 0; i < GT_LEN(others); i++)
+		if (strcmp(end->cause, others[i]) == 0)
+			return; /* no fault of the function: it may start elsewhere at once */
 	live->failed_total++;
 	if (!gt_ctl_current(r))
 		return; /* says nothing of the revision that is to run */

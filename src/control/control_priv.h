@@ -11,6 +11,7 @@
 
 #include "journal.h"
 #include "node.h"
+#include "parking.h"
 #include "replica.h"
 #include "ring.h"
 #include "scaling.h"
@@ -76,6 +77,9 @@ struct gt_ctl_live {
 	struct gt_end *failure; /* last one since the last deploy or success */
 	uint64_t fail_seq;
 	uint64_t start_ms, starts_total, failed_total;
+	struct gt_ctl_parking parking;
+	uint32_t promised;        /* 1 + the node on which others make room for it; 0 = none */
+	uint64_t pressure_due_ns; /* when somebody may have to make room for it */
 
 	bool touched, route_changed, listed_blocked, holds_known; /* the last: see learned.c */
 	uint64_t due_ns;

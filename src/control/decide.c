@@ -5,9 +5,10 @@
 
 /* Replicas that stay, of the current revision and of older ones. */
 struct tally {
-	uint32_t ready, starting;
-	uint32_t old_ready; /* of older revisions, and those on nodes that drain */
-	bool only_moves;    /* all of old_ready are of the current revision */
+	uint32_t ready, starting; /* starting: also those that come back from parking */
+	uint32_t parked;          /* also those on their way there */
+	uint32_t old_ready;       /* of older revisions, and those on nodes that drain */
+	bool only_moves;          /* all of old_ready are of the current revision */
 };
 
 /* Of the current revision, where it may stay. */
@@ -18,7 +19,14 @@ static bool stays(const struct gt_ctl_replica *r)
 
 static bool is_starting(const struct gt_ctl_replica *r)
 {
-	return r->state < GT_REPLICA_READY && !gt_ctl_leaving(r);
+	return (r->state < GT_REPLICA_READY || r->state == GT_REPLICA_UNPARKING) &&
+	       !gt_ctl_leaving(r);
+}
+
+static bool is_parked(const struct gt_ctl_replica *r)
+{
+	return (r->state == GT_REPLICA_PARKING || r->state == GT_REPLICA_PARKED) &&
+	       !gt_ctl_leaving(r) && stays(r);
 }
 
 /* A gang stays as a whole: where one member may not, none does. The first that may not. */
@@ -53,6 +61,8 @@ static struct tally tally_of(const struct gt_ctl_live *live)
 			continue; /* counted with its gang */
 		if (is_starting(r))
 			t.starting += stays(r);
+		else if (is_parked(r))
+			t.parked++;
 		else if (r->state == GT_REPLICA_READY && !gt_ctl_leaving(r)) {
 			*(stays(r) ? &t.ready : &t.old_ready) += 1;
 			t.only_moves = t.only_moves && gt_ctl_current(r);
@@ -99,21 +109,33 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 	uint64_t now = gt_ctl_now(c);
 	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
 
-	if (live->f->rev->spec->gang.size == 0)
-		gt_ctl_pressure(c, live);
 	if (live->blocked_ns == 0) {
 		live->blocked_ns = now;
 		gt_ctl_blocked_add(c, live);
+		(void)gt_ctl_pressure(c, live);
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
 			     "%s", why->text);
 		gt_ctl_journal_place(c, live, NULL, look, why->text);
 		return;
 	}
-	if (now < live->blocked_ns + CTL_NO_CAPACITY_NS || t->ready + t->old_ready > 0)
-		return;
+	if (gt_ctl_pressure(c, live) || now < live->blocked_ns + CTL_NO_CAPACITY_NS ||
+	    t->ready + t->old_ready > 0)
+		return; /* it waits for its turn, or has something to serve with */
 	gt_strcopy(end.text, sizeof(end.text), why->text);
 	gt_ctl_failure_refuse(live, &end, now + CTL_NO_CAPACITY_NS);
 	live->blocked_ns = now + CTL_NO_CAPACITY_NS; /* who comes after that may wait again */
+}
+
+static int place_next(struct gt_control *c, struct gt_ctl_live *live, struct gt_sched_spot *ret,
+		      struct gt_sched_look *look, struct gt_err *err)
+{
+	int r = gt_ctl_place(c, live, ret, look, err);
+
+	if (r < 0 || !gt_ctl_room_promised(c, live, ret->node))
+		return r;
+	gt_sched_release(c->sched, ret);
+	return gt_err_set(err, ENOSPC, "no_capacity",
+			  "the room that there is was made for another function");
 }
 
 /* A place for all of the next one. */
@@ -123,7 +145,7 @@ static int reserve(struct gt_control *c, struct gt_ctl_live *live,
 {
 	if (live->f->rev->spec->gang.size > 0)
 		return gt_ctl_gang_reserve(c, live, ret, look, err);
-	return gt_ctl_place(c, live, ret, look, err);
+	return place_next(c, live, ret, look, err);
 }
 
 static struct gt_ctl_replica *start_one(struct gt_control *c, struct gt_ctl_live *live,
@@ -159,6 +181,44 @@ static uint32_t start_room(struct gt_control *c, const struct gt_ctl_live *live,
 	return need - have;
 }
 
+/* A place was found. */
+static void unblocked(struct gt_ctl_live *live)
+{
+	if (live->blocked_ns == 0)
+		return;
+	live->blocked_ns = 0;
+	if (live->failures == 0)
+		gt_ctl_failure_clear(live);
+}
+
+/* Those that are parked come first: they are there in a moment. */
+static void unpark_missing(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
+{
+	while (t->parked > 0 && t->ready + t->starting < live->decision.need &&
+	       gt_ctl_unpark_one(c, live)) {
+		*t = tally_of(live);
+		unblocked(live);
+	}
+}
+
+/* A parked one that can not come back where it is (its GPUs are another's) gives way. */
+static void max_keep(struct gt_control *c, struct gt_ctl_live *live, struct tally *t,
+		     uint32_t started)
+{
+	struct gt_ctl_replica *r;
+
+	if (t->parked == 0 ||
+	    t->ready + t->starting + started + t->parked < live->f->rev->spec->scale.max)
+		return;
+	DL_FOREACH (live->replicas, r) {
+		if (!is_parked(r))
+			continue;
+		t->parked--;
+		gt_ctl_replica_leave(c, r, "its GPUs are in use", false);
+		return;
+	}
+}
+
 static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
 {
 	uint32_t n = start_room(c, live, t), started = 0;
@@ -175,11 +235,8 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 			start_blocked(c, live, t, &look, &err);
 			break;
 		}
-		if (live->blocked_ns) {
-			live->blocked_ns = 0;
-			if (live->failures == 0)
-				gt_ctl_failure_clear(live);
-		}
+		max_keep(c, live, t, started);
+		unblocked(live);
 		if (started == 0)
 			gt_ctl_event(c, "scale.up", gt_ctl_name(live->f), NULL, NULL, NULL,
 				     "%u -> %u: %s", t->ready + t->starting, live->decision.need,
@@ -189,25 +246,36 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 	t->starting += started;
 }
 
-/* Newest first: the oldest have the warmest caches. Those that still start are exempt. */
+/* Newest first: the oldest have the warmest caches. Those that still start are exempt. One that its
+ * node could not park just now stays until it is asked again. */
 static void stop_surplus(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
 {
 	uint32_t n = t->ready > live->decision.wanted ? t->ready - live->decision.wanted : 0;
+	uint32_t max = live->f->rev->spec->scale.max, ready = t->ready, left = 0, room;
 	struct gt_ctl_replica *r;
 
 	if (n == 0)
 		return;
-	gt_ctl_event(c, "scale.down", gt_ctl_name(live->f), NULL, NULL, NULL, "%u -> %u: %s",
-		     t->ready, live->decision.wanted, live->decision.why);
 	t->ready -= n;
+	room = max > t->ready + t->starting ? max - t->ready - t->starting : 0;
 	DL_FOREACH (live->replicas, r) {
 		if (n == 0)
 			break;
 		if (r->state != GT_REPLICA_READY || !stays(r) || gt_ctl_leaving(r) ||
 		    gt_ctl_follows(r))
 			continue;
-		gt_ctl_replica_leave(c, r, "idle", false);
 		n--;
+		if (gt_ctl_now(c) < r->park_retry_ns && t->parked < room)
+			continue;
+		if (left++ == 0)
+			gt_ctl_event(c, "scale.down", gt_ctl_name(live->f), NULL, NULL, NULL,
+				     "%u -> %u: %s", ready, live->decision.wanted,
+				     live->decision.why);
+		/* Parked ones count: all of them together must not be more than max. */
+		if (t->parked < room && gt_ctl_park(c, r, "idle", NULL))
+			t->parked++;
+		else
+			gt_ctl_replica_leave(c, r, "idle", false);
 	}
 }
 
@@ -261,21 +329,31 @@ static uint64_t next_due(struct gt_control *c, const struct gt_ctl_live *live,
 			due = GT_MIN(due, live->retry_at_ns);
 		else if (live->blocked_ns && now < live->blocked_ns + CTL_NO_CAPACITY_NS)
 			due = GT_MIN(due, live->blocked_ns + CTL_NO_CAPACITY_NS);
+		if (live->blocked_ns && now < live->pressure_due_ns)
+			due = GT_MIN(due, live->pressure_due_ns);
 	}
-	DL_FOREACH (live->replicas, r)
+	DL_FOREACH (live->replicas, r) {
 		if (r->state == GT_REPLICA_DRAINING && !r->stop_ordered && !gt_ctl_follows(r))
 			due = GT_MIN(due, r->drain_until_ns);
+		if (r->state == GT_REPLICA_READY && now < r->park_retry_ns)
+			due = GT_MIN(due, r->park_retry_ns);
+		due = GT_MIN(due, gt_ctl_park_due(r));
+	}
 	return GT_MIN(due, gt_ctl_gangs_due(live));
 }
 
 void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 {
 	struct gt_ctl_live *live = gt_ctl_live(c, f);
-	struct gt_ctl_replica *r;
+	struct gt_ctl_replica *r, *r_next;
 	uint64_t due = CTL_NEVER;
-	struct tally t = tally_of(live);
 	struct gt_scale_in in;
+	struct tally t;
 
+	DL_FOREACH_SAFE (live->replicas, r, r_next)
+		if (c->settled)
+			gt_ctl_park_late(c, r);
+	t = tally_of(live);
 	c->decided++;
 	gt_ctl_scale(c, live, t.ready, t.starting, &in);
 	if (c->settled) {
@@ -284,13 +362,17 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 		gt_ctl_journal_scale(c, live, &in);
 		replace_old(c, live, &t);
 		gt_ctl_gangs_resume(c, live, t.ready + t.starting <= live->decision.need);
+		unpark_missing(c, live, &t);
 		start_missing(c, live, &t);
 		stop_surplus(c, live, &t);
 		stop_starting(c, live, &t);
-		DL_FOREACH (live->replicas, r)
+		DL_FOREACH_SAFE (live->replicas, r, r_next) {
+			gt_ctl_park_check(c, r);
 			gt_ctl_replica_drain_check(c, r);
+		}
 		due = GT_MIN(next_due(c, live, &t), expire);
 	}
+	gt_ctl_promise_check(c, live);
 	gt_ctl_due_set(c, live, due);
 	live->touched = false; /* what the decision itself changed needs no second one */
 	if (!live->route_changed)

@@ -223,9 +223,9 @@ void gt_ctl_function_remove(struct gt_control *c, struct gt_ctl_function *f)
 const char *gt_function_state_name(enum gt_function_state s)
 {
 	static const char *const names[] = {
-		[GT_FUNCTION_IDLE] = "idle",       [GT_FUNCTION_STARTING] = "starting",
-		[GT_FUNCTION_READY] = "ready",     [GT_FUNCTION_DRAINING] = "draining",
-		[GT_FUNCTION_FAILING] = "failing",
+		[GT_FUNCTION_IDLE] = "idle",         [GT_FUNCTION_STARTING] = "starting",
+		[GT_FUNCTION_READY] = "ready",       [GT_FUNCTION_PARKED] = "parked",
+		[GT_FUNCTION_DRAINING] = "draining", [GT_FUNCTION_FAILING] = "failing",
 	};
 
 	_Static_assert(GT_LEN(names) == GT_FUNCTION_N, "every state has a name");
@@ -237,11 +237,13 @@ static enum gt_function_state function_state(const struct gt_function_view *v, u
 	if (v->replicas[GT_REPLICA_READY] > 0)
 		return GT_FUNCTION_READY;
 	if (v->replicas[GT_REPLICA_PENDING] + v->replicas[GT_REPLICA_PULLING] +
-		    v->replicas[GT_REPLICA_STARTING] >
+		    v->replicas[GT_REPLICA_STARTING] + v->replicas[GT_REPLICA_UNPARKING] >
 	    0)
 		return GT_FUNCTION_STARTING;
 	if (v->last_failure)
 		return GT_FUNCTION_FAILING;
+	if (v->replicas[GT_REPLICA_PARKED] + v->replicas[GT_REPLICA_PARKING] > 0)
+		return GT_FUNCTION_PARKED;
 	return leaving > 0 ? GT_FUNCTION_DRAINING : GT_FUNCTION_IDLE;
 }
 
@@ -263,7 +265,8 @@ void gt_ctl_view_fill(struct gt_control *c, struct gt_ctl_function *f, struct gt
 		if (gt_ctl_follows(r))
 			continue;
 		v->replicas[r->state]++;
-		staying += !gt_ctl_leaving(r);
+		staying += !gt_ctl_leaving(r) && r->state != GT_REPLICA_PARKING &&
+			   r->state != GT_REPLICA_PARKED;
 	}
 	DL_FOREACH (live->gangs, g)
 		v->replicas[GT_REPLICA_PENDING] += g->broken && g->again && live->decision.need > 0;
@@ -280,6 +283,13 @@ void gt_ctl_view_fill(struct gt_control *c, struct gt_ctl_function *f, struct gt
 	v->start_ms = live->start_ms;
 	v->starts_total = live->starts_total;
 	v->failed_total = live->failed_total;
+	v->parking = (struct gt_parking_view){ .parks = live->parking.parks,
+					       .unparks = live->parking.wakes,
+					       .refused = live->parking.refused,
+					       .park_ms = live->parking.park_ms,
+					       .unpark_ms = live->parking.wake_ms,
+					       .park_sum_ms = live->parking.park_sum_ms,
+					       .unpark_sum_ms = live->parking.wake_sum_ms };
 	v->state = function_state(v, v->replicas[GT_REPLICA_DRAINING]);
 }
 

@@ -46,6 +46,13 @@ static struct gt_ctl_traffic *traffic_of(struct gt_ctl_live *live, const struct 
 	return NULL;
 }
 
+/* It waits for the word that no call is on it. */
+static bool is_drained_by_gateways(const struct gt_ctl_replica *r)
+{
+	return (r->state == GT_REPLICA_DRAINING && !r->stop_ordered) ||
+	       (r->state == GT_REPLICA_PARKING && !r->park_ordered);
+}
+
 static void draining_touch(struct gt_control *c)
 {
 	struct gt_ctl_live *live;
@@ -53,7 +60,7 @@ static void draining_touch(struct gt_control *c)
 
 	DL_FOREACH (c->lives, live)
 		DL_FOREACH (live->replicas, r)
-			if (r->state == GT_REPLICA_DRAINING && !r->stop_ordered)
+			if (is_drained_by_gateways(r))
 				gt_ctl_touch(c, live->f);
 }
 
@@ -237,7 +244,7 @@ int gt_control_demand(struct gt_control *c, const struct gt_demand *d, struct gt
 		struct gt_ctl_replica *r;
 
 		HASH_FIND_STR(c->replicas, d->drained[i], r);
-		if (!r || r->state != GT_REPLICA_DRAINING)
+		if (!r || !is_drained_by_gateways(r))
 			continue;
 		r->drained |= 1ULL << g->bit;
 		if (r->f)

@@ -19,6 +19,7 @@ const char *gt_decision_kind_name(enum gt_decision_kind k)
 		[GT_DECISION_SCALE] = "scale",
 		[GT_DECISION_PLACE] = "place",
 		[GT_DECISION_EVICT] = "evict",
+		[GT_DECISION_PARK] = "park",
 	};
 
 	_Static_assert(GT_LEN(names) == GT_DECISION_KINDS, "every kind has a name");
@@ -40,6 +41,10 @@ static size_t strings_of(struct gt_decision *d, const char **ret[STRINGS_MAX])
 	} else if (d->kind == GT_DECISION_EVICT) {
 		ret[n++] = &d->evict.node;
 		ret[n++] = &d->evict.by;
+	} else if (d->kind == GT_DECISION_PARK) {
+		ret[n++] = &d->park.node;
+		ret[n++] = &d->park.why;
+		ret[n++] = &d->park.by;
 	}
 	return n;
 }
@@ -152,6 +157,27 @@ void gt_ctl_journal_evict(struct gt_control *c, const struct gt_ctl_replica *r, 
 	};
 
 	gt_strcopy(d.evict.replica, sizeof(d.evict.replica), r->id);
+	if (r->f)
+		note_add(c, r->f, d);
+}
+
+void gt_ctl_journal_park(struct gt_control *c, const struct gt_ctl_replica *r, const char *why,
+			 const char *by)
+{
+	struct gt_ctl_live *live = gt_ctl_live(c, r->f);
+	bool back = r->state != GT_REPLICA_PARKING;
+	uint64_t ms = back ? gt_ctl_wake_ms(live) : gt_ctl_park_ms(live);
+	struct gt_decision d = {
+		.kind = GT_DECISION_PARK,
+		.park = { .node = r->node->name,
+			  .why = why,
+			  .by = by,
+			  .method = r->park.method,
+			  .back = back,
+			  .swap_s = (double)ms / 1000 },
+	};
+
+	gt_strcopy(d.park.replica, sizeof(d.park.replica), r->id);
 	note_add(c, r->f, d);
 }
 

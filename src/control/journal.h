@@ -20,6 +20,9 @@ void gt_ctl_journal_scale(struct gt_control *c, struct gt_ctl_live *live,
 void gt_ctl_journal_place(struct gt_control *c, struct gt_ctl_live *live,
 			  const struct gt_ctl_replica *r, const struct gt_sched_look *look,
 			  const char *why);
+/* r is parked (in state PARKING), or comes back. by: the function that gets its place, or "". */
+void gt_ctl_journal_park(struct gt_control *c, const struct gt_ctl_replica *r, const char *why,
+			 const char *by);
 /* r leaves so that calls of the function `by` get its place. */
 void gt_ctl_journal_evict(struct gt_control *c, const struct gt_ctl_replica *r, const char *by,
 			  double worth, size_t among);

@@ -243,6 +243,9 @@ static void observe_facts(struct gt_control *c, struct gt_ctl_replica *r,
 	r->pid = o->pid;
 	r->phases = o->phases;
 	r->pull = o->pull;
+	r->park = o->park;
+	if (r->f)
+		gt_ctl_live(c, r->f)->parking.able |= o->park.method != GT_PARK_STOP;
 	gt_ctl_replica_weights(c, r, &o->weights);
 	if (!o->usage.has)
 		return;
@@ -266,6 +269,16 @@ static void observe(struct gt_control *c, struct gt_ctl_replica *r, const struct
 			gt_ctl_gang_answers(c, r);
 		else if (r->state < GT_REPLICA_READY)
 			gt_ctl_replica_ready(c, r);
+		else
+			gt_ctl_observe_back(c, r, o);
+		break;
+	case GT_REPLICA_PARKING:
+	case GT_REPLICA_PARKED:
+		gt_ctl_observe_parked(c, r, o);
+		break;
+	case GT_REPLICA_UNPARKING: /* to who has just started it is as one that starts */
+		if (r->state < GT_REPLICA_STARTING)
+			observe_move(c, r, GT_REPLICA_STARTING);
 		break;
 	case GT_REPLICA_DRAINING:
 		if (r->state < GT_REPLICA_DRAINING && r->gang)
@@ -322,6 +335,8 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 		gt_ctl_replica_leave(c, r, "its gang goes on without it", true);
 	else if (!f)
 		gt_ctl_replica_leave(c, r, "its function does not exist", false);
+	else if (r->gang && r->gang->leaving) /* the others were told when it was not here */
+		gt_ctl_replica_leave(c, r, "its gang leaves", false);
 	else if (!gt_ctl_current(r) && o->state != GT_REPLICA_READY)
 		gt_ctl_replica_leave(c, r, "replaced", false);
 	else
@@ -355,6 +370,7 @@ static void sweep(struct gt_control *c, struct gt_ctl_node *node)
 static void node_resize(struct gt_control *c, struct gt_ctl_node *node,
 			const struct gt_report *report)
 {
+	node->parking_bytes = report->parking_bytes;
 	if (node->cpu_milli == report->cpu_milli && node->memory_bytes == report->memory_bytes)
 		return;
 	node->cpu_milli = report->cpu_milli;
@@ -442,6 +458,16 @@ static size_t node_gpus(const struct gt_control *c, const struct gt_ctl_node *no
 	return n;
 }
 
+static uint64_t node_parked(const struct gt_ctl_node *node)
+{
+	const struct gt_ctl_replica *r;
+	uint64_t bytes = 0;
+
+	DL_FOREACH2(node->list, r, node_next)
+	bytes += r->pool_bytes;
+	return bytes;
+}
+
 void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view *v, void *arg),
 		      void *arg)
 {
@@ -455,6 +481,8 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 						.since_ms = node->since_ms,
 						.cpu_milli = node->cpu_milli,
 						.memory_bytes = node->memory_bytes,
+						.parking_bytes = node->parking_bytes,
+						.parked_bytes = node_parked(node),
 						.replicas = node->replicas,
 						.gpus = gpus,
 						.n_gpus = node_gpus(c, node, gpus),

@@ -22,7 +22,7 @@ struct gt_ctl_node {
 	uint64_t since_ms, down_ns, heard_ns;
 	enum gt_node_duty duty;
 	uint64_t drain_until_ns; /* CTL_NEVER: it does not drain; 0: that time is over */
-	uint64_t cpu_milli, memory_bytes;
+	uint64_t cpu_milli, memory_bytes, parking_bytes;
 	char address[GT_ADDRESS_MAX + 1]; /* "" = none */
 	struct gt_gpu *gpus;              /* a GPU's place is its slot in the scheduler's books */
 	size_t n_gpus;
@@ -48,8 +48,8 @@ struct gt_ctl_grants {
 
 /* The models of GPUs that a revision asks for, as the scheduler's numbers. */
 struct gt_ctl_models {
-	size_t seen; /* of how many models they were found out */
-	size_t n;
+	uint32_t seen; /* of how many models they were found out */
+	uint32_t n;
 	uint8_t id[GT_SCHED_WANT_MODELS_MAX];
 };
 

@@ -169,18 +169,41 @@ void gt_ctl_rehold(struct gt_control *c, const struct gt_sched_spot *was, struct
 		(void)!gt_sched_book(c->sched, &want, was->node, was->gpu_mask, ret, NULL);
 }
 
-void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r)
+/* It is there, whatever its function asks for today. One that is parked has no GPU; what was in a
+ * GPU's memory is in its node's. */
+static uint32_t want_of_found(struct gt_control *c, const struct gt_ctl_replica *r,
+			      struct gt_sched_want *ret)
 {
-	struct gt_sched_want want = { 0 };
-	struct gt_err err = { 0 };
 	uint32_t mask;
 
-	/* It is there, whatever its function asks for today. */
+	*ret = (struct gt_sched_want){ 0 };
 	if (r->f)
-		(void)!want_of(c, r->rev, gt_ctl_live(c, r->f)->number, &want, NULL);
-	want.cpu_milli = r->cpu_milli;
-	want.memory_bytes = r->memory_bytes;
-	mask = gt_ctl_gpus_booked(r, &want);
+		(void)!want_of(c, r->rev, gt_ctl_live(c, r->f)->number, ret, NULL);
+	ret->cpu_milli = r->cpu_milli;
+	ret->memory_bytes = r->memory_bytes;
+	mask = gt_ctl_gpus_booked(r, ret);
+	if (!r->off_gpu)
+		return mask;
+	ret->gpus = 0;
+	for (size_t i = 0; i < r->gpus.n && r->park.method != GT_PARK_FREEZE; i++)
+		ret->memory_bytes += r->gpus.list[i].memory_bytes;
+	return 0;
+}
+
+int gt_ctl_book_again(struct gt_control *c, struct gt_ctl_replica *r)
+{
+	struct gt_sched_want want;
+	uint32_t mask = want_of_found(c, r, &want);
+
+	return gt_sched_book(c->sched, &want, r->node->index, mask, &r->spot, NULL);
+}
+
+void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r)
+{
+	struct gt_sched_want want;
+	struct gt_err err = { 0 };
+	uint32_t mask = want_of_found(c, r, &want);
+
 	if (gt_sched_book(c->sched, &want, r->node->index, mask, &r->spot, &err) == 0)
 		return;
 	/* Its node has a book of its own and does not give a GPU to two; so this one is gone, or

@@ -23,6 +23,8 @@ GT_MUST_USE int gt_ctl_place_gang(struct gt_control *c, struct gt_ctl_live *live
 void gt_ctl_rehold(struct gt_control *c, const struct gt_sched_spot *was,
 		   struct gt_sched_spot *ret);
 void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r); /* a found one, where it is */
+/* The same for one that wants its GPUs back: -EBUSY when they are another's. */
+GT_MUST_USE int gt_ctl_book_again(struct gt_control *c, struct gt_ctl_replica *r);
 void gt_ctl_node_tell(struct gt_control *c, const struct gt_ctl_node *node); /* it has changed */
 
 #endif

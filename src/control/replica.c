@@ -101,6 +101,10 @@ struct gt_ctl_replica *gt_ctl_replica_adopt(struct gt_control *c, struct gt_ctl_
 		replica_bind(r, f);
 	r->cpu_milli = o->cpu_milli; /* of its own revision */
 	r->memory_bytes = o->memory_bytes;
+	r->turn = o->turn;
+	r->park = o->park;
+	r->park_ordered = o->state == GT_REPLICA_PARKING || o->state == GT_REPLICA_PARKED;
+	r->off_gpu = o->state == GT_REPLICA_PARKED && o->n_gpus > 0;
 	if (o->n_gpus > 0) {
 		r->gpus.n = o->n_gpus;
 		r->gpus.list = gt_alloc_array(o->n_gpus, sizeof(*o->gpus));
@@ -133,7 +137,10 @@ void gt_ctl_replica_order_fill(const struct gt_ctl_replica *r, struct gt_order *
 	bool has_spec = r->rev && r->rev->row.revision == r->revision;
 
 	*o = (struct gt_order){ .revision = r->revision,
-				.want = r->stop_ordered ? GT_WANT_STOP : GT_WANT_RUN,
+				.want = r->stop_ordered   ? GT_WANT_STOP
+					: r->park_ordered ? GT_WANT_PARK
+							  : GT_WANT_RUN,
+				.turn = r->turn,
 				.known = r->seen,
 				.grace_ms = r->grace_ms,
 				.spec_json = has_spec ? r->rev->row.spec_json : no_spec,
@@ -175,7 +182,8 @@ void gt_ctl_replica_stop_order(struct gt_control *c, struct gt_ctl_replica *r, b
 void gt_ctl_replica_leave_alone(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
 				bool force)
 {
-	bool may_serve = r->state == GT_REPLICA_READY || r->state == GT_REPLICA_DRAINING;
+	bool may_serve = r->state == GT_REPLICA_READY || r->state == GT_REPLICA_PARKING ||
+			 r->state == GT_REPLICA_DRAINING;
 
 	if (r->state != GT_REPLICA_DRAINING) {
 		r->reason = reason;
@@ -245,7 +253,7 @@ void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r)
 	const struct gt_ctl_replica *other;
 	uint32_t ready = 0;
 
-	r->ready_ns = gt_ctl_now(c);
+	r->ready_ns = r->on_ns = gt_ctl_now(c);
 	r->ready_ms = gt_wall_ms(&c->ports.clock);
 	gt_replica_state_move(&r->state, GT_REPLICA_READY);
 	state_event(c, r, r->adopted ? "found running" : "answers");
@@ -292,6 +300,7 @@ void gt_ctl_replica_ended(struct gt_control *c, struct gt_ctl_replica *r,
 	state_event(c, r, end && end->text[0] ? end->text : r->reason);
 	c->ports.on_forget(c->ports.ctx, r->node->name, r->id);
 	replica_unlink(c, r);
+	gt_ctl_park_ended(c, r);
 	gt_ctl_blocked_touch(c);
 	if (!r->f) {
 		gt_ctl_replica_free(r);
@@ -328,6 +337,8 @@ static void view_of(const struct gt_ctl_replica *r, struct gt_replica_view *v)
 				       .phases = r->phases,
 				       .usage = &r->usage,
 				       .pull = r->pull,
+				       .park = r->park,
+				       .parks = r->rev && r->rev->spec->park.method != GT_PARK_STOP,
 				       .weights = r->weights,
 				       .gpus = r->gpus.list,
 				       .n_gpus = r->gpus.n,

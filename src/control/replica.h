@@ -17,6 +17,10 @@ struct gt_ctl_replica {
 	enum gt_replica_state state;
 	bool stop_ordered, adopted, seen; /* seen: its node has reported it */
 	bool answers;                     /* its node has said so; it may wait for its gang */
+	bool park_ordered;                /* else it is to run */
+	bool off_gpu;                     /* it is parked: what it had of GPUs is not booked */
+	uint32_t turn;                    /* of its last order to park or to run */
+	uint32_t room_for; /* number of the function that its place was promised to; 0 = none */
 	struct gt_gang_member member;
 	struct gt_ctl_gang *gang; /* NULL: of none, or its epoch is over */
 	uint64_t grace_ms;
@@ -26,12 +30,18 @@ struct gt_ctl_replica {
 	int64_t pid;
 	uint64_t created_ms, ready_ms, ended_ms; /* wall clock */
 	uint64_t created_ns, ready_ns;           /* monotonic; 0 = not yet */
+	uint64_t on_ns;                          /* ready, or back from parking, since then */
+	uint64_t parked_ns;                      /* in state PARKED */
+	uint64_t step_ns, step_until_ns;         /* it is being parked, or woken, since and until */
+	uint64_t park_retry_ns;                  /* its node could not park it: not before */
+	uint64_t pool_bytes;                     /* of its node's memory for parked ones */
 	uint64_t drain_until_ns;
 	uint64_t drained; /* gateways (by bit) without a call on it */
 	uint64_t sweep;   /* last full report that listed it */
 	struct gt_phases phases;
 	struct gt_usage usage;
 	struct gt_pull_progress pull;
+	struct gt_park park; /* as its node told */
 	struct gt_weights_progress weights;
 	struct gt_end *end;
 	const char *reason;                 /* static text */

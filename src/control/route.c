@@ -27,7 +27,8 @@ static const struct gt_ctl_revision *replicas_fill(const struct gt_ctl_live *liv
 		n++;
 	route->replicas = gt_alloc_array(n, sizeof(*route->replicas));
 	DL_FOREACH (live->replicas, r) {
-		bool draining = r->state == GT_REPLICA_DRAINING && r->ready_ns != 0;
+		bool draining = (r->state == GT_REPLICA_DRAINING && r->ready_ns != 0) ||
+				r->state == GT_REPLICA_PARKING;
 		bool serves = r->state == GT_REPLICA_READY && gt_ctl_current(r) == current;
 
 		if ((!draining && !serves) || gt_ctl_follows(r))
@@ -42,6 +43,17 @@ static const struct gt_ctl_revision *replicas_fill(const struct gt_ctl_live *liv
 		}
 	}
 	return serving;
+}
+
+/* Until the next replica is there: one that is parked comes back before another is started. */
+static uint64_t return_ms(const struct gt_ctl_live *live)
+{
+	const struct gt_ctl_replica *r;
+
+	DL_FOREACH (live->replicas, r)
+		if (r->state == GT_REPLICA_PARKED && gt_ctl_current(r))
+			return gt_ctl_wake_ms(live);
+	return live->start_ms;
 }
 
 static void failure_fill(struct gt_control *c, const struct gt_ctl_live *live,
@@ -94,7 +106,7 @@ int gt_control_route(struct gt_control *c, const char *function, struct gt_route
 	if (f->live) {
 		const struct gt_ctl_revision *serving = replicas_fill(f->live, &route);
 
-		route.start_ms = f->live->start_ms;
+		route.start_ms = return_ms(f->live);
 		if (serving)
 			route.concurrency = serving->spec->scale.concurrency;
 		else

@@ -46,9 +46,13 @@ void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns)
 	live->sample.start_ns += start_ns;
 }
 
-static struct gt_scale_params params_of(const struct gt_spec *spec)
+static struct gt_scale_params params_of(const struct gt_ctl_live *live)
 {
-	bool stated = spec->scale.idle_ms != GT_IDLE_LEARNED;
+	const struct gt_spec *spec = live->f->rev->spec;
+	/* What is parked is back in a moment: there is no hold to learn. */
+	bool parks = spec->park.method != GT_PARK_STOP && live->parking.able;
+	bool stated = spec->scale.idle_ms != GT_IDLE_LEARNED || parks;
+	uint64_t idle_ms = parks ? spec->park.after_ms : spec->scale.idle_ms;
 	/* What a replica without a GPU holds is cheap, and its start short: by the price it would
 	 * go at once, and each call meet a cold one. */
 	bool learned = !stated && spec->resources.gpu.count > 0;
@@ -60,7 +64,7 @@ static struct gt_scale_params params_of(const struct gt_spec *spec)
 		.max = spec->scale.max,
 		.buffer = spec->scale.buffer,
 		.idle_stated = !learned,
-		.idle_ms = stated ? spec->scale.idle_ms : GT_DEFAULT_IDLE_MS,
+		.idle_ms = stated ? idle_ms : GT_DEFAULT_IDLE_MS,
 		.price = spec->scale.delay_price,
 	};
 }
@@ -82,7 +86,7 @@ void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready
 	gt_ctl_demand_sum(c, live);
 	*ret_in = (struct gt_scale_in){
 		.now_ns = gt_ctl_now(c),
-		.params = params_of(live->f->rev->spec),
+		.params = params_of(live),
 		.in_flight = live->in_flight,
 		.queued = live->queued,
 		.oldest_wait_ns = oldest_wait_ns(live),

@@ -23,7 +23,13 @@ void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns);
 void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready, uint32_t starting,
 		  struct gt_scale_in *ret_in);
 
-/* pressure.c: it waits for a place; makes room if others have it to spare. */
-void gt_ctl_pressure(struct gt_control *c, struct gt_ctl_live *live);
+/* pressure.c: it waits for a place; makes room if others have it to spare. True: room is on its
+ * way, or will be made in time. */
+bool gt_ctl_pressure(struct gt_control *c, struct gt_ctl_live *live);
+/* It was decided for: a promise that it did not use, though the room is there, is void. */
+void gt_ctl_promise_check(struct gt_control *c, struct gt_ctl_live *live);
+/* Room on this node is promised to another function that waits. */
+bool gt_ctl_room_promised(const struct gt_control *c, const struct gt_ctl_live *live,
+			  uint32_t node);
 
 #endif

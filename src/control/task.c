@@ -460,7 +460,7 @@ int gt_control_task_exchange(struct gt_control *c, uint64_t epoch, struct gt_tas
 	r = session_heard(c, op, err);
 	if (r < 0)
 		return r;
-	if (op->full)
+	if (op->n_held)
 		qsort(op->held, op->n_held, sizeof(*op->held), by_seq);
 	for (size_t i = 0; i < op->n_results; i++)
 		gt_ctl_verdict(c, &op->results[i]);

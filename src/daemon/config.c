@@ -21,6 +21,7 @@ enum key_type {
 	KEY_DURATION,
 	KEY_NUMBER,
 	KEY_BYTES,
+	KEY_BYTES_OR_DEFAULT, /* UINT64_MAX: what the machine suggests */
 	KEY_LEVEL,
 	KEY_EXTRACT,
 	KEY_SHADOW
@@ -42,6 +43,8 @@ struct key {
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
 
 static const char *const extract_words[] = { "no", "yes", "always" }; /* enum gt_image_extract */
+
+static const char default_word[] = "default"; /* where a size is the machine's business */
 
 static const struct key keys[] = {
 	{ "daemon", "state", TEXT(state) },
@@ -70,6 +73,7 @@ static const struct key keys[] = {
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
 	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
+	{ "agent", "gpu_nccl", TEXT(gpu_nccl) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -89,6 +93,7 @@ static const struct key keys[] = {
 	{ "agent", "pool", KEY_NUMBER, FIELD(pool), 64 },
 	{ "agent", "pool_max", KEY_NUMBER, FIELD(pool_max), 256 },
 	{ "agent", "prepared", KEY_NUMBER, FIELD(prepared), 256 },
+	{ "agent", "parking_memory", KEY_BYTES_OR_DEFAULT, FIELD(parking_memory), BYTES_MAX },
 	{ "agent", "registry_config", TEXT(registry_config) },
 	{ "agent", "registry_ca", TEXT(registry_ca) },
 	{ "agent", "registry_insecure", TEXT(registry_insecure) },
@@ -109,6 +114,7 @@ void gt_config_defaults(struct gt_config *c)
 	gt_strcopy(c->allow_host_paths, sizeof(c->allow_host_paths), "/");
 	gt_strcopy(c->gpus, sizeof(c->gpus), GT_GPUS_AUTO);
 	gt_strcopy(c->gpu_driver_root, sizeof(c->gpu_driver_root), "/");
+	gt_strcopy(c->gpu_nccl, sizeof(c->gpu_nccl), "libnccl.so.2");
 	gt_strcopy(c->gpu_proc, sizeof(c->gpu_proc), "/proc");
 	gt_strcopy(c->gpu_sys, sizeof(c->gpu_sys), "/sys");
 	gt_strcopy(c->cdi_dirs, sizeof(c->cdi_dirs), "/etc/cdi:/var/run/cdi");
@@ -128,6 +134,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->pool = 2;
 	c->pool_max = 16;
 	c->prepared = 16;
+	c->parking_memory = UINT64_MAX;
 	c->image_keep_ms = 7 * DAY_MS;
 	c->image_disk = 85;
 	c->weight_cache = BYTES_MAX; /* the agent takes no more than half of the memory */
@@ -260,6 +267,12 @@ static int set_key(struct gt_config *c, const struct key *k, const char *value, 
 					  "%s: \"%s\" is no duration like 500ms, 30s or 10m",
 					  k->name, value);
 		break;
+	case KEY_BYTES_OR_DEFAULT:
+		if (gt_streq(value, default_word)) {
+			n = UINT64_MAX;
+			break;
+		}
+		/* fall through */
 	case KEY_BYTES:
 		if (gt_parse_bytes(value, &n) < 0 || n > k->max)
 			return gt_err_set(err, EINVAL, "bad_config",
@@ -348,6 +361,9 @@ int gt_config_pack(const struct gt_config *c, char *out, size_t size, struct gt_
 		else if (k->type == KEY_LEVEL)
 			gt_strcopy(value, sizeof(value),
 				   levels[*(const enum gt_level *)(const void *)at]);
+		else if (k->type == KEY_BYTES_OR_DEFAULT &&
+			 *(const uint64_t *)(const void *)at == UINT64_MAX)
+			gt_strcopy(value, sizeof(value), default_word);
 		else if (k->type == KEY_EXTRACT)
 			gt_strcopy(value, sizeof(value),
 				   extract_words[*(const uint64_t *)(const void *)at]);

@@ -42,6 +42,7 @@ struct gt_config {
 	char cdi_dirs[GT_CONFIG_TEXT];         /* ':'-separated */
 	char cdi_devices[GT_CONFIG_TEXT];      /* ','-separated, of gt_device_name_allowed */
 	char gpu_kmsg[GT_CONFIG_TEXT];         /* "" = /dev/kmsg */
+	char gpu_nccl[GT_CONFIG_TEXT];         /* name or path */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char address[GT_CONFIG_TEXT];          /* "" = found out */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
@@ -57,6 +58,7 @@ struct gt_config {
 	uint64_t image_keep_ms, image_disk;     /* percent */
 	uint64_t image_extract;                 /* enum gt_image_extract */
 	uint64_t pool, pool_max;                /* sandboxes made ahead of demand */
+	uint64_t parking_memory;                /* bytes; UINT64_MAX = a quarter of the node's */
 	uint64_t prepared;                      /* functions with one of their own */
 	uint64_t weight_store;                  /* bytes of the node's memory; 0 = it has none */
 	uint64_t weight_cache, weight_read_bps; /* of what is read ahead */

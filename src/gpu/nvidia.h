@@ -38,6 +38,10 @@ int nvml_begin(const char *root, char *ret_version, size_t size, struct gt_err *
 /* "nvmlX: words (code)", slug by code. */
 int nvml_fail(struct gt_err *err, int code, const char *call);
 
+/* gpm.c: how busy its parts were since the last look; nothing at the first, where the GPU does not
+ * count it (before Hopper, instances), and where counting is not allowed. From one thread. */
+void nvml_sample_activity(nvmlDevice_t device, struct gt_gpu_stats *ret);
+
 /* sample.c: all that a GPU tells of itself. */
 void nvml_sample(nvmlDevice_t device, struct gt_gpu_sample *ret);
 /* Field 230; -1: it does not say. */

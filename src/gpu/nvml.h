@@ -9,6 +9,7 @@
 
 typedef struct nvmlDevice_st *nvmlDevice_t;
 typedef struct nvmlEventSet_st *nvmlEventSet_t;
+typedef struct nvmlGpmSample_st *nvmlGpmSample_t;
 
 /* nvmlReturn_t */
 enum {
@@ -40,6 +41,12 @@ enum {
 	NVML_EVENT_XID = 0x8,
 	NVML_EVENT_UNAVAILABLE = 0x4000,
 	NVML_EVENT_RECOVERY_ACTION = 0x8000,
+	NVML_GPM_VERSION = 1, /* of both structs below */
+	NVML_GPM_GRAPHICS_UTIL = 1,
+	NVML_GPM_ANY_TENSOR_UTIL = 5,
+	NVML_GPM_DRAM_BW_UTIL = 10, /* these three in percent */
+	NVML_GPM_PCIE_TX_PER_SEC = 20,
+	NVML_GPM_PCIE_RX_PER_SEC = 21, /* these two in MiB */
 };
 
 typedef struct {
@@ -94,6 +101,25 @@ typedef struct {
 	unsigned int gpuInstanceId, computeInstanceId;
 } nvmlEventData_t;
 
+typedef struct {
+	unsigned int version, isSupportedDevice;
+} nvmlGpmSupport_t;
+
+typedef struct {
+	unsigned int metricId;
+	int nvmlReturn;
+	double value;
+	const char *shortName, *longName, *unit;
+} nvmlGpmMetric_t;
+
+/* The header's array has as many rows as its version knows metrics; the first numMetrics of them
+ * are used. More room than any header has, for a library that clears it all. */
+typedef struct {
+	unsigned int version, numMetrics;
+	nvmlGpmSample_t sample1, sample2; /* from old to new */
+	nvmlGpmMetric_t metrics[1024];
+} nvmlGpmMetricsGet_t;
+
 #define NVML_AT(type, member, at) \
 	_Static_assert(offsetof(type, member) == (at), "ABI of NVML: " #type "." #member)
 _Static_assert(sizeof(nvmlPciInfo_t) == 68, "ABI of NVML");
@@ -122,6 +148,12 @@ _Static_assert(sizeof(nvmlEventData_t) == 32, "ABI of NVML");
 NVML_AT(nvmlEventData_t, eventType, 8);
 NVML_AT(nvmlEventData_t, eventData, 16);
 NVML_AT(nvmlEventData_t, gpuInstanceId, 24);
+_Static_assert(sizeof(nvmlGpmSupport_t) == 8, "ABI of NVML");
+_Static_assert(sizeof(nvmlGpmMetric_t) == 40, "ABI of NVML");
+NVML_AT(nvmlGpmMetric_t, nvmlReturn, 4);
+NVML_AT(nvmlGpmMetric_t, value, 8);
+NVML_AT(nvmlGpmMetricsGet_t, sample1, 8);
+NVML_AT(nvmlGpmMetricsGet_t, metrics, 24);
 
 /* CALL(member, symbol, arguments): all return an int that is an nvmlReturn_t. A later row is the
  * older form of the one before it. */
@@ -177,6 +209,10 @@ NVML_AT(nvmlEventData_t, gpuInstanceId, 24);
 	     (nvmlDevice_t, unsigned long long, nvmlEventSet_t))                                  \
 	CALL(event_wait_v2, nvmlEventSetWait_v2,                                                  \
 	     (nvmlEventSet_t, nvmlEventData_t *, unsigned int))                                   \
-	CALL(event_wait, nvmlEventSetWait, (nvmlEventSet_t, nvmlEventData_t *, unsigned int))
+	CALL(event_wait, nvmlEventSetWait, (nvmlEventSet_t, nvmlEventData_t *, unsigned int))     \
+	CALL(gpm_support, nvmlGpmQueryDeviceSupport, (nvmlDevice_t, nvmlGpmSupport_t *))          \
+	CALL(gpm_alloc, nvmlGpmSampleAlloc, (nvmlGpmSample_t *))                                  \
+	CALL(gpm_sample, nvmlGpmSampleGet, (nvmlDevice_t, nvmlGpmSample_t))                       \
+	CALL(gpm_metrics, nvmlGpmMetricsGet, (nvmlGpmMetricsGet_t *))
 
 #endif

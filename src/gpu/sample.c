@@ -202,6 +202,7 @@ void nvml_sample(nvmlDevice_t device, struct gt_gpu_sample *ret)
 	sample_use(device, &ret->stats);
 	sample_body(device, &ret->stats);
 	sample_errors(device, &ret->stats);
+	nvml_sample_activity(device, &ret->stats);
 	ret->action = nvml_recovery_action(device);
 	(void)nvml_processes(device, ret->processes, &ret->n_processes, &ret->more);
 }

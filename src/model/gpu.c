@@ -54,7 +54,7 @@ const struct gt_gpu gt_gpu_unknown = { .minor = -1, .gi = -1, .ci = -1, .numa = 
 
 uint64_t gt_gpu_terms_sum(const struct gt_gpu_terms *t)
 {
-	return t->weights + t->cache + t->activations + t->overhead;
+	return t->weights + t->cache + t->activations + t->overhead + t->measured;
 }
 
 static const struct {

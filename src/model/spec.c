@@ -15,11 +15,13 @@ struct gt_spec *gt_spec_new(void)
 	spec->resources.disk_bytes = GT_DEFAULT_DISK_BYTES;
 	spec->resources.pids = GT_DEFAULT_PIDS;
 	spec->gang.restarts = GT_DEFAULT_GANG_RESTARTS;
+	spec->gang.preflight = true;
 	spec->scale.max = GT_DEFAULT_SCALE_MAX;
 	spec->scale.target = GT_DEFAULT_CONCURRENCY;
 	spec->scale.concurrency = GT_DEFAULT_CONCURRENCY;
 	spec->scale.delay_price = GT_DEFAULT_DELAY_PRICE;
 	spec->scale.idle_ms = GT_IDLE_LEARNED;
+	spec->park.after_ms = GT_DEFAULT_PARK_MS;
 	spec->retry.on = GT_DEFAULT_RETRY_ON;
 	spec->retry.first_ms = GT_DEFAULT_RETRY_FIRST_MS;
 	spec->retry.most_ms = GT_DEFAULT_RETRY_MOST_MS;
@@ -84,6 +86,8 @@ void gt_spec_free(struct gt_spec *spec)
 	free(spec->user);
 	free(spec->affinity.header);
 	free(spec->ready.path);
+	free(spec->park.http.sleep);
+	free(spec->park.http.wake);
 	free(spec);
 }
 

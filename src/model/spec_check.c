@@ -161,6 +161,20 @@ static int check_image(struct gt_spec *spec, struct gt_err *err)
 	return check_ref(&spec->image, "image", err);
 }
 
+/* Of a request to the program. */
+static int check_target(const char *target, const char *where, struct gt_err *err)
+{
+	if (target[0] != '/')
+		return refused(err, where, QUOTED " must begin with /", target);
+	for (const char *p = target; *p; p++)
+		if (*p <= ' ' || *p >= 0x7f || *p == '#')
+			return refused(err, where,
+				       QUOTED " may hold printable ASCII without blanks and #; "
+					      "escape others as %%XX",
+				       target);
+	return 0;
+}
+
 static int check_process(const struct gt_spec *spec, struct gt_err *err)
 {
 	bool known = gt_spec_ref(spec) == NULL; /* there is nobody to ask what is left out */
@@ -172,19 +186,9 @@ static int check_process(const struct gt_spec *spec, struct gt_err *err)
 	if (spec->port == 0 && !spec->socket && known)
 		return refused(err, "port", "%s",
 			       "missing; write the TCP port that the process listens on");
-	const char *target = spec->ready.path;
+	int r = spec->ready.path ? check_target(spec->ready.path, "ready.path", err) : 0;
 
-	if (!target)
-		return path_exact(spec->workdir, "workdir", err);
-	if (target[0] != '/')
-		return refused(err, "ready.path", QUOTED " must begin with /", target);
-	for (const char *p = target; *p; p++)
-		if (*p <= ' ' || *p >= 0x7f || *p == '#')
-			return refused(err, "ready.path",
-				       QUOTED " may hold printable ASCII without blanks and #; "
-					      "escape others as %%XX",
-				       target);
-	return path_exact(spec->workdir, "workdir", err);
+	return r < 0 ? r : path_exact(spec->workdir, "workdir", err);
 }
 
 static bool env_name_ok(const char *name)
@@ -509,6 +513,41 @@ static int check_models(const struct gt_spec *spec, struct gt_err *err)
 	return 0;
 }
 
+static int check_park_http(const struct gt_spec *spec, struct gt_err *err)
+{
+	const char *sleep = spec->park.http.sleep, *wake = spec->park.http.wake;
+	int r = 0;
+
+	if (!sleep && !wake)
+		return spec->park.method == GT_PARK_HTTP
+			       ? refused(err, "park.http", "%s",
+					 "is missing; say what the program sleeps and wakes by, "
+					 "such as {\"sleep\": \"/sleep\", \"wake\": \"/wake_up\"}")
+			       : 0;
+	if (!sleep || !wake)
+		return refused(err, sleep ? "park.http.wake" : "park.http.sleep", "%s",
+			       "is missing; a program that sleeps must be woken");
+	r = check_target(sleep, "park.http.sleep", err);
+	return r < 0 ? r : check_target(wake, "park.http.wake", err);
+}
+
+static int check_park(const struct gt_spec *spec, struct gt_err *err)
+{
+	uint32_t gpus = spec->resources.gpu.count;
+
+	if (spec->park.method == GT_PARK_FREEZE && gpus > 0)
+		return refused(err, "park.method", "%s",
+			       "freeze gives no GPU back; write auto, cuda or http");
+	if (spec->park.method == GT_PARK_CUDA && gpus != 1)
+		return refused(err, "park.method",
+			       "cuda is for one GPU, and resources.gpu has %u; write %s", gpus,
+			       gpus ? "http, or stop" : "auto or freeze");
+	if (spec->park.method != GT_PARK_STOP && spec->gang.size > 0)
+		return refused(err, "park.method", "%s",
+			       "a gang can not be parked by this version; leave park out");
+	return check_park_http(spec, err);
+}
+
 /* What is mounted at or above `path`, the deepest; n = number of mounts: the image. */
 static size_t mount_above(const struct gt_spec *spec, const char *path)
 {
@@ -547,7 +586,7 @@ static int check_weights_path(const struct gt_spec *spec, size_t i, const char *
 	if (at < mounts && at >= spec->n_volumes)
 		return refused(err, where, QUOTED " is on a tmpfs, which is empty at the start",
 			       path);
-	if (spec->weights.store && at < mounts && !spec->volumes[at].readonly)
+	if (spec->weights_store && at < mounts && !spec->volumes[at].readonly)
 		return refused(err, where,
 			       QUOTED " is in volumes[%zu], which is writable; the store shares "
 				      "what nobody changes: make it readonly or leave out store",
@@ -559,7 +598,7 @@ static int check_weights(const struct gt_spec *spec, struct gt_err *err)
 {
 	char where[64];
 
-	if (spec->weights.store && spec->weights.n_paths == 0)
+	if (spec->weights_store && spec->weights.n_paths == 0)
 		return refused(err, "weights.paths", "%s",
 			       "missing; write for example [\"/models/*.safetensors\"]");
 	for (size_t i = 0; i < spec->weights.n_paths; i++) {
@@ -644,6 +683,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_gang(spec, err);
 	if (r == 0)
 		r = check_scale(spec, err);
+	if (r == 0)
+		r = check_park(spec, err);
 	if (r == 0)
 		r = check_affinity(spec, err);
 	if (r == 0)

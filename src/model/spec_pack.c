@@ -92,6 +92,8 @@ static void put_all(struct pack *p, struct gt_spec *to, const struct gt_spec *fr
 	to->user = put_text(p, from->user);
 	to->affinity.header = put_text(p, from->affinity.header);
 	to->ready.path = put_text(p, from->ready.path);
+	to->park.http.sleep = put_text(p, from->park.http.sleep);
+	to->park.http.wake = put_text(p, from->park.http.wake);
 }
 
 struct gt_spec *gt_spec_pack(struct gt_spec *spec)

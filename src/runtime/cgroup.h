@@ -122,6 +122,10 @@ void gt_cgroup_disk_add(const char *sys, dev_t dev, struct gt_cgroup_limits *lim
 
 /* Waits up to GT_CGROUP_WAIT_MS; -EAGAIN: the kernel is still at it (a process sleeps in a driver),
  * which gt_cgroup_frozen tells the end of. -EOPNOTSUPP: this machine can not. */
+/* Its limit from here on; fine where memory can not be limited. */
+GT_MUST_USE int gt_cgroup_memory(const struct gt_cgroups *g, const char *leaf, uint64_t bytes,
+				 struct gt_err *err);
+bool gt_cgroup_can_freeze(const struct gt_cgroups *g);
 GT_MUST_USE int gt_cgroup_freeze(const struct gt_cgroups *g, const char *leaf, struct gt_err *err);
 int gt_cgroup_thaw(const struct gt_cgroups *g, const char *leaf, struct gt_err *err);
 /* 1 or 0, also of a group that a dead process froze; not yet frozen is 0. */

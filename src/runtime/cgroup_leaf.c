@@ -113,6 +113,21 @@ static int limit_memory(const struct gt_cgroups *g, const char *leaf, uint64_t b
 	return r;
 }
 
+/* Version 1 wants the limit with swap first when it grows, and last when it shrinks. */
+int gt_cgroup_memory(const struct gt_cgroups *g, const char *leaf, uint64_t bytes,
+		     struct gt_err *err)
+{
+	char text[32];
+
+	if (!gt_cgroup_has(g, GT_CGROUP_MEMORY))
+		return 0;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
+	if (!gt_cgroup_is_unified(g, GT_CGROUP_MEMORY))
+		gt_cgroup_write(g, GT_CGROUP_MEMORY, leaf, "memory.memsw.limit_in_bytes", text,
+				NULL);
+	return limit_memory(g, leaf, bytes, err);
+}
+
 static int limit_quota(const struct gt_cgroups *g, const char *leaf, uint32_t milli,
 		       struct gt_err *err)
 {

@@ -19,6 +19,11 @@
 
 /* ---- freezing ---- */
 
+bool gt_cgroup_can_freeze(const struct gt_cgroups *g)
+{
+	return gt_cgroup_has(g, GT_CGROUP_FREEZER);
+}
+
 static int not_here(const char *leaf, struct gt_err *err)
 {
 	return gt_err_errno(err, EOPNOTSUPP, "freeze control group %s", leaf);

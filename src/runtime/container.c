@@ -198,6 +198,11 @@ int gt_container_running(const struct gt_container *c, struct gt_err *err)
 	return 0;
 }
 
+bool gt_runtime_can_freeze(const struct gt_runtime *rt)
+{
+	return gt_cgroup_can_freeze(&rt->cgroups);
+}
+
 int gt_container_freeze(struct gt_container *c, struct gt_err *err)
 {
 	int r = gt_container_running(c, err);
@@ -219,6 +224,13 @@ int gt_container_frozen(const struct gt_container *c, struct gt_err *err)
 	int r = gt_container_running(c, err);
 
 	return r < 0 ? r : gt_cgroup_frozen(&c->rt->cgroups, c->box->where.sandbox, err);
+}
+
+int gt_container_memory(struct gt_container *c, uint64_t bytes, struct gt_err *err)
+{
+	int r = gt_container_running(c, err);
+
+	return r < 0 ? r : gt_cgroup_memory(&c->rt->cgroups, c->box->where.sandbox, bytes, err);
 }
 
 int gt_container_usage(const struct gt_container *c, struct gt_usage *ret, struct gt_err *err)

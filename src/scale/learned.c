@@ -45,7 +45,7 @@ static void small(struct walk *w, uint8_t *n, unsigned most)
 
 static void flag(struct walk *w, bool *b)
 {
-	uint8_t n = *b;
+	uint8_t n = w->out ? *b : 0;
 
 	small(w, &n, 1);
 	*b = n;

@@ -26,9 +26,14 @@ static uint64_t bytes_of(const struct w_proc *p)
 	return p->kind.memory_mib * GT_MIB;
 }
 
-static uint32_t gpus_count(struct gt_world *w, struct w_agent *a, const struct w_proc *p, bool take)
+uint32_t gt_w_gpus_count(struct gt_world *w, struct w_proc *p, bool take)
 {
+	struct w_agent *a = p->agent;
 	uint32_t milli = 0;
+
+	if (p->on_gpu == take)
+		return 0;
+	p->on_gpu = take;
 
 	for (size_t i = 0; i < p->n_gpus; i++) {
 		const struct gt_gpu_grant *grant = &p->gpus[i];
@@ -47,7 +52,7 @@ static void hold(struct gt_world *w, struct w_proc *p)
 {
 	gt_w_meter(w);
 	p->holds = true;
-	w->stats.gpus_milli += gpus_count(w, p->agent, p, true);
+	w->stats.gpus_milli += gt_w_gpus_count(w, p, true);
 	p->agent->held_bytes += bytes_of(p);
 	w->stats.held++;
 	w->stats.peak_held = GT_MAX(w->stats.peak_held, w->stats.held);
@@ -60,9 +65,10 @@ static void release(struct gt_world *w, struct w_proc *p)
 	gt_w_meter(w);
 	p->holds = false;
 	p->agent->held_bytes -= bytes_of(p);
-	w->stats.gpus_milli -= gpus_count(w, p->agent, p, false);
+	w->stats.gpus_milli -= gt_w_gpus_count(w, p, false);
 	w->stats.held--;
 	w->stats.ready -= p->ready_ns != 0;
+	p->park.bytes = 0;
 	gt_w_calls_lose(w, p);
 }
 
@@ -139,7 +145,9 @@ static void observed_fill(struct gt_world *w, struct gt_observed *o, const struc
 	*o = (struct gt_observed){ .revision = p->revision,
 				   .state = p->state,
 				   .created_ms = p->created_ms,
-				   .memory_bytes = bytes_of(p) };
+				   .memory_bytes = bytes_of(p),
+				   .turn = p->turn,
+				   .park = p->park };
 	gt_strcopy(o->replica, sizeof(o->replica), p->id);
 	gt_strcopy(o->function, sizeof(o->function), w->fns[p->fn]->name);
 	gt_end_copy(&o->end, &p->end);
@@ -166,6 +174,9 @@ void gt_w_agent_report(struct gt_world *w, struct w_agent *a)
 	r->epoch = a->peer.epoch;
 	r->cpu_milli = w->config.node_cpu_milli;
 	r->memory_bytes = a->memory_bytes;
+	r->parking_bytes = gt_w_sabotaged(w, "parking memory is not counted")
+				   ? UINT64_MAX
+				   : w->config.parking_bytes;
 	if (r->full)
 		snprintf(r->address, sizeof(r->address), "10.0.0.%zu", a->peer.index % 250 + 1);
 	gpus_fill(w, r);
@@ -180,7 +191,7 @@ void gt_w_agent_report(struct gt_world *w, struct w_agent *a)
 	gt_w_peer_post(w, &a->peer, report_take, r, report_fini);
 }
 
-static void proc_changed(struct gt_world *w, struct w_proc *p)
+void gt_w_agent_changed(struct gt_world *w, struct w_proc *p)
 {
 	p->agent->n_dirty += !p->dirty;
 	p->dirty = true;
@@ -188,8 +199,8 @@ static void proc_changed(struct gt_world *w, struct w_proc *p)
 }
 
 /* ---- processes ---- */
-static void proc_end(struct gt_world *w, struct w_proc *p, enum gt_replica_state state,
-		     const char *cause)
+void gt_w_proc_end(struct gt_world *w, struct w_proc *p, enum gt_replica_state state,
+		   const char *cause)
 {
 	if (gt_w_sabotaged(w, "memory is not given back"))
 		p->agent->held_bytes += bytes_of(p);
@@ -206,12 +217,12 @@ static void proc_end(struct gt_world *w, struct w_proc *p, enum gt_replica_state
 		gt_strcopy(p->end.text, sizeof(p->end.text), "it ended");
 		p->end.exit_code = 1;
 	}
-	proc_changed(w, p);
+	gt_w_agent_changed(w, p);
 }
 
 /* a: serial of the process. Its replica may be forgotten already. */
-static void proc_later(struct gt_world *w, struct w_proc *p, uint64_t ms,
-		       void (*fn)(struct gt_world *w, struct w_event *e))
+void gt_w_proc_later(struct gt_world *w, struct w_proc *p, uint64_t ms,
+		     void (*fn)(struct gt_world *w, struct w_event *e))
 {
 	struct w_event *e = gt_w_at(w, w->now_ns + ms * W_MS, fn);
 
@@ -219,7 +230,7 @@ static void proc_later(struct gt_world *w, struct w_proc *p, uint64_t ms,
 	e->data = gt_strdup(p->id);
 }
 
-static struct w_proc *proc_of(struct gt_world *w, const struct w_event *e)
+struct w_proc *gt_w_proc_of(struct gt_world *w, const struct w_event *e)
 {
 	struct w_proc *p = gt_w_proc_find(w, e->data);
 
@@ -228,31 +239,31 @@ static struct w_proc *proc_of(struct gt_world *w, const struct w_event *e)
 
 static void proc_crash(struct gt_world *w, struct w_event *e)
 {
-	struct w_proc *p = proc_of(w, e);
+	struct w_proc *p = gt_w_proc_of(w, e);
 
 	if (!p)
 		return;
 	w->stats.crashes++;
-	proc_end(w, p, GT_REPLICA_FAILED, "exited");
+	gt_w_proc_end(w, p, GT_REPLICA_FAILED, "exited");
 }
 
 static void proc_exit(struct gt_world *w, struct w_event *e)
 {
-	struct w_proc *p = proc_of(w, e);
+	struct w_proc *p = gt_w_proc_of(w, e);
 
 	if (p)
-		proc_end(w, p, GT_REPLICA_STOPPED, NULL);
+		gt_w_proc_end(w, p, GT_REPLICA_STOPPED, NULL);
 }
 
 static void proc_ready(struct gt_world *w, struct w_event *e)
 {
-	struct w_proc *p = proc_of(w, e);
+	struct w_proc *p = gt_w_proc_of(w, e);
 
 	if (!p || p->state != GT_REPLICA_STARTING)
 		return;
 	if (gt_w_chance(w, p->kind.fail_permille)) {
 		w->stats.failed_starts++;
-		proc_end(w, p, GT_REPLICA_FAILED, "exited_early");
+		gt_w_proc_end(w, p, GT_REPLICA_FAILED, "exited_early");
 		return;
 	}
 	gt_w_meter(w);
@@ -260,24 +271,27 @@ static void proc_ready(struct gt_world *w, struct w_event *e)
 	p->ready_ns = w->now_ns;
 	p->state = GT_REPLICA_READY;
 	gt_w_rule_gang_ready(w, p);
-	proc_changed(w, p);
+	p->park.method = p->kind.park_after_ms ? GT_PARK_FREEZE : GT_PARK_STOP;
+	gt_w_agent_changed(w, p);
+	gt_w_park_pursue(w, p);
 	if (gt_w_chance(w, p->kind.crash_permille))
-		proc_later(w, p, gt_w_below(w, 90000), proc_crash);
+		gt_w_proc_later(w, p, gt_w_below(w, 90000), proc_crash);
 	if (p->kind.crash_mean_s)
-		proc_later(w, p, 1 + gt_w_below(w, 2000ULL * p->kind.crash_mean_s), proc_crash);
+		gt_w_proc_later(w, p, 1 + gt_w_below(w, 2000ULL * p->kind.crash_mean_s),
+				proc_crash);
 }
 
 static void proc_exec(struct gt_world *w, struct w_event *e)
 {
-	struct w_proc *p = proc_of(w, e);
+	struct w_proc *p = gt_w_proc_of(w, e);
 
 	if (!p || p->state != GT_REPLICA_PULLING)
 		return;
 	uint32_t least = p->kind.start_least_ms, most = p->kind.start_most_ms;
 
 	p->state = GT_REPLICA_STARTING;
-	proc_changed(w, p);
-	proc_later(w, p, least + gt_w_below(w, most - least + 1), proc_ready);
+	gt_w_agent_changed(w, p);
+	gt_w_proc_later(w, p, least + gt_w_below(w, most - least + 1), proc_ready);
 }
 
 static void proc_stop(struct gt_world *w, struct w_proc *p, uint64_t grace_ms)
@@ -287,10 +301,11 @@ static void proc_stop(struct gt_world *w, struct w_proc *p, uint64_t grace_ms)
 	if (gt_replica_state_ended(p->state))
 		return;
 	if (p->state != GT_REPLICA_DRAINING) {
+		p->park_busy = false;
 		p->state = GT_REPLICA_DRAINING;
-		proc_changed(w, p);
+		gt_w_agent_changed(w, p);
 	}
-	proc_later(w, p, GT_MIN(grace_ms, takes_ms), proc_exit);
+	gt_w_proc_later(w, p, GT_MIN(grace_ms, takes_ms), proc_exit);
 }
 
 static void proc_forget(struct gt_world *w, struct w_proc *p)
@@ -307,6 +322,8 @@ static void order_run(struct gt_world *w, struct w_agent *a, const struct gt_ord
 {
 	struct w_proc *p = gt_w_proc_find(w, o->replica);
 
+	if (p && p->agent == a)
+		gt_w_park_order(w, p, o);
 	if ((p && p->agent == a) || o->known)
 		return; /* it knows, or it ended with the machine */
 	if (p) {
@@ -322,22 +339,22 @@ static void order_run(struct gt_world *w, struct w_agent *a, const struct gt_ord
 	if (o->spec_json[0] == '{' || p->n_gpus != p->kind.gpus) {
 		free(gt_steal(&p->gpus));
 		p->n_gpus = 0;
-		proc_end(w, p, GT_REPLICA_FAILED, "invalid_spec");
+		gt_w_proc_end(w, p, GT_REPLICA_FAILED, "invalid_spec");
 		return;
 	}
 	p->state = GT_REPLICA_PULLING;
 	hold(w, p);
 	gt_w_rule_gang_start(w, p);
-	proc_later(w, p, gt_w_below(w, 20), proc_exec);
+	gt_w_proc_later(w, p, gt_w_below(w, 20), proc_exec);
 	if (gt_w_chance(w, 500)) /* reports may skip states */
-		proc_changed(w, p);
+		gt_w_agent_changed(w, p);
 }
 
 static void order_apply(struct gt_world *w, struct w_agent *a, const struct gt_order *o)
 {
 	struct w_proc *p = gt_w_proc_find(w, o->replica);
 
-	if (o->want == GT_WANT_RUN) {
+	if (o->want != GT_WANT_STOP) {
 		order_run(w, a, o);
 	} else if (p && gt_w_sabotaged(w, "members are not killed") && p->member.size > 0 &&
 		   o->grace_ms == 0) {
@@ -348,7 +365,7 @@ static void order_apply(struct gt_world *w, struct w_agent *a, const struct gt_o
 	} else { /* what never started is answered too */
 		p = proc_new(w, a, o);
 		p->state = GT_REPLICA_STOPPED;
-		proc_changed(w, p);
+		gt_w_agent_changed(w, p);
 	}
 }
 

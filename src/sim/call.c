@@ -97,6 +97,24 @@ void gt_w_calls_refuse(struct gt_world *w, struct w_queue *q)
 		gt_w_call_end(w, q->waiting, W_REFUSED);
 }
 
+/* a: serial of the call */
+static void call_done(struct gt_world *w, struct w_event *e);
+
+void gt_w_calls_resume(struct gt_world *w, struct w_proc *p)
+{
+	struct w_call *call;
+
+	DL_FOREACH2(p->calls, call, pnext)
+	{
+		if (call->service_ns != 0)
+			continue;
+		struct w_event *e = gt_w_at(w, w->now_ns, call_done);
+
+		e->who = call;
+		e->a = call->serial;
+	}
+}
+
 void gt_w_calls_lose(struct gt_world *w, struct w_proc *p)
 {
 	while (p->calls) {
@@ -108,13 +126,17 @@ void gt_w_calls_lose(struct gt_world *w, struct w_proc *p)
 }
 
 /* ---- serving ---- */
-/* a: serial of the call */
 static void call_done(struct gt_world *w, struct w_event *e)
 {
 	struct w_call *call = e->who;
 
 	if (call->serial != e->a)
 		return; /* it ended with its process, or its gateway */
+	if (!gt_w_proc_serves(call->proc)) {
+		call->service_ns =
+			0; /* it stands still with its process, and ends when that goes on */
+		return;
+	}
 	struct w_queue *q = call->queue;
 
 	gt_w_call_end(w, call, W_SERVED);

@@ -117,7 +117,11 @@ static void on_order(void *ctx, const char *node, const struct gt_order *told)
 	if (gt_w_sabotaged(w, "epochs of gangs stand still") && same.gang.size > 0)
 		same.gang.epoch = 1;
 
-	gt_w_mix(w, order->want == GT_WANT_RUN ? "run" : "stop", order->replica, order->revision);
+	gt_w_mix(w,
+		 order->want == GT_WANT_RUN    ? "run"
+		 : order->want == GT_WANT_PARK ? "park"
+					       : "stop",
+		 order->replica, order->revision);
 	gt_w_rule_order(w, node, order);
 	gt_w_agent_order(w, node, order);
 	if (gt_w_sabotaged(w, "orders go to two nodes") && order->want == GT_WANT_RUN)
@@ -169,6 +173,8 @@ struct gt_spec *gt_w_spec(const char *text)
 	spec->scale.concurrency = kind.concurrency;
 	spec->scale.idle_ms = kind.idle_ms;
 	spec->limits.drain_ms = kind.drain_ms;
+	spec->park.method = kind.park_after_ms ? GT_PARK_AUTO : GT_PARK_STOP;
+	spec->park.after_ms = kind.park_after_ms;
 	spec->limits.queue = kind.queue;
 	spec->limits.wait_ms = kind.wait_ms;
 	spec->resources.memory_bytes = kind.memory_mib * GT_MIB;

@@ -66,7 +66,7 @@ static bool staying_add(const struct gt_replica_view *v, void *arg)
 
 	if (s->id && strcmp(v->id, s->id) == 0)
 		s->found = adopted;
-	if (v->state > GT_REPLICA_READY || (v->member && v->member->rank > 0))
+	if (v->state > GT_REPLICA_UNPARKING || (v->member && v->member->rank > 0))
 		return true; /* a gang counts once */
 	s->adopted += adopted && v->revision == s->revision;
 	if (v->revision == s->revision && moves(s, v))
@@ -111,6 +111,8 @@ void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order
 	w->stats.checks++;
 	gt_w_rule_gang_order(w, order);
 	HASH_FIND_STR(w->orders, order->replica, o);
+	if (order->turn > 0)
+		return; /* it comes back: no start */
 	if (o)
 		gt_w_break(w, "start", "replica %s is ordered to node%zu and to %s", o->id, o->node,
 			   node);
@@ -185,6 +187,27 @@ static void capacity_check(struct gt_world *w)
 				a->peer.name, (unsigned long long)(a->held_bytes / GT_MIB),
 				MEMORY_OVERCOMMIT,
 				(unsigned long long)(a->memory_bytes * MEMORY_OVERCOMMIT / GT_MIB));
+	}
+}
+
+/* ---- parked ones ---- */
+/* Nobody is parked over the memory for it, and no calm lasts in which one is on its way. */
+static void parked_check(struct gt_world *w)
+{
+	for (size_t i = 0; i < w->config.nodes; i++) {
+		const struct w_proc *p;
+		uint64_t bytes = 0;
+
+		w->stats.checks++;
+		DL_FOREACH (w->agents[i].procs, p) {
+			bytes += p->park.bytes;
+			if (p->state == GT_REPLICA_PARKED && p->on_gpu)
+				gt_w_break(w, "parked", "%s is parked and has GPUs", p->id);
+		}
+		if (bytes > w->config.parking_bytes)
+			gt_w_break(w, "parked", "%s has %llu MiB parked, its memory for it is %llu",
+				   w->agents[i].peer.name, (unsigned long long)(bytes / GT_MIB),
+				   (unsigned long long)(w->config.parking_bytes / GT_MIB));
 	}
 }
 
@@ -324,6 +347,7 @@ void gt_w_rules_check(struct gt_world *w)
 		return;
 	w->check_at_ns = w->now_ns + CHECK_NS;
 	capacity_check(w);
+	parked_check(w);
 	control_check(w);
 	queues_check(w);
 	gt_w_rule_gangs_check(w);

@@ -14,7 +14,7 @@
 
 #include "task.h"
 
-#define W_TEXT            192
+#define W_TEXT            320
 #define W_MS              GT_NS_PER_MS
 #define W_NEVER           UINT64_MAX
 #define W_POST_TIMEOUT_NS (5 * GT_NS_PER_S)  /* a post without an answer is taken as lost */
@@ -80,6 +80,10 @@ struct w_proc { /* a replica that a node remembers */
 	enum gt_replica_state state;
 	bool holds; /* its memory is taken: from the order to the end of the process */
 	bool dirty, forgotten;
+	bool on_gpu; /* it has its GPUs */
+	bool want_parked, park_busy;
+	uint32_t turn;
+	struct gt_park park;
 	uint64_t serial; /* of the process: a timer of an earlier one is void */
 	uint64_t listed; /* last snapshot that had it */
 	struct gt_world_kind kind;
@@ -222,14 +226,7 @@ void gt_w_peer_post(struct gt_world *w, struct w_peer *p, w_take_fn *take, void 
 void gt_w_control_start(struct gt_world *w);
 struct gt_spec *gt_w_spec(const char *text);
 
-/* agent.c */
-void gt_w_agent_snapshot(struct gt_world *w, struct w_agent *a);
-void gt_w_agent_order(struct gt_world *w, const char *node, const struct gt_order *order);
-void gt_w_agent_forget(struct gt_world *w, const char *node, const char *replica);
-void gt_w_agent_report(struct gt_world *w, struct w_agent *a); /* when there is anything to say */
-struct w_proc *gt_w_proc_find(struct gt_world *w, const char *id);
-bool gt_w_proc_serves(const struct w_proc *p);
-void gt_w_agent_fini(struct gt_world *w, struct w_agent *a);
+#include "world_agent.h"
 
 /* gateway.c */
 void gt_w_gateway_snapshot(struct gt_world *w, struct w_gateway *g);
@@ -243,6 +240,7 @@ void gt_w_gateway_fini(struct gt_world *w, struct w_gateway *g);
 enum w_call_end { W_SERVED, W_REFUSED, W_LOST };
 void gt_w_call_end(struct gt_world *w, struct w_call *call, enum w_call_end how);
 void gt_w_calls_refuse(struct gt_world *w, struct w_queue *q); /* those that wait */
+void gt_w_calls_resume(struct gt_world *w, struct w_proc *p);  /* it stood still */
 void gt_w_calls_lose(struct gt_world *w, struct w_proc *p);    /* its process is gone */
 void gt_w_calls_dispatch(struct gt_world *w, struct w_queue *q);
 void gt_w_slot_update(struct w_slot *s); /* has it room? */

@@ -57,7 +57,9 @@ static const char *pages_name(unsigned value)
 
 static const char *want_name(unsigned value)
 {
-	static const char *const names[] = { [GT_WANT_RUN] = "run", [GT_WANT_STOP] = "stop" };
+	static const char *const names[] = {
+		[GT_WANT_RUN] = "run", [GT_WANT_STOP] = "stop", [GT_WANT_PARK] = "park"
+	};
 
 	return names[value];
 }
@@ -79,6 +81,11 @@ static const char *state_name(unsigned value)
 static const char *backend_name(unsigned value)
 {
 	return gt_gpu_backend_name((enum gt_gpu_backend)value);
+}
+
+static const char *park_name(unsigned value)
+{
+	return gt_park_method_name((enum gt_park_method)value);
 }
 
 static const char *health_name(unsigned value)
@@ -136,6 +143,7 @@ static const struct gt_field order_rows[] = {
 	{ "want", GT_F_ENUM, GT_F_ALWAYS, AT(gt_order, want), .max = GT_WANT_N,
 	  .enum_name = want_name },
 	{ "known", GT_F_BOOL, 0, AT(gt_order, known) },
+	{ "turn", GT_F_U32, 0, AT(gt_order, turn), .max = UINT32_MAX },
 	{ "grace_ms", GT_F_U64, 0, AT(gt_order, grace_ms), .max = UINT64_MAX },
 	{ "spec", GT_F_STR, 0, AT(gt_order, spec_json), .max = 2 * GT_SPEC_BYTES_MAX },
 	GRANTS(gt_order),
@@ -207,6 +215,18 @@ static const struct gt_field pull_rows[] = {
 };
 static const struct gt_fields pull_fields = { ROWS(pull_rows, gt_pull_progress) };
 
+static const struct gt_field park_rows[] = {
+	{ "method", GT_F_ENUM, 0, AT(gt_park, method), .max = GT_PARK_N, .enum_name = park_name },
+	{ "why", GT_F_CHARS, GT_F_CUT, AT(gt_park, why), .max = GT_PARK_WHY_SIZE - 1 },
+	COUNT(gt_park, bytes),
+	COUNT(gt_park, park_us),
+	COUNT(gt_park, unpark_us),
+	{ "parks", GT_F_U32, 0, AT(gt_park, parks), .max = UINT32_MAX },
+	{ "unparks", GT_F_U32, 0, AT(gt_park, unparks), .max = UINT32_MAX },
+	{ "refused", GT_F_U32, 0, AT(gt_park, refused), .max = UINT32_MAX },
+};
+static const struct gt_fields park_fields = { ROWS(park_rows, gt_park) };
+
 static const struct gt_field weights_rows[] = {
 	COUNT(gt_weights_progress, total),
 	COUNT(gt_weights_progress, resident),
@@ -245,6 +265,7 @@ static const struct gt_field observed_rows[] = {
 	{ "revision", GT_F_U32, GT_F_ALWAYS, AT(gt_observed, revision), .max = UINT32_MAX },
 	{ "state", GT_F_ENUM, GT_F_ALWAYS | GT_F_NEEDED, AT(gt_observed, state),
 	  .max = GT_REPLICA_N, .enum_name = state_name },
+	{ "turn", GT_F_U32, 0, AT(gt_observed, turn), .max = UINT32_MAX },
 	{ "pid", GT_F_I64, 0, AT(gt_observed, pid), .max = INT64_MAX },
 	{ "created_ms", GT_F_U64, 0, AT(gt_observed, created_ms), .max = UINT64_MAX },
 	{ "cpu_milli", GT_F_U64, 0, AT(gt_observed, cpu_milli), .max = UINT64_MAX },
@@ -252,6 +273,7 @@ static const struct gt_field observed_rows[] = {
 	{ "phases", GT_F_OBJECT, 0, AT(gt_observed, phases), .sub = &phases_fields },
 	{ "usage", GT_F_OBJECT, 0, AT(gt_observed, usage), .sub = &usage_fields },
 	{ "pull", GT_F_OBJECT, 0, AT(gt_observed, pull), .sub = &pull_fields },
+	{ "park", GT_F_OBJECT, 0, AT(gt_observed, park), .sub = &park_fields },
 	{ "weights", GT_F_OBJECT, 0, AT(gt_observed, weights), .sub = &weights_fields },
 	GRANTS(gt_observed),
 	{ "gang", GT_F_OBJECT, 0, AT(gt_observed, gang), .sub = &member_fields },
@@ -314,6 +336,7 @@ static const struct gt_field report_rows[] = {
 	{ "epoch", GT_F_U64, GT_F_ALWAYS, AT(gt_report, epoch), .max = UINT64_MAX },
 	{ "cpu_milli", GT_F_U64, 0, AT(gt_report, cpu_milli), .max = UINT64_MAX },
 	{ "memory_bytes", GT_F_U64, 0, AT(gt_report, memory_bytes), .max = UINT64_MAX },
+	{ "parking_bytes", GT_F_U64, 0, AT(gt_report, parking_bytes), .max = UINT64_MAX },
 	{ "address", GT_F_CHARS, 0, AT(gt_report, address), .max = GT_ADDRESS_MAX, .ok = address_ok,
 	  .wanted = ADDR_WANTED },
 	{ "gpus", GT_F_LIST, 0, LIST(gt_report, gpus), .max = GT_NODE_GPUS_MAX,

@@ -69,6 +69,11 @@ static const char *pull_name(unsigned value)
 	return names[value];
 }
 
+static const char *park_name(unsigned value)
+{
+	return gt_park_method_name((enum gt_park_method)value);
+}
+
 static const struct gt_field volume_rows[] = {
 	{ "host", GT_F_STR, GT_F_NEEDED, offsetof(struct gt_volume, host), .min = 1,
 	  .max = GT_TEXT_MAX - 1 },
@@ -124,10 +129,7 @@ static const char *kv_type_name(unsigned value)
 									  .max = GT_GPU_BYTES_MAX \
 	}
 static const struct gt_field terms_rows[] = {
-	TERM(weights),
-	TERM(cache),
-	TERM(activations),
-	TERM(overhead),
+	TERM(weights), TERM(cache), TERM(activations), TERM(overhead), TERM(measured),
 };
 static const struct gt_fields terms_fields = { ROWS(terms_rows) };
 
@@ -229,6 +231,7 @@ static const struct gt_field gang_rows[] = {
 	{ "size", GT_F_U32, AT(gang.size), .min = 1, .max = GT_GANG_MAX },
 	{ "spread", GT_F_ENUM, AT(gang.spread), .max = GT_GANG_SPREADS, .enum_name = spread_name },
 	{ "restarts", GT_F_U32, AT(gang.restarts), .max = GT_GANG_STARTS_MAX },
+	{ "preflight", GT_F_BOOL, AT(gang.preflight) },
 };
 static const struct gt_fields gang_fields = { ROWS(gang_rows) };
 
@@ -237,6 +240,21 @@ static const struct gt_field serves_rows[] = {
 	  .max = GT_MODELS_MAX, .elem_max = GT_MODEL_NAME_MAX },
 };
 static const struct gt_fields serves_fields = { ROWS(serves_rows) };
+
+static const struct gt_field park_http_rows[] = {
+	{ "sleep", GT_F_STR, AT(park.http.sleep), .min = 1, .max = GT_TEXT_MAX - 1 },
+	{ "wake", GT_F_STR, AT(park.http.wake), .min = 1, .max = GT_TEXT_MAX - 1 },
+};
+static const struct gt_fields park_http_fields = { ROWS(park_http_rows) };
+
+static const struct gt_field park_rows[] = {
+	{ "method", GT_F_ENUM, GT_F_ALWAYS, AT(park.method), .max = GT_PARK_N,
+	  .enum_name = park_name },
+	{ "after", GT_F_DURATION, AT(park.after_ms), .max = WEEK_MS },
+	{ "priority", GT_F_U32, AT(park.priority), .max = GT_PARK_PRIORITY_MAX },
+	{ "http", GT_F_OBJECT, .sub = &park_http_fields },
+};
+static const struct gt_fields park_fields = { ROWS(park_rows) };
 
 static const struct gt_field backoff_rows[] = {
 	{ "first", GT_F_DURATION, AT(retry.first_ms), .min = 1, .max = DAY_MS },
@@ -255,7 +273,7 @@ static const struct gt_field weights_rows[] = {
 	{ "paths", GT_F_STRS, AT(weights.paths),
 	  .count_offset = offsetof(struct gt_spec, weights.n_paths), .max = GT_WEIGHTS_MAX,
 	  .elem_max = GT_TEXT_MAX - 1 },
-	{ "store", GT_F_BOOL, AT(weights.store) },
+	{ "store", GT_F_BOOL, AT(weights_store) },
 };
 static const struct gt_fields weights_fields = { ROWS(weights_rows) };
 
@@ -285,13 +303,13 @@ static const struct gt_field spec_rows[] = {
 	  .enum_name = isolation_name },
 	{ "gang", GT_F_OBJECT, .sub = &gang_fields },
 	{ "scale", GT_F_OBJECT, .sub = &scale_fields },
+	{ "park", GT_F_CUSTOM, .sub = &park_fields, .hooks = &gt_park_hooks },
 	{ "limits", GT_F_OBJECT, .sub = &limits_fields },
 	{ "affinity", GT_F_OBJECT, .sub = &affinity_fields },
 	{ "weights", GT_F_OBJECT, .sub = &weights_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
 	{ "retry", GT_F_OBJECT, .sub = &retry_fields },
 	{ "gpu", GT_F_CUSTOM, .hooks = &gt_gpu_short_hooks },
-	{ .name = "park", .type = GT_F_LATER },
 	{ .name = "secrets", .type = GT_F_LATER },
 	{ .name = "rollout", .type = GT_F_LATER },
 };

@@ -267,6 +267,35 @@ static bool concurrency_equal(const struct gt_field *f, const void *a, const voi
 const struct gt_field_hooks gt_concurrency_hooks = { concurrency_read, concurrency_write,
 						     concurrency_equal };
 
+/* ---- park ----------------------------------------------------------------------------------- */
+
+/* Who writes the member wants it, so that its method is auto where none is named. */
+static int park_read(const struct gt_field *f, const json_t *js, const struct gt_at *at, void *base,
+		     struct gt_err *err)
+{
+	if (!json_is_object(js))
+		return gt_field_refuse_type(at, js, "an object such as {\"method\": \"auto\"}",
+					    err);
+	((struct gt_spec *)base)->park.method = GT_PARK_AUTO;
+	return gt_fields_read(f->sub, js, at, base, err);
+}
+
+/* `stop` is what was left out, and shown only where all is. */
+static void park_write(struct gt_json *j, const struct gt_field *f, const void *base)
+{
+	static const struct gt_spec defaults = { .park = { .after_ms = GT_DEFAULT_PARK_MS } };
+
+	gt_fields_write(f->sub, j, f->name, base, &defaults,
+			((const struct gt_spec *)base)->park.method == GT_PARK_STOP);
+}
+
+static bool park_equal(const struct gt_field *f, const void *a, const void *b)
+{
+	return gt_fields_equal(f->sub, a, b);
+}
+
+const struct gt_field_hooks gt_park_hooks = { park_read, park_write, park_equal };
+
 /* ---- retry.on ------------------------------------------------------------------------------- */
 
 static int retry_on_one(const json_t *js, const struct gt_at *at, uint32_t *ret, struct gt_err *err)

@@ -14,5 +14,6 @@ extern const struct gt_field_hooks gt_user_hooks;        /* "1000", "1000:1000",
 extern const struct gt_field_hooks gt_env_hooks;         /* {"NAME": "value"} */
 extern const struct gt_field_hooks gt_retry_on_hooks;    /* ["crash", "503"] */
 extern const struct gt_field_hooks gt_concurrency_hooks; /* 16 or {"target": 8, "max": 16} */
+extern const struct gt_field_hooks gt_park_hooks; /* an object; without a method it is auto */
 
 #endif

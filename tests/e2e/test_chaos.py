@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from harness import Daemon, until
+from harness import SLOW, Daemon, until
 
 KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
@@ -84,6 +84,7 @@ def all_ended(daemon, name):
 
 def test_nothing_acknowledged_is_lost_and_no_result_is_recorded_twice(own_daemon):
     print(f"SEED={SEED} KILLS={KILLS}")
+    signal.alarm((90 + 2 * KILLS) * SLOW)
     rng = random.Random(SEED)
     own_daemon.echo("chaos", scale={"min": 1, "max": 2, "concurrency": 8},
                     retry={"max": 50, "on": ["crash", "timeout", "502", "503"],
@@ -100,7 +101,7 @@ def test_nothing_acknowledged_is_lost_and_no_result_is_recorded_twice(own_daemon
     for caller in callers:
         caller.join(60)
         assert not caller.is_alive() and not caller.error, (SEED, caller.error)
-    until(lambda: all_ended(own_daemon, "chaos"), "every call has ended", 90)
+    until(lambda: all_ended(own_daemon, "chaos"), "every call has ended", 60)
     acknowledged = {k: v for c in callers for k, v in c.acknowledged.items()}
     assert len({call for call, _ in acknowledged.values()}) == len(acknowledged), SEED
     check_history(own_daemon, acknowledged)

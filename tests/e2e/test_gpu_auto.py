@@ -9,6 +9,7 @@ import struct
 
 import pytest
 
+from fake_gpu import FakeDriver
 from harness import Daemon, probe_spec, until
 from test_contract import check
 
@@ -154,3 +155,37 @@ def test_who_reads_has_no_rights_and_leaves(gantry, models):
     assert re.search(r"^NoNewPrivs:\t1$", seen, re.M) and re.search(r"^Max open files +0 ", seen, re.M), seen
     until(lambda: not reader(), "it is gone")
     assert pinned(gantry, "once")["estimate"]["terms"]["weights"] == str(len(entries))
+
+
+def test_what_it_was_seen_to_need_is_in_the_next_estimate(tmp_path, models):
+    driver = FakeDriver(tmp_path)
+    config = tmp_path / "gantryd.conf"
+    config.write_text("[agent]\nnode = n1\n" + driver.config())
+    daemon = Daemon(config=config)
+    daemon.start()
+    spec = {**spec_of(models, {"context": 1024}), "scale": {"min": 1, "max": 1}}
+    try:
+        daemon.put("auto", spec)
+        replica = daemon.wait_replicas("auto", 1)[0]
+        given, number = replica["gpus"][0]["memory_bytes"], replica["gpus"][0]["uuid"]
+        number = next(i for i, d in enumerate(driver.script["devices"]) if d["uuid"] == number)
+
+        def has(size):
+            driver.set(number, processes=[{"pid": replica["pid"], "bytes": size}])
+            until(lambda: daemon.replicas("auto", "ready")[0].get("usage", {}).get("gpu_memory_bytes") == size, "it is seen", 20)
+
+        has(given)  # what it was given is enough for it
+        assert daemon.client.request("PUT", "/v1/functions/auto", spec).json()["unchanged"]
+        has(4 * GIB)
+        reply = daemon.client.request("PUT", "/v1/functions/auto?dry_run=1", {**spec, "command": ["/bin/other"]})
+        assert "measured" not in reply.text, reply.text  # another engine needs what it needs
+        os.kill(daemon.roles()["agent"], 9)  # the next one knows it as well
+        until(lambda: daemon.client.request("PUT", "/v1/functions/auto", spec).json().get("changed"), "it is estimated", 20)
+        gpu = pinned(daemon, "auto")
+        need = 4 * GIB + 4 * GIB // 20
+        assert int(gpu["memory"]) == need and int(gpu["estimate"]["terms"]["measured"].rstrip("KiB")) > 0, gpu
+        stated = {**spec_of(models, {"context": 1024, "overhead": "1GiB"}), "scale": {"min": 1, "max": 1}}
+        daemon.put("auto", stated)  # who measured it has the last word
+        assert "measured" not in pinned(daemon, "auto")["estimate"]["terms"]
+    finally:
+        daemon.stop()

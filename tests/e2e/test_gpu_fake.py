@@ -26,7 +26,7 @@ def start(folder, count=2, before=None):
 
 @pytest.fixture
 def gantry(tmp_path):
-    daemon = start(tmp_path)
+    daemon = start(tmp_path, before=lambda driver: driver.set(1, gpm={"1": 50, "5": 12.5, "10": 25, "20": 3, "21": 4}))
     until(lambda: driver_state(daemon) == "ready", "the driver answers")
     yield daemon
     daemon.stop()
@@ -112,6 +112,11 @@ def test_dashboards_for_dcgm_find_their_names(gantry):
     assert found[temperature] == 41
     used = next(v for k, v in found.items() if k.startswith("DCGM_FI_DEV_FB_FREE{"))
     assert used == 80 * 1024 - 512  # MiB
+    until(lambda: any(k.startswith("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{") for k in gantry.metrics()), "the tensor panel has an answer", 20)
+    prof = {k: v for k, v in gantry.metrics().items() if k.startswith("DCGM_FI_PROF_")}
+    assert all('gpu="1"' in k for k in prof)  # the other one does not count them
+    assert {k.split("{")[0]: v for k, v in prof.items()} == {"DCGM_FI_PROF_GR_ENGINE_ACTIVE": 0.5, "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": 0.125, "DCGM_FI_PROF_DRAM_ACTIVE": 0.25,
+                    "DCGM_FI_PROF_PCIE_TX_BYTES": 3 << 20, "DCGM_FI_PROF_PCIE_RX_BYTES": 4 << 20}
     gantry.driver.set(0, temperature=None)  # what the driver does not tell is not there
     until(lambda: len([k for k in gantry.metrics() if k.startswith("DCGM_FI_DEV_GPU_TEMP{")]) == 1, "it is gone", 20)
     assert not any(v > 9e18 for v in gantry.metrics().values())
@@ -148,6 +153,13 @@ def test_a_gpu_that_needs_a_reset_is_drained(gantry):
     assert reply.json() == {"uuid": sick["uuid"], "health": "well"}
     until(lambda: gpu(gantry, number)["healthy"], "it takes replicas again")
     assert gantry.client.request("POST", "/v1/nodes/n1/gpus/GPU-no/clear").status == 404
+    gantry.driver.event(number, 46)
+    until(lambda: not gpu(gantry, number)["healthy"], "another error")
+    assert cli(gantry, "node", "clear", "n1", sick["uuid"]) == f"{sick['uuid']} on n1 is well\n"
+    until(lambda: gpu(gantry, number)["healthy"], "it takes replicas again")
+    gantry.driver.set(number, recovery=2)  # the driver's word stays
+    until(lambda: gpu(gantry, number)["health"] == "drain", "the driver says so")
+    assert re.match(rf"{sick['uuid']} on n1 is drain: \S", cli(gantry, "node", "clear", "n1", sick["uuid"]))
 
 
 def test_the_driver_s_word_drains_and_gives_back(gantry):

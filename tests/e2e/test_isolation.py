@@ -270,8 +270,9 @@ def test_two_functions_do_not_see_each_other(gantry, facts, name):
     other = gantry.ask(name, "/facts")
     for kind in ("pid", "net", "ipc", "mnt", "uts", "cgroup"):
         assert other["namespaces"][kind] != facts["namespaces"][kind]
-    gantry.attempt(name, "write", "/tmp/mine")
-    assert gantry.attempt(SEEN, "read", "/tmp/mine") == "ENOENT"
+    mine = f"/tmp/{name}-mine"  # not a file that the host has
+    gantry.attempt(name, "write", mine)
+    assert gantry.attempt(SEEN, "read", mine) == "ENOENT"
 
 
 def test_replicas_of_one_function_share_nothing_writable(gantry, name):

@@ -66,7 +66,7 @@ def test_a_failing_rank_and_a_missing_library_say_why():
     status, v = preflight("--ranks", "3", fault="error=1")
     assert (status, v["cause"]) == (1, "failed") and "ncclAllReduce" in v["detail"], v
     status, v = preflight("--ranks", "2", "--nccl", "/nowhere/libnccl.so.2")
-    assert (status, v["cause"]) == (1, "failed") and "/nowhere" in v["detail"], v
+    assert (status, v["cause"]) == (1, "no_library") and "/nowhere" in v["detail"], v
 
 
 def test_ranks_of_several_processes_meet():

@@ -22,6 +22,7 @@ import urllib.request
 
 import driver
 import inject
+import turns
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -378,8 +379,7 @@ def bandwidth(_):
         return json.loads(output(program, timeout=60))
 
 
-@step("a function with a GPU", 180)
-def function_with_gpu(_):
+def daemon_runs_here():
     if not os.path.exists("/proc/driver/nvidia/version"):
         raise Skip("/proc/driver/nvidia is not there")
     if not (inject.BIN / "gantryd").exists():
@@ -387,7 +387,22 @@ def function_with_gpu(_):
     missing = [line.split()[0] for line in output("ldd", str(inject.BIN / "gantryd")).splitlines() if "not found" in line]
     if missing:
         raise Skip(f"gantryd does not run here: {', '.join(missing)} are missing")
+
+
+@step("a function with a GPU", 90)
+def function_with_gpu(_):
+    daemon_runs_here()
     return inject.run()
+
+
+@step("functions take turns on the GPU", 150)
+def functions_take_turns(_):
+    daemon_runs_here()
+    python = python_with("torch", "transformers", "safetensors")
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        output(python, str(HERE / "serve.py"), directory, "0", timeout=100)
+        return turns.run(python, directory)
 
 
 @step("NCCL", 60)

@@ -55,6 +55,13 @@ struct gt_world_kind fleet_kind(struct gt_world *w, bool healthy)
 				: gt_w_chance(w, 500) ? GT_GANG_NODE
 						      : GT_GANG_ANY;
 		k.max = GT_MIN(k.max, 2U);
+	} else if (gt_w_chance(w, 500)) {
+		k.park_after_ms = 500 + (uint32_t)below(w, 5000);
+		k.park_ms = (uint32_t)below(w, 400);
+		k.unpark_ms = (uint32_t)below(w, 400);
+		k.park_refuse_permille = gt_w_chance(w, 300) ? (uint32_t)below(w, 500) : 0;
+		k.unpark_fail_permille = gt_w_chance(w, 300) && !healthy ? (uint32_t)below(w, 500)
+									 : 0;
 	}
 	k.target = 1 + (uint32_t)below(w, k.concurrency);
 	k.min = gt_w_chance(w, 250) ? (uint32_t)below(w, k.max) : 0;
@@ -279,6 +286,7 @@ struct gt_world *fleet_new(uint64_t seed, const char *sabotage)
 					  .node_cpu_milli = 4000,
 					  .node_memory_bytes = 64 * GT_GIB,
 					  .node_gpus = 16,
+					  .parking_bytes = (256 + seed * 13 % 4096) * GT_MIB,
 					  .strict = true };
 	struct gt_world *w = gt_world_new(&config);
 

@@ -110,6 +110,8 @@ static const struct saboteur {
 	{ "start", "orders go to two nodes", NULL },
 	{ "calls", "a call ends twice", NULL },
 	{ "calls", "a call is never counted", NULL },
+	{ "parked", "parking memory is not counted", NULL },
+	{ "parked", "a parked one keeps its GPUs", NULL },
 	{ "epoch", "the epoch goes back", NULL },
 	{ "wanted", "ticks are lost", NULL },
 	{ "wait", "free slots are not seen", NULL },

@@ -18,6 +18,7 @@ struct gt_agent_config {
 	const char *gpus;       /* see gpu/gpu.h; NULL = none */
 	const char *gpu_helper; /* the program that becomes gpud; NULL = none does */
 	const char *gpu_kmsg;   /* the kernel's log, with errors of GPUs; NULL = "/dev/kmsg" */
+	const char *gpu_nccl; /* for gantry-preflight; NULL or "" = the linker finds libnccl.so.2 */
 	const char *gpu_driver_root;    /* where NVIDIA's driver is; NULL or "" = "/" */
 	const char *gpu_proc, *gpu_sys; /* NULL or "" = /proc and /sys; others for tests */
 	const char *cdi_dirs;           /* ':'-separated; NULL or "" = none */
@@ -31,7 +32,9 @@ struct gt_agent_config {
 	int ready_fd;       /* gets "READY\n" once the node is in order; < 0 = none */
 	unsigned pool;      /* sandboxes staged ahead, always */
 	unsigned pool_max;  /* how many recent starts may raise that to */
-	unsigned prepared;  /* functions that may have a sandbox prepared for their next start */
+	uint64_t parking_bytes; /* of the node's memory, for parked replicas; UINT64_MAX = a quarter
+				 */
+	unsigned prepared;   /* functions that may have a sandbox prepared for their next start */
 	uint32_t subid_base; /* 0 = 100000; GT_ID_RANGES ranges of host ids are replicas' from it on
 			      */
 	bool allow_host_image, allow_host_network;

@@ -45,11 +45,19 @@ enum gt_function_state {
 	GT_FUNCTION_IDLE,     /* no replica, none wanted */
 	GT_FUNCTION_STARTING, /* a replica is on its way, none is ready */
 	GT_FUNCTION_READY,
+	GT_FUNCTION_PARKED,   /* none is ready or on its way, and one is parked */
 	GT_FUNCTION_DRAINING, /* replicas are leaving, none is ready or on its way */
 	GT_FUNCTION_FAILING,  /* the last starts failed; waits for the next try */
 	GT_FUNCTION_N
 };
 const char *gt_function_state_name(enum gt_function_state s);
+
+/* Since control started. */
+struct gt_parking_view {
+	uint64_t parks, unparks, refused;
+	uint64_t park_ms, unpark_ms; /* how long the last ones took, about; 0 = none yet */
+	uint64_t park_sum_ms, unpark_sum_ms;
+};
 
 struct gt_function_view {
 	const struct gt_function_row *row;
@@ -65,6 +73,7 @@ struct gt_function_view {
 	const struct gt_end *last_failure; /* NULL = none since the last deploy or success */
 	uint64_t start_ms;                 /* expected time of a start */
 	uint64_t starts_total, failed_total;
+	struct gt_parking_view parking;
 };
 
 /* What the live policy and the shadow's candidate cost since the function's first call under this
@@ -122,6 +131,8 @@ struct gt_replica_view {
 	const struct gt_usage *usage;       /* as last reported; has 0 = not yet */
 	struct gt_pull_progress pull;       /* in state PULLING, as far as it is known */
 	struct gt_weights_progress weights; /* total 0: it has none, or none was found yet */
+	struct gt_park park;                /* as its node told */
+	bool parks;                         /* its function asks for it */
 	const struct gt_gpu_grant *gpus;    /* what it has, or had, of its node's GPUs */
 	size_t n_gpus;
 	const struct gt_gpu *gpu; /* what the first of them is, as all are; NULL: it has none, or
@@ -162,6 +173,7 @@ struct gt_node_view {
 	enum gt_node_duty duty;
 	uint64_t since_ms; /* wall clock: connected, or disconnected, since */
 	uint64_t cpu_milli, memory_bytes;
+	uint64_t parking_bytes, parked_bytes; /* its memory for parked replicas; what they have */
 	uint32_t replicas;
 	const struct gt_node_gpu *gpus; /* for the call */
 	size_t n_gpus;

@@ -11,10 +11,11 @@ struct gt_control;
 enum gt_decision_kind {
 	GT_DECISION_SCALE, /* how many */
 	GT_DECISION_PLACE, /* where one replica goes, or why nowhere */
-	GT_DECISION_EVICT, /* an idle replica makes room for another function's calls */
+	GT_DECISION_EVICT, /* a replica makes room for another function's calls, and is stopped */
+	GT_DECISION_PARK,  /* one is parked, or comes back */
 	GT_DECISION_KINDS
 };
-const char *gt_decision_kind_name(enum gt_decision_kind k); /* "scale", "place", "evict" */
+const char *gt_decision_kind_name(enum gt_decision_kind k); /* "scale", "place", "evict", "park" */
 
 #define GT_PLACE_SHOWN  4
 #define GT_PLACE_LIMITS 12
@@ -65,6 +66,15 @@ struct gt_decision {
 			double worth;   /* seconds that are lost on average (gt_scale_worth) */
 			uint32_t among; /* idle replicas that might have gone instead */
 		} evict;
+		struct {
+			char replica[GT_REPLICA_ID_SIZE];
+			const char *node;
+			const char *why; /* "idle", "pressure", "called" */
+			const char *by;  /* the function that gets its place; "" = none */
+			enum gt_park_method method;
+			bool back;     /* it comes back */
+			double swap_s; /* that going or coming is expected to take */
+		} park;
 	};
 };
 

@@ -23,6 +23,7 @@ struct gt_gang_want {
 	uint32_t size; /* members; 0 = no gang */
 	enum gt_gang_spread spread;
 	uint32_t restarts; /* epochs in a row that may follow a failed one */
+	bool preflight;    /* its GPUs are checked before it runs */
 };
 
 /* Which part of which gang a replica is. */

@@ -87,8 +87,9 @@ enum gt_gpu_overuse { GT_GPU_OVERUSE_WARN, GT_GPU_OVERUSE_KILL, GT_GPU_OVERUSE_N
 /* What an estimate of a model's memory consists of, on one GPU (gpu/vram.h). */
 struct gt_gpu_terms {
 	uint64_t weights, cache, activations, overhead;
+	uint64_t measured; /* what it was seen to need beyond them */
 };
-uint64_t gt_gpu_terms_sum(const struct gt_gpu_terms *t); /* each at most UINT64_MAX / 4 */
+uint64_t gt_gpu_terms_sum(const struct gt_gpu_terms *t); /* each at most UINT64_MAX / 5 */
 
 /* The type of an element of a cache of keys and values. */
 enum gt_kv_type {
@@ -109,6 +110,7 @@ struct gt_gpu_want {
 	uint32_t count;        /* 0 = none */
 	uint32_t share_milli;  /* of one GPU, which others may share; 0 = whole GPUs */
 	uint64_t memory_bytes; /* on each; 0 = all of a whole GPU, its part of a shared one */
+	enum gt_gpu_overuse overuse;
 	bool memory_auto; /* or to be computed from weights.paths, by a node, before it is kept */
 	struct {
 		uint32_t context;   /* tokens of a sequence; 0 = what the model was made for */
@@ -119,7 +121,6 @@ struct gt_gpu_want {
 	} estimate;
 	char **models; /* in order of preference; none: any */
 	size_t n_models;
-	enum gt_gpu_overuse overuse;
 };
 
 /* What a replica has of one GPU. */

@@ -19,7 +19,8 @@ struct gt_gpu_stats {
 _Static_assert(GT_GPU_STAT_N <= 64, "a bit each");
 
 struct gt_gpu_stat_row {
-	const char *dcgm; /* its name as NVIDIA's dcgm-exporter has it; "" = it has none */
+	const char *dcgm; /* its name as NVIDIA's dcgm-exporter has it, after "DCGM_FI_"; "" = it
+			     has none */
 	const char *own;  /* ours, without "gantry_gpu_"; "" = none */
 	const char *type; /* "gauge", "counter" */
 	double scale;     /* from our value to that of the dcgm name; ours is not scaled */

@@ -61,6 +61,8 @@
 #define GT_DEFAULT_DELAY_PRICE      20         /* GPU-seconds that a second of waiting is worth */
 #define GT_IDLE_LEARNED             UINT64_MAX /* scale.idle when it is left out */
 #define GT_DEFAULT_IDLE_MS          60000      /* then: for what nothing is known of */
+#define GT_DEFAULT_PARK_MS          30000      /* park.after */
+#define GT_PARK_PRIORITY_MAX        1000
 #define GT_DEFAULT_READY_TIMEOUT_MS 600000
 #define GT_DEFAULT_GANG_RESTARTS    3
 #define GT_DEFAULT_QUEUE            1000

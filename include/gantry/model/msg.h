@@ -24,16 +24,17 @@
 #define GT_REPLICA_ID_SIZE (GT_ULID_LEN + 1)
 #define GT_TOKEN_HASH_HEX  65 /* SHA-256 in hex and NUL */
 
-enum gt_want { GT_WANT_RUN, GT_WANT_STOP, GT_WANT_N };
+enum gt_want { GT_WANT_RUN, GT_WANT_STOP, GT_WANT_PARK, GT_WANT_N };
 
-/* One replica that a node should run, or stop. An order that disappears from the desired set means:
- * forget it; if it still runs, stop it. */
+/* One replica that a node should run, park or stop. An order that disappears from the desired set
+ * means: forget it; if it still runs, stop it. */
 struct gt_order {
 	char replica[GT_REPLICA_ID_SIZE];
 	char function[GT_NAME_MAX + 1];
 	uint32_t revision;
 	enum gt_want want;
 	bool known;                /* the node has reported it: not there means ended */
+	uint32_t turn;             /* grows with each change between RUN and PARK */
 	uint64_t grace_ms;         /* for STOP: TERM, wait this long, KILL; 0 = KILL at once */
 	char *spec_json;           /* canonical spec text; the agent parses it with gt_spec_read */
 	struct gt_gpu_grant *gpus; /* what it has from its start to its end */
@@ -59,14 +60,15 @@ struct gt_observed {
 	char replica[GT_REPLICA_ID_SIZE];
 	char function[GT_NAME_MAX + 1];
 	uint32_t revision;
-	enum gt_replica_state
-		state; /* PULLING, STARTING, READY, DRAINING (being stopped), STOPPED, FAILED */
-	int64_t pid;   /* of the container's init, 0 = none */
-	uint64_t created_ms;              /* wall clock */
+	enum gt_replica_state state; /* all but PENDING; DRAINING: being stopped */
+	uint32_t turn;               /* of the last order between RUN and PARK that it is about */
+	int64_t pid;                 /* of the container's init, 0 = none */
+	uint64_t created_ms;         /* wall clock */
 	uint64_t cpu_milli, memory_bytes; /* its limits, which the node has given; 0 = none */
 	struct gt_phases phases;
 	struct gt_usage usage;        /* has 0: not looked at yet */
 	struct gt_pull_progress pull; /* while PULLING */
+	struct gt_park park;
 	struct gt_weights_progress weights;
 	struct gt_gpu_grant *gpus; /* as its order said */
 	size_t n_gpus;
@@ -94,6 +96,7 @@ struct gt_report {
 	bool full; /* replicas[] is everything on the node; what is not listed does not exist */
 	uint64_t epoch;                   /* of the watch this answers to */
 	uint64_t cpu_milli, memory_bytes; /* the node's size */
+	uint64_t parking_bytes;           /* of its memory, for parked replicas */
 	/* From here to the labels: told in full reports only. */
 	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach it; "" = none */
 	struct gt_gpu *gpus;

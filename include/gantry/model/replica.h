@@ -3,6 +3,9 @@
  *	pending -> pulling -> starting -> ready -> draining -> stopped
  *	     \________\__________\__________\_________\------> failed
  *
+ *	ready -> parking -> parked -> unparking -> ready: without a call it gave its GPU back and
+ *	stays in the host's memory; from each of them it may be stopped, or fail
+ *
  * A replica changes state only through gt_replica_state_move; an illegal move is a bug and aborts.
  */
 #ifndef GANTRY_MODEL_REPLICA_H
@@ -16,7 +19,10 @@ enum gt_replica_state {
 	GT_REPLICA_PULLING,  /* the node prepares the image */
 	GT_REPLICA_STARTING, /* the process is being started or is not ready yet */
 	GT_REPLICA_READY,
-	GT_REPLICA_DRAINING, /* takes no new call */
+	GT_REPLICA_PARKING,   /* takes no new call; when the last one has ended its node parks it */
+	GT_REPLICA_PARKED,    /* stands still: it has no route, no GPU, and uses no processor */
+	GT_REPLICA_UNPARKING, /* will be ready in a moment */
+	GT_REPLICA_DRAINING,  /* takes no new call */
 	GT_REPLICA_STOPPED,
 	GT_REPLICA_FAILED,
 	GT_REPLICA_N
@@ -32,6 +38,28 @@ static inline bool gt_replica_state_ended(enum gt_replica_state s)
 {
 	return s == GT_REPLICA_STOPPED || s == GT_REPLICA_FAILED;
 }
+
+/* How an idle replica is kept. What a function asks for, and (never AUTO) what its node made of it.
+ */
+enum gt_park_method {
+	GT_PARK_STOP,   /* not at all: it is stopped, and started anew */
+	GT_PARK_AUTO,   /* the best that its node can do for it */
+	GT_PARK_FREEZE, /* its processes stand still: for those without a GPU */
+	GT_PARK_HTTP,   /* the program puts itself to sleep, when it is asked to */
+	GT_PARK_CUDA,   /* the driver moves the GPU's memory to the host's; then they stand still */
+	GT_PARK_N
+};
+const char *gt_park_method_name(enum gt_park_method m); /* "freeze" */
+
+#define GT_PARK_WHY_SIZE 120
+/* What a node tells of parking one replica. */
+struct gt_park {
+	enum gt_park_method method;  /* that it will use; STOP: it can not be parked */
+	char why[GT_PARK_WHY_SIZE];  /* it chose that, or could not park it the last time */
+	uint64_t bytes;              /* of the node's memory for parked ones; 0 = it has none */
+	uint64_t park_us, unpark_us; /* how long it took the last time; 0 = never yet */
+	uint32_t parks, unparks, refused; /* how often; refused: it stayed ready */
+};
 
 /* Where the time of a start went, measured by the agent. 0 = not reached. All in microseconds. */
 struct gt_phases {

@@ -8,6 +8,7 @@
 #include <gantry/model/gpu.h>
 #include <gantry/model/label.h>
 #include <gantry/model/limits.h>
+#include <gantry/model/replica.h>
 
 enum gt_image_kind {
 	GT_IMAGE_DIR,  /* "dir:/abs/path": a root file system on the node, writes go to a private
@@ -82,14 +83,12 @@ struct gt_io_limits { /* a second, on each block device; 0 = no limit */
 #define GT_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 struct gt_spec {
-	char *image; /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
-	enum gt_image_kind image_kind;
-	enum gt_pull pull;
+	char *image;      /* "dir:/srv/app", "host:", a canonical reference, "bundle:sha256:..." */
 	char *image_path; /* of dir:, normalised; else NULL */
 	char *base;       /* of a bundle: canonical reference of the image below it, or NULL */
 	char **command;   /* NULL-terminated; none: the image's own */
 	size_t n_command;
-	char *socket;  /* instead of a port: absolute path in the container of the unix socket; or
+	char *socket;  /* instead of `port`: absolute path in the container of the unix socket; or
 			  NULL */
 	char *workdir; /* "/" gives way to what the image says */
 	/* "7:8", "name", "name:8", "name:group", names as the image's files have them; NULL: the
@@ -102,12 +101,16 @@ struct gt_spec {
 	size_t n_volumes;
 	struct gt_tmpfs *tmpfs;
 	size_t n_tmpfs;
+	/* Small ones stand together: control keeps one of these for every function there is. */
+	enum gt_image_kind image_kind;
+	enum gt_pull pull;
+	enum gt_isolation isolation;
 	enum gt_network network;
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
-	bool idempotent;       /* a call may be sent again whatever its method */
-	bool packed;           /* gt_spec_pack made it: nothing in it may be replaced */
 	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
 			  image's, found out when it is deployed, or `socket` is there */
+	bool idempotent; /* a call may be sent again whatever its method */
+	bool packed;     /* gt_spec_pack made it: nothing in it may be replaced */
 	struct {
 		char *header; /* calls with the same value go to the same replica; NULL: no such */
 	} affinity;
@@ -133,8 +136,8 @@ struct gt_spec {
 		struct gt_label *labels; /* a node must have all of them; sorted by key */
 		size_t n_labels;
 	} placement;
-	enum gt_isolation isolation;
 	struct gt_gang_want gang;
+	bool weights_store; /* weights.store: from the node's weight store, where it has one */
 	struct {
 		uint32_t min, max;
 		uint32_t buffer;      /* replicas kept free of calls while there are calls */
@@ -156,6 +159,14 @@ struct gt_spec {
 		uint64_t log_bytes;
 	} limits;
 	struct {
+		enum gt_park_method method;
+		uint32_t priority; /* the lowest goes first when memory is short */
+		uint64_t after_ms; /* without need */
+		struct {
+			char *sleep, *wake; /* targets that are posted to; NULL: it has none */
+		} http;
+	} park;
+	struct {
 		uint32_t max;               /* second and later tries of a durable call */
 		uint32_t on;                /* 1 << enum gt_retry_on, each */
 		uint64_t first_ms, most_ms; /* backoff: doubled from first to most, with jitter */
@@ -163,7 +174,6 @@ struct gt_spec {
 	struct {
 		char **paths; /* in the container; the last parts may hold * ? [] */
 		size_t n_paths;
-		bool store; /* from the node's weight store, where it has one */
 	} weights;
 	char **models; /* serves.openai */
 	size_t n_models;

@@ -192,6 +192,7 @@ GT_MUST_USE int gt_container_adopt(struct gt_runtime *rt, const struct gt_contai
 /* Passed on to the program's process group. Fine when it has ended. */
 void gt_container_signal(struct gt_container *c, int signo);
 void gt_container_kill(struct gt_container *c); /* all of it, at once; also while starting */
+bool gt_runtime_can_freeze(const struct gt_runtime *rt); /* this machine */
 /* All of its processes stand still until it is thawed, also for signals but a kill. Waits up to 5
  * ms for the kernel; -EAGAIN: it is still at it, and gt_container_frozen or another freeze tells
  * when it has come about. -EOPNOTSUPP: this machine can not. */
@@ -199,6 +200,9 @@ GT_MUST_USE int gt_container_freeze(struct gt_container *c, struct gt_err *err);
 GT_MUST_USE int gt_container_thaw(struct gt_container *c, struct gt_err *err);
 /* 1 or 0, from the kernel: also of an adopted container that another process froze. */
 GT_MUST_USE int gt_container_frozen(const struct gt_container *c, struct gt_err *err);
+/* Another limit of its memory than its spec's, until it ends. Below what it uses the kernel takes
+ * back what it can. */
+GT_MUST_USE int gt_container_memory(struct gt_container *c, uint64_t bytes, struct gt_err *err);
 /* A few files are read. -ENOENT: it does not run. Of an adopted container whose groups were another
  * one's before, what was used until it was adopted is not counted. */
 GT_MUST_USE int gt_container_usage(const struct gt_container *c, struct gt_usage *ret,

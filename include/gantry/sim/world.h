@@ -17,10 +17,11 @@ struct gt_world_config {
 	uint64_t seed;
 	uint32_t nodes, gateways; /* at least one each */
 	uint64_t node_cpu_milli, node_memory_bytes;
-	uint32_t node_gpus;    /* at most GT_SCHED_GPUS_MAX; they are called "sim" */
-	uint64_t gpu_bytes;    /* of each; 0 = 80 GiB */
-	uint64_t delay_us;     /* a message takes up to so long; 0 = 5000 */
-	uint64_t node_lost_ms; /* as gt_control_config */
+	uint32_t node_gpus;     /* at most GT_SCHED_GPUS_MAX; they are called "sim" */
+	uint64_t gpu_bytes;     /* of each; 0 = 80 GiB */
+	uint64_t parking_bytes; /* of a node's memory, for parked replicas */
+	uint64_t delay_us;      /* a message takes up to so long; 0 = 5000 */
+	uint64_t node_lost_ms;  /* as gt_control_config */
 	/* Check every rule after every step: for small worlds. Else those that cost time are
 	 * checked once in a minute of the world. */
 	bool strict;
@@ -35,10 +36,14 @@ struct gt_world_kind {
 	uint32_t crash_permille;                /* of the ready ones, within 90 s */
 	uint32_t crash_mean_s; /* of all ready ones, evenly in 0..2 of it; 0 = never */
 	uint32_t min, max, target, concurrency, idle_ms, drain_ms, memory_mib;
-	uint32_t gpus, gpu_milli;   /* so many, of each so much (of 1000); gpus 0 = none */
-	uint32_t gang, gang_spread; /* members of each; 0 = none; enum gt_gang_spread */
-	uint32_t queue, wait_ms;    /* calls that may wait, and for how long */
-	uint32_t serial;            /* makes texts differ */
+	uint32_t gpus, gpu_milli;      /* so many, of each so much (of 1000); gpus 0 = none */
+	uint32_t gang, gang_spread;    /* members of each; 0 = none; enum gt_gang_spread */
+	uint32_t queue, wait_ms;       /* calls that may wait, and for how long */
+	uint32_t park_after_ms;        /* idle ones are parked after so long; 0 = never */
+	uint32_t park_ms, unpark_ms;   /* at most, each way */
+	uint32_t park_refuse_permille; /* of the tries: it stays ready */
+	uint32_t unpark_fail_permille; /* of the ways back: it is killed */
+	uint32_t serial;               /* makes texts differ */
 };
 
 struct gt_world *gt_world_new(const struct gt_world_config *config);
@@ -59,7 +64,7 @@ struct gt_world_source {
 void gt_world_run(struct gt_world *w, uint64_t until_ns, const struct gt_world_source *source);
 
 /* The rule that was broken first, NULL while all hold. rule: "capacity", "bounds", "start",
- * "calls", "owner", "books", "gang", "epoch", "ticks", "list", "wanted", "wait",
+ * "calls", "parked", "owner", "books", "gang", "epoch", "ticks", "list", "wanted", "wait",
  * "cordon", "results". */
 struct gt_world_broken {
 	char rule[16], text[600];
@@ -116,6 +121,7 @@ struct gt_world_stats {
 	double wait_sum_s;
 	uint64_t wait_max_ns;
 	uint64_t starts, failed_starts, crashes, nodes_lost, control_starts;
+	uint64_t parks, unparks, park_refusals, unpark_fails;
 	uint64_t steps, checks, decisions, scale_events;
 	uint64_t admissions; /* times that a gang was seen in a route, in strict worlds */
 	/* now, and the time they add up to */

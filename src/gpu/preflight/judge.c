@@ -99,6 +99,9 @@ static void hear(struct judge *j, int fd, const struct pf_msg *m)
 	case PF_FAILED:
 		verdict(j, "failed", "rank %d: %.200s", rank, m->text);
 		break;
+	case PF_NO_LIBRARY:
+		verdict(j, "no_library", "rank %d: %.200s", rank, m->text);
+		break;
 	default:
 		break;
 	}

@@ -17,7 +17,7 @@
 #define PF_LINK_BYTES (4u << 20)
 #define PF_MAGIC      0x31465047u /* "GPF1" */
 
-enum pf_type { PF_HELLO = 1, PF_MAKE_ID, PF_ID, PF_RESULT, PF_FAILED };
+enum pf_type { PF_HELLO = 1, PF_MAKE_ID, PF_ID, PF_RESULT, PF_FAILED, PF_NO_LIBRARY };
 
 struct pf_config {
 	int ranks;        /* of all */
@@ -41,7 +41,7 @@ struct pf_msg {
 	int64_t wrong[PF_SIZES_MAX]; /* the first wrong element; -1 = none */
 	double got, wanted;          /* of the first wrong one */
 	uint64_t link_ns;            /* for PF_LINK_BYTES from the rank before */
-	char text[200];              /* FAILED: why */
+	char text[200];              /* FAILED, NO_LIBRARY: why */
 };
 
 uint64_t pf_now_ns(void);

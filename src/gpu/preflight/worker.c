@@ -73,14 +73,20 @@ bool pf_receive(int fd, struct pf_msg *m)
 	return recv(fd, m, sizeof(*m), MSG_WAITALL) == (ssize_t)sizeof(*m) && m->magic == PF_MAGIC;
 }
 
-static _Noreturn void fail(struct worker *w, const char *what, const char *why)
+static _Noreturn void give_up(struct worker *w, enum pf_type type, const char *what,
+			      const char *why)
 {
-	struct pf_msg m = { .magic = PF_MAGIC, .type = PF_FAILED, .rank = w->rank };
+	struct pf_msg m = { .magic = PF_MAGIC, .type = type, .rank = w->rank };
 
 	snprintf(m.text, sizeof(m.text), "%s: %s", what, why);
 	if (w->sock >= 0)
 		pf_send(w->sock, &m);
 	_exit(1);
+}
+
+static _Noreturn void fail(struct worker *w, const char *what, const char *why)
+{
+	give_up(w, PF_FAILED, what, why);
 }
 
 /* ---- libraries ---- */
@@ -103,7 +109,7 @@ static void *load(struct worker *w, const char *path)
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 
 	if (!library)
-		fail(w, "load", dlerror());
+		give_up(w, PF_NO_LIBRARY, "load", dlerror());
 	return library;
 }
 

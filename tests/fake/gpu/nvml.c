@@ -6,7 +6,7 @@
 #include "../../../src/gpu/nvml.h"
 #include "script.h"
 
-enum { CARDS = 16, PARTS = 8 };
+enum { CARDS = 16, PARTS = 8, INVALID_ARGUMENT = 2 };
 
 /* What a handle points to: a card, or an instance of one. */
 struct nvmlDevice_st {
@@ -486,6 +486,67 @@ API int nvmlEventSetWait(nvmlEventSet_t set, nvmlEventData_t *ret, unsigned int 
 {
 	ENTER("nvmlEventSetWait");
 	return nvmlEventSetWait_v2(set, ret, ms);
+}
+
+/* ---- activity: "gpm" of a device, by the numbers of its metrics ---- */
+
+struct nvmlGpmSample_st {
+	nvmlDevice_t of;
+	unsigned long long serial;
+};
+static struct nvmlGpmSample_st gpm_samples[2 * CARDS * (PARTS + 1)];
+
+API int nvmlGpmQueryDeviceSupport(nvmlDevice_t d, nvmlGpmSupport_t *ret);
+API int nvmlGpmQueryDeviceSupport(nvmlDevice_t d, nvmlGpmSupport_t *ret)
+{
+	ENTER("nvmlGpmQueryDeviceSupport");
+	ret->isSupportedDevice = json_object_get(find(script_take(), d), "gpm") != NULL;
+	script_done();
+	return ret->version == NVML_GPM_VERSION ? NVML_SUCCESS : INVALID_ARGUMENT;
+}
+
+API int nvmlGpmSampleAlloc(nvmlGpmSample_t *ret);
+API int nvmlGpmSampleAlloc(nvmlGpmSample_t *ret)
+{
+	static unsigned n;
+
+	ENTER("nvmlGpmSampleAlloc");
+	*ret = &gpm_samples[n++ % (2 * CARDS * (PARTS + 1))];
+	return NVML_SUCCESS;
+}
+
+API int nvmlGpmSampleGet(nvmlDevice_t d, nvmlGpmSample_t sample);
+API int nvmlGpmSampleGet(nvmlDevice_t d, nvmlGpmSample_t sample)
+{
+	static unsigned long long serial;
+
+	ENTER("nvmlGpmSampleGet");
+	*sample = (struct nvmlGpmSample_st){ d, ++serial };
+	return NVML_SUCCESS;
+}
+
+/* As the driver: of two samples of one device, the older one first. */
+API int nvmlGpmMetricsGet(nvmlGpmMetricsGet_t *get);
+API int nvmlGpmMetricsGet(nvmlGpmMetricsGet_t *get)
+{
+	const json_t *values, *value;
+
+	ENTER("nvmlGpmMetricsGet");
+	if (get->version != NVML_GPM_VERSION || !get->sample1->of ||
+	    get->sample1->of != get->sample2->of || get->sample1->serial >= get->sample2->serial)
+		return INVALID_ARGUMENT;
+	values = json_object_get(find(script_take(), get->sample1->of), "gpm");
+	for (unsigned i = 0; i < get->numMetrics; i++) {
+		nvmlGpmMetric_t *m = &get->metrics[i];
+		char key[16];
+
+		snprintf(key, sizeof(key), "%u", m->metricId);
+		value = json_object_get(values, key);
+		m->nvmlReturn = value ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
+		m->value = json_number_value(value);
+	}
+	script_done();
+	return NVML_SUCCESS;
 }
 
 /* Each has the arguments that gpud gives it. */

@@ -51,6 +51,10 @@ static void usage_mistakes_exit_with_2_and_say_what_is_right(void **state)
 		{ "deploy echo --port 1 --timeout never --wait", "--timeout never" },
 		{ "help nothing", "no command \"nothing\"" },
 		{ "completion fish", "bash" },
+		{ "node clear n1", "which GPU?" },
+		{ "node clear n1 ../x", "no GPU's name" },
+		{ "node clear n1 GPU-1 --wait", "are of gantry node drain" },
+		{ "node drain n1 GPU-1", "takes one name" },
 		{ "--url ftp://x ls", "http://HOST:PORT" },
 		{ "--url http://127.0.0.1:1 --token 'a b' ls", "the token has blanks" },
 	};

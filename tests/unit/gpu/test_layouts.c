@@ -58,6 +58,15 @@ static const struct member members[] = {
 	MEMBER(nvmlEventData_t, "nvmlEventData_st", eventType, "eventType"),
 	MEMBER(nvmlEventData_t, "nvmlEventData_st", eventData, "eventData"),
 	MEMBER(nvmlEventData_t, "nvmlEventData_st", gpuInstanceId, "gpuInstanceId"),
+	MEMBER(nvmlGpmSupport_t, "nvmlGpmSupport_t", version, "version"),
+	MEMBER(nvmlGpmSupport_t, "nvmlGpmSupport_t", isSupportedDevice, "isSupportedDevice"),
+	MEMBER(nvmlGpmMetric_t, "nvmlGpmMetric_t", metricId, "metricId"),
+	MEMBER(nvmlGpmMetric_t, "nvmlGpmMetric_t", nvmlReturn, "nvmlReturn"),
+	MEMBER(nvmlGpmMetric_t, "nvmlGpmMetric_t", value, "value"),
+	MEMBER(nvmlGpmMetricsGet_t, "nvmlGpmMetricsGet_t", version, "version"),
+	MEMBER(nvmlGpmMetricsGet_t, "nvmlGpmMetricsGet_t", numMetrics, "numMetrics"),
+	MEMBER(nvmlGpmMetricsGet_t, "nvmlGpmMetricsGet_t", sample1, "sample1"),
+	MEMBER(nvmlGpmMetricsGet_t, "nvmlGpmMetricsGet_t", sample2, "sample2"),
 };
 
 static char *bindings;
@@ -81,6 +90,8 @@ static size_t rust_size(const char *type, size_t len)
 		{ "nvmlReturn_t", 4 },
 		{ "nvmlValueType_t", 4 },
 		{ "nvmlValue_t", 8 },
+		{ "nvmlGpmSample_t", 8 },
+		{ "f64", 8 },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -153,6 +164,13 @@ static void each_number_is_what_others_have(void **state)
 		{ "nvmlMemoryErrorType_enum_NVML_MEMORY_ERROR_TYPE_UNCORRECTED",
 		  NVML_ECC_UNCORRECTED },
 		{ "nvmlEccCounterType_enum_NVML_VOLATILE_ECC", NVML_ECC_VOLATILE },
+		{ "NVML_GPM_SUPPORT_VERSION", NVML_GPM_VERSION },
+		{ "NVML_GPM_METRICS_GET_VERSION", NVML_GPM_VERSION },
+		{ "nvmlGpmMetricId_t_NVML_GPM_METRIC_GRAPHICS_UTIL", NVML_GPM_GRAPHICS_UTIL },
+		{ "nvmlGpmMetricId_t_NVML_GPM_METRIC_ANY_TENSOR_UTIL", NVML_GPM_ANY_TENSOR_UTIL },
+		{ "nvmlGpmMetricId_t_NVML_GPM_METRIC_DRAM_BW_UTIL", NVML_GPM_DRAM_BW_UTIL },
+		{ "nvmlGpmMetricId_t_NVML_GPM_METRIC_PCIE_TX_PER_SEC", NVML_GPM_PCIE_TX_PER_SEC },
+		{ "nvmlGpmMetricId_t_NVML_GPM_METRIC_PCIE_RX_PER_SEC", NVML_GPM_PCIE_RX_PER_SEC },
 		{ "NVML_FI_DEV_MEMORY_TEMP", NVML_FI_MEMORY_TEMP },
 		{ "nvmlEventTypeXidCriticalError", NVML_EVENT_XID },
 		{ "nvmlEventTypeDoubleBitEccError", NVML_EVENT_DBE },

@@ -16,9 +16,9 @@
 
 #define GPU0 "GPU-00000000-0000-0000-0000-000000000000"
 #define GPU1 "GPU-11111111-1111-1111-1111-111111111111"
-#define TWO                                                        \
-	"\"devices\":[{\"uuid\":\"" GPU0                           \
-	"\",\"name\":\"NVIDIA H100 80GB HBM3\"},{\"uuid\":\"" GPU1 \
+#define TWO                                                                          \
+	"\"devices\":[{\"uuid\":\"" GPU0                                             \
+	"\",\"name\":\"NVIDIA H100 80GB HBM3\",\"gpm\":{\"1\":0}},{\"uuid\":\"" GPU1 \
 	"\",\"name\":\"NVIDIA H100 80GB HBM3\",\"temperature\":null,\"minor\":5}]"
 
 static char script_path[64], fake[512];
@@ -69,6 +69,25 @@ static void it_finds_what_there_is(void **state)
 	assert_false(gt_gpu_stat_has(&r->samples[1].stats, GT_GPU_STAT_GPU_TEMP)); /* null */
 	assert_true(__builtin_popcountll(r->samples[0].stats.has) >= 23);
 	assert_int_equal(r->samples[0].action, 0);
+	rig_free(r);
+}
+
+static void what_its_parts_do_is_told_where_it_is_counted(void **state)
+{
+	struct rig *r = scripted("{\"devices\":[{\"uuid\":\"" GPU0 "\",\"name\":\"H200\","
+				 "\"gpm\":{\"1\":50,\"5\":12.5,\"10\":100.5,\"20\":3,\"21\":0}},"
+				 "{\"uuid\":\"" GPU1 "\",\"name\":\"L4\"}]}");
+	const struct gt_gpu_stats *s = &r->samples[0].stats;
+
+	(void)state;
+	rig_until(r, gt_gpu_stat_has(s, GT_GPU_STAT_TENSOR_ACTIVE));
+	assert_int_equal(s->value[GT_GPU_STAT_GR_ENGINE_ACTIVE], 500000);
+	assert_int_equal(s->value[GT_GPU_STAT_TENSOR_ACTIVE], 125000);
+	assert_false(gt_gpu_stat_has(s, GT_GPU_STAT_DRAM_ACTIVE)); /* can not be */
+	assert_int_equal(s->value[GT_GPU_STAT_PCIE_TX], 3 * GT_MIB);
+	assert_true(gt_gpu_stat_has(s, GT_GPU_STAT_PCIE_RX)); /* 0 is a value */
+	assert_true(r->samples[1].stats.has != 0);
+	assert_int_equal(r->samples[1].stats.has >> GT_GPU_STAT_GR_ENGINE_ACTIVE, 0);
 	rig_free(r);
 }
 
@@ -307,6 +326,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_finds_what_there_is),
+		cmocka_unit_test(what_its_parts_do_is_told_where_it_is_counted),
 		cmocka_unit_test(instances_are_listed_in_place_of_their_card),
 		cmocka_unit_test(processes_and_errors_are_told),
 		cmocka_unit_test(a_process_is_parked),

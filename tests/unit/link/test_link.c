@@ -270,7 +270,7 @@ static void put(struct world *w, const char *name)
 
 static bool node_state(const struct gt_node_view *v, void *arg)
 {
-	*(bool *)arg = v->up;
+	*(bool *)arg = v->state == GT_NODE_JOINING || v->state == GT_NODE_READY;
 	return true;
 }
 

@@ -50,7 +50,8 @@ static void order_lines_round_trip(void **state)
 		{ .replica = ID_A,
 		  .function = "echo",
 		  .revision = 7,
-		  .want = GT_WANT_RUN,
+		  .want = GT_WANT_PARK,
+		  .turn = 9,
 		  .known = true,
 		  .spec_json = (char[]){ "{\"a\":\"\\n\"}" },
 		  .gpus = grants,
@@ -72,7 +73,7 @@ static void order_lines_round_trip(void **state)
 					   .orders = orders,
 					   .n_orders = 2 },
 			&all);
-	assert_non_null(strstr(all.data, "\"want\":\"run\",\"known\":true,"));
+	assert_non_null(strstr(all.data, "\"want\":\"park\",\"known\":true,"));
 	assert_non_null(strstr(all.data, "\"epoch\":3,\"seq\":9,\"orders\":[{\"replica\":\"" ID_A));
 	line_round_trip(
 		&(struct gt_line){
@@ -174,7 +175,9 @@ static void reports_round_trip(void **state)
 		{ .replica = ID_A,
 		  .function = "echo",
 		  .revision = 2,
-		  .state = GT_REPLICA_READY,
+		  .state = GT_REPLICA_PARKED,
+		  .turn = 3,
+		  .park = { GT_PARK_FREEZE, "it has no GPU", 1 << 20, 5, 6, 7, 8, 9 },
 		  .pid = 4711,
 		  .created_ms = 1700000000000,
 		  .cpu_milli = 500,
@@ -247,6 +250,7 @@ static void reports_round_trip(void **state)
 					  .epoch = 5,
 					  .cpu_milli = 2000,
 					  .memory_bytes = 1 << 30,
+					  .parking_bytes = 1 << 29,
 					  .gpus = gpus,
 					  .n_gpus = GT_LEN(gpus),
 					  .gpu_stats = stats,

@@ -225,7 +225,7 @@ static void weights_are_found_below_the_deepest_mount(void **state)
 	assert_int_equal(gt_spec_read(text, strlen(text), &s, &err), 0);
 	s = gt_spec_pack(s);
 	assert_int_equal(s->weights.n_paths, 5);
-	assert_false(s->weights.store);
+	assert_false(s->weights_store);
 	at(s, 0, "/m", "/a", "x/*.st");
 	at(s, 1, "/m/n", "/b", "?");
 	at(s, 2, NULL, "/srv/app", "mm/x");
@@ -489,7 +489,19 @@ static const struct {
 	{ WITH("\"affinity\":\"X-Session-Id\""), "affinity", "write an object" },
 	{ WITH("\"idempotent\":1"), "idempotent", "" },
 	{ WITH("\"gpu\":1"), "gpu", "write a string such as \"H100:2\"" },
-	{ WITH("\"park\":{}"), "park", "not supported by this version" },
+	{ WITH("\"park\":\"auto\""), "park", "an object such as" },
+	{ WITH("\"park\":{\"method\":\"sleep\"}"), "park.method", "is not supported; write" },
+	{ WITH("\"park\":{\"after\":\"8d\"}"), "park.after", "is above" },
+	{ WITH("\"park\":{\"priority\":1001}"), "park.priority", "1001 is above 1000" },
+	{ WITH("\"park\":{\"method\":\"cuda\"}"), "park.method", "resources.gpu has 0" },
+	{ WITH("\"park\":{\"method\":\"http\"}"), "park.http", "is missing" },
+	{ WITH("\"park\":{\"http\":{\"sleep\":\"/s\"}}"), "park.http.wake", "must be woken" },
+	{ WITH("\"park\":{\"http\":{\"sleep\":\"s\",\"wake\":\"/w\"}}"), "park.http.sleep",
+	  "must begin with /" },
+	{ WITH("\"gpu\":\"any\",\"park\":{\"method\":\"freeze\"}"), "park.method",
+	  "gives no GPU back" },
+	{ WITH("\"gpu\":\"any:2\",\"park\":{\"method\":\"cuda\"}"), "park.method",
+	  "is for one GPU" },
 	{ WITH("\"resources\":{\"devices\":[\"v.com/x=*\"]}"), "resources.devices[0]",
 	  "is no name of a device" },
 	{ WITH("\"resources\":{\"devices\":[\"v.com/x=0\",\"v.com/x=0\"]}"), "resources.devices[1]",

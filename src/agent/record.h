@@ -1,0 +1,25 @@
+/* record.h - what a later agent needs to find a replica. */
+#ifndef GANTRY_AGENT_RECORD_H
+#define GANTRY_AGENT_RECORD_H
+
+#include <gantry/base/err.h>
+#include <gantry/model/replica.h>
+
+struct agent;
+struct replica;
+
+/* record.c: DIR/agent/replicas/<id>/ */
+int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err);
+int gt_record_open(struct replica *r, int ret_fds[3], struct gt_err *err);
+int gt_record_write(struct replica *r, struct gt_err *err);
+void gt_record_ready(const struct replica *r);
+bool gt_record_was_ready(struct replica *r); /* fills in its phases */
+/* It is parked, it is on its way there or back, or neither; as an earlier agent left it. */
+void gt_record_park(const struct replica *r, enum gt_replica_state state);
+enum gt_replica_state gt_record_park_state(struct replica *r); /* and its processes on the GPU */
+void gt_record_remove(struct replica *r);
+/* Makes a replica of each record and removes what is not one. */
+void gt_records_load(struct agent *a);
+enum { RECORD_STDOUT, RECORD_STDERR, RECORD_STATUS };
+
+#endif

@@ -1,0 +1,138 @@
+"""Functions that are too large together for one GPU take turns on it: by calls alone, with the memory of the GPU in
+the books of everybody, and with what a driver may do wrong. The GPU is simulated; the calls to its driver, their order and
+their errors are not."""
+import json
+import os
+import signal
+
+import pytest
+
+from harness import Daemon, echo_spec, until
+
+PARK = {"method": "auto", "after": "60s"}
+
+
+@pytest.fixture
+def own(tmp_path):
+    daemons = []
+
+    def make(**script):
+        name = tmp_path / "script.json"
+        name.write_text(json.dumps({"bandwidth_bytes": 100 << 30, **script}))
+        config = tmp_path / "gantryd.conf"
+        config.write_text(f"[agent]\nnode = n1\nparking_memory = 64GiB\ngpus = sim:1x8GiB:H100,script={name}\n")
+        daemons.append(Daemon(config=config))
+        return daemons[-1].start()
+
+    yield make
+    for daemon in daemons:
+        daemon.stop()
+
+
+def deploy(daemon, name, **more):
+    daemon.put(name, echo_spec(**{"resources": {"memory": "64MiB", "gpu": {"share": 0.6}}, "park": PARK, **more}))
+
+
+def call_ok(daemon, name, path="/"):
+    reply = daemon.call(name, path)
+    assert reply.status == 200, reply
+    return reply
+
+
+def taken(daemon):
+    return daemon.client.get("/v1/nodes/n1").json()["gpus"][0]["taken"]
+
+
+def view(daemon, name):
+    return daemon.client.get(f"/v1/functions/{name}").json()
+
+
+def test_four_functions_of_sixty_percent_share_one_gpu(own):
+    daemon = own()
+    names = ("a", "b", "c", "d")
+    for name in names:
+        deploy(daemon, name)
+    ids = {name: call_ok(daemon, name).headers["Gantry-Replica"] for name in names}
+    for _ in range(3):
+        for name in names:
+            assert call_ok(daemon, name).headers["Gantry-Replica"] == ids[name]
+            assert taken(daemon) <= 1
+    for name in names:
+        assert view(daemon, name)["starts_total"] == 1, name
+        replica = daemon.replicas(name, "ready", "parked")[0]
+        assert replica["park"]["method"] == "cuda" and replica["park"]["refused"] == 0
+        assert ("gpus" in replica) == (replica["state"] == "ready")
+    assert sum(v for k, v in daemon.metrics().items() if k.startswith("gantry_parks_total") and "refused" in k) == 0
+    decisions = daemon.client.get("/v1/functions/a/autoscaler/decisions").json()["items"]
+    assert any(d["kind"] == "park" and d["outcome"].get("for") in names for d in decisions)
+    for name in names:
+        daemon.client.request("DELETE", f"/v1/functions/{name}?force=1")
+    until(lambda: taken(daemon) == 0, "the GPU is free", 20)
+
+
+def test_busy_functions_take_turns_and_neither_starves(own):
+    daemon = own()
+    calls = {}
+    for name in ("a", "b"):
+        deploy(daemon, name, scale={"concurrency": 1, "max": 1})
+        calls[name] = [daemon.client.background("GET", f"/f/{name}/sleep?ms=100", timeout=120) for _ in range(60)]
+    for name in ("a", "b"):  # each has 6 s of work: both must have had the GPU in between
+        assert [c.result(120).status for c in calls[name]] == [200] * 60
+        assert view(daemon, name)["starts_total"] == 1
+    swaps = sum(v for k, v in daemon.metrics().items() if k.startswith("gantry_parks_total") and '"park"' in k)
+    assert 1 <= swaps <= 8, swaps  # a turn lasts 2 s at least
+
+
+def parked_by(daemon, first, second):
+    """`first` is parked for a call of `second`."""
+    deploy(daemon, first)
+    deploy(daemon, second)
+    replica = call_ok(daemon, first).headers["Gantry-Replica"]
+    call_ok(daemon, second)
+    return replica
+
+
+def test_a_restore_that_fails_is_a_cold_start(own):
+    daemon = own(faults=[{"op": "restore", "kind": "oom", "nth": 1}])
+    first = parked_by(daemon, "a", "b")
+    assert call_ok(daemon, "a").headers["Gantry-Replica"] != first
+    ended = daemon.replicas("a", "failed")[0]
+    assert ended["cause"] == "unpark_failed" and "did not restore" in ended["end"]["detail"], ended
+    assert view(daemon, "a").get("failures", 0) == 0
+
+
+def test_a_lock_that_times_out_leaves_it_as_it_is(own):
+    daemon = own(faults=[{"op": "lock", "kind": "timeout", "nth": 1}])
+    first = parked_by(daemon, "a", "b")  # at the second try
+    assert call_ok(daemon, "a").headers["Gantry-Replica"] == first
+    assert daemon.metrics()['gantry_parks_total{function="a",step="refused"}'] == 1
+
+
+@pytest.mark.parametrize("op, victim", [("lock", "b"), ("checkpoint", "b"), ("restore", "a"), ("unlock", "a")])
+def test_a_helper_that_dies_leaves_nothing_stuck(own, tmp_path, op, victim):
+    """In the middle of a call of `victim`; the next helper would die of the same, were it not for a new script."""
+    daemon = own(faults=[{"op": op, "kind": "crash", "nth": 1}])
+    for name in ("a", "b"):
+        deploy(daemon, name)
+    call_ok(daemon, "a")
+    if victim == "a":
+        call_ok(daemon, "b")
+    call = daemon.client.background("GET", f"/f/{victim}/", timeout=60)
+    until(lambda: f": {op}: " in daemon.log(), "the helper has died", 20)
+    (tmp_path / "script.json").write_text(json.dumps({"bandwidth_bytes": 100 << 30}))
+    assert call.result(60).status == 200
+    for name in ("a", "b", "a"):
+        call_ok(daemon, name)
+    states = {r["state"] for name in "ab" for r in daemon.replicas(name)}
+    assert states <= {"ready", "parked", "failed", "stopped", "parking"}, states
+    assert taken(daemon) <= 1
+
+
+def test_an_agent_that_dies_leaves_nothing_stuck(own):
+    daemon = own()
+    parked_by(daemon, "a", "b")
+    os.kill(daemon.roles()["agent"], signal.SIGKILL)
+    until(lambda: "agent" in daemon.roles(), "the agent is back")
+    for name in ("a", "b", "a"):
+        until(lambda n=name: daemon.call(n).status == 200, f"{name} answers", 30)
+    assert taken(daemon) <= 1
