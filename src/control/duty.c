@@ -8,6 +8,7 @@
 struct gt_ctl_node_op {
 	struct gt_control *c;
 	struct gt_node_row row;
+	bool drops;
 	gt_node_done_fn *done;
 	void *arg;
 	struct gt_ctl_node_op *prev, *next;
@@ -200,13 +201,24 @@ static struct gt_ctl_node_op *op_new(struct gt_control *c, const char *name, gt_
 	return op;
 }
 
+/* What is said of it then would outlive it, and hold for whoever has its name next. */
+static bool dropping(const struct gt_control *c, const char *name)
+{
+	const struct gt_ctl_node_op *op;
+
+	DL_FOREACH (c->node_ops, op)
+		if (op->drops && gt_streq(op->row.name, name))
+			return true;
+	return false;
+}
+
 void gt_control_node_set(struct gt_control *c, const char *name, enum gt_node_duty duty,
 			 uint64_t deadline_ms, gt_node_done_fn *done, void *arg)
 {
 	struct gt_err err = { 0 };
 	struct gt_ctl_node_op *op;
 
-	if (!gt_ctl_node_find(c, name)) {
+	if (!gt_ctl_node_find(c, name) || dropping(c, name)) {
 		(void)unknown(name, &err);
 		done(&err, arg);
 		return;
@@ -231,6 +243,7 @@ void gt_control_node_delete(struct gt_control *c, const char *name, gt_node_done
 		return;
 	}
 	op = op_new(c, name, done, arg);
+	op->drops = true;
 	c->ports.store.put_node(c->ports.store.ctx, &op->row, drop_done, op);
 }
 

@@ -67,7 +67,7 @@ static void trouble_note(struct gt_store *s, const struct gt_err *why)
 			   "the daemon and restore control/ from its backup (%s)",
 			   s->path, why->text);
 	pthread_mutex_lock(&s->lock);
-	first = s->trouble.code != EIO && s->trouble.code != err.code;
+	first = !s->trouble.code; /* another process does no better with a damaged one */
 	if (first)
 		s->trouble = err;
 	pthread_mutex_unlock(&s->lock);
@@ -317,8 +317,10 @@ static void *check_main(void *arg)
 	struct lane *l = arg;
 	struct gt_err err = { 0 };
 
-	if (gt_db_check(l->store->checker, &err) < 0 && is_trouble(&err))
-		trouble_note(l->store, &err);
+	if (gt_db_check(l->store->checker, &err) == 0 || !is_trouble(&err))
+		return NULL;
+	err.code = EBADMSG; /* a page that can not be read stays so, however often we start */
+	trouble_note(l->store, &err);
 	return NULL;
 }
 

@@ -242,6 +242,19 @@ static void only_a_node_that_is_gone_is_forgotten(void **state)
 	assert_int_equal(gt_control_check(x->c, NULL), 0);
 }
 
+static void nothing_is_said_of_a_node_that_is_being_forgotten(void **state)
+{
+	struct fix *x = *state;
+
+	gt_control_node_down(x->c, "n1");
+	gt_control_node_delete(x->c, "n1", on_done, NULL);
+	gt_control_node_set(x->c, "n1", GT_DUTY_CORDONED, 0, on_done, NULL);
+	assert_string_equal(answer.slug, "not_found");
+	assert_int_not_equal(x->said.duty, GT_DUTY_CORDONED);
+	fix_store_answer(x, NULL);
+	assert_int_equal(answer.code, 0);
+}
+
 static void a_failed_write_changes_nothing(void **state)
 {
 	struct fix *x = *state;
@@ -303,6 +316,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_was_said_outlives_control, fix_setup_empty,
 						fix_teardown),
 		WITH(only_a_node_that_is_gone_is_forgotten),
+		WITH(nothing_is_said_of_a_node_that_is_being_forgotten),
 		WITH(a_failed_write_changes_nothing),
 		WITH(a_silent_node_is_suspect_then_lost),
 	};

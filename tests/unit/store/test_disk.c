@@ -26,8 +26,10 @@ struct world {
 
 static atomic_int failing, syncs; /* of the log, since failing was set */
 static atomic_int failing_db;
+static atomic_long bad_from; /* of the database: can not be read from here on; 0 = all can */
 static int (*real_open)(sqlite3_vfs *, const char *, sqlite3_file *, int, int *);
 static int (*real_sync)(sqlite3_file *, int);
+static int (*real_read)(sqlite3_file *, void *, int, sqlite3_int64);
 static sqlite3_io_methods log_methods, db_methods;
 
 static int log_sync(sqlite3_file *f, int flags)
@@ -47,6 +49,14 @@ static int db_sync(sqlite3_file *f, int flags)
 	return SQLITE_IOERR_FSYNC;
 }
 
+static int db_read(sqlite3_file *f, void *to, int len, sqlite3_int64 at)
+{
+	if (!bad_from || at < bad_from)
+		return real_read(f, to, len, at);
+	errno = EIO;
+	return SQLITE_IOERR_READ;
+}
+
 static int faulty_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out)
 {
 	int r = real_open(vfs, name, f, flags, out);
@@ -58,6 +68,10 @@ static int faulty_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int 
 	real_sync = f->pMethods->xSync;
 	*m = *f->pMethods;
 	m->xSync = log ? log_sync : db_sync;
+	if (!log) {
+		real_read = f->pMethods->xRead;
+		m->xRead = db_read;
+	}
 	f->pMethods = m;
 	return r;
 }
@@ -105,6 +119,7 @@ static int setup(void **state)
 	struct world *w = gt_alloc(sizeof(*w));
 
 	failing = failing_db = 0;
+	bad_from = 0;
 	snprintf(w->dir, sizeof(w->dir), "/tmp/gt-disk-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	assert_int_equal(chdir(w->dir), 0);
@@ -122,6 +137,7 @@ static int teardown(void **state)
 					     "control/gantry.db-shm" };
 
 	failing = failing_db = 0;
+	bad_from = 0;
 	gt_store_close(w->store);
 	close(w->event);
 	for (size_t i = 0; i < GT_LEN(files); i++)
@@ -339,6 +355,26 @@ static void a_damaged_database_is_found_and_not_written(void **state)
 	assert_int_equal(names[0], 'a');
 }
 
+/* As one that is damaged: to start anew would end the same way. */
+static void a_page_that_can_not_be_read_is_damage(void **state)
+{
+	struct world *w = *state;
+	gt_auto(free) char *spec = gt_alloc(20000);
+	struct gt_err err = { 0 };
+	struct stat st;
+
+	memset(spec, ' ', 19990);
+	assert_int_equal(put(w, "a", spec).code, 0);
+	gt_store_close(w->store);
+	w->store = NULL;
+	assert_int_equal(stat("control/gantry.db", &st), 0);
+	bad_from = st.st_size - 2 * 4096;
+	reopen(w);
+	wait_event(w);
+	assert_int_equal(put(w, "z", "{}").code, EBADMSG);
+	assert_int_equal(gt_store_failed(w->store, &err), 0);
+}
+
 int main(void)
 {
 #define t(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -347,6 +383,7 @@ int main(void)
 		t(another_process_goes_on_from_what_is_there),
 		t(files_of_what_may_be_in_the_log_stay),
 		t(a_database_that_can_not_be_synced_is_the_end),
+		t(a_page_that_can_not_be_read_is_damage),
 		t(a_damaged_database_is_found_and_not_written),
 	};
 
