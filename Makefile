@@ -86,7 +86,8 @@ GATEWAY_BENCH := $(OUT)/tests/bench/gateway
 GATEWAY_PROGS := $(GATEWAY_BENCH)/load $(GATEWAY_BENCH)/rootfs/upstream \
 	$(if $(shell command -v go 2>/dev/null),$(GATEWAY_BENCH)/proxy)
 ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(TESTS) \
-	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS)))
+	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS) \
+	$(wildcard tests/bench/control/*.c tests/bench/gpu/*.c tests/bench/store/*.c)))
 
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -73,6 +73,16 @@ static void put_lists(struct pack *p, struct gt_spec *to, const struct gt_spec *
 				   from->placement.n_labels * sizeof(*from->placement.labels), 1);
 }
 
+/* Mostly the end of `whole`, which is in the piece already. */
+static char *put_end(struct pack *p, char *packed, const char *whole, const char *text)
+{
+	size_t n = whole ? strlen(whole) : 0, len = text ? strlen(text) : 0;
+
+	if (!text || n < len || strcmp(whole + n - len, text) != 0)
+		return put_text(p, text);
+	return packed ? packed + n - len : NULL;
+}
+
 static void put_all(struct pack *p, struct gt_spec *to, const struct gt_spec *from)
 {
 	const struct gt_gpu_want *gpu = &from->resources.gpu;
@@ -85,7 +95,7 @@ static void put_all(struct pack *p, struct gt_spec *to, const struct gt_spec *fr
 	to->resources.gpu.models = put_texts(p, gpu->models, gpu->n_models, false);
 	put_lists(p, to, from);
 	to->image = put_text(p, from->image);
-	to->image_path = put_text(p, from->image_path);
+	to->image_path = put_end(p, to->image, from->image, from->image_path);
 	to->base = put_text(p, from->base);
 	to->socket = put_text(p, from->socket);
 	to->workdir = put_text(p, from->workdir);

@@ -25,7 +25,7 @@
 #define GT_NODE_GPUS_MAX    16
 #define GT_GPU_UUID_MAX     79
 #define GT_GPU_MODEL_MAX    63 /* bytes of a model's name */
-#define GT_GPU_REASON_MAX   159
+#define GT_GPU_REASON_MAX   127
 #define GT_GPU_PCI_MAX      15
 #define GT_GPU_VERSION_MAX  79
 #define GT_GPU_MODELS_MAX   8     /* resources.gpu.models */
