@@ -24,6 +24,7 @@ static struct gt_world_kind gang_kind(struct gt_world *w, bool dies)
 
 	k.start_most_ms = 5 + (uint32_t)gt_w_below(w, 300);
 	k.gang = 2 + (uint32_t)gt_w_below(w, 3);
+	k.park_after_ms = 0; /* what is a gang is not parked */
 	k.gang_spread = GT_GANG_NODE + (uint32_t)gt_w_below(w, 3);
 	if (k.gang > w->config.nodes && k.gang_spread == GT_GANG_NODES)
 		k.gang_spread = GT_GANG_ANY;
