@@ -166,7 +166,8 @@ void gt_conn_close(struct gt_conn *c)
 	gt_gw_conn_gone(c->gw);
 }
 
-uint64_t gt_conn_waits_since_ns(const struct gt_conn *c)
+/* When it began to wait for a whole head; 0 = it does not wait for one. */
+static uint64_t waits_since_ns(const struct gt_conn *c)
 {
 	bool started = c->x && gt_h1_started(&c->x->req);
 
@@ -186,9 +187,9 @@ struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding)
 
 		DL_DELETE(gw->conns, c);
 		DL_APPEND(gw->conns, c);
-		if (!gt_conn_waits_since_ns(c) || (c->x ? c->x->accounted : 0) < holding)
+		if (!waits_since_ns(c) || (c->x ? c->x->accounted : 0) < holding)
 			continue;
-		if (!idlest || gt_conn_waits_since_ns(c) < gt_conn_waits_since_ns(idlest))
+		if (!idlest || waits_since_ns(c) < waits_since_ns(idlest))
 			idlest = c;
 	}
 	return idlest;

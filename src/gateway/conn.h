@@ -63,8 +63,6 @@ void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer); /
 /* The one of some that has waited longest for a request and buffers at least so many bytes; NULL:
  * there is none among them. */
 struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding);
-/* When it began to wait for a whole head; 0 = it does not wait for one. */
-uint64_t gt_conn_waits_since_ns(const struct gt_conn *c);
 /* Closes some of those until no more is buffered; false = more is, by calls. */
 bool gt_conn_make_room(struct gt_gateway *gw, size_t bytes_max);
 void gt_conn_close(struct gt_conn *c); /* at once; fine when closed */

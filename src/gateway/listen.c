@@ -7,7 +7,6 @@
 #define ACCEPTS_MAX    64 /* a round */
 #define NO_FD_PAUSE_MS 100
 #define FULL_PAUSE_MS  20
-#define FRESH_MS       20 /* who has just come is about to say something */
 
 /* Of several shards that sleep one is woken for a connection. */
 static unsigned events(const struct gt_gateway *gw)
@@ -39,23 +38,17 @@ static void look_again(struct gt_gateway *gw)
 	set_accepting(gw, true);
 }
 
-/* None of the connections here can give way, or not yet; the kernel's backlog holds the others. It
- * woke this shard alone: another one may have room. What ends there is not told here. */
+/* None of the connections here can give way; the kernel's backlog holds the others. It woke this
+ * shard alone: another one may have room. What ends there is not told here. */
 static void pause_full(struct gt_gateway *gw)
 {
 	set_accepting(gw, false);
-	if (gw->shards && !gw->accept_full)
+	if (!gw->shards)
+		return;
+	if (!gw->accept_full)
 		gt_shards_tell(gw, look_again);
 	gw->accept_full = true;
 	gt_timer_set(gw->loop, &gw->accept_timer, FULL_PAUSE_MS, accept_again, gw);
-}
-
-/* NULL: nobody here can. */
-static struct gt_conn *who_gives_way(struct gt_gateway *gw)
-{
-	struct gt_conn *c = gt_conn_idlest(gw, 0);
-
-	return c && gt_conn_waits_since_ns(c) + FRESH_MS * GT_NS_PER_MS <= gt_gw_now(gw) ? c : NULL;
 }
 
 static void accept_some(struct gt_watch *w, unsigned got, void *arg)
@@ -68,7 +61,7 @@ static void accept_some(struct gt_watch *w, unsigned got, void *arg)
 		char peer[INET6_ADDRSTRLEN];
 		struct gt_conn *way = NULL;
 
-		if (gt_gw_conns(gw) >= gw->cfg.connections_max && !(way = who_gives_way(gw))) {
+		if (gt_gw_conns(gw) >= gw->cfg.connections_max && !(way = gt_conn_idlest(gw, 0))) {
 			pause_full(gw);
 			return;
 		}
@@ -104,10 +97,8 @@ bool gt_listener_is_proxy(const struct gt_listener *l, const char *peer)
 
 void gt_listeners_room(struct gt_gateway *gw)
 {
-	if (!gw->accept_paused)
-		return;
-	gt_timer_clear(gw->loop, &gw->accept_timer);
-	set_accepting(gw, true);
+	if (gw->accept_paused && !gt_timer_is_set(&gw->accept_timer))
+		set_accepting(gw, true);
 }
 
 int gt_listener_init(struct gt_listener *l, struct gt_gateway *gw, const char *proxy_from,

@@ -6,7 +6,6 @@ import errno
 import json
 import re
 import resource
-import signal
 import socket
 import ssl
 import time
@@ -417,21 +416,6 @@ def test_where_all_connections_have_calls_the_next_waits_for_one_to_end(small_ri
     for replica in replicas[1:]:
         replica.send(OK)
     assert [answer(client) for client in clients] == [(200, b"hi")] * 3
-
-
-def test_who_has_just_come_does_not_give_way(small_rig):
-    """More connections than there may be wait at once, and the requests of none were read yet."""
-    rig = small_rig
-    rig.tell(route("echo", concurrency=9))
-    rig.proc.send_signal(signal.SIGSTOP)
-    clients = [rig.client(GET) for _ in range(4)]
-    rig.proc.send_signal(signal.SIGCONT)
-    replicas = [rig.replica() for _ in range(3)]
-    for replica in replicas:
-        replica.read_until(b"\r\n\r\n")
-    for replica in replicas:
-        replica.send(OK)
-    assert [answer(client) for client in clients[:3]] == [(200, b"hi")] * 3
 
 
 def test_ten_thousand_idle_connections(rig, many_files):
