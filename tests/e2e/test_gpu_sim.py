@@ -62,6 +62,7 @@ def refusal(gantry, resources=None, **more):
 
 
 def test_a_node_shows_its_gpus_and_labels(gantry):
+    until(lambda: node(gantry)["labels"] and len(node(gantry)["gpus"]) > 1, "the node has reported")
     view = node(gantry)
     assert view["labels"] == {"zone": "a", "rack": "7"}
     assert view["gpus"][1] == {"uuid": "SIM-n1-1", "model": "NVIDIA H100 80GB", "backend": "sim", "healthy": True, "health": "well",
