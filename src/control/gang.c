@@ -294,10 +294,9 @@ void gt_ctl_gang_leave(struct gt_control *c, struct gt_ctl_gang *g, const char *
 	g->leaving = true;
 	g->again = false;
 	gang_release(c, g);
-	/* Without rank 0 nobody serves, and nobody would say that it has drained; after it was told
-	 * to stop nobody says it once more, for a member that was found meanwhile. */
+	/* Without rank 0 nobody serves, and nobody would say that it has drained. */
 	members_stop(c, g, reason, force);
-	if (!g->admitted || !g->seats[0].r || g->seats[0].r->stop_ordered)
+	if (!g->admitted || !g->seats[0].r)
 		gt_ctl_gang_stop(c, g, force);
 }
 
