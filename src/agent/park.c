@@ -79,31 +79,35 @@ static uint64_t parked_bytes(const struct agent *a)
 	return bytes;
 }
 
+static uint64_t given_bytes(const struct replica *r)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < r->n_gpus; i++)
+		bytes += r->gpus[i].memory_bytes;
+	return bytes;
+}
+
 /* What it holds, and what comes to it out of its GPUs. */
 static uint64_t bytes_of(struct replica *r)
 {
 	struct gt_usage usage = { 0 };
-	uint64_t bytes = r->spec->resources.memory_bytes, given = 0;
+	uint64_t bytes = r->spec->resources.memory_bytes;
 
 	if (gt_container_usage(r->container, &usage, NULL) == 0 && usage.has & GT_USAGE_MEMORY) {
 		bytes = usage.memory_bytes;
 		gt_agent_gpus_usage(r, &usage);
 		r->usage = usage; /* control hears of it, whatever comes of this */
 	}
-	for (size_t i = 0; i < r->n_gpus; i++)
-		given += r->gpus[i].memory_bytes;
-	return GT_MAX(bytes + gt_usage_gpu_parked(&usage, given), 1u);
+	return GT_MAX(bytes + gt_usage_gpu_parked(&usage, given_bytes(r)), 1u);
 }
 
 /* What its GPU holds will be in its own memory, and must not be more than it may have. */
 static int raise_limit(struct replica *r)
 {
-	uint64_t bytes = r->spec->resources.memory_bytes;
-
-	for (size_t i = 0; i < r->n_gpus; i++)
-		bytes += r->gpus[i].memory_bytes;
 	r->parking.raised = true;
-	return gt_container_memory(r->container, bytes, NULL);
+	return gt_container_memory(r->container, r->spec->resources.memory_bytes + given_bytes(r),
+				   NULL);
 }
 
 /* It may use more than that by now, and must not die of it. */
