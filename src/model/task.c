@@ -1,5 +1,5 @@
 /* task.c - durable calls: names, checks, and the operation struct. */
-#include <gantry/model/task.h>
+#include <gantry/model/schedule.h>
 
 #include <string.h>
 
@@ -83,6 +83,11 @@ void gt_task_op_free(struct gt_task_op *op)
 		gt_task_result_fini(&op->results[i]);
 	for (size_t i = 0; i < op->n_attempts; i++)
 		free(op->attempts[i].detail);
+	for (size_t i = 0; i < op->n_schedules; i++)
+		gt_schedule_fini(&op->schedules[i]);
+	free(op->schedules);
+	free(op->dues);
+	free(op->if_match);
 	free(op->tasks);
 	free(op->results);
 	free(op->wants);
@@ -107,6 +112,13 @@ struct gt_task *gt_task_op_add(struct gt_task_op *op)
 	op->tasks = one_more(op->tasks, op->n_tasks, sizeof(*op->tasks));
 	op->tasks[op->n_tasks] = (struct gt_task){ 0 };
 	return &op->tasks[op->n_tasks++];
+}
+
+struct gt_schedule *gt_task_op_plan(struct gt_task_op *op)
+{
+	op->schedules = one_more(op->schedules, op->n_schedules, sizeof(*op->schedules));
+	op->schedules[op->n_schedules] = (struct gt_schedule){ 0 };
+	return &op->schedules[op->n_schedules++];
 }
 
 struct gt_task_result *gt_task_op_result(struct gt_task_op *op)

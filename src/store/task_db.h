@@ -41,6 +41,7 @@ enum gt_sql {
 	GT_SQL_LIST_OF,
 	GT_SQL_LIST_DEAD_OF,
 	GT_SQL_LIST_BATCH,
+	GT_SQL_LIST_SCHEDULE,
 	GT_SQL_COUNT,
 	GT_SQL_FILE_USED,
 	GT_SQL_HOOK_PUT,
@@ -49,6 +50,14 @@ enum gt_sql {
 	GT_SQL_HOOK_DROP,
 	GT_SQL_HOOKS,
 	GT_SQL_HOOK_NEXT,
+	GT_SQL_PLAN,
+	GT_SQL_PLAN_INSERT,
+	GT_SQL_PLAN_DROP,
+	GT_SQL_PLAN_PAUSE,
+	GT_SQL_PLAN_FIRED,
+	GT_SQL_PLANS,
+	GT_SQL_PLANS_ACTIVE,
+	GT_SQL_PLANS_DUE,
 	GT_SQL_N
 };
 
@@ -113,6 +122,15 @@ GT_MUST_USE int gt_task_drop_body(struct gt_tasks_db *t, enum gt_sql file, enum 
 /* Of a call that has ended: whoever is to be told is told. */
 GT_MUST_USE int gt_task_hook_arm(struct gt_tasks_db *t, uint64_t seq, uint64_t due_ms,
 				 uint32_t tries, struct gt_err *err);
+
+/* Takes one call in; file: its body's, NULL = it goes into a row. Its `taken` says whether it came
+ * before. */
+GT_MUST_USE int gt_task_accept(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task *task,
+			       const char *file, struct gt_err *err);
+
+/* schedules.c: changes, inside of a transaction; and what only reads. */
+GT_MUST_USE int gt_plan_write(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
+GT_MUST_USE int gt_plan_read(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
 
 /* task_read.c */
 GT_MUST_USE int gt_task_count(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);

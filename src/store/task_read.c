@@ -35,6 +35,8 @@ void gt_task_row(sqlite3_stmt *q, struct gt_task *ret)
 	gt_strcopy(ret->print, sizeof(ret->print), gt_db_text(q, 17));
 	gt_strcopy(ret->batch, sizeof(ret->batch), gt_db_text(q, 18));
 	gt_strcopy(ret->slug, sizeof(ret->slug), gt_db_text(q, 21));
+	gt_strcopy(ret->schedule, sizeof(ret->schedule), gt_db_text(q, 22));
+	ret->slot_ms = (uint64_t)sqlite3_column_int64(q, 23);
 }
 
 int gt_task_find(struct gt_tasks_db *t, const char *id, struct gt_task *ret, struct gt_err *err)
@@ -131,7 +133,7 @@ static int get(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 {
 	bool dead = (op->states & ~DEAD) == 0;
-	const char *of = op->batch[0] ? op->batch : op->function;
+	const char *of = op->schedule[0] ? op->schedule : op->batch[0] ? op->batch : op->function;
 	enum gt_sql which = dead ? GT_SQL_LIST_DEAD : GT_SQL_LIST;
 	size_t looked = 0;
 	int r;
@@ -140,6 +142,8 @@ static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err
 		which = dead ? GT_SQL_LIST_DEAD_OF : GT_SQL_LIST_OF;
 	if (op->batch[0])
 		which = GT_SQL_LIST_BATCH;
+	if (op->schedule[0])
+		which = GT_SQL_LIST_SCHEDULE;
 	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, which, of[0] ? "it" : "i",
 					      (int64_t)(op->before ? op->before : INT64_MAX), of);
 
@@ -170,9 +174,9 @@ static int hooks(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *er
 		struct gt_task *task = gt_task_op_add(op);
 
 		gt_task_row(q, task);
-		task->callback = gt_strdup(gt_db_text(q, 22));
-		task->hook_tries = (uint32_t)sqlite3_column_int64(q, 23);
-		task->hook_due_ms = (uint64_t)sqlite3_column_int64(q, 24);
+		task->callback = gt_strdup(gt_db_text(q, 24));
+		task->hook_tries = (uint32_t)sqlite3_column_int64(q, 25);
+		task->hook_due_ms = (uint64_t)sqlite3_column_int64(q, 26);
 	}
 	if (r < 0 || op->n_tasks)
 		return r;
@@ -221,6 +225,10 @@ int gt_task_read(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *er
 		return list(t, op, err);
 	case GT_TASK_HOOKS:
 		return hooks(t, op, err);
+	case GT_TASK_PLAN_GET:
+	case GT_TASK_PLAN_LIST:
+	case GT_TASK_PLAN_DUE:
+		return gt_plan_read(t, op, err);
 	default:
 		return gt_err_set(err, EINVAL, "internal", "verb %d reads nothing", op->verb);
 	}

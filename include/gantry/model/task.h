@@ -77,8 +77,10 @@ struct gt_task {
 	char *key;                 /* Idempotency-Key, or NULL */
 	char print[GT_TASK_PRINT_SIZE];
 	char batch[GT_ULID_LEN + 1];
-	char *callback;      /* URL that is told of the end, or NULL */
-	uint32_t hook_tries; /* HOOKS: how often that was tried */
+	char schedule[GT_NAME_MAX + 1]; /* that made it; "" = none did */
+	uint64_t slot_ms;               /* for which of its due times; 0 = a user asked for it */
+	char *callback;                 /* URL that is told of the end, or NULL */
+	uint32_t hook_tries;            /* HOOKS: how often that was tried */
 	uint64_t hook_due_ms;
 	struct gt_blob body;
 	bool named; /* the caller chose the id */
@@ -151,16 +153,30 @@ enum gt_task_verb {
 	GT_TASK_COUNT,    /* changes[] out: how many wait for each function; next_ms */
 	/* before (seq), told_ms, limit (tries) and next_ms (due; 0 = done) in */
 	GT_TASK_HOOK_SET,
+	/* Schedules: schedules[0] in, by its name; out as it is then. */
+	GT_TASK_PLAN_PUT,  /* if_match, if_none_match in */
+	GT_TASK_PLAN_DROP, /* if_match in */
+	GT_TASK_PLAN_SET,  /* paused in */
+	/* told_ms (next_ms, as it was), dues[], and of schedules[0] next_ms, fired_ms, passed_ms
+	 * and reason in: nothing is done when next_ms is another one by now. tasks[] out, one for
+	 * each of dues[]. */
+	GT_TASK_FIRE,
 	/* From here on they only read. */
-	GT_TASK_GET,    /* id in; tasks[0], attempts[] out */
-	GT_TASK_RESULT, /* the same, and the body of the result in results[0] */
-	GT_TASK_LIST,   /* function, batch, states, before, limit in; tasks[] out, newest first */
-	GT_TASK_HOOKS,  /* limit in; tasks[] whose callback is due, next_ms out */
+	GT_TASK_GET,      /* id in; tasks[0], attempts[] out */
+	GT_TASK_RESULT,   /* the same, and the body of the result in results[0] */
+	GT_TASK_LIST,     /* function, batch, states, before, limit in; tasks[] out, newest first */
+	GT_TASK_HOOKS,    /* limit in; tasks[] whose callback is due, next_ms out */
+	GT_TASK_PLAN_GET, /* schedules[0] in, by its name, and out */
+	GT_TASK_PLAN_LIST, /* id (after this name), active, limit in; schedules[] out by name */
+	/* told_ms, limit in: those that are due until then, by time; next_ms out: of the first that
+	 * is not among them */
+	GT_TASK_PLAN_DUE,
 	GT_TASK_VERBS
 };
 #define GT_TASK_WAKE_MAX   1000
 #define GT_TASK_LOOKED_MAX 100000 /* rows that a page of LIST looks at, whatever is in it */
 
+struct gt_schedule; /* model/schedule.h */
 struct gt_task_op;
 typedef void gt_task_fn(struct gt_task_op *op, const struct gt_err *err, void *arg);
 
@@ -184,7 +200,14 @@ struct gt_task_op {
 	bool alone; /* and no other session of this gateway lives */
 	char id[GT_TASK_ID_MAX + 1];
 	char function[GT_NAME_MAX + 1], batch[GT_ULID_LEN + 1]; /* LIST: "" = all */
-	unsigned states;                                        /* LIST: a bit each */
+	char schedule[GT_NAME_MAX + 1];                         /* the same */
+	struct gt_schedule *schedules;
+	size_t n_schedules;
+	uint64_t *dues; /* wall clock, whole seconds */
+	size_t n_dues;
+	char *if_match; /* NULL = no condition */
+	bool if_none_match, active;
+	unsigned states; /* LIST: a bit each */
 	uint64_t before; /* LIST: seq; 0 = newest. Out: of the next page */
 	size_t limit;
 	uint64_t told_ms; /* HOOK_SET: hook_due_ms of what was told; a later end is left as it is */
@@ -205,6 +228,7 @@ struct gt_task_op {
 struct gt_task_op *gt_task_op_new(enum gt_task_verb verb);
 void gt_task_op_free(struct gt_task_op *op);                     /* NULL is fine */
 struct gt_task *gt_task_op_add(struct gt_task_op *op);           /* one more task, zeroed */
+struct gt_schedule *gt_task_op_plan(struct gt_task_op *op);      /* one more schedule, zeroed */
 struct gt_task_result *gt_task_op_result(struct gt_task_op *op); /* one more result, zeroed */
 void gt_task_op_change(struct gt_task_op *op, const char *function, int64_t queued);
 void gt_task_op_ended(struct gt_task_op *op, const char *id);

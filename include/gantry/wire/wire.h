@@ -10,6 +10,7 @@
 #include <gantry/model/event.h>
 #include <gantry/model/msg.h>
 #include <gantry/model/problem.h>
+#include <gantry/model/schedule.h>
 #include <gantry/model/task.h>
 #include <gantry/wire/json.h>
 
@@ -98,6 +99,12 @@ void gt_exchange_write(const struct gt_task_op *op, uint64_t epoch, struct gt_bu
  * ms) and body or text. Members of *ret that are pointers are new; the others it leaves. */
 GT_MUST_USE int gt_task_line_read(const char *text, size_t len, struct gt_task *ret,
 				  struct gt_err *err);
+/* A schedule: function, cron and zone or every, catch_up, warm, callback, and a call as a line of a
+ * batch has it. Fills what the user says, and leaves the rest as it is. -EINVAL (invalid_schedule)
+ * and others name the member. Written, it is the same whenever it means the same. */
+GT_MUST_USE int gt_schedule_read(const char *text, size_t len, struct gt_schedule *ret,
+				 struct gt_err *err);
+void gt_schedule_write(const struct gt_schedule *s, struct gt_json *j, const char *name);
 GT_MUST_USE int gt_leases_read(const char *text, size_t len, struct gt_task_op **ret,
 			       struct gt_err *err);
 void gt_leases_write(const struct gt_task_op *op, struct gt_buf *out);
