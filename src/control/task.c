@@ -3,6 +3,7 @@
  * The store owns the calls. Control keeps, for each function, how many can be leased: the store
  * says with each operation by how many that number changes. */
 #include "task.h"
+#include "schedule.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -162,7 +163,7 @@ static void wake_by(struct gt_control *c, uint64_t at_ms)
 	c->tasks->wake_ns = GT_MIN(c->tasks->wake_ns, gt_ctl_now(c) + in_ms * GT_NS_PER_MS);
 }
 
-static void send(struct gt_control *c, struct gt_task_op *op, gt_task_fn *done)
+void gt_ctl_task_send(struct gt_control *c, struct gt_task_op *op, gt_task_fn *done)
 {
 	op->now_ms = wall_ms(c);
 	op->epoch = c->epoch;
@@ -192,7 +193,7 @@ static void on_loaded(struct gt_task_op *op, const struct gt_err *err, void *arg
 void gt_control_tasks_load(struct gt_control *c)
 {
 	if (c->tasks)
-		send(c, gt_task_op_new(GT_TASK_COUNT), on_loaded);
+		gt_ctl_task_send(c, gt_task_op_new(GT_TASK_COUNT), on_loaded);
 }
 
 static void on_woken(struct gt_task_op *op, const struct gt_err *err, void *arg)
@@ -237,7 +238,7 @@ static void release(struct gt_control *c)
 		op->sessions[op->n_sessions] = t->sessions[op->n_sessions].is;
 	t->releasing = true;
 	t->orphans = false;
-	send(c, op, on_released);
+	gt_ctl_task_send(c, op, on_released);
 }
 
 /* Forgets sessions that fell silent; true when there were any. */
@@ -276,7 +277,7 @@ void gt_ctl_tasks_tick(struct gt_control *c)
 	if (!t->waking && t->wake_ns <= now_ns) {
 		t->waking = true;
 		t->wake_ns = CTL_NEVER;
-		send(c, gt_task_op_new(GT_TASK_WAKE), on_woken);
+		gt_ctl_task_send(c, gt_task_op_new(GT_TASK_WAKE), on_woken);
 	}
 	if (t->releasing || t->release_ns > now_ns)
 		return;
@@ -300,16 +301,24 @@ void gt_ctl_tasks_gateway_down(struct gt_control *c, const char *gateway)
 
 /* ---- for users ------------------------------------------------------------------------------ */
 
+void gt_ctl_tasks_accepted(struct gt_control *c, const struct gt_task_op *op)
+{
+	changes_take(c, op);
+	for (size_t i = 0; i < op->n_tasks; i++) {
+		c->tasks->counts.accepted += op->tasks[i].taken == GT_TAKEN_NEW;
+		wake_by(c, op->tasks[i].deadline_ms);
+	}
+}
+
 static void on_asked(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
 	struct gt_control *c = arg;
 
-	if (!err) {
+	if (!err && op->verb == GT_TASK_ACCEPT) {
+		gt_ctl_tasks_accepted(c, op);
+	} else if (!err) {
 		changes_take(c, op);
-		for (size_t i = 0; op->verb == GT_TASK_ACCEPT && i < op->n_tasks; i++) {
-			c->tasks->counts.accepted += op->tasks[i].taken == GT_TAKEN_NEW;
-			wake_by(c, op->tasks[i].deadline_ms);
-		}
+		gt_ctl_schedule_said(c, op);
 		if (op->verb == GT_TASK_CANCEL && op->more)
 			c->ports.on_task_stop(c->ports.ctx, op->tasks[0].seq);
 	}
@@ -329,9 +338,12 @@ int gt_control_task(struct gt_control *c, struct gt_task_op *op, gt_task_fn *ask
 		return gt_err_set(err, EAGAIN, "queue_full",
 				  "%d calls wait for function %s already", GT_TASK_QUEUED_MAX,
 				  d->function);
+	if (op->verb == GT_TASK_PLAN_PUT &&
+	    gt_control_schedule_check(c, &op->schedules[0], err) < 0)
+		return -err->code;
 	op->asker = asker;
 	op->asker_arg = arg;
-	send(c, op, on_asked);
+	gt_ctl_task_send(c, op, on_asked);
 	return 0;
 }
 
@@ -468,7 +480,7 @@ int gt_control_task_exchange(struct gt_control *c, uint64_t epoch, struct gt_tas
 		want_limit(c, &op->wants[i]);
 	op->asker = asker;
 	op->asker_arg = arg;
-	send(c, op, on_exchanged);
+	gt_ctl_task_send(c, op, on_exchanged);
 	gt_ctl_finish(c);
 	return 0;
 }

@@ -12,6 +12,9 @@ void gt_ctl_verdict(struct gt_control *c, struct gt_task_result *r);
 /* Where there is no store for calls, each of these does nothing. */
 struct gt_ctl_tasks *gt_ctl_tasks_new(struct gt_control *c);
 void gt_ctl_tasks_free(struct gt_control *c);
+/* Gives the store an operation of control's own. */
+void gt_ctl_task_send(struct gt_control *c, struct gt_task_op *op GT_TAKES, gt_task_fn *done);
+void gt_ctl_tasks_accepted(struct gt_control *c, const struct gt_task_op *op); /* it has tasks[] */
 void gt_ctl_tasks_tick(struct gt_control *c);
 uint64_t gt_ctl_tasks_due(const struct gt_control *c);
 void gt_ctl_tasks_gateway_down(struct gt_control *c, const char *gateway);

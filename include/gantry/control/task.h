@@ -12,9 +12,9 @@
 
 /* After the stored functions were loaded, once: how many calls wait. */
 void gt_control_tasks_load(struct gt_control *c);
-/* ACCEPT, CANCEL, REPLAY, and what only reads. Refused at once, with op left to the caller:
- * -EAGAIN (queue_full) when GT_TASK_QUEUED_MAX calls wait for the function of the first task;
- * -ENOTSUP (unavailable) without a store for them. */
+/* ACCEPT, CANCEL, REPLAY, what is about schedules (schedule.h), and what only reads. Refused at
+ * once, with op left to the caller: -EAGAIN (queue_full) when GT_TASK_QUEUED_MAX calls wait for the
+ * function of the first task; -ENOTSUP (unavailable) without a store for them. */
 GT_MUST_USE int gt_control_task(struct gt_control *c, struct gt_task_op *op GT_TAKES,
 				gt_task_fn *asker, void *arg, struct gt_err *err);
 /* EXCHANGE: what one life of a gateway (op->sessions[0]) has to tell and room for. -ESTALE for one
