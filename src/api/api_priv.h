@@ -107,7 +107,9 @@ gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_collect_images, gt_api_delete_image, gt_api_get_bundle, gt_api_put_bundle,
 	gt_api_get_metrics, gt_api_create_call, gt_api_list_function_calls, gt_api_create_batch,
 	gt_api_list_calls, gt_api_put_call, gt_api_get_call, gt_api_cancel_call,
-	gt_api_get_call_result, gt_api_follow_call, gt_api_replay_call, gt_api_get_version,
-	gt_api_get_live, gt_api_get_ready, gt_api_get_contract;
+	gt_api_get_call_result, gt_api_follow_call, gt_api_replay_call, gt_api_list_schedules,
+	gt_api_put_schedule, gt_api_get_schedule, gt_api_delete_schedule, gt_api_pause_schedule,
+	gt_api_resume_schedule, gt_api_run_schedule, gt_api_get_version, gt_api_get_live,
+	gt_api_get_ready, gt_api_get_contract;
 
 #endif

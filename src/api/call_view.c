@@ -59,6 +59,9 @@ void gt_view_call(struct gt_json *j, const struct gt_task *t,
 		gt_json_str(j, "key", t->key);
 	if (t->batch[0])
 		gt_json_str(j, "batch", t->batch);
+	if (t->schedule[0])
+		gt_json_str(j, "schedule", t->schedule);
+	gt_view_time(j, "scheduled", t->slot_ms);
 	write_request(j, t);
 	gt_view_time(j, "created", t->created_ms);
 	if (t->state == GT_TASK_WAITING)
