@@ -186,20 +186,25 @@ int gt_pki_identity_pem(const char *pem, size_t len, struct gt_pki_id *ret, stru
 	return r < 0 ? r : gt_pki_identity(cert, ret, err);
 }
 
-int gt_pki_pin(const struct x509_st *cert, char ret[GT_PKI_PIN_SIZE], struct gt_err *err)
+int gt_pki_pin_key(const X509_PUBKEY *pub, char ret[GT_PKI_PIN_SIZE], struct gt_err *err)
 {
 	unsigned char sum[SHA256_DIGEST_LENGTH], *der = NULL;
-	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	int len = i2d_X509_PUBKEY(pub, &der);
 
 	if (len <= 0)
-		return gt_pki_refuse(err, EINVAL, "certificate", "has no key");
+		return gt_pki_refuse(err, EINVAL, "public key", "there is none");
 	bool ok = EVP_Digest(der, (size_t)len, sum, NULL, EVP_sha256(), NULL) == 1;
 
 	OPENSSL_free(der);
 	if (!ok)
-		return gt_pki_refuse(err, ENOMEM, "certificate", "OpenSSL has no SHA-256");
+		return gt_pki_refuse(err, ENOMEM, "public key", "OpenSSL has no SHA-256");
 	gt_pki_base64url(sum, sizeof(sum), ret);
 	return 0;
+}
+
+int gt_pki_pin(const struct x509_st *cert, char ret[GT_PKI_PIN_SIZE], struct gt_err *err)
+{
+	return gt_pki_pin_key(X509_get_X509_PUBKEY(cert), ret, err);
 }
 
 /* Does the one authority vouch for the leaf, by the whole of X.509's rules? */

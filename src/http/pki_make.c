@@ -199,8 +199,8 @@ const char *gt_pki_ca_pin(const struct gt_pki_ca *ca)
 	return ca->pin;
 }
 
-/* The key of a request, once its sender has shown that the private one is his. */
-static int request_key(const char *csr, size_t len, EVP_PKEY **ret, struct gt_err *err)
+/* A request whose sender has shown that the private key is his. */
+static int request_read(const char *csr, size_t len, X509_REQ **ret, struct gt_err *err)
 {
 	static const char what[] = "certificate request";
 	BIO *bio;
@@ -209,7 +209,6 @@ static int request_key(const char *csr, size_t len, EVP_PKEY **ret, struct gt_er
 	if (r < 0)
 		return r;
 	X509_REQ *req = PEM_read_bio_X509_REQ(bio, NULL, gt_pki_pass, NULL);
-	EVP_PKEY *key = NULL;
 
 	BIO_free(bio);
 	if (!req)
@@ -218,13 +217,23 @@ static int request_key(const char *csr, size_t len, EVP_PKEY **ret, struct gt_er
 		r = gt_pki_refuse(err, EINVAL, what, "its key is not of P-256");
 	else if (X509_REQ_get_signature_nid(req) != NID_ecdsa_with_SHA256)
 		r = gt_pki_refuse(err, EINVAL, what, "is not signed by ECDSA with SHA-256");
-	else if (!(key = X509_REQ_get_pubkey(req)) || X509_REQ_verify(req, key) != 1)
+	else if (X509_REQ_verify(req, X509_REQ_get0_pubkey(req)) != 1)
 		r = gt_pki_refuse(err, EINVAL, what, "is not signed by its own key");
-	X509_REQ_free(req);
 	if (r == 0)
-		*ret = key;
+		*ret = req;
 	else
-		EVP_PKEY_free(key);
+		X509_REQ_free(req);
+	return r;
+}
+
+int gt_pki_request_pin(const char *csr, size_t len, char ret[GT_PKI_PIN_SIZE], struct gt_err *err)
+{
+	X509_REQ *req = NULL;
+	int r = request_read(csr, len, &req, err);
+
+	if (r == 0)
+		r = gt_pki_pin_key(X509_REQ_get_X509_PUBKEY(req), ret, err);
+	X509_REQ_free(req);
 	return r;
 }
 
@@ -244,18 +253,20 @@ int gt_pki_sign(const struct gt_pki_ca *ca, const char *csr, size_t len, enum gt
 		const char *name, uint64_t now_ms, uint64_t life_ms, struct gt_buf *cert,
 		struct gt_err *err)
 {
-	gt_auto(pki_key) EVP_PKEY *key = NULL;
+	X509_REQ *req = NULL;
 	gt_auto(pki_cert) X509 *x = X509_new();
 	time_t end = (time_t)((now_ms + life_ms) / 1000);
 	int r;
 
 	if (!gt_pki_name_ok(name, strlen(name)))
 		return gt_pki_refuse(err, EINVAL, "certificate", "the name is none");
-	r = request_key(csr, len, &key, err);
+	r = request_read(csr, len, &req, err);
 	if (r < 0)
 		return r;
-	bool ok = x && fill(x, ca->cert, key, name, backdated(now_ms), now_ms + life_ms);
+	bool ok = x && fill(x, ca->cert, X509_REQ_get0_pubkey(req), name, backdated(now_ms),
+			    now_ms + life_ms);
 
+	X509_REQ_free(req);
 	if (ok && ASN1_TIME_cmp_time_t(X509_get0_notAfter(ca->cert), end) < 0)
 		ok = X509_set1_notAfter(x, X509_get0_notAfter(ca->cert)) == 1;
 	if (!ok || !names_it(x, ca->cert, kind, name) || X509_sign(x, ca->key, EVP_sha256()) <= 0)

@@ -13,6 +13,7 @@ int gt_pki_pass(char *buf, int size, int rw, void *arg); /* nothing here has a p
 /* Reads from `pem`, which must stay; bounded, and one object alone. Free with BIO_free. */
 int gt_pki_pem_open(const char *pem, size_t len, const char *what, BIO **ret, struct gt_err *err);
 bool gt_pki_p256(const X509_PUBKEY *pub);
+int gt_pki_pin_key(const X509_PUBKEY *pub, char ret[GT_PKI_PIN_SIZE], struct gt_err *err);
 bool gt_pki_name_ok(const char *name, size_t len);
 /* Without padding, with NUL: 4 bytes for each 3. */
 void gt_pki_base64url(const unsigned char *data, size_t len, char *out);

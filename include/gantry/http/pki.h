@@ -39,6 +39,13 @@ static inline uint64_t gt_pki_renew_ms(const struct gt_pki_id *id)
 	return id->not_before_ms + (id->not_after_ms - id->not_before_ms) / 3 * 2;
 }
 
+/* Was it signed after that wall clock's time? One from before its node joined is another machine's,
+ * which had its name. Certificates tell whole seconds. */
+static inline bool gt_pki_since(const struct gt_pki_id *id, uint64_t since_ms)
+{
+	return id->not_before_ms + GT_PKI_BACK_MS + 1000 > since_ms;
+}
+
 /* A new private key as PKCS #8 text. `pem` is initialised here; release with gt_pki_wipe. */
 GT_MUST_USE int gt_pki_key_new(struct gt_buf *pem, struct gt_err *err);
 /* Overwrites what the buffer holds, then releases it. For text of keys and tokens. */
@@ -58,6 +65,9 @@ void gt_pki_ca_free(struct gt_pki_ca *ca); /* NULL is fine */
 GT_CLEANUP_TYPE(pki_ca, struct gt_pki_ca *, gt_pki_ca_free)
 const char *gt_pki_ca_pem(const struct gt_pki_ca *ca); /* its certificate; the ca's */
 const char *gt_pki_ca_pin(const struct gt_pki_ca *ca); /* its pin; the ca's */
+/* The pin of a request's key, once its sender has proven to have it. */
+GT_MUST_USE int gt_pki_request_pin(const char *csr, size_t len, char ret[GT_PKI_PIN_SIZE],
+				   struct gt_err *err);
 /* Certifies the key of a request as kind and name from GT_PKI_BACK_MS before now until life_ms
  * after it, at most as long as the authority itself. Of the request only the key counts.
  * `cert` is initialised here. */

@@ -88,10 +88,28 @@ static void a_certificate_names_its_holder(void **state)
 
 	assert_int_equal(gt_pki_key_read(w->key.data, w->key.len, &key, &err), 0);
 	assert_int_equal(X509_check_private_key(x, key), 1);
+	char pin[GT_PKI_PIN_SIZE], asked[GT_PKI_PIN_SIZE];
+
+	assert_int_equal(gt_pki_pin(x, pin, &err), 0);
+	assert_int_equal(gt_pki_request_pin(w->csr.data, w->csr.len, asked, &err), 0);
+	assert_string_equal(pin, asked);
 	assert_true(ASN1_STRING_length(X509_get0_serialNumber(x)) >= 12); /* of 16 random bytes */
 	assert_int_equal(sign(w, GT_PKI_GATEWAY, "g", WEEK), 0);
 	assert_int_equal(gt_pki_identity_pem(w->cert.data, w->cert.len, &id, &err), 0);
 	assert_int_equal(id.kind, GT_PKI_GATEWAY);
+}
+
+static void a_certificate_from_before_its_node_joined_is_anothers(void **state)
+{
+	struct world *w = *state;
+	struct gt_pki_id id;
+	struct gt_err err;
+
+	assert_int_equal(sign(w, GT_PKI_NODE, "n", WEEK), 0);
+	assert_int_equal(gt_pki_identity_pem(w->cert.data, w->cert.len, &id, &err), 0);
+	assert_true(gt_pki_since(&id, NOW));
+	assert_true(gt_pki_since(&id, NOW - WEEK));
+	assert_false(gt_pki_since(&id, NOW + 1000));
 }
 
 static void names_that_are_none_get_no_certificate(void **state)
@@ -456,6 +474,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_certificate_names_its_holder, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_certificate_from_before_its_node_joined_is_anothers, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_that_are_none_get_no_certificate, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(no_certificate_outlives_the_authority, setup,
