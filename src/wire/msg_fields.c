@@ -105,7 +105,7 @@ static const char *line_type_name(unsigned value)
 		[GT_LINE_FORGET] = "forget",     [GT_LINE_ROUTE] = "route",
 		[GT_LINE_GONE] = "gone",         [GT_LINE_TOKENS] = "tokens",
 		[GT_LINE_PING] = "ping",         [GT_LINE_WORK] = "work",
-		[GT_LINE_CANCEL] = "cancel",
+		[GT_LINE_CANCEL] = "cancel",     [GT_LINE_NODES] = "nodes",
 	};
 
 	return names[value];
@@ -358,6 +358,7 @@ const struct gt_fields gt_report_fields = { ROWS(report_rows, gt_report) };
 
 static const struct gt_field route_replica_rows[] = {
 	{ "id", GT_F_CHARS, GT_F_NEEDED, AT(gt_route_replica, id), REPLICA_ID },
+	{ "node", GT_F_CHARS, 0, AT(gt_route_replica, node), FUNCTION_NAME },
 	{ "draining", GT_F_BOOL, 0, AT(gt_route_replica, draining) },
 };
 static const struct gt_fields route_replica_fields = { ROWS(route_replica_rows, gt_route_replica) };
@@ -457,6 +458,13 @@ const struct gt_fields gt_demand_fields = { ROWS(demand_rows, gt_demand) };
 			.wanted = TOKEN_WANTED                                              \
 	}
 
+#define NODES(flags)                                                                \
+	{                                                                           \
+		"nodes", GT_F_CHARS_LIST, flags, LIST(gt_line, nodes),              \
+			.max = LIST_MAX, .elem_max = GT_NAME_MAX, .ok = gt_name_ok, \
+			.wanted = NAME_WANTED                                       \
+	}
+
 #define PARTIAL                                               \
 	{                                                     \
 		"partial", GT_F_BOOL, 0, AT(gt_line, partial) \
@@ -468,6 +476,7 @@ static const struct gt_field snapshot_rows[] = {
 	SEQ,
 	PARTIAL,
 	TOKENS(0),
+	NODES(0),
 	{ "orders", GT_F_LIST, 0, LIST(gt_line, orders), .max = LIST_MAX, .sub = &order_fields },
 	{ "routes", GT_F_LIST, 0, LIST(gt_line, routes), .max = LIST_MAX, .sub = &route_fields },
 };
@@ -505,6 +514,7 @@ static const struct gt_field work_rows[] = {
 	NUMBER,
 };
 static const struct gt_field cancel_rows[] = { TYPE, SEQ, NUMBER };
+static const struct gt_field nodes_rows[] = { TYPE, SEQ, NODES(GT_F_ALWAYS) };
 
 const struct gt_fields gt_line_fields[GT_LINE_N] = {
 	[GT_LINE_SNAPSHOT] = { ROWS(snapshot_rows, gt_line) },
@@ -516,4 +526,5 @@ const struct gt_fields gt_line_fields[GT_LINE_N] = {
 	[GT_LINE_PING] = { ROWS(ping_rows, gt_line) },
 	[GT_LINE_WORK] = { ROWS(work_rows, gt_line) },
 	[GT_LINE_CANCEL] = { ROWS(cancel_rows, gt_line) },
+	[GT_LINE_NODES] = { ROWS(nodes_rows, gt_line) },
 };

@@ -91,7 +91,7 @@ static void route_lines_round_trip(void **state)
 {
 	(void)state;
 	char *models[] = { (char[]){ "org/m:1" }, (char[]){ "m" } };
-	struct gt_route_replica replicas[] = { { ID_A, false }, { ID_B, true } };
+	struct gt_route_replica replicas[] = { { ID_A, "", false }, { ID_B, "far", true } };
 	struct gt_route routes[] = {
 		{ .function = "llm",
 		  .revision = 4,
@@ -122,6 +122,7 @@ static void route_lines_round_trip(void **state)
 		{ .function = "echo" },
 	};
 	char tokens[][GT_TOKEN_HASH_HEX] = { HASH };
+	char nodes[][GT_NAME_MAX + 1] = { "far", "near" };
 	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 };
 
 	line_round_trip(&(struct gt_line){ .type = GT_LINE_SNAPSHOT,
@@ -130,7 +131,9 @@ static void route_lines_round_trip(void **state)
 					   .routes = routes,
 					   .n_routes = 2,
 					   .tokens = tokens,
-					   .n_tokens = 1 },
+					   .n_tokens = 1,
+					   .nodes = nodes,
+					   .n_nodes = 2 },
 			&all);
 	line_round_trip(
 		&(struct gt_line){
@@ -142,6 +145,8 @@ static void route_lines_round_trip(void **state)
 	assert_int_equal(copy.routes[0].fail.exit_code, 3);
 	assert_string_equal(copy.routes[0].fail.log_tail, "a\nb \x1b[0m");
 	assert_true(copy.routes[0].replicas[1].draining);
+	assert_string_equal(copy.routes[0].replicas[0].node, "");
+	assert_string_equal(copy.routes[0].replicas[1].node, "far");
 	assert_string_equal(copy.routes[0].models[1], "m");
 	gt_line_fini(&copy);
 	gt_line_fini(&copy);
@@ -151,7 +156,7 @@ static void small_lines_round_trip(void **state)
 {
 	(void)state;
 	char tokens[][GT_TOKEN_HASH_HEX] = { HASH, HASH };
-	gt_auto(buf) struct gt_buf a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 }, e = { 0 };
+	gt_auto(buf) struct gt_buf a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 }, e = { 0 }, f = { 0 };
 
 	line_round_trip(&(struct gt_line){ .type = GT_LINE_FORGET, .seq = 1, .name = ID_A }, &a);
 	assert_string_equal(a.data, "{\"type\":\"forget\",\"seq\":1,\"replica\":\"" ID_A "\"}\n");
@@ -165,6 +170,8 @@ static void small_lines_round_trip(void **state)
 		&d);
 	line_round_trip(&(struct gt_line){ .type = GT_LINE_TOKENS, .seq = 5 }, &e);
 	assert_string_equal(e.data, "{\"type\":\"tokens\",\"seq\":5,\"tokens\":[]}\n");
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_NODES, .seq = 6 }, &f);
+	assert_string_equal(f.data, "{\"type\":\"nodes\",\"seq\":6,\"nodes\":[]}\n");
 }
 
 static void reports_round_trip(void **state)
