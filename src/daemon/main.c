@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "files.h"
+#include "kind.h"
 #include "role.h"
 #include "supervisor.h"
 
@@ -149,7 +150,7 @@ static int run_daemon(struct options *o, struct gt_err *err)
 			return gt_err_errno(err, errno, "%s", o->file);
 		o->file = full;
 	}
-	return gt_supervise(load_config, o, o->argv, err);
+	return gt_supervise(&gt_kind_run, load_config, o, o->argv, err);
 }
 
 static int run_check(struct options *o, struct gt_err *err)
