@@ -314,7 +314,7 @@ bench-sched: all		## placement over recorded clusters; TRACES=dir has them
 bench-scale: all		## autoscaling over recorded calls, TRACES=dir
 	@scripts/bench.sh scale
 WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
-bench-gpu: all examples $(WEIGHTS_BENCH) $(O)/tests/unit/runtime/test_inject	## the GPU side against its goals; most of it needs no GPU
+bench-gpu: all examples $(WEIGHTS_BENCH) $(FAKE_NCCL) $(addprefix $(O)/tests/,unit/runtime/test_inject unit/agent/test_park_steps sim/test_gangs)	## the GPU side against its goals; most of it needs no GPU
 	@scripts/bench.sh gpu
 $(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
 	@mkdir -p $(@D)
