@@ -85,13 +85,6 @@ static int member_find(sqlite3 *db, const char *node, struct gt_member *ret, str
 	return r;
 }
 
-static int refuse(struct gt_err *err)
-{
-	return gt_err_set(err, EACCES, "bad_join_token",
-			  "the join token is wrong, used, expired or another node's: make a new "
-			  "one with `gantry node token`");
-}
-
 /* Whether the token lets the node in; *again: it did already, and this is the same machine. */
 static int token_check(struct gt_member_op *op, sqlite3 *db, bool is_member, bool *again,
 		       struct gt_err *err)
@@ -103,13 +96,13 @@ static int token_check(struct gt_member_op *op, sqlite3 *db, bool is_member, boo
 	int r = q ? gt_db_step(q, err) : -EIO;
 
 	if (r <= 0)
-		return r < 0 ? r : refuse(err);
+		return r < 0 ? r : gt_join_refuse(err);
 	token_read(q, &t);
 	if (t.expires_ms <= op->now_ms || (t.node[0] && !gt_streq(t.node, op->member.node)))
-		return refuse(err);
+		return gt_join_refuse(err);
 	*again = t.used_ms && is_member && gt_streq(t.used_by, op->member.node) &&
 		 gt_streq(gt_db_text(q, 7), op->key);
-	return t.used_ms && !*again ? refuse(err) : 0;
+	return t.used_ms && !*again ? gt_join_refuse(err) : 0;
 }
 
 static int join(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
