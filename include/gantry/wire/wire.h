@@ -59,7 +59,7 @@ void gt_event_write(const struct gt_event *e, struct gt_buf *out); /* one object
  *	{"type":"work","seq":N,"function":"...","number":N}   {"type":"cancel","seq":N,"number":N}
  */
 enum gt_line_type {
-	GT_LINE_SNAPSHOT, /* orders[] or routes[] and tokens[] */
+	GT_LINE_SNAPSHOT, /* orders[], or routes[], tokens[] and members[] */
 	GT_LINE_ORDER,    /* orders[0] */
 	GT_LINE_FORGET,   /* name = replica id */
 	GT_LINE_ROUTE,    /* routes[0] */
