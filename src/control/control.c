@@ -15,6 +15,8 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->started_ns = gt_ctl_now(c);
 	c->node_suspect_ns = config->node_suspect_ms * GT_NS_PER_MS;
 	c->drains_due_ns = CTL_NEVER;
+	gt_strcopy(c->local_node, sizeof(c->local_node),
+		   config->local_node ? config->local_node : "");
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
 	c->last_event = c->epoch << 32;
 	c->events.max = GT_EVENTS_KEPT;

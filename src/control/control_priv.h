@@ -135,6 +135,7 @@ struct gt_control {
 	struct gt_ctl_node *down; /* not up and not yet lost, oldest first */
 	struct gt_ctl_node_op *node_ops;
 	unsigned joins; /* that wait for the store */
+	char local_node[GT_NAME_MAX + 1];
 	uint64_t drains_due_ns,
 		beats_due_ns; /* the next end of a drain; the next look for silence */
 	struct gt_ctl_gateway *gateways;

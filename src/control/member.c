@@ -92,7 +92,7 @@ int gt_control_member_do(struct gt_control *c, struct gt_member_op *op, gt_membe
 		if (HASH_COUNT(c->nodes) + c->joins >= CTL_NODES_MAX)
 			return gt_err_set(err, EAGAIN, "overloaded", "%d nodes are known already",
 					  CTL_NODES_MAX);
-		op->taken = node && !node->member_ms;
+		op->taken = (node && !node->member_ms) || gt_streq(op->member.node, c->local_node);
 		c->joins++;
 	}
 	op->now_ms = gt_wall_ms(&c->ports.clock);

@@ -223,6 +223,7 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.on_due = on_due,
 	};
 	struct gt_control_config config = { .epoch = gt_store_epoch(p->store),
+					    .local_node = conf->node,
 					    .node_suspect_ms = conf->node_suspect_ms,
 					    .node_lost_ms = conf->node_lost_ms };
 

@@ -17,6 +17,8 @@ struct gt_control_config {
 	/* A node that has not reported for so long gets no new replicas, and is lost after
 	 * node_lost_ms, though its watch is open; 0 = nobody counts. */
 	uint64_t node_suspect_ms;
+	const char
+		*local_node; /* the daemon's own: nobody joins by its name; copied; NULL = none */
 	struct gt_scale_candidate shadow; /* a policy that runs beside the live one, on paper */
 };
 
