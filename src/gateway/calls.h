@@ -1,4 +1,5 @@
-/* calls.h - what is done with one call: path.c, answer.c, call.c, openai.c, relay.c, sse.c, head.c.
+/* calls.h - what is done with one call: path.c, answer.c, call.c, call_time.c, openai.c, relay.c,
+ * sse.c, head.c.
  */
 #ifndef GANTRY_GATEWAY_CALLS_H
 #define GANTRY_GATEWAY_CALLS_H
@@ -55,6 +56,9 @@ void gt_call_body_end(struct gt_call *call);
 size_t gt_call_body_room(const struct gt_call *call); /* bytes to read from the client now */
 void gt_call_got_slot(struct gt_call *call, struct gt_target *t);
 void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why);
+/* The same, with when to come again. */
+void gt_call_refuse_for_now(struct gt_call *call, const char *slug, const char *detail);
+int64_t gt_call_retry_after_s(const struct gt_call *call);
 void gt_call_refuse_token(struct gt_call *call);
 /* Nothing has this name, unless control, which is away, knows better. */
 void gt_call_refuse_unknown(struct gt_call *call, const struct gt_refusal *why);

@@ -8,6 +8,7 @@
 #define GT_GW_LATER      (16 * GT_KIB) /* more than this is sent before other sockets are read */
 
 struct gt_proxy;
+struct gt_refusal;
 
 enum gt_conn_state {
 	GT_CONN_PROXY,     /* reads the header of a PROXY before it */
@@ -74,6 +75,17 @@ void gt_conn_next(struct gt_conn *c); /* the call ended: next request, or close 
 /* Of its gateway from now on, watched as it was elsewhere; closed where that fails. */
 void gt_conn_come(struct gt_conn *c);
 void gt_conn_go(struct gt_conn *c); /* of no gateway any more; open, and not watched */
+
+/* It looks at what happened after so long, or is closed. */
+void gt_conn_arm(struct gt_conn *c, uint64_t delay_ms);
+/* What came is no request that a call could be made of: answered, and closed, as what follows can
+ * not be found. */
+void gt_conn_refuse(struct gt_conn *c, const struct gt_refusal *why);
+
+/* shake.c */
+void gt_conn_begin(struct gt_conn *c); /* a fresh one, behind a PROXY header if there was one */
+bool gt_conn_shake(struct gt_conn *c); /* goes on; false = there is no more to do now */
+void gt_conn_shaken(struct gt_conn *c, bool well); /* it is no longer in its handshake */
 
 /* move.c: from one shard to another, with the call that has just begun on it. */
 /* The call is another shard's: true, and nothing more is done with it here. gt_conn_run sends it.
