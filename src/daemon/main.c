@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "files.h"
+#include "kind.h"
 #include "role.h"
 #include "supervisor.h"
 
@@ -131,6 +132,7 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--gpus: too long");
 	if (o->labels[0])
 		gt_strcopy(c->labels, sizeof(c->labels), o->labels);
+	gt_config_node_default(c);
 	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0)
 		return -err->code;
 	if (o->has_log_level)
@@ -149,7 +151,7 @@ static int run_daemon(struct options *o, struct gt_err *err)
 			return gt_err_errno(err, errno, "%s", o->file);
 		o->file = full;
 	}
-	return gt_supervise(load_config, o, o->argv, err);
+	return gt_supervise(&gt_kind_run, load_config, o, o->argv, err);
 }
 
 static int run_check(struct options *o, struct gt_err *err)

@@ -458,16 +458,20 @@ const struct gt_fields gt_demand_fields = { ROWS(demand_rows, gt_demand) };
 			.wanted = TOKEN_WANTED                                              \
 	}
 
-#define NODES(flags)                                                                \
-	{                                                                           \
-		"nodes", GT_F_CHARS_LIST, flags, LIST(gt_line, nodes),              \
-			.max = LIST_MAX, .elem_max = GT_NAME_MAX, .ok = gt_name_ok, \
-			.wanted = NAME_WANTED                                       \
-	}
-
 #define PARTIAL                                               \
 	{                                                     \
 		"partial", GT_F_BOOL, 0, AT(gt_line, partial) \
+	}
+
+static const struct gt_field joined_rows[] = {
+	{ "name", GT_F_CHARS, GT_F_NEEDED, AT(gt_member, node), FUNCTION_NAME },
+	{ "since_ms", GT_F_U64, GT_F_ALWAYS, AT(gt_member, since_ms), .max = UINT64_MAX },
+};
+static const struct gt_fields joined_fields = { ROWS(joined_rows, gt_member) };
+#define NODES(flags)                                                                     \
+	{                                                                                \
+		"nodes", GT_F_LIST, flags, LIST(gt_line, members), .max = LIST_MAX,      \
+								   .sub = &joined_fields \
 	}
 
 static const struct gt_field snapshot_rows[] = {
@@ -502,6 +506,7 @@ static const struct gt_field gone_rows[] = {
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_line, name), FUNCTION_NAME },
 };
 static const struct gt_field tokens_rows[] = { TYPE, SEQ, TOKENS(GT_F_ALWAYS) };
+static const struct gt_field nodes_rows[] = { TYPE, SEQ, NODES(GT_F_ALWAYS) };
 static const struct gt_field ping_rows[] = { TYPE, SEQ, PARTIAL };
 #define NUMBER                                                                          \
 	{                                                                               \
@@ -514,7 +519,6 @@ static const struct gt_field work_rows[] = {
 	NUMBER,
 };
 static const struct gt_field cancel_rows[] = { TYPE, SEQ, NUMBER };
-static const struct gt_field nodes_rows[] = { TYPE, SEQ, NODES(GT_F_ALWAYS) };
 
 const struct gt_fields gt_line_fields[GT_LINE_N] = {
 	[GT_LINE_SNAPSHOT] = { ROWS(snapshot_rows, gt_line) },

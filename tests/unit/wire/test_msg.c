@@ -122,7 +122,7 @@ static void route_lines_round_trip(void **state)
 		{ .function = "echo" },
 	};
 	char tokens[][GT_TOKEN_HASH_HEX] = { HASH };
-	char nodes[][GT_NAME_MAX + 1] = { "far", "near" };
+	struct gt_member members[] = { { .node = "a", .since_ms = 1 }, { .node = "b-2" } };
 	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 };
 
 	line_round_trip(&(struct gt_line){ .type = GT_LINE_SNAPSHOT,
@@ -132,8 +132,8 @@ static void route_lines_round_trip(void **state)
 					   .n_routes = 2,
 					   .tokens = tokens,
 					   .n_tokens = 1,
-					   .nodes = nodes,
-					   .n_nodes = 2 },
+					   .members = members,
+					   .n_members = 2 },
 			&all);
 	line_round_trip(
 		&(struct gt_line){
@@ -156,7 +156,7 @@ static void small_lines_round_trip(void **state)
 {
 	(void)state;
 	char tokens[][GT_TOKEN_HASH_HEX] = { HASH, HASH };
-	gt_auto(buf) struct gt_buf a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 }, e = { 0 }, f = { 0 };
+	gt_auto(buf) struct gt_buf a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 }, e = { 0 };
 
 	line_round_trip(&(struct gt_line){ .type = GT_LINE_FORGET, .seq = 1, .name = ID_A }, &a);
 	assert_string_equal(a.data, "{\"type\":\"forget\",\"seq\":1,\"replica\":\"" ID_A "\"}\n");
@@ -170,8 +170,15 @@ static void small_lines_round_trip(void **state)
 		&d);
 	line_round_trip(&(struct gt_line){ .type = GT_LINE_TOKENS, .seq = 5 }, &e);
 	assert_string_equal(e.data, "{\"type\":\"tokens\",\"seq\":5,\"tokens\":[]}\n");
-	line_round_trip(&(struct gt_line){ .type = GT_LINE_NODES, .seq = 6 }, &f);
-	assert_string_equal(f.data, "{\"type\":\"nodes\",\"seq\":6,\"nodes\":[]}\n");
+	struct gt_member one = { .node = "a", .since_ms = 7 };
+	gt_auto(buf) struct gt_buf f = { 0 }, g = { 0 };
+
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_NODES, .members = &one, .n_members = 1 },
+			&f);
+	assert_string_equal(f.data, "{\"type\":\"nodes\",\"seq\":0,\"nodes\":"
+				    "[{\"name\":\"a\",\"since_ms\":7}]}\n");
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_NODES, .seq = 6 }, &g);
+	assert_string_equal(g.data, "{\"type\":\"nodes\",\"seq\":6,\"nodes\":[]}\n");
 }
 
 static void reports_round_trip(void **state)
@@ -447,6 +454,8 @@ static void hostile_lines_are_refused(void **state)
 		  "\"signal\":900}}}",
 		  "route.fail.signal" },
 		{ "{\"type\":\"tokens\",\"tokens\":[\"" HASH "\",\"abc\"]}", "tokens[1]" },
+		{ "{\"type\":\"nodes\",\"nodes\":[{\"name\":\"A\"}]}", "nodes[0].name" },
+		{ "{\"type\":\"nodes\",\"nodes\":[{}]}", "nodes[0].name" },
 		{ "{\"type\":\"gone\",\"function\":\"A\"}", "function" },
 		{ "{\"type\":\"gone\",\"function\":\"\"}", "function" },
 	};
