@@ -1,7 +1,9 @@
 /* call.c - one request: who may make it, which function it is for, its place in the queue, its end.
  */
 #include "calls.h"
+#include "cluster.h"
 #include "handover.h"
+#include "nodes.h"
 #include "splice.h"
 #include "tasks.h"
 
@@ -135,6 +137,8 @@ void gt_call_finish(struct gt_call *call)
 	gt_timer_clear(call->gw->loop, &call->beat);
 	if (call->dial)
 		gt_dialer_cancel(call->dial);
+	if (call->node)
+		gt_node_cancel(call);
 	if (call->up)
 		gt_up_close(call->up);
 	count(call);
@@ -484,6 +488,8 @@ void gt_call_resume(struct gt_call *call)
 {
 	if (call->way == GT_WAY_OPENAI)
 		gt_openai_route(call);
+	else if (call->way == GT_WAY_LINK)
+		gt_cluster_resume(call);
 	else if (call->gw->synced)
 		gt_call_route(call);
 	else
@@ -515,7 +521,9 @@ void gt_call_begin(struct gt_conn *c)
 	gt_trace_begin(&c->x->req, &gw->rnd, &call->trace);
 	call->resp.to_head = gt_h1_is(&c->x->req, c->x->req.method, "HEAD");
 	call->upq.keep = true;
-	if (call->way == GT_WAY_LINK)
+	if (c->cluster)
+		gt_cluster_begin(call);
+	else if (call->way == GT_WAY_LINK)
 		refuse(call, "not_found", "there is no such path");
 	else if (call->way >= GT_WAY_LIVEZ)
 		answer_here(call);

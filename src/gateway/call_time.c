@@ -1,5 +1,7 @@
 /* call_time.c - how long a call may stay in each of its states, and what happens then. */
 #include "calls.h"
+#include "cluster.h"
+#include "nodes.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +23,8 @@ static void or_sooner(struct due *d, const char *limit, uint64_t from_ns, uint64
 }
 
 static const char away[] = "control";
+static const char reach[] = "node";
+static const char ended[] = "certificate";
 
 /* Control is needed, and says nothing even on its link. */
 static void or_away(struct due *d, const struct gt_call *call, uint64_t ms)
@@ -33,6 +37,25 @@ static void or_away(struct due *d, const struct gt_call *call, uint64_t ms)
 static bool owes_body(const struct gt_call *call)
 {
 	return !call->req_done && gt_call_body_room(call) > 0;
+}
+
+/* A node's right to ask ends with its certificate: it asks again by its next one. */
+static void until_end(struct due *d, const struct gt_call *call)
+{
+	uint64_t until_ns = gt_cluster_until_ns(call);
+
+	if (until_ns != UINT64_MAX && (!d->at_ns || until_ns < d->at_ns))
+		*d = (struct due){ until_ns, 0, ended };
+}
+
+/* Of a request to control or to an agent; whoever asks an agent has a limit of its own. */
+static void due_of_none(struct due *d, const struct gt_call *call)
+{
+	if (call->node)
+		or_sooner(d, reach, call->ask_ns, GT_GW_REACH_MS);
+	else if (call->way != GT_WAY_AGENT)
+		or_away(d, call, GT_GW_REACH_MS);
+	until_end(d, call);
 }
 
 static struct due due(const struct gt_call *call)
@@ -57,11 +80,13 @@ static struct due due(const struct gt_call *call)
 	case GT_CALL_DIALING:
 	case GT_CALL_SENT:
 		if (!r) {
-			or_away(&d, call, GT_GW_REACH_MS);
+			due_of_none(&d, call);
 			return d;
 		}
 		or_sooner(&d, "limits.run", call->slot_ns, r->run_ms);
 		or_sooner(&d, "limits.first_byte", call->slot_ns, r->first_byte_ms);
+		if (call->node)
+			or_sooner(&d, reach, call->ask_ns, GT_GW_REACH_MS);
 		or_sooner(&d, "Gantry-Deadline", call->begun_ns, call->deadline_ms);
 		if (!call->req_done) /* while there is no room for more, look again later */
 			or_sooner(&d, "limits.idle",
@@ -71,8 +96,10 @@ static struct due due(const struct gt_call *call)
 		return d;
 	case GT_CALL_STREAM:
 	case GT_CALL_TUNNEL:
-		if (!r)
+		if (!r) {
+			until_end(&d, call);
 			return d;
+		}
 		or_sooner(&d, "limits.run", call->slot_ns, r->run_ms);
 		or_sooner(&d, "limits.idle", GT_MAX(client_ns, call->moved_ns), r->idle_ms);
 		return d;
@@ -142,6 +169,14 @@ static void on_timer(void *arg)
 	}
 	if (d.limit == away) {
 		refuse_away(call);
+		return;
+	}
+	if (d.limit == reach) {
+		gt_node_late(call);
+		return;
+	}
+	if (d.limit == ended) {
+		gt_conn_close(call->conn);
 		return;
 	}
 	switch (call->state) {

@@ -1,5 +1,6 @@
 /* conn.c - client connections: bytes in and out, requests cut from them, time-outs. */
 #include "calls.h"
+#include "cluster.h"
 #include "handover.h"
 #include "proxy.h"
 #include "splice.h"
@@ -119,12 +120,22 @@ void gt_conn_close(struct gt_conn *c)
 		gt_call_finish(c->call);
 	gt_timer_clear(c->gw->loop, &c->timer);
 	gt_sock_close(&c->sock);
-	free(c->subject);
-	c->subject = NULL;
+	free(gt_steal(&c->subject));
+	free(gt_steal(&c->cluster));
 	give_up_exchange(c);
 	DL_DELETE(c->gw->conns, c);
 	gt_gw_bury(c->gw, &c->grave);
 	gt_gw_conn_gone(c->gw);
+}
+
+void gt_conn_give(struct gt_conn *c, struct gt_sock *to)
+{
+	c->gw->port->sock->unwatch(&c->sock);
+	*to = c->sock;
+	if (to->layer)
+		gt_tls_moved(to);
+	c->sock = (struct gt_sock){ .ops = c->gw->port->sock, .fd = -1 };
+	gt_conn_close(c);
 }
 
 /* When it began to wait for a whole head; 0 = it does not wait for one. */
@@ -268,8 +279,10 @@ static size_t feed(struct gt_conn *c, const char *data, size_t len)
 		if (ev == GT_H1_BAD) {
 			refuse_bad(c);
 		} else if (ev == GT_H1_HEAD) {
+			c->fresh = false;
 			c->keep = c->x->req.keep_alive &&
-				  (!c->gw->quiescing || (c->gw->handover.yielding && !c->tls));
+				  (!c->gw->quiescing ||
+				   (c->gw->handover.yielding && !c->tls && !c->cluster));
 			c->state = GT_CONN_CALL;
 			gt_conn_arm(c, GT_GW_STALL_MS);
 			gt_call_begin(c);
@@ -312,6 +325,10 @@ static void take(struct gt_conn *c, const char *data, size_t len)
 	c->x->progress_ns = gt_gw_now(c->gw);
 	if (c->state == GT_CONN_LINGER)
 		return;
+	if (data[0] == GT_TLS_FIRST_BYTE && c->fresh && !c->tls && !gt_h1_started(&c->x->req)) {
+		gt_conn_greeted(c, data, len);
+		return;
+	}
 	size_t used = feed(c, data, len);
 
 	if (!c->closed && used < len && c->state != GT_CONN_LINGER &&
@@ -683,6 +700,9 @@ void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
 	if (!c)
 		return;
 	c->tls = l->tls;
+	c->fresh = !l->door;
+	if (l->door)
+		c->cluster = gt_cluster_control();
 	if (proxy || c->tls)
 		wake(c);
 	if (!proxy) {

@@ -1,5 +1,6 @@
 /* shake.c - how a connection begins: handshakes of TLS, and no more of them at once than may be. */
 #include "calls.h"
+#include "cluster.h"
 #include "tls.h"
 
 #include <utlist.h>
@@ -25,7 +26,6 @@ static void shake(struct gt_conn *c)
 
 	if (gw->n_handshakes == gw->handshakes_max)
 		gt_conn_close(gw->handshakes);
-	gt_tls_begin(&c->sock, gw->tls);
 	c->state = GT_CONN_HANDSHAKE;
 	DL_APPEND2(gw->handshakes, c, x->shake_prev, x->shake_next);
 	gw->n_handshakes++;
@@ -37,8 +37,47 @@ void gt_conn_begin(struct gt_conn *c)
 {
 	c->state = GT_CONN_HEAD;
 	gt_conn_arm(c, GT_GW_IDLE_MS);
-	if (c->tls)
-		shake(c);
+	if (!c->tls)
+		return;
+	gt_tls_begin(&c->sock, c->gw->tls, &c->gw->link_tls);
+	shake(c);
+}
+
+/* A request can not begin so: a node speaks TLS to a plain port. */
+void gt_conn_greeted(struct gt_conn *c, const char *greeting, size_t len)
+{
+	c->tls = true;
+	shake(c);
+	if (gt_buf_add(&c->x->in, greeting, len) < 0)
+		gt_conn_close(c);
+}
+
+/* With the identity that it asks for: there is one now? */
+static bool may_shake(struct gt_conn *c)
+{
+	struct gt_gateway *gw = c->gw;
+
+	if (!gw->link_tls && (!c->sock.layer || gt_tls_is_link(&c->sock))) {
+		gt_identity_want(gw);
+		return false;
+	}
+	if (!c->sock.layer) {
+		gt_tls_begin(&c->sock, NULL, &gw->link_tls);
+		gt_tls_unread(&c->sock, c->x->in.data, c->x->in.len);
+		gt_buf_fini(&c->x->in);
+	}
+	return true;
+}
+
+void gt_conns_shake(struct gt_gateway *gw)
+{
+	struct gt_conn *c;
+
+	DL_FOREACH2(gw->handshakes, c, x->shake_next)
+	{
+		c->sock.can_read = true;
+		gt_conn_kick(c);
+	}
 }
 
 /* Returns whether there may be more to do. */
@@ -48,10 +87,12 @@ bool gt_conn_shake(struct gt_conn *c)
 					   "this port speaks TLS: use an https:// address");
 	char subject[GT_TLS_SUBJECT_SIZE];
 
-	if (!c->sock.can_read)
+	if ((!c->sock.can_read && c->sock.layer) || !may_shake(c))
 		return false;
 	switch (gt_tls_handshake(&c->sock)) {
 	case GT_TLS_MORE:
+		if (gt_tls_is_link(&c->sock) && !c->gw->link_tls)
+			gt_identity_want(c->gw);
 		return false;
 	case GT_TLS_FAILED:
 		gt_conn_close(c);
@@ -63,9 +104,14 @@ bool gt_conn_shake(struct gt_conn *c)
 		return !c->closed;
 	default:
 		gt_conn_shaken(c, true);
-		if (gt_tls_subject(&c->sock, subject))
-			c->subject = gt_strdup(subject);
 		gt_conn_arm(c, GT_GW_IDLE_MS);
+		if (!gt_tls_is_link(&c->sock)) {
+			if (gt_tls_subject(&c->sock, subject))
+				c->subject = gt_strdup(subject);
+		} else if (!gt_cluster_greet(c)) {
+			gt_conn_close(c);
+			return false;
+		}
 		return true;
 	}
 }
