@@ -132,29 +132,23 @@ static void ask(void *arg)
 {
 	struct gt_gateway *gw = arg;
 	struct gt_identity *id = gw->identity;
-	gt_auto(buf) struct gt_buf body = { 0 };
 	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/gateways/%s/certificate",
 					      gw->cfg.name);
 	struct gt_http_out out = { .method = "POST",
 				   .unix_path = gw->cfg.link_path,
 				   .url = url,
-				   .content_type = "application/json",
+				   .content_type = "application/x-pem-file",
 				   .timeout_ms = ASK_MS,
 				   .on_done = on_done,
 				   .arg = gw };
 	struct gt_err err = { 0 };
-	struct gt_json j;
 
 	if (make_key(id, &err) < 0) {
 		failed(gw, err.text);
 		return;
 	}
-	gt_json_begin(&j, &body);
-	gt_json_object(&j, NULL);
-	gt_json_str(&j, "csr", gt_buf_str(&id->request));
-	gt_json_close(&j, '}');
-	out.body = gt_buf_str(&body);
-	out.body_len = body.len;
+	out.body = gt_buf_str(&id->request);
+	out.body_len = id->request.len;
 	if (gt_http_start(gw->http, &out, &id->call, &err) < 0) {
 		id->call = NULL;
 		failed(gw, err.text);
