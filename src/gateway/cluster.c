@@ -29,13 +29,13 @@ static void refuse_for_now(struct gt_call *call, const char *detail)
 
 /* ---- who it is ---- */
 
-struct gt_cluster_peer *gt_cluster_control(void)
+/* It lies with the layer of TLS, so that other connections have no place for it. */
+const struct gt_cluster_peer *gt_cluster_peer(const struct gt_conn *c)
 {
-	struct gt_cluster_peer *who = gt_alloc(sizeof(*who));
+	static const struct gt_cluster_peer control = { .kind = GT_CLUSTER_CONTROL,
+							.until_ns = UINT64_MAX };
 
-	who->kind = GT_CLUSTER_CONTROL;
-	who->until_ns = UINT64_MAX;
-	return who;
+	return c->sock.layer ? gt_tls_kept(&c->sock) : &control;
 }
 
 /* Of the loop's time, which goes on when the host's clock is set. */
@@ -62,28 +62,32 @@ bool gt_cluster_greet(struct gt_conn *c)
 			 gt_pki_kind_names[id.kind], id.name);
 		return false;
 	}
-	c->cluster = gt_alloc(sizeof(*c->cluster));
-	c->cluster->kind = r > 0 ? GT_CLUSTER_NODE : GT_CLUSTER_STRANGER;
-	c->cluster->until_ns = r > 0 ? end_of(gw, id.not_after_ms) : UINT64_MAX;
-	c->cluster->id = id;
+	struct gt_cluster_peer *who = gt_alloc(sizeof(*who));
+
+	*who = (struct gt_cluster_peer){ .kind = r > 0 ? GT_CLUSTER_NODE : GT_CLUSTER_STRANGER,
+					 .until_ns = r > 0 ? end_of(gw, id.not_after_ms)
+							   : UINT64_MAX,
+					 .id = id };
+	gt_tls_keep(&c->sock, who);
+	c->cluster = true;
 	gw->port->guard(c->sock.fd);
 	return true;
 }
 
 uint64_t gt_cluster_until_ns(const struct gt_call *call)
 {
-	const struct gt_cluster_peer *who = call->conn->cluster;
+	const struct gt_conn *c = call->conn;
 
-	return who ? who->until_ns : UINT64_MAX;
+	return c->cluster ? gt_cluster_peer(c)->until_ns : UINT64_MAX;
 }
 
 /* ---- what it wants ---- */
 
-static struct gt_cluster_path path_of(const struct gt_call *call)
+struct gt_cluster_path gt_cluster_path(const struct gt_call *call)
 {
 	const struct gt_h1 *req = &call->conn->x->req;
 
-	return gt_cluster_path_read(call->conn->cluster, gt_h1_text(req, req->target),
+	return gt_cluster_path_read(gt_cluster_peer(call->conn), gt_h1_text(req, req->target),
 				    req->target.len);
 }
 
@@ -117,7 +121,7 @@ static void become_pipe(struct gt_call *call)
 	struct gt_gateway *gw = call->gw;
 	struct gt_conn *c = call->conn;
 	struct gt_outq *out = &c->x->out;
-	struct gt_node *node = gt_node_of(gw, &c->cluster->id);
+	struct gt_node *node = gt_node_of(gw, &gt_cluster_peer(c)->id);
 
 	if (!node) { /* it was removed while the connection came here */
 		gt_conn_close(c);
@@ -158,8 +162,8 @@ static void pipe_begin(struct gt_call *call, unsigned shard)
 
 void gt_cluster_begin(struct gt_call *call)
 {
-	const struct gt_cluster_peer *who = call->conn->cluster;
-	struct gt_cluster_path path = path_of(call);
+	const struct gt_cluster_peer *who = gt_cluster_peer(call->conn);
+	struct gt_cluster_path path = gt_cluster_path(call);
 
 	if (who->until_ns <= gt_gw_now(call->gw)) {
 		gt_conn_close(call->conn); /* the next handshake would refuse it, too */

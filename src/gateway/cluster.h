@@ -39,13 +39,16 @@ struct gt_cluster_path {
 };
 struct gt_cluster_path gt_cluster_path_read(const struct gt_cluster_peer *who, const char *target,
 					    size_t len);
+struct gt_cluster_path gt_cluster_path(
+	const struct gt_call *call); /* cluster.c: what it asks for */
 /* A node's answer to the line that asked for a pipe, without its newline: 0 = the pipe is there, a
  * positive errno; -EPROTO: it is neither. */
 int gt_cluster_answer(const char *text, size_t len);
 #define GT_CLUSTER_ANSWER_MAX 12
 
 /* cluster.c */
-struct gt_cluster_peer *gt_cluster_control(void);
+/* Of a connection of the cluster. */
+const struct gt_cluster_peer *gt_cluster_peer(const struct gt_conn *c);
 /* Its handshake is over: who is it? False: nobody that may come in. */
 bool gt_cluster_greet(struct gt_conn *c);
 void gt_cluster_begin(struct gt_call *call);  /* the head of a request on such a connection */

@@ -120,8 +120,7 @@ void gt_conn_close(struct gt_conn *c)
 		gt_call_finish(c->call);
 	gt_timer_clear(c->gw->loop, &c->timer);
 	gt_sock_close(&c->sock);
-	free(gt_steal(&c->subject));
-	free(gt_steal(&c->cluster));
+	c->cluster = false;
 	give_up_exchange(c);
 	DL_DELETE(c->gw->conns, c);
 	gt_gw_bury(c->gw, &c->grave);
@@ -135,6 +134,7 @@ void gt_conn_give(struct gt_conn *c, struct gt_sock *to)
 	if (to->layer)
 		gt_tls_moved(to);
 	c->sock = (struct gt_sock){ .ops = c->gw->port->sock, .fd = -1 };
+	c->cluster = false;
 	gt_conn_close(c);
 }
 
@@ -709,8 +709,7 @@ void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
 		return;
 	c->tls = l->tls;
 	c->fresh = !l->door;
-	if (l->door)
-		c->cluster = gt_cluster_control();
+	c->cluster = l->door;
 	if (proxy || c->tls)
 		wake(c);
 	if (!proxy) {

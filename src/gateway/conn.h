@@ -9,7 +9,6 @@
 
 struct gt_proxy;
 struct gt_refusal;
-struct gt_cluster_peer; /* cluster.h */
 
 enum gt_conn_state {
 	GT_CONN_PROXY,     /* reads the header of a PROXY before it */
@@ -45,15 +44,14 @@ struct gt_conn {
 	struct gt_timer timer; /* at due_ns or sooner: then it looks again */
 	uint64_t due_ns;
 	struct gt_call *call;
-	struct gt_task_run *task;        /* the client is this durable call; NULL: a peer */
-	char *subject;                   /* in the client's certificate; NULL = none */
-	struct gt_cluster_peer *cluster; /* it speaks for a node, or control; NULL: a client */
+	struct gt_task_run *task; /* the client is this durable call; NULL: a peer */
 	enum gt_conn_state state : 8;
 	bool closed : 1, keep : 1, running : 1, again : 1, kicked : 1;
 	bool whole : 1; /* the last request was read to its end */
 	bool shut : 1;  /* our side is closed */
 	bool tls : 1;
-	bool fresh : 1; /* no request came on it yet */
+	bool fresh : 1;   /* no request came on it yet */
+	bool cluster : 1; /* it speaks for a node, or control: gt_cluster_peer */
 	char peer[]; /* the client's address as text; with room for any where a PROXY may tell it */
 };
 

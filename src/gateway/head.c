@@ -1,6 +1,7 @@
 /* head.c - heads rewritten on their way to the replica and back. */
 #include "calls.h"
 #include "cluster.h"
+#include "tls.h"
 
 #include <string.h>
 
@@ -96,19 +97,18 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 /* What control may believe of who asks: "node/NAME"; NULL: nothing. */
 static const char *peer_text(const struct gt_conn *c, char out[8 + GT_PKI_NAME_SIZE])
 {
-	if (!c->cluster || c->cluster->kind != GT_CLUSTER_NODE)
+	if (!c->cluster || gt_cluster_peer(c)->kind != GT_CLUSTER_NODE)
 		return NULL;
-	stpcpy(stpcpy(out, "node/"), c->cluster->id.name);
+	stpcpy(stpcpy(out, "node/"), gt_cluster_peer(c)->id.name);
 	return out;
 }
 
 static void agent_target(const struct gt_call *call, struct gt_h1_rewrite *rw)
 {
 	const struct gt_h1 *req = &call->conn->x->req;
-	const char *target = gt_h1_text(req, req->target);
-	size_t rest = gt_cluster_path_read(call->conn->cluster, target, req->target.len).rest;
+	size_t rest = gt_cluster_path(call).rest;
 
-	rw->target = target + rest;
+	rw->target = gt_h1_text(req, req->target) + rest;
 	rw->target_len = req->target.len - rest;
 }
 
@@ -131,7 +131,7 @@ int gt_head_up(struct gt_call *call)
 		gt_h1_header("X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL),
 		gt_h1_header("X-Request-Id", call->request_id),
 		gt_h1_header("traceparent", call->trace.parent),
-		gt_h1_header("Gantry-Client-Subject", call->conn->subject),
+		gt_h1_header("Gantry-Client-Subject", gt_tls_subject(&call->conn->sock)),
 		gt_h1_header("Gantry-Peer", peer_text(call->conn, peer)),
 	};
 	struct gt_h1_rewrite rw = {

@@ -50,7 +50,7 @@ void gt_node_forget(struct gt_up *up)
 
 void gt_node_pipe_open(struct gt_node *node, struct gt_conn *c)
 {
-	uint64_t until_ns = c->cluster->until_ns;
+	uint64_t until_ns = gt_cluster_peer(c)->until_ns;
 	struct gt_up *up = gt_up_of_conn(c);
 	struct gt_node_pipe *pipe;
 
@@ -265,7 +265,7 @@ static void close_strangers(struct gt_gateway *gw)
 	struct gt_conn *c = gw->conns;
 
 	while (c) {
-		const struct gt_cluster_peer *who = c->cluster;
+		const struct gt_cluster_peer *who = c->cluster ? gt_cluster_peer(c) : NULL;
 		bool gone = who && who->kind == GT_CLUSTER_NODE && !gt_node_of(gw, &who->id);
 
 		if (gone)

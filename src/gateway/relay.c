@@ -21,22 +21,13 @@ static void refuse(struct gt_call *call, const char *slug, const char *detail)
 	gt_call_refuse(call, &why);
 }
 
-/* The agent's node, as the request names it. */
-static struct gt_cluster_path path_of(const struct gt_call *call)
-{
-	const struct gt_h1 *req = &call->conn->x->req;
-
-	return gt_cluster_path_read(call->conn->cluster, gt_h1_text(req, req->target),
-				    req->target.len);
-}
-
 /* `what` happened to control, the node that was asked for, or the one of the replica. */
 static void refuse_away(struct gt_call *call, const char *what)
 {
 	char detail[160 + GT_PKI_NAME_SIZE];
 
 	if (call->way == GT_WAY_AGENT) {
-		struct gt_cluster_path path = path_of(call);
+		struct gt_cluster_path path = gt_cluster_path(call);
 
 		snprintf(detail, sizeof(detail), "node %.*s %s", (int)path.node_len, path.node,
 			 what);
@@ -131,7 +122,7 @@ static void connect_control(struct gt_call *call)
 
 static void ask_agent(struct gt_call *call)
 {
-	struct gt_cluster_path path = path_of(call);
+	struct gt_cluster_path path = gt_cluster_path(call);
 
 	call->slot_ns = gt_gw_now(call->gw);
 	call->state = GT_CALL_DIALING;

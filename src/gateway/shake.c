@@ -85,7 +85,6 @@ bool gt_conn_shake(struct gt_conn *c)
 {
 	struct gt_refusal why = GT_REFUSAL("malformed_request",
 					   "this port speaks TLS: use an https:// address");
-	char subject[GT_TLS_SUBJECT_SIZE];
 
 	if ((!c->sock.can_read && c->sock.layer) || !may_shake(c))
 		return false;
@@ -105,10 +104,7 @@ bool gt_conn_shake(struct gt_conn *c)
 	default:
 		gt_conn_shaken(c, true);
 		gt_conn_arm(c, GT_GW_IDLE_MS);
-		if (!gt_tls_is_link(&c->sock)) {
-			if (gt_tls_subject(&c->sock, subject))
-				c->subject = gt_strdup(subject);
-		} else if (!gt_cluster_greet(c)) {
+		if (gt_tls_is_link(&c->sock) && !gt_cluster_greet(c)) {
 			gt_conn_close(c);
 			return false;
 		}

@@ -11,8 +11,9 @@
 #include <pthread.h>
 #include <string.h>
 
-#define RECORD_MAX 16384
-#define GATHER_MAX 4096 /* larger pieces are not copied together with others */
+#define RECORD_MAX  16384
+#define GATHER_MAX  4096 /* larger pieces are not copied together with others */
+#define SUBJECT_MAX 511
 
 struct gt_tls {
 	SSL *ssl;
@@ -26,6 +27,8 @@ struct gt_tls {
 	bool linked; /* the client asked for the cluster */
 	struct ssl_ctx_st *const *link;
 	struct gt_buf ahead; /* was read before the layer came */
+	char *subject;       /* of the client's certificate; NULL = none */
+	void *kept;          /* gt_tls_keep */
 };
 
 static struct gt_tls *tls_of(const struct gt_sock *s)
@@ -243,6 +246,8 @@ static void take_off(struct gt_sock *s)
 	s->both = false;
 	SSL_free(t->ssl);
 	gt_buf_fini(&t->ahead);
+	free(t->subject);
+	free(t->kept);
 	free(t);
 }
 
@@ -334,6 +339,23 @@ void gt_tls_moved(struct gt_sock *s)
 	tls_of(s)->sock = s;
 }
 
+/* NULL as gt_tls_subject. */
+static char *read_subject(const SSL *ssl)
+{
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+	BIO *bio = cert && SSL_get_verify_result(ssl) == X509_V_OK ? BIO_new(BIO_s_mem()) : NULL;
+	char *subject = NULL, *text;
+
+	if (!bio)
+		return NULL;
+	int n = X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253);
+
+	if (n > 0 && n <= SUBJECT_MAX && BIO_get_mem_data(bio, &text) == n)
+		subject = gt_strndup(text, (size_t)n);
+	BIO_free(bio);
+	return subject;
+}
+
 enum gt_tls_event gt_tls_handshake(struct gt_sock *s)
 {
 	struct gt_tls *t = tls_of(s);
@@ -343,6 +365,7 @@ enum gt_tls_event gt_tls_handshake(struct gt_sock *s)
 
 	if (r == 1) {
 		t->established = true;
+		t->subject = t->linked ? NULL : read_subject(t->ssl);
 		return GT_TLS_DONE;
 	}
 	if (t->plain) {
@@ -380,18 +403,19 @@ int gt_tls_peer(const struct gt_sock *s, struct gt_pki_id *ret, struct gt_err *e
 	return gt_pki_identity(cert, ret, err) < 0 ? -EACCES : 1;
 }
 
-bool gt_tls_subject(const struct gt_sock *s, char out[GT_TLS_SUBJECT_SIZE])
+void gt_tls_keep(struct gt_sock *s, void *kept GT_TAKES)
+{
+	tls_of(s)->kept = kept;
+}
+
+void *gt_tls_kept(const struct gt_sock *s)
+{
+	return tls_of(s)->kept;
+}
+
+const char *gt_tls_subject(const struct gt_sock *s)
 {
 	const struct gt_tls *t = tls_of(s);
-	X509 *cert = t ? SSL_get0_peer_certificate(t->ssl) : NULL;
-	BIO *bio = cert ? BIO_new(BIO_s_mem()) : NULL;
 
-	if (!bio || SSL_get_verify_result(t->ssl) != X509_V_OK)
-		return false;
-	int n = X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253);
-	bool fits = n > 0 && n < GT_TLS_SUBJECT_SIZE && BIO_read(bio, out, n) == n;
-
-	out[fits ? n : 0] = '\0';
-	BIO_free(bio);
-	return fits;
+	return t ? t->subject : NULL;
 }

@@ -7,8 +7,7 @@
 
 #include "sock.h"
 
-#define GT_TLS_SUBJECT_SIZE 512
-#define GT_TLS_FIRST_BYTE   22 /* of a client; no HTTP begins with it */
+#define GT_TLS_FIRST_BYTE 22 /* of a client; no HTTP begins with it */
 
 struct ssl_st;
 struct ssl_ctx_st; /* certificate, key and rules; connections keep the one they began with */
@@ -40,6 +39,9 @@ void gt_tls_begin(struct gt_sock *s, struct ssl_ctx_st *server, struct ssl_ctx_s
 void gt_tls_unread(struct gt_sock *s, const char *data, size_t len);
 /* The client asked for the cluster. */
 bool gt_tls_is_link(const struct gt_sock *s);
+/* What lies with the layer, and is freed with it; NULL before it was given. */
+void gt_tls_keep(struct gt_sock *s, void *kept GT_TAKES);
+void *gt_tls_kept(const struct gt_sock *s);
 /* Who it is, by a certificate of the cluster: 1; 0 = it showed none; -EACCES. */
 int gt_tls_peer(const struct gt_sock *s, struct gt_pki_id *ret, struct gt_err *err);
 
@@ -52,8 +54,8 @@ enum gt_tls_event {
 enum gt_tls_event gt_tls_handshake(struct gt_sock *s);
 /* After the handshake. */
 bool gt_tls_resumed(const struct gt_sock *s);
-/* The name in the client's certificate (RFC 2253), which was checked; false when there is none, or
- * when it is too long. */
-bool gt_tls_subject(const struct gt_sock *s, char out[GT_TLS_SUBJECT_SIZE]);
+/* The name in the client's certificate (RFC 2253), which was checked; NULL when there is none, or
+ * when it is too long. The layer's. */
+const char *gt_tls_subject(const struct gt_sock *s);
 
 #endif
