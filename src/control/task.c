@@ -320,7 +320,7 @@ static void on_asked(struct gt_task_op *op, const struct gt_err *err, void *arg)
 		changes_take(c, op);
 		gt_ctl_schedule_said(c, op);
 		if (op->verb == GT_TASK_CANCEL && op->more)
-			c->ports.on_task_stop(c->ports.ctx, op->tasks[0].seq);
+			c->ports.on_task_stop(c->ports.ctx, op->tasks[0].seq, op->tasks[0].attempt);
 	}
 	gt_ctl_finish(c);
 	op->asker(op, err, op->asker_arg);

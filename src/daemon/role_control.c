@@ -91,9 +91,9 @@ static void on_task_changed(void *ctx, const char *id)
 		gt_api_on_task(p->api, id);
 }
 
-static void on_task_stop(void *ctx, uint64_t seq)
+static void on_task_stop(void *ctx, uint64_t seq, uint32_t attempt)
 {
-	gt_link_on_task_stop(((struct plane *)ctx)->link, seq);
+	gt_link_on_task_stop(((struct plane *)ctx)->link, seq, attempt);
 }
 
 static void on_members(void *ctx)

@@ -244,6 +244,7 @@ struct gt_task_run *gt_task_run_new(struct gt_task *task GT_TAKES)
 
 	run->task = *task;
 	*task = (struct gt_task){ 0 };
+	run->key = (struct gt_lease_key){ run->task.seq, run->task.attempt };
 	gt_h1_init(&run->resp, GT_H1_RESPONSE);
 	gt_buf_init(&run->body, GT_TASK_BODY_MAX);
 	return run;
@@ -286,16 +287,16 @@ void gt_task_run_start(struct gt_gateway *gw, struct gt_task_run *run)
 {
 	run->gw = gw;
 	write_request(gw, run);
-	HASH_ADD(hh, gw->runs, task.seq, sizeof(run->task.seq), run);
+	HASH_ADD(hh, gw->runs, key, sizeof(run->key), run);
 	run->conn = gt_conn_open_task(gw, &ops, run);
 	gt_conn_run(run->conn);
 }
 
-void gt_task_run_stop(struct gt_gateway *gw, uint64_t seq)
+void gt_task_run_stop(struct gt_gateway *gw, const struct gt_lease_key *key)
 {
 	struct gt_task_run *run = NULL;
 
-	HASH_FIND(hh, gw->runs, &seq, sizeof(seq), run);
+	HASH_FIND(hh, gw->runs, key, sizeof(*key), run);
 	if (!run || !run->conn)
 		return;
 	run->stopped = true;

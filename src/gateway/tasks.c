@@ -229,7 +229,7 @@ static void lease_take(struct gt_tasks *t, struct gt_task *task)
 	run->fn = fn_of(t, run->task.function);
 	run->fn->held++;
 	t->bytes += run->task.body.len;
-	HASH_ADD(hh_held, t->held, task.seq, sizeof(run->task.seq), run);
+	HASH_ADD(hh_held, t->held, key, sizeof(run->key), run);
 	if (home == gw->shard) {
 		gt_task_run_start(gw, run);
 		return;
@@ -384,7 +384,7 @@ void gt_tasks_ended(struct gt_gateway *gw, struct gt_task_run *run)
 
 struct stop {
 	struct gt_mail mail;
-	uint64_t seq;
+	struct gt_lease_key key;
 };
 
 static void stop_there(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
@@ -392,27 +392,28 @@ static void stop_there(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
 	struct stop *stop = GT_CONTAINER(m, struct stop, mail);
 
 	if (!gw->freeing)
-		gt_task_run_stop(gw, stop->seq);
+		gt_task_run_stop(gw, &stop->key);
 	free(stop);
 }
 
-void gt_tasks_cancel(struct gt_gateway *gw, uint64_t seq)
+void gt_tasks_cancel(struct gt_gateway *gw, uint64_t seq, uint32_t attempt)
 {
+	const struct gt_lease_key key = { seq, attempt };
 	struct gt_task_run *run = NULL;
 
 	if (gw->tasks)
-		HASH_FIND(hh_held, gw->tasks->held, &seq, sizeof(seq), run);
+		HASH_FIND(hh_held, gw->tasks->held, &key, sizeof(key), run);
 	if (!run || run->ended)
 		return;
 	unsigned home = gt_shard_home(gw, run->task.function, strlen(run->task.function));
 
 	if (home == gw->shard) {
-		gt_task_run_stop(gw, seq);
+		gt_task_run_stop(gw, &key);
 		return;
 	}
 	struct stop *stop = gt_alloc(sizeof(*stop));
 
-	stop->seq = seq;
+	stop->key = key;
 	stop->mail.fn = stop_there;
 	gt_shard_post(gw->shards, home, &stop->mail);
 }

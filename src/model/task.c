@@ -1,6 +1,7 @@
 /* task.c - durable calls: names, checks, and the operation struct. */
 #include <gantry/model/schedule.h>
 
+#include <ctype.h>
 #include <string.h>
 
 static const char *const state_names[GT_TASK_N] = {
@@ -44,6 +45,16 @@ bool gt_task_path_ok(const char *path)
 		    path[i] == '<' || path[i] == '>' || path[i] == '\\')
 			return false;
 	return true;
+}
+
+void gt_task_host(const char *url, char ret[GT_TASK_HOST_MAX + 1])
+{
+	const char *at = url ? strstr(url, "://") : NULL;
+	size_t len = 0;
+
+	for (at = at ? at + 3 : ""; *at && !strchr("/?#", *at) && len < GT_TASK_HOST_MAX; at++)
+		ret[len++] = (char)tolower((unsigned char)*at);
+	ret[len] = '\0';
 }
 
 void gt_task_fini(struct gt_task *t)

@@ -148,6 +148,9 @@ static const char *const migrations[] = {
 	"ALTER TABLE tasks ADD COLUMN schedule TEXT;"
 	"ALTER TABLE tasks ADD COLUMN slot_ms INTEGER NOT NULL DEFAULT 0;"
 	"CREATE INDEX tasks_schedule ON tasks(schedule, seq) WHERE schedule IS NOT NULL;",
+	/* 7: of whom it is asked; '' is one of before. */
+	"ALTER TABLE task_hooks ADD COLUMN host TEXT NOT NULL DEFAULT '';"
+	"CREATE INDEX task_hooks_host ON task_hooks(host, due_ms) WHERE due_ms > 0;",
 };
 
 static int version_read(sqlite3 *db, int64_t *ret, struct gt_err *err)

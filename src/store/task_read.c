@@ -165,8 +165,8 @@ static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err
 /* Those whose callback is due; when none is, when the next one will be. */
 static int hooks(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 {
-	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_HOOKS, "ii", (int64_t)op->now_ms,
-					      (int64_t)op->limit);
+	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_HOOKS, "iii", (int64_t)op->now_ms,
+					      (int64_t)op->limit, (int64_t)GT_HOOKS_HOST_MAX);
 	gt_auto(sql) sqlite3_stmt *next = NULL;
 	int r = q ? 0 : -EIO;
 

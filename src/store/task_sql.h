@@ -85,15 +85,19 @@ static const char *const gt_task_sql[GT_SQL_N] = {
 	[GT_SQL_COUNT] = "SELECT function, count(*) FROM tasks WHERE state = 0 GROUP BY function",
 	[GT_SQL_FILE_USED] = "SELECT 1 FROM task_inputs WHERE file = ?1"
 			     " UNION ALL SELECT 1 FROM task_results WHERE file = ?1",
-	[GT_SQL_HOOK_PUT] = "INSERT INTO task_hooks(seq, url) VALUES(?1, ?2)",
+	[GT_SQL_HOOK_PUT] = "INSERT INTO task_hooks(seq, url, host) VALUES(?1, ?2, ?3)",
 	[GT_SQL_HOOK_SET] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3 WHERE seq = ?1",
 	[GT_SQL_HOOK_TOLD] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3"
 			     " WHERE seq = ?1 AND due_ms = ?4",
 	[GT_SQL_HOOK_DROP] = "DELETE FROM task_hooks WHERE seq = ?1",
+	/* The first of each host, then the second ones ...: one that is slow stands before none. */
 	[GT_SQL_HOOKS] = "SELECT " ROW ", h_url, h_tries, h_due FROM (SELECT t.*, h.url AS h_url,"
-			 " h.tries AS h_tries, h.due_ms AS h_due FROM task_hooks h"
-			 " JOIN tasks t ON t.seq = h.seq WHERE h.due_ms > 0 AND h.due_ms <= ?1"
-			 " ORDER BY h.due_ms LIMIT ?2) ORDER BY h_due",
+			 " h.tries AS h_tries, h.due_ms AS h_due, h.place FROM"
+			 " (SELECT seq, url, tries, due_ms, row_number() OVER"
+			 " (PARTITION BY host ORDER BY due_ms, seq) AS place FROM task_hooks"
+			 " WHERE due_ms > 0 AND due_ms <= ?1) h"
+			 " JOIN tasks t ON t.seq = h.seq WHERE h.place <= ?3"
+			 " ORDER BY h.place, h.due_ms LIMIT ?2) ORDER BY place, h_due",
 	[GT_SQL_HOOK_NEXT] = "SELECT due_ms FROM task_hooks WHERE due_ms > 0"
 			     " ORDER BY due_ms LIMIT 1",
 	[GT_SQL_PLAN] = "SELECT " PLAN " FROM schedules WHERE name = ?1",

@@ -52,6 +52,7 @@ int gt_task_accept(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task 
 		   const char *file, struct gt_err *err)
 {
 	const char *batch = task->batch[0] ? task->batch : NULL;
+	char host[GT_TASK_HOST_MAX + 1];
 	int r = seen_before(t, task, err);
 
 	if (r != 0)
@@ -68,10 +69,11 @@ int gt_task_accept(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task 
 	task->taken = GT_TAKEN_NEW;
 	task->seq = (uint64_t)sqlite3_last_insert_rowid(t->db);
 	gt_task_op_change(op, task->function, 1);
+	gt_task_host(task->callback, host);
 	if (task->callback)
-		r = gt_sql_run(
-			gt_sql(t, err, GT_SQL_HOOK_PUT, "it", (int64_t)task->seq, task->callback),
-			err);
+		r = gt_sql_run(gt_sql(t, err, GT_SQL_HOOK_PUT, "itt", (int64_t)task->seq,
+				      task->callback, host),
+			       err);
 	if (r < 0 || !task->body.len)
 		return r;
 	return gt_sql_run(gt_sql(t, err, GT_SQL_INPUT_PUT, "ibt", (int64_t)task->seq,

@@ -168,6 +168,18 @@ def test_a_call_can_be_cancelled_and_replayed(gantry, name):
     gantry.client.request("DELETE", f"/v1/calls/{call['id']}")
 
 
+def test_a_cancel_stops_no_later_attempt(gantry, name):
+    """Replayed at once, while the gateway hears of the end: the order to stop names the attempt."""
+    gantry.echo(name)
+    for _ in range(10):
+        call = submit(gantry, name, query="?path=/sleep?ms=200")["id"]
+        until(lambda: gantry.client.get(f"/v1/functions/{name}").json()["in_flight"] == 1, "it runs")
+        for _ in range(3):
+            assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
+            assert gantry.client.request("POST", f"/v1/calls/{call}/replay").status == 202
+        ended(gantry, call)
+
+
 def test_a_call_that_does_not_run_in_time_expires(gantry, name):
     gantry.shell(name, "exit 3")
     call = submit(gantry, name, headers={"Gantry-Deadline": "2"})

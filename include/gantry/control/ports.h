@@ -55,7 +55,7 @@ struct gt_control_ports {
 	 * store.task is there. */
 	void (*on_task_work)(void *ctx, const char *function, uint64_t seen);
 	void (*on_task_changed)(void *ctx, const char *id);
-	void (*on_task_stop)(void *ctx, uint64_t seq);
+	void (*on_task_stop)(void *ctx, uint64_t seq, uint32_t attempt);
 	/* A time zone by its name, for control to keep. Slug invalid_schedule. NULL: there is
 	 * none but UTC. */
 	int (*zone)(void *ctx, const char *name, struct gt_zone **ret, struct gt_err *err);

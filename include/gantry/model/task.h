@@ -18,7 +18,9 @@
 #define GT_TASK_TYPE_MAX        255
 #define GT_TASK_CALLBACK_MAX    2048
 #define GT_TASK_METHOD_MAX      7
-#define GT_TASK_PRINT_SIZE      33 /* 32 hex digits and NUL */
+#define GT_TASK_HOST_MAX        259 /* of a callback: a name, a colon and a port */
+#define GT_HOOKS_HOST_MAX       4   /* ends of calls that are told to one host at a time */
+#define GT_TASK_PRINT_SIZE      33  /* 32 hex digits and NUL */
 #define GT_TASK_BODY_MAX        (16 << 20)
 #define GT_TASK_INLINE_MAX      (64 << 10) /* larger bodies lie in files beside the database */
 #define GT_TASK_LEASES_MAX      256        /* in one exchange */
@@ -49,6 +51,9 @@ bool gt_task_id_ok(const char *id);
 bool gt_task_method_ok(const char *method);
 /* Printable ASCII from "/" on: what may follow /f/{function} in a request line. */
 bool gt_task_path_ok(const char *path);
+
+/* "example.com:8080" of "https://Example.com:8080/x"; NULL and what is no URL: "". */
+void gt_task_host(const char *url, char ret[GT_TASK_HOST_MAX + 1]);
 
 enum { GT_TASK_HIGH, GT_TASK_NORMAL, GT_TASK_LOW, GT_TASK_CLASSES };
 
@@ -162,11 +167,12 @@ enum gt_task_verb {
 	 * each of dues[]. */
 	GT_TASK_FIRE,
 	/* From here on they only read. */
-	GT_TASK_GET,      /* id in; tasks[0], attempts[] out */
-	GT_TASK_RESULT,   /* the same, and the body of the result in results[0] */
-	GT_TASK_LIST,     /* function, batch, states, before, limit in; tasks[] out, newest first */
-	GT_TASK_HOOKS,    /* limit in; tasks[] whose callback is due, next_ms out */
-	GT_TASK_PLAN_GET, /* schedules[0] in, by its name, and out */
+	GT_TASK_GET,    /* id in; tasks[0], attempts[] out */
+	GT_TASK_RESULT, /* the same, and the body of the result in results[0] */
+	GT_TASK_LIST,   /* function, batch, states, before, limit in; tasks[] out, newest first */
+	/* limit in; tasks[] whose callback is due, GT_HOOKS_HOST_MAX of a host, next_ms out */
+	GT_TASK_HOOKS,
+	GT_TASK_PLAN_GET,  /* schedules[0] in, by its name, and out */
 	GT_TASK_PLAN_LIST, /* id (after this name), active, limit in; schedules[] out by name */
 	/* told_ms, limit in: those that are due until then, by time; next_ms out: of the first that
 	 * is not among them */

@@ -68,13 +68,14 @@ enum gt_line_type {
 	GT_LINE_TOKENS,   /* tokens[] */
 	GT_LINE_PING,
 	GT_LINE_WORK, /* name = function: durable calls wait for it; number: of this call to work */
-	GT_LINE_CANCEL, /* number: seq of a durable call, which nobody wants any more */
+	GT_LINE_CANCEL, /* number and attempt: a lease that nobody wants any more */
 	GT_LINE_NODES,  /* members[]: all that may connect from other machines */
 	GT_LINE_N
 };
 struct gt_line {
 	enum gt_line_type type;
 	uint64_t epoch, seq, number;
+	uint32_t attempt; /* GT_LINE_CANCEL */
 	char name[GT_NAME_MAX + 1];
 	struct gt_order *orders;
 	size_t n_orders;

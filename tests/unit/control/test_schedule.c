@@ -147,8 +147,9 @@ static void nobody(void *ctx, const char *id)
 	(void)id;
 }
 
-static void unheard(void *ctx, uint64_t seq)
+static void unheard(void *ctx, uint64_t seq, uint32_t attempt)
 {
+	(void)attempt;
 	(void)ctx;
 	(void)seq;
 }
