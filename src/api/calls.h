@@ -12,6 +12,7 @@
 /* call_view.c */
 void gt_view_call(struct gt_json *j, const struct gt_task *t,
 		  const struct gt_task_attempt *attempts, size_t n); /* attempts NULL: left out */
+void gt_view_start(struct gt_json *j, const char *name, const struct gt_task_start *s);
 void gt_view_attempt(struct gt_json *j, const char *name, const struct gt_task_attempt *a);
 void gt_api_reply_call(struct gt_request *req, int status, const struct gt_task *t,
 		       const struct gt_task_attempt *attempts, size_t n);

@@ -43,6 +43,7 @@ void gt_control_free(struct gt_control *c)
 	if (!c)
 		return;
 	gt_ctl_lanes_free(c);
+	gt_ctl_started_free(c);
 	gt_ctl_schedules_free(c);
 	gt_ctl_tasks_free(c);
 	gt_ctl_node_ops_free(c);

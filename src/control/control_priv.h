@@ -103,9 +103,10 @@ struct gt_ctl_model {
 	struct gt_ctl_function *f;
 };
 
-struct gt_ctl_gang; /* gang.h */
-struct gt_ctl_zone; /* timing.c */
-struct gt_ctl_lane; /* change.c */
+struct gt_ctl_gang;    /* gang.h */
+struct gt_ctl_zone;    /* timing.c */
+struct gt_ctl_started; /* started.c */
+struct gt_ctl_lane;    /* change.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
@@ -146,6 +147,7 @@ struct gt_control {
 	uint64_t gateway_bits; /* in use */
 
 	struct gt_ctl_tasks *tasks;         /* task.c; NULL: there are none */
+	struct gt_ctl_started *started;     /* started.c: hash of calls that run */
 	struct gt_ctl_schedules *schedules; /* schedule.c; the same */
 	struct gt_ctl_zone *zones;          /* timing.c: hash by name */
 	struct gt_ctl_ring events, decisions;

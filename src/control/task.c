@@ -252,8 +252,10 @@ static bool sessions_expire(struct gt_control *c)
 	for (size_t i = 0; i < were; i++) {
 		uint64_t end_ns = t->sessions[i].heard_ns + SESSION_NS;
 
-		if (end_ns <= now_ns && !t->sessions[i].busy)
+		if (end_ns <= now_ns && !t->sessions[i].busy) {
+			gt_ctl_started_session_end(c, t->sessions[i].is.session);
 			continue;
+		}
 		if (end_ns <= now_ns)
 			end_ns = now_ns + RETRY_STORE_NS;
 		t->release_ns = GT_MIN(t->release_ns, end_ns);
@@ -319,6 +321,8 @@ static void on_asked(struct gt_task_op *op, const struct gt_err *err, void *arg)
 	} else if (!err) {
 		changes_take(c, op);
 		gt_ctl_schedule_said(c, op);
+		if (op->verb == GT_TASK_CANCEL)
+			gt_ctl_started_drop(c, op->tasks[0].seq, op->tasks[0].attempt);
 		if (op->verb == GT_TASK_CANCEL && op->more)
 			c->ports.on_task_stop(c->ports.ctx, op->tasks[0].seq, op->tasks[0].attempt);
 	}
@@ -450,7 +454,7 @@ static void on_exchanged(struct gt_task_op *op, const struct gt_err *err, void *
 	op->asker(op, err, op->asker_arg);
 }
 
-static int by_seq(const void *a, const void *b)
+int gt_ctl_by_seq(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
@@ -473,7 +477,8 @@ int gt_control_task_exchange(struct gt_control *c, uint64_t epoch, struct gt_tas
 	if (r < 0)
 		return r;
 	if (op->n_held)
-		qsort(op->held, op->n_held, sizeof(*op->held), by_seq);
+		qsort(op->held, op->n_held, sizeof(*op->held), gt_ctl_by_seq);
+	gt_ctl_started_take(c, op);
 	for (size_t i = 0; i < op->n_results; i++)
 		gt_ctl_verdict(c, &op->results[i]);
 	for (size_t i = 0; i < op->n_wants; i++)

@@ -163,6 +163,41 @@ static uint64_t wall_of(const struct gt_gateway *gw, uint64_t mono_ns)
 	return gt_wall_ms(gt_loop_clock(gw->loop)) - ago_ns / GT_NS_PER_MS;
 }
 
+struct started {
+	struct gt_mail mail;
+	struct gt_task_start start;
+};
+
+static void started_there(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
+{
+	struct started *s = GT_CONTAINER(m, struct started, mail);
+
+	if (!gw->freeing)
+		gt_tasks_started(gw, &s->start);
+	free(s);
+}
+
+void gt_task_run_slot(struct gt_task_run *run, const struct gt_call *call)
+{
+	struct gt_gateway *gw = call->gw;
+	struct gt_task_start start = { .seq = run->task.seq,
+				       .attempt = run->task.attempt,
+				       .revision = call->revision,
+				       .started_ms = gt_wall_ms(gt_loop_clock(gw->loop)) };
+	struct started *letter;
+
+	gt_strcopy(start.id, sizeof(start.id), run->task.id);
+	gt_strcopy(start.replica, sizeof(start.replica), call->replica);
+	if (gw->shard == 0) {
+		gt_tasks_started(gw, &start);
+		return;
+	}
+	letter = gt_alloc(sizeof(*letter));
+	letter->start = start;
+	letter->mail.fn = started_there;
+	gt_shard_post(gw->shards, 0, &letter->mail);
+}
+
 void gt_task_run_over(struct gt_task_run *run, const struct gt_call *call)
 {
 	struct gt_task_result *r = &run->result;

@@ -35,6 +35,8 @@ struct gt_task_run {
 	/* shard 0's */
 	struct gt_task_fn *fn;
 	bool ended;
+	bool untold;                     /* that a replica has it, control has not heard */
+	struct gt_task_start start;      /* seq 0: none has it */
 	UT_hash_handle hh_held;          /* by key: all leases */
 	struct gt_task_run *prev, *next; /* ended, and not told yet */
 };
@@ -45,6 +47,8 @@ void gt_tasks_cancel(struct gt_gateway *gw, uint64_t seq, uint32_t attempt);
 void gt_tasks_resync(struct gt_gateway *gw); /* a snapshot came: the next post tells everything */
 bool gt_tasks_idle(const struct gt_gateway *gw); /* no lease is held: control knows all results */
 void gt_tasks_ended(struct gt_gateway *gw, struct gt_task_run *run);
+/* A replica has it, or another one than before. */
+void gt_tasks_started(struct gt_gateway *gw, const struct gt_task_start *start);
 void gt_tasks_free(struct gt_gateway *gw);
 
 void gt_gw_settled(struct gt_gateway *gw); /* gateway.c: none is held any more */
@@ -55,6 +59,7 @@ void gt_task_run_free(struct gt_task_run *run);
 void gt_task_run_start(struct gt_gateway *gw, struct gt_task_run *run);       /* at its home */
 void gt_task_run_stop(struct gt_gateway *gw, const struct gt_lease_key *key); /* the same */
 /* What becomes of its call. */
+void gt_task_run_slot(struct gt_task_run *run, const struct gt_call *call);
 void gt_task_run_refused(struct gt_task_run *run, const struct gt_refusal *why);
 void gt_task_run_over(struct gt_task_run *run, const struct gt_call *call);
 

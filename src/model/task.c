@@ -102,6 +102,7 @@ void gt_task_op_free(struct gt_task_op *op)
 	free(op->tasks);
 	free(op->results);
 	free(op->wants);
+	free(op->starts);
 	free(op->attempts);
 	free(op->sessions);
 	free(op->held);

@@ -1,4 +1,5 @@
 """Durable calls: accepted once and never lost, run at least once, one recorded result."""
+import http.client
 import json
 import os
 import signal
@@ -166,6 +167,37 @@ def test_a_call_can_be_cancelled_and_replayed(gantry, name):
     again = gantry.client.request("POST", f"/v1/calls/{call['id']}/replay")
     assert again.status == 202 and again.json()["state"] == "queued"
     gantry.client.request("DELETE", f"/v1/calls/{call['id']}")
+
+
+def until_running(gantry, call):
+    """The events of a call up to the first that says that it runs; [] when control is not there."""
+    seen = []
+    try:
+        with gantry.client.stream("GET", f"/v1/calls/{call}/events", timeout=10) as stream:
+            while not seen or seen[-1]["event"] != "running":
+                line = stream.readline()
+                if not line:
+                    return []
+                if line.startswith(b"data: "):
+                    seen.append(json.loads(line[6:]))
+    except (OSError, http.client.HTTPException):
+        return []
+    return seen
+
+
+def test_a_call_is_told_to_run_while_it_runs(gantry, name):
+    gantry.echo(name)
+    call = submit(gantry, name, query="?path=/sleep?ms=60000")["id"]
+    seen = until_running(gantry, call)
+    assert [e["event"] for e in seen] == ["accepted", "running"]
+    running = seen[-1]["running"]
+    assert running["attempt"] == 1 and running["replica"] == gantry.replicas(name, "ready")[0]["id"]
+    # whoever comes later, and after another start of control, hears of it as well
+    before = gantry.roles()["control"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: gantry.roles().get("control") not in (None, before), "another control")
+    until(lambda: [e["running"] for e in until_running(gantry, call)[1:]] == [running], "it is told again")
+    assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
 
 
 def test_a_cancel_stops_no_later_attempt(gantry, name):

@@ -22,6 +22,10 @@ GT_MUST_USE int gt_control_task(struct gt_control *c, struct gt_task_op *op GT_T
 GT_MUST_USE int gt_control_task_exchange(struct gt_control *c, uint64_t epoch,
 					 struct gt_task_op *op GT_TAKES, gt_task_fn *asker,
 					 void *arg, struct gt_err *err);
+/* The replica that has this attempt now, as its gateway told (within some 50 ms); NULL: none, or it
+ * is not known yet. on_task_changed tells when there is one. Borrowed. */
+const struct gt_task_start *gt_control_task_start(const struct gt_control *c, uint64_t seq,
+						  uint32_t attempt);
 /* One call for each function with calls that wait: what on_task_work told. */
 void gt_control_task_work(struct gt_control *c,
 			  void (*fn)(const char *function, uint64_t seen, void *arg), void *arg);

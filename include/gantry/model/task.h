@@ -128,6 +128,15 @@ struct gt_task_attempt {
 	uint64_t started_ms, ended_ms, wait_ms, start_ms;
 };
 
+/* An attempt that a replica has now. */
+struct gt_task_start {
+	uint64_t seq;
+	uint32_t attempt, revision;
+	char id[GT_TASK_ID_MAX + 1], replica[GT_ULID_LEN + 1];
+	uint64_t started_ms;           /* wall clock */
+	char gateway[GT_NAME_MAX + 1]; /* filled by control */
+};
+
 /* What a gateway has room for; leases that it gets are at most n. */
 struct gt_task_want {
 	char function[GT_NAME_MAX + 1];
@@ -196,6 +205,8 @@ struct gt_task_op {
 	size_t n_results;
 	struct gt_task_want *wants;
 	size_t n_wants;
+	struct gt_task_start *starts; /* EXCHANGE: since the one before; with full, all */
+	size_t n_starts;
 	struct gt_task_attempt *attempts;
 	size_t n_attempts;
 	struct gt_task_session *sessions; /* RELEASE: those that live; EXCHANGE: whose it is */
