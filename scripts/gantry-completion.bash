@@ -13,7 +13,7 @@ _gantry()
 	ls) words='--quiet' ;;
 	get) words='--spec --effective' ;;
 	call) words='--request --data --header --async --key --timeout' ;;
-	calls) words='--state --wait' ;;
+	calls) words='--state --attempt --printed --wait' ;;
 	schedule) words='--function --cron --zone --every --catch-up --cold --data --path --method --priority --deadline --file --count --from' ;;
 	logs) words='--follow --tail --since --replica --stream --plain' ;;
 	ps) words='--all' ;;

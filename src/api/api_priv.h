@@ -96,6 +96,9 @@ gt_piece_fn gt_api_batch_piece;
 /* ---- forward.c: answers with what the agent answers to /link/v1/<path>. ---- */
 void gt_api_forward(struct gt_api *api, struct gt_request *req, const char *path, bool stream);
 
+/* logs.c: the agent's lines in the form that the client asked for. */
+void gt_api_logs_proxy(struct gt_api *api, struct gt_request *req, const char *url, bool follow);
+
 void gt_api_followers_event(struct gt_api *api, const struct gt_event *event);
 void gt_api_followers_end(struct gt_api *api);
 
@@ -110,9 +113,9 @@ gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_delete_image, gt_api_get_bundle, gt_api_put_bundle, gt_api_get_metrics,
 	gt_api_create_call, gt_api_list_function_calls, gt_api_create_batch, gt_api_list_calls,
 	gt_api_put_call, gt_api_get_call, gt_api_cancel_call, gt_api_get_call_result,
-	gt_api_follow_call, gt_api_replay_call, gt_api_list_schedules, gt_api_put_schedule,
-	gt_api_get_schedule, gt_api_delete_schedule, gt_api_pause_schedule, gt_api_resume_schedule,
-	gt_api_run_schedule, gt_api_get_version, gt_api_get_live, gt_api_get_ready,
-	gt_api_get_contract;
+	gt_api_follow_call, gt_api_get_call_logs, gt_api_replay_call, gt_api_list_schedules,
+	gt_api_put_schedule, gt_api_get_schedule, gt_api_delete_schedule, gt_api_pause_schedule,
+	gt_api_resume_schedule, gt_api_run_schedule, gt_api_get_version, gt_api_get_live,
+	gt_api_get_ready, gt_api_get_contract;
 
 #endif

@@ -239,26 +239,30 @@ void gt_api_get_logs(struct gt_request *req, void *app)
 					     "stream", "since",  "after",   NULL };
 	struct gt_api *api = app;
 	gt_auto(buf) struct gt_buf url = { 0 };
-	struct gt_http_out out = { .method = "GET",
-				   .unix_path = api->agent_path,
-				   .on_head = on_head,
-				   .on_data = on_data,
-				   .on_done = on_done };
 	struct gt_function_view v;
-	struct gt_err err = { 0 };
-	struct proxy *p;
 	bool follow = false;
 
 	if (!gt_api_query(req, known) || !gt_api_function(api, req, &v))
 		return;
 	gt_buf_addf(&url, "http://agent/link/v1/logs?function=%s", v.row->name);
-	if (!question_read(req, &url, &follow))
-		return;
-	p = gt_alloc(sizeof(*p));
+	if (question_read(req, &url, &follow))
+		gt_api_logs_proxy(api, req, gt_buf_str(&url), follow);
+}
+
+void gt_api_logs_proxy(struct gt_api *api, struct gt_request *req, const char *url, bool follow)
+{
+	struct gt_http_out out = { .method = "GET",
+				   .unix_path = api->agent_path,
+				   .url = url,
+				   .on_head = on_head,
+				   .on_data = on_data,
+				   .on_done = on_done };
+	struct proxy *p = gt_alloc(sizeof(*p));
+	struct gt_err err = { 0 };
+
 	p->req = req;
 	p->form = form_of(req);
 	gt_buf_init(&p->line, LINE_MAX);
-	out.url = gt_buf_str(&url);
 	out.timeout_ms = follow ? 0 : HISTORY_MS_MAX;
 	out.arg = p;
 	if (gt_http_start(api->config.client, &out, &p->call, &err) < 0) {

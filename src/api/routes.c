@@ -52,6 +52,8 @@ const struct gt_http_route gt_api_routes[] = {
 	  "what the function answered" },
 	{ GT_GET, CALL "/events", GT_ROLE_TOKEN, 0, gt_api_follow_call, "followCall",
 	  "follow a durable call to its end" },
+	{ GT_GET, CALL "/logs", GT_ROLE_TOKEN, 0, gt_api_get_call_logs, "getCallLogs",
+	  "read what its replica wrote meanwhile" },
 	{ GT_POST, CALL "/replay", GT_ROLE_TOKEN, 0, gt_api_replay_call, "replayCall",
 	  "run a call again that did not succeed" },
 	{ GT_GET, "/v1/schedules", GT_ROLE_TOKEN, 0, gt_api_list_schedules, "listSchedules",

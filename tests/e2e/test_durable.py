@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -198,6 +199,50 @@ def test_a_call_is_told_to_run_while_it_runs(gantry, name):
     until(lambda: gantry.roles().get("control") not in (None, before), "another control")
     until(lambda: [e["running"] for e in until_running(gantry, call)[1:]] == [running], "it is told again")
     assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
+
+
+LOGGER = """import http.server
+class H(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        print(self.path, self.headers["Gantry-Call-Id"] if "named" in self.path else "", flush=True)
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *args):
+        pass
+print("up", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", 8000), H).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("concurrency, scope", [(1, "attempt"), (4, "replica")])
+def test_what_a_call_wrote(gantry, name, concurrency, scope):
+    gantry.put(name, {"image": "host:", "command": ["/usr/bin/python3", "-c", LOGGER], "port": 8000,
+                      "scale": {"concurrency": {"target": 1, "max": concurrency}, "max": 1}})
+
+    def lines(call, more=""):
+        reply = gantry.client.get(f"/v1/calls/{call}/logs{more}")
+        assert reply.status == 200, reply
+        return [json.loads(line)["line"].strip() for line in reply.text.splitlines()], reply.headers
+
+    first = submit(gantry, name, query="?path=/first")["id"]
+    ended(gantry, first)
+    until(lambda: lines(first)[0] == ["/first"], "what it wrote")  # and not what came before it
+    time.sleep(0.06)  # the next one begins when lines of the first have passed
+    second = submit(gantry, name, query="?path=/named")["id"]
+    ended(gantry, second)
+    until(lambda: lines(second, "?printed=1")[0] == [f"/named {second}"], "what it wrote")
+    got, headers = lines(first)
+    assert got == ["/first"] and headers["Gantry-Log-Scope"] == scope and headers["Gantry-Attempt"] == "1"
+    assert lines(first, "?printed=1")[0] == []
+    text = gantry.client.get(f"/v1/calls/{second}/logs?attempt=1", headers={"Accept": "text/plain"}).text
+    assert text.strip() == f"/named {second}"
+    events = gantry.client.get(f"/v1/calls/{second}/logs", headers={"Accept": "text/event-stream"}).text
+    last = [line for line in events.splitlines() if line.startswith("id: ")][-1][4:]
+    assert gantry.client.get(f"/v1/calls/{second}/logs", headers={"Last-Event-ID": last}).text == ""
+    for more, slug in (("?attempt=2", "not_found"), ("?attempt=x", "bad_parameter"), ("?stream=x", "bad_parameter")):
+        assert gantry.client.get(f"/v1/calls/{first}/logs{more}").slug == slug
+    assert gantry.client.get("/v1/calls/none-such/logs").slug == "call_not_found"
 
 
 def test_a_cancel_stops_no_later_attempt(gantry, name):
