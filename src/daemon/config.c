@@ -62,6 +62,7 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "store", TEXT(store) },
 	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },

@@ -9,6 +9,7 @@
 #include <gantry/api/api.h>
 #include <gantry/base/suggest.h>
 #include <gantry/gpu/helper.h>
+#include <gantry/store/store.h>
 
 #include "config.h"
 #include "files.h"
@@ -19,7 +20,7 @@ enum { EXIT_USAGE = 2 };
 
 struct options {
 	char **argv; /* as the process was given them */
-	const char *state, *listen, *file, *node, *gpus;
+	const char *state, *listen, *file, *node, *gpus, *store;
 	char labels[GT_CONFIG_TEXT]; /* joined by ',' */
 	enum gt_level log_level;
 	bool has_log_level;
@@ -28,7 +29,8 @@ struct options {
 static const char usage[] =
 	"usage: gantryd run [--state DIR] [--listen ADDR:PORT] [--config FILE]\n"
 	"                   [--node NAME] [--gpus auto|none|nvidia|sim:COUNTxSIZE[:MODEL],...]\n"
-	"                   [--label KEY=VALUE]... [--log-level debug|info|warn|error]\n"
+	"                   [--label KEY=VALUE]... [--store postgresql://...]\n"
+	"                   [--log-level debug|info|warn|error]\n"
 	"       gantryd check [--config FILE]     read the configuration, say what is wrong\n"
 	"       gantryd cleanup --state DIR       stop and remove every replica of a stopped "
 	"daemon\n"
@@ -60,11 +62,12 @@ static int parse_options(int argc, char **argv, struct options *o, struct gt_err
 		{ "node", required_argument, NULL, 'n' },
 		{ "gpus", required_argument, NULL, 'g' },
 		{ "label", required_argument, NULL, 'L' },
+		{ "store", required_argument, NULL, 'S' },
 		{ "log-level", required_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
-	static const char *const names[] = { "--state", "--listen", "--config",   "--node",
-					     "--gpus",  "--label",  "--log-level" };
+	static const char *const names[] = { "--state", "--listen", "--config", "--node",
+					     "--gpus",  "--label",  "--store",  "--log-level" };
 	int c;
 
 	opterr = 0;
@@ -84,6 +87,9 @@ static int parse_options(int argc, char **argv, struct options *o, struct gt_err
 			break;
 		case 'g':
 			o->gpus = optarg;
+			break;
+		case 'S':
+			o->store = optarg;
 			break;
 		case 'L':
 			if (add_label(o, optarg, err) < 0)
@@ -131,6 +137,10 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--gpus: too long");
 	if (o->labels[0])
 		gt_strcopy(c->labels, sizeof(c->labels), o->labels);
+	if (o->store && !gt_strcopy(c->store, sizeof(c->store), o->store))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--store: too long");
+	if (c->store[0] && gt_store_check(c->store, err) < 0)
+		return -err->code;
 	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0)
 		return -err->code;
 	if (o->has_log_level)
