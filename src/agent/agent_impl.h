@@ -205,6 +205,7 @@ void gt_report_event(struct agent *a, const struct gt_told_event *event);
 void gt_report_stop(struct agent *a);
 
 /* usage.c */
+bool gt_usage_look(struct replica *r);       /* into r->usage, now; false: its memory is not told */
 void gt_usage_rounds_begin(struct agent *a); /* a replica runs; fine when they go on already */
 void gt_usage_rounds_stop(struct agent *a);
 

@@ -249,6 +249,16 @@ static uint64_t share_out(struct agent *a, const struct gt_gpu_sample *sample)
 	return foreign;
 }
 
+/* What it has there decides whether it can be parked, and for that nobody waits for a round. */
+static void first_seen(struct replica *r)
+{
+	if (r->state != GT_REPLICA_READY || r->usage.has & GT_USAGE_GPU_MEMORY ||
+	    !gt_usage_look(r) || !(r->usage.has & GT_USAGE_GPU_MEMORY))
+		return;
+	r->dirty = true;
+	gt_report_soon(r->agent);
+}
+
 static void on_sample(const struct gt_gpu_sample *sample, void *arg)
 {
 	struct agent *a = arg;
@@ -271,6 +281,7 @@ static void on_sample(const struct gt_gpu_sample *sample, void *arg)
 			continue;
 		learn(r, (size_t)at);
 		overuse(r, (size_t)at);
+		first_seen(r);
 	}
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <gantry/base/cidr.h>
 #include <gantry/base/cleanup.h>
@@ -153,6 +154,22 @@ struct gt_net_config gt_config_egress(const struct gt_config *c)
 		.block_private = !c->egress_private,
 		.set_forwarding = c->egress_forwarding,
 	};
+}
+
+/* "Node_7.example" becomes "node-7". */
+void gt_config_node_default(struct gt_config *c)
+{
+	char host[256] = "";
+	size_t n = 0;
+
+	if (c->node[0])
+		return;
+	gethostname(host, sizeof(host) - 1);
+	for (const char *p = host; *p && *p != '.' && n < GT_NAME_MAX; p++)
+		c->node[n++] = isalnum((unsigned char)*p) ? (char)tolower((unsigned char)*p) : '-';
+	c->node[n] = '\0';
+	if (!gt_name_ok(c->node))
+		gt_strcopy(c->node, sizeof(c->node), "local");
 }
 
 int gt_config_check_node(const struct gt_config *c, struct gt_err *err)

@@ -37,7 +37,7 @@ struct gt_config {
 	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
 	char webhook_allow[GT_CONFIG_TEXT]; /* networks, not public, that may be told of calls */
 	/* [agent] */
-	char node[64];             /* "" = host name */
+	char node[64];             /* "" = host name, see gt_config_node_default */
 	char gpus[GT_CONFIG_TEXT]; /* see gt_gpus_open */
 	char gpu_driver_root[GT_CONFIG_TEXT], gpu_proc[GT_CONFIG_TEXT], gpu_sys[GT_CONFIG_TEXT];
 	char cdi_dirs[GT_CONFIG_TEXT];         /* ':'-separated */
@@ -77,6 +77,8 @@ void gt_config_defaults(struct gt_config *c);
 struct gt_net_config gt_config_egress(const struct gt_config *c);
 /* Applies the file over *c; *c is unchanged on failure. err names file and line. */
 GT_MUST_USE int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err);
+/* Where no name is configured: that of the host, made a name of ours. */
+void gt_config_node_default(struct gt_config *c);
 /* What the agent will not refuse: name, GPUs, labels, address, networks, ids. Slug bad_config. */
 GT_MUST_USE int gt_config_check_node(const struct gt_config *c, struct gt_err *err);
 /* What a role needs to know is handed over as one environment variable of key=value lines. */

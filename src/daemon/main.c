@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "files.h"
+#include "kind.h"
 #include "role.h"
 #include "supervisor.h"
 
@@ -141,6 +142,7 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--store: too long");
 	if (c->store[0] && gt_store_check(c->store, err) < 0)
 		return -err->code;
+	gt_config_node_default(c);
 	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0)
 		return -err->code;
 	if (o->has_log_level)
@@ -159,7 +161,7 @@ static int run_daemon(struct options *o, struct gt_err *err)
 			return gt_err_errno(err, errno, "%s", o->file);
 		o->file = full;
 	}
-	return gt_supervise(load_config, o, o->argv, err);
+	return gt_supervise(&gt_kind_run, load_config, o, o->argv, err);
 }
 
 static int run_check(struct options *o, struct gt_err *err)

@@ -77,5 +77,4 @@ void gt_conn_move(struct gt_conn *c)
 	x->mail.fn = arrive;
 	gt_shard_post(gw->shards, x->bound - 1, &x->mail);
 	gt_demander_counted(gw);
-	gt_listeners_room(gw);
 }

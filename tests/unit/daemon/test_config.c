@@ -12,6 +12,8 @@
 #include <gantry/agent/agent.h>
 #include <gantry/base/cleanup.h>
 
+#include <gantry/model/spec.h>
+
 #include "config.h"
 
 static char path[] = "/tmp/gantry-config-XXXXXX";
@@ -63,6 +65,20 @@ static void a_file_sets_what_it_names(void **state)
 	assert_int_equal(c.log_level, GT_WARN);
 	assert_int_equal(c.max_connections, 10000);
 	assert_int_equal(c.threads, 1);
+}
+
+static void a_node_without_a_name_has_the_host_s(void **state)
+{
+	struct gt_config c;
+	struct gt_err err = { 0 };
+
+	(void)state;
+	gt_config_defaults(&c);
+	gt_config_node_default(&c);
+	assert_true(gt_name_ok(c.node));
+	assert_int_equal(read_text(&c, "[agent]\nnode=gpu-1\n", &err), 0);
+	gt_config_node_default(&c);
+	assert_string_equal(c.node, "gpu-1");
 }
 
 static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
@@ -185,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_sets_what_it_names),
+		cmocka_unit_test(a_node_without_a_name_has_the_host_s),
 		cmocka_unit_test(a_mistake_is_named_with_its_line_and_changes_nothing),
 		cmocka_unit_test(a_node_that_can_not_be_is_refused),
 		cmocka_unit_test(what_is_packed_for_a_role_is_what_it_unpacks),
