@@ -7,17 +7,10 @@
 
 #include "store_priv.h"
 
-static struct timespec in_ms(uint64_t ms)
-{
-	uint64_t ns = (gt_wall_ms(&gt_clock_system) + ms) * GT_NS_PER_MS;
-
-	return (struct timespec){ (time_t)(ns / GT_NS_PER_S), (long)(ns % GT_NS_PER_S) };
-}
-
 struct gt_job *gt_lane_take(struct gt_lane *l, int most, uint64_t wait_ms)
 {
 	struct gt_store *s = l->store;
-	struct timespec until = in_ms(wait_ms);
+	struct timespec until = gt_in_ms(wait_ms);
 	struct gt_job *batch = NULL;
 
 	pthread_mutex_lock(&s->lock);
@@ -198,10 +191,10 @@ static void lane_join(struct gt_store *s, struct gt_lane *l)
 		return;
 	}
 	for (;;) { /* an interruption before its statement has begun is lost */
-		struct timespec until = in_ms(10);
+		struct timespec until = gt_in_ms(10);
 
 		gt_db_interrupt(l->tasks.db);
-		if (pthread_timedjoin_np(l->thread, NULL, &until) != ETIMEDOUT)
+		if (pthread_clockjoin_np(l->thread, NULL, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
 			return;
 	}
 }

@@ -109,10 +109,11 @@ static const char *const migrations[] = {
 	"CREATE TABLE leader("
 	"	epoch INTEGER PRIMARY KEY,"
 	"	holder TEXT NOT NULL,"
-	"	door TEXT NOT NULL,"          /* where it is reached */
+	"	place TEXT NOT NULL,"         /* how controls of the same machine reach it */
+	"	door TEXT NOT NULL,"          /* and all others */
 	"	expires_ms INTEGER NOT NULL," /* by the database's clock; 0: at once */
 	"	commits INTEGER NOT NULL) STRICT;"
-	"INSERT INTO leader SELECT value, '', '', 0, 0 FROM meta WHERE key = 'epoch';"
+	"INSERT INTO leader SELECT value, '', '', '', 0, 0 FROM meta WHERE key = 'epoch';"
 	"INSERT INTO meta VALUES('seq', 0);"
 	/* Large bodies in pieces, where no directory is seen by all who may lead. */
 	"CREATE TABLE bodies("

@@ -171,7 +171,7 @@ int gt_store_open(const struct gt_store_config *config, struct gt_store **ret, s
 	for (int i = 0; i < GT_LANES; i++) {
 		s->lanes[i].store = s;
 		s->lanes[i].tasks.bodies_fd = -1;
-		pthread_cond_init(&s->lanes[i].wake, NULL);
+		gt_cond_init(&s->lanes[i].wake);
 	}
 	r = store_prepare(s, err);
 	if (r < 0)

@@ -3,11 +3,10 @@
 #ifndef GANTRY_SRC_STORE_STORE_PRIV_H
 #define GANTRY_SRC_STORE_STORE_PRIV_H
 
-#include <pthread.h>
-
 #include <gantry/store/store.h>
 
 #include "job.h"
+#include "wait.h"
 
 enum {
 	GT_LANE_WRITER, /* everything that changes something, in its order */
