@@ -366,14 +366,15 @@ install: all		## into $(DESTDIR)$(PREFIX)
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/gantry.1
 	install -D -m 0644 scripts/gantry-completion.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service \
+		scripts/gantry-agent.service
 
 uninstall:		## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,gantryd gantry gantry-preflight)
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/gantry
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
-	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/gantryd.service
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,gantryd.service gantry-agent.service)
 
 clean:			## remove build/
 	rm -rf build 2>/dev/null || sudo rm -rf build # the demo's daemon is root's

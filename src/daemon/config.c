@@ -71,6 +71,8 @@ static const struct key keys[] = {
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "control", "node_suspect", KEY_DURATION, FIELD(node_suspect_ms), DAY_MS },
 	{ "control", "node_lost", KEY_DURATION, FIELD(node_lost_ms), DAY_MS },
+	{ "agent", "join", TEXT(join) },
+	{ "agent", "join_token_file", TEXT(join_token_file) },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
@@ -184,6 +186,8 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
 				  c->node);
+	if (c->join[0] && gt_uplink_check_url(c->join, err) < 0)
+		return -err->code;
 	if (gt_gpus_check(c->gpus, &why) < 0)
 		return gt_err_set(err, EINVAL, "bad_config", "gpus: %s", why.text);
 	if (gt_labels_parse(c->labels, &labels, &n, &why) < 0)

@@ -5,6 +5,7 @@
 #include <gantry/base/err.h>
 #include <gantry/base/log.h>
 #include <gantry/net/net.h>
+#include <gantry/uplink/uplink.h>
 
 #define GT_CONFIG_TEXT   1024
 #define GT_CONFIG_PACKED 20480 /* enough for all of it as text */
@@ -37,6 +38,9 @@ struct gt_config {
 	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
 	char webhook_allow[GT_CONFIG_TEXT]; /* networks, not public, that may be told of calls */
 	/* [agent] */
+	char join[GT_UPLINK_URL_SIZE]; /* of the cluster's door; "" = where it joined */
+	char join_token_file[GT_CONFIG_TEXT];
+	char join_token[128];      /* of the command line or that file; no key */
 	char node[64];             /* "" = host name, see gt_config_node_default */
 	char gpus[GT_CONFIG_TEXT]; /* see gt_gpus_open */
 	char gpu_driver_root[GT_CONFIG_TEXT], gpu_proc[GT_CONFIG_TEXT], gpu_sys[GT_CONFIG_TEXT];

@@ -10,7 +10,7 @@ struct gt_kind {
 	enum gt_role_id front;   /* has the calls of others: it drains before the others end */
 	unsigned fds[GT_PROC_N]; /* bits: 1 << enum gt_role_fd, what the supervisor has for all */
 };
-extern const struct gt_kind gt_kind_run;
+extern const struct gt_kind gt_kind_run, gt_kind_agent;
 
 static inline bool gt_kind_has(const struct gt_kind *kind, enum gt_role_id id)
 {
@@ -23,6 +23,13 @@ GT_MUST_USE int gt_kind_ids(const struct gt_config *c, uid_t *ret_uid, gid_t *re
 /* Each role has a user of its own when none is configured. The agent keeps root; the id is for its
  * process that gets images. */
 uid_t gt_kind_uid(const struct gt_config *c, uid_t uid, enum gt_role_id id);
+
+/* Makes the directories of its roles in the state directory, which is the current one. */
+GT_MUST_USE int gt_kind_dirs(const struct gt_kind *kind, const struct gt_config *c, uid_t uid,
+			     gid_t gid, struct gt_err *err);
+/* What the configuration leaves open: the node's name, and of a host that joins the token. In the
+ * state directory. */
+GT_MUST_USE int gt_kind_settle(const struct gt_kind *kind, struct gt_config *c, struct gt_err *err);
 
 #define GT_URL_SIZE 128
 struct gt_listening {

@@ -15,6 +15,7 @@ const char *const gt_role_names[GT_PROC_N] = {
 	[GT_PROC_CONTROL] = "control",
 	[GT_PROC_AGENT] = "agent",
 	[GT_PROC_GATEWAY] = "gateway",
+	[GT_PROC_UPLINK] = "uplink",
 };
 
 const char *const gt_role_fd_names[GT_FD_N] = {
@@ -86,6 +87,7 @@ int gt_role_enter(enum gt_role_id id, struct gt_role_env *ret, struct gt_err *er
 	if (gt_config_unpack(&ret->config, config, err) < 0 || read_fds(ret->fds, err) < 0)
 		return -err->code;
 	ret->token_sha256 = getenv(GT_ENV_TOKEN);
+	ret->join_token = getenv(GT_ENV_JOIN);
 	ret->instance = getenv(GT_ENV_INSTANCE);
 	if (!ret->token_sha256 || !ret->instance)
 		return gt_err_set(err, EINVAL, "bad_config",
