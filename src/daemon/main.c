@@ -58,53 +58,69 @@ static int add_label(struct options *o, const char *label, struct gt_err *err)
 	return 0;
 }
 
-static int parse_options(int argc, char **argv, struct options *o, struct gt_err *err)
+/* Options that are a text, by the letter that getopt calls them. */
+static const char **text_option(struct options *o, int letter)
 {
-	static const struct option longs[] = {
-		{ "state", required_argument, NULL, 's' },
-		{ "listen", required_argument, NULL, 'l' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "node", required_argument, NULL, 'n' },
-		{ "gpus", required_argument, NULL, 'g' },
-		{ "join", required_argument, NULL, 'j' },
-		{ "token", required_argument, NULL, 't' },
-		{ "label", required_argument, NULL, 'L' },
-		{ "store", required_argument, NULL, 'S' },
-		{ "log-level", required_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
-	};
+	switch (letter) {
+	case 's':
+		return &o->state;
+	case 'l':
+		return &o->listen;
+	case 'c':
+		return &o->file;
+	case 'n':
+		return &o->node;
+	case 'g':
+		return &o->gpus;
+	case 'j':
+		return &o->join;
+	case 't':
+		return &o->token;
+	case 'S':
+		return &o->store;
+	default:
+		return NULL;
+	}
+}
+
+static const struct option longs[] = {
+	{ "state", required_argument, NULL, 's' },
+	{ "listen", required_argument, NULL, 'l' },
+	{ "config", required_argument, NULL, 'c' },
+	{ "node", required_argument, NULL, 'n' },
+	{ "gpus", required_argument, NULL, 'g' },
+	{ "join", required_argument, NULL, 'j' },
+	{ "token", required_argument, NULL, 't' },
+	{ "label", required_argument, NULL, 'L' },
+	{ "store", required_argument, NULL, 'S' },
+	{ "log-level", required_argument, NULL, 'v' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int unknown_option(const char *word, struct gt_err *err)
+{
 	static const char *const names[] = { "--state", "--listen",   "--config", "--node",
 					     "--gpus",  "--join",     "--token",  "--label",
 					     "--store", "--log-level" };
+	const char *near = gt_suggest(word, names, GT_LEN(names));
+
+	return gt_err_set(err, EINVAL, "usage", "unknown option %s%s%s", word,
+			  near ? "; did you mean " : "", near ? near : "");
+}
+
+static int parse_options(int argc, char **argv, struct options *o, struct gt_err *err)
+{
 	int c;
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+		const char **text = text_option(o, c);
+
+		if (text) {
+			*text = optarg;
+			continue;
+		}
 		switch (c) {
-		case 's':
-			o->state = optarg;
-			break;
-		case 'l':
-			o->listen = optarg;
-			break;
-		case 'c':
-			o->file = optarg;
-			break;
-		case 'n':
-			o->node = optarg;
-			break;
-		case 'g':
-			o->gpus = optarg;
-			break;
-		case 'S':
-			o->store = optarg;
-			break;
-		case 'j':
-			o->join = optarg;
-			break;
-		case 't':
-			o->token = optarg;
-			break;
 		case 'L':
 			if (add_label(o, optarg, err) < 0)
 				return -EINVAL;
@@ -120,12 +136,8 @@ static int parse_options(int argc, char **argv, struct options *o, struct gt_err
 		case ':':
 			return gt_err_set(err, EINVAL, "usage", "%s needs a value",
 					  argv[optind - 1]);
-		default: {
-			const char *word = argv[optind - 1];
-			const char *near = gt_suggest(word, names, GT_LEN(names));
-			return gt_err_set(err, EINVAL, "usage", "unknown option %s%s%s", word,
-					  near ? "; did you mean " : "", near ? near : "");
-		}
+		default:
+			return unknown_option(argv[optind - 1], err);
 		}
 	}
 	if (optind < argc)
