@@ -15,6 +15,7 @@
 #include <gantry/model/label.h>
 #include <gantry/model/spec.h>
 #include <gantry/scale/shadow.h>
+#include <gantry/store/store.h>
 
 enum key_type {
 	KEY_TEXT,
@@ -39,6 +40,8 @@ struct key {
 #define TEXT(f)   KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
 #define BYTES_MAX (64ULL << 40)
 #define DAY_MS    86400000ULL
+
+#define CERTIFICATE_MIN_MS 10000
 
 #define SUBID_BASE_MAX 4000000000ULL
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
@@ -71,6 +74,7 @@ static const struct key keys[] = {
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "control", "node_suspect", KEY_DURATION, FIELD(node_suspect_ms), DAY_MS },
 	{ "control", "node_lost", KEY_DURATION, FIELD(node_lost_ms), DAY_MS },
+	{ "control", "node_certificate", KEY_DURATION, FIELD(node_certificate_ms), 365 * DAY_MS },
 	{ "agent", "join", TEXT(join) },
 	{ "agent", "join_token_file", TEXT(join_token_file) },
 	{ "agent", "node", TEXT(node) },
@@ -130,6 +134,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->record_mib = 256;
 	c->node_suspect_ms = 3000;
 	c->node_lost_ms = 10000;
+	c->node_certificate_ms = 7 * DAY_MS;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);
 	gt_strcopy(c->egress_subnet6, sizeof(c->egress_subnet6), GT_NET_SUBNET6);
@@ -205,6 +210,17 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 			"65536 is the least",
 			(unsigned long long)c->subid_base);
 	return 0;
+}
+
+int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
+{
+	if (c->store[0] && gt_store_check(c->store, err) < 0)
+		return -err->code;
+	if (c->node_certificate_ms >= CERTIFICATE_MIN_MS)
+		return 0;
+	return gt_err_set(
+		err, EINVAL, "bad_config",
+		"node_certificate: at least 10s; nodes renew theirs after two thirds of it");
 }
 
 static const struct key *find_key(const char *section, const char *name)

@@ -9,7 +9,6 @@
 #include <gantry/api/api.h>
 #include <gantry/base/suggest.h>
 #include <gantry/gpu/helper.h>
-#include <gantry/store/store.h>
 
 #include "config.h"
 #include "files.h"
@@ -169,9 +168,8 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		gt_strcopy(c->labels, sizeof(c->labels), o->labels);
 	if (o->store && !gt_strcopy(c->store, sizeof(c->store), o->store))
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--store: too long");
-	if (c->store[0] && gt_store_check(c->store, err) < 0)
-		return -err->code;
-	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0)
+	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0 ||
+	    gt_config_check_control(c, err) < 0)
 		return -err->code;
 	if (o->has_log_level)
 		c->log_level = o->log_level;

@@ -102,7 +102,20 @@ static const char *const migrations[] = {
 	"	due_ms INTEGER NOT NULL DEFAULT 0,"
 	"	tries INTEGER NOT NULL DEFAULT 0) STRICT;"
 	"CREATE INDEX task_hooks_due ON task_hooks(due_ms) WHERE due_ms > 0;",
-	/* 5: who leads, one row. Every transaction begins with a change of it under the epoch that
+	/* 5: machines that joined, and what lets them: of tokens there are digests alone. */
+	"CREATE TABLE members("
+	"	node TEXT PRIMARY KEY,"
+	"	since_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE join_tokens("
+	"	id TEXT PRIMARY KEY,"
+	"	digest TEXT NOT NULL UNIQUE,"
+	"	node TEXT NOT NULL," /* '' = for any name */
+	"	created_ms INTEGER NOT NULL,"
+	"	expires_ms INTEGER NOT NULL,"
+	"	used_ms INTEGER NOT NULL DEFAULT 0,"
+	"	used_by TEXT NOT NULL DEFAULT '',"
+	"	used_key TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;",
+	/* 6: who leads, one row. Every transaction begins with a change of it under the epoch that
 	 * it knows (sql.c), so that one that was replaced writes nothing; `commits` tells whether a
 	 * transaction whose end nobody heard of was made. epoch is a key: PostgreSQL's locks on a
 	 * row tell changes of keys from others. Numbers of calls are taken from meta in blocks. */

@@ -158,6 +158,8 @@ static void rows_forget(struct gt_job *job)
 	for (size_t i = 0; i < job->n_rows; i++)
 		free(job->rows[i].spec_json);
 	job->n_rows = 0;
+	if (job->member)
+		job->member->n_tokens = 0;
 }
 
 /* ---- doubt ---------------------------------------------------------------------------------- */
