@@ -15,6 +15,7 @@
 #include <gantry/model/label.h>
 #include <gantry/model/spec.h>
 #include <gantry/scale/shadow.h>
+#include <gantry/store/store.h>
 
 enum key_type {
 	KEY_TEXT,
@@ -65,6 +66,7 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "store", TEXT(store) },
 	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
@@ -216,6 +218,8 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 
 int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
 {
+	if (c->store[0] && gt_store_check(c->store, err) < 0)
+		return -err->code;
 	if (c->node_certificate_ms >= CERTIFICATE_MIN_MS)
 		return 0;
 	return gt_err_set(
