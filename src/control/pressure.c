@@ -1,9 +1,9 @@
 /* pressure.c - no node takes a replica that calls wait for: others make room, if that helps.
  *
  *	1 idle ones with GPUs are parked, those that are worth least first
- *	2 idle ones, and those that are parked already, are stopped: also those for whom, parked,
- *the node has no memory 3 busy ones with GPUs are parked, when somebody has waited long enough:
- *functions take turns
+ *	2 idle ones, and those that are parked already, are stopped; also those for whom, parked,
+ *	  the node has no memory
+ *	3 busy ones with GPUs are parked, when somebody has waited long enough: functions take turns
  *
  * What was just brought in stays for a while, so that turns cost a bounded part of the time. The
  * room goes to the function that waits longest of those that it is enough for, and nobody else may

@@ -2,12 +2,12 @@
 
 held.py torch|host GIB PORT    torch: a tensor on the GPU; host: memory of the host, where there is only a simulated GPU
 GET /health; GET /hash answers {"hash", "n"}; GET /touch?n=N changes all of it first."""
-import hashlib
 import http.server
 import json
 import sys
 import time
 import urllib.parse
+import zlib
 
 STEP = 64 << 20
 
@@ -48,10 +48,10 @@ def answer(held, url):
         return {"ok": True}
     if url.path == "/touch":
         held.touch(n)
-    digest = hashlib.blake2b(digest_size=16)
+    crc = 0
     for part in held.parts():
-        digest.update(part)
-    return {"hash": digest.hexdigest(), "n": n, "ms": round((time.monotonic() - begin) * 1000, 1)}
+        crc = zlib.crc32(part, crc)
+    return {"hash": f"{crc:08x}", "n": n, "ms": round((time.monotonic() - begin) * 1000, 1)}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

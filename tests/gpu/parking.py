@@ -35,7 +35,7 @@ def must(condition, text):
         raise RuntimeError(text)
 
 
-def cycles(python, n=10, gpus="auto", kind="torch", gib=1.0):
+def cycles(python, n=10, gpus="auto", kind="torch", gib=0.25):
     """Parked after each call. What it holds is asked before and after."""
     found = {"cycles": n, "gib": gib, "call_s": [], "park_ms": [], "unpark_ms": []}
     with Gantry(gpus) as g:
@@ -93,7 +93,7 @@ def main():
     parser.add_argument("what", choices=["cycles", "turns"])
     parser.add_argument("--gpus", default="auto")
     parser.add_argument("--kind", default="torch")
-    parser.add_argument("--gib", type=float, default=1.0)
+    parser.add_argument("--gib", type=float, default=0.25)
     args = parser.parse_args()
     try:
         found = {"cycles": cycles, "turns": turns}[args.what](sys.executable, gpus=args.gpus, kind=args.kind, gib=args.gib)
