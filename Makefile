@@ -332,7 +332,7 @@ measure-sched: all
 measure-scale: all
 	@scripts/bench.sh scale
 WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
-measure-gpu: all examples $(WEIGHTS_BENCH) $(O)/tests/unit/runtime/test_inject
+measure-gpu: all examples $(WEIGHTS_BENCH) $(FAKE_NCCL) $(addprefix $(O)/tests/,unit/runtime/test_inject unit/agent/test_park_steps sim/test_gangs)
 	@scripts/bench.sh gpu
 $(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
 	@mkdir -p $(@D)
@@ -364,6 +364,7 @@ install: all		## into $(DESTDIR)$(PREFIX)
 		$(BIN)/gantry-preflight
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gantry README.md docs/openapi.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/gantry.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/gantryd.8
 	install -D -m 0644 scripts/gantry-completion.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service \
@@ -372,7 +373,7 @@ install: all		## into $(DESTDIR)$(PREFIX)
 uninstall:		## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,gantryd gantry gantry-preflight)
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/gantry
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1/gantry.1 man8/gantryd.8)
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,gantryd.service gantry-agent.service)
 
