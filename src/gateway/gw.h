@@ -154,6 +154,8 @@ struct gt_gateway {
 	bool link_wanted;             /* shard 0 was told so */
 	struct gt_identity *identity; /* shard 0's; NULL: nobody has asked for it */
 	struct gt_node *nodes;        /* hash: those that joined */
+	struct gt_timer
+		pipes_timer; /* set while a replica of another node has an idle connection */
 	struct gt_conn *handshakes;
 	uint32_t n_handshakes, handshakes_max;
 	struct gt_watch *files;
