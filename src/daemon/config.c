@@ -85,6 +85,7 @@ static const struct key keys[] = {
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
 	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
 	{ "agent", "gpu_nccl", TEXT(gpu_nccl) },
+	{ "agent", "gpu_reset", TEXT(gpu_reset) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -191,6 +192,9 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 	struct gt_cidr address;
 	size_t n;
 
+	if (c->gpu_reset[0] && c->gpu_reset[0] != '/')
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "gpu_reset: \"%s\" must be an absolute path", c->gpu_reset);
 	if (c->node[0] && !gt_name_ok(c->node))
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",

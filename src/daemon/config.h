@@ -51,6 +51,7 @@ struct gt_config {
 	char cdi_devices[GT_CONFIG_TEXT];      /* ','-separated, of gt_device_name_allowed */
 	char gpu_kmsg[GT_CONFIG_TEXT];         /* "" = /dev/kmsg */
 	char gpu_nccl[GT_CONFIG_TEXT];         /* name or path */
+	char gpu_reset[GT_CONFIG_TEXT];        /* absolute path; "" = none */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char address[GT_CONFIG_TEXT];          /* "" = found out */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */
