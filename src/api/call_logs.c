@@ -57,7 +57,8 @@ static const char *scope_of(const struct question *q, const struct gt_task *t, c
 static void answer(struct question *q, const struct gt_task_op *op)
 {
 	const struct gt_task *t = &op->tasks[0];
-	gt_auto(buf) struct gt_buf url = { 0 };
+	gt_auto(buf) struct gt_buf text = { 0 };
+	struct gt_log_question lines = { .tail = q->tail, .after = q->after };
 	struct gt_err err = { 0 };
 	char number[GT_U64_SIZE + 1];
 	struct span s;
@@ -69,24 +70,23 @@ static void answer(struct question *q, const struct gt_task_op *op)
 		gt_api_fail(q->req, &err);
 		return;
 	}
-	gt_buf_addf(
-		&url, "http://agent/link/v1/logs?function=%s&replica=%s&since_ms=%llu&tail=%llu",
-		t->function, s.replica, (unsigned long long)s.from_ms, (unsigned long long)q->tail);
+	gt_buf_addf(&text, "function=%s&replica=%s&since_ms=%llu", t->function, s.replica,
+		    (unsigned long long)s.from_ms);
 	if (s.to_ms)
-		gt_buf_addf(&url, "&until_ms=%llu", (unsigned long long)s.to_ms);
-	if (q->after)
-		gt_buf_addf(&url, "&after=%llu", (unsigned long long)q->after);
+		gt_buf_addf(&text, "&until_ms=%llu", (unsigned long long)s.to_ms);
 	if (q->stream)
-		gt_buf_addf(&url, "&stream=%s", q->stream);
+		gt_buf_addf(&text, "&stream=%s", q->stream);
 	if (q->printed)
-		gt_buf_addf(&url, "&contains=%s", t->id);
+		gt_buf_addf(&text, "&contains=%s", t->id);
 	*gt_put_u64(number, s.attempt) = '\0';
 	gt_request_header_set(q->req, "Gantry-Call-Id", t->id);
 	gt_request_header_set(q->req, "Gantry-Attempt", number);
 	gt_request_header_set(q->req, "Gantry-Replica", s.replica);
 	gt_request_header_set(q->req, "Gantry-Log-Scope",
 			      q->printed ? "printed" : scope_of(q, t, &s));
-	gt_api_logs_proxy(q->api, q->req, gt_buf_str(&url), false);
+	lines.replica = s.replica;
+	lines.text = gt_buf_str(&text);
+	gt_api_logs_answer(q->api, q->req, t->function, &lines);
 }
 
 static void on_gone(void *arg)

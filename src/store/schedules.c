@@ -6,36 +6,37 @@
 
 #include "task_db.h"
 
-static char *text_or_null(sqlite3_stmt *q, int column)
+static char *text_or_null(struct gt_query *q, int column)
 {
-	return gt_strdup((const char *)sqlite3_column_text(q, column));
+	return gt_strdup(gt_db_text_null(q, column));
 }
 
-static void body_read(sqlite3_stmt *q, int column, struct gt_blob *ret)
+static void body_read(struct gt_query *q, int column, struct gt_blob *ret)
 {
-	ret->len = (size_t)sqlite3_column_bytes(q, column);
+	const void *data = gt_db_bytes(q, column, &ret->len);
+
 	if (!ret->len)
 		return;
 	ret->data = gt_alloc(ret->len + 1);
-	memcpy(ret->data, sqlite3_column_blob(q, column), ret->len);
+	memcpy(ret->data, data, ret->len);
 }
 
-static void row_read(sqlite3_stmt *q, struct gt_schedule *s)
+static void row_read(struct gt_query *q, struct gt_schedule *s)
 {
 	uint64_t *const times[] = { &s->created_ms, &s->updated_ms, &s->since_ms, &s->resumed_ms,
 				    &s->next_ms,    &s->fired_ms,   &s->passed_ms };
 
 	*s = (struct gt_schedule){
 		.cron = text_or_null(q, 2),
-		.every_ms = (uint64_t)sqlite3_column_int64(q, 4),
-		.catch_up = (enum gt_catch_up)(sqlite3_column_int(q, 5) % GT_CATCH_UPS),
-		.cold = sqlite3_column_int(q, 6) != 0,
-		.call.priority = (uint32_t)sqlite3_column_int(q, 8),
+		.every_ms = (uint64_t)gt_db_int(q, 4),
+		.catch_up = (enum gt_catch_up)(gt_db_int(q, 5) % GT_CATCH_UPS),
+		.cold = gt_db_int(q, 6) != 0,
+		.call.priority = (uint32_t)gt_db_int(q, 8),
 		.call.path = gt_strdup(gt_db_text(q, 10)),
 		.call.content_type = text_or_null(q, 11),
 		.call.callback = text_or_null(q, 13),
-		.call.deadline_ms = (uint64_t)sqlite3_column_int64(q, 14),
-		.paused = sqlite3_column_int(q, 15) != 0,
+		.call.deadline_ms = (uint64_t)gt_db_int(q, 14),
+		.paused = gt_db_int(q, 15) != 0,
 	};
 	gt_strcopy(s->name, sizeof(s->name), gt_db_text(q, 0));
 	gt_strcopy(s->etag, sizeof(s->etag), gt_db_text(q, 1));
@@ -44,7 +45,7 @@ static void row_read(sqlite3_stmt *q, struct gt_schedule *s)
 	gt_strcopy(s->call.method, sizeof(s->call.method), gt_db_text(q, 9));
 	gt_strcopy(s->call.print, sizeof(s->call.print), gt_db_text(q, 12));
 	for (int i = 0; i < (int)GT_LEN(times); i++)
-		*times[i] = (uint64_t)sqlite3_column_int64(q, 16 + i);
+		*times[i] = (uint64_t)gt_db_int(q, 16 + i);
 	gt_strcopy(s->reason, sizeof(s->reason), gt_db_text(q, 23));
 	body_read(q, 24, &s->call.body);
 }
@@ -53,8 +54,8 @@ static void row_read(sqlite3_stmt *q, struct gt_schedule *s)
 static int find(struct gt_tasks_db *t, const char *name, struct gt_schedule *ret,
 		struct gt_err *err)
 {
-	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_PLAN, "t", name);
-	int r = q ? gt_db_step(q, err) : -EIO;
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, GT_SQL_PLAN, "t", name);
+	int r = gt_db_step(q, err);
 
 	if (r > 0)
 		row_read(q, ret);
@@ -65,16 +66,16 @@ static int insert(struct gt_tasks_db *t, const struct gt_schedule *s, struct gt_
 {
 	const struct gt_task *c = &s->call;
 
-	return gt_sql_run(gt_sql(t, err, GT_SQL_PLAN_INSERT, "ttttiiititttttiiiiiiiiitb", s->name,
-				 s->etag, s->cron, s->zone, (int64_t)s->every_ms,
-				 (int64_t)s->catch_up, (int64_t)s->cold, c->function,
-				 (int64_t)c->priority, c->method, c->path, c->content_type,
-				 c->print, c->callback, (int64_t)c->deadline_ms, (int64_t)s->paused,
-				 (int64_t)s->created_ms, (int64_t)s->updated_ms,
-				 (int64_t)s->since_ms, (int64_t)s->resumed_ms, (int64_t)s->next_ms,
-				 (int64_t)s->fired_ms, (int64_t)s->passed_ms,
-				 s->reason[0] ? s->reason : NULL, c->body.data, c->body.len),
-			  err);
+	return gt_db_finish(
+		gt_sql(t->db, err, GT_SQL_PLAN_INSERT, "ttttiiititttttiiiiiiiiitb", s->name,
+		       s->etag, s->cron, s->zone, (int64_t)s->every_ms, (int64_t)s->catch_up,
+		       (int64_t)s->cold, c->function, (int64_t)c->priority, c->method, c->path,
+		       c->content_type, c->print, c->callback, (int64_t)c->deadline_ms,
+		       (int64_t)s->paused, (int64_t)s->created_ms, (int64_t)s->updated_ms,
+		       (int64_t)s->since_ms, (int64_t)s->resumed_ms, (int64_t)s->next_ms,
+		       (int64_t)s->fired_ms, (int64_t)s->passed_ms, s->reason[0] ? s->reason : NULL,
+		       c->body.data, c->body.len),
+		err);
 }
 
 /* ---- by a user ------------------------------------------------------------------------------ */
@@ -85,11 +86,11 @@ static int check_match(const struct gt_task_op *op, const char *name, const stru
 	const char *want = op->if_match;
 
 	if (op->if_none_match && old)
-		return gt_err_set(err, ESTALE, "etag_mismatch",
+		return gt_err_set(err, EEXIST, "etag_mismatch",
 				  "schedule %s exists already, with ETag %s", name, old->etag);
 	if (!want || (old && (gt_streq(want, "*") || gt_streq(want, old->etag))))
 		return 0;
-	return gt_err_set(err, ESTALE, "etag_mismatch", "schedule %s %s%s, not %s: read it again",
+	return gt_err_set(err, EEXIST, "etag_mismatch", "schedule %s %s%s, not %s: read it again",
 			  name, old ? "has ETag " : "does not exist", old ? old->etag : "", want);
 }
 
@@ -129,7 +130,7 @@ static int put(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 			keep_times(s, &old);
 	}
 	if (r == 0 && found)
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_PLAN_DROP, "t", s->name), err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_PLAN_DROP, "t", s->name), err);
 	if (r == 0)
 		r = insert(t, s, err);
 	gt_schedule_fini(&old);
@@ -161,7 +162,7 @@ static int drop(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err
 
 	if (r == 0)
 		r = check_match(op, s->name, s, err);
-	return r < 0 ? r : gt_sql_run(gt_sql(t, err, GT_SQL_PLAN_DROP, "t", s->name), err);
+	return r < 0 ? r : gt_db_finish(gt_sql(t->db, err, GT_SQL_PLAN_DROP, "t", s->name), err);
 }
 
 static int pause_set(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
@@ -175,9 +176,9 @@ static int pause_set(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err
 	s->paused = paused;
 	if (!paused) /* what was due meanwhile is not made up for */
 		s->resumed_ms = op->now_ms;
-	return gt_sql_run(gt_sql(t, err, GT_SQL_PLAN_PAUSE, "tii", s->name, (int64_t)s->paused,
-				 (int64_t)s->resumed_ms),
-			  err);
+	return gt_db_finish(gt_sql(t->db, err, GT_SQL_PLAN_PAUSE, "tii", s->name,
+				   (int64_t)s->paused, (int64_t)s->resumed_ms),
+			    err);
 }
 
 /* ---- by the clock --------------------------------------------------------------------------- */
@@ -239,10 +240,10 @@ static int fire(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err
 		gt_strcopy(now.reason, sizeof(now.reason), s->reason);
 	}
 	if (r > 0)
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_PLAN_FIRED, "tiiit", s->name,
-				      (int64_t)now.next_ms, (int64_t)now.fired_ms,
-				      (int64_t)now.passed_ms, now.reason[0] ? now.reason : NULL),
-			       err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_PLAN_FIRED, "tiiit", s->name,
+					(int64_t)now.next_ms, (int64_t)now.fired_ms,
+					(int64_t)now.passed_ms, now.reason[0] ? now.reason : NULL),
+				 err);
 	if (r < 0) {
 		gt_schedule_fini(&now);
 		return r;
@@ -271,8 +272,9 @@ int gt_plan_write(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *e
 static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 {
 	enum gt_sql which = op->active ? GT_SQL_PLANS_ACTIVE : GT_SQL_PLANS;
-	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, which, "ti", op->id, (int64_t)op->limit + 1);
-	int r = q ? 0 : -EIO;
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, which, "ti", op->id,
+						   (int64_t)op->limit + 1);
+	int r = 0;
 
 	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
 		op->more = op->n_schedules == op->limit;
@@ -285,13 +287,13 @@ static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err
 
 static int due(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 {
-	gt_auto(sql)
-		sqlite3_stmt *q = gt_sql(t, err, GT_SQL_PLANS_DUE, "i", (int64_t)op->limit + 1);
-	int r = q ? 0 : -EIO;
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, GT_SQL_PLANS_DUE, "i",
+						   (int64_t)op->limit + 1);
+	int r = 0;
 
 	op->next_ms = UINT64_MAX;
 	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
-		uint64_t next_ms = (uint64_t)sqlite3_column_int64(q, 20);
+		uint64_t next_ms = (uint64_t)gt_db_int(q, 20);
 
 		if (next_ms > op->told_ms || op->n_schedules == op->limit) {
 			op->next_ms = next_ms;

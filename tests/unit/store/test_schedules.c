@@ -14,6 +14,8 @@
 #include <gantry/model/schedule.h>
 #include <gantry/store/store.h>
 
+#include "backend.h"
+
 #define NOW 1000000ULL
 
 struct world {
@@ -33,7 +35,7 @@ static void ring(void *arg)
 
 static void reopen(struct world *w)
 {
-	struct gt_store_config config = { .path = "gantry.db", .notify = ring, .notify_arg = w };
+	struct gt_store_config config = { .path = backend_path(), .notify = ring, .notify_arg = w };
 	struct gt_err err = { 0 };
 
 	gt_store_close(w->store);
@@ -49,6 +51,8 @@ static int setup(void **state)
 	snprintf(w->dir, sizeof(w->dir), "/tmp/gt-plans-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	assert_int_equal(chdir(w->dir), 0);
+	assert_int_equal(mkdir("control", 0700), 0);
+	backend_fresh();
 	w->event = eventfd(0, EFD_CLOEXEC);
 	w->now_ms = NOW;
 	reopen(w);
@@ -62,9 +66,10 @@ static int teardown(void **state)
 
 	gt_store_close(w->store);
 	close(w->event);
-	unlink("gantry.db");
-	unlink("gantry.db-wal");
-	unlink("gantry.db-shm");
+	unlink("control/gantry.db");
+	unlink("control/gantry.db-wal");
+	unlink("control/gantry.db-shm");
+	assert_int_equal(rmdir("control"), 0);
 	assert_int_equal(chdir("/"), 0);
 	assert_int_equal(rmdir(w->dir), 0);
 	free(w);
@@ -271,5 +276,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_that_is_paused_is_not_due, setup, teardown),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("on SQLite", tests, NULL, NULL);
+
+	if (backend_pg_installed())
+		failed += cmocka_run_group_tests_name("on PostgreSQL", tests, backend_pg_begin,
+						      backend_pg_end);
+	return failed;
 }
