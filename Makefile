@@ -27,7 +27,7 @@ BIN := $(if $(filter $(PLAIN),$(O)),build,$(O)/bin)
 RESULTS := $(OUT)/results
 
 # ---- flags --------------------------------------------------------------------------------
-PKGS := libmicrohttpd jansson yaml-0.1 libcurl libseccomp sqlite3 libssl libcrypto libisal libzstd libmnl libnftnl zlib
+PKGS := libmicrohttpd jansson yaml-0.1 libcurl libseccomp sqlite3 libpq libssl libcrypto libisal libzstd libmnl libnftnl zlib
 # Asked for once, and only when something is compiled: `make deps` must work without pkg-config.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -89,10 +89,13 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS) \
 	$(wildcard tests/bench/control/*.c tests/bench/gpu/*.c tests/bench/store/*.c)))
 
+BENCHES := bench $(addprefix bench-,runtime nodes cluster gateway gangs sched scale gpu)
+MEASURES := $(BENCHES:bench%=measure%)
+
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
-	asan tsan valgrind bench bench-runtime bench-gateway bench-sched bench-scale bench-cluster bench-gpu bench-nodes bench-gangs report \
+	asan tsan valgrind $(BENCHES) $(MEASURES) report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
 
@@ -272,9 +275,25 @@ deps:			## install the Debian packages that build and tests need
 doctor: all		## can this machine run containers? says what to fix
 	@$(BIN)/gantry doctor
 
-bench: all examples	## measure; writes build/bench
+bench:			## measure; writes build/bench
+bench-runtime:	## containers and images against crun and others
+bench-nodes:		## durable calls through the public API, and the store alone
+bench-cluster:	## a day of ten million calls on a simulated cluster
+bench-gateway:	## the gateway against nginx, HAProxy and Go's proxy
+bench-gangs:		## gangs under faults, and the preflight of their GPUs
+bench-sched:		## placement over recorded clusters; TRACES=dir has them
+bench-scale:		## autoscaling over recorded calls, TRACES=dir
+bench-gpu:		## the GPU side against its goals; most of it needs no GPU
+# What is missing is there before a make begins that asks for libraries and builds with them.
+bench-runtime bench-gangs bench-gpu: ALSO = test
+bench-gateway: ALSO = test bench
+$(BENCHES):
+	@scripts/deps.sh build demo $(ALSO)
+	+@$(MAKE) --no-print-directory $(@:bench%=measure%)
+
+measure: all examples
 	@scripts/bench.sh
-bench-runtime: all examples $(BENCH) $(STAMP)	## containers and images against crun and others
+measure-runtime: all examples $(BENCH) $(STAMP)
 	@scripts/bench.sh runtime
 $(BENCH): $(BENCH_SRCS:%.c=$(O)/%.o) $(LIB)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
@@ -283,19 +302,18 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 	$(call say,STATIC,$@)gcc -std=gnu11 -Os $(WARN) -ffreestanding -fno-stack-protector -fno-pie \
 		-no-pie -nostdlib -static -s -o $@ $<
 STORE_BENCH := $(OUT)/tests/bench/store/store
-bench-nodes: all examples $(STORE_BENCH)	## durable calls through the public API, and the store alone
+measure-nodes: all examples $(STORE_BENCH)
 	@scripts/bench.sh nodes
 $(STORE_BENCH): $(O)/tests/bench/store/store.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
 CONTROL_MEMORY := $(OUT)/tests/bench/control/memory
-bench-cluster: all $(CONTROL_MEMORY)	## a day of ten million calls on a simulated cluster
+measure-cluster: all $(CONTROL_MEMORY)
 	@scripts/bench.sh cluster
 $(CONTROL_MEMORY): $(O)/tests/bench/control/memory.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
-bench-gateway: all examples $(GATEWAY_PROGS) $(O)/tests/sim/test_queue	## the gateway against nginx, HAProxy and Go's proxy
-	@scripts/deps.sh bench
+measure-gateway: all examples $(GATEWAY_PROGS) $(O)/tests/sim/test_queue
 	@scripts/bench.sh gateway
 $(GATEWAY_BENCH)/load: $(wildcard tests/bench/gateway/*.[ch]) Makefile
 	@mkdir -p $(@D)
@@ -307,14 +325,14 @@ $(GATEWAY_BENCH)/rootfs/upstream: tests/bench/gateway/upstream.c Makefile
 $(GATEWAY_BENCH)/proxy: tests/bench/gateway/proxy.go
 	@mkdir -p $(@D)
 	$(call say,GO,$@)GOCACHE=$(abspath $(O))/go go build -o $@ $<
-bench-gangs: all $(FAKE_NCCL) $(O)/tests/sim/test_gangs	## gangs under faults, and the preflight of their GPUs
+measure-gangs: all $(FAKE_NCCL) $(O)/tests/sim/test_gangs
 	@scripts/bench.sh gangs
-bench-sched: all		## placement over recorded clusters; TRACES=dir has them
+measure-sched: all
 	@scripts/bench.sh sched
-bench-scale: all		## autoscaling over recorded calls, TRACES=dir
+measure-scale: all
 	@scripts/bench.sh scale
 WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
-bench-gpu: all examples $(WEIGHTS_BENCH) $(O)/tests/unit/runtime/test_inject	## the GPU side against its goals; most of it needs no GPU
+measure-gpu: all examples $(WEIGHTS_BENCH) $(FAKE_NCCL) $(addprefix $(O)/tests/,unit/runtime/test_inject unit/agent/test_park_steps sim/test_gangs)
 	@scripts/bench.sh gpu
 $(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
 	@mkdir -p $(@D)
@@ -346,16 +364,18 @@ install: all		## into $(DESTDIR)$(PREFIX)
 		$(BIN)/gantry-preflight
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gantry README.md docs/openapi.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/gantry.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/gantryd.8
 	install -D -m 0644 scripts/gantry-completion.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service \
+		scripts/gantry-agent.service
 
 uninstall:		## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,gantryd gantry gantry-preflight)
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/gantry
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1/gantry.1 man8/gantryd.8)
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
-	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/gantryd.service
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,gantryd.service gantry-agent.service)
 
 clean:			## remove build/
 	rm -rf build 2>/dev/null || sudo rm -rf build # the demo's daemon is root's

@@ -1,6 +1,5 @@
 /* agent.c - the role: puts the node in order, then serves until a signal. */
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -69,24 +68,6 @@ static void on_signal(int signo, void *arg)
 }
 
 /* ---- setting up ---- */
-
-/* A host name need not be a name of ours: "Node_7.example" becomes "node-7". */
-static void node_name(const char *configured, char out[GT_NAME_MAX + 1])
-{
-	char host[256] = "";
-	size_t n = 0;
-
-	if (configured && *configured) {
-		gt_strcopy(out, GT_NAME_MAX + 1, configured);
-		return;
-	}
-	gethostname(host, sizeof(host) - 1);
-	for (const char *p = host; *p && *p != '.' && n < GT_NAME_MAX; p++)
-		out[n++] = isalnum((unsigned char)*p) ? (char)tolower((unsigned char)*p) : '-';
-	out[n] = '\0';
-	if (!gt_name_ok(out))
-		gt_strcopy(out, GT_NAME_MAX + 1, "local");
-}
 
 /* The source of what leaves by the default route; asking for it sends nothing. */
 static void own_address(const char *configured, char out[GT_ADDRESS_MAX + 1])
@@ -211,7 +192,7 @@ static int set_up(struct agent *a, const struct gt_agent_config *config, struct 
 
 	/* The environment of functions is in this memory: no dump of it on a disk. */
 	prctl(PR_SET_DUMPABLE, 0);
-	node_name(config->node, a->node);
+	gt_strcopy(a->node, sizeof(a->node), config->node);
 	measure(a);
 	a->parking_bytes = config->parking_bytes == UINT64_MAX ? a->memory_bytes / 4
 							       : config->parking_bytes;

@@ -129,6 +129,7 @@ struct agent {
 	uint64_t parking_bytes;           /* of that, for parked replicas */
 	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach this one; "" = none */
 	struct gt_gpus *gpus;
+	struct gpu_reset *reset;   /* NULL: none is reset */
 	struct gt_timer gpu_round; /* what GPUs measure is told */
 	struct gt_gpu_told gpu_told[GT_NODE_GPUS_MAX];
 	size_t n_gpu_told;
@@ -205,6 +206,7 @@ void gt_report_event(struct agent *a, const struct gt_told_event *event);
 void gt_report_stop(struct agent *a);
 
 /* usage.c */
+bool gt_usage_look(struct replica *r);       /* into r->usage, now; false: its memory is not told */
 void gt_usage_rounds_begin(struct agent *a); /* a replica runs; fine when they go on already */
 void gt_usage_rounds_stop(struct agent *a);
 

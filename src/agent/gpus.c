@@ -168,6 +168,7 @@ static void on_change(void *arg)
 	gt_report_full(a);
 	if (a->gpus && gt_gpus_known(a->gpus))
 		end_lost(a);
+	gt_gpu_reset_look(a);
 }
 
 /* ---- looks ---- */
@@ -249,6 +250,16 @@ static uint64_t share_out(struct agent *a, const struct gt_gpu_sample *sample)
 	return foreign;
 }
 
+/* What it has there decides whether it can be parked, and for that nobody waits for a round. */
+static void first_seen(struct replica *r)
+{
+	if (r->state != GT_REPLICA_READY || r->usage.has & GT_USAGE_GPU_MEMORY ||
+	    !gt_usage_look(r) || !(r->usage.has & GT_USAGE_GPU_MEMORY))
+		return;
+	r->dirty = true;
+	gt_report_soon(r->agent);
+}
+
 static void on_sample(const struct gt_gpu_sample *sample, void *arg)
 {
 	struct agent *a = arg;
@@ -271,6 +282,7 @@ static void on_sample(const struct gt_gpu_sample *sample, void *arg)
 			continue;
 		learn(r, (size_t)at);
 		overuse(r, (size_t)at);
+		first_seen(r);
 	}
 }
 
@@ -383,6 +395,8 @@ int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, st
 
 	if (r == 0 && gt_gpus_helper(a->gpus))
 		gt_timer_set(a->loop, &a->gpu_round, STATS_MS, on_stats, a);
+	if (r == 0)
+		gt_gpu_reset_open(a, config->gpu_reset);
 	return r;
 }
 
@@ -390,6 +404,7 @@ void gt_agent_gpus_close(struct agent *a)
 {
 	if (a->loop)
 		gt_timer_clear(a->loop, &a->gpu_round);
+	gt_gpu_reset_close(a);
 	gt_gpus_close(a->gpus);
 }
 

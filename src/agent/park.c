@@ -51,7 +51,7 @@ void gt_park_choose(struct replica *r)
 
 	r->park.method = choose(r, &why);
 	if (r->park.method != GT_PARK_STOP) /* control plans with it, before the first round */
-		(void)!gt_container_usage(r->container, &r->usage, NULL);
+		(void)gt_usage_look(r);
 	gt_strcopy(r->park.why, sizeof(r->park.why), why);
 	gt_park_steps_init(&r->parking.steps, r->park.method,
 			   r->park.method != GT_PARK_STOP && r->spec->park.http.sleep,
@@ -91,15 +91,9 @@ static uint64_t given_bytes(const struct replica *r)
 /* What it holds, and what comes to it out of its GPUs. */
 static uint64_t bytes_of(struct replica *r)
 {
-	struct gt_usage usage = { 0 };
-	uint64_t bytes = r->spec->resources.memory_bytes;
+	uint64_t bytes = gt_usage_look(r) ? r->usage.memory_bytes : r->spec->resources.memory_bytes;
 
-	if (gt_container_usage(r->container, &usage, NULL) == 0 && usage.has & GT_USAGE_MEMORY) {
-		bytes = usage.memory_bytes;
-		gt_agent_gpus_usage(r, &usage);
-		r->usage = usage; /* control hears of it, whatever comes of this */
-	}
-	return GT_MAX(bytes + gt_usage_gpu_parked(&usage, given_bytes(r)), 1u);
+	return GT_MAX(bytes + gt_usage_gpu_parked(&r->usage, given_bytes(r)), 1u);
 }
 
 /* What its GPU holds will be in its own memory, and must not be more than it may have. */
@@ -289,7 +283,8 @@ void gt_park_pursue(struct replica *r)
 	struct parking *p = &r->parking;
 	bool off = r->state == GT_REPLICA_READY && p->wanted;
 
-	if (p->busy || r->killed || (!off && (r->state != GT_REPLICA_PARKED || p->wanted)))
+	if (p->busy || r->killed || gt_gpu_reset_runs(r->agent) ||
+	    (!off && (r->state != GT_REPLICA_PARKED || p->wanted)))
 		return;
 	if (off && r->park.method == GT_PARK_STOP) {
 		p->wanted = false;

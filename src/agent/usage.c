@@ -6,14 +6,30 @@
 #define SLICE    4 /* replicas, then a pause for what else there is to do */
 #define PAUSE_MS 5
 
+static bool see(const struct replica *r, struct gt_usage *ret)
+{
+	*ret = (struct gt_usage){ 0 };
+	if (gt_container_usage(r->container, ret, NULL) < 0)
+		return false;
+	gt_agent_gpus_usage(r, ret);
+	return true;
+}
+
+bool gt_usage_look(struct replica *r)
+{
+	struct gt_usage now;
+
+	if (!see(r, &now) || !(now.has & GT_USAGE_MEMORY))
+		return false;
+	r->usage = now;
+	return true;
+}
+
 static void look(struct replica *r)
 {
 	struct gt_usage now;
 
-	if (gt_container_usage(r->container, &now, NULL) < 0)
-		return;
-	gt_agent_gpus_usage(r, &now);
-	if (!gt_usage_moved(&r->usage, &now))
+	if (!see(r, &now) || !gt_usage_moved(&r->usage, &now))
 		return;
 	r->usage = now;
 	r->dirty = true;

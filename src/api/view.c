@@ -225,6 +225,10 @@ static void write_place(struct gt_json *j, const struct gt_gpu *gpu)
 	}
 	if (gpu->numa >= 0)
 		gt_json_u64(j, "numa", (uint64_t)gpu->numa);
+	if (gpu->link >= 0)
+		gt_json_u64(j, "link", (uint64_t)gpu->link);
+	if (gpu->bridge >= 0)
+		gt_json_u64(j, "bridge", (uint64_t)gpu->bridge);
 }
 
 static void write_driver(struct gt_json *j, const struct gt_gpu_driver *d)
@@ -299,6 +303,7 @@ void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
 	gt_json_str(j, "name", v->name);
 	gt_json_str(j, "state", gt_node_state_name(v->state));
 	gt_view_time(j, "since", v->since_ms);
+	gt_view_time(j, "joined_at", v->member_ms);
 	gt_json_u64(j, "cpu_milli", v->cpu_milli);
 	gt_json_u64(j, "memory_bytes", v->memory_bytes);
 	gt_json_u64(j, "parking_bytes", v->parking_bytes);

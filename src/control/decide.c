@@ -348,6 +348,7 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 	struct gt_ctl_replica *r, *r_next;
 	uint64_t due = CTL_NEVER;
 	struct gt_scale_in in;
+	bool busy = live->queued + live->in_flight > 0;
 	struct tally t;
 
 	DL_FOREACH_SAFE (live->replicas, r, r_next)
@@ -356,6 +357,8 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 	t = tally_of(live);
 	c->decided++;
 	gt_ctl_scale(c, live, t.ready, t.starting, &in);
+	if (busy && live->queued + live->in_flight == 0 && f->rev->spec->resources.gpu.count > 0)
+		gt_ctl_blocked_touch(c); /* a turn need not last as long as a busy one's */
 	if (c->settled) {
 		uint64_t expire = failures_expire(c, live);
 

@@ -112,16 +112,22 @@ bool gt_ctl_park(struct gt_control *c, struct gt_ctl_replica *r, const char *rea
 }
 
 /* ---- the memory of a node for parked ones ---- */
-static uint64_t pool_need(const struct gt_ctl_replica *r)
+uint64_t gt_ctl_park_gpu_bytes(const struct gt_ctl_replica *r)
 {
-	uint64_t bytes = r->usage.has & GT_USAGE_MEMORY ? r->usage.memory_bytes : r->memory_bytes;
 	uint64_t given = 0;
 
 	if (r->park.method == GT_PARK_FREEZE)
-		return bytes;
+		return 0;
 	for (size_t i = 0; i < r->gpus.n; i++)
 		given += r->gpus.list[i].memory_bytes;
-	return bytes + gt_usage_gpu_parked(&r->usage, given);
+	return gt_usage_gpu_parked(&r->usage, given);
+}
+
+static uint64_t pool_need(const struct gt_ctl_replica *r)
+{
+	uint64_t bytes = r->usage.has & GT_USAGE_MEMORY ? r->usage.memory_bytes : r->memory_bytes;
+
+	return bytes + gt_ctl_park_gpu_bytes(r);
 }
 
 static uint32_t priority_of(const struct gt_ctl_replica *r)

@@ -25,6 +25,8 @@ bool gt_ctl_park(struct gt_control *c, struct gt_ctl_replica *r, const char *rea
 bool gt_ctl_parkable(const struct gt_ctl_replica *r);
 /* Orders it when no gateway has a call on it any more, and there is memory for it. */
 void gt_ctl_park_check(struct gt_control *c, struct gt_ctl_replica *r);
+/* What of its node's memory is for what it has on its GPUs, while it is parked. */
+uint64_t gt_ctl_park_gpu_bytes(const struct gt_ctl_replica *r);
 /* When its time is over: as a parked one, or on its way there or back; CTL_NEVER. */
 uint64_t gt_ctl_park_due(const struct gt_ctl_replica *r);
 void gt_ctl_park_late(struct gt_control *c, struct gt_ctl_replica *r); /* if so, it goes */

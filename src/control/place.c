@@ -185,8 +185,7 @@ static uint32_t want_of_found(struct gt_control *c, const struct gt_ctl_replica 
 	if (!r->off_gpu)
 		return mask;
 	ret->gpus = 0;
-	for (size_t i = 0; i < r->gpus.n && r->park.method != GT_PARK_FREEZE; i++)
-		ret->memory_bytes += r->gpus.list[i].memory_bytes;
+	ret->memory_bytes += gt_ctl_park_gpu_bytes(r);
 	return 0;
 }
 

@@ -1,7 +1,8 @@
 /* pressure.c - no node takes a replica that calls wait for: others make room, if that helps.
  *
  *	1 idle ones with GPUs are parked, those that are worth least first
- *	2 idle ones, and those that are parked already, are stopped
+ *	2 idle ones, and those that are parked already, are stopped; also those for whom, parked,
+ *	  the node has no memory
  *	3 busy ones with GPUs are parked, when somebody has waited long enough: functions take turns
  *
  * What was just brought in stays for a while, so that turns cost a bounded part of the time. The
@@ -207,8 +208,10 @@ static bool victims_find(struct gt_control *c, struct candidates *from, enum tie
 	while (v->n < VICTIMS_MAX && gt_scale_pressure(from->held, from->n, &at) == 0) {
 		from->held[at].spare = 0;
 		v->worth[v->n] = from->held[at].worth;
-		v->all[v->n++] = from->all[at];
-		take_out(c, &from->all[at]);
+		v->all[v->n] = from->all[at];
+		if (most == TIER_STOP)
+			v->all[v->n].tier = TIER_STOP;
+		take_out(c, &v->all[v->n++]);
 		if (has_room(c, from->live, &v->node))
 			return true;
 	}

@@ -36,6 +36,7 @@ static const struct gt_ctl_revision *replicas_fill(const struct gt_ctl_live *liv
 		struct gt_route_replica *to = &route->replicas[route->n_replicas++];
 
 		gt_strcopy(to->id, sizeof(to->id), r->id);
+		gt_strcopy(to->node, sizeof(to->node), r->node->name);
 		to->draining = draining;
 		if (serves && !serving) {
 			serving = r->rev;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <gantry/base/cidr.h>
 #include <gantry/base/cleanup.h>
@@ -14,6 +15,7 @@
 #include <gantry/model/label.h>
 #include <gantry/model/spec.h>
 #include <gantry/scale/shadow.h>
+#include <gantry/store/store.h>
 
 enum key_type {
 	KEY_TEXT,
@@ -39,6 +41,8 @@ struct key {
 #define BYTES_MAX (64ULL << 40)
 #define DAY_MS    86400000ULL
 
+#define CERTIFICATE_MIN_MS 10000
+
 #define SUBID_BASE_MAX 4000000000ULL
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
 
@@ -62,6 +66,7 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "store", TEXT(store) },
 	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
@@ -69,11 +74,15 @@ static const struct key keys[] = {
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "control", "node_suspect", KEY_DURATION, FIELD(node_suspect_ms), DAY_MS },
 	{ "control", "node_lost", KEY_DURATION, FIELD(node_lost_ms), DAY_MS },
+	{ "control", "node_certificate", KEY_DURATION, FIELD(node_certificate_ms), 365 * DAY_MS },
+	{ "agent", "join", TEXT(join) },
+	{ "agent", "join_token_file", TEXT(join_token_file) },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
 	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
 	{ "agent", "gpu_nccl", TEXT(gpu_nccl) },
+	{ "agent", "gpu_reset", TEXT(gpu_reset) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -126,6 +135,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->record_mib = 256;
 	c->node_suspect_ms = 3000;
 	c->node_lost_ms = 10000;
+	c->node_certificate_ms = 7 * DAY_MS;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);
 	gt_strcopy(c->egress_subnet6, sizeof(c->egress_subnet6), GT_NET_SUBNET6);
@@ -154,6 +164,22 @@ struct gt_net_config gt_config_egress(const struct gt_config *c)
 	};
 }
 
+/* "Node_7.example" becomes "node-7". */
+void gt_config_node_default(struct gt_config *c)
+{
+	char host[256] = "";
+	size_t n = 0;
+
+	if (c->node[0])
+		return;
+	gethostname(host, sizeof(host) - 1);
+	for (const char *p = host; *p && *p != '.' && n < GT_NAME_MAX; p++)
+		c->node[n++] = isalnum((unsigned char)*p) ? (char)tolower((unsigned char)*p) : '-';
+	c->node[n] = '\0';
+	if (!gt_name_ok(c->node))
+		gt_strcopy(c->node, sizeof(c->node), "local");
+}
+
 int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 {
 	const struct gt_net_config egress = gt_config_egress(c);
@@ -162,10 +188,15 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 	struct gt_cidr address;
 	size_t n;
 
+	if (c->gpu_reset[0] && c->gpu_reset[0] != '/')
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "gpu_reset: \"%s\" must be an absolute path", c->gpu_reset);
 	if (c->node[0] && !gt_name_ok(c->node))
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
 				  c->node);
+	if (c->join[0] && gt_uplink_check_url(c->join, err) < 0)
+		return -err->code;
 	if (gt_gpus_check(c->gpus, &why) < 0)
 		return gt_err_set(err, EINVAL, "bad_config", "gpus: %s", why.text);
 	if (gt_labels_parse(c->labels, &labels, &n, &why) < 0)
@@ -183,6 +214,17 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 			"65536 is the least",
 			(unsigned long long)c->subid_base);
 	return 0;
+}
+
+int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
+{
+	if (c->store[0] && gt_store_check(c->store, err) < 0)
+		return -err->code;
+	if (c->node_certificate_ms >= CERTIFICATE_MIN_MS)
+		return 0;
+	return gt_err_set(
+		err, EINVAL, "bad_config",
+		"node_certificate: at least 10s; nodes renew theirs after two thirds of it");
 }
 
 static const struct key *find_key(const char *section, const char *name)

@@ -1,8 +1,6 @@
 #include "supervisor.h"
 
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +18,7 @@
 #include <gantry/weights/store.h>
 
 #include "files.h"
-#include "listen.h"
+#include "kind.h"
 #include "notify.h"
 #include "spawn.h"
 #include "state_dir.h"
@@ -69,12 +67,13 @@ enum stage {
 };
 
 struct supervisor {
+	const struct gt_kind *kind;
 	struct gt_loop *loop;
 	struct gt_config config;
 	gt_config_load_fn *load;
 	void *load_arg;
 	char token_sha256[GT_SHA256_HEX_SIZE];
-	char url[128], tls_url[128]; /* "": there is no second one */
+	struct gt_listening listening;
 	uid_t uid;
 	gid_t gid;
 	int fds[GT_FD_N]; /* listeners and the lock */
@@ -93,13 +92,6 @@ struct supervisor {
 	struct gt_err failure;
 };
 
-/* Which inherited descriptors a role gets. */
-static const unsigned role_fds[GT_PROC_N] = {
-	[GT_PROC_CONTROL] = 1U << GT_FD_LINK | 1U << GT_FD_API | 1U << GT_FD_LOCK,
-	[GT_PROC_AGENT] = 1U << GT_FD_AGENT | 1U << GT_FD_DIAL | 1U << GT_FD_LOCK,
-	[GT_PROC_GATEWAY] = 1U << GT_FD_LISTEN | 1U << GT_FD_LISTEN_TLS | 1U << GT_FD_LOCK,
-};
-
 static void role_start(struct role *role);
 static void stop_next(struct supervisor *sup);
 static void stop_begin(struct supervisor *sup);
@@ -113,23 +105,43 @@ static void fail(struct supervisor *sup, const struct gt_err *why)
 	stop_begin(sup);
 }
 
+static void signal_elders(const struct role *role)
+{
+	const struct supervisor *sup = role->sup;
+
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (sup->children[i].pid && sup->children[i].id == role->id &&
+		    &sup->children[i] != role->child)
+			kill(sup->children[i].pid, SIGTERM);
+}
+
+static bool all_ready(const struct supervisor *sup)
+{
+	for (int i = 0; i < GT_PROC_N; i++)
+		if (gt_kind_has(sup->kind, (enum gt_role_id)i) && !sup->roles[i].ready)
+			return false;
+	return true;
+}
+
 static void check_all_ready(struct supervisor *sup)
 {
-	char text[256];
+	char text[256], status[280];
 
-	for (int i = 0; i < GT_PROC_N; i++)
-		if (!sup->roles[i].ready)
-			return;
-	if (sup->stage != STAGE_STARTING)
+	if (!all_ready(sup) || sup->stage != STAGE_STARTING)
 		return;
 	sup->stage = STAGE_RUNNING;
-	gt_state_announce(sup->config.state, sup->url);
-	printf("listening on %s\n", sup->url);
-	if (sup->tls_url[0])
-		printf("listening on %s\n", sup->tls_url);
+	if (sup->listening.url[0]) {
+		gt_state_announce(sup->config.state, sup->listening.url);
+		snprintf(text, sizeof(text), "listening on %s", sup->listening.url);
+	} else {
+		snprintf(text, sizeof(text), "running as node %s", sup->config.node);
+	}
+	puts(text);
+	if (sup->listening.tls_url[0])
+		printf("listening on %s\n", sup->listening.tls_url);
 	fflush(stdout);
-	snprintf(text, sizeof(text), "READY=1\nSTATUS=listening on %s", sup->url);
-	gt_notify(text);
+	snprintf(status, sizeof(status), "READY=1\nSTATUS=%s", text);
+	gt_notify(status);
 }
 
 static void on_ready(struct gt_watch *w, unsigned events, void *arg)
@@ -147,6 +159,8 @@ static void on_ready(struct gt_watch *w, unsigned events, void *arg)
 					      GT_NS_PER_MS));
 		role->ready = role->ever_ready = true;
 		role->before = gt_close(role->before);
+		if (role->id == GT_PROC_UPLINK) /* those before it may go */
+			signal_elders(role);
 		check_all_ready(role->sup);
 	}
 	gt_watch_close(w);
@@ -243,14 +257,6 @@ static unsigned free_instance(const struct supervisor *sup, enum gt_role_id id)
 	return n;
 }
 
-static uid_t role_uid(const struct supervisor *sup, enum gt_role_id id)
-{
-	/* The agent keeps root; the id is for its process that gets images. */
-	static const uid_t offsets[GT_PROC_N] = { [GT_PROC_GATEWAY] = 1, [GT_PROC_AGENT] = 2 };
-
-	return sup->config.user[0] ? sup->uid : sup->uid + offsets[id];
-}
-
 /* The new gateway's channel for files, with the first of them in it. */
 static int files_begin(const struct gt_config *config, int *ours, int *theirs, struct gt_err *err)
 {
@@ -299,7 +305,9 @@ static int role_spawn(struct role *role, struct gt_err *err)
 				  .instance = free_instance(sup, role->id),
 				  .config = &sup->config,
 				  .token_sha256 = sup->token_sha256,
-				  .uid = role_uid(sup, role->id),
+				  .join_token = role->id == GT_PROC_UPLINK ? sup->config.join_token
+									   : NULL,
+				  .uid = gt_kind_uid(&sup->config, sup->uid, role->id),
 				  .gid = sup->gid };
 
 	if (!child)
@@ -318,7 +326,7 @@ static int role_spawn(struct role *role, struct gt_err *err)
 		return -err->code;
 	}
 	for (int i = 0; i < GT_FD_N; i++)
-		spawn.fds[i] = role_fds[role->id] & 1U << i ? sup->fds[i] : -EBADF;
+		spawn.fds[i] = sup->kind->fds[role->id] & 1U << i ? sup->fds[i] : -EBADF;
 	spawn.fds[GT_FD_READY] = ready[1];
 	spawn.fds[GT_FD_BEFORE] = role->before;
 	spawn.fds[GT_FD_AFTER] = pair[1];
@@ -399,11 +407,11 @@ static void sweep(const struct supervisor *sup)
 		gt_warn("%s", err.text);
 }
 
-/* Moves the stop one step on when the processes of the present stage are gone: first the gateway
- * (calls finish while agent and control still work), then the agent, then control. */
+/* Moves the stop one step on when the processes of the present stage are gone: first what has calls
+ * (they finish while the others still work), then the agent, then control. */
 static void stop_next(struct supervisor *sup)
 {
-	if (sup->stage == STAGE_DRAINING && !alive(sup, GT_PROC_GATEWAY)) {
+	if (sup->stage == STAGE_DRAINING && !alive(sup, sup->kind->front)) {
 		sup->stage = STAGE_AGENT;
 		signal_role(sup, GT_PROC_AGENT, sup->stop_replicas ? SIGINT : SIGTERM);
 	}
@@ -424,7 +432,7 @@ static void stop_begin(struct supervisor *sup)
 {
 	gt_notify("STOPPING=1\nSTATUS=draining");
 	sup->stage = STAGE_DRAINING;
-	signal_role(sup, GT_PROC_GATEWAY, SIGTERM);
+	signal_role(sup, sup->kind->front, SIGTERM);
 	/* The gateway waits for its clients, and some of those for a registry that never answers.
 	 */
 	if (sup->roles[GT_PROC_AGENT].ready)
@@ -438,7 +446,7 @@ static void stop(struct supervisor *sup, bool replicas_too)
 {
 	sup->stop_replicas |= replicas_too;
 	if (sup->stage > STAGE_RUNNING) { /* asked again: no more patience with calls in flight */
-		signal_role(sup, GT_PROC_GATEWAY, SIGKILL);
+		signal_role(sup, sup->kind->front, SIGKILL);
 		return;
 	}
 	gt_info("stopping: calls in flight may finish within %llu s, replicas %s",
@@ -455,7 +463,7 @@ static void role_replace(struct role *role)
 
 	if (!old) /* between two lives: the next one reads the new configuration anyway */
 		return;
-	if (role->id == GT_PROC_GATEWAY) { /* the new one tells the old one when it is ready */
+	if (role->id == role->sup->kind->front) { /* the old one hears when the new one is ready */
 		role->child = NULL;
 		gt_close(role->before);
 		role->before = gt_steal_fd(&old->heir);
@@ -489,6 +497,13 @@ static int files_renew(struct supervisor *sup, const struct gt_config *config, s
 	return r;
 }
 
+/* Only control knows whom it lets in. */
+static int find_token(const struct gt_kind *kind, char *sha256_hex, size_t size, struct gt_err *err)
+{
+	sha256_hex[0] = '\0';
+	return gt_kind_has(kind, GT_PROC_CONTROL) ? gt_state_token(sha256_hex, size, err) : 0;
+}
+
 static void reload(struct supervisor *sup)
 {
 	struct gt_config next;
@@ -497,7 +512,8 @@ static void reload(struct supervisor *sup)
 
 	gt_config_defaults(&next);
 	if (sup->load(&next, sup->load_arg, &err) < 0 ||
-	    gt_state_token(token, sizeof(token), &err) < 0) {
+	    gt_kind_settle(sup->kind, &next, &err) < 0 ||
+	    find_token(sup->kind, token, sizeof(token), &err) < 0) {
 		gt_error("reload: %s; the old configuration stays in force", err.text);
 		return;
 	}
@@ -532,8 +548,9 @@ static void hold(const struct supervisor *sup, struct gt_held *held)
 {
 	*held = (struct gt_held){ .n_children = 0 };
 	gt_strcopy(held->state, sizeof(held->state), sup->config.state);
-	gt_strcopy(held->url, sizeof(held->url), sup->url);
+	gt_strcopy(held->url, sizeof(held->url), sup->listening.url);
 	memcpy(held->fds, sup->fds, sizeof(held->fds));
+	held->fds[GT_FD_DOOR] = -EBADF; /* made anew: nobody waits there that can not ask again */
 	for (size_t i = 0; i < CHILDREN_MAX; i++) {
 		const struct child *c = &sup->children[i];
 
@@ -545,14 +562,6 @@ static void hold(const struct supervisor *sup, struct gt_held *held)
 		held->children[held->n_children].heir = c->heir;
 		held->children[held->n_children++].current = sup->roles[c->id].child == c;
 	}
-}
-
-static bool all_ready(const struct supervisor *sup)
-{
-	for (int i = 0; i < GT_PROC_N; i++)
-		if (!sup->roles[i].ready)
-			return false;
-	return true;
 }
 
 static void become_next(struct supervisor *sup)
@@ -642,7 +651,7 @@ static int take_over(struct supervisor *sup, const struct gt_held *held, struct 
 	for (int i = 0; i < GT_PROC_N; i++) {
 		if (sup->roles[i].child)
 			role_replace(&sup->roles[i]);
-		else
+		else if (gt_kind_has(sup->kind, (enum gt_role_id)i))
 			role_start(&sup->roles[i]);
 	}
 	return 0;
@@ -664,64 +673,23 @@ static void on_signal(int signo, void *arg)
 
 /* ---- set-up ---- */
 
-static int find_ids(struct supervisor *sup, struct gt_err *err)
-{
-	const char *user = sup->config.user;
-
-	sup->uid = sup->gid = GT_DEFAULT_ID;
-	if (!user[0])
-		return 0;
-	const struct passwd *pw = getpwnam(user);
-	if (!pw || pw->pw_uid == 0)
-		return gt_err_set(err, ENOENT, "bad_config",
-				  "user \"%s\" %s; control and gateway need an unprivileged one",
-				  user, pw ? "is root" : "does not exist");
-	sup->uid = pw->pw_uid;
-	sup->gid = pw->pw_gid;
-	return 0;
-}
-
-static int open_listeners(struct supervisor *sup, struct gt_err *err)
-{
-	static const struct {
-		enum gt_role_fd fd;
-		const char *path;
-		int type;
-	} sockets[] = {
-		{ GT_FD_LINK, "run/link.sock", SOCK_STREAM },
-		{ GT_FD_API, "run/api.sock", SOCK_STREAM },
-		{ GT_FD_AGENT, "run/agent.sock", SOCK_STREAM },
-		{ GT_FD_DIAL, "run/dial.sock", SOCK_SEQPACKET },
-	};
-
-	for (size_t i = 0; i < GT_LEN(sockets); i++)
-		if (gt_listen_unix(sockets[i].path, sockets[i].type, sup->gid,
-				   &sup->fds[sockets[i].fd], err) < 0)
-			return -err->code;
-	if (gt_listen_tcp(sup->config.listen, gt_config_only_tls(&sup->config) ? "https" : "http",
-			  sup->url, sizeof(sup->url), &sup->fds[GT_FD_LISTEN], err) < 0)
-		return -err->code;
-	if (!sup->config.tls_listen[0])
-		return 0;
-	return gt_listen_tcp(sup->config.tls_listen, "https", sup->tls_url, sizeof(sup->tls_url),
-			     &sup->fds[GT_FD_LISTEN_TLS], err);
-}
-
 /* The directory, its lock and the listeners: made, or taken over. */
 static int open_all(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
 {
 	if (!held) {
-		if (gt_state_open(sup->config.state, sizeof(sup->config.state), sup->uid, sup->gid,
-				  &sup->fds[GT_FD_LOCK], err) < 0)
+		if (gt_state_open(sup->config.state, sizeof(sup->config.state), sup->gid,
+				  &sup->fds[GT_FD_LOCK], err) < 0 ||
+		    gt_kind_dirs(sup->kind, &sup->config, sup->uid, sup->gid, err) < 0)
 			return -err->code;
-		return open_listeners(sup, err);
+		return gt_kind_listen(sup->kind, &sup->config, sup->uid, sup->gid, &sup->listening,
+				      err);
 	}
 	memcpy(sup->fds, held->fds, sizeof(sup->fds));
-	memcpy(sup->url, held->url, sizeof(sup->url));
+	memcpy(sup->listening.url, held->url, sizeof(held->url));
 	memcpy(sup->config.state, held->state, sizeof(held->state));
 	if (chdir(held->state) < 0)
 		return gt_err_errno(err, errno, "state directory %s", held->state);
-	return 0;
+	return gt_kind_listen(sup->kind, &sup->config, sup->uid, sup->gid, &sup->listening, err);
 }
 
 static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
@@ -731,14 +699,16 @@ static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_
 	if (geteuid() != 0)
 		return gt_err_set(
 			err, EPERM, "not_root",
-			"gantryd run starts containers and needs root; try: sudo gantryd run ... "
-			"(control and gateway give root up at once)");
+			"gantryd %s starts containers and needs root; try: sudo gantryd %s ... "
+			"(all roles but the agent give root up at once)",
+			sup->kind->command, sup->kind->command);
 	if (sup->load(&sup->config, sup->load_arg, err) < 0)
 		return -err->code;
 	gt_log_init("supervisor", sup->config.log_level);
 	umask(022);
-	if (find_ids(sup, err) < 0 || open_all(sup, held, err) < 0 ||
-	    gt_state_token(sup->token_sha256, sizeof(sup->token_sha256), err) < 0 ||
+	if (gt_kind_ids(&sup->config, &sup->uid, &sup->gid, err) < 0 ||
+	    open_all(sup, held, err) < 0 || gt_kind_settle(sup->kind, &sup->config, err) < 0 ||
+	    find_token(sup->kind, sup->token_sha256, sizeof(sup->token_sha256), err) < 0 ||
 	    gt_loop_new(&sup->loop, err) < 0)
 		return -err->code;
 	sigemptyset(&mask);
@@ -759,16 +729,19 @@ static int start(struct supervisor *sup, const struct gt_held *held, struct gt_e
 	if (held)
 		return take_over(sup, held, err);
 	for (int i = 0; i < GT_PROC_N && sup->stage == STAGE_STARTING; i++)
-		role_start(&sup->roles[i]);
+		if (gt_kind_has(sup->kind, (enum gt_role_id)i))
+			role_start(&sup->roles[i]);
 	return 0;
 }
 
-int gt_supervise(gt_config_load_fn *load, void *arg, char **argv, struct gt_err *err)
+int gt_supervise(const struct gt_kind *kind, gt_config_load_fn *load, void *arg, char **argv,
+		 struct gt_err *err)
 {
-	struct supervisor sup = { .load = load, .load_arg = arg };
+	struct supervisor sup = { .kind = kind, .load = load, .load_arg = arg };
 	struct gt_held held;
 
 	gt_config_defaults(&sup.config);
+	sup.listening.fds = sup.fds;
 	for (int i = 0; i < GT_FD_N; i++)
 		sup.fds[i] = -EBADF;
 	int r = gt_upgrade_resume(&held, err);

@@ -7,6 +7,7 @@
 #define ACCEPTS_MAX    64 /* a round */
 #define NO_FD_PAUSE_MS 100
 #define FULL_PAUSE_MS  20
+#define HEARD_MAX      64 /* connections, for one that may give way */
 
 /* Of several shards that sleep one is woken for a connection. */
 static unsigned events(const struct gt_gateway *gw)
@@ -28,27 +29,51 @@ static void set_accepting(struct gt_gateway *gw, bool on)
 
 static void accept_again(void *arg)
 {
-	set_accepting(arg, true);
+	struct gt_gateway *gw = arg;
+
+	gw->accept_full = false;
+	set_accepting(gw, true);
 }
 
-/* A shard that watches its listeners anew hears of what waits there already. */
+/* A shard that watches its listeners anew hears of what waits there already. One that is paused
+ * does so soon, by itself. */
 static void look_again(struct gt_gateway *gw)
 {
+	if (gw->accept_paused)
+		return;
 	set_accepting(gw, false);
 	set_accepting(gw, true);
 }
 
 /* None of the connections here can give way; the kernel's backlog holds the others. It woke this
- * shard alone: another one may have room. What ends there is not told here. */
+ * shard alone, and another one may have room, or may have it later: all are told, and as long as
+ * somebody waits all are told again. accept_full: it is this that a shard is paused for. */
 static void pause_full(struct gt_gateway *gw)
 {
 	set_accepting(gw, false);
+	gw->accept_full = true;
 	if (!gw->shards)
 		return;
-	if (!gw->accept_full)
-		gt_shards_tell(gw, look_again);
-	gw->accept_full = true;
+	gt_shards_tell(gw, look_again);
 	gt_timer_set(gw->loop, &gw->accept_timer, FULL_PAUSE_MS, accept_again, gw);
+}
+
+/* There is room for one more, once *way (NULL: nobody) is closed. A gateway that is late finds many
+ * new connections at once: one whose request is there already is read, and does not give way. */
+static bool find_room(struct gt_gateway *gw, struct gt_conn **way)
+{
+	*way = NULL;
+	for (unsigned i = 0; gt_gw_conns(gw) >= gw->cfg.connections_max; i++) {
+		struct gt_conn *c = i < HEARD_MAX ? gt_conn_idlest(gw, 0) : NULL;
+
+		if (!c)
+			return false;
+		if (gt_conn_waits_in_vain(c)) {
+			*way = c;
+			return true;
+		}
+	}
+	return true;
 }
 
 static void accept_some(struct gt_watch *w, unsigned got, void *arg)
@@ -59,9 +84,9 @@ static void accept_some(struct gt_watch *w, unsigned got, void *arg)
 	(void)got;
 	for (int i = 0; i < ACCEPTS_MAX; i++) {
 		char peer[INET6_ADDRSTRLEN];
-		struct gt_conn *way = NULL;
+		struct gt_conn *way;
 
-		if (gt_gw_conns(gw) >= gw->cfg.connections_max && !(way = gt_conn_idlest(gw, 0))) {
+		if (!find_room(gw, &way)) {
 			pause_full(gw);
 			return;
 		}
@@ -72,7 +97,6 @@ static void accept_some(struct gt_watch *w, unsigned got, void *arg)
 			gt_timer_set(gw->loop, &gw->accept_timer, NO_FD_PAUSE_MS, accept_again, gw);
 			return;
 		}
-		gw->accept_full = false;
 		if (fd == -EAGAIN)
 			return;
 		if (fd < 0)
@@ -97,8 +121,10 @@ bool gt_listener_is_proxy(const struct gt_listener *l, const char *peer)
 
 void gt_listeners_room(struct gt_gateway *gw)
 {
-	if (gw->accept_paused && !gt_timer_is_set(&gw->accept_timer))
-		set_accepting(gw, true);
+	if (!gw->accept_full)
+		return;
+	gt_timer_clear(gw->loop, &gw->accept_timer);
+	accept_again(gw);
 }
 
 int gt_listener_init(struct gt_listener *l, struct gt_gateway *gw, const char *proxy_from,
@@ -119,12 +145,16 @@ int gt_listener_init(struct gt_listener *l, struct gt_gateway *gw, const char *p
 
 bool gt_listening(const struct gt_gateway *gw)
 {
-	return gw->listeners[0].watch || gw->listeners[1].watch;
+	return gw->listeners[GT_LISTEN_PLAIN].watch || gw->listeners[GT_LISTEN_TLS].watch;
 }
 
 int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err)
 {
-	const int fds[GT_LISTENERS] = { gw->cfg.listen_fd, gw->cfg.tls_listen_fd };
+	const int fds[GT_LISTENERS] = {
+		[GT_LISTEN_PLAIN] = gw->cfg.listen_fd,
+		[GT_LISTEN_TLS] = gw->cfg.tls_listen_fd,
+		[GT_LISTEN_DOOR] = gw->cfg.door_fd,
+	};
 
 	for (size_t i = 0; i < GT_LISTENERS; i++) {
 		struct gt_listener *l = &gw->listeners[i];

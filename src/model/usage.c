@@ -27,9 +27,11 @@ static bool pressure_moved(const struct gt_pressure *then, const struct gt_press
 
 uint64_t gt_usage_gpu_parked(const struct gt_usage *u, uint64_t given_bytes)
 {
-	if (!(u->has & GT_USAGE_GPU_MEMORY) || u->gpu_memory_bytes > given_bytes)
+	uint64_t had = GT_MAX(u->gpu_memory_bytes, u->gpu_memory_peak_bytes);
+
+	if (!(u->has & GT_USAGE_GPU_MEMORY) || had > given_bytes)
 		return given_bytes;
-	return GT_MIN(u->gpu_memory_bytes + GT_PARK_SLACK, given_bytes);
+	return GT_MIN(had + GT_PARK_SLACK, given_bytes);
 }
 
 bool gt_usage_moved(const struct gt_usage *then, const struct gt_usage *now)

@@ -65,6 +65,7 @@ static size_t kind_get(struct gt_sched *s, const struct gt_sched_gpu *g)
 static int slots_set(struct gt_sched *s, struct node *n, const struct gt_sched_node *node,
 		     struct gt_err *err)
 {
+	n->near = false;
 	n->n_kinds = 0;
 	n->n_slots = (uint8_t)node->n_gpus;
 	for (size_t i = 0; i < node->n_gpus; i++) {
@@ -84,6 +85,9 @@ static int slots_set(struct gt_sched *s, struct node *n, const struct gt_sched_n
 		n->n_kinds = (uint8_t)GT_MAX(n->n_kinds, at + 1);
 		n->slots[i].kind = (uint8_t)at;
 		n->slots[i].broken = node->gpus[i].broken;
+		n->slots[i].link = node->gpus[i].link;
+		n->slots[i].bridge = node->gpus[i].bridge;
+		n->near = n->near || node->gpus[i].link || node->gpus[i].bridge;
 	}
 	return 0;
 }

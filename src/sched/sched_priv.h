@@ -50,11 +50,13 @@ struct slot {
 	bool broken;
 	uint16_t milli; /* taken */
 	uint32_t mib;   /* taken */
+	uint8_t link, bridge;
 };
 
 struct node {
 	char *name; /* NULL: no such node */
 	enum gt_sched_state state;
+	bool near;   /* some of its GPUs are near to each other */
 	bool barred; /* has a member of the gang that is being placed apart */
 	uint32_t generation;
 	uint64_t cpu_room, memory_room; /* times overcommit */
@@ -168,6 +170,10 @@ void gt_sched_kind_clear(struct kind *k);
 
 /* fleet.c */
 uint32_t gt_sched_slot_code(const struct gt_sched *s, const struct node *n, size_t slot);
+
+/* near.c: for each code a slot that is in that state, and all of them near to each other. */
+uint32_t gt_sched_near(const struct gt_sched *s, const struct node *n, const uint32_t *codes,
+		       size_t n_codes);
 
 /* rate.c */
 void gt_sched_cap(const struct gt_sched *s, const struct node *n, struct cap *ret);

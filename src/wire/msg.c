@@ -15,6 +15,7 @@ void gt_line_fini(struct gt_line *l)
 	free(l->orders);
 	free(l->routes);
 	free(l->tokens);
+	free(l->members);
 	*l = (struct gt_line){ 0 };
 }
 

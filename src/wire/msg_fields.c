@@ -105,7 +105,7 @@ static const char *line_type_name(unsigned value)
 		[GT_LINE_FORGET] = "forget",     [GT_LINE_ROUTE] = "route",
 		[GT_LINE_GONE] = "gone",         [GT_LINE_TOKENS] = "tokens",
 		[GT_LINE_PING] = "ping",         [GT_LINE_WORK] = "work",
-		[GT_LINE_CANCEL] = "cancel",
+		[GT_LINE_CANCEL] = "cancel",     [GT_LINE_NODES] = "nodes",
 	};
 
 	return names[value];
@@ -299,6 +299,8 @@ static const struct gt_field gpu_rows[] = {
 	{ "ci", GT_F_INT, 0, AT(gt_gpu, ci), .max = 1 << 20 },
 	{ "capability", GT_F_U32, 0, AT(gt_gpu, capability), .max = 10000 },
 	{ "numa", GT_F_INT, 0, AT(gt_gpu, numa), .max = 1 << 20 },
+	{ "link", GT_F_INT, 0, AT(gt_gpu, link), .max = GT_NODE_GPUS_MAX - 1 },
+	{ "bridge", GT_F_INT, 0, AT(gt_gpu, bridge), .max = GT_NODE_GPUS_MAX - 1 },
 };
 static const struct gt_fields gpu_fields = { ROWS(gpu_rows, gt_gpu), .defaults = &gt_gpu_unknown };
 
@@ -358,6 +360,7 @@ const struct gt_fields gt_report_fields = { ROWS(report_rows, gt_report) };
 
 static const struct gt_field route_replica_rows[] = {
 	{ "id", GT_F_CHARS, GT_F_NEEDED, AT(gt_route_replica, id), REPLICA_ID },
+	{ "node", GT_F_CHARS, 0, AT(gt_route_replica, node), FUNCTION_NAME },
 	{ "draining", GT_F_BOOL, 0, AT(gt_route_replica, draining) },
 };
 static const struct gt_fields route_replica_fields = { ROWS(route_replica_rows, gt_route_replica) };
@@ -462,12 +465,24 @@ const struct gt_fields gt_demand_fields = { ROWS(demand_rows, gt_demand) };
 		"partial", GT_F_BOOL, 0, AT(gt_line, partial) \
 	}
 
+static const struct gt_field joined_rows[] = {
+	{ "name", GT_F_CHARS, GT_F_NEEDED, AT(gt_member, node), FUNCTION_NAME },
+	{ "since_ms", GT_F_U64, GT_F_ALWAYS, AT(gt_member, since_ms), .max = UINT64_MAX },
+};
+static const struct gt_fields joined_fields = { ROWS(joined_rows, gt_member) };
+#define NODES(flags)                                                                     \
+	{                                                                                \
+		"nodes", GT_F_LIST, flags, LIST(gt_line, members), .max = LIST_MAX,      \
+								   .sub = &joined_fields \
+	}
+
 static const struct gt_field snapshot_rows[] = {
 	TYPE,
 	{ "epoch", GT_F_U64, GT_F_ALWAYS, AT(gt_line, epoch), .max = UINT64_MAX },
 	SEQ,
 	PARTIAL,
 	TOKENS(0),
+	NODES(0),
 	{ "orders", GT_F_LIST, 0, LIST(gt_line, orders), .max = LIST_MAX, .sub = &order_fields },
 	{ "routes", GT_F_LIST, 0, LIST(gt_line, routes), .max = LIST_MAX, .sub = &route_fields },
 };
@@ -493,6 +508,7 @@ static const struct gt_field gone_rows[] = {
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_line, name), FUNCTION_NAME },
 };
 static const struct gt_field tokens_rows[] = { TYPE, SEQ, TOKENS(GT_F_ALWAYS) };
+static const struct gt_field nodes_rows[] = { TYPE, SEQ, NODES(GT_F_ALWAYS) };
 static const struct gt_field ping_rows[] = { TYPE, SEQ, PARTIAL };
 #define NUMBER                                                                          \
 	{                                                                               \
@@ -516,4 +532,5 @@ const struct gt_fields gt_line_fields[GT_LINE_N] = {
 	[GT_LINE_PING] = { ROWS(ping_rows, gt_line) },
 	[GT_LINE_WORK] = { ROWS(work_rows, gt_line) },
 	[GT_LINE_CANCEL] = { ROWS(cancel_rows, gt_line) },
+	[GT_LINE_NODES] = { ROWS(nodes_rows, gt_line) },
 };

@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 from fake_gpu import FAKES, FakeDriver
-from harness import ROOT
+from harness import BIN, ROOT
+
+PYTHON = "/usr/bin/python3"  # which a container may use, too
+GPU = ROOT / "tests/gpu"
 
 
 def check(tmp_path, *steps):
@@ -40,3 +43,62 @@ def test_what_the_check_asks_of_gpm_is_what_the_declarations_say(tmp_path):
                                   env={**os.environ, "GANTRY_FAKE_GPU": str(player.path)})
     assert json.loads(out) == {"supported": True, "graphics %": 50, "tensor %": 12.5, "memory bandwidth %": {"ret": 3},
                                "PCIe sent MiB/s": 3, "PCIe received MiB/s": {"ret": 3}}
+
+
+def asked(code, **more):
+    """What a line of Python in tests/gpu prints, as JSON."""
+    run = subprocess.run([PYTHON, "-c", code], cwd=GPU, env={**os.environ, "BIN": str(BIN), **more}, capture_output=True, text=True,
+                         check=False, timeout=240)
+    assert run.returncode == 0, run.stderr[-4000:]
+    return json.loads(run.stdout)
+
+
+def test_the_steps_of_parking_pass_on_a_simulated_gpu():
+    """The same code as on a real one, but for what is held: memory of the host."""
+    found = asked("import json, parking as p, sys; a = (sys.executable, 2, 'sim:1x1GiB:H100', 'host', 0.03); "
+                  "print(json.dumps([p.cycles(*a), p.turns(*a)]))")
+    cycles, turns = found
+    assert cycles["same_hash"] and cycles["park"]["parks"] >= 4 and cycles["park"]["refused"] == 0, cycles
+    assert [r["park"]["unparks"] > 0 for r in turns["one"] + turns["two"]] == [True, True], turns
+    assert any("replica.unparking" in line for line in turns["events"])
+
+
+def test_a_step_of_parking_that_fails_tells_all_that_there_is_to_know():
+    """The GPU is larger than the memory for parked replicas: they are stopped, and the report shows it."""
+    found = asked("import json, parking as p, sys\n"
+                  "try: p.turns(sys.executable, 1, 'sim:1x1024GiB:H100', 'host', 0.03)\n"
+                  "except p.Failed as e: print(json.dumps([str(e), e.evidence]))")
+    why, evidence = found
+    assert "stopped, not parked" in why and evidence["functions"] == ["one", "two"]
+    assert any("scale.pressure" in line for line in evidence["events"]), evidence["events"]
+    assert evidence["one"]["explain"] and evidence["one"]["replicas"] and any("/touch" in line for line in evidence["one"]["logs"])
+    assert evidence["node"]["gpus"] and evidence["said"] and evidence["log"]
+
+
+def test_the_step_of_weights_passes_without_a_gpu():
+    found = asked("import json, weights as w, sys; print(json.dumps(w.run(sys.executable, 0.0625, False)))")
+    assert found["ahead"]["load"]["read_bytes"] == 0 and found["store"]["second"]["read_bytes"] == 0
+    assert found["store"]["node"]["resident_bytes"] >= found["bytes"]
+
+
+def test_what_a_step_saw_is_told_when_its_time_is_over():
+    code = ("import check, daemon, json, time\n"
+            "def hangs(_):\n"
+            "    with daemon.Gantry('none') as g:\n"
+            "        g.say('so far')\n"
+            "        time.sleep(60)\n"
+            "print(json.dumps(check.run_apart(check.Step('x', 3, hangs), 3)))")
+    row = asked(code)
+    assert row["result"] == "failed" and "not done within 3 s" in row["why"]
+    assert "so far" in row["evidence"]["said"][0]
+
+
+def test_metrics_are_read_as_the_daemon_tells_them(tmp_path):
+    player = FakeDriver(tmp_path, 1)
+    player.set(0, gpm={"1": 50, "5": 12.5, "10": 25, "20": 3, "21": 4})
+    found = asked("import activity, daemon, json, os\n"
+                  "with daemon.Gantry(None, os.environ['CONF']) as g:\n"
+                  "    g.wait(lambda: 'DCGM_FI_PROF_PCIE_RX_BYTES' in activity.metrics(g), 'told', 20)\n"
+                  "    print(json.dumps(activity.metrics(g)))", CONF=player.config())
+    assert found["DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"] == 0.125 and found["DCGM_FI_PROF_DRAM_ACTIVE"] == 0.25
+    assert found["DCGM_FI_PROF_PCIE_TX_BYTES"] == 3 << 20 and found["DCGM_FI_PROF_PCIE_RX_BYTES"] == 4 << 20

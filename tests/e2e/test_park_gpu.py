@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from fake_gpu import FakeDriver
 from harness import Daemon, echo_spec, until
 
 PARK = {"method": "auto", "after": "60s"}
@@ -27,6 +28,18 @@ def own(tmp_path):
     yield make
     for daemon in daemons:
         daemon.stop()
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A GPU of 80 GiB by a driver that a test plays, and 4 GiB of memory for parked replicas."""
+    driver = FakeDriver(tmp_path, 1)
+    config = tmp_path / "gantryd.conf"
+    config.write_text("[agent]\nnode = n1\nparking_memory = 4GiB\n" + driver.config())
+    daemon = Daemon(config=config).start()
+    daemon.driver = driver
+    yield daemon
+    daemon.stop()
 
 
 def deploy(daemon, name, **more):
@@ -68,6 +81,21 @@ def test_four_functions_of_sixty_percent_share_one_gpu(own):
     for name in names:
         daemon.client.request("DELETE", f"/v1/functions/{name}?force=1")
     until(lambda: taken(daemon) == 0, "the GPU is free", 20)
+
+
+def test_one_that_was_given_a_gpu_is_parked_by_what_it_has_there(fake):
+    """As soon as it serves: the memory of the whole GPU is far more than a node can spare."""
+    until(lambda: fake.client.get("/v1/nodes/n1").json()["gpu_driver"].get("checkpoints") == "yes", "it can", 20)
+    for name in ("a", "b"):
+        deploy(fake, name, resources={"memory": "64MiB", "gpu": {"count": 1}}, park={"method": "cuda", "after": "60s"})
+    first = call_ok(fake, "a").headers["Gantry-Replica"]
+    replica = fake.replicas("a", "ready")[0]
+    fake.driver.set(0, processes=[{"pid": replica["pid"], "bytes": 1 << 30}])
+    call_ok(fake, "b")
+    parked = fake.replicas("a", "parked")
+    assert [r["id"] for r in parked] == [first], fake.replicas("a")
+    assert call_ok(fake, "a").headers["Gantry-Replica"] == first
+    assert view(fake, "a")["starts_total"] == view(fake, "b")["starts_total"] == 1
 
 
 def test_busy_functions_take_turns_and_neither_starves(own):

@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import resource
+import signal
 import socket
 import ssl
 import time
@@ -401,21 +402,39 @@ def many_files():
 
 
 def test_where_all_connections_have_calls_the_next_waits_for_one_to_end(small_rig):
+    """Each time anew: who waits at the limit finds whose connection ended, whatever happened before."""
     rig = small_rig
     rig.tell(route("echo", concurrency=9))
-    clients = [rig.client(GET) for _ in range(3)]
-    replicas = [rig.replica() for _ in clients]
-    for replica in replicas:
-        replica.read_until(b"\r\n\r\n")
+    clients = [rig.client(GET.replace(b"/x", b"/%d" % i)) for i in range(3)]
+    heads = {}  # calls may reach the replica in another order
+    for replica in [rig.replica() for _ in clients]:
+        heads[replica.read_until(b"\r\n\r\n").split()[1]] = replica
+    replicas = [heads[b"/%d" % i] for i in range(3)]
     rig.wait_calls(0, 3)
-    late = rig.client(GET.replace(b"/x", b"/late"))
-    replicas[0].send(OK)  # whose connection waits for a request now, and gives way
-    assert b"/late" in replicas[0].read_until(b"\r\n\r\n"), "the replica's connection goes on"
-    replicas[0].send(OK)
-    assert answer(late) == (200, b"hi")
-    for replica in replicas[1:]:
+    for _ in range(5):
+        late = rig.client(GET.replace(b"/x", b"/late"))
+        replicas[0].send(OK)  # whose connection waits for a request now, and gives way
+        assert b"/late" in replicas[0].read_until(b"\r\n\r\n"), "the replica's connection goes on"
+        assert answer(clients[0]) == (200, b"hi")
+        clients[0] = late
+    for replica in replicas:
         replica.send(OK)
     assert [answer(client) for client in clients] == [(200, b"hi")] * 3
+
+
+def test_who_has_said_something_does_not_give_way(small_rig):
+    """More connections than there may be wait at once, and the request of none was read yet."""
+    rig = small_rig
+    rig.tell(route("echo", concurrency=9))
+    rig.proc.send_signal(signal.SIGSTOP)
+    clients = [rig.client(GET) for _ in range(4)]
+    rig.proc.send_signal(signal.SIGCONT)
+    replicas = [rig.replica() for _ in range(3)]
+    for replica in replicas:
+        replica.read_until(b"\r\n\r\n")
+    for replica in replicas:
+        replica.send(OK)
+    assert [answer(client) for client in clients[:3]] == [(200, b"hi")] * 3
 
 
 def test_ten_thousand_idle_connections(rig, many_files):

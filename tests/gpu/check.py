@@ -20,9 +20,13 @@ import tempfile
 import time
 import urllib.request
 
+import activity
 import driver
 import inject
-import turns
+import parking
+import smi
+import weights
+from daemon import BIN, Failed
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -61,13 +65,15 @@ def timed(call, *args):
     return time.monotonic() - begin, result
 
 
-def python_with(*modules):
-    """A Python that has these modules."""
-    for python in dict.fromkeys([sys.executable, *map(shutil.which, ("python3", "python"))]):
-        if python and subprocess.run([python, "-c", "import " + ", ".join(modules)], stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.DEVNULL, check=False).returncode == 0:
-            return python
-    raise Skip("no Python here has " + ", ".join(modules))
+def python_with(*modules, anyone=False):
+    """A Python that has these modules. anyone: also for a user who is nobody, as in a container."""
+    user = {"user": 65534, "group": 65534, "extra_groups": []} if anyone and os.geteuid() == 0 else {}
+    for python in dict.fromkeys([sys.executable, *map(shutil.which, ("python3", "python")), "/usr/bin/python3"]):
+        with contextlib.suppress(OSError):
+            if python and subprocess.run([python, "-c", "".join(f"import {m};" for m in modules)], stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL, check=False, cwd="/", **user).returncode == 0:
+                return python
+    raise Skip(f"no Python here {'that anyone may use ' if anyone else ''}has {', '.join(modules) or 'its library'}")
 
 
 class Holder:
@@ -129,7 +135,15 @@ def nvml(_):
     h = lib.handle()
     return {"init_s": round(seconds, 3), "driver": lib.text("nvmlSystemGetDriverVersion"),
             "name": lib.text("nvmlDeviceGetName", h), "uuid": lib.text("nvmlDeviceGetUUID", h),
-            "memory": lib.memory(h), "answers": lib.answers(h), "activity_idle": lib.activity(h, lambda: time.sleep(1))}
+            "memory": lib.memory(h), "answers": lib.answers(h), "activity_idle": lib.activity(h, lambda: time.sleep(1)),
+            "processes": seen_processes(lib, h), "smi": smi.smi()}
+
+
+def seen_processes(lib, handle):
+    """Is a process told by the number that it has here? Parking depends on it."""
+    with Holder("driver", 0.25) as held:
+        told = lib.processes(handle)
+        return {"pid": held.pid, "told": told, "named": held.pid in told, "pid_namespace": os.readlink("/proc/self/ns/pid")}
 
 
 # ---- parking, at the driver's own door ----
@@ -183,7 +197,7 @@ def checkpoint_times(state):
 @step("50 cycles of a PyTorch process", 90)
 def fifty_cycles(state):
     cuda = cuda_of(state)
-    with Holder("torch", 0.25, python_with("torch", "numpy")) as held:
+    with Holder("torch", 0.0625, python_with("torch", "numpy")) as held:
         times = []
         for i in range(50):
             held.ask(f"touch {i + 1}")
@@ -380,29 +394,50 @@ def bandwidth(_):
 
 
 def daemon_runs_here():
-    if not os.path.exists("/proc/driver/nvidia/version"):
-        raise Skip("/proc/driver/nvidia is not there")
-    if not (inject.BIN / "gantryd").exists():
+    if os.geteuid() != 0:
+        raise Skip("gantryd needs root")
+    if not (BIN / "gantryd").exists():
         raise Skip("gantryd is not built")
-    missing = [line.split()[0] for line in output("ldd", str(inject.BIN / "gantryd")).splitlines() if "not found" in line]
+    missing = [line.split()[0] for line in output("ldd", str(BIN / "gantryd")).splitlines() if "not found" in line]
     if missing:
         raise Skip(f"gantryd does not run here: {', '.join(missing)} are missing")
 
 
+def daemon_has_a_gpu():
+    daemon_runs_here()
+    if not os.path.exists("/proc/driver/nvidia/version"):
+        raise Skip("/proc/driver/nvidia is not there")
+
+
 @step("a function with a GPU", 90)
 def function_with_gpu(_):
-    daemon_runs_here()
-    return inject.run()
+    daemon_has_a_gpu()
+    return inject.run(python_with(anyone=True))
 
 
-@step("functions take turns on the GPU", 150)
+@step("daemon: a function is parked and comes back", 60)
+def function_parked(_):
+    daemon_has_a_gpu()
+    return parking.cycles(python_with("torch", anyone=True))
+
+
+@step("daemon: two functions take turns", 60)
 def functions_take_turns(_):
+    daemon_has_a_gpu()
+    return parking.turns(python_with("torch", anyone=True))
+
+
+@step("daemon: weights, ahead and kept", 90)
+def weights_of_functions(_):
     daemon_runs_here()
-    python = python_with("torch", "transformers", "safetensors")
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        output(python, str(HERE / "serve.py"), directory, "0", timeout=100)
-        return turns.run(python, directory)
+    return weights.run(python_with(anyone=True), gib=4 if os.cpu_count() >= 8 else 0.5,
+                       gpu=driver.find("libcuda.so.1") is not None)
+
+
+@step("activity: metrics against known loads", 75)
+def activity_told(_):
+    daemon_has_a_gpu()
+    return activity.run(python_with("torch"))
 
 
 @step("NCCL", 60)
@@ -428,6 +463,13 @@ def nccl(_):
 
 # ---- the run ----
 
+GRACE_S = 15  # for a step that is out of time to say what it saw
+
+
+class OutOfTime(BaseException):
+    """Raised in the step's own process; nothing that suppresses exceptions may swallow it."""
+
+
 def outcome(s):
     """What a step came to, as a row of the report."""
     try:
@@ -436,8 +478,33 @@ def outcome(s):
         return {"result": "skipped", "why": str(e)}
     except driver.DriverError as e:
         return {"result": "skipped" if e.call == "dlopen" else "failed", "why": str(e)}
-    except Exception as e:  # a step must not take the others along
+    except Failed as e:
+        return {"result": "failed", "why": str(e), "evidence": e.evidence}
+    except (Exception, OutOfTime) as e:  # a step must not take the others along
         return {"result": "failed", "why": f"{type(e).__name__}: {e}"}
+
+
+def step_process(s, limit_s, to):
+    def on_term(*_):
+        raise OutOfTime(f"not done within {limit_s:.0f} s")
+
+    os.setsid()
+    signal.signal(signal.SIGTERM, on_term)
+    data = json.dumps(outcome(s), default=str).encode()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with os.fdopen(to, "wb") as f:
+        f.write(data)
+
+
+def read_until(fd, end):
+    """All that comes until it is closed, or the time is over: then None follows."""
+    text = b""
+    while select.select([fd], [], [], max(end - time.monotonic(), 0))[0]:
+        part = os.read(fd, 65536)
+        if not part:
+            return text, True
+        text += part
+    return text, False
 
 
 def run_apart(s, limit_s):
@@ -445,16 +512,14 @@ def run_apart(s, limit_s):
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.setsid()
-        os.write(theirs, json.dumps(outcome(s)).encode())
+        os.close(ours)
+        step_process(s, limit_s, theirs)
         os._exit(0)
     os.close(theirs)
-    text, end = b"", time.monotonic() + limit_s
-    while select.select([ours], [], [], max(end - time.monotonic(), 0))[0]:
-        part = os.read(ours, 65536)
-        text += part
-        if not part:
-            break
+    text, whole = read_until(ours, time.monotonic() + limit_s)
+    if not whole:
+        os.kill(pid, signal.SIGTERM)
+        text += read_until(ours, time.monotonic() + GRACE_S)[0]
     os.close(ours)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
@@ -462,7 +527,7 @@ def run_apart(s, limit_s):
     try:
         return json.loads(text)
     except ValueError:
-        return {"result": "failed", "why": f"no answer within {limit_s:.0f} s"}
+        return {"result": "failed", "why": f"no answer within {limit_s:.0f} s, nor when it was asked to end"}
 
 
 def write_report(path, begin, rows):
@@ -482,7 +547,7 @@ def run(names, report_path):
         row = run_apart(s, min(s.limit_s, left)) if left > 5 else {"result": "skipped", "why": "no time is left"}
         row["s"] = round(time.monotonic() - start, 1)
         rows[s.name] = row
-        print(f"{row['result']:8} {s.name} ({row['s']} s) {row.get('why', '')}", flush=True)
+        print(f"{row['result']:8} {s.name} ({row['s']} s) {row.get('why', '')[:600]}", flush=True)
         write_report(report_path, begin, rows)  # after each: who ends us early has what there is
     count = collections.Counter(row["result"] for row in rows.values())
     print(f"report: {report_path}")
@@ -494,12 +559,13 @@ def main():
     parser = argparse.ArgumentParser(prog="gpu-check", description="Runs what needs a GPU, for real.")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/gpu-check.json", help="the report")
     parser.add_argument("--list", action="store_true", help="print the steps and end")
-    parser.add_argument("step", nargs="*", help="only steps with one of these words in their name")
+    parser.add_argument("--only", default="", metavar="WORD,...", help="only steps with one of these words in their name")
+    parser.add_argument("step", nargs="*", help="the same, as arguments")
     args = parser.parse_args()
     if args.list:
         print("\n".join(s.name for s in STEPS))
         return 0
-    return run(args.step, args.out)
+    return run([*args.step, *filter(None, args.only.split(","))], args.out)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,15 @@ class Cuda:
     def read(self, at, offset, buffer):
         self.call("cuMemcpyDtoH_v2", buffer, ctypes.c_uint64(at.value + offset), ctypes.c_size_t(len(buffer)))
 
+    def write(self, to, at, size):
+        self.call("cuMemcpyHtoD_v2", to, ctypes.c_void_p(at), ctypes.c_size_t(size))
+
+    def register(self, at, size, flags):
+        self.call("cuMemHostRegister_v2", ctypes.c_void_p(at), ctypes.c_size_t(size), ctypes.c_uint(flags))
+
+    def unregister(self, at):
+        self.call("cuMemHostUnregister", ctypes.c_void_p(at))
+
     # ---- checkpointing another process ----
 
     def state(self, pid):

@@ -14,10 +14,11 @@ enum gt_image_extract { GT_EXTRACT_NO, GT_EXTRACT_YES, GT_EXTRACT_ALWAYS, GT_EXT
 
 struct gt_agent_config {
 	const char *state_dir;  /* DIR; everything of the agent is in DIR/agent, which it makes */
-	const char *node;       /* NULL or "" = the host's name */
+	const char *node;       /* its name */
 	const char *gpus;       /* see gpu/gpu.h; NULL = none */
 	const char *gpu_helper; /* the program that becomes gpud; NULL = none does */
 	const char *gpu_kmsg;   /* the kernel's log, with errors of GPUs; NULL = "/dev/kmsg" */
+	const char *gpu_reset;  /* the program that resets a GPU; NULL or "" = none does */
 	const char *gpu_nccl; /* for gantry-preflight; NULL or "" = the linker finds libnccl.so.2 */
 	const char *gpu_driver_root;    /* where NVIDIA's driver is; NULL or "" = "/" */
 	const char *gpu_proc, *gpu_sys; /* NULL or "" = /proc and /sys; others for tests */

@@ -115,8 +115,9 @@ struct gt_report {
 
 struct gt_route_replica {
 	char id[GT_REPLICA_ID_SIZE];
-	bool draining; /* no new calls; when the last in-flight one ended, list it in
-			  gt_demand.drained */
+	char node[GT_NAME_MAX + 1]; /* where it runs; "" = the gateway's own */
+	bool draining;              /* no new calls; when the last in-flight one ended, list it in
+				       gt_demand.drained */
 };
 
 struct gt_route {

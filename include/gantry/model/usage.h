@@ -39,9 +39,10 @@ struct gt_usage {
 	struct gt_pressure cpu, memory, io;
 };
 
-/* Bytes of the host that a replica's GPU memory takes when it is parked: what its processes had at
- * the last look and GT_PARK_SLACK, as an H200 showed (docs/gpu/README.md), never more than what it
- * was given; all of that where no driver tells. */
+/* Bytes of the host that a replica's GPU memory takes when it is parked: the most that its
+ * processes were seen to have (the last look may be from when it was just back) and GT_PARK_SLACK,
+ * as an H200 showed (docs/gpu/README.md), never more than what it was given; all of that where no
+ * driver tells. */
 #define GT_PARK_SLACK (256 * GT_MIB)
 uint64_t gt_usage_gpu_parked(const struct gt_usage *u, uint64_t given_bytes);
 /* Takes off what was counted before. A peak that was not passed since is not known any more. */

@@ -8,6 +8,7 @@
 #define GANTRY_WIRE_WIRE_H
 
 #include <gantry/model/event.h>
+#include <gantry/model/member.h>
 #include <gantry/model/msg.h>
 #include <gantry/model/problem.h>
 #include <gantry/model/task.h>
@@ -54,10 +55,11 @@ void gt_event_write(const struct gt_event *e, struct gt_buf *out); /* one object
  *	{"type":"snapshot","epoch":E,"seq":N,"tokens":["<sha256 hex>"],"routes":[...]}	gateway
  *	{"type":"route","seq":N,"route":{...}}   {"type":"gone","seq":N,"function":"..."}
  *	{"type":"tokens","seq":N,"tokens":[...]}   {"type":"ping","seq":N}
+ *	{"type":"nodes","seq":N,"nodes":[{"name":"..","since_ms":N}]}	also in a gateway's snapshot
  *	{"type":"work","seq":N,"function":"...","number":N}   {"type":"cancel","seq":N,"number":N}
  */
 enum gt_line_type {
-	GT_LINE_SNAPSHOT, /* orders[] or routes[] and tokens[] */
+	GT_LINE_SNAPSHOT, /* orders[], or routes[], tokens[] and members[] */
 	GT_LINE_ORDER,    /* orders[0] */
 	GT_LINE_FORGET,   /* name = replica id */
 	GT_LINE_ROUTE,    /* routes[0] */
@@ -66,6 +68,7 @@ enum gt_line_type {
 	GT_LINE_PING,
 	GT_LINE_WORK, /* name = function: durable calls wait for it; number: of this call to work */
 	GT_LINE_CANCEL, /* number: seq of a durable call, which nobody wants any more */
+	GT_LINE_NODES,  /* members[]: all that may connect from other machines */
 	GT_LINE_N
 };
 struct gt_line {
@@ -78,6 +81,8 @@ struct gt_line {
 	size_t n_routes;
 	char (*tokens)[GT_TOKEN_HASH_HEX];
 	size_t n_tokens;
+	struct gt_member *members;
+	size_t n_members;
 	bool partial; /* control has not settled: replicas that routes lack may serve all the same
 		       */
 };
@@ -101,6 +106,25 @@ GT_MUST_USE int gt_task_line_read(const char *text, size_t len, struct gt_task *
 GT_MUST_USE int gt_leases_read(const char *text, size_t len, struct gt_task_op **ret,
 			       struct gt_err *err);
 void gt_leases_write(const struct gt_task_op *op, struct gt_buf *out);
+
+/* What a machine says that wants to join: token, node and csr (PEM); a renewal has csr alone.
+ * Refusals are of slug bad_parameter. Caller: gt_join_fini. */
+struct gt_join {
+	char token[128];
+	char node[GT_NAME_MAX + 1];
+	char *csr;
+};
+GT_MUST_USE int gt_join_read(const char *text, size_t len, struct gt_join *ret, struct gt_err *err);
+GT_MUST_USE int gt_renew_read(const char *text, size_t len, struct gt_join *ret,
+			      struct gt_err *err);
+void gt_join_fini(struct gt_join *join);
+/* What an operator says of a join token: ttl and node, both may be left out. */
+struct gt_token_ask {
+	uint64_t ttl_ms;
+	char node[GT_NAME_MAX + 1]; /* "" = any */
+};
+GT_MUST_USE int gt_token_ask_read(const char *text, size_t len, struct gt_token_ask *ret,
+				  struct gt_err *err);
 
 GT_MUST_USE int gt_demand_read(const char *text, size_t len, struct gt_demand *ret,
 			       struct gt_err *err);

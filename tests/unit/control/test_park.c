@@ -364,6 +364,84 @@ static void the_longest_waiting_is_next(void **state)
 	assert_string_equal(x->order.function, "b");
 }
 
+/* A function with the whole GPU, whose memory the node would not have for it. */
+static struct gt_spec *whole(void)
+{
+	struct gt_spec *spec = parking(600);
+
+	spec->resources.gpu.share_milli = 0;
+	return spec;
+}
+
+static void ready_with(struct fix *x, const char *id, const char *function, uint64_t gpu_bytes)
+{
+	struct gt_observed o = fix_observed(id, function, 1, GT_REPLICA_READY);
+	struct gt_gpu_grant grant = { .uuid = "G0",
+				      .milli = 1000,
+				      .memory_bytes = gpus[0].memory_bytes };
+	const struct gt_report r = { .node = "n1",
+				     .epoch = FIX_EPOCH,
+				     .cpu_milli = 2000,
+				     .memory_bytes = 64 * GT_GIB,
+				     .parking_bytes = 16 * GT_GIB,
+				     .replicas = &o,
+				     .n_replicas = 1 };
+
+	o.gpus = &grant;
+	o.n_gpus = 1;
+	o.park.method = GT_PARK_CUDA;
+	if (gpu_bytes)
+		o.usage = (struct gt_usage){ .has = GT_USAGE_MEMORY | GT_USAGE_GPU_MEMORY,
+					     .memory_bytes = GT_GIB,
+					     .gpu_memory_bytes = gpu_bytes };
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+}
+
+static void turn_of_whole_gpus(struct fix *x, uint64_t gpu_bytes, enum gt_replica_state becomes)
+{
+	char a[GT_REPLICA_ID_SIZE];
+
+	node(x, 16 * GT_GIB, 1);
+	fix_put(x, "a", whole(), "a");
+	fix_put(x, "b", whole(), "b");
+	fix_demand(x, "a", 1, 0);
+	gt_strcopy(a, sizeof(a), x->order.replica);
+	ready_with(x, a, "a", gpu_bytes);
+	fix_demand(x, "a", 0, 0);
+	fix_pass(x, 2000);
+	fix_demand(x, "b", 1, 0);
+	assert_int_equal(fix_view(x, "a").replicas[becomes], 1);
+	books_add_up(x);
+}
+
+static void what_parks_is_what_it_has_on_its_gpu(void **state)
+{
+	turn_of_whole_gpus(*state, 8 * GT_GIB, GT_REPLICA_PARKING);
+}
+
+static void one_that_no_memory_is_there_for_is_stopped(void **state)
+{
+	gpus[0].memory_bytes = 300 * GT_GIB; /* a node takes limits of four times what it has */
+	turn_of_whole_gpus(*state, 0, GT_REPLICA_DRAINING);
+	gpus[0].memory_bytes = 80 * GT_GIB;
+}
+
+static void a_turn_ends_with_its_last_call(void **state)
+{
+	struct fix *x = *state;
+	char a[GT_REPLICA_ID_SIZE];
+
+	node(x, 400 * GT_GIB, 1);
+	fix_put(x, "a", parking(600), "a");
+	fix_put(x, "b", parking(600), "b");
+	start(x, "a", a);
+	fix_pass(x, 1500);
+	fix_demand(x, "b", 1, 0);
+	assert_int_equal(fix_view(x, "a").replicas[GT_REPLICA_READY], 1); /* it has a call */
+	fix_demand(x, "a", 0, 0);
+	assert_int_equal(fix_view(x, "a").replicas[GT_REPLICA_PARKING], 1);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fix_setup, fix_teardown)
@@ -377,6 +455,9 @@ int main(void)
 		T(another_control_finds_it_parked),
 		T(idle_ones_give_their_gpu_and_get_it_back),
 		T(the_longest_waiting_is_next),
+		T(what_parks_is_what_it_has_on_its_gpu),
+		T(one_that_no_memory_is_there_for_is_stopped),
+		T(a_turn_ends_with_its_last_call),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

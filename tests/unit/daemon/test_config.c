@@ -12,6 +12,8 @@
 #include <gantry/agent/agent.h>
 #include <gantry/base/cleanup.h>
 
+#include <gantry/model/spec.h>
+
 #include "config.h"
 
 static char path[] = "/tmp/gantry-config-XXXXXX";
@@ -65,6 +67,20 @@ static void a_file_sets_what_it_names(void **state)
 	assert_int_equal(c.threads, 1);
 }
 
+static void a_node_without_a_name_has_the_host_s(void **state)
+{
+	struct gt_config c;
+	struct gt_err err = { 0 };
+
+	(void)state;
+	gt_config_defaults(&c);
+	gt_config_node_default(&c);
+	assert_true(gt_name_ok(c.node));
+	assert_int_equal(read_text(&c, "[agent]\nnode=gpu-1\n", &err), 0);
+	gt_config_node_default(&c);
+	assert_string_equal(c.node, "gpu-1");
+}
+
 static void a_mistake_is_named_with_its_line_and_changes_nothing(void **state)
 {
 	static const struct {
@@ -104,6 +120,7 @@ static void a_node_that_can_not_be_is_refused(void **state)
 		const char *text, *says;
 	} cases[] = {
 		{ "node = a_b\n", "node: \"a_b\" is no name" },
+		{ "gpu_reset = reset.sh\n", "gpu_reset: \"reset.sh\" must be an absolute path" },
 		{ "gpus = nvidia0\n", "gpus: \"nvidia0\" is no source of GPUs" },
 		{ "gpus = sim:4\n", "gpus: sim: \"4\": there is no count" },
 		{ "labels = zone\n", "labels: \"zone\" is no label; write key=value" },
@@ -185,6 +202,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_sets_what_it_names),
+		cmocka_unit_test(a_node_without_a_name_has_the_host_s),
 		cmocka_unit_test(a_mistake_is_named_with_its_line_and_changes_nothing),
 		cmocka_unit_test(a_node_that_can_not_be_is_refused),
 		cmocka_unit_test(what_is_packed_for_a_role_is_what_it_unpacks),

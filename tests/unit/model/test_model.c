@@ -388,6 +388,9 @@ static void parked_memory_is_what_it_has(void **state)
 	assert_int_equal(gt_usage_gpu_parked(&u, 80 * GT_GIB), 8 * GT_GIB + GT_PARK_SLACK);
 	assert_int_equal(gt_usage_gpu_parked(&u, 8 * GT_GIB), 8 * GT_GIB);
 	assert_int_equal(gt_usage_gpu_parked(&u, 7 * GT_GIB), 7 * GT_GIB);
+	u.gpu_memory_bytes = 0; /* a look while it was parked */
+	u.gpu_memory_peak_bytes = 8 * GT_GIB;
+	assert_int_equal(gt_usage_gpu_parked(&u, 80 * GT_GIB), 8 * GT_GIB + GT_PARK_SLACK);
 }
 
 int main(void)

@@ -91,7 +91,7 @@ static void route_lines_round_trip(void **state)
 {
 	(void)state;
 	char *models[] = { (char[]){ "org/m:1" }, (char[]){ "m" } };
-	struct gt_route_replica replicas[] = { { ID_A, false }, { ID_B, true } };
+	struct gt_route_replica replicas[] = { { ID_A, "", false }, { ID_B, "far", true } };
 	struct gt_route routes[] = {
 		{ .function = "llm",
 		  .revision = 4,
@@ -122,6 +122,7 @@ static void route_lines_round_trip(void **state)
 		{ .function = "echo" },
 	};
 	char tokens[][GT_TOKEN_HASH_HEX] = { HASH };
+	struct gt_member members[] = { { .node = "a", .since_ms = 1 }, { .node = "b-2" } };
 	gt_auto(buf) struct gt_buf all = { 0 }, one = { 0 };
 
 	line_round_trip(&(struct gt_line){ .type = GT_LINE_SNAPSHOT,
@@ -130,7 +131,9 @@ static void route_lines_round_trip(void **state)
 					   .routes = routes,
 					   .n_routes = 2,
 					   .tokens = tokens,
-					   .n_tokens = 1 },
+					   .n_tokens = 1,
+					   .members = members,
+					   .n_members = 2 },
 			&all);
 	line_round_trip(
 		&(struct gt_line){
@@ -142,6 +145,8 @@ static void route_lines_round_trip(void **state)
 	assert_int_equal(copy.routes[0].fail.exit_code, 3);
 	assert_string_equal(copy.routes[0].fail.log_tail, "a\nb \x1b[0m");
 	assert_true(copy.routes[0].replicas[1].draining);
+	assert_string_equal(copy.routes[0].replicas[0].node, "");
+	assert_string_equal(copy.routes[0].replicas[1].node, "far");
 	assert_string_equal(copy.routes[0].models[1], "m");
 	gt_line_fini(&copy);
 	gt_line_fini(&copy);
@@ -165,6 +170,15 @@ static void small_lines_round_trip(void **state)
 		&d);
 	line_round_trip(&(struct gt_line){ .type = GT_LINE_TOKENS, .seq = 5 }, &e);
 	assert_string_equal(e.data, "{\"type\":\"tokens\",\"seq\":5,\"tokens\":[]}\n");
+	struct gt_member one = { .node = "a", .since_ms = 7 };
+	gt_auto(buf) struct gt_buf f = { 0 }, g = { 0 };
+
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_NODES, .members = &one, .n_members = 1 },
+			&f);
+	assert_string_equal(f.data, "{\"type\":\"nodes\",\"seq\":0,\"nodes\":"
+				    "[{\"name\":\"a\",\"since_ms\":7}]}\n");
+	line_round_trip(&(struct gt_line){ .type = GT_LINE_NODES, .seq = 6 }, &g);
+	assert_string_equal(g.data, "{\"type\":\"nodes\",\"seq\":6,\"nodes\":[]}\n");
 }
 
 static void reports_round_trip(void **state)
@@ -440,6 +454,8 @@ static void hostile_lines_are_refused(void **state)
 		  "\"signal\":900}}}",
 		  "route.fail.signal" },
 		{ "{\"type\":\"tokens\",\"tokens\":[\"" HASH "\",\"abc\"]}", "tokens[1]" },
+		{ "{\"type\":\"nodes\",\"nodes\":[{\"name\":\"A\"}]}", "nodes[0].name" },
+		{ "{\"type\":\"nodes\",\"nodes\":[{}]}", "nodes[0].name" },
 		{ "{\"type\":\"gone\",\"function\":\"A\"}", "function" },
 		{ "{\"type\":\"gone\",\"function\":\"\"}", "function" },
 	};
