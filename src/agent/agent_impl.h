@@ -82,6 +82,7 @@ struct gpu_use {
 
 struct reporter {
 	struct gt_http_call *call; /* one in flight */
+	uint64_t sent_ns;
 	struct gt_timer retry, progress, beat;
 	uint64_t retry_ms;
 	bool full; /* the next one lists everything */
@@ -98,6 +99,13 @@ struct usage_rounds {
 	struct gt_timer timer;
 	uint64_t every_ms;
 	unsigned round; /* the one that comes or goes on, from 1 */
+};
+
+/* How long the node has been without control: lease.c. */
+struct lease {
+	uint64_t heard_ns;     /* when the last report was sent that control acknowledged */
+	struct gt_timer timer; /* set while a replica may have to stop */
+	int fd;
 };
 
 struct agent {
@@ -118,6 +126,7 @@ struct agent {
 	gid_t reader_gid;
 	struct replica *replicas; /* hash by id */
 	struct reporter report;
+	struct lease lease;
 	struct usage_rounds usage;
 	char node[GT_NAME_MAX + 1];
 	char *link_path;
@@ -203,6 +212,12 @@ void gt_report_full(struct agent *a);
 /* For control's log of events. When it can not be told for long the oldest are lost. */
 void gt_report_event(struct agent *a, const struct gt_told_event *event);
 void gt_report_stop(struct agent *a);
+
+/* lease.c */
+GT_MUST_USE int gt_lease_open(struct agent *a, const char *dir, struct gt_err *err);
+void gt_lease_close(struct agent *a);
+void gt_lease_heard(struct agent *a, uint64_t sent_ns); /* of an acknowledged report */
+void gt_lease_watch(struct agent *a);                   /* replicas have come, or gone */
 
 /* usage.c */
 bool gt_usage_look(struct replica *r);       /* into r->usage, now; false: its memory is not told */

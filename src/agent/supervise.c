@@ -385,6 +385,7 @@ void gt_replica_start(struct replica *r)
 		fail_unread(r, &err);
 		return;
 	}
+	gt_lease_watch(r->agent);
 	if (gt_replica_gang_check(r, &err) < 0 || gt_replica_gpus_take(r, &err) < 0) {
 		fail_start(r, &err);
 		return;
