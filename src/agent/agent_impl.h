@@ -16,6 +16,7 @@
 #include <gantry/model/ref.h>
 #include <gantry/runtime/runtime.h>
 
+#include "lease.h"
 #include "logs.h"
 #include "park.h"
 #include "probe.h"
@@ -50,6 +51,11 @@ struct replica {
 	struct gt_park park;      /* as control is told */
 	struct parking parking;   /* as it is done */
 	struct gt_timer deadline; /* not ready in time, later: the end of grace */
+	struct {                  /* after a crash without control: again.c */
+		struct gt_timer timer;
+		uint64_t ended_ns;
+		unsigned n; /* so often already */
+	} again;
 	struct log log;
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
 	size_t n_gpus;
@@ -99,13 +105,6 @@ struct usage_rounds {
 	struct gt_timer timer;
 	uint64_t every_ms;
 	unsigned round; /* the one that comes or goes on, from 1 */
-};
-
-/* How long the node has been without control: lease.c. */
-struct lease {
-	uint64_t heard_ns;     /* when the last report was sent that control acknowledged */
-	struct gt_timer timer; /* set while a replica may have to stop */
-	int fd;
 };
 
 struct agent {
@@ -212,12 +211,6 @@ void gt_report_full(struct agent *a);
 /* For control's log of events. When it can not be told for long the oldest are lost. */
 void gt_report_event(struct agent *a, const struct gt_told_event *event);
 void gt_report_stop(struct agent *a);
-
-/* lease.c */
-GT_MUST_USE int gt_lease_open(struct agent *a, const char *dir, struct gt_err *err);
-void gt_lease_close(struct agent *a);
-void gt_lease_heard(struct agent *a, uint64_t sent_ns); /* of an acknowledged report */
-void gt_lease_watch(struct agent *a);                   /* replicas have come, or gone */
 
 /* usage.c */
 bool gt_usage_look(struct replica *r);       /* into r->usage, now; false: its memory is not told */

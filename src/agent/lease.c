@@ -3,7 +3,8 @@
  *
  * What counts is when the last report was sent that control acknowledged: control counts from when
  * it came, which is later, and gives nothing to others before we must have stopped it. The time is
- * kept in a file, for the next agent; a machine that starts anew has no replicas. */
+ * kept in a file, for the next agent; after a start of the machine, which ended all replicas, it
+ * says nothing. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +13,12 @@
 
 #include <gantry/base/log.h>
 #include <gantry/base/units.h>
+#include <gantry/os/os.h>
 
 #include "agent_impl.h"
 
-#define TEXT_SIZE 24
+#define BOOT_SIZE 37 /* "/proc/sys/kernel/random/boot_id", with NUL */
+#define TEXT_SIZE (24 + BOOT_SIZE)
 
 /* Neither starting nor running ones are excepted; of a gang each stops by itself. */
 static bool is_bound(const struct replica *r)
@@ -58,7 +61,8 @@ static void on_time(void *arg)
 static void keep(const struct agent *a)
 {
 	char text[TEXT_SIZE];
-	int n = snprintf(text, sizeof(text), "%020llu\n", (unsigned long long)a->lease.heard_ns);
+	int n = snprintf(text, sizeof(text), "%020llu %s\n", (unsigned long long)a->lease.heard_ns,
+			 a->lease.boot);
 
 	if (pwrite(a->lease.fd, text, (size_t)n, 0) != n)
 		gt_debug("the time of the last word to control is not kept: %s", strerror(errno));
@@ -89,17 +93,19 @@ void gt_lease_heard(struct agent *a, uint64_t sent_ns)
 int gt_lease_open(struct agent *a, const char *dir, struct gt_err *err)
 {
 	gt_auto(free) char *path = gt_asprintf("%s/heard", dir);
-	uint64_t now = gt_loop_clock_ns(a->loop);
-	char text[TEXT_SIZE] = "";
+	char text[TEXT_SIZE] = "", boot[BOOT_SIZE] = "";
 	unsigned long long ns;
 
-	a->lease.heard_ns = now;
+	a->lease.heard_ns = gt_loop_clock_ns(a->loop);
+	if (gt_os_read_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", a->lease.boot,
+			  sizeof(a->lease.boot), err) < 0)
+		return -err->code;
 	a->lease.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (a->lease.fd < 0)
 		return gt_err_errno(err, errno, "%s", path);
-	if (pread(a->lease.fd, text, sizeof(text) - 1, 0) > 0 && sscanf(text, "%llu", &ns) == 1 &&
-	    ns < now)
-		a->lease.heard_ns = ns;
+	if (pread(a->lease.fd, text, sizeof(text) - 1, 0) > 0 &&
+	    sscanf(text, "%llu %36s", &ns, boot) == 2 && gt_streq(boot, a->lease.boot))
+		a->lease.heard_ns = GT_MIN(a->lease.heard_ns, (uint64_t)ns);
 	return 0;
 }
 
