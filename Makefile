@@ -27,7 +27,7 @@ BIN := $(if $(filter $(PLAIN),$(O)),build,$(O)/bin)
 RESULTS := $(OUT)/results
 
 # ---- flags --------------------------------------------------------------------------------
-PKGS := libmicrohttpd jansson yaml-0.1 libcurl libseccomp sqlite3 libssl libcrypto libisal libzstd libmnl libnftnl zlib
+PKGS := libmicrohttpd jansson yaml-0.1 libcurl libseccomp sqlite3 libpq libssl libcrypto libisal libzstd libmnl libnftnl zlib
 # Asked for once, and only when something is compiled: `make deps` must work without pkg-config.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -332,7 +332,7 @@ measure-sched: all
 measure-scale: all
 	@scripts/bench.sh scale
 WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
-measure-gpu: all examples $(WEIGHTS_BENCH) $(O)/tests/unit/runtime/test_inject
+measure-gpu: all examples $(WEIGHTS_BENCH) $(FAKE_NCCL) $(addprefix $(O)/tests/,unit/runtime/test_inject unit/agent/test_park_steps sim/test_gangs)
 	@scripts/bench.sh gpu
 $(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
 	@mkdir -p $(@D)
@@ -364,16 +364,18 @@ install: all		## into $(DESTDIR)$(PREFIX)
 		$(BIN)/gantry-preflight
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/gantry README.md docs/openapi.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/gantry.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/gantryd.8
 	install -D -m 0644 scripts/gantry-completion.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system scripts/gantryd.service \
+		scripts/gantry-agent.service
 
 uninstall:		## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,gantryd gantry gantry-preflight)
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/gantry
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1/gantry.1 man8/gantryd.8)
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
-	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/gantryd.service
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,gantryd.service gantry-agent.service)
 
 clean:			## remove build/
 	rm -rf build 2>/dev/null || sudo rm -rf build # the demo's daemon is root's

@@ -137,6 +137,7 @@ struct agent {
 	uint64_t parking_bytes;           /* of that, for parked replicas */
 	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach this one; "" = none */
 	struct gt_gpus *gpus;
+	struct gpu_reset *reset;   /* NULL: none is reset */
 	struct gt_timer gpu_round; /* what GPUs measure is told */
 	struct gt_gpu_told gpu_told[GT_NODE_GPUS_MAX];
 	size_t n_gpu_told;

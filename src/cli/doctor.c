@@ -155,7 +155,8 @@ static void look_around(struct gt_doctor *d)
 static enum gt_exit run(struct gt_cli *cli)
 {
 	static const struct gt_checks *const groups[] = { &gt_checks_kernel, &gt_checks_cgroup,
-							  &gt_checks_host, &gt_checks_daemon };
+							  &gt_checks_host, &gt_checks_join,
+							  &gt_checks_daemon };
 	struct gt_finding findings[CHECKS_MAX] = { 0 };
 	const struct gt_check *checks[CHECKS_MAX];
 	struct gt_doctor d = { .cli = cli };

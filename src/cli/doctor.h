@@ -32,7 +32,8 @@ struct gt_checks {
 	const struct gt_check *rows;
 	size_t n;
 };
-extern const struct gt_checks gt_checks_kernel, gt_checks_host, gt_checks_cgroup, gt_checks_daemon;
+extern const struct gt_checks gt_checks_kernel, gt_checks_host, gt_checks_cgroup, gt_checks_join,
+	gt_checks_daemon;
 
 void gt_check_egress(struct gt_doctor *d, struct gt_finding *f); /* doctor_net.c */
 void gt_finding_set(struct gt_finding *f, enum gt_check_state state, const char *fix,

@@ -15,6 +15,7 @@
 #include <gantry/model/label.h>
 #include <gantry/model/spec.h>
 #include <gantry/scale/shadow.h>
+#include <gantry/store/store.h>
 
 enum key_type {
 	KEY_TEXT,
@@ -65,6 +66,7 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "store", TEXT(store) },
 	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
@@ -73,11 +75,14 @@ static const struct key keys[] = {
 	{ "control", "node_suspect", KEY_DURATION, FIELD(node_suspect_ms), DAY_MS },
 	{ "control", "node_lost", KEY_DURATION, FIELD(node_lost_ms), DAY_MS },
 	{ "control", "node_certificate", KEY_DURATION, FIELD(node_certificate_ms), 365 * DAY_MS },
+	{ "agent", "join", TEXT(join) },
+	{ "agent", "join_token_file", TEXT(join_token_file) },
 	{ "agent", "node", TEXT(node) },
 	{ "agent", "gpus", TEXT(gpus) },
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
 	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
 	{ "agent", "gpu_nccl", TEXT(gpu_nccl) },
+	{ "agent", "gpu_reset", TEXT(gpu_reset) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -183,10 +188,15 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 	struct gt_cidr address;
 	size_t n;
 
+	if (c->gpu_reset[0] && c->gpu_reset[0] != '/')
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "gpu_reset: \"%s\" must be an absolute path", c->gpu_reset);
 	if (c->node[0] && !gt_name_ok(c->node))
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
 				  c->node);
+	if (c->join[0] && gt_uplink_check_url(c->join, err) < 0)
+		return -err->code;
 	if (gt_gpus_check(c->gpus, &why) < 0)
 		return gt_err_set(err, EINVAL, "bad_config", "gpus: %s", why.text);
 	if (gt_labels_parse(c->labels, &labels, &n, &why) < 0)
@@ -208,6 +218,8 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 
 int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
 {
+	if (c->store[0] && gt_store_check(c->store, err) < 0)
+		return -err->code;
 	if (c->node_certificate_ms >= CERTIFICATE_MIN_MS)
 		return 0;
 	return gt_err_set(

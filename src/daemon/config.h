@@ -5,6 +5,7 @@
 #include <gantry/base/err.h>
 #include <gantry/base/log.h>
 #include <gantry/net/net.h>
+#include <gantry/uplink/uplink.h>
 
 #define GT_CONFIG_TEXT   1024
 #define GT_CONFIG_PACKED 20480 /* enough for all of it as text */
@@ -29,14 +30,18 @@ struct gt_config {
 	char proxy_from[GT_CONFIG_TEXT]; /* networks of load balancers that speak PROXY */
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [control] */
-	bool dcgm_metrics;   /* /metrics has what GPUs measure by NVIDIA's names too */
-	bool record;         /* the autoscaler's inputs and decisions into a file */
-	uint64_t record_mib; /* it ends there */
+	char store[GT_CONFIG_TEXT]; /* URL of PostgreSQL; "" = a file in the state directory */
+	bool dcgm_metrics;          /* /metrics has what GPUs measure by NVIDIA's names too */
+	bool record;                /* the autoscaler's inputs and decisions into a file */
+	uint64_t record_mib;        /* it ends there */
 	uint64_t node_suspect_ms, node_lost_ms; /* since it was heard of */
 	uint64_t node_certificate_ms;           /* life of a node's certificate */
 	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
 	char webhook_allow[GT_CONFIG_TEXT]; /* networks, not public, that may be told of calls */
 	/* [agent] */
+	char join[GT_UPLINK_URL_SIZE]; /* of the cluster's door; "" = where it joined */
+	char join_token_file[GT_CONFIG_TEXT];
+	char join_token[128];      /* of the command line or that file; no key */
 	char node[64];             /* "" = host name, see gt_config_node_default */
 	char gpus[GT_CONFIG_TEXT]; /* see gt_gpus_open */
 	char gpu_driver_root[GT_CONFIG_TEXT], gpu_proc[GT_CONFIG_TEXT], gpu_sys[GT_CONFIG_TEXT];
@@ -44,6 +49,7 @@ struct gt_config {
 	char cdi_devices[GT_CONFIG_TEXT];      /* ','-separated, of gt_device_name_allowed */
 	char gpu_kmsg[GT_CONFIG_TEXT];         /* "" = /dev/kmsg */
 	char gpu_nccl[GT_CONFIG_TEXT];         /* name or path */
+	char gpu_reset[GT_CONFIG_TEXT];        /* absolute path; "" = none */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char address[GT_CONFIG_TEXT];          /* "" = found out */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */

@@ -20,7 +20,7 @@ enum { EXIT_USAGE = 2 };
 
 struct options {
 	char **argv; /* as the process was given them */
-	const char *state, *listen, *file, *node, *gpus;
+	const char *state, *listen, *file, *node, *gpus, *join, *token, *store;
 	char labels[GT_CONFIG_TEXT]; /* joined by ',' */
 	enum gt_level log_level;
 	bool has_log_level;
@@ -29,7 +29,12 @@ struct options {
 static const char usage[] =
 	"usage: gantryd run [--state DIR] [--listen ADDR:PORT] [--config FILE]\n"
 	"                   [--node NAME] [--gpus auto|none|nvidia|sim:COUNTxSIZE[:MODEL],...]\n"
-	"                   [--label KEY=VALUE]... [--log-level debug|info|warn|error]\n"
+	"                   [--label KEY=VALUE]... [--store postgresql://...]\n"
+	"                   [--log-level debug|info|warn|error]\n"
+	"       gantryd agent [--join https://HOST:PORT --token TOKEN] [--state DIR] [--config "
+	"FILE]\n"
+	"                   [--node NAME] [--gpus ...] [--label KEY=VALUE]... [--log-level LEVEL]\n"
+	"                                         a node of the cluster whose door is there\n"
 	"       gantryd check [--config FILE]     read the configuration, say what is wrong\n"
 	"       gantryd cleanup --state DIR       stop and remove every replica of a stopped "
 	"daemon\n"
@@ -52,40 +57,69 @@ static int add_label(struct options *o, const char *label, struct gt_err *err)
 	return 0;
 }
 
+/* Options that are a text, by the letter that getopt calls them. */
+static const char **text_option(struct options *o, int letter)
+{
+	switch (letter) {
+	case 's':
+		return &o->state;
+	case 'l':
+		return &o->listen;
+	case 'c':
+		return &o->file;
+	case 'n':
+		return &o->node;
+	case 'g':
+		return &o->gpus;
+	case 'j':
+		return &o->join;
+	case 't':
+		return &o->token;
+	case 'S':
+		return &o->store;
+	default:
+		return NULL;
+	}
+}
+
+static const struct option longs[] = {
+	{ "state", required_argument, NULL, 's' },
+	{ "listen", required_argument, NULL, 'l' },
+	{ "config", required_argument, NULL, 'c' },
+	{ "node", required_argument, NULL, 'n' },
+	{ "gpus", required_argument, NULL, 'g' },
+	{ "join", required_argument, NULL, 'j' },
+	{ "token", required_argument, NULL, 't' },
+	{ "label", required_argument, NULL, 'L' },
+	{ "store", required_argument, NULL, 'S' },
+	{ "log-level", required_argument, NULL, 'v' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int unknown_option(const char *word, struct gt_err *err)
+{
+	static const char *const names[] = { "--state", "--listen",   "--config", "--node",
+					     "--gpus",  "--join",     "--token",  "--label",
+					     "--store", "--log-level" };
+	const char *near = gt_suggest(word, names, GT_LEN(names));
+
+	return gt_err_set(err, EINVAL, "usage", "unknown option %s%s%s", word,
+			  near ? "; did you mean " : "", near ? near : "");
+}
+
 static int parse_options(int argc, char **argv, struct options *o, struct gt_err *err)
 {
-	static const struct option longs[] = {
-		{ "state", required_argument, NULL, 's' },
-		{ "listen", required_argument, NULL, 'l' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "node", required_argument, NULL, 'n' },
-		{ "gpus", required_argument, NULL, 'g' },
-		{ "label", required_argument, NULL, 'L' },
-		{ "log-level", required_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
-	};
-	static const char *const names[] = { "--state", "--listen", "--config",   "--node",
-					     "--gpus",  "--label",  "--log-level" };
 	int c;
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+		const char **text = text_option(o, c);
+
+		if (text) {
+			*text = optarg;
+			continue;
+		}
 		switch (c) {
-		case 's':
-			o->state = optarg;
-			break;
-		case 'l':
-			o->listen = optarg;
-			break;
-		case 'c':
-			o->file = optarg;
-			break;
-		case 'n':
-			o->node = optarg;
-			break;
-		case 'g':
-			o->gpus = optarg;
-			break;
 		case 'L':
 			if (add_label(o, optarg, err) < 0)
 				return -EINVAL;
@@ -101,12 +135,8 @@ static int parse_options(int argc, char **argv, struct options *o, struct gt_err
 		case ':':
 			return gt_err_set(err, EINVAL, "usage", "%s needs a value",
 					  argv[optind - 1]);
-		default: {
-			const char *word = argv[optind - 1];
-			const char *near = gt_suggest(word, names, GT_LEN(names));
-			return gt_err_set(err, EINVAL, "usage", "unknown option %s%s%s", word,
-					  near ? "; did you mean " : "", near ? near : "");
-		}
+		default:
+			return unknown_option(argv[optind - 1], err);
 		}
 	}
 	if (optind < argc)
@@ -130,9 +160,14 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--node: too long");
 	if (o->gpus && !gt_strcopy(c->gpus, sizeof(c->gpus), o->gpus))
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--gpus: too long");
+	if (o->join && !gt_strcopy(c->join, sizeof(c->join), o->join))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--join: too long");
+	if (o->token && !gt_strcopy(c->join_token, sizeof(c->join_token), o->token))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--token: too long");
 	if (o->labels[0])
 		gt_strcopy(c->labels, sizeof(c->labels), o->labels);
-	gt_config_node_default(c);
+	if (o->store && !gt_strcopy(c->store, sizeof(c->store), o->store))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--store: too long");
 	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0 ||
 	    gt_config_check_control(c, err) < 0)
 		return -err->code;
@@ -141,7 +176,7 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 	return 0;
 }
 
-static int run_daemon(struct options *o, struct gt_err *err)
+static int supervise(const struct gt_kind *kind, struct options *o, struct gt_err *err)
 {
 	/* The process changes its directory; a relative file must mean the same at a reload. */
 	static char full[GT_CONFIG_TEXT];
@@ -152,7 +187,24 @@ static int run_daemon(struct options *o, struct gt_err *err)
 			return gt_err_errno(err, errno, "%s", o->file);
 		o->file = full;
 	}
-	return gt_supervise(&gt_kind_run, load_config, o, o->argv, err);
+	return gt_supervise(kind, load_config, o, o->argv, err);
+}
+
+static int run_daemon(struct options *o, struct gt_err *err)
+{
+	if (o->join || o->token)
+		return gt_err_set(err, EINVAL, "usage",
+				  "--join and --token are options of `gantryd agent`");
+	return supervise(&gt_kind_run, o, err);
+}
+
+static int run_agent(struct options *o, struct gt_err *err)
+{
+	if (o->listen)
+		return gt_err_set(
+			err, EINVAL, "usage",
+			"--listen is an option of `gantryd run`: an agent only calls out");
+	return supervise(&gt_kind_agent, o, err);
 }
 
 static int run_check(struct options *o, struct gt_err *err)
@@ -215,15 +267,17 @@ static const struct {
 	const char *name;
 	int (*run)(struct options *o, struct gt_err *err);
 } commands[] = {
-	{ "run", run_daemon },        { "check", run_check },     { "cleanup", run_cleanup },
-	{ "routes", run_routes },     { "version", run_version }, { "help", run_help },
-	{ "--version", run_version }, { "--help", run_help },     { "--routes", run_routes },
+	{ "run", run_daemon },      { "agent", run_agent },       { "check", run_check },
+	{ "cleanup", run_cleanup }, { "routes", run_routes },     { "version", run_version },
+	{ "help", run_help },       { "--version", run_version }, { "--help", run_help },
+	{ "--routes", run_routes },
 };
 
 static int (*const role_mains[GT_PROC_N])(struct gt_role_env *env, struct gt_err *err) = {
 	[GT_PROC_CONTROL] = gt_role_control,
 	[GT_PROC_AGENT] = gt_role_agent,
 	[GT_PROC_GATEWAY] = gt_role_gateway,
+	[GT_PROC_UPLINK] = gt_role_uplink,
 };
 
 static int run_role(enum gt_role_id id)
@@ -248,7 +302,9 @@ static int run_command(int argc, char **argv, size_t i)
 	}
 	if (commands[i].run(&o, &err) < 0) {
 		fprintf(stderr, "gantryd: %s\n", err.text);
-		return gt_streq(err.slug, "bad_config") ? EXIT_USAGE : EXIT_FAILURE;
+		return gt_streq(err.slug, "bad_config") || gt_streq(err.slug, "usage")
+			       ? EXIT_USAGE
+			       : EXIT_FAILURE;
 	}
 	return EXIT_SUCCESS;
 }
@@ -263,8 +319,10 @@ int main(int argc, char **argv)
 	}
 	if (argc == 2 && gt_streq(argv[1], GT_GPU_HELPER_ARG))
 		gt_gpud_main(); /* the agent starts it */
+	/* `agent` alone is a command too: a role has its configuration from the supervisor. */
 	for (int i = 0; i < GT_PROC_N; i++)
-		if (argc == 2 && gt_streq(argv[1], gt_role_names[i]))
+		if (argc == 2 && gt_streq(argv[1], gt_role_names[i]) &&
+		    (i != GT_PROC_AGENT || getenv(GT_ENV_CONFIG)))
 			return run_role((enum gt_role_id)i);
 	for (size_t i = 0; i < GT_LEN(commands); i++) {
 		names[i] = commands[i].name;

@@ -15,20 +15,14 @@ const char *const gt_role_names[GT_PROC_N] = {
 	[GT_PROC_CONTROL] = "control",
 	[GT_PROC_AGENT] = "agent",
 	[GT_PROC_GATEWAY] = "gateway",
+	[GT_PROC_UPLINK] = "uplink",
 };
 
 const char *const gt_role_fd_names[GT_FD_N] = {
-	[GT_FD_LISTEN] = "listen",
-	[GT_FD_LINK] = "link",
-	[GT_FD_API] = "api",
-	[GT_FD_AGENT] = "agent",
-	[GT_FD_DIAL] = "dial",
-	[GT_FD_LOCK] = "lock",
-	[GT_FD_READY] = "ready",
-	[GT_FD_BEFORE] = "before",
-	[GT_FD_AFTER] = "after",
-	[GT_FD_FILES] = "files",
-	[GT_FD_LISTEN_TLS] = "listen_tls",
+	[GT_FD_LISTEN] = "listen", [GT_FD_LINK] = "link",   [GT_FD_API] = "api",
+	[GT_FD_AGENT] = "agent",   [GT_FD_DIAL] = "dial",   [GT_FD_DOOR] = "door",
+	[GT_FD_LOCK] = "lock",     [GT_FD_READY] = "ready", [GT_FD_BEFORE] = "before",
+	[GT_FD_AFTER] = "after",   [GT_FD_FILES] = "files", [GT_FD_LISTEN_TLS] = "listen_tls",
 };
 
 static int read_fds(int fds[GT_FD_N], struct gt_err *err)
@@ -86,6 +80,7 @@ int gt_role_enter(enum gt_role_id id, struct gt_role_env *ret, struct gt_err *er
 	if (gt_config_unpack(&ret->config, config, err) < 0 || read_fds(ret->fds, err) < 0)
 		return -err->code;
 	ret->token_sha256 = getenv(GT_ENV_TOKEN);
+	ret->join_token = getenv(GT_ENV_JOIN);
 	ret->instance = getenv(GT_ENV_INSTANCE);
 	if (!ret->token_sha256 || !ret->instance)
 		return gt_err_set(err, EINVAL, "bad_config",

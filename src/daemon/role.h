@@ -1,4 +1,4 @@
-/* daemon/role.h - what a role process inherits from the supervisor, and the three roles' mains. */
+/* daemon/role.h - what a role process inherits from the supervisor, and the roles' mains. */
 #ifndef DAEMON_ROLE_H
 #define DAEMON_ROLE_H
 
@@ -6,7 +6,7 @@
 
 #include "config.h"
 
-enum gt_role_id { GT_PROC_CONTROL, GT_PROC_AGENT, GT_PROC_GATEWAY, GT_PROC_N };
+enum gt_role_id { GT_PROC_CONTROL, GT_PROC_AGENT, GT_PROC_GATEWAY, GT_PROC_UPLINK, GT_PROC_N };
 extern const char *const gt_role_names[GT_PROC_N];
 
 /* Names of inherited descriptors in $GANTRY_FDS ("listen=3,ready=4"). */
@@ -17,6 +17,7 @@ enum gt_role_fd {
 	GT_FD_API,
 	GT_FD_AGENT,
 	GT_FD_DIAL,
+	GT_FD_DOOR, /* a gateway's: control asks agents of other nodes through it */
 	GT_FD_LOCK,
 	GT_FD_READY,
 	GT_FD_BEFORE, /* a gateway's packet sockets: to the one it replaces */
@@ -29,6 +30,7 @@ extern const char *const gt_role_fd_names[GT_FD_N];
 #define GT_ENV_FDS        "GANTRY_FDS"
 #define GT_ENV_CONFIG     "GANTRY_CONFIG"
 #define GT_ENV_TOKEN      "GANTRY_TOKEN_SHA256"
+#define GT_ENV_JOIN       "GANTRY_JOIN_TOKEN" /* the uplink's, if there is one */
 #define GT_ENV_IDS        "GANTRY_IDS"        /* "uid:gid" of control and gateway */
 #define GT_ENV_SUPERVISOR "GANTRY_SUPERVISOR" /* its pid */
 #define GT_ENV_INSTANCE   "GANTRY_INSTANCE"   /* 1; another number while a replaced process ends */
@@ -41,17 +43,18 @@ extern const char *const gt_role_fd_names[GT_FD_N];
 struct gt_role_env {
 	struct gt_config config;
 	int fds[GT_FD_N]; /* -EBADF = not given; close-on-exec was set again */
-	const char *token_sha256, *instance;
+	const char *token_sha256, *join_token, *instance;
 	uid_t uid;
 	gid_t gid;
 };
 
-/* Reads the environment, dies with the supervisor, and for control and gateway gives up root. */
+/* Reads the environment, dies with the supervisor, and for all but the agent gives up root. */
 GT_MUST_USE int gt_role_enter(enum gt_role_id id, struct gt_role_env *ret, struct gt_err *err);
 void gt_role_ready(const struct gt_role_env *env); /* tells the supervisor; may be called twice */
 
 GT_MUST_USE int gt_role_control(struct gt_role_env *env, struct gt_err *err);
 GT_MUST_USE int gt_role_gateway(struct gt_role_env *env, struct gt_err *err);
+GT_MUST_USE int gt_role_uplink(struct gt_role_env *env, struct gt_err *err);
 GT_MUST_USE int gt_role_agent(struct gt_role_env *env, struct gt_err *err);
 
 #endif

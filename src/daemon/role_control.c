@@ -141,6 +141,8 @@ static void on_wake(void *arg)
 	if (!p->store)
 		return;
 	gt_store_poll(p->store);
+	if (gt_store_recount(p->store))
+		gt_control_tasks_load(p->control);
 	if (gt_store_failed(p->store, &p->failure) < 0)
 		gt_loop_stop(p->loop);
 }
@@ -186,9 +188,9 @@ static int watch_signals(struct plane *p, struct gt_err *err)
 	return gt_loop_signals(p->loop, &mask, on_signal, p, err);
 }
 
-static int open_store(struct plane *p, struct gt_err *err)
+static int open_store(struct plane *p, const struct gt_config *conf, struct gt_err *err)
 {
-	struct gt_store_config config = { .path = DB_PATH,
+	struct gt_store_config config = { .path = conf->store[0] ? conf->store : DB_PATH,
 					  .bodies_dir = BODIES_DIR,
 					  .notify = ring };
 
@@ -280,7 +282,7 @@ static int run(struct plane *p, struct gt_err *err)
 	if (r < 0 || !p->failure.code)
 		return r;
 	*err = p->failure;
-	return -EIO;
+	return -err->code;
 }
 
 static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
@@ -297,8 +299,9 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 				     .n_tokens = GT_LEN(tokens) };
 
 	/* Signals are blocked before the store's thread starts, so that it inherits the mask. */
-	if (gt_loop_new(&p->loop, err) < 0 || watch_signals(p, err) < 0 || open_store(p, err) < 0 ||
-	    start_control(p, &env->config, err) < 0 || webhooks_prepare(p, &env->config, err) < 0 ||
+	if (gt_loop_new(&p->loop, err) < 0 || watch_signals(p, err) < 0 ||
+	    open_store(p, &env->config, err) < 0 || start_control(p, &env->config, err) < 0 ||
+	    webhooks_prepare(p, &env->config, err) < 0 ||
 	    gt_authority_open(STATE_DIR, gt_wall_ms(&gt_clock_system), &p->authority, err) < 0)
 		return -err->code;
 	link.authority = api.authority = p->authority;

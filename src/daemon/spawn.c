@@ -57,6 +57,8 @@ _Noreturn static void child(const struct gt_spawn *spawn, const char *config, pi
 	set_env(GT_ENV_FDS, fds);
 	set_env(GT_ENV_CONFIG, config);
 	set_env(GT_ENV_TOKEN, spawn->token_sha256);
+	if (spawn->join_token)
+		set_env(GT_ENV_JOIN, spawn->join_token);
 	snprintf(text, sizeof(text), "%u:%u", (unsigned)spawn->uid, (unsigned)spawn->gid);
 	set_env(GT_ENV_IDS, text);
 	snprintf(text, sizeof(text), "%d", (int)supervisor);

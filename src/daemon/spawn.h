@@ -9,6 +9,7 @@ struct gt_spawn {
 	unsigned instance; /* tells processes of one role apart */
 	const struct gt_config *config;
 	const char *token_sha256;
+	const char *join_token; /* or NULL */
 	uid_t uid;
 	gid_t gid;
 	int fds[GT_FD_N]; /* -EBADF = not for this role */

@@ -115,7 +115,7 @@ static int give_files(const char *path, uid_t uid, gid_t gid, struct gt_err *err
 	return r;
 }
 
-int gt_state_open(char *dir, size_t size, uid_t uid, gid_t gid, int *lock_fd, struct gt_err *err)
+int gt_state_open(char *dir, size_t size, gid_t gid, int *lock_fd, struct gt_err *err)
 {
 	gt_auto(fd) int lock = -EBADF;
 
@@ -133,12 +133,17 @@ int gt_state_open(char *dir, size_t size, uid_t uid, gid_t gid, int *lock_fd, st
 		return gt_err_errno(err, errno, "mode of %s", full);
 	if (take_lock(full, &lock, err) < 0)
 		return -err->code;
-	if (make_dir("control", 0700, uid, gid, err) < 0 ||
-	    give_files("control", uid, gid, err) < 0 || make_dir("agent", 0700, 0, 0, err) < 0 ||
-	    make_dir("run", 0750, 0, gid, err) < 0)
+	if (make_dir("agent", 0700, 0, 0, err) < 0 || make_dir("run", 0750, 0, gid, err) < 0)
 		return gt_err_wrap(err, "state directory %s", full);
 	*lock_fd = gt_steal_fd(&lock);
 	return 0;
+}
+
+int gt_state_dir(const char *name, uid_t uid, gid_t gid, struct gt_err *err)
+{
+	int r = make_dir(name, 0700, uid, gid, err);
+
+	return r < 0 ? r : give_files(name, uid, gid, err);
 }
 
 static int write_file(const char *path, const char *text, mode_t mode, struct gt_err *err)

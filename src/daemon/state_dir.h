@@ -9,11 +9,12 @@
 #define GT_TOKEN_FILE "admin.token"
 
 /* Creates what is missing, takes the lock and makes the directory the process's working directory;
- * later paths are relative to it, since control and gateway may not traverse its parents.
+ * later paths are relative to it, since the roles may not traverse its parents.
  * *lock_fd holds the lock until the last process that inherited it is gone. `dir` (size bytes)
  * becomes absolute. -EBUSY when another daemon uses it. */
-GT_MUST_USE int gt_state_open(char *dir, size_t size, uid_t uid, gid_t gid, int *lock_fd,
-			      struct gt_err *err);
+GT_MUST_USE int gt_state_open(char *dir, size_t size, gid_t gid, int *lock_fd, struct gt_err *err);
+/* A directory in it that is this user's alone, with all that is in it. */
+GT_MUST_USE int gt_state_dir(const char *name, uid_t uid, gid_t gid, struct gt_err *err);
 /* Reads DIR/admin.token, or makes one (0600) at the first start. sha256_hex gets the token's
  * digest. */
 GT_MUST_USE int gt_state_token(char *sha256_hex, size_t size, struct gt_err *err);

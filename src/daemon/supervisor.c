@@ -105,6 +105,16 @@ static void fail(struct supervisor *sup, const struct gt_err *why)
 	stop_begin(sup);
 }
 
+static void signal_elders(const struct role *role)
+{
+	const struct supervisor *sup = role->sup;
+
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (sup->children[i].pid && sup->children[i].id == role->id &&
+		    &sup->children[i] != role->child)
+			kill(sup->children[i].pid, SIGTERM);
+}
+
 static bool all_ready(const struct supervisor *sup)
 {
 	for (int i = 0; i < GT_PROC_N; i++)
@@ -115,18 +125,23 @@ static bool all_ready(const struct supervisor *sup)
 
 static void check_all_ready(struct supervisor *sup)
 {
-	char text[256];
+	char text[256], status[280];
 
 	if (!all_ready(sup) || sup->stage != STAGE_STARTING)
 		return;
 	sup->stage = STAGE_RUNNING;
-	gt_state_announce(sup->config.state, sup->listening.url);
-	printf("listening on %s\n", sup->listening.url);
+	if (sup->listening.url[0]) {
+		gt_state_announce(sup->config.state, sup->listening.url);
+		snprintf(text, sizeof(text), "listening on %s", sup->listening.url);
+	} else {
+		snprintf(text, sizeof(text), "running as node %s", sup->config.node);
+	}
+	puts(text);
 	if (sup->listening.tls_url[0])
 		printf("listening on %s\n", sup->listening.tls_url);
 	fflush(stdout);
-	snprintf(text, sizeof(text), "READY=1\nSTATUS=listening on %s", sup->listening.url);
-	gt_notify(text);
+	snprintf(status, sizeof(status), "READY=1\nSTATUS=%s", text);
+	gt_notify(status);
 }
 
 static void on_ready(struct gt_watch *w, unsigned events, void *arg)
@@ -144,6 +159,8 @@ static void on_ready(struct gt_watch *w, unsigned events, void *arg)
 					      GT_NS_PER_MS));
 		role->ready = role->ever_ready = true;
 		role->before = gt_close(role->before);
+		if (role->id == GT_PROC_UPLINK) /* those before it may go */
+			signal_elders(role);
 		check_all_ready(role->sup);
 	}
 	gt_watch_close(w);
@@ -288,6 +305,8 @@ static int role_spawn(struct role *role, struct gt_err *err)
 				  .instance = free_instance(sup, role->id),
 				  .config = &sup->config,
 				  .token_sha256 = sup->token_sha256,
+				  .join_token = role->id == GT_PROC_UPLINK ? sup->config.join_token
+									   : NULL,
 				  .uid = gt_kind_uid(&sup->config, sup->uid, role->id),
 				  .gid = sup->gid };
 
@@ -444,7 +463,7 @@ static void role_replace(struct role *role)
 
 	if (!old) /* between two lives: the next one reads the new configuration anyway */
 		return;
-	if (role->id == GT_PROC_GATEWAY) { /* the new one tells the old one when it is ready */
+	if (role->id == role->sup->kind->front) { /* the old one hears when the new one is ready */
 		role->child = NULL;
 		gt_close(role->before);
 		role->before = gt_steal_fd(&old->heir);
@@ -478,6 +497,13 @@ static int files_renew(struct supervisor *sup, const struct gt_config *config, s
 	return r;
 }
 
+/* Only control knows whom it lets in. */
+static int find_token(const struct gt_kind *kind, char *sha256_hex, size_t size, struct gt_err *err)
+{
+	sha256_hex[0] = '\0';
+	return gt_kind_has(kind, GT_PROC_CONTROL) ? gt_state_token(sha256_hex, size, err) : 0;
+}
+
 static void reload(struct supervisor *sup)
 {
 	struct gt_config next;
@@ -486,7 +512,8 @@ static void reload(struct supervisor *sup)
 
 	gt_config_defaults(&next);
 	if (sup->load(&next, sup->load_arg, &err) < 0 ||
-	    gt_state_token(token, sizeof(token), &err) < 0) {
+	    gt_kind_settle(sup->kind, &next, &err) < 0 ||
+	    find_token(sup->kind, token, sizeof(token), &err) < 0) {
 		gt_error("reload: %s; the old configuration stays in force", err.text);
 		return;
 	}
@@ -523,6 +550,7 @@ static void hold(const struct supervisor *sup, struct gt_held *held)
 	gt_strcopy(held->state, sizeof(held->state), sup->config.state);
 	gt_strcopy(held->url, sizeof(held->url), sup->listening.url);
 	memcpy(held->fds, sup->fds, sizeof(held->fds));
+	held->fds[GT_FD_DOOR] = -EBADF; /* made anew: nobody waits there that can not ask again */
 	for (size_t i = 0; i < CHILDREN_MAX; i++) {
 		const struct child *c = &sup->children[i];
 
@@ -649,17 +677,19 @@ static void on_signal(int signo, void *arg)
 static int open_all(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
 {
 	if (!held) {
-		if (gt_state_open(sup->config.state, sizeof(sup->config.state), sup->uid, sup->gid,
-				  &sup->fds[GT_FD_LOCK], err) < 0)
+		if (gt_state_open(sup->config.state, sizeof(sup->config.state), sup->gid,
+				  &sup->fds[GT_FD_LOCK], err) < 0 ||
+		    gt_kind_dirs(sup->kind, &sup->config, sup->uid, sup->gid, err) < 0)
 			return -err->code;
-		return gt_kind_listen(sup->kind, &sup->config, sup->gid, &sup->listening, err);
+		return gt_kind_listen(sup->kind, &sup->config, sup->uid, sup->gid, &sup->listening,
+				      err);
 	}
 	memcpy(sup->fds, held->fds, sizeof(sup->fds));
 	memcpy(sup->listening.url, held->url, sizeof(held->url));
 	memcpy(sup->config.state, held->state, sizeof(held->state));
 	if (chdir(held->state) < 0)
 		return gt_err_errno(err, errno, "state directory %s", held->state);
-	return 0;
+	return gt_kind_listen(sup->kind, &sup->config, sup->uid, sup->gid, &sup->listening, err);
 }
 
 static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)
@@ -669,15 +699,16 @@ static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_
 	if (geteuid() != 0)
 		return gt_err_set(
 			err, EPERM, "not_root",
-			"gantryd run starts containers and needs root; try: sudo gantryd run ... "
-			"(control and gateway give root up at once)");
+			"gantryd %s starts containers and needs root; try: sudo gantryd %s ... "
+			"(all roles but the agent give root up at once)",
+			sup->kind->command, sup->kind->command);
 	if (sup->load(&sup->config, sup->load_arg, err) < 0)
 		return -err->code;
 	gt_log_init("supervisor", sup->config.log_level);
 	umask(022);
 	if (gt_kind_ids(&sup->config, &sup->uid, &sup->gid, err) < 0 ||
-	    open_all(sup, held, err) < 0 ||
-	    gt_state_token(sup->token_sha256, sizeof(sup->token_sha256), err) < 0 ||
+	    open_all(sup, held, err) < 0 || gt_kind_settle(sup->kind, &sup->config, err) < 0 ||
+	    find_token(sup->kind, sup->token_sha256, sizeof(sup->token_sha256), err) < 0 ||
 	    gt_loop_new(&sup->loop, err) < 0)
 		return -err->code;
 	sigemptyset(&mask);

@@ -405,10 +405,11 @@ def test_where_all_connections_have_calls_the_next_waits_for_one_to_end(small_ri
     """Each time anew: who waits at the limit finds whose connection ended, whatever happened before."""
     rig = small_rig
     rig.tell(route("echo", concurrency=9))
-    clients = [rig.client(GET) for _ in range(3)]
-    replicas = [rig.replica() for _ in clients]
-    for replica in replicas:
-        replica.read_until(b"\r\n\r\n")
+    clients = [rig.client(GET.replace(b"/x", b"/%d" % i)) for i in range(3)]
+    heads = {}  # calls may reach the replica in another order
+    for replica in [rig.replica() for _ in clients]:
+        heads[replica.read_until(b"\r\n\r\n").split()[1]] = replica
+    replicas = [heads[b"/%d" % i] for i in range(3)]
     rig.wait_calls(0, 3)
     for _ in range(5):
         late = rig.client(GET.replace(b"/x", b"/late"))

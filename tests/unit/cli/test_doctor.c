@@ -7,11 +7,17 @@
 
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <gantry/base/clock.h>
+#include <gantry/http/pki.h>
 
 #include "doctor.h"
 #include "fake.h"
@@ -101,6 +107,81 @@ static void a_read_only_place_for_state_is_an_error(void **state)
 	assert_string_equal(gt_value_str(finding(v, "durable writes"), "state", ""), "skip");
 	assert_string_equal(gt_value_str(finding(v, "disk"), "state", ""), "error");
 	assert_int_equal(code, 2);
+}
+
+static void put(const char *dir, const char *name, const char *text, size_t len)
+{
+	gt_auto(free) char *path = gt_asprintf("%s/link/%s", dir, name);
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(text, 1, len, f), len);
+	fclose(f);
+}
+
+/* A certificate for a node, good from `signed_ms` on for a minute. */
+static void put_certificate(const char *dir, uint64_t signed_ms)
+{
+	gt_auto(buf) struct gt_buf ca_cert = { 0 }, csr = { 0 }, cert = { 0 };
+	struct gt_buf ca_key = { 0 }, key = { 0 };
+	gt_auto(pki_ca) struct gt_pki_ca *ca = NULL;
+	struct gt_err err;
+
+	assert_int_equal(gt_pki_ca_new(signed_ms, &ca_key, &ca_cert, &err), 0);
+	assert_int_equal(gt_pki_ca_open(ca_key.data, ca_cert.data, &ca, &err), 0);
+	assert_int_equal(gt_pki_key_new(&key, &err), 0);
+	assert_int_equal(gt_pki_request(key.data, &csr, &err), 0);
+	assert_int_equal(gt_pki_sign(ca, csr.data, csr.len, GT_PKI_NODE, "n-1", signed_ms, 60000,
+				     &cert, &err),
+			 0);
+	put(dir, "node.crt", cert.data, cert.len);
+	gt_pki_wipe(&ca_key);
+	gt_pki_wipe(&key);
+}
+
+static void is_found(const char *words, const char *check, const char *state, const char *text)
+{
+	gt_auto(value) struct gt_value *v = NULL;
+	int code;
+
+	v = report(words, &code);
+	assert_string_equal(gt_value_str(finding(v, check), "state", ""), state);
+	assert_non_null(strstr(gt_value_str(finding(v, check), "detail", ""), text));
+}
+
+static void a_host_that_has_joined_is_looked_at(void **state)
+{
+	char dir[] = "/tmp/gantry-doctor-XXXXXX";
+	uint64_t now_ms = gt_wall_ms(&gt_clock_system);
+	/* Nobody serves the port of discard. */
+	static const char joined[] = "{\"url\":\"https://127.0.0.1:9\",\"node\":\"n-1\"}";
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	gt_auto(free) char *words = gt_asprintf("doctor --json --state %s", dir);
+	gt_auto(free) char *link = gt_asprintf("%s/link", dir);
+	gt_auto(free) char *join = gt_asprintf("%s/link/join.json", dir);
+	gt_auto(free) char *cert = gt_asprintf("%s/link/node.crt", dir);
+
+	is_found(words, "cluster", "skip", "has not joined");
+	is_found(words, "certificate", "skip", "has not joined");
+	assert_int_equal(mkdir(link, 0700), 0);
+	put(dir, "join.json", joined, strlen(joined));
+	is_found(words, "cluster", "error", "https://127.0.0.1:9: ");
+	put_certificate(dir, now_ms);
+	is_found(words, "certificate", "ok", "node n-1, until ");
+	put_certificate(dir, now_ms - 55000);
+	is_found(words, "certificate", "warn", "is not renewed");
+	put_certificate(dir, now_ms - 90000);
+	is_found(words, "certificate", "error", "ended at");
+	put_certificate(dir, now_ms + 1000000);
+	is_found(words, "certificate", "error", "has not begun");
+	put(dir, "node.crt", "nonsense", 8);
+	is_found(words, "certificate", "error", "");
+	unlink(join);
+	unlink(cert);
+	rmdir(link);
+	rmdir(dir);
 }
 
 /* In a child, which has given up for good what a container's process 1 would need. */
@@ -199,6 +280,7 @@ int main(void)
 		cmocka_unit_test(a_child_tells_or_dies),
 		cmocka_unit_test(every_bad_finding_has_a_text),
 		cmocka_unit_test(a_read_only_place_for_state_is_an_error),
+		cmocka_unit_test(a_host_that_has_joined_is_looked_at),
 		cmocka_unit_test(a_host_that_handles_crashes_is_told),
 		cmocka_unit_test(a_daemon_is_asked_how_it_is),
 		cmocka_unit_test(a_sick_daemon_is_told_with_the_fix),

@@ -60,6 +60,18 @@ static int sign(struct world *w, enum gt_pki_kind kind, const char *name, uint64
 			   &err);
 }
 
+/* Most of its life is the time that it is dated back; it is not renewed for that at once. */
+static void a_short_certificate_is_renewed_in_its_time(void **state)
+{
+	struct world *w = *state;
+	struct gt_pki_id id;
+	struct gt_err err;
+
+	assert_int_equal(sign(w, GT_PKI_NODE, "n-1", 3000), 0);
+	assert_int_equal(gt_pki_identity_pem(w->cert.data, w->cert.len, &id, &err), 0);
+	assert_int_equal(gt_pki_renew_ms(&id), NOW + 2000);
+}
+
 static X509 *read_cert(const struct gt_buf *pem)
 {
 	struct gt_err err;
@@ -487,6 +499,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(of_a_request_only_the_key_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(damaged_requests_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_request_may_not_be_large, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_short_certificate_is_renewed_in_its_time, setup,
+						teardown),
 		cmocka_unit_test(an_identity_is_one_name_of_the_one_form),
 		cmocka_unit_test(a_second_extension_of_names_makes_none),
 		cmocka_unit_test(a_name_with_a_nul_is_none),
