@@ -158,8 +158,6 @@ void gt_conn_close(struct gt_conn *c)
 		gt_call_finish(c->call);
 	gt_timer_clear(c->gw->loop, &c->timer);
 	gt_sock_close(&c->sock);
-	free(c->subject);
-	c->subject = NULL;
 	give_up_exchange(c);
 	DL_DELETE(c->gw->conns, c);
 	gt_gw_bury(c->gw, &c->grave);
@@ -401,7 +399,6 @@ static bool go_on_shaking(struct gt_conn *c)
 {
 	struct gt_refusal why = GT_REFUSAL("malformed_request",
 					   "this port speaks TLS: use an https:// address");
-	char subject[GT_TLS_SUBJECT_SIZE];
 
 	if (!c->sock.can_read)
 		return false;
@@ -418,8 +415,6 @@ static bool go_on_shaking(struct gt_conn *c)
 		return !c->closed;
 	default:
 		shaken(c, true);
-		if (gt_tls_subject(&c->sock, subject))
-			c->subject = gt_strdup(subject);
 		arm(c, GT_GW_IDLE_MS);
 		return true;
 	}

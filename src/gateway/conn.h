@@ -44,7 +44,6 @@ struct gt_conn {
 	uint64_t due_ns;
 	struct gt_call *call;
 	struct gt_task_run *task; /* the client is this durable call; NULL: a peer */
-	char *subject;            /* in the client's certificate; NULL = none */
 	enum gt_conn_state state : 8;
 	bool closed : 1, keep : 1, running : 1, again : 1, kicked : 1;
 	bool whole : 1; /* the last request was read to its end */

@@ -1,5 +1,6 @@
 /* head.c - heads rewritten on their way to the replica and back. */
 #include "calls.h"
+#include "tls.h"
 
 #include <string.h>
 
@@ -111,7 +112,7 @@ int gt_head_up(struct gt_call *call)
 		gt_h1_header("X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL),
 		gt_h1_header("X-Request-Id", call->request_id),
 		gt_h1_header("traceparent", call->trace.parent),
-		gt_h1_header("Gantry-Client-Subject", call->conn->subject),
+		gt_h1_header("Gantry-Client-Subject", gt_tls_subject(&call->conn->sock)),
 	};
 	struct gt_h1_rewrite rw = {
 		.drop_authorization = call->way != GT_WAY_CONTROL && call->authed,

@@ -70,7 +70,6 @@ void gt_conn_move(struct gt_conn *c)
 	c->closed = true;
 	c->x = NULL;
 	c->call = NULL;
-	c->subject = NULL;
 	c->sock = (struct gt_sock){ .ops = c->sock.ops, .fd = -1 };
 	gt_gw_bury(gw, &c->grave);
 	x->moved = to;

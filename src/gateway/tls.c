@@ -13,7 +13,8 @@
 
 #define RECORD_MAX     16384
 #define GATHER_MAX     4096 /* larger pieces are not copied together with others */
-#define HANDSHAKE_BYTE 22   /* begins each first record of a client */
+#define SUBJECT_MAX    511
+#define HANDSHAKE_BYTE 22 /* begins each first record of a client */
 
 struct gt_tls {
 	SSL *ssl;
@@ -24,6 +25,7 @@ struct gt_tls {
 	bool plain, established;
 	bool broken; /* by an error, or by us: no word of goodbye */
 	bool said_goodbye;
+	char *subject; /* of the client's certificate; NULL = none */
 };
 
 static struct gt_tls *tls_of(const struct gt_sock *s)
@@ -210,6 +212,7 @@ static void take_off(struct gt_sock *s)
 	s->layer = NULL;
 	s->both = false;
 	SSL_free(t->ssl);
+	free(t->subject);
 	free(t);
 }
 
@@ -254,6 +257,23 @@ void gt_tls_moved(struct gt_sock *s)
 	tls_of(s)->sock = s;
 }
 
+/* NULL as gt_tls_subject. */
+static char *read_subject(const SSL *ssl)
+{
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+	BIO *bio = cert && SSL_get_verify_result(ssl) == X509_V_OK ? BIO_new(BIO_s_mem()) : NULL;
+	char *subject = NULL, *text;
+
+	if (!bio)
+		return NULL;
+	int n = X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253);
+
+	if (n > 0 && n <= SUBJECT_MAX && BIO_get_mem_data(bio, &text) == n)
+		subject = gt_strndup(text, (size_t)n);
+	BIO_free(bio);
+	return subject;
+}
+
 enum gt_tls_event gt_tls_handshake(struct gt_sock *s)
 {
 	struct gt_tls *t = tls_of(s);
@@ -263,6 +283,7 @@ enum gt_tls_event gt_tls_handshake(struct gt_sock *s)
 
 	if (r == 1) {
 		t->established = true;
+		t->subject = read_subject(t->ssl);
 		return GT_TLS_DONE;
 	}
 	if (t->plain) {
@@ -281,18 +302,9 @@ bool gt_tls_resumed(const struct gt_sock *s)
 	return SSL_session_reused(tls_of(s)->ssl) == 1;
 }
 
-bool gt_tls_subject(const struct gt_sock *s, char out[GT_TLS_SUBJECT_SIZE])
+const char *gt_tls_subject(const struct gt_sock *s)
 {
 	const struct gt_tls *t = tls_of(s);
-	X509 *cert = t ? SSL_get0_peer_certificate(t->ssl) : NULL;
-	BIO *bio = cert ? BIO_new(BIO_s_mem()) : NULL;
 
-	if (!bio || SSL_get_verify_result(t->ssl) != X509_V_OK)
-		return false;
-	int n = X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253);
-	bool fits = n > 0 && n < GT_TLS_SUBJECT_SIZE && BIO_read(bio, out, n) == n;
-
-	out[fits ? n : 0] = '\0';
-	BIO_free(bio);
-	return fits;
+	return t ? t->subject : NULL;
 }

@@ -5,8 +5,6 @@
 
 #include "sock.h"
 
-#define GT_TLS_SUBJECT_SIZE 512
-
 struct ssl_ctx_st; /* certificate, key and rules; connections keep the one they began with */
 
 /* Reads PEM files: the certificate with its chain, its key, and CAs of clients' certificates (-1:
@@ -31,8 +29,8 @@ enum gt_tls_event {
 enum gt_tls_event gt_tls_handshake(struct gt_sock *s);
 /* After the handshake. */
 bool gt_tls_resumed(const struct gt_sock *s);
-/* The name in the client's certificate (RFC 2253), which was checked; false when there is none, or
- * when it is too long. */
-bool gt_tls_subject(const struct gt_sock *s, char out[GT_TLS_SUBJECT_SIZE]);
+/* The name in the client's certificate (RFC 2253), which was checked; NULL when there is none, or
+ * when it is too long. The layer's. */
+const char *gt_tls_subject(const struct gt_sock *s);
 
 #endif

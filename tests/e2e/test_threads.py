@@ -134,7 +134,7 @@ def test_cold_functions_start(daemon):
     assert [c.result().status for c in calls] == [200] * len(names)
     for name in names:
         daemon.delete(name)
-        assert daemon.call(name).status == 404
+        until(lambda name=name: daemon.call(name).status == 404, f"the gateway has heard that {name} is gone")
 
 
 def test_upgrade_loses_nothing(daemon, conf, callers):

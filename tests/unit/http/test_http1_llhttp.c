@@ -1,6 +1,6 @@
-/* The reader against llhttp (Debian's node-llhttp, in tests only): what llhttp refuses is refused
- * here, and what is accepted here has the same end and the same body there. The other way round
- * there are many things that only this reader refuses. */
+/* The reader against llhttp (Debian's node-llhttp, in tests only), of requests and of answers: what
+ * llhttp refuses is refused here, and what is accepted here has the same end and the same body
+ * there. The other way round there are many things that only this reader refuses. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,16 +28,17 @@ struct reading {
 	struct gt_buf body;
 	llhttp_errno_t error;
 	bool in_trailers; /* the last chunk was seen */
+	bool bodiless;    /* an answer by its status */
 };
 
-static struct reading read_ours(const char *data, size_t len)
+static struct reading read_ours(enum gt_h1_kind kind, const char *data, size_t len)
 {
 	struct reading r = { .verdict = HEAD };
 	struct gt_h1 h;
 	size_t used;
 
 	gt_buf_init(&r.body, 0);
-	gt_h1_init(&h, GT_H1_REQUEST);
+	gt_h1_init(&h, kind);
 	while (r.verdict <= MORE) {
 		struct gt_h1_body body;
 		enum gt_h1_event ev = gt_h1_feed(&h, data + r.used, len - r.used, &used, &body);
@@ -52,6 +53,8 @@ static struct reading read_ours(const char *data, size_t len)
 		if (ev == GT_H1_END || ev == GT_H1_BAD)
 			r.verdict = ev == GT_H1_END ? WHOLE : BAD;
 	}
+	r.bodiless = kind == GT_H1_RESPONSE && r.verdict != HEAD &&
+		     (h.status / 100 == 1 || h.status == 204 || h.status == 304);
 	gt_h1_fini(&h);
 	return r;
 }
@@ -79,7 +82,7 @@ static int on_complete(llhttp_t *p)
 	return HPE_PAUSED;
 }
 
-static struct reading read_theirs(const char *data, size_t len)
+static struct reading read_theirs(enum gt_h1_kind kind, const char *data, size_t len)
 {
 	struct reading r = { .verdict = MORE, .used = len };
 	llhttp_settings_t settings;
@@ -90,7 +93,7 @@ static struct reading read_theirs(const char *data, size_t len)
 	settings.on_body = on_body;
 	settings.on_chunk_header = on_chunk;
 	settings.on_message_complete = on_complete;
-	llhttp_init(&p, HTTP_REQUEST, &settings);
+	llhttp_init(&p, kind == GT_H1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
 	p.data = &r;
 	r.error = llhttp_execute(&p, data, len);
 	if (r.error != HPE_OK)
@@ -110,20 +113,23 @@ static bool in_extension(const char *data, size_t at)
 
 /* llhttp knows a list of methods, and refuses all others. It judges a line as it comes, this reader
  * when the head is complete. It reads trailers as headers, which are dropped here unread. It
- * refuses chunk extensions that RFC 9112 has: quoted values, one that follows a value. */
+ * refuses chunk extensions that RFC 9112 has: quoted values, one that follows a value. It reads
+ * bodies that RFC 9112 says are none, behind 1xx, 204 and 304. */
 static bool excused(const char *data, const struct reading *ours, const struct reading *theirs)
 {
 	if (ours->verdict == HEAD)
 		return theirs->verdict != WHOLE;
+	if (ours->bodiless && ours->verdict == WHOLE)
+		return !ours->body.len && ours->used <= theirs->used;
 	if (theirs->error == HPE_INVALID_CHUNK_SIZE || theirs->error == HPE_STRICT)
 		return in_extension(data, theirs->used);
 	return theirs->error == HPE_INVALID_METHOD ||
 	       (theirs->in_trailers && theirs->verdict == BAD);
 }
 
-static void compare(const char *data, size_t len)
+static void compare(enum gt_h1_kind kind, const char *data, size_t len)
 {
-	struct reading a = read_ours(data, len), b = read_theirs(data, len);
+	struct reading a = read_ours(kind, data, len), b = read_theirs(kind, data, len);
 	bool same = a.verdict == b.verdict && a.body.len == b.body.len &&
 		    (a.verdict == MORE || a.used == b.used) &&
 		    (!a.body.len || !memcmp(a.body.data, b.body.data, a.body.len));
@@ -171,19 +177,20 @@ static size_t mutate(const struct gt_rand *rnd, char *data, size_t len, size_t c
 	}
 }
 
-static void compare_mutants(const char *seed, size_t len, const struct gt_rand *rnd)
+static void compare_mutants(enum gt_h1_kind kind, const char *seed, size_t len,
+			    const struct gt_rand *rnd)
 {
 	char data[2048];
 
 	assert_true(len <= sizeof(data) / 2);
-	compare(seed, len);
+	compare(kind, seed, len);
 	for (int i = 0; i < MUTANTS; i++) {
 		size_t n = len;
 
 		memcpy(data, seed, len);
 		for (int k = 0; k <= i % 3; k++)
 			n = mutate(rnd, data, n, sizeof(data));
-		compare(data, n);
+		compare(kind, data, n);
 	}
 }
 
@@ -201,15 +208,46 @@ static void test_accepted_requests_read_alike(void **state)
 	{
 		json_t *request = json_object_get(v, "request");
 
-		compare_mutants(json_string_value(request), json_string_length(request), &rnd);
+		compare_mutants(GT_H1_REQUEST, json_string_value(request),
+				json_string_length(request), &rnd);
 	}
 	json_decref(doc);
-	compare_mutants(EXTENSIONS, sizeof(EXTENSIONS) - 1, &rnd);
+	compare_mutants(GT_H1_REQUEST, EXTENSIONS, sizeof(EXTENSIONS) - 1, &rnd);
+}
+
+static void test_accepted_answers_read_alike(void **state)
+{
+	static const char *const seeds[] = {
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: a/b\r\n\r\nhello",
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n1;a=b\r\nx\r\n"
+		"000A\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end",
+		"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+		"HTTP/1.0 404 Not Found\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nabc",
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 200 \r\nContent-Length: 1\r\n\r\nx",
+		"HTTP/1.1 500 Internal \"error\"\r\nA: b\r\nContent-Length: 1\r\n\r\nx",
+	};
+	uint64_t seed = 2;
+	struct gt_rand rnd = gt_rand_seeded(&seed);
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(seeds); i++)
+		compare_mutants(GT_H1_RESPONSE, seeds[i], strlen(seeds[i]), &rnd);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_accepted_requests_read_alike) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_accepted_requests_read_alike),
+		cmocka_unit_test(test_accepted_answers_read_alike),
+	};
 
 	return cmocka_run_group_tests_name("http1_llhttp", tests, NULL, NULL);
 }
