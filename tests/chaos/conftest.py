@@ -1,0 +1,12 @@
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path[:0] = [str(pathlib.Path(__file__).parents[1] / "e2e")]
+
+
+def pytest_sessionstart(session):
+    if os.geteuid() != 0:
+        pytest.exit("these tests make namespaces and containers: run scripts/e2e.sh as root or through sudo", 2)
