@@ -52,6 +52,8 @@ bool gt_api_number(struct gt_request *req, const char *name, uint64_t min, uint6
 		   uint64_t *ret); /* absent: unchanged */
 bool gt_api_duration(struct gt_request *req, const char *name, uint64_t max_ms, uint64_t *ret);
 bool gt_api_function(struct gt_api *api, struct gt_request *req, struct gt_function_view *ret);
+/* 0, or -EINVAL (unsupported_media_type): a body that is stated, and not as JSON. */
+int gt_api_json_check(const struct gt_request *req, struct gt_err *err);
 bool gt_api_accepts(const struct gt_request *req, const char *media);
 /* Link: <path?...>; rel="next" with the query as it came and this cursor. */
 void gt_api_link_next(struct gt_request *req, const char *const *keep, const char *cursor);
@@ -102,12 +104,13 @@ gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_delete_function, gt_api_list_revisions, gt_api_get_revision, gt_api_list_replicas,
 	gt_api_get_replica, gt_api_delete_replica, gt_api_list_decisions, gt_api_get_shadow,
 	gt_api_get_logs, gt_api_list_events, gt_api_list_nodes, gt_api_get_node, gt_api_clear_gpu,
-	gt_api_cordon_node, gt_api_uncordon_node, gt_api_drain_node, gt_api_delete_node,
-	gt_api_list_models, gt_api_get_model, gt_api_list_images, gt_api_pull_image,
-	gt_api_collect_images, gt_api_delete_image, gt_api_get_bundle, gt_api_put_bundle,
-	gt_api_get_metrics, gt_api_create_call, gt_api_list_function_calls, gt_api_create_batch,
-	gt_api_list_calls, gt_api_put_call, gt_api_get_call, gt_api_cancel_call,
-	gt_api_get_call_result, gt_api_follow_call, gt_api_replay_call, gt_api_get_version,
-	gt_api_get_live, gt_api_get_ready, gt_api_get_contract;
+	gt_api_create_token, gt_api_list_tokens, gt_api_delete_token, gt_api_cordon_node,
+	gt_api_uncordon_node, gt_api_drain_node, gt_api_delete_node, gt_api_list_models,
+	gt_api_get_model, gt_api_list_images, gt_api_pull_image, gt_api_collect_images,
+	gt_api_delete_image, gt_api_get_bundle, gt_api_put_bundle, gt_api_get_metrics,
+	gt_api_create_call, gt_api_list_function_calls, gt_api_create_batch, gt_api_list_calls,
+	gt_api_put_call, gt_api_get_call, gt_api_cancel_call, gt_api_get_call_result,
+	gt_api_follow_call, gt_api_replay_call, gt_api_get_version, gt_api_get_live,
+	gt_api_get_ready, gt_api_get_contract;
 
 #endif

@@ -162,9 +162,11 @@ static void on_deleted(const struct gt_err *err, void *arg)
 
 void gt_api_delete_node(struct gt_request *req, void *app)
 {
+	static const char *const known[] = { "force", NULL };
 	struct gt_api *api = app;
+	bool force = false;
 
-	if (gt_api_query(req, no_query))
-		gt_control_node_delete(api->config.control, gt_request_param(req, "node"),
+	if (gt_api_query(req, known) && gt_api_flag(req, "force", &force))
+		gt_control_node_delete(api->config.control, gt_request_param(req, "node"), force,
 				       on_deleted, gt_op_new(api, req));
 }

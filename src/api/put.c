@@ -71,19 +71,6 @@ static int create_only_read(struct gt_request *req, bool *ret, struct gt_err *er
 	return gt_err_set(err, EINVAL, "bad_parameter", "If-None-Match: only * has a meaning here");
 }
 
-static int content_type_check(struct gt_request *req, struct gt_err *err)
-{
-	const char *s = gt_request_header(req, "Content-Type");
-	size_t len = s ? strcspn(s, "; \t") : 0;
-
-	if (!s || (len == strlen(GT_MEDIA_JSON) && strncasecmp(s, GT_MEDIA_JSON, len) == 0))
-		return 0;
-	return gt_err_set(err, EINVAL, "unsupported_media_type",
-			  "the body must be JSON, not %.80s; add the header "
-			  "Content-Type: application/json (curl: --json @FILE)",
-			  s);
-}
-
 /* A refusal by control; the body of 412 says which tag is the current one. */
 static void refuse_change(struct gt_op *op, const struct gt_err *err)
 {
@@ -161,7 +148,7 @@ static int wish_read(struct gt_api *api, struct gt_request *req, struct wish *w,
 			   name, GT_NAME_MAX);
 		return gt_err_path(err, "function");
 	}
-	r = content_type_check(req, err);
+	r = gt_api_json_check(req, err);
 	if (r == 0)
 		r = create_only_read(req, &w->create_only, err);
 	if (r == 0)

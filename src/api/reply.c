@@ -1,6 +1,7 @@
 /* api/reply.c - what every handler says and asks in the same way. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <gantry/base/units.h>
 
@@ -163,6 +164,19 @@ bool gt_api_function(struct gt_api *api, struct gt_request *req, struct gt_funct
 		return true;
 	gt_api_fail(req, &err);
 	return false;
+}
+
+int gt_api_json_check(const struct gt_request *req, struct gt_err *err)
+{
+	const char *s = gt_request_header(req, "Content-Type");
+	size_t len = s ? strcspn(s, "; \t") : 0;
+
+	if (!s || (len == strlen(GT_MEDIA_JSON) && strncasecmp(s, GT_MEDIA_JSON, len) == 0))
+		return 0;
+	return gt_err_set(err, EINVAL, "unsupported_media_type",
+			  "the body must be JSON, not %.80s; add the header "
+			  "Content-Type: application/json (curl: --json @FILE)",
+			  s);
 }
 
 /* Enough of RFC 9110 for three media types: is it named, and not with q=0? */

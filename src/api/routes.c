@@ -55,6 +55,13 @@ const struct gt_http_route gt_api_routes[] = {
 	{ GT_GET, "/v1/events", GT_ROLE_TOKEN, 0, gt_api_list_events, "listEvents",
 	  "read or follow the log of events" },
 	{ GT_GET, "/v1/nodes", GT_ROLE_TOKEN, 0, gt_api_list_nodes, "listNodes", "list nodes" },
+	/* Before those of nodes: none is called like this. */
+	{ GT_POST, "/v1/nodes/tokens", GT_ROLE_TOKEN, 4096, gt_api_create_token, "createJoinToken",
+	  "make a token that lets one machine join" },
+	{ GT_GET, "/v1/nodes/tokens", GT_ROLE_TOKEN, 0, gt_api_list_tokens, "listJoinTokens",
+	  "list join tokens" },
+	{ GT_DELETE, "/v1/nodes/tokens/{token}", GT_ROLE_TOKEN, 0, gt_api_delete_token,
+	  "deleteJoinToken", "take a join token back" },
 	{ GT_GET, "/v1/nodes/{node}", GT_ROLE_TOKEN, 0, gt_api_get_node, "getNode",
 	  "show one node" },
 	{ GT_POST, "/v1/nodes/{node}/gpus/{gpu}/clear", GT_ROLE_TOKEN, 0, gt_api_clear_gpu,

@@ -299,6 +299,7 @@ void gt_view_node(struct gt_json *j, const struct gt_node_view *v)
 	gt_json_str(j, "name", v->name);
 	gt_json_str(j, "state", gt_node_state_name(v->state));
 	gt_view_time(j, "since", v->since_ms);
+	gt_view_time(j, "joined_at", v->member_ms);
 	gt_json_u64(j, "cpu_milli", v->cpu_milli);
 	gt_json_u64(j, "memory_bytes", v->memory_bytes);
 	gt_json_u64(j, "parking_bytes", v->parking_bytes);

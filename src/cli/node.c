@@ -50,10 +50,11 @@ static enum gt_exit wait_drained(struct gt_cli *cli, const char *name)
 static enum gt_exit send_verb(struct gt_cli *cli, size_t verb, const char *name)
 {
 	const char *deadline = gt_args_get(&cli->args, "deadline");
+	const char *force = gt_args_has(&cli->args, "force") ? "?force=1" : "";
 	gt_auto(answer) struct gt_rest_answer answer = { 0 };
-	gt_auto(free) char *path = gt_asprintf("/v1/nodes/%s%s%s%s", name, verbs[verb].path,
+	gt_auto(free) char *path = gt_asprintf("/v1/nodes/%s%s%s%s%s", name, verbs[verb].path,
 					       deadline ? "?deadline=" : "",
-					       deadline ? deadline : "");
+					       deadline ? deadline : "", force);
 	struct gt_rest_request req = { .method = verbs[verb].method,
 				       .path = path,
 				       .timeout_ms = 60000 };
@@ -103,13 +104,17 @@ static enum gt_exit duty(struct gt_cli *cli, const char *word, const char *name)
 		return gt_cli_usage(cli, "\"%s\" is no node name; `gantry nodes` lists them", name);
 	if (strcmp(word, "drain") != 0 && (deadline || gt_args_has(&cli->args, "wait")))
 		return gt_cli_usage(cli, "--wait and --deadline are of gantry node drain");
+	if (strcmp(word, "rm") != 0 && gt_args_has(&cli->args, "force"))
+		return gt_cli_usage(cli, "--force is of gantry node rm");
 	if (deadline && gt_parse_duration_ms(deadline, &ms) < 0)
 		return gt_cli_usage(cli, "--deadline %s: write a time, as 90s or 10m", deadline);
 	for (size_t i = 0; i < GT_LEN(verbs); i++)
 		if (strcmp(word, verbs[i].name) == 0)
 			return send_verb(cli, i, name);
 	return gt_cli_usage(
-		cli, "gantry node: \"%s\" is none of cordon, uncordon, drain, rm, clear, cdi",
+		cli,
+		"gantry node: \"%s\" is none of cordon, uncordon, drain, rm, clear, token, tokens, "
+		"cdi",
 		word);
 }
 
@@ -141,6 +146,10 @@ static enum gt_exit run(struct gt_cli *cli)
 		return gt_node_cdi(cli);
 	if (cdi)
 		return gt_cli_usage(cli, "gantry node cdi is of this machine; it takes no name");
+	if (strcmp(word, "token") == 0 || strcmp(word, "tokens") == 0)
+		return gt_node_token(cli);
+	if (gt_args_has(&cli->args, "ttl") || gt_args_has(&cli->args, "node"))
+		return gt_cli_usage(cli, "--ttl and --node are of gantry node token");
 	if (cli->args.n_operands < 2)
 		return gt_cli_usage(cli, "gantry node %s: which node? `gantry nodes` lists them",
 				    word);
@@ -155,19 +164,26 @@ static const struct gt_flag flags[] = {
 	{ "wait", 'w', NULL, "drain: return when no replica is left on it", false },
 	{ "deadline", 0, "TIME", "drain: replicas left then end without a successor (default 10m)",
 	  false },
+	{ "force", 'f', NULL, "rm: also a node that is connected, if it joined from elsewhere",
+	  false },
+	{ "ttl", 0, "TIME", "token: how long it is good (default 1h)", false },
+	{ "node", 0, "NAME", "token: the only name that it is good for", false },
 	{ "driver-root", 0, "DIR", "cdi: where the driver's libraries are (default /)", false },
 	{ "proc", 0, "DIR", "cdi: where the kernel tells of the driver (default /proc)", false },
 };
 
 const struct gt_command gt_cmd_node = {
 	.name = "node",
-	.args = "cordon | uncordon | drain | rm NODE, or clear NODE GPU, or cdi",
-	.summary = "let nodes take no replicas, or move them away",
+	.args = "cordon|uncordon|drain|rm NODE, clear NODE GPU, token [rm ID], tokens, cdi",
+	.summary = "let nodes join, take no replicas, or go",
 	.help = "cordon: it takes no new replicas and keeps those that it has; uncordon: it takes "
 		"them again.\n"
 		"drain: its replicas move to other nodes, each one when its successor is ready "
 		"there; those that\n"
-		"nobody needs end. rm forgets a node whose agent is not connected any more.\n"
+		"nobody needs end. rm forgets a node whose agent is not connected any more; one "
+		"that joined from\n"
+		"another machine may not come back then, and with --force that holds at once.\n"
+		"token prints a token that lets one machine join, once; tokens lists them.\n"
 		"clear: a GPU that was looked at or reset is well again, unless its driver says "
 		"otherwise.\n"
 		"\n"
@@ -180,7 +196,8 @@ const struct gt_command gt_cmd_node = {
 		"asks no daemon and loads nothing of the driver. Instances of a GPU (MIG) are not "
 		"listed.\n"
 		"\n"
-		"  gantry node drain box-7 --wait",
+		"  gantry node drain box-7 --wait\n"
+		"  gantry node token --ttl 10m",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),
 	.least = 1,

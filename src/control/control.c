@@ -15,6 +15,8 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->started_ns = gt_ctl_now(c);
 	c->node_suspect_ns = config->node_suspect_ms * GT_NS_PER_MS;
 	c->drains_due_ns = CTL_NEVER;
+	gt_strcopy(c->local_node, sizeof(c->local_node),
+		   config->local_node ? config->local_node : "");
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
 	c->last_event = c->epoch << 32;
 	c->events.max = GT_EVENTS_KEPT;
@@ -92,14 +94,18 @@ void gt_control_load(struct gt_control *c, const struct gt_function_row *row, st
  * control would be started a second time. */
 static bool may_settle(const struct gt_control *c)
 {
+	uint64_t age = gt_ctl_now(c) - c->started_ns;
 	const struct gt_ctl_node *node;
 	bool any = false;
 
-	if (gt_ctl_now(c) - c->started_ns >= CTL_SETTLE_NS)
+	if (age >= CTL_SETTLE_NS)
 		return true;
 	for (node = c->nodes; node; node = node->hh.next) {
+		/* Known from before, and not heard of. A member may be on its way back. */
+		if (!node->up && !node->told && node->member_ms && age < CTL_SETTLE_AWAY_NS)
+			return false;
 		if (!node->up && !node->told)
-			continue; /* known from before, and not heard of */
+			continue;
 		if (!node->reported)
 			return false;
 		any = any || node->up;
@@ -154,7 +160,10 @@ uint64_t gt_control_due_ns(const struct gt_control *c)
 	due = GT_MIN(due, gt_ctl_gangs_missing_due(c));
 	due = GT_MIN(due, gt_ctl_tasks_due(c));
 	if (!c->settled)
-		due = GT_MIN(due, c->started_ns + CTL_SETTLE_NS);
+		due = GT_MIN(due,
+			     c->started_ns + (gt_ctl_now(c) < c->started_ns + CTL_SETTLE_AWAY_NS
+						      ? CTL_SETTLE_AWAY_NS
+						      : CTL_SETTLE_NS));
 	DL_FOREACH (c->strays, r)
 		if (!r->stop_ordered)
 			due = GT_MIN(due, r->drain_until_ns);

@@ -18,7 +18,9 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#define CTL_SETTLE_NS         (5 * GT_NS_PER_S)  /* longest wait for first reports after a start */
+#define CTL_SETTLE_NS (5 * GT_NS_PER_S) /* longest wait for first reports after a start */
+/* and for those of members, which may be away for good */
+#define CTL_SETTLE_AWAY_NS    (1500 * GT_NS_PER_MS)
 #define CTL_GATEWAY_LINGER_NS (5 * GT_NS_PER_S)  /* demand of a lost gateway still counts */
 #define CTL_NO_CAPACITY_NS    (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
 #define CTL_START_MS_DEFAULT  1000
@@ -132,6 +134,8 @@ struct gt_control {
 	size_t n_nodes;
 	struct gt_ctl_node *down; /* not up and not yet lost, oldest first */
 	struct gt_ctl_node_op *node_ops;
+	unsigned joins; /* that wait for the store */
+	char local_node[GT_NAME_MAX + 1];
 	uint64_t drains_due_ns,
 		beats_due_ns; /* the next end of a drain; the next look for silence */
 	struct gt_ctl_gateway *gateways;

@@ -163,8 +163,17 @@ static void history_forget(struct gt_control *c, const struct gt_ctl_node *node)
 
 static int connected(const struct gt_ctl_node *node, struct gt_err *err)
 {
-	return gt_err_set(err, EBUSY, "conflict",
-			  "node %s is connected: drain it and stop its agent first", node->name);
+	return gt_err_set(
+		err, EBUSY, "conflict", "node %s is connected: drain it and %s", node->name,
+		node->member_ms ? "stop its agent first, or force it" : "stop its agent first");
+}
+
+static void forget(struct gt_control *c, struct gt_ctl_node *node)
+{
+	gt_ctl_node_lose(c, node);
+	history_forget(c, node);
+	gt_ctl_event(c, "node.gone", NULL, NULL, node->name, NULL, "it was deleted");
+	gt_ctl_node_drop(c, node);
 }
 
 static void drop_done(const struct gt_err *why, void *arg)
@@ -179,13 +188,38 @@ static void drop_done(const struct gt_err *why, void *arg)
 		(void)connected(node, &err);
 		why = &err;
 	} else if (!why && node) {
-		gt_ctl_node_lose(c, node);
-		history_forget(c, node);
-		gt_ctl_event(c, "node.gone", NULL, NULL, node->name, NULL, "it was deleted");
-		gt_ctl_node_drop(c, node);
+		forget(c, node);
 	}
 	op_answer(op, why);
 	gt_ctl_finish(c);
+}
+
+/* Its right is gone, whether it is connected or not. */
+static void left(struct gt_member_op *leave, const struct gt_err *why, void *arg)
+{
+	struct gt_ctl_node_op *op = arg;
+	struct gt_control *c = op->c;
+	struct gt_ctl_node *node = gt_ctl_node_find(c, op->row.name);
+
+	if (!why && node) {
+		forget(c, node);
+		gt_ctl_members_tell(c);
+	}
+	gt_member_op_free(leave);
+	op_answer(op, why);
+	gt_ctl_finish(c);
+}
+
+static void member_leave(struct gt_ctl_node_op *op)
+{
+	struct gt_member_op *leave = gt_member_op_new(GT_MEMBER_LEAVE);
+	struct gt_control *c = op->c;
+
+	gt_strcopy(leave->member.node, sizeof(leave->member.node), op->row.name);
+	leave->now_ms = gt_wall_ms(&c->ports.clock);
+	leave->done = left;
+	leave->arg = op;
+	c->ports.store.member(c->ports.store.ctx, leave);
 }
 
 static struct gt_ctl_node_op *op_new(struct gt_control *c, const char *name, gt_node_done_fn *done,
@@ -230,21 +264,24 @@ void gt_control_node_set(struct gt_control *c, const char *name, enum gt_node_du
 	c->ports.store.put_node(c->ports.store.ctx, &op->row, set_done, op);
 }
 
-void gt_control_node_delete(struct gt_control *c, const char *name, gt_node_done_fn *done,
-			    void *arg)
+void gt_control_node_delete(struct gt_control *c, const char *name, bool force,
+			    gt_node_done_fn *done, void *arg)
 {
 	struct gt_ctl_node *node = gt_ctl_node_find(c, name);
 	struct gt_ctl_node_op *op;
 	struct gt_err err = { 0 };
 
-	if (!node || node->up) {
+	if (!node || (node->up && !(force && node->member_ms))) {
 		(void)!(node ? connected(node, &err) : unknown(name, &err));
 		done(&err, arg);
 		return;
 	}
 	op = op_new(c, name, done, arg);
 	op->drops = true;
-	c->ports.store.put_node(c->ports.store.ctx, &op->row, drop_done, op);
+	if (node->member_ms)
+		member_leave(op);
+	else
+		c->ports.store.put_node(c->ports.store.ctx, &op->row, drop_done, op);
 }
 
 /* Nobody is answered any more: the store must be closed before control. */

@@ -479,6 +479,7 @@ void gt_control_nodes(struct gt_control *c, bool (*fn)(const struct gt_node_view
 						.state = gt_ctl_node_state(node),
 						.duty = node->duty,
 						.since_ms = node->since_ms,
+						.member_ms = node->member_ms,
 						.cpu_milli = node->cpu_milli,
 						.memory_bytes = node->memory_bytes,
 						.parking_bytes = node->parking_bytes,

@@ -20,6 +20,7 @@ struct gt_ctl_node {
 	bool reported; /* a full report came since it joined: replicas may be placed on it */
 	bool told;     /* a full report came at all: what follows is known */
 	uint64_t since_ms, down_ns, heard_ns;
+	uint64_t member_ms; /* it may connect from another machine, since; 0: it may not */
 	enum gt_node_duty duty;
 	uint64_t drain_until_ns; /* CTL_NEVER: it does not drain; 0: that time is over */
 	uint64_t cpu_milli, memory_bytes, parking_bytes;
@@ -125,6 +126,9 @@ enum gt_node_state gt_ctl_node_state(const struct gt_ctl_node *node);
 bool gt_ctl_node_moves(const struct gt_control *c, const struct gt_ctl_node *node, bool *late);
 void gt_ctl_duties_tick(struct gt_control *c);
 void gt_ctl_node_ops_free(struct gt_control *c);
+
+/* member.c */
+void gt_ctl_members_tell(struct gt_control *c);
 
 /* node.c: functions whose next replica no node takes */
 void gt_ctl_blocked_add(struct gt_control *c, struct gt_ctl_live *live); /* its blocked_ns is set */

@@ -40,6 +40,8 @@ struct key {
 #define BYTES_MAX (64ULL << 40)
 #define DAY_MS    86400000ULL
 
+#define CERTIFICATE_MIN_MS 10000
+
 #define SUBID_BASE_MAX 4000000000ULL
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
 
@@ -70,6 +72,7 @@ static const struct key keys[] = {
 	{ "control", "shadow", KEY_SHADOW, FIELD(shadow), sizeof(((struct gt_config *)0)->shadow) },
 	{ "control", "node_suspect", KEY_DURATION, FIELD(node_suspect_ms), DAY_MS },
 	{ "control", "node_lost", KEY_DURATION, FIELD(node_lost_ms), DAY_MS },
+	{ "control", "node_certificate", KEY_DURATION, FIELD(node_certificate_ms), 365 * DAY_MS },
 	{ "agent", "join", TEXT(join) },
 	{ "agent", "join_token_file", TEXT(join_token_file) },
 	{ "agent", "node", TEXT(node) },
@@ -129,6 +132,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->record_mib = 256;
 	c->node_suspect_ms = 3000;
 	c->node_lost_ms = 10000;
+	c->node_certificate_ms = 7 * DAY_MS;
 	c->allow_host_image = true;
 	gt_strcopy(c->egress_subnet4, sizeof(c->egress_subnet4), GT_NET_SUBNET4);
 	gt_strcopy(c->egress_subnet6, sizeof(c->egress_subnet6), GT_NET_SUBNET6);
@@ -204,6 +208,15 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 			"65536 is the least",
 			(unsigned long long)c->subid_base);
 	return 0;
+}
+
+int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
+{
+	if (c->node_certificate_ms >= CERTIFICATE_MIN_MS)
+		return 0;
+	return gt_err_set(
+		err, EINVAL, "bad_config",
+		"node_certificate: at least 10s; nodes renew theirs after two thirds of it");
 }
 
 static const struct key *find_key(const char *section, const char *name)

@@ -34,6 +34,7 @@ struct gt_config {
 	bool record;         /* the autoscaler's inputs and decisions into a file */
 	uint64_t record_mib; /* it ends there */
 	uint64_t node_suspect_ms, node_lost_ms; /* since it was heard of */
+	uint64_t node_certificate_ms;           /* life of a node's certificate */
 	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
 	char webhook_allow[GT_CONFIG_TEXT]; /* networks, not public, that may be told of calls */
 	/* [agent] */
@@ -84,6 +85,7 @@ GT_MUST_USE int gt_config_read(struct gt_config *c, const char *file, struct gt_
 void gt_config_node_default(struct gt_config *c);
 /* What the agent will not refuse: name, GPUs, labels, address, networks, ids. Slug bad_config. */
 GT_MUST_USE int gt_config_check_node(const struct gt_config *c, struct gt_err *err);
+GT_MUST_USE int gt_config_check_control(const struct gt_config *c, struct gt_err *err);
 /* What a role needs to know is handed over as one environment variable of key=value lines. */
 GT_MUST_USE int gt_config_pack(const struct gt_config *c, char *out, size_t size,
 			       struct gt_err *err);

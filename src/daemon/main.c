@@ -149,7 +149,8 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--token: too long");
 	if (o->labels[0])
 		gt_strcopy(c->labels, sizeof(c->labels), o->labels);
-	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0)
+	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0 ||
+	    gt_config_check_control(c, err) < 0)
 		return -err->code;
 	if (o->has_log_level)
 		c->log_level = o->log_level;

@@ -8,16 +8,19 @@
 #include <unistd.h>
 
 #include <gantry/api/api.h>
+#include <gantry/control/member.h>
 #include <gantry/control/task.h>
 #include <gantry/link/link.h>
 #include <gantry/loop/loop.h>
 #include <gantry/store/store.h>
 #include <gantry/wire/wire.h>
 
+#include "authority.h"
 #include "learner.h"
 #include "recorder.h"
 #include "role.h"
 
+#define STATE_DIR   "control"
 #define DB_PATH     "control/gantry.db"
 #define BODIES_DIR  "control/bodies"
 #define WEBHOOK_KEY "control/webhook.key"
@@ -27,6 +30,7 @@ struct plane {
 	struct gt_wake *wake; /* rung by the store's writer */
 	struct gt_store *store;
 	struct gt_control *control;
+	struct gt_pki_ca *authority;
 	struct gt_http_client *client;
 	struct gt_link *link;
 	struct gt_api *api;
@@ -89,6 +93,11 @@ static void on_task_changed(void *ctx, const char *id)
 static void on_task_stop(void *ctx, uint64_t seq)
 {
 	gt_link_on_task_stop(((struct plane *)ctx)->link, seq);
+}
+
+static void on_members(void *ctx)
+{
+	gt_link_on_members(((struct plane *)ctx)->link);
 }
 
 static void on_due(void *ctx);
@@ -154,6 +163,11 @@ static void load_node(const struct gt_node_row *row, void *arg)
 	gt_control_load_node(((struct plane *)arg)->control, row);
 }
 
+static void load_member(const struct gt_member *m, void *arg)
+{
+	gt_control_load_member(((struct plane *)arg)->control, m);
+}
+
 static void on_signal(int signo, void *arg)
 {
 	struct plane *p = arg;
@@ -194,7 +208,8 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 			   .drop = gt_store_drop,
 			   .put_node = gt_store_put_node,
 			   .revisions = gt_store_revisions,
-			   .task = gt_store_task },
+			   .task = gt_store_task,
+			   .member = gt_store_member },
 		.ctx = p,
 		.on_order = on_order,
 		.on_forget = on_forget,
@@ -204,9 +219,11 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.on_task_work = on_task_work,
 		.on_task_changed = on_task_changed,
 		.on_task_stop = on_task_stop,
+		.on_members = on_members,
 		.on_due = on_due,
 	};
 	struct gt_control_config config = { .epoch = gt_store_epoch(p->store),
+					    .local_node = conf->node,
 					    .node_suspect_ms = conf->node_suspect_ms,
 					    .node_lost_ms = conf->node_lost_ms };
 
@@ -223,7 +240,8 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 	p->control = gt_control_new(&ports, &config);
 	p->err = err;
 	if (gt_store_load(p->store, load_row, p, err) < 0 ||
-	    gt_store_load_nodes(p->store, load_node, p, err) < 0)
+	    gt_store_load_nodes(p->store, load_node, p, err) < 0 ||
+	    gt_store_load_members(p->store, load_member, p, err) < 0)
 		return -err->code;
 	if (p->load_failed == 0)
 		gt_learner_open(p->loop, p->control, p->recorder, &p->learner);
@@ -270,7 +288,9 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 	const char *const tokens[] = { env->token_sha256 };
 	struct gt_link_config link = { .listen_fd = env->fds[GT_FD_LINK],
 				       .tokens_sha256 = tokens,
-				       .n_tokens = GT_LEN(tokens) };
+				       .n_tokens = GT_LEN(tokens),
+				       .clock = gt_clock_system,
+				       .node_certificate_ms = env->config.node_certificate_ms };
 	struct gt_api_config api = { .listen_fd = env->fds[GT_FD_API],
 				     .no_dcgm = !env->config.dcgm_metrics,
 				     .tokens_sha256 = tokens,
@@ -278,8 +298,10 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 
 	/* Signals are blocked before the store's thread starts, so that it inherits the mask. */
 	if (gt_loop_new(&p->loop, err) < 0 || watch_signals(p, err) < 0 || open_store(p, err) < 0 ||
-	    start_control(p, &env->config, err) < 0 || webhooks_prepare(p, &env->config, err) < 0)
+	    start_control(p, &env->config, err) < 0 || webhooks_prepare(p, &env->config, err) < 0 ||
+	    gt_authority_open(STATE_DIR, gt_wall_ms(&gt_clock_system), &p->authority, err) < 0)
 		return -err->code;
+	link.authority = api.authority = p->authority;
 	link.loop = api.loop = p->loop;
 	link.control = api.control = p->control;
 	if (gt_http_client_new(p->loop, &p->client, err) < 0)
@@ -303,6 +325,7 @@ int gt_role_control(struct gt_role_env *env, struct gt_err *err)
 	gt_api_free(p.api);
 	gt_http_client_free(p.client);
 	gt_link_free(p.link);
+	gt_pki_ca_free(p.authority);
 	gt_learner_close(p.learner);
 	gt_control_free(p.control);
 	gt_recorder_close(p.recorder);

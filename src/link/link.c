@@ -15,16 +15,30 @@ static const struct gt_http_route routes[] = {
 	  gt_link_post_demand, "postDemand", "who waits and who is served" },
 	{ GT_POST, "/link/v1/gateways/{gateway}/calls", GT_ROLE_LINK, GT_LINK_BODY_MAX,
 	  gt_link_post_calls, "postCalls", "durable calls: results, and leases for what is free" },
+	{ GT_POST, "/link/v1/join", GT_ROLE_LINK, GT_LINK_JOIN_MAX, gt_link_post_join, "postJoin",
+	  "a machine joins by its token" },
+	{ GT_POST, "/link/v1/nodes/{node}/certificate", GT_ROLE_LINK, GT_LINK_JOIN_MAX,
+	  gt_link_certify_node, "certifyNode", "the next certificate of a node" },
+	{ GT_POST, "/link/v1/gateways/{gateway}/certificate", GT_ROLE_LINK, GT_LINK_JOIN_MAX,
+	  gt_link_certify_gateway, "certifyGateway", "a certificate for a gateway" },
 };
 
-/* Whoever could open the socket is a role of this daemon. */
-static int admit(struct gt_request *req, enum gt_role role, void *app, struct gt_err *err)
+const char *gt_link_sender(const struct gt_request *req)
 {
-	(void)req;
-	(void)role;
-	(void)app;
-	(void)err;
-	return 0;
+	return gt_request_header(req, "Gantry-Peer");
+}
+
+/* Whoever could open the socket is a role of this daemon. A gateway states for whom else it speaks:
+ * a node, which may do what is its own. */
+static int admit(struct gt_request *req, enum gt_role role GT_UNUSED, void *app, struct gt_err *err)
+{
+	const char *sender = gt_link_sender(req), *node = gt_request_param(req, "node");
+
+	if (!sender)
+		return 0;
+	if (!node || !gt_starts_with(sender, "node/") || !gt_streq(sender + 5, node))
+		return gt_err_set(err, EACCES, "forbidden", "this is not for %.80s", sender);
+	return gt_link_check_member(app, node, err);
 }
 
 void gt_link_refuse(struct gt_request *req, const struct gt_err *err, void *app)

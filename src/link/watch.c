@@ -41,6 +41,15 @@ static void drop_cut_peers(void *arg)
 			peer_remove(peer);
 }
 
+static void peer_cut(struct gt_peer *peer)
+{
+	struct gt_link *link = peer->link;
+
+	gt_stream_end(peer->stream);
+	peer->stream = NULL;
+	gt_timer_set(link->config.loop, &link->drop, 0, drop_cut_peers, link);
+}
+
 /* A peer that can not keep up is cut off; it connects again and starts with a snapshot. */
 static void peer_send(struct gt_peer *peer, struct gt_line *line)
 {
@@ -55,9 +64,7 @@ static void peer_send(struct gt_peer *peer, struct gt_line *line)
 	if (!link->line.failed &&
 	    gt_stream_write(peer->stream, link->line.data, link->line.len) == 0)
 		return;
-	gt_stream_end(peer->stream);
-	peer->stream = NULL;
-	gt_timer_set(link->config.loop, &link->drop, 0, drop_cut_peers, link);
+	peer_cut(peer);
 }
 
 static void send_to_all(struct gt_link *link, enum gt_peer_kind kind, const char *name,
@@ -78,6 +85,7 @@ static struct gt_peer *peer_open(struct gt_link *link, struct gt_request *req,
 	peer->link = link;
 	peer->kind = kind;
 	gt_strcopy(peer->name, sizeof(peer->name), name);
+	peer->outside = gt_link_sender(req) != NULL;
 	peer->stream = gt_request_stream(req, 200, "application/x-ndjson");
 	gt_stream_limit(peer->stream, GT_LINK_QUEUED_MAX);
 	gt_stream_on_close(peer->stream, on_stream_close, peer);
@@ -175,6 +183,46 @@ static void put_tokens(struct gt_link *link, struct gt_line *line)
 		gt_strcopy(line->tokens[i], sizeof(line->tokens[i]), link->config.tokens_sha256[i]);
 }
 
+struct members {
+	struct gt_member *items;
+	size_t n, cap;
+};
+
+static void collect_member(const struct gt_member *m, void *arg)
+{
+	struct members *all = arg;
+
+	if (all->n == all->cap) {
+		all->cap = all->cap ? all->cap * 2 : 16;
+		all->items = gt_grow(all->items, all->cap, sizeof(*all->items));
+	}
+	all->items[all->n++] = *m;
+}
+
+static void put_members(struct gt_link *link, struct gt_line *line)
+{
+	struct members all = { 0 };
+
+	gt_control_members(link->config.control, collect_member, &all);
+	line->members = all.items;
+	line->n_members = all.n;
+}
+
+void gt_link_on_members(struct gt_link *link)
+{
+	struct gt_line line = { .type = GT_LINE_NODES };
+	struct gt_peer *peer;
+
+	DL_FOREACH (link->peers, peer)
+		if (peer->kind == GT_PEER_NODE && peer->outside && peer->stream &&
+		    !gt_control_member(link->config.control, peer->name, NULL))
+			peer_cut(peer);
+	line.epoch = gt_control_epoch(link->config.control);
+	put_members(link, &line);
+	send_to_all(link, GT_PEER_GATEWAY, NULL, &line);
+	free(line.members);
+}
+
 static struct gt_line work_line(const struct gt_link *link, const char *function, uint64_t seen)
 {
 	struct gt_line line = { .type = GT_LINE_WORK, .number = seen };
@@ -212,11 +260,13 @@ void gt_link_watch_gateway(struct gt_request *req, void *app)
 				.n_routes = all.n,
 				.partial = !gt_control_settled(link->config.control) };
 	put_tokens(link, &line);
+	put_members(link, &line);
 	peer_send(peer, &line);
 	for (size_t i = 0; i < all.n; i++)
 		gt_route_fini(&all.items[i]);
 	free(all.items);
 	free(line.tokens);
+	free(line.members);
 	gt_control_task_work(link->config.control, send_work, peer);
 	gt_control_gateway_up(link->config.control, peer->name);
 }

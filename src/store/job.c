@@ -1,5 +1,6 @@
 /* store/job.c - the operations on functions, as SQL; those on durable calls are in tasks.c. */
 #include "job.h"
+#include "members.h"
 
 static int put_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
 {
@@ -109,6 +110,19 @@ struct gt_job *gt_job_node(const struct gt_node_row *row)
 	return job;
 }
 
+static int member_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
+{
+	return gt_member_run(job->member, db, err);
+}
+
+struct gt_job *gt_job_member(struct gt_member_op *op)
+{
+	struct gt_job *job = job_new("", member_run);
+
+	job->member = op;
+	return job;
+}
+
 struct gt_job *gt_job_revisions(const char *function)
 {
 	return job_new(function, revisions_run);
@@ -185,6 +199,10 @@ void gt_job_complete(struct gt_job *job)
 		struct gt_task_op *op = gt_steal(&job->op);
 
 		op->done(op, err, op->arg);
+	} else if (job->member) {
+		struct gt_member_op *op = gt_steal(&job->member);
+
+		op->done(op, err, op->arg);
 	} else if (job->done_rows)
 		job->done_rows(err, job->rows, err ? 0 : job->n_rows, job->arg);
 	else
@@ -199,6 +217,7 @@ void gt_job_free(struct gt_job *job)
 	free(job->rows);
 	free(job->row.spec_json);
 	gt_task_op_free(job->op);
+	gt_member_op_free(job->member);
 	gt_body_list_clear(&job->files);
 	free(job);
 }

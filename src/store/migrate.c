@@ -102,6 +102,19 @@ static const char *const migrations[] = {
 	"	due_ms INTEGER NOT NULL DEFAULT 0,"
 	"	tries INTEGER NOT NULL DEFAULT 0) STRICT;"
 	"CREATE INDEX task_hooks_due ON task_hooks(due_ms) WHERE due_ms > 0;",
+	/* 5: machines that joined, and what lets them: of tokens there are digests alone. */
+	"CREATE TABLE members("
+	"	node TEXT PRIMARY KEY,"
+	"	since_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE join_tokens("
+	"	id TEXT PRIMARY KEY,"
+	"	digest TEXT NOT NULL UNIQUE,"
+	"	node TEXT NOT NULL," /* '' = for any name */
+	"	created_ms INTEGER NOT NULL,"
+	"	expires_ms INTEGER NOT NULL,"
+	"	used_ms INTEGER NOT NULL DEFAULT 0,"
+	"	used_by TEXT NOT NULL DEFAULT '',"
+	"	used_key TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;",
 };
 
 static int version_read(sqlite3 *db, int64_t *ret, struct gt_err *err)

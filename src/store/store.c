@@ -13,6 +13,7 @@
 #include <gantry/store/store.h>
 
 #include "job.h"
+#include "members.h"
 
 #define BATCH_MAX 256   /* jobs a transaction */
 #define QUEUE_MAX 16384 /* jobs; more are refused */
@@ -577,6 +578,17 @@ int gt_store_load_nodes(struct gt_store *s, void (*fn)(const struct gt_node_row 
 	return r;
 }
 
+int gt_store_load_members(struct gt_store *s, void (*fn)(const struct gt_member *m, void *arg),
+			  void *arg, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_members_load(s->db, fn, arg, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
 /* ---- what is queued ------------------------------------------------------------------------- */
 
 static int lane_of(const struct gt_job *job)
@@ -635,6 +647,11 @@ void gt_store_put_node(void *ctx, const struct gt_node_row *row,
 	job->done = done;
 	job->arg = arg;
 	job_queue(ctx, job);
+}
+
+void gt_store_member(void *ctx, struct gt_member_op *op)
+{
+	job_queue(ctx, gt_job_member(op));
 }
 
 void gt_store_revisions(void *ctx, const char *function,

@@ -10,6 +10,7 @@
 #include <gantry/loop/loop.h>
 
 struct gt_api;
+struct gt_pki_ca;
 
 struct gt_api_config {
 	struct gt_loop *loop;
@@ -19,6 +20,7 @@ struct gt_api_config {
 	const char *agent_path;             /* its socket; copied; NULL = "run/agent.sock" */
 	const char *webhook_key;            /* signs what is told of calls; NULL: nobody is told */
 	const struct gt_outbound *outbound; /* who may be told; both borrowed */
+	const struct gt_pki_ca *authority;  /* borrowed; NULL: there are no join tokens */
 	const char *const *tokens_sha256;   /* hex digests of valid tokens; borrowed, fixed */
 	size_t n_tokens;
 	bool no_dcgm; /* /metrics has no DCGM_FI_* names */

@@ -17,6 +17,8 @@ struct gt_control_config {
 	/* A node that has not reported for so long gets no new replicas, and is lost after
 	 * node_lost_ms, though its watch is open; 0 = nobody counts. */
 	uint64_t node_suspect_ms;
+	const char
+		*local_node; /* the daemon's own: nobody joins by its name; copied; NULL = none */
 	struct gt_scale_candidate shadow; /* a policy that runs beside the live one, on paper */
 };
 
@@ -171,7 +173,8 @@ struct gt_node_view {
 	const char *name;
 	enum gt_node_state state;
 	enum gt_node_duty duty;
-	uint64_t since_ms; /* wall clock: connected, or disconnected, since */
+	uint64_t since_ms;  /* wall clock: connected, or disconnected, since */
+	uint64_t member_ms; /* since when it may connect from another machine; 0: it may not */
 	uint64_t cpu_milli, memory_bytes;
 	uint64_t parking_bytes, parked_bytes; /* its memory for parked replicas; what they have */
 	uint32_t replicas;
@@ -193,9 +196,11 @@ typedef void gt_node_done_fn(const struct gt_err *err, void *arg);
 /* deadline_ms: of draining; replicas that are left after it end, successor or not. */
 void gt_control_node_set(struct gt_control *c, const char *node, enum gt_node_duty duty,
 			 uint64_t deadline_ms, gt_node_done_fn *done, void *arg);
-/* Forgets one that is not connected; replicas that it may have are given up. */
-void gt_control_node_delete(struct gt_control *c, const char *node, gt_node_done_fn *done,
-			    void *arg);
+/* Forgets one that is not connected; replicas that it may have are given up. A member is none any
+ * more then; with force also one that is connected (others are not removed by that: they would be
+ * back with their next report). */
+void gt_control_node_delete(struct gt_control *c, const char *node, bool force,
+			    gt_node_done_fn *done, void *arg);
 void gt_control_node_up(struct gt_control *c, const char *node);
 void gt_control_node_down(struct gt_control *c, const char *node);
 /* 0, or -ESTALE for a report of another epoch. */

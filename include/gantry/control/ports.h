@@ -7,6 +7,7 @@
 #include <gantry/base/clock.h>
 #include <gantry/base/err.h>
 #include <gantry/model/event.h>
+#include <gantry/model/member.h>
 #include <gantry/model/row.h>
 #include <gantry/model/task.h>
 #include <gantry/scale/scale.h>
@@ -32,6 +33,8 @@ struct gt_store_port {
 	/* Durable calls: does what op asks for and calls op->done, in the order of the calls for
 	 * those that change something. NULL: there are none. */
 	void (*task)(void *ctx, struct gt_task_op *op GT_TAKES);
+	/* Members and join tokens, in the order of the calls. NULL: no machine may join. */
+	void (*member)(void *ctx, struct gt_member_op *op GT_TAKES);
 };
 
 /* Told on every change; the receiver may read control but must not change it from inside a call. */
@@ -52,7 +55,8 @@ struct gt_control_ports {
 	void (*on_task_work)(void *ctx, const char *function, uint64_t seen);
 	void (*on_task_changed)(void *ctx, const char *id);
 	void (*on_task_stop)(void *ctx, uint64_t seq);
-	void (*on_due)(void *ctx); /* gt_control_due_ns may have changed */
+	void (*on_members)(void *ctx); /* gt_control_members changed. NULL = not asked for */
+	void (*on_due)(void *ctx);     /* gt_control_due_ns may have changed */
 	/* Every decision of the scale room, also those that change nothing; in and out NULL: the
 	 * function's state is forgotten. NULL = not asked for. */
 	void (*on_scale)(void *ctx, const char *function, const struct gt_scale_in *in,

@@ -33,14 +33,14 @@ struct gt_pki_id {
 	uint64_t not_before_ms, not_after_ms; /* Unix time */
 };
 
-/* When the holder should ask for the next certificate: at two thirds of this one's life, which
- * began when it was signed: of one that lives for a minute GT_PKI_BACK_MS is most. */
+/* When the holder should ask for the next certificate: two thirds of the time after it was signed
+ * are over. */
 static inline uint64_t gt_pki_renew_ms(const struct gt_pki_id *id)
 {
 	uint64_t signed_ms = id->not_before_ms + GT_PKI_BACK_MS;
 
-	return id->not_after_ms > signed_ms ? signed_ms + (id->not_after_ms - signed_ms) / 3 * 2
-					    : id->not_after_ms;
+	return signed_ms >= id->not_after_ms ? id->not_after_ms
+					     : signed_ms + (id->not_after_ms - signed_ms) / 3 * 2;
 }
 
 /* Was it signed after that wall clock's time? One from before its node joined is another machine's,

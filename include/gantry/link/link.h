@@ -5,10 +5,14 @@
  *	GET  /link/v1/gateways/{gateway}/routes	watch: routes and token digests
  *	POST /link/v1/gateways/{gateway}/demand	who waits, who is served
  *	POST /link/v1/gateways/{gateway}/calls	durable calls: results up, leases down
+ *	POST /link/v1/join			a machine joins by its token
+ *	POST /link/v1/nodes/{node}/certificate, /link/v1/gateways/{gateway}/certificate
  *
  * A watch is one snapshot, then changes in order; a receiver too slow to follow is cut off and
- *starts again with a snapshot. A node or gateway is up exactly while its watch is open. Who may
- *connect is decided by the socket's file permissions. Loop thread only. */
+ * starts again with a snapshot. A node or gateway is up exactly while its watch is open. Who may
+ * connect is decided by the socket's file permissions; a gateway that passes on what came from
+ * outside states who its sender has proven to be in the header Gantry-Peer ("node/NAME"), and a
+ * node may do what is its own while it is a member, nothing else. Loop thread only. */
 #ifndef GANTRY_LINK_LINK_H
 #define GANTRY_LINK_LINK_H
 
@@ -16,6 +20,7 @@
 #include <gantry/loop/loop.h>
 
 struct gt_link;
+struct gt_pki_ca;
 
 struct gt_link_config {
 	struct gt_loop *loop;
@@ -23,6 +28,9 @@ struct gt_link_config {
 	struct gt_control *control;       /* borrowed */
 	const char *const *tokens_sha256; /* hex digests of valid tokens; borrowed, fixed */
 	size_t n_tokens;
+	const struct gt_pki_ca *authority; /* borrowed; NULL: nobody joins, no certificates */
+	struct gt_clock clock;             /* of the certificates */
+	uint64_t node_certificate_ms;      /* their life; those of gateways last a day */
 };
 
 GT_MUST_USE int gt_link_new(const struct gt_link_config *config, struct gt_link **ret,
@@ -36,5 +44,6 @@ void gt_link_on_route(struct gt_link *link, const char *function);
 void gt_link_on_route_gone(struct gt_link *link, const char *function);
 void gt_link_on_task_work(struct gt_link *link, const char *function, uint64_t seen);
 void gt_link_on_task_stop(struct gt_link *link, uint64_t seq);
+void gt_link_on_members(struct gt_link *link);
 
 #endif

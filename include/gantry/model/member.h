@@ -62,6 +62,8 @@ struct gt_member_op {
 	void *asker_arg;
 };
 
+/* -EACCES (bad_join_token): one text for all that a token may lack. */
+int gt_join_refuse(struct gt_err *err);
 struct gt_member_op *gt_member_op_new(enum gt_member_verb verb);
 void gt_member_op_free(struct gt_member_op *op); /* NULL is fine */
 GT_CLEANUP_TYPE(member_op, struct gt_member_op *, gt_member_op_free)

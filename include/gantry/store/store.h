@@ -1,5 +1,5 @@
 /* store/store.h - what must survive a crash: functions, their revisions, what was said of nodes,
- * durable calls, the epoch. SQLite.
+ * joined machines and join tokens, durable calls, the epoch. SQLite.
  *
  * Writes are queued to one writer thread that commits everything waiting in one transaction: the
  * fsync is the batching window. Completions are handed out by gt_store_poll on the caller's thread;
@@ -10,6 +10,7 @@
 
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
+#include <gantry/model/member.h>
 #include <gantry/model/row.h>
 #include <gantry/model/task.h>
 
@@ -44,6 +45,11 @@ GT_MUST_USE int gt_store_load_nodes(struct gt_store *s,
 				    void (*fn)(const struct gt_node_row *row, void *arg), void *arg,
 				    struct gt_err *err);
 
+/* And for the machines that joined, in the order of names. */
+GT_MUST_USE int gt_store_load_members(struct gt_store *s,
+				      void (*fn)(const struct gt_member *m, void *arg), void *arg,
+				      struct gt_err *err);
+
 /* The store port of control (control/ports.h): ctx is the struct gt_store. Rows are copied; done is
  * called by gt_store_poll, in the order of the calls; err is NULL on success. */
 void gt_store_put(void *ctx, const struct gt_function_row *row,
@@ -52,6 +58,8 @@ void gt_store_drop(void *ctx, const char *function,
 		   void (*done)(const struct gt_err *err, void *arg), void *arg);
 void gt_store_put_node(void *ctx, const struct gt_node_row *row,
 		       void (*done)(const struct gt_err *err, void *arg), void *arg);
+/* Members and join tokens: does what op asks for, durably, and calls op->done. */
+void gt_store_member(void *ctx, struct gt_member_op *op GT_TAKES);
 void gt_store_revisions(void *ctx, const char *function,
 			void (*done)(const struct gt_err *err, const struct gt_function_row *rows,
 				     size_t n, void *arg),

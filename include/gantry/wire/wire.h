@@ -107,6 +107,25 @@ GT_MUST_USE int gt_leases_read(const char *text, size_t len, struct gt_task_op *
 			       struct gt_err *err);
 void gt_leases_write(const struct gt_task_op *op, struct gt_buf *out);
 
+/* What a machine says that wants to join: token, node and csr (PEM); a renewal has csr alone.
+ * Refusals are of slug bad_parameter. Caller: gt_join_fini. */
+struct gt_join {
+	char token[128];
+	char node[GT_NAME_MAX + 1];
+	char *csr;
+};
+GT_MUST_USE int gt_join_read(const char *text, size_t len, struct gt_join *ret, struct gt_err *err);
+GT_MUST_USE int gt_renew_read(const char *text, size_t len, struct gt_join *ret,
+			      struct gt_err *err);
+void gt_join_fini(struct gt_join *join);
+/* What an operator says of a join token: ttl and node, both may be left out. */
+struct gt_token_ask {
+	uint64_t ttl_ms;
+	char node[GT_NAME_MAX + 1]; /* "" = any */
+};
+GT_MUST_USE int gt_token_ask_read(const char *text, size_t len, struct gt_token_ask *ret,
+				  struct gt_err *err);
+
 GT_MUST_USE int gt_demand_read(const char *text, size_t len, struct gt_demand *ret,
 			       struct gt_err *err);
 void gt_demand_write(const struct gt_demand *d, struct gt_buf *out);

@@ -94,6 +94,49 @@ static void store_revisions(void *ctx, const char *function, gt_store_revisions_
 	job_new(ctx, function, arg)->done_rows = done;
 }
 
+/* One token; a join is always let in. */
+static void on_member_job(void *arg)
+{
+	struct job *j = arg;
+	struct world *w = j->w;
+	struct gt_member_op *op = j->arg;
+	struct gt_err err = { 0 };
+
+	switch (op->verb) {
+	case GT_MEMBER_TOKEN_ADD:
+		w->join_token = op->token;
+		break;
+	case GT_MEMBER_TOKENS:
+		op->tokens = gt_alloc(sizeof(*op->tokens));
+		op->tokens[0] = w->join_token;
+		op->n_tokens = w->join_token.id[0] != '\0';
+		break;
+	case GT_MEMBER_TOKEN_DROP:
+		if (!gt_streq(op->token.id, w->join_token.id))
+			gt_err_set(&err, ENOENT, "not_found", "there is no join token %s",
+				   op->token.id);
+		else
+			w->join_token = (struct gt_join_token){ 0 };
+		break;
+	case GT_MEMBER_JOIN:
+		op->member.since_ms = op->now_ms;
+		break;
+	default:
+		break;
+	}
+	if (j->full)
+		gt_err_set(&err, ENOSPC, "storage_full", "full");
+	op->done(op, err.code ? &err : NULL, op->arg);
+	free(j);
+}
+
+static void store_member(void *ctx, struct gt_member_op *op)
+{
+	struct job *j = job_new(ctx, "", op);
+
+	gt_timer_set(j->w->loop, &j->timer, 0, on_member_job, j);
+}
+
 /* ---- control's other ports ------------------------------------------------------------------ */
 
 static void on_order(void *ctx, const char *node, const struct gt_order *order)
@@ -214,7 +257,12 @@ static void control_start(struct world *w)
 	struct gt_control_ports ports = {
 		.clock = gt_clock_system,
 		.rnd = gt_rand_system,
-		.store = { w, store_put, store_drop, store_put_node, store_revisions },
+		.store = { .ctx = w,
+			   .put = store_put,
+			   .drop = store_drop,
+			   .put_node = store_put_node,
+			   .revisions = store_revisions,
+			   .member = store_member },
 		.ctx = w,
 		.on_order = on_order,
 		.on_forget = on_two,
@@ -225,6 +273,18 @@ static void control_start(struct world *w)
 	};
 
 	w->control = gt_control_new(&ports, &(struct gt_control_config){ .epoch = 7 });
+}
+
+static struct gt_pki_ca *authority_new(void)
+{
+	struct gt_buf key = { 0 }, cert = { 0 };
+	struct gt_pki_ca *ca = NULL;
+
+	assert_int_equal(gt_pki_ca_new(gt_wall_ms(&gt_clock_system), &key, &cert, NULL), 0);
+	assert_int_equal(gt_pki_ca_open(key.data, cert.data, &ca, NULL), 0);
+	gt_pki_wipe(&key);
+	gt_buf_fini(&cert);
+	return ca;
 }
 
 int world_setup(void **state)
@@ -253,6 +313,8 @@ int world_setup(void **state)
 	config.control = w->control;
 	config.client = w->client;
 	config.agent_path = w->agent_path;
+	w->authority = authority_new();
+	config.authority = w->authority;
 	assert_int_equal(gt_api_new(&config, &w->api, NULL), 0);
 	*state = w;
 	return 0;
@@ -267,6 +329,7 @@ int world_teardown(void **state)
 	w->api = NULL;
 	gt_http_server_free(w->agent);
 	gt_control_free(w->control);
+	gt_pki_ca_free(w->authority);
 	gt_http_client_free(w->client);
 	gt_loop_free(w->loop);
 	LL_FOREACH_SAFE (w->rows, s, tmp) {

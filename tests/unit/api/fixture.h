@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include <gantry/api/api.h>
+#include <gantry/control/member.h>
+#include <gantry/http/pki.h>
 #include <gantry/http/server.h>
 #include <gantry/wire/value.h>
 
@@ -25,7 +27,9 @@ struct world {
 	int api_fd, agent_fd;
 	struct stored *rows;
 	bool storage_full;
-	char log_question[256]; /* what the agent was asked */
+	struct gt_pki_ca *authority;
+	struct gt_join_token join_token; /* the last that was made */
+	char log_question[256];          /* what the agent was asked */
 	struct gt_stream *log_stream;
 	const char *log_text; /* the agent's answer when not followed */
 };

@@ -101,6 +101,19 @@ static void store_put_node(void *ctx, const struct gt_node_row *row, gt_store_do
 	x->said = *row;
 }
 
+static void store_member(void *ctx, struct gt_member_op *op)
+{
+	struct fix *x = ctx;
+
+	assert_null(x->member);
+	x->member = op;
+}
+
+static void on_members(void *ctx)
+{
+	((struct fix *)ctx)->n_members++;
+}
+
 static void on_due(void *ctx)
 {
 	((struct fix *)ctx)->n_due++;
@@ -115,13 +128,15 @@ struct gt_control_ports fix_ports(struct fix *x)
 			   .put = store_put,
 			   .drop = store_drop,
 			   .put_node = store_put_node,
-			   .revisions = store_revisions },
+			   .revisions = store_revisions,
+			   .member = store_member },
 		.ctx = x,
 		.on_order = on_order,
 		.on_forget = on_forget,
 		.on_route = on_route,
 		.on_route_gone = on_route_gone,
 		.on_event = on_event,
+		.on_members = on_members,
 		.on_due = on_due,
 	};
 }

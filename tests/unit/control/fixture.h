@@ -3,7 +3,7 @@
 #ifndef TEST_CONTROL_FIXTURE_H
 #define TEST_CONTROL_FIXTURE_H
 
-#include <gantry/control/control.h>
+#include <gantry/control/member.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +32,9 @@ struct fix {
 	char node[GT_NAME_MAX + 1], forgot[GT_REPLICA_ID_SIZE], routed[GT_NAME_MAX + 1];
 	struct gt_event event; /* the last one */
 	bool restarted;
-	struct gt_node_row said; /* the last that was stored of a node */
+	struct gt_node_row said;     /* the last that was stored of a node */
+	struct gt_member_op *member; /* the last one that waits for the store */
+	size_t n_members;            /* how often members were told */
 };
 
 int fix_setup(void **state);       /* node n1 and gateway g1 are up and have reported */

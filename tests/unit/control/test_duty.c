@@ -224,13 +224,13 @@ static void only_a_node_that_is_gone_is_forgotten(void **state)
 
 	fix_put(x, "f", fix_spec(), "a");
 	fix_start(x, "f", id);
-	gt_control_node_delete(x->c, "nobody", on_done, NULL);
+	gt_control_node_delete(x->c, "nobody", false, on_done, NULL);
 	assert_string_equal(answer.slug, "not_found");
-	gt_control_node_delete(x->c, "n1", on_done, NULL);
+	gt_control_node_delete(x->c, "n1", false, on_done, NULL);
 	assert_string_equal(answer.slug, "conflict");
 	gt_control_node_down(x->c, "n1");
 	assert_string_equal(state_of(x, "n1"), "suspect");
-	gt_control_node_delete(x->c, "n1", on_done, NULL);
+	gt_control_node_delete(x->c, "n1", false, on_done, NULL);
 	fix_store_answer(x, NULL);
 	assert_int_equal(answer.code, 0);
 	gt_control_nodes(x->c, see, &s);
@@ -247,7 +247,7 @@ static void nothing_is_said_of_a_node_that_is_being_forgotten(void **state)
 	struct fix *x = *state;
 
 	gt_control_node_down(x->c, "n1");
-	gt_control_node_delete(x->c, "n1", on_done, NULL);
+	gt_control_node_delete(x->c, "n1", false, on_done, NULL);
 	gt_control_node_set(x->c, "n1", GT_DUTY_CORDONED, 0, on_done, NULL);
 	assert_string_equal(answer.slug, "not_found");
 	assert_int_not_equal(x->said.duty, GT_DUTY_CORDONED);

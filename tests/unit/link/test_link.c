@@ -4,31 +4,13 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include <gantry/base/cleanup.h>
 #include <gantry/http/watch.h>
-#include <gantry/link/link.h>
-#include <gantry/wire/wire.h>
+
+#include "world.h"
 
 #define SPEC "{\"image\":\"host:\",\"command\":[\"/bin/true\"],\"port\":8000,\"scale\":{\"min\":1}}"
-#define HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-struct world {
-	struct gt_loop *loop;
-	struct gt_http_client *client;
-	struct gt_control *control;
-	struct gt_link *link;
-	char path[64];
-	int fd;
-	struct gt_timer stored; /* the store's answer comes in the next round */
-	gt_store_done_fn *done;
-	void *done_arg;
-};
 
 /* What a peer has read: the last line of each type. */
 struct peer {
@@ -37,117 +19,6 @@ struct peer {
 	struct gt_line last[GT_LINE_N];
 	uint64_t seq;
 };
-
-static void on_stored(void *arg)
-{
-	struct world *w = arg;
-
-	w->done(NULL, w->done_arg);
-}
-
-static void store_put(void *ctx, const struct gt_function_row *row, gt_store_done_fn *done,
-		      void *arg)
-{
-	struct world *w = ctx;
-
-	(void)row;
-	w->done = done;
-	w->done_arg = arg;
-	gt_timer_set(w->loop, &w->stored, 0, on_stored, w);
-}
-
-static void store_drop(void *ctx, const char *function, gt_store_done_fn *done, void *arg)
-{
-	(void)function;
-	store_put(ctx, NULL, done, arg);
-}
-
-static void on_order(void *ctx, const char *node, const struct gt_order *order)
-{
-	gt_link_on_order(((struct world *)ctx)->link, node, order);
-}
-
-static void on_forget(void *ctx, const char *node, const char *replica)
-{
-	gt_link_on_forget(((struct world *)ctx)->link, node, replica);
-}
-
-static void on_route(void *ctx, const char *function)
-{
-	gt_link_on_route(((struct world *)ctx)->link, function);
-}
-
-static void on_route_gone(void *ctx, const char *function)
-{
-	gt_link_on_route_gone(((struct world *)ctx)->link, function);
-}
-
-static void on_event(void *ctx, const struct gt_event *event)
-{
-	(void)ctx;
-	(void)event;
-}
-
-static void on_due(void *ctx)
-{
-	(void)ctx;
-}
-
-static int setup(void **state)
-{
-	static const char *const tokens[] = { HASH };
-	struct world *w = gt_alloc(sizeof(*w));
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	struct gt_control_ports ports = { .clock = gt_clock_system,
-					  .rnd = gt_rand_system,
-					  .store = { w, store_put, store_drop, NULL },
-					  .ctx = w,
-					  .on_order = on_order,
-					  .on_forget = on_forget,
-					  .on_route = on_route,
-					  .on_route_gone = on_route_gone,
-					  .on_event = on_event,
-					  .on_due = on_due };
-	struct gt_link_config config = { .tokens_sha256 = tokens, .n_tokens = 1 };
-
-	snprintf(w->path, sizeof(w->path), "/tmp/gt-link-%d.sock", (int)getpid());
-	unlink(w->path);
-	gt_strcopy(sun.sun_path, sizeof(sun.sun_path), w->path);
-	w->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(w->fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
-	assert_int_equal(listen(w->fd, 16), 0);
-	assert_int_equal(gt_loop_new(&w->loop, NULL), 0);
-	assert_int_equal(gt_http_client_new(w->loop, &w->client, NULL), 0);
-	w->control = gt_control_new(&ports, &(struct gt_control_config){ .epoch = 3 });
-	config.loop = w->loop;
-	config.listen_fd = w->fd;
-	config.control = w->control;
-	assert_int_equal(gt_link_new(&config, &w->link, NULL), 0);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-
-	gt_http_client_free(w->client);
-	gt_link_free(w->link);
-	gt_control_free(w->control);
-	gt_loop_free(w->loop);
-	close(w->fd);
-	unlink(w->path);
-	free(w);
-	return 0;
-}
-
-#define step_until(w, cond)                                                     \
-	do {                                                                    \
-		int n_ = 0;                                                     \
-		while (!(cond) && n_++ < 2000)                                  \
-			assert_int_equal(gt_loop_step((w)->loop, 20, NULL), 0); \
-		assert_true(cond);                                              \
-	} while (0)
 
 /* ---- a peer --------------------------------------------------------------------------------- */
 
@@ -202,33 +73,6 @@ static void peer_end(struct peer *p)
 	gt_ndjson_watch_free(p->watch);
 	for (unsigned i = 0; i < GT_LINE_N; i++)
 		gt_line_fini(&p->last[i]);
-}
-
-static void on_posted(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
-{
-	(void)body;
-	(void)len;
-	(void)err;
-	*(int *)arg = status;
-}
-
-static int post(struct world *w, const char *path, const char *body, size_t len)
-{
-	gt_auto(free) char *url = gt_asprintf("http://control%s", path);
-	int status = -1;
-	struct gt_http_out out = { .method = "POST",
-				   .unix_path = w->path,
-				   .url = url,
-				   .content_type = "application/json",
-				   .body = body,
-				   .body_len = len,
-				   .on_done = on_posted,
-				   .arg = &status };
-	struct gt_http_call *call;
-
-	assert_int_equal(gt_http_start(w->client, &out, &call, NULL), 0);
-	step_until(w, status != -1);
-	return status;
 }
 
 static int report(struct world *w, const char *node, uint64_t epoch, struct gt_observed *o)
@@ -384,7 +228,7 @@ static void a_second_watch_of_a_node_keeps_it_up(void **state)
 	step_until(w, !node_is_up(w));
 }
 
-#define t(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define t(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
 {

@@ -1,0 +1,156 @@
+/* api/join_tokens.c - join tokens: made, listed, taken back. The text of one is shown once, in the
+ * answer that makes it. */
+#include "op.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <gantry/control/member.h>
+#include <gantry/http/digest.h>
+#include <gantry/http/pki.h>
+
+static const char *const no_query[] = { NULL };
+
+struct ask {
+	struct gt_op *op;
+	uint64_t now_ms;
+	char text[GT_PKI_TOKEN_SIZE]; /* of the one that is made */
+};
+
+static const char *state_of(const struct gt_join_token *t, uint64_t now_ms)
+{
+	if (t->used_ms)
+		return "used";
+	return t->expires_ms <= now_ms ? "expired" : "open";
+}
+
+static void view_token(struct gt_json *j, const struct gt_join_token *t, const char *text,
+		       uint64_t now_ms)
+{
+	gt_json_object(j, NULL);
+	gt_json_str(j, "id", t->id);
+	if (text)
+		gt_json_str(j, "token", text);
+	gt_json_str(j, "state", state_of(t, now_ms));
+	if (t->node[0])
+		gt_json_str(j, "node", t->node);
+	gt_view_time(j, "created_at", t->created_ms);
+	gt_view_time(j, "expires_at", t->expires_ms);
+	gt_view_time(j, "used_at", t->used_ms);
+	if (t->used_by[0])
+		gt_json_str(j, "used_by", t->used_by);
+	gt_json_close(j, '}');
+}
+
+static void answer(struct gt_request *req, const struct gt_member_op *op, const struct ask *ask)
+{
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct gt_json j;
+
+	gt_json_begin(&j, &body);
+	switch (op->verb) {
+	case GT_MEMBER_TOKEN_ADD:
+		view_token(&j, &op->token, ask->text, ask->now_ms);
+		gt_request_header_set(req, "Cache-Control", "no-store");
+		gt_api_reply(req, 201, &body);
+		return;
+	case GT_MEMBER_TOKENS:
+		gt_json_object(&j, NULL);
+		gt_json_array(&j, "items");
+		for (size_t i = 0; i < op->n_tokens; i++)
+			view_token(&j, &op->tokens[i], NULL, ask->now_ms);
+		gt_json_close(&j, ']');
+		gt_json_null(&j, "next_cursor");
+		gt_json_close(&j, '}');
+		break;
+	default:
+		gt_json_object(&j, NULL);
+		gt_json_str(&j, "id", op->token.id);
+		gt_json_bool(&j, "deleted", true);
+		gt_json_close(&j, '}');
+	}
+	gt_api_reply(req, 200, &body);
+}
+
+static void on_done(struct gt_member_op *done, const struct gt_err *err, void *arg)
+{
+	struct ask *ask = arg;
+	struct gt_op *op = ask->op;
+
+	if (op->req && err)
+		gt_api_fail(op->req, err);
+	else if (op->req)
+		answer(op->req, done, ask);
+	op->req = NULL;
+	gt_op_free(op);
+	gt_member_op_free(done);
+	free(ask);
+}
+
+static void start(struct gt_api *api, struct gt_request *req, struct gt_member_op *member GT_TAKES,
+		  const char *text)
+{
+	struct ask *ask = gt_alloc(sizeof(*ask));
+	struct gt_err err = { 0 };
+
+	ask->op = gt_op_new(api, req);
+	ask->now_ms = gt_wall_ms(&gt_clock_system);
+	gt_strcopy(ask->text, sizeof(ask->text), text);
+	if (gt_control_member_do(api->config.control, member, on_done, ask, &err) < 0)
+		on_done(member, &err, ask);
+}
+
+static int token_make(struct gt_api *api, struct gt_request *req, struct gt_member_op *member,
+		      char text[GT_PKI_TOKEN_SIZE], struct gt_err *err)
+{
+	const struct gt_buf *body = gt_request_body(req);
+	struct gt_join_token *t = &member->token;
+	struct gt_token_ask asked = { .ttl_ms = GT_JOIN_TTL_MS };
+
+	if (!api->config.authority)
+		return gt_err_set(err, ENOTSUP, "unavailable", "no machine may join");
+	if (gt_api_json_check(req, err) < 0 ||
+	    (body->len && gt_token_ask_read(body->data, body->len, &asked, err) < 0) ||
+	    gt_pki_token_new(gt_pki_ca_pin(api->config.authority), text, err) < 0)
+		return -err->code;
+	gt_ulid(&gt_clock_system, &gt_rand_system, t->id);
+	gt_sha256_hex(text, strlen(text), t->digest);
+	gt_strcopy(t->node, sizeof(t->node), asked.node);
+	t->created_ms = gt_wall_ms(&gt_clock_system);
+	t->expires_ms = t->created_ms + asked.ttl_ms;
+	return 0;
+}
+
+void gt_api_create_token(struct gt_request *req, void *app)
+{
+	struct gt_member_op *member;
+	char text[GT_PKI_TOKEN_SIZE];
+	struct gt_err err = { 0 };
+
+	if (!gt_api_query(req, no_query))
+		return;
+	member = gt_member_op_new(GT_MEMBER_TOKEN_ADD);
+	if (token_make(app, req, member, text, &err) == 0) {
+		start(app, req, member, text);
+		return;
+	}
+	gt_member_op_free(member);
+	gt_api_fail(req, &err);
+}
+
+void gt_api_list_tokens(struct gt_request *req, void *app)
+{
+	if (gt_api_query(req, no_query))
+		start(app, req, gt_member_op_new(GT_MEMBER_TOKENS), "");
+}
+
+void gt_api_delete_token(struct gt_request *req, void *app)
+{
+	struct gt_member_op *member;
+
+	if (!gt_api_query(req, no_query))
+		return;
+	member = gt_member_op_new(GT_MEMBER_TOKEN_DROP);
+	gt_strcopy(member->token.id, sizeof(member->token.id), gt_request_param(req, "token"));
+	start(app, req, member, "");
+}

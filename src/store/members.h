@@ -1,0 +1,15 @@
+/* store/members.h - joined machines and join tokens in the database; the caller holds its lock. */
+#ifndef GANTRY_SRC_STORE_MEMBERS_H
+#define GANTRY_SRC_STORE_MEMBERS_H
+
+#include <gantry/model/member.h>
+
+#include "db.h"
+
+/* What op asks for, inside the caller's transaction. */
+GT_MUST_USE int gt_member_run(struct gt_member_op *op, sqlite3 *db, struct gt_err *err);
+/* Every member, in the order of names. */
+GT_MUST_USE int gt_members_load(sqlite3 *db, void (*fn)(const struct gt_member *m, void *arg),
+				void *arg, struct gt_err *err);
+
+#endif

@@ -1,0 +1,314 @@
+/* test_members.c - join tokens let one machine in, once. */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <gantry/base/buf.h>
+#include <gantry/store/store.h>
+
+#define NOW  1000000000ULL
+#define HOUR 3600000ULL
+
+struct world {
+	char dir[64];
+	int event;
+	struct gt_store *store;
+	/* of the last operation */
+	bool done;
+	struct gt_err err;
+	struct gt_member_op *op;
+};
+
+static void ring(void *arg)
+{
+	uint64_t one = 1;
+
+	if (write(((struct world *)arg)->event, &one, sizeof(one)) < 0)
+		abort();
+}
+
+static void reopen(struct world *w)
+{
+	struct gt_store_config config = { .path = "gantry.db", .notify = ring, .notify_arg = w };
+	struct gt_err err = { 0 };
+
+	gt_store_close(w->store);
+	w->store = NULL;
+	if (gt_store_open(&config, &w->store, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static int setup(void **state)
+{
+	struct world *w = gt_alloc(sizeof(*w));
+
+	snprintf(w->dir, sizeof(w->dir), "/tmp/gt-members-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	assert_int_equal(chdir(w->dir), 0);
+	w->event = eventfd(0, EFD_CLOEXEC);
+	reopen(w);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	static const char *const files[] = { "gantry.db", "gantry.db-wal", "gantry.db-shm" };
+	struct world *w = *state;
+
+	gt_store_close(w->store);
+	gt_member_op_free(w->op);
+	for (size_t i = 0; i < GT_LEN(files); i++)
+		unlink(files[i]);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(rmdir(w->dir), 0);
+	close(w->event);
+	free(w);
+	return 0;
+}
+
+static void on_done(struct gt_member_op *op, const struct gt_err *err, void *arg)
+{
+	struct world *w = arg;
+
+	w->done = true;
+	w->op = op;
+	w->err = err ? *err : (struct gt_err){ 0 };
+}
+
+/* 0 or the errno; what came back stays in w->op. */
+static int run(struct world *w, struct gt_member_op *op)
+{
+	op->done = on_done;
+	op->arg = w;
+	gt_member_op_free(w->op);
+	w->op = NULL;
+	w->done = false;
+	gt_store_member(w->store, op);
+	while (!w->done) {
+		struct pollfd p = { .fd = w->event, .events = POLLIN };
+		uint64_t n;
+
+		assert_int_equal(poll(&p, 1, 10000), 1);
+		assert_int_equal(read(w->event, &n, sizeof(n)), sizeof(n));
+		gt_store_poll(w->store);
+	}
+	return w->err.code;
+}
+
+static int add(struct world *w, const char *id, const char *digest, const char *node)
+{
+	struct gt_member_op *op = gt_member_op_new(GT_MEMBER_TOKEN_ADD);
+
+	op->now_ms = op->token.created_ms = NOW;
+	op->token.expires_ms = NOW + HOUR;
+	gt_strcopy(op->token.id, sizeof(op->token.id), id);
+	gt_strcopy(op->token.digest, sizeof(op->token.digest), digest);
+	gt_strcopy(op->token.node, sizeof(op->token.node), node);
+	return run(w, op);
+}
+
+static int join_at(struct world *w, const char *digest, const char *node, const char *key,
+		   uint64_t now_ms, bool taken)
+{
+	struct gt_member_op *op = gt_member_op_new(GT_MEMBER_JOIN);
+
+	op->now_ms = now_ms;
+	op->taken = taken;
+	gt_strcopy(op->token.digest, sizeof(op->token.digest), digest);
+	gt_strcopy(op->member.node, sizeof(op->member.node), node);
+	gt_strcopy(op->key, sizeof(op->key), key);
+	return run(w, op);
+}
+
+static int join(struct world *w, const char *digest, const char *node, const char *key)
+{
+	return join_at(w, digest, node, key, NOW + 1, false);
+}
+
+static int leave(struct world *w, const char *node)
+{
+	struct gt_member_op *op = gt_member_op_new(GT_MEMBER_LEAVE);
+
+	gt_strcopy(op->member.node, sizeof(op->member.node), node);
+	return run(w, op);
+}
+
+static void on_member(const struct gt_member *m, void *arg)
+{
+	gt_buf_addf(arg, "%s %llu;", m->node, (unsigned long long)(m->since_ms - NOW));
+}
+
+static void assert_members(struct world *w, const char *wanted)
+{
+	gt_auto(buf) struct gt_buf seen = { 0 };
+
+	assert_int_equal(gt_store_load_members(w->store, on_member, &seen, NULL), 0);
+	assert_string_equal(gt_buf_str(&seen), wanted);
+}
+
+static void a_token_lets_one_node_in_once(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(add(w, "1", "d1", ""), 0);
+	assert_int_equal(join(w, "d2", "a", "k"), EACCES);
+	assert_string_equal(w->err.slug, "bad_join_token");
+	assert_int_equal(join(w, "d1", "a", "k"), 0);
+	assert_int_equal(w->op->member.since_ms, NOW + 1);
+	assert_false(w->op->repeated);
+	assert_int_equal(join(w, "d1", "b", "k"), EACCES);
+	assert_int_equal(join(w, "d1", "a", "other"), EACCES);
+	reopen(w);
+	assert_int_equal(join(w, "d1", "b", "k2"), EACCES);
+	assert_members(w, "a 1;");
+}
+
+/* Its answer was lost: the same machine asks once more. */
+static void the_same_join_once_more_is_the_same_one(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(add(w, "1", "d1", ""), 0);
+	assert_int_equal(join(w, "d1", "a", "k"), 0);
+	reopen(w);
+	assert_int_equal(join_at(w, "d1", "a", "k", NOW + 50, true), 0);
+	assert_true(w->op->repeated);
+	assert_int_equal(w->op->member.since_ms, NOW + 1);
+	assert_int_equal(join_at(w, "d1", "a", "k", NOW + HOUR, true), EACCES);
+	/* Once it was removed its token is spent. */
+	assert_int_equal(leave(w, "a"), 0);
+	assert_int_equal(join(w, "d1", "a", "k"), EACCES);
+	assert_members(w, "");
+}
+
+static void a_name_that_is_taken_costs_no_token(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(add(w, "1", "d1", ""), 0);
+	assert_int_equal(add(w, "2", "d2", ""), 0);
+	assert_int_equal(join(w, "d1", "a", "k"), 0);
+	assert_int_equal(join(w, "d2", "a", "k2"), EEXIST);
+	assert_string_equal(w->err.slug, "node_exists");
+	assert_int_equal(join_at(w, "d2", "local", "k2", NOW, true), EEXIST);
+	/* Who has no token is not told which names there are. */
+	assert_int_equal(join_at(w, "d3", "local", "k2", NOW, true), EACCES);
+	assert_int_equal(join(w, "d2", "b", "k2"), 0);
+	assert_members(w, "a 1;b 1;");
+}
+
+static void a_token_ends_and_may_be_for_one_name(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(add(w, "1", "d1", "a"), 0);
+	assert_int_equal(join(w, "d1", "b", "k"), EACCES);
+	assert_int_equal(join_at(w, "d1", "a", "k", NOW + HOUR, false), EACCES);
+	assert_int_equal(join_at(w, "d1", "a", "k", NOW + HOUR - 1, false), 0);
+}
+
+static size_t tokens(struct world *w)
+{
+	assert_int_equal(run(w, gt_member_op_new(GT_MEMBER_TOKENS)), 0);
+	return w->op->n_tokens;
+}
+
+static void drop(struct world *w, const char *id, int wanted)
+{
+	struct gt_member_op *op = gt_member_op_new(GT_MEMBER_TOKEN_DROP);
+
+	gt_strcopy(op->token.id, sizeof(op->token.id), id);
+	assert_int_equal(run(w, op), wanted);
+}
+
+static void tokens_are_listed_and_dropped(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(tokens(w), 0);
+	assert_int_equal(add(w, "1", "d1", "a"), 0);
+	assert_int_equal(add(w, "2", "d2", ""), 0);
+	assert_int_equal(join(w, "d1", "a", "k"), 0);
+	assert_int_equal(tokens(w), 2);
+	assert_string_equal(w->op->tokens[0].id, "2");
+	assert_string_equal(w->op->tokens[1].used_by, "a");
+	assert_int_equal(w->op->tokens[1].used_ms, NOW + 1);
+	assert_string_equal(w->op->tokens[1].node, "a");
+	drop(w, "3", ENOENT);
+	drop(w, "2", 0);
+	drop(w, "2", ENOENT);
+	assert_int_equal(join(w, "d2", "b", "k"), EACCES);
+	assert_int_equal(tokens(w), 1);
+}
+
+static void old_tokens_make_room(void **state)
+{
+	struct world *w = *state;
+	char id[16];
+
+	for (int i = 0; i < GT_JOIN_TOKENS_MAX; i++) {
+		snprintf(id, sizeof(id), "%04d", i);
+		assert_int_equal(add(w, id, id, ""), 0);
+	}
+	assert_int_equal(add(w, "x", "x", ""), EBUSY);
+	struct gt_member_op *op = gt_member_op_new(GT_MEMBER_TOKEN_ADD);
+
+	op->now_ms = NOW + HOUR + GT_JOIN_KEEP_MS + 1;
+	op->token.expires_ms = op->now_ms + 1;
+	assert_int_equal(run(w, op), 0);
+	assert_int_equal(tokens(w), 1);
+}
+
+static void on_duty(const struct gt_node_row *row GT_UNUSED, void *arg)
+{
+	(*(int *)arg)++;
+}
+
+static void on_put(const struct gt_err *err, void *arg)
+{
+	assert_null(err);
+	*(bool *)arg = true;
+}
+
+static void who_leaves_takes_along_what_was_said_of_it(void **state)
+{
+	struct world *w = *state;
+	struct gt_node_row row = { .name = "a", .duty = GT_DUTY_CORDONED };
+	bool put = false;
+	int n = 0;
+
+	assert_int_equal(add(w, "1", "d1", ""), 0);
+	assert_int_equal(join(w, "d1", "a", "k"), 0);
+	gt_store_put_node(w->store, &row, on_put, &put);
+	assert_int_equal(leave(w, "a"), 0); /* in the order of the calls */
+	assert_true(put);
+	assert_int_equal(leave(w, "nobody"), 0);
+	reopen(w);
+	assert_members(w, "");
+	assert_int_equal(gt_store_load_nodes(w->store, on_duty, &n, NULL), 0);
+	assert_int_equal(n, 0);
+}
+
+int main(void)
+{
+#define t(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		t(a_token_lets_one_node_in_once),
+		t(the_same_join_once_more_is_the_same_one),
+		t(a_name_that_is_taken_costs_no_token),
+		t(a_token_ends_and_may_be_for_one_name),
+		t(tokens_are_listed_and_dropped),
+		t(old_tokens_make_room),
+		t(who_leaves_takes_along_what_was_said_of_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
