@@ -332,7 +332,7 @@ measure-sched: all
 measure-scale: all
 	@scripts/bench.sh scale
 WEIGHTS_BENCH := $(OUT)/tests/bench/gpu/weights
-measure-gpu: all examples $(WEIGHTS_BENCH) $(O)/tests/unit/runtime/test_inject
+measure-gpu: all examples $(WEIGHTS_BENCH) $(FAKE_NCCL) $(addprefix $(O)/tests/,unit/runtime/test_inject unit/agent/test_park_steps sim/test_gangs)
 	@scripts/bench.sh gpu
 $(WEIGHTS_BENCH): $(O)/tests/bench/gpu/weights.o $(LIB)
 	@mkdir -p $(@D)

@@ -225,6 +225,10 @@ static void write_place(struct gt_json *j, const struct gt_gpu *gpu)
 	}
 	if (gpu->numa >= 0)
 		gt_json_u64(j, "numa", (uint64_t)gpu->numa);
+	if (gpu->link >= 0)
+		gt_json_u64(j, "link", (uint64_t)gpu->link);
+	if (gpu->bridge >= 0)
+		gt_json_u64(j, "bridge", (uint64_t)gpu->bridge);
 }
 
 static void write_driver(struct gt_json *j, const struct gt_gpu_driver *d)

@@ -263,6 +263,8 @@ bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
 
 		told->gpus[i].vram_bytes = gt_gpu_room(gpu);
 		told->gpus[i].broken = !gt_gpu_healthy(gpu);
+		told->gpus[i].link = (uint8_t)(gpu->link + 1);
+		told->gpus[i].bridge = (uint8_t)(gpu->bridge + 1);
 		if (model_id(c, gpu->model, &told->gpus[i].model, err) < 0)
 			return false;
 	}

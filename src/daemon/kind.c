@@ -19,7 +19,7 @@ const struct gt_kind gt_kind_run = {
 		[GT_PROC_CONTROL] = 1U << GT_FD_LINK | 1U << GT_FD_API | 1U << GT_FD_LOCK,
 		[GT_PROC_AGENT] = 1U << GT_FD_AGENT | 1U << GT_FD_DIAL | 1U << GT_FD_LOCK,
 		[GT_PROC_GATEWAY] =
-			1U << GT_FD_LISTEN | 1U << GT_FD_LISTEN_TLS | 1U << GT_FD_LOCK,
+			1U << GT_FD_LISTEN | 1U << GT_FD_LISTEN_TLS | 1U << GT_FD_DOOR | 1U << GT_FD_LOCK,
 	},
 };
 
@@ -114,26 +114,28 @@ static bool wanted(const struct gt_kind *kind, enum gt_role_fd fd)
 	return false;
 }
 
-int gt_kind_listen(const struct gt_kind *kind, const struct gt_config *c, gid_t gid,
+int gt_kind_listen(const struct gt_kind *kind, const struct gt_config *c, uid_t uid, gid_t gid,
 		   struct gt_listening *ret, struct gt_err *err)
 {
 	static const struct {
 		enum gt_role_fd fd;
 		const char *path;
 		int type;
+		bool control; /* for control alone */
 	} sockets[] = {
-		{ GT_FD_LINK, "run/link.sock", SOCK_STREAM },
-		{ GT_FD_API, "run/api.sock", SOCK_STREAM },
-		{ GT_FD_AGENT, "run/agent.sock", SOCK_STREAM },
-		{ GT_FD_DIAL, "run/dial.sock", SOCK_SEQPACKET },
+		{ GT_FD_LINK, "run/link.sock", SOCK_STREAM, false },
+		{ GT_FD_API, "run/api.sock", SOCK_STREAM, false },
+		{ GT_FD_AGENT, "run/agent.sock", SOCK_STREAM, false },
+		{ GT_FD_DIAL, "run/dial.sock", SOCK_SEQPACKET, false },
+		{ GT_FD_DOOR, "run/door.sock", SOCK_STREAM, true },
 	};
 
 	for (size_t i = 0; i < GT_LEN(sockets); i++)
-		if (wanted(kind, sockets[i].fd) &&
-		    gt_listen_unix(sockets[i].path, sockets[i].type, gid, &ret->fds[sockets[i].fd],
-				   err) < 0)
+		if (wanted(kind, sockets[i].fd) && ret->fds[sockets[i].fd] < 0 &&
+		    gt_listen_unix(sockets[i].path, sockets[i].type, sockets[i].control ? uid : 0,
+				   gid, &ret->fds[sockets[i].fd], err) < 0)
 			return -err->code;
-	if (!wanted(kind, GT_FD_LISTEN))
+	if (!wanted(kind, GT_FD_LISTEN) || ret->fds[GT_FD_LISTEN] >= 0)
 		return 0;
 	if (gt_listen_tcp(c->listen, gt_config_only_tls(c) ? "https" : "http", ret->url,
 			  sizeof(ret->url), &ret->fds[GT_FD_LISTEN], err) < 0)

@@ -36,8 +36,9 @@ struct gt_listening {
 	int *fds;                                    /* by enum gt_role_fd; made by this call */
 	char url[GT_URL_SIZE], tls_url[GT_URL_SIZE]; /* "": there is none */
 };
-/* All listening sockets that its roles get, in the state directory, which is the current one. */
-GT_MUST_USE int gt_kind_listen(const struct gt_kind *kind, const struct gt_config *c, gid_t gid,
-			       struct gt_listening *ret, struct gt_err *err);
+/* All listening sockets that its roles get, in the state directory, which is the current one. Those
+ * that are there stay: a program that took over from an older one makes what that did not know. */
+GT_MUST_USE int gt_kind_listen(const struct gt_kind *kind, const struct gt_config *c, uid_t uid,
+			       gid_t gid, struct gt_listening *ret, struct gt_err *err);
 
 #endif

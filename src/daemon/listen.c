@@ -82,7 +82,8 @@ int gt_listen_tcp(const char *addr, const char *scheme, char *url, size_t size, 
 	return 0;
 }
 
-int gt_listen_unix(const char *path, int type, gid_t gid, int *ret_fd, struct gt_err *err)
+int gt_listen_unix(const char *path, int type, uid_t only, gid_t gid, int *ret_fd,
+		   struct gt_err *err)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	gt_auto(fd) int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -94,7 +95,8 @@ int gt_listen_unix(const char *path, int type, gid_t gid, int *ret_fd, struct gt
 	unlink(path);
 	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return gt_err_errno(err, errno, "bind %s", path);
-	if (chmod(path, 0660) < 0 || lchown(path, 0, gid) < 0 || listen(fd, BACKLOG) < 0)
+	if (chmod(path, only ? 0600 : 0660) < 0 || lchown(path, only, gid) < 0 ||
+	    listen(fd, BACKLOG) < 0)
 		return gt_err_errno(err, errno, "%s", path);
 	*ret_fd = gt_steal_fd(&fd);
 	return 0;

@@ -17,6 +17,7 @@ enum gt_role_fd {
 	GT_FD_API,
 	GT_FD_AGENT,
 	GT_FD_DIAL,
+	GT_FD_DOOR, /* a gateway's: control asks agents of other nodes through it */
 	GT_FD_LOCK,
 	GT_FD_READY,
 	GT_FD_BEFORE, /* a gateway's packet sockets: to the one it replaces */

@@ -22,6 +22,8 @@ int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 		.files_fd = env->fds[GT_FD_FILES],
 		.ready_fd = env->fds[GT_FD_READY],
 		.name = name,
+		.node = env->config.node,
+		.door_fd = env->fds[GT_FD_DOOR],
 		.threads = (unsigned)env->config.threads,
 		.connections_max = (uint32_t)env->config.max_connections,
 		.drain_ms = env->config.drain_ms,

@@ -550,6 +550,7 @@ static void hold(const struct supervisor *sup, struct gt_held *held)
 	gt_strcopy(held->state, sizeof(held->state), sup->config.state);
 	gt_strcopy(held->url, sizeof(held->url), sup->listening.url);
 	memcpy(held->fds, sup->fds, sizeof(held->fds));
+	held->fds[GT_FD_DOOR] = -EBADF; /* made anew: nobody waits there that can not ask again */
 	for (size_t i = 0; i < CHILDREN_MAX; i++) {
 		const struct child *c = &sup->children[i];
 
@@ -680,14 +681,15 @@ static int open_all(struct supervisor *sup, const struct gt_held *held, struct g
 				  &sup->fds[GT_FD_LOCK], err) < 0 ||
 		    gt_kind_dirs(sup->kind, &sup->config, sup->uid, sup->gid, err) < 0)
 			return -err->code;
-		return gt_kind_listen(sup->kind, &sup->config, sup->gid, &sup->listening, err);
+		return gt_kind_listen(sup->kind, &sup->config, sup->uid, sup->gid, &sup->listening,
+				      err);
 	}
 	memcpy(sup->fds, held->fds, sizeof(sup->fds));
 	memcpy(sup->listening.url, held->url, sizeof(held->url));
 	memcpy(sup->config.state, held->state, sizeof(held->state));
 	if (chdir(held->state) < 0)
 		return gt_err_errno(err, errno, "state directory %s", held->state);
-	return 0;
+	return gt_kind_listen(sup->kind, &sup->config, sup->uid, sup->gid, &sup->listening, err);
 }
 
 static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_err *err)

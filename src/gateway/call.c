@@ -1,7 +1,9 @@
 /* call.c - one request: who may make it, which function it is for, its place in the queue, its end.
  */
 #include "calls.h"
+#include "cluster.h"
 #include "handover.h"
+#include "nodes.h"
 #include "splice.h"
 #include "tasks.h"
 
@@ -14,8 +16,6 @@
 
 #define UPQ_MAX      (GT_CALL_COLLECT_MAX + 256 * GT_KIB)
 #define DEADLINE_MAX (24 * 3600)
-
-static void on_timer(void *arg);
 
 /* ---- the end ---- */
 
@@ -137,6 +137,8 @@ void gt_call_finish(struct gt_call *call)
 	gt_timer_clear(call->gw->loop, &call->beat);
 	if (call->dial)
 		gt_dialer_cancel(call->dial);
+	if (call->node)
+		gt_node_cancel(call);
 	if (call->up)
 		gt_up_close(call->up);
 	count(call);
@@ -190,16 +192,16 @@ static void refuse(struct gt_call *call, const char *slug, const char *detail)
 	gt_call_refuse(call, &why);
 }
 
-static int64_t retry_after_s(const struct gt_call *call)
+int64_t gt_call_retry_after_s(const struct gt_call *call)
 {
 	return call->fn ? gt_fn_retry_after_s(call->fn, &call->waiter, gt_gw_now(call->gw)) : 1;
 }
 
-static void refuse_for_now(struct gt_call *call, const char *slug, const char *detail)
+void gt_call_refuse_for_now(struct gt_call *call, const char *slug, const char *detail)
 {
 	struct gt_refusal why = GT_REFUSAL(slug, detail);
 
-	why.retry_after_s = retry_after_s(call);
+	why.retry_after_s = gt_call_retry_after_s(call);
 	gt_call_refuse(call, &why);
 }
 
@@ -212,7 +214,7 @@ void gt_call_refuse_start(struct gt_call *call)
 		 call->fn->route.function, end->text[0] ? end->text : end->cause);
 	struct gt_refusal why = GT_REFUSAL("start_failed", detail);
 
-	why.retry_after_s = retry_after_s(call);
+	why.retry_after_s = gt_call_retry_after_s(call);
 	why.end = end;
 	gt_call_refuse(call, &why);
 }
@@ -334,7 +336,7 @@ static void refuse_full(struct gt_call *call, enum gt_admit verdict)
 			 "limits.queue is %u",
 			 fn->n_waiting, name, gt_queue_of(&fn->queue, call->waiter.caller),
 			 fn->route.queue);
-	refuse_for_now(call, verdict == GT_ADMIT_OWN ? "queue_full" : "overloaded", detail);
+	gt_call_refuse_for_now(call, verdict == GT_ADMIT_OWN ? "queue_full" : "overloaded", detail);
 }
 
 /* What the request's head says about waiting; refuses the call when it is nonsense. */
@@ -392,8 +394,9 @@ void gt_call_refuse_unknown(struct gt_call *call, const struct gt_refusal *why)
 	if (call->gw->watch_up)
 		gt_call_refuse(call, why);
 	else
-		refuse_for_now(call, "unavailable",
-			       "control does not answer, and had not told of this name before");
+		gt_call_refuse_for_now(
+			call, "unavailable",
+			"control does not answer, and had not told of this name before");
 }
 
 static void route_function(struct gt_call *call)
@@ -485,6 +488,8 @@ void gt_call_resume(struct gt_call *call)
 {
 	if (call->way == GT_WAY_OPENAI)
 		gt_openai_route(call);
+	else if (call->way == GT_WAY_LINK)
+		gt_cluster_resume(call);
 	else if (call->gw->synced)
 		gt_call_route(call);
 	else
@@ -516,12 +521,14 @@ void gt_call_begin(struct gt_conn *c)
 	gt_trace_begin(&c->x->req, &gw->rnd, &call->trace);
 	call->resp.to_head = gt_h1_is(&c->x->req, c->x->req.method, "HEAD");
 	call->upq.keep = true;
-	if (call->way == GT_WAY_LINK)
+	if (c->cluster)
+		gt_cluster_begin(call);
+	else if (call->way == GT_WAY_LINK)
 		refuse(call, "not_found", "there is no such path");
 	else if (call->way >= GT_WAY_LIVEZ)
 		answer_here(call);
 	else if (!gt_conn_make_room(gw, gw->cfg.memory_bytes / 10 * 9))
-		refuse_for_now(call, "overloaded", "the gateway's buffers are full");
+		gt_call_refuse_for_now(call, "overloaded", "the gateway's buffers are full");
 	else if (call->way == GT_WAY_CONTROL && gt_head_up(call) < 0)
 		refuse(call, "internal", "the head could not be passed on");
 	else if (call->way == GT_WAY_CONTROL)
@@ -585,7 +592,7 @@ void gt_call_body(struct gt_call *call, const char *data, size_t len)
 		parts[2] = (struct iovec){ (char *)"\r\n", 2 };
 	}
 	if (gt_outq_add(&call->upq, parts, 3) < 0) {
-		refuse_for_now(call, "overloaded", "the body does not fit into the buffer");
+		gt_call_refuse_for_now(call, "overloaded", "the body does not fit into the buffer");
 		return;
 	}
 	if (call->state == GT_CALL_COLLECT && !gt_call_body_whole(call))
@@ -612,7 +619,7 @@ void gt_call_body_end(struct gt_call *call)
 	now_able(call);
 }
 
-/* ---- slots and time ---- */
+/* ---- slots ---- */
 
 void gt_call_got_slot(struct gt_call *call, struct gt_target *t)
 {
@@ -630,166 +637,4 @@ void gt_call_got_slot(struct gt_call *call, struct gt_target *t)
 	call->revision = t->revision;
 	gt_strcopy(call->replica, sizeof(call->replica), t->id);
 	gt_relay_connect(call);
-}
-
-/* ---- time ---- */
-
-/* When the state's time is over (0 = never), and by which limit. */
-struct due {
-	uint64_t at_ns, ms;
-	const char *limit;
-};
-
-static void or_sooner(struct due *d, const char *limit, uint64_t from_ns, uint64_t ms)
-{
-	uint64_t at_ns = from_ns + ms * GT_NS_PER_MS;
-
-	if (ms && (!d->at_ns || at_ns < d->at_ns))
-		*d = (struct due){ at_ns, ms, limit };
-}
-
-static const char away[] = "control";
-
-/* Control is needed, and says nothing even on its link. */
-static void or_away(struct due *d, const struct gt_call *call, uint64_t ms)
-{
-	if (!call->gw->watch_up)
-		or_sooner(d, away, GT_MAX(call->gw->down_since_ns, call->slot_ns), ms);
-}
-
-/* The client is expected to send more of its body. */
-static bool owes_body(const struct gt_call *call)
-{
-	return !call->req_done && gt_call_body_room(call) > 0;
-}
-
-static struct due due(const struct gt_call *call)
-{
-	const struct gt_route *r = call->fn ? &call->fn->route : NULL;
-	uint64_t client_ns = GT_MAX(call->conn->x->progress_ns, call->slot_ns);
-	struct due d = { 0 };
-
-	switch (call->state) {
-	case GT_CALL_HELD:
-		or_sooner(&d, NULL, call->begun_ns, GT_GW_FIRST_MS);
-		return d;
-	case GT_CALL_QUEUED:
-		or_sooner(&d, "limits.wait", call->waiter.since_ns, call->wait_ms);
-		or_sooner(&d, "Gantry-Deadline", call->begun_ns, call->deadline_ms);
-		if (!call->fn->n_ready)
-			or_away(&d, call, GT_GW_STALE_MS);
-		return d;
-	case GT_CALL_PAUSED:
-		d.at_ns = call->retry_at_ns;
-		return d;
-	case GT_CALL_DIALING:
-	case GT_CALL_SENT:
-		if (!r) {
-			or_away(&d, call, GT_GW_REACH_MS);
-			return d;
-		}
-		or_sooner(&d, "limits.run", call->slot_ns, r->run_ms);
-		or_sooner(&d, "limits.first_byte", call->slot_ns, r->first_byte_ms);
-		or_sooner(&d, "Gantry-Deadline", call->begun_ns, call->deadline_ms);
-		if (!call->req_done) /* while there is no room for more, look again later */
-			or_sooner(&d, "limits.idle",
-				  owes_body(call) ? GT_MAX(client_ns, call->moved_ns)
-						  : gt_gw_now(call->gw),
-				  r->idle_ms);
-		return d;
-	case GT_CALL_STREAM:
-	case GT_CALL_TUNNEL:
-		if (!r)
-			return d;
-		or_sooner(&d, "limits.run", call->slot_ns, r->run_ms);
-		or_sooner(&d, "limits.idle", GT_MAX(client_ns, call->moved_ns), r->idle_ms);
-		return d;
-	default:
-		return d;
-	}
-}
-
-void gt_call_arm(struct gt_call *call)
-{
-	uint64_t at_ns = due(call).at_ns;
-
-	/* One that is early looks again: most calls are over before that. */
-	if (at_ns && gt_timer_is_set(&call->timer) && call->timer.due_ns <= at_ns)
-		return;
-	if (at_ns)
-		gt_timer_set_at(call->gw->loop, &call->timer, at_ns, on_timer, call);
-	else
-		gt_timer_clear(call->gw->loop, &call->timer);
-}
-
-static void refuse_late(struct gt_call *call, const char *slug, const struct due *d,
-			const char *what)
-{
-	struct gt_refusal why = GT_REFUSAL(slug, NULL);
-	char detail[200], time[32];
-
-	gt_format_duration_ms(d->ms, time, sizeof(time));
-	snprintf(detail, sizeof(detail), "%s: %s within %s", d->limit, what, time);
-	why.detail = detail;
-	why.path = d->limit;
-	if (strcmp(slug, "request_timeout") != 0)
-		why.retry_after_s = retry_after_s(call);
-	gt_call_refuse(call, &why);
-}
-
-/* A slot is held, and no answer has come. */
-static void unanswered(struct gt_call *call, const struct due *d)
-{
-	bool by_client = owes_body(call) && (!strcmp(d->limit, "limits.idle") ||
-					     !strcmp(d->limit, "limits.first_byte"));
-
-	if (by_client)
-		refuse_late(call, "request_timeout", d, "the body did not go on to its end");
-	else
-		refuse_late(call, "run_timeout", d, "the replica gave no answer");
-}
-
-static void refuse_away(struct gt_call *call)
-{
-	refuse_for_now(
-		call, "unavailable",
-		call->fn ? "no replica is ready, and control, which starts them, does not answer"
-			 : "control does not answer");
-}
-
-static void on_timer(void *arg)
-{
-	struct gt_call *call = arg;
-	struct due d = due(call);
-
-	if (!d.at_ns || d.at_ns > gt_gw_now(call->gw)) {
-		gt_call_arm(call); /* bytes moved meanwhile */
-		return;
-	}
-	if (d.limit == away) {
-		refuse_away(call);
-		return;
-	}
-	switch (call->state) {
-	case GT_CALL_HELD:
-		refuse_for_now(call, "unavailable", "the gateway has no routes from control yet");
-		break;
-	case GT_CALL_QUEUED:
-		refuse_late(call, "wait_timeout", &d,
-			    call->fn->n_ready ? "no slot became free (see scale.max)"
-					      : "no replica became ready (see the function's "
-						"events)");
-		break;
-	case GT_CALL_PAUSED:
-		gt_relay_retry(call);
-		break;
-	case GT_CALL_DIALING:
-	case GT_CALL_SENT:
-		unanswered(call, &d);
-		break;
-	default:
-		refuse_late(call, "run_timeout", &d,
-			    !strcmp(d.limit, "limits.idle") ? "nothing more came of the answer"
-							    : "the answer did not end");
-	}
 }

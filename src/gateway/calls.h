@@ -1,4 +1,5 @@
-/* calls.h - what is done with one call: path.c, answer.c, call.c, openai.c, relay.c, sse.c, head.c.
+/* calls.h - what is done with one call: path.c, answer.c, call.c, call_time.c, openai.c, relay.c,
+ * sse.c, head.c.
  */
 #ifndef GANTRY_GATEWAY_CALLS_H
 #define GANTRY_GATEWAY_CALLS_H
@@ -6,6 +7,7 @@
 #include <gantry/wire/openai.h>
 
 #include "conn.h"
+#include "routes.h"
 #include "up.h"
 
 #define GT_CALL_COLLECT_MAX (32 * GT_MIB) /* of a body, before its model is known */
@@ -55,6 +57,9 @@ void gt_call_body_end(struct gt_call *call);
 size_t gt_call_body_room(const struct gt_call *call); /* bytes to read from the client now */
 void gt_call_got_slot(struct gt_call *call, struct gt_target *t);
 void gt_call_refuse(struct gt_call *call, const struct gt_refusal *why);
+/* The same, with when to come again. */
+void gt_call_refuse_for_now(struct gt_call *call, const char *slug, const char *detail);
+int64_t gt_call_retry_after_s(const struct gt_call *call);
 void gt_call_refuse_token(struct gt_call *call);
 /* Nothing has this name, unless control, which is away, knows better. */
 void gt_call_refuse_unknown(struct gt_call *call, const struct gt_refusal *why);
@@ -100,10 +105,13 @@ void gt_relay_connect(struct gt_call *call); /* a slot is held, or the way is co
 void gt_relay_attach(struct gt_call *call, struct gt_up *up);
 void gt_relay_dial_failed(struct gt_call *call, int error); /* the replica takes no connection */
 void gt_relay_no_broker(struct gt_call *call, int error);
-void gt_relay_retry(struct gt_call *call); /* the pause is over */
-bool gt_relay_flush(struct gt_call *call); /* to the replica */
-bool gt_relay_read(struct gt_call *call);  /* from the replica; true = something moved */
-void gt_relay_cut(struct gt_call *call);   /* the answer can not be completed: closes the client */
+/* The node gave no connection in time, or is no node any more. */
+void gt_relay_unreached(struct gt_call *call, int error);
+void gt_relay_broken(struct gt_call *call, int error); /* call->up is of no more use */
+void gt_relay_retry(struct gt_call *call);             /* the pause is over */
+bool gt_relay_flush(struct gt_call *call);             /* to the replica */
+bool gt_relay_read(struct gt_call *call); /* from the replica; true = something moved */
+void gt_relay_cut(struct gt_call *call);  /* the answer can not be completed: closes the client */
 
 /* access.c: lines of the access log, if there is one */
 void gt_access_call(const struct gt_call *call); /* it ends */

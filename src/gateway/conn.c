@@ -1,5 +1,6 @@
 /* conn.c - client connections: bytes in and out, requests cut from them, time-outs. */
 #include "calls.h"
+#include "cluster.h"
 #include "handover.h"
 #include "proxy.h"
 #include "splice.h"
@@ -18,7 +19,7 @@
 static void on_timer(void *arg);
 
 /* Each call moves it to later, and none but the first and one a minute sets the timer for it. */
-static void arm(struct gt_conn *c, uint64_t delay_ms)
+void gt_conn_arm(struct gt_conn *c, uint64_t delay_ms)
 {
 	c->due_ns = gt_gw_now(c->gw) + delay_ms * GT_NS_PER_MS;
 	if (!gt_timer_is_set(&c->timer) || c->timer.due_ns > c->due_ns)
@@ -108,60 +109,33 @@ static bool account(struct gt_conn *c)
 	return !grew || gt_gw_buffered(c->gw) <= c->gw->cfg.memory_bytes;
 }
 
-/* ---- TLS ---- */
-
-/* It is no longer in its handshake. */
-static void shaken(struct gt_conn *c, bool well)
-{
-	struct gt_gateway *gw = c->gw;
-
-	DL_DELETE2(gw->handshakes, c, x->shake_prev, x->shake_next);
-	gw->n_handshakes--;
-	c->state = GT_CONN_HEAD;
-	gw->stats.tls_handshakes += well;
-	gw->stats.tls_failed += !well;
-	gw->stats.tls_resumed += well && gt_tls_resumed(&c->sock);
-	gt_demander_counted(gw);
-}
-
-/* A flood of clients that never finish takes the places of its own: the oldest goes. */
-static void shake(struct gt_conn *c)
-{
-	struct gt_gateway *gw = c->gw;
-
-	if (gw->n_handshakes == gw->handshakes_max)
-		gt_conn_close(gw->handshakes);
-	gt_tls_begin(&c->sock, gw->tls);
-	c->state = GT_CONN_HANDSHAKE;
-	DL_APPEND2(gw->handshakes, c, x->shake_prev, x->shake_next);
-	gw->n_handshakes++;
-	arm(c, GT_GW_HEAD_MS);
-}
-
-/* What a fresh connection begins with, behind a PROXY header if there was one. */
-static void begin(struct gt_conn *c)
-{
-	c->state = GT_CONN_HEAD;
-	arm(c, GT_GW_IDLE_MS);
-	if (c->tls)
-		shake(c);
-}
-
 void gt_conn_close(struct gt_conn *c)
 {
 	if (c->closed)
 		return;
 	c->closed = true;
 	if (c->state == GT_CONN_HANDSHAKE)
-		shaken(c, false);
+		gt_conn_shaken(c, false);
 	if (c->call)
 		gt_call_finish(c->call);
 	gt_timer_clear(c->gw->loop, &c->timer);
 	gt_sock_close(&c->sock);
+	c->cluster = false;
 	give_up_exchange(c);
 	DL_DELETE(c->gw->conns, c);
 	gt_gw_bury(c->gw, &c->grave);
 	gt_gw_conn_gone(c->gw);
+}
+
+void gt_conn_give(struct gt_conn *c, struct gt_sock *to)
+{
+	c->gw->port->sock->unwatch(&c->sock);
+	*to = c->sock;
+	if (to->layer)
+		gt_tls_moved(to);
+	c->sock = (struct gt_sock){ .ops = c->gw->port->sock, .fd = -1 };
+	c->cluster = false;
+	gt_conn_close(c);
 }
 
 /* When it began to wait for a whole head; 0 = it does not wait for one. */
@@ -236,7 +210,7 @@ static void linger(struct gt_conn *c)
 {
 	c->state = GT_CONN_LINGER;
 	c->again = true;
-	arm(c, GT_GW_STALL_MS);
+	gt_conn_arm(c, GT_GW_STALL_MS);
 }
 
 /* After a complete exchange: the next request, or the end. */
@@ -249,12 +223,12 @@ void gt_conn_next(struct gt_conn *c)
 	gt_h1_reset(&c->x->req);
 	c->state = GT_CONN_HEAD;
 	c->again = true;
-	arm(c, GT_GW_IDLE_MS);
+	gt_conn_arm(c, GT_GW_IDLE_MS);
 }
 
 /* What came is no request that a call could be made of: answered, and closed, as what follows can
  * not be found. */
-static void refuse_bare(struct gt_conn *c, const struct gt_refusal *why)
+void gt_conn_refuse(struct gt_conn *c, const struct gt_refusal *why)
 {
 	char id[GT_GW_REQUEST_ID + 1];
 
@@ -276,7 +250,7 @@ static void refuse_bad(struct gt_conn *c)
 	if (c->call)
 		gt_call_refuse(c->call, &why);
 	else
-		refuse_bare(c, &why);
+		gt_conn_refuse(c, &why);
 }
 
 static bool request_complete(const struct gt_conn *c)
@@ -299,16 +273,18 @@ static size_t feed(struct gt_conn *c, const char *data, size_t len)
 		at += used;
 		if (ev == GT_H1_MORE) {
 			if (fresh && gt_h1_started(&c->x->req))
-				arm(c, GT_GW_HEAD_MS);
+				gt_conn_arm(c, GT_GW_HEAD_MS);
 			break;
 		}
 		if (ev == GT_H1_BAD) {
 			refuse_bad(c);
 		} else if (ev == GT_H1_HEAD) {
+			c->fresh = false;
 			c->keep = c->x->req.keep_alive &&
-				  (!c->gw->quiescing || (c->gw->handover.yielding && !c->tls));
+				  (!c->gw->quiescing ||
+				   (c->gw->handover.yielding && !c->tls && !c->cluster));
 			c->state = GT_CONN_CALL;
-			arm(c, GT_GW_STALL_MS);
+			gt_conn_arm(c, GT_GW_STALL_MS);
 			gt_call_begin(c);
 		} else if (ev == GT_H1_DATA) {
 			gt_call_body(c->call, body.data, body.len);
@@ -349,6 +325,10 @@ static void take(struct gt_conn *c, const char *data, size_t len)
 	c->x->progress_ns = gt_gw_now(c->gw);
 	if (c->state == GT_CONN_LINGER)
 		return;
+	if (data[0] == GT_TLS_FIRST_BYTE && c->fresh && !c->tls && !gt_h1_started(&c->x->req)) {
+		gt_conn_greeted(c, data, len);
+		return;
+	}
 	size_t used = feed(c, data, len);
 
 	if (!c->closed && used < len && c->state != GT_CONN_LINGER &&
@@ -384,40 +364,14 @@ static bool read_proxy(struct gt_conn *c)
 	if (ev == GT_PROXY_BAD) {
 		struct gt_refusal why = GT_REFUSAL("malformed_request", c->x->proxy->why);
 
-		refuse_bare(c, &why);
+		gt_conn_refuse(c, &why);
 	} else if (ev == GT_PROXY_DONE) {
 		if (c->x->proxy->peer[0])
 			gt_strcopy(c->peer, INET6_ADDRSTRLEN, c->x->proxy->peer);
 		free(gt_steal(&c->x->proxy));
-		begin(c);
+		gt_conn_begin(c);
 	}
 	return !c->closed;
-}
-
-/* Returns whether there may be more to do. */
-static bool go_on_shaking(struct gt_conn *c)
-{
-	struct gt_refusal why = GT_REFUSAL("malformed_request",
-					   "this port speaks TLS: use an https:// address");
-
-	if (!c->sock.can_read)
-		return false;
-	switch (gt_tls_handshake(&c->sock)) {
-	case GT_TLS_MORE:
-		return false;
-	case GT_TLS_FAILED:
-		gt_conn_close(c);
-		return false;
-	case GT_TLS_PLAIN:
-		shaken(c, false);
-		c->tls = false;
-		refuse_bare(c, &why);
-		return !c->closed;
-	default:
-		shaken(c, true);
-		arm(c, GT_GW_IDLE_MS);
-		return true;
-	}
 }
 
 static bool read_client(struct gt_conn *c)
@@ -427,7 +381,7 @@ static bool read_client(struct gt_conn *c)
 	if (c->state == GT_CONN_PROXY)
 		return read_proxy(c);
 	if (c->state == GT_CONN_HANDSHAKE)
-		return go_on_shaking(c);
+		return gt_conn_shake(c);
 	size_t room = GT_MIN(wanted(c), sizeof(c->gw->scratch));
 	bool tunnel = c->state == GT_CONN_CALL && c->call->state == GT_CALL_TUNNEL;
 
@@ -487,7 +441,7 @@ static bool flush_client(struct gt_conn *c)
 		c->shut = true;
 		gt_buf_fini(&c->x->in);
 		c->sock.ops->shut(&c->sock);
-		arm(c, GT_GW_LINGER_MS);
+		gt_conn_arm(c, GT_GW_LINGER_MS);
 	}
 	return after < before && !c->closed;
 }
@@ -672,9 +626,9 @@ static void watchdog(struct gt_conn *c)
 	struct gt_refusal why = GT_REFUSAL("request_timeout", "the body stopped coming for 60 s");
 
 	if ((!owes_bytes && !owes_reading) || now_ns < c->x->progress_ns) {
-		arm(c, GT_GW_STALL_MS);
+		gt_conn_arm(c, GT_GW_STALL_MS);
 	} else if (now_ns - c->x->progress_ns < limit_ns) {
-		arm(c, (c->x->progress_ns + limit_ns - now_ns) / GT_NS_PER_MS + 1);
+		gt_conn_arm(c, (c->x->progress_ns + limit_ns - now_ns) / GT_NS_PER_MS + 1);
 	} else if (owes_reading || !c->call) {
 		gt_conn_close(c);
 	} else {
@@ -699,7 +653,7 @@ static void on_timer(void *arg)
 	} else if (c->state == GT_CONN_LINGER || !gt_h1_started(&c->x->req)) {
 		gt_conn_close(c);
 	} else {
-		refuse_bare(c, &why);
+		gt_conn_refuse(c, &why);
 		gt_conn_run(c);
 	}
 }
@@ -720,7 +674,7 @@ static struct gt_conn *open_with(struct gt_gateway *gw, int fd GT_TAKES, const c
 	gw->stats.accepted++;
 	gt_demander_counted(gw);
 	c->state = GT_CONN_HEAD;
-	arm(c, GT_GW_IDLE_MS);
+	gt_conn_arm(c, GT_GW_IDLE_MS);
 	return c;
 }
 
@@ -742,7 +696,7 @@ struct gt_conn *gt_conn_open_task(struct gt_gateway *gw, const struct gt_sock_op
 	DL_APPEND(gw->conns, c);
 	gt_gw_conns_add(gw, 1);
 	c->state = GT_CONN_HEAD;
-	arm(c, GT_GW_IDLE_MS);
+	gt_conn_arm(c, GT_GW_IDLE_MS);
 	return c;
 }
 
@@ -754,14 +708,16 @@ void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
 	if (!c)
 		return;
 	c->tls = l->tls;
+	c->fresh = !l->door;
+	c->cluster = l->door;
 	if (proxy || c->tls)
 		wake(c);
 	if (!proxy) {
-		begin(c);
+		gt_conn_begin(c);
 		return;
 	}
 	c->state = GT_CONN_PROXY;
 	c->x->proxy = gt_alloc(sizeof(*c->x->proxy));
 	gt_proxy_begin(c->x->proxy);
-	arm(c, GT_GW_HEAD_MS);
+	gt_conn_arm(c, GT_GW_HEAD_MS);
 }

@@ -8,6 +8,7 @@
 #define GT_GW_LATER      (16 * GT_KIB) /* more than this is sent before other sockets are read */
 
 struct gt_proxy;
+struct gt_refusal;
 
 enum gt_conn_state {
 	GT_CONN_PROXY,     /* reads the header of a PROXY before it */
@@ -49,6 +50,8 @@ struct gt_conn {
 	bool whole : 1; /* the last request was read to its end */
 	bool shut : 1;  /* our side is closed */
 	bool tls : 1;
+	bool fresh : 1;   /* no request came on it yet */
+	bool cluster : 1; /* it speaks for a node, or control: gt_cluster_peer */
 	char peer[]; /* the client's address as text; with room for any where a PROXY may tell it */
 };
 
@@ -76,10 +79,28 @@ void gt_conn_next(struct gt_conn *c); /* the call ended: next request, or close 
 void gt_conn_come(struct gt_conn *c);
 void gt_conn_go(struct gt_conn *c); /* of no gateway any more; open, and not watched */
 
+/* Its socket is *to's from now on, and watched by nobody; the rest is closed. Nothing is unsent. */
+void gt_conn_give(struct gt_conn *c, struct gt_sock *to);
+void gt_conns_shake(struct gt_gateway *gw); /* handshakes that waited for an identity go on */
+
+/* It looks at what happened after so long, or is closed. */
+void gt_conn_arm(struct gt_conn *c, uint64_t delay_ms);
+/* What came is no request that a call could be made of: answered, and closed, as what follows can
+ * not be found. */
+void gt_conn_refuse(struct gt_conn *c, const struct gt_refusal *why);
+
+/* shake.c */
+void gt_conn_begin(struct gt_conn *c); /* a fresh one, behind a PROXY header if there was one */
+/* It begins so because a node speaks TLS to a plain port; that was read. */
+void gt_conn_greeted(struct gt_conn *c, const char *greeting, size_t len);
+bool gt_conn_shake(struct gt_conn *c);             /* goes on; false = there is no more to do now */
+void gt_conn_shaken(struct gt_conn *c, bool well); /* it is no longer in its handshake */
+
 /* move.c: from one shard to another, with the call that has just begun on it. */
 /* The call is another shard's: true, and nothing more is done with it here. gt_conn_run sends it.
  */
 bool gt_conn_bind(struct gt_conn *c, const char *function, size_t len);
+bool gt_conn_bind_to(struct gt_conn *c, unsigned shard);
 void gt_conn_move(struct gt_conn *c); /* to where it is bound; closed here */
 
 #endif

@@ -2,6 +2,7 @@
  * no replica asked for so far will have, otherwise collected for a moment. One post at a time; what
  * it misses comes next. */
 #include "parts.h"
+#include "routes.h"
 
 #include <stdlib.h>
 #include <utlist.h>

@@ -134,6 +134,7 @@ unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, bool partial, uin
 			t = gt_alloc(sizeof(*t));
 			*t = (struct gt_target){ .fn = fn, .revision = route->revision };
 			gt_strcopy(t->id, sizeof(t->id), r->id);
+			gt_strcopy(t->node, sizeof(t->node), r->node);
 			t->hash = gt_affinity_hash(r->id, strlen(r->id));
 			DL_APPEND(fn->targets, t);
 		}

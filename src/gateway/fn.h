@@ -28,6 +28,7 @@ struct gt_target {
 	uint64_t hash;             /* of id: for affinity and prompts */
 	struct gt_fn *fn;
 	char id[GT_REPLICA_ID_SIZE];
+	char node[GT_NAME_MAX + 1]; /* where it runs; "" = here */
 	uint32_t revision;
 	unsigned fails;     /* in a row: not reached, or dropped a call */
 	struct gt_up *idle; /* open connections without a call, last used first */

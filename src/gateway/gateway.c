@@ -1,8 +1,10 @@
 /* gateway.c - the role: start, listening, drain, end. */
 #include "access_log.h"
 #include "calls.h"
+#include "cluster.h"
 #include "files.h"
 #include "handover.h"
+#include "nodes.h"
 #include "splice.h"
 #include "tasks.h"
 #include "threads.h"
@@ -143,9 +145,10 @@ static void end_idle(struct gt_gateway *gw)
 	struct gt_conn *c;
 
 	DL_FOREACH (gw->conns, c) {
-		c->keep &= gw->handover.yielding && !c->tls;
+		c->keep &= gw->handover.yielding && !c->tls && !c->cluster;
 		gt_conn_kick(c);
 	}
+	gt_cluster_quiesce(gw);
 }
 
 /* Nobody comes after this gateway any more. */
@@ -211,6 +214,7 @@ int gt_gw_new(struct gt_loop *loop, const struct gt_port *port, const struct gt_
 	gw->cfg.api_path = cfg->api_path ? cfg->api_path : "run/api.sock";
 	gw->cfg.link_path = cfg->link_path ? cfg->link_path : "run/link.sock";
 	gw->cfg.dial_path = cfg->dial_path ? cfg->dial_path : "run/dial.sock";
+	gw->cfg.node = cfg->node ? cfg->node : "";
 	gw->cfg.connections_max = cfg->connections_max ? cfg->connections_max : 10000;
 	gw->cfg.drain_ms = cfg->drain_ms ? cfg->drain_ms : 30000;
 	gw->cfg.memory_bytes = cfg->memory_bytes ? cfg->memory_bytes : 256 * GT_MIB;
@@ -218,11 +222,12 @@ int gt_gw_new(struct gt_loop *loop, const struct gt_port *port, const struct gt_
 	gw->rnd = gt_rand_seeded(&gw->rnd_state);
 	gw->dialer.sock.fd = -1;
 	gw->down_since_ns = gt_gw_now(gw);
-	int r = gt_listener_init(&gw->listeners[0], gw, cfg->proxy_from, err);
+	gw->listeners[GT_LISTEN_DOOR] = (struct gt_listener){ .gw = gw, .door = true };
+	int r = gt_listener_init(&gw->listeners[GT_LISTEN_PLAIN], gw, cfg->proxy_from, err);
 
 	if (r == 0)
-		r = gt_listener_init(&gw->listeners[1], gw, cfg->tls_proxy_from, err);
-	gw->listeners[1].tls = true;
+		r = gt_listener_init(&gw->listeners[GT_LISTEN_TLS], gw, cfg->tls_proxy_from, err);
+	gw->listeners[GT_LISTEN_TLS].tls = true;
 	gw->handshakes_max = GT_GW_HANDSHAKES;
 
 	if (r == 0 && strlen(gw->cfg.name) > GT_NAME_MAX)
@@ -263,6 +268,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	while (gw->conns)
 		gt_conn_close(gw->conns);
 	gt_ndjson_watch_free(gw->watch);
+	gt_identity_free(gw);
 	gt_demander_stop(gw);
 	gt_tasks_free(gw);
 	gt_http_client_free(gw->http);
@@ -272,12 +278,14 @@ void gt_gw_free(struct gt_gateway *gw)
 	if (gw->shard == 0)
 		gt_access_log_free(gw->access);
 	gt_tls_server_free(gw->tls);
+	gt_tls_server_free(gw->link_tls);
 	gt_timer_clear(gw->loop, &gw->drain_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
 	gt_handover_close(gw);
 	gt_dialer_close(gw);
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);
+	gt_nodes_free(gw);
 	gt_splice_free(gw);
 	gt_conn_free_exchanges(gw);
 	free_all(gw, &gw->doomed);

@@ -2,7 +2,7 @@
  *
  *	gt_conn   a client connection: reads requests, writes answers (conn.h)
  *	gt_call   one request on it: admission, queue, end (call.c), both directions (relay.c)
- *	gt_up     a connection to a replica or to control's API (up.c)
+ *	gt_up     a connection to a replica, an agent or control (up.c)
  *	gt_fn     a function: queue and slots (fn.c, pure), kept by routes.c
  *
  * Whatever is closed keeps its memory until what was deferred before has run (gt_gw_bury), so that
@@ -42,6 +42,8 @@ struct ssl_ctx_st;
 struct gt_call;
 struct gt_conn;
 struct gt_model; /* routes.c */
+struct gt_node;  /* nodes.h */
+struct gt_identity;
 
 /* Memory that must outlive the current stack. First member of what is buried. */
 struct gt_grave {
@@ -51,13 +53,14 @@ struct gt_grave {
 
 struct gt_up {
 	struct gt_grave grave;
-	struct gt_up *prev, *next; /* in target->idle */
+	struct gt_up *prev, *next; /* in target->idle, or node->idle */
 	struct gt_gateway *gw;
 	struct gt_sock sock;
-	struct gt_target *target; /* NULL: control's API */
+	struct gt_target *target; /* NULL: control, or an agent */
 	struct gt_call *call;     /* NULL: idle */
 	uint64_t idle_since_ns;
 	bool reused, closed;
+	struct gt_node_pipe *pipe; /* nodes.h; NULL: it was made on this host */
 };
 
 enum gt_call_state {
@@ -75,8 +78,9 @@ enum gt_call_state {
 enum gt_way { /* where a request goes; see path.c */
 	      GT_WAY_FUNCTION,
 	      GT_WAY_OPENAI,
-	      GT_WAY_CONTROL,
-	      GT_WAY_LINK,
+	      GT_WAY_CONTROL, /* its API */
+	      GT_WAY_LINK,    /* its link */
+	      GT_WAY_AGENT,   /* of another node: control's questions */
 	      GT_WAY_LIVEZ,
 	      GT_WAY_READYZ,
 	      GT_WAY_SERVER, /* OPTIONS * */
@@ -86,7 +90,7 @@ struct gt_pipe;
 
 struct gt_call {
 	struct gt_grave grave;
-	struct gt_call *prev, *next; /* in gw->held */
+	struct gt_call *prev, *next; /* in gw->held, or node->waiters */
 	struct gt_waiter waiter;
 	struct gt_gateway *gw;
 	struct gt_conn *conn;
@@ -97,6 +101,9 @@ struct gt_call {
 	struct gt_target *target; /* its slot is held */
 	struct gt_up *up;
 	struct gt_dial *dial;
+	struct gt_node *node; /* it waits for a pipe of that one, or for the answer on `asked` */
+	struct gt_up *asked;
+	uint64_t ask_ns;
 	struct gt_h1 resp;
 	struct gt_pipe *pipe;        /* splice.c: the body passes through it */
 	bool bulk;                   /* an upgraded connection just had more than one read took */
@@ -141,8 +148,12 @@ struct gt_gateway {
 	struct gt_gateway_config cfg; /* defaults filled in */
 	struct gt_http_client *http;
 	struct gt_ndjson_watch *watch;
-	struct gt_listener listeners[GT_LISTENERS]; /* plain, TLS */
-	struct ssl_ctx_st *tls; /* for connections to come; NULL: none is configured */
+	struct gt_listener listeners[GT_LISTENERS]; /* plain, TLS, control's */
+	struct ssl_ctx_st *tls;       /* for connections to come; NULL: none is configured */
+	struct ssl_ctx_st *link_tls;  /* of the cluster; NULL: none yet: identity.c */
+	bool link_wanted;             /* shard 0 was told so */
+	struct gt_identity *identity; /* shard 0's; NULL: nobody has asked for it */
+	struct gt_node *nodes;        /* hash: those that joined */
 	struct gt_conn *handshakes;
 	uint32_t n_handshakes, handshakes_max;
 	struct gt_watch *files;
@@ -222,23 +233,6 @@ void gt_gw_quiesce(struct gt_gateway *gw);
 void gt_gw_ready(struct gt_gateway *gw);         /* the first routes are known */
 void gt_gw_accept(struct gt_gateway *gw);        /* and nobody before this one accepts */
 uint64_t gt_gw_now(const struct gt_gateway *gw); /* the loop's monotonic time */
-
-/* routes.c */
-void gt_routes_line(const char *line, size_t len, void *gw); /* one line of the watch */
-/* What it says of functions at home here; leaves it to be fini'd. */
-void gt_routes_take(struct gt_gateway *gw, struct gt_line *line);
-void gt_routes_up(void *gw);
-void gt_routes_down(const struct gt_err *why, void *gw);
-struct gt_fn *gt_routes_function(struct gt_gateway *gw, const char *name, size_t len);
-struct gt_fn *gt_routes_model(struct gt_gateway *gw, const char *model);
-bool gt_routes_any_public_model(struct gt_gateway *gw);
-/* Who holds the request's token; 0 = no valid one. */
-uint64_t gt_routes_caller(struct gt_gateway *gw, const struct gt_h1 *req);
-void gt_routes_free(struct gt_gateway *gw);
-void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn); /* runs whoever can run now */
-/* It was not reached, or dropped a call. */
-void gt_routes_failed(struct gt_gateway *gw, struct gt_target *t);
-void gt_routes_sweep(struct gt_gateway *gw, struct gt_fn *fn); /* frees fn when it is unused */
 
 /* demand.c */
 void gt_demander_changed(struct gt_gateway *gw, bool urgent);

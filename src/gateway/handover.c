@@ -1,4 +1,5 @@
 #include "handover.h"
+#include "routes.h"
 #include "up.h"
 
 #include <stdlib.h>
@@ -226,6 +227,8 @@ static void hand_replica(struct gt_gateway *gw, struct gt_target *t)
 
 	gt_strcopy(m.text, sizeof(m.text), t->id);
 	DL_FOREACH_SAFE (t->idle, up, next) {
+		if (up->sock.layer) /* can not go; who still waits here may need it */
+			continue;
 		/* One that can not go is closed: the next gateway makes its own. */
 		if (up->sock.ops == gw->port->sock && gw->handover.after.pending.len == 0)
 			give(gw, &m, up->sock.fd);
@@ -384,7 +387,7 @@ enum gt_handed gt_handover_client(struct gt_conn *c)
 	struct hand m = { .type = HAND_CLIENT };
 	int r;
 
-	if (!gw->handover.yielding || c->sock.ops != gw->port->sock)
+	if (!gw->handover.yielding || c->sock.ops != gw->port->sock || c->cluster)
 		return GT_HAND_NOT;
 	if (!gw->handover.handing || gw->handover.after.pending.len > 0)
 		return GT_HAND_LATER;

@@ -1,5 +1,6 @@
 /* head.c - heads rewritten on their way to the replica and back. */
 #include "calls.h"
+#include "cluster.h"
 #include "tls.h"
 
 #include <string.h>
@@ -28,7 +29,7 @@ static void frame_up(const struct gt_call *call, struct gt_h1_rewrite *rw)
 		rw->framing = GT_H1_LENGTH;
 		rw->length = call->upq.buf.len;
 	}
-	if (call->way == GT_WAY_CONTROL)
+	if (call->way >= GT_WAY_CONTROL)
 		rw->connection = GT_H1_CLOSE;
 	else if (req->websocket && call->way == GT_WAY_FUNCTION)
 		rw->connection = GT_H1_SWITCH;
@@ -93,11 +94,29 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 	return gt_outq_add(&call->upq, &part, 1);
 }
 
+/* What control may believe of who asks: "node/NAME"; NULL: nothing. */
+static const char *peer_text(const struct gt_conn *c, char out[8 + GT_PKI_NAME_SIZE])
+{
+	if (!c->cluster || gt_cluster_peer(c)->kind != GT_CLUSTER_NODE)
+		return NULL;
+	stpcpy(stpcpy(out, "node/"), gt_cluster_peer(c)->id.name);
+	return out;
+}
+
+static void agent_target(const struct gt_call *call, struct gt_h1_rewrite *rw)
+{
+	const struct gt_h1 *req = &call->conn->x->req;
+	size_t rest = gt_cluster_path(call).rest;
+
+	rw->target = gt_h1_text(req, req->target) + rest;
+	rw->target_len = req->target.len - rest;
+}
+
 int gt_head_up(struct gt_call *call)
 {
 	const struct gt_h1 *req = &call->conn->x->req;
 	gt_auto(buf) struct gt_buf room = { 0 };
-	char prefix[GT_NAME_MAX + 8] = "/f/", host[512];
+	char prefix[GT_NAME_MAX + 8] = "/f/", host[512], peer[8 + GT_PKI_NAME_SIZE];
 
 	if (call->way == GT_WAY_FUNCTION) {
 		size_t len = GT_MIN(call->name_len, (size_t)GT_NAME_MAX);
@@ -113,6 +132,7 @@ int gt_head_up(struct gt_call *call)
 		gt_h1_header("X-Request-Id", call->request_id),
 		gt_h1_header("traceparent", call->trace.parent),
 		gt_h1_header("Gantry-Client-Subject", gt_tls_subject(&call->conn->sock)),
+		gt_h1_header("Gantry-Peer", peer_text(call->conn, peer)),
 	};
 	struct gt_h1_rewrite rw = {
 		.drop_authorization = call->way != GT_WAY_CONTROL && call->authed,
@@ -123,6 +143,8 @@ int gt_head_up(struct gt_call *call)
 
 	if (call->way == GT_WAY_FUNCTION)
 		cut_target(call, &room, &rw);
+	else if (call->way == GT_WAY_AGENT)
+		agent_target(call, &rw);
 	frame_up(call, &rw);
 	call->chunk_up = rw.framing == GT_H1_CHUNKED;
 	return write_up(call, &rw);

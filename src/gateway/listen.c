@@ -145,12 +145,16 @@ int gt_listener_init(struct gt_listener *l, struct gt_gateway *gw, const char *p
 
 bool gt_listening(const struct gt_gateway *gw)
 {
-	return gw->listeners[0].watch || gw->listeners[1].watch;
+	return gw->listeners[GT_LISTEN_PLAIN].watch || gw->listeners[GT_LISTEN_TLS].watch;
 }
 
 int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err)
 {
-	const int fds[GT_LISTENERS] = { gw->cfg.listen_fd, gw->cfg.tls_listen_fd };
+	const int fds[GT_LISTENERS] = {
+		[GT_LISTEN_PLAIN] = gw->cfg.listen_fd,
+		[GT_LISTEN_TLS] = gw->cfg.tls_listen_fd,
+		[GT_LISTEN_DOOR] = gw->cfg.door_fd,
+	};
 
 	for (size_t i = 0; i < GT_LISTENERS; i++) {
 		struct gt_listener *l = &gw->listeners[i];

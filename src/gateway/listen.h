@@ -5,7 +5,7 @@
 #include <gantry/base/cidr.h>
 #include <gantry/loop/loop.h>
 
-#define GT_LISTENERS 2
+enum { GT_LISTEN_PLAIN, GT_LISTEN_TLS, GT_LISTEN_DOOR, GT_LISTENERS };
 
 struct gt_gateway;
 
@@ -15,6 +15,7 @@ struct gt_listener {
 	struct gt_cidr *proxies; /* whose connections begin with a PROXY header */
 	size_t n_proxies;
 	bool tls;
+	bool door; /* a unix socket: control asks agents of other nodes through it */
 };
 
 GT_MUST_USE int gt_listener_init(struct gt_listener *l, struct gt_gateway *gw,

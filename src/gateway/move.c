@@ -8,11 +8,14 @@
 
 bool gt_conn_bind(struct gt_conn *c, const char *function, size_t len)
 {
-	unsigned home = gt_shard_home(c->gw, function, len);
+	return gt_conn_bind_to(c, gt_shard_home(c->gw, function, len));
+}
 
-	if (!c->gw->shards || home == c->gw->shard)
+bool gt_conn_bind_to(struct gt_conn *c, unsigned shard)
+{
+	if (!c->gw->shards || shard == c->gw->shard)
 		return false;
-	c->x->bound = 1 + home;
+	c->x->bound = 1 + shard;
 	return true;
 }
 
@@ -50,7 +53,8 @@ static void arrive(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
 	if (c->closed)
 		return;
 	gt_call_resume(c->call);
-	gt_conn_run(c);
+	if (!c->closed)
+		gt_conn_run(c);
 }
 
 /* What stays is a shell, as deferred calls may know of it. */

@@ -203,6 +203,22 @@ static int system_pipe(size_t size, struct gt_pipe_ends *ret)
 	return 0;
 }
 
+/* Silent ones are asked each second; what was sent must be acknowledged within 3. */
+static void system_guard(int fd)
+{
+	const struct {
+		int level, name, value;
+	} options[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },  { SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 1 }, { IPPROTO_TCP, TCP_KEEPINTVL, 1 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 2 },  { IPPROTO_TCP, TCP_USER_TIMEOUT, 3000 },
+	};
+
+	for (size_t i = 0; i < GT_LEN(options); i++)
+		setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+			   sizeof(options[i].value));
+}
+
 static const struct gt_sock_ops sock_ops = {
 	.watch = sock_watch,
 	.unwatch = sock_unwatch,
@@ -223,4 +239,5 @@ const struct gt_port gt_port_system = {
 	.accept = system_accept,
 	.connect = system_connect,
 	.pipe = system_pipe,
+	.guard = system_guard,
 };

@@ -14,6 +14,8 @@ struct gt_port {
 	/* To a unix socket of this host; type as in socket(2). fd or -errno. */
 	int (*connect)(const char *path, int type);
 	int (*pipe)(size_t size, struct gt_pipe_ends *ret); /* 0 or -errno */
+	/* A connection to another host: one that is gone is noticed within about 3 s. */
+	void (*guard)(int fd);
 };
 extern const struct gt_port gt_port_system;
 

@@ -1,6 +1,7 @@
 /* relay.c - a call and its upstream connection: getting one, the two directions, what happens when
  * it breaks. */
 #include "calls.h"
+#include "nodes.h"
 #include "splice.h"
 
 #include <stdio.h>
@@ -15,9 +16,32 @@ static void refuse(struct gt_call *call, const char *slug, const char *detail)
 {
 	struct gt_refusal why = GT_REFUSAL(slug, detail);
 
-	if (!strcmp(slug, "unavailable"))
+	if (!strcmp(slug, "unavailable") || !strcmp(slug, "node_unreachable"))
 		why.retry_after_s = 1;
 	gt_call_refuse(call, &why);
+}
+
+/* `what` happened to control, the node that was asked for, or the one of the replica. */
+static void refuse_away(struct gt_call *call, const char *what)
+{
+	char detail[160 + GT_PKI_NAME_SIZE];
+
+	if (call->way == GT_WAY_AGENT) {
+		struct gt_cluster_path path = gt_cluster_path(call);
+
+		snprintf(detail, sizeof(detail), "node %.*s %s", (int)path.node_len, path.node,
+			 what);
+		refuse(call, "node_unreachable", detail);
+		return;
+	}
+	if (!call->fn)
+		snprintf(detail, sizeof(detail), "control %s", what);
+	else if (call->target && call->target->node[0])
+		snprintf(detail, sizeof(detail), "the agent of node %s %s", call->target->node,
+			 what);
+	else
+		snprintf(detail, sizeof(detail), "the node's agent %s", what);
+	refuse(call, "unavailable", detail);
 }
 
 void gt_relay_cut(struct gt_call *call)
@@ -42,16 +66,13 @@ void gt_relay_cut(struct gt_call *call)
 static void pause_call(struct gt_call *call, int error)
 {
 	uint64_t now_ns = gt_gw_now(call->gw);
-	char detail[160];
+	char what[100];
 
 	if (!call->retry_until_ns)
 		call->retry_until_ns = now_ns + GT_GW_REACH_MS * GT_NS_PER_MS;
 	if (now_ns >= call->retry_until_ns) {
-		bool control = call->way == GT_WAY_CONTROL;
-
-		snprintf(detail, sizeof(detail), "%s could not be reached: %s",
-			 control ? "control" : "the node's agent", strerror(error));
-		refuse(call, "unavailable", detail);
+		snprintf(what, sizeof(what), "could not be reached: %s", strerror(error));
+		refuse_away(call, what);
 		return;
 	}
 	call->state = GT_CALL_PAUSED;
@@ -79,15 +100,17 @@ static void requeue(struct gt_call *call)
 
 void gt_relay_retry(struct gt_call *call)
 {
-	if (call->way == GT_WAY_CONTROL)
-		gt_relay_connect(call);
-	else
+	if (call->fn)
 		requeue(call);
+	else
+		gt_relay_connect(call);
 }
 
 static void connect_control(struct gt_call *call)
 {
-	int fd = call->gw->port->connect(call->gw->cfg.api_path, SOCK_STREAM);
+	const struct gt_gateway_config *cfg = &call->gw->cfg;
+	bool link = call->way == GT_WAY_LINK;
+	int fd = call->gw->port->connect(link ? cfg->link_path : cfg->api_path, SOCK_STREAM);
 	struct gt_up *up = fd < 0 ? NULL : gt_up_open(call->gw, fd, NULL);
 
 	call->slot_ns = gt_gw_now(call->gw);
@@ -97,22 +120,38 @@ static void connect_control(struct gt_call *call)
 		pause_call(call, fd < 0 ? -fd : ENOMEM);
 }
 
+static void ask_agent(struct gt_call *call)
+{
+	struct gt_cluster_path path = gt_cluster_path(call);
+
+	call->slot_ns = gt_gw_now(call->gw);
+	call->state = GT_CALL_DIALING;
+	gt_node_ask(call, path.node, path.node_len);
+}
+
 void gt_relay_connect(struct gt_call *call)
 {
+	struct gt_target *t = call->target;
 	struct gt_up *up;
 
-	if (call->way == GT_WAY_CONTROL) {
-		connect_control(call);
+	if (!call->fn) {
+		if (call->way == GT_WAY_AGENT)
+			ask_agent(call);
+		else
+			connect_control(call);
 		return;
 	}
-	up = gt_up_take(call->target, gt_call_idempotent(call), gt_gw_now(call->gw));
+	up = gt_up_take(t, gt_call_idempotent(call), gt_gw_now(call->gw));
 	if (up) {
 		gt_relay_attach(call, up);
 		return;
 	}
 	call->state = GT_CALL_DIALING;
 	gt_call_arm(call);
-	gt_dialer_ask(call, call->replica);
+	if (t->node[0] && strcmp(t->node, call->gw->cfg.node) != 0)
+		gt_node_ask(call, t->node, strlen(t->node));
+	else
+		gt_dialer_ask(call, call->replica);
 }
 
 void gt_relay_attach(struct gt_call *call, struct gt_up *up)
@@ -134,6 +173,11 @@ void gt_relay_dial_failed(struct gt_call *call, int error)
 {
 	char detail[160];
 
+	if (!call->fn) {
+		snprintf(detail, sizeof(detail), "has no agent: %s", strerror(error));
+		refuse_away(call, detail);
+		return;
+	}
 	gt_routes_failed(call->gw, call->target);
 	if (gt_call_may_retry(call)) {
 		requeue(call);
@@ -142,6 +186,23 @@ void gt_relay_dial_failed(struct gt_call *call, int error)
 	snprintf(detail, sizeof(detail), "replica %s could not be reached: %s", call->replica,
 		 strerror(error));
 	refuse(call, "replica_lost", detail);
+}
+
+/* Nothing was sent. Where another replica serves it may be on a node that is there. */
+void gt_relay_unreached(struct gt_call *call, int error)
+{
+	char what[100];
+
+	if (call->fn) {
+		gt_routes_failed(call->gw, call->target);
+		if (call->fn->n_ready > 1 && gt_call_may_retry(call)) {
+			requeue(call);
+			return;
+		}
+	}
+	snprintf(what, sizeof(what), "could not be reached within %d s: %s", GT_GW_REACH_MS / 1000,
+		 strerror(error));
+	refuse_away(call, what);
 }
 
 /* ---- when it breaks ---- */
@@ -169,8 +230,8 @@ static void lost(struct gt_call *call, int error)
 	bool reused = up->reused, unsent = nothing_sent(call);
 	bool silent = !gt_h1_started(&call->resp) && !call->interims;
 	/* A replica that ends of a call may end of it again, unless the function says otherwise. */
-	bool declared = call->way == GT_WAY_CONTROL ? gt_h1_idempotent(&call->conn->x->req)
-						    : call->fn->route.idempotent;
+	bool declared = call->fn ? call->fn->route.idempotent
+				 : gt_h1_idempotent(&call->conn->x->req);
 	bool dropped = !unsent && !(reused && crossed(call, error));
 	bool again = silent && call->upq.keep && (!dropped || declared);
 	char detail[160];
@@ -182,13 +243,12 @@ static void lost(struct gt_call *call, int error)
 		gt_routes_failed(call->gw, call->target);
 	if (call->state >= GT_CALL_STREAM) {
 		refuse(call, "replica_lost", "the replica closed the connection inside its answer");
-	} else if (call->way == GT_WAY_CONTROL) {
+	} else if (!call->fn) {
 		call->upq.sent = again ? 0 : call->upq.sent;
 		if (again)
 			pause_call(call, error ? error : ECONNRESET);
 		else
-			refuse(call, "unavailable",
-			       "control went away while it served the request");
+			refuse_away(call, "went away while it served the request");
 	} else if (again && unsent && !reused) {
 		gt_relay_dial_failed(call, error ? error : ECONNRESET);
 	} else if (again && gt_call_may_retry(call)) {
@@ -199,6 +259,11 @@ static void lost(struct gt_call *call, int error)
 			 error ? strerror(error) : "end of stream");
 		refuse(call, "replica_lost", detail);
 	}
+}
+
+void gt_relay_broken(struct gt_call *call, int error)
+{
+	lost(call, error);
 }
 
 /* ---- to the replica ---- */
@@ -261,7 +326,10 @@ static void bad_answer(struct gt_call *call, const char *why)
 	char detail[200];
 
 	snprintf(detail, sizeof(detail), "%s %s sent no valid HTTP: %s",
-		 call->way == GT_WAY_CONTROL ? "control" : "replica", call->replica, why);
+		 call->fn                    ? "replica"
+		 : call->way == GT_WAY_AGENT ? "the agent"
+					     : "control",
+		 call->replica, why);
 	refuse(call, "bad_gateway", detail);
 }
 
@@ -303,7 +371,7 @@ static int start_tunnel(struct gt_call *call)
 static void settle(struct gt_call *call)
 {
 	gt_h1_forget_head(&call->resp);
-	if (call->way != GT_WAY_CONTROL)
+	if (call->fn)
 		gt_h1_fit_head(&call->conn->x->req);
 }
 

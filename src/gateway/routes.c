@@ -2,6 +2,7 @@
  * away, so that warm calls go on. */
 #include "calls.h"
 #include "handover.h"
+#include "nodes.h"
 #include "tasks.h"
 
 #include <stdlib.h>
@@ -275,6 +276,7 @@ static void snapshot(struct gt_gateway *gw, struct gt_line *line)
 	HASH_ITER (hh, gw->fns, rf, next)
 		rf->fn.seen = false;
 	take_tokens(gw, line);
+	gt_nodes_list(gw, line->members, line->n_members);
 	for (size_t i = 0; i < line->n_routes; i++)
 		apply(gw, &line->routes[i], line->partial);
 	HASH_ITER (hh, gw->fns, rf, next)
@@ -331,6 +333,9 @@ void gt_routes_take(struct gt_gateway *gw, struct gt_line *line)
 		break;
 	case GT_LINE_TOKENS:
 		take_tokens(gw, line);
+		break;
+	case GT_LINE_NODES:
+		gt_nodes_list(gw, line->members, line->n_members);
 		break;
 	case GT_LINE_WORK:
 		gt_tasks_work(gw, line->name, line->number);

@@ -1,5 +1,5 @@
 /* spread.c - shard 0 hears of all routes: each goes to its function's home, tokens to everybody. */
-#include "gw.h"
+#include "routes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +19,11 @@ static void open_parcel(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
 	free(p);
 }
 
+static void *copy(const void *list, size_t n, size_t size)
+{
+	return n ? memcpy(gt_alloc_array(n, size), list, n * size) : NULL;
+}
+
 static struct parcel *parcel_new(const struct gt_line *line)
 {
 	struct parcel *p = gt_alloc(sizeof(*p));
@@ -29,11 +34,10 @@ static struct parcel *parcel_new(const struct gt_line *line)
 	p->line.seq = line->seq;
 	p->line.partial = line->partial;
 	gt_strcopy(p->line.name, sizeof(p->line.name), line->name);
-	if (!line->n_tokens)
-		return p;
-	p->line.tokens = gt_alloc_array(line->n_tokens, sizeof(*line->tokens));
-	memcpy(p->line.tokens, line->tokens, line->n_tokens * sizeof(*line->tokens));
+	p->line.tokens = copy(line->tokens, line->n_tokens, sizeof(*line->tokens));
 	p->line.n_tokens = line->n_tokens;
+	p->line.members = copy(line->members, line->n_members, sizeof(*line->members));
+	p->line.n_members = line->n_members;
 	return p;
 }
 
@@ -80,6 +84,7 @@ static bool concerns(const struct gt_gateway *gw, const struct gt_line *line, un
 	switch (line->type) {
 	case GT_LINE_SNAPSHOT:
 	case GT_LINE_TOKENS:
+	case GT_LINE_NODES:
 		return true;
 	case GT_LINE_PING:
 		return gw->partial && !line->partial;

@@ -11,10 +11,9 @@
 #include <pthread.h>
 #include <string.h>
 
-#define RECORD_MAX     16384
-#define GATHER_MAX     4096 /* larger pieces are not copied together with others */
-#define SUBJECT_MAX    511
-#define HANDSHAKE_BYTE 22 /* begins each first record of a client */
+#define RECORD_MAX  16384
+#define GATHER_MAX  4096 /* larger pieces are not copied together with others */
+#define SUBJECT_MAX 511
 
 struct gt_tls {
 	SSL *ssl;
@@ -25,7 +24,11 @@ struct gt_tls {
 	bool plain, established;
 	bool broken; /* by an error, or by us: no word of goodbye */
 	bool said_goodbye;
-	char *subject; /* of the client's certificate; NULL = none */
+	bool linked; /* the client asked for the cluster */
+	struct ssl_ctx_st *const *link;
+	struct gt_buf ahead; /* was read before the layer came */
+	char *subject;       /* of the client's certificate; NULL = none */
+	void *kept;          /* gt_tls_keep */
 };
 
 static struct gt_tls *tls_of(const struct gt_sock *s)
@@ -35,17 +38,29 @@ static struct gt_tls *tls_of(const struct gt_sock *s)
 
 /* ---- OpenSSL to the transport ---- */
 
+static ssize_t take_ahead(struct gt_tls *t, char *data, size_t len)
+{
+	size_t n = GT_MIN(len, t->ahead.len);
+
+	memcpy(data, t->ahead.data, n);
+	gt_buf_consume(&t->ahead, n);
+	if (!t->ahead.len)
+		gt_buf_fini(&t->ahead);
+	return (ssize_t)n;
+}
+
 static int bio_read(BIO *bio, char *data, int len)
 {
 	struct gt_tls *t = BIO_get_data(bio);
-	ssize_t n = t->below->read(t->sock, data, (size_t)len);
+	ssize_t n = t->ahead.len ? take_ahead(t, data, (size_t)len)
+				 : t->below->read(t->sock, data, (size_t)len);
 
 	BIO_clear_retry_flags(bio);
 	if (n == -EAGAIN)
 		BIO_set_retry_read(bio);
 	if (n > 0 && !t->begun) {
 		t->begun = true;
-		t->plain = data[0] != HANDSHAKE_BYTE;
+		t->plain = data[0] != GT_TLS_FIRST_BYTE;
 		if (t->plain)
 			return -1;
 	}
@@ -102,6 +117,7 @@ static int outcome(struct gt_tls *t, int r)
 	switch (SSL_get_error(t->ssl, r)) {
 	case SSL_ERROR_WANT_READ:
 	case SSL_ERROR_WANT_WRITE:
+	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
 		return -EAGAIN;
 	case SSL_ERROR_ZERO_RETURN:
 		t->sock->hup = true;
@@ -182,6 +198,23 @@ static ssize_t tls_write(struct gt_sock *s, const struct iovec *iov, size_t n)
 	return (ssize_t)taken;
 }
 
+/* Bytes that OpenSSL holds already are told by no event. */
+static bool tls_silent(struct gt_sock *s)
+{
+	struct gt_tls *t = tls_of(s);
+	char c;
+
+	ERR_clear_error();
+	int r = SSL_peek(t->ssl, &c, 1);
+
+	return r <= 0 && outcome(t, r) == -EAGAIN;
+}
+
+static bool tls_delivered(struct gt_sock *s)
+{
+	return tls_of(s)->below->delivered(s);
+}
+
 static void say_goodbye(struct gt_tls *t)
 {
 	if (!t->established || t->broken || t->said_goodbye)
@@ -212,7 +245,9 @@ static void take_off(struct gt_sock *s)
 	s->layer = NULL;
 	s->both = false;
 	SSL_free(t->ssl);
+	gt_buf_fini(&t->ahead);
 	free(t->subject);
+	free(t->kept);
 	free(t);
 }
 
@@ -224,8 +259,10 @@ static void tls_close(struct gt_sock *s)
 }
 
 static const struct gt_sock_ops tls_ops = {
-	.read = tls_read, /* what clients' sockets are asked for, and no more */
+	.read = tls_read, /* what peers' sockets are asked for, and no more */
 	.write = tls_write,
+	.silent = tls_silent,
+	.delivered = tls_delivered,
 	.shut = tls_shut,
 	.reset = tls_reset,
 	.close = tls_close,
@@ -233,23 +270,68 @@ static const struct gt_sock_ops tls_ops = {
 
 /* ---- the handshake ---- */
 
-void gt_tls_begin(struct gt_sock *s, struct ssl_ctx_st *server)
+/* The extension is a list of names, of which only one of type 0 can be there. */
+static bool names_link(SSL *ssl)
+{
+	static const char name[] = GT_PKI_SNI;
+	const size_t len = sizeof(name) - 1;
+	const unsigned char *p;
+	size_t n;
+
+	return SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) == 1 &&
+	       n == 5 + len && p[0] == 0 && p[1] == 3 + len && p[2] == TLSEXT_NAMETYPE_host_name &&
+	       p[3] == 0 && p[4] == len && !memcmp(p + 5, name, len);
+}
+
+/* The first thing that is done with a client's greeting. */
+static int choose_identity(SSL *ssl, int *alert, void *arg)
+{
+	struct gt_tls *t = SSL_get_app_data(ssl);
+
+	(void)alert;
+	(void)arg;
+	if (!t->link || !names_link(ssl))
+		return SSL_CLIENT_HELLO_SUCCESS;
+	t->linked = true;
+	if (!*t->link)
+		return SSL_CLIENT_HELLO_RETRY;
+	SSL_set_SSL_CTX(ssl, *t->link);
+	gt_tls_link_rules(ssl);
+	return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+void gt_tls_choose(struct ssl_ctx_st *server)
+{
+	SSL_CTX_set_client_hello_cb(server, choose_identity, NULL);
+}
+
+void gt_tls_begin(struct gt_sock *s, struct ssl_ctx_st *server, struct ssl_ctx_st *const *link)
 {
 	struct gt_tls *t = gt_alloc(sizeof(*t));
 	BIO *bio = BIO_new(bio_method());
 
 	t->below = s->ops;
 	t->sock = s;
-	t->ssl = SSL_new(server);
+	t->linked = server == NULL;
+	t->link = server ? link : NULL;
+	t->ssl = SSL_new(server ? server : *link);
 	if (!bio || !t->ssl)
 		abort(); /* as with any small allocation */
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(t->ssl, bio, bio);
+	SSL_set_app_data(t->ssl, t);
 	SSL_set_accept_state(t->ssl);
+	gt_buf_init(&t->ahead, 0);
 	s->ops = &tls_ops;
 	s->layer = t;
 	s->both = true;
+}
+
+void gt_tls_unread(struct gt_sock *s, const char *data, size_t len)
+{
+	gt_buf_add(&tls_of(s)->ahead, data, len);
+	s->can_read = true;
 }
 
 void gt_tls_moved(struct gt_sock *s)
@@ -283,7 +365,7 @@ enum gt_tls_event gt_tls_handshake(struct gt_sock *s)
 
 	if (r == 1) {
 		t->established = true;
-		t->subject = read_subject(t->ssl);
+		t->subject = t->linked ? NULL : read_subject(t->ssl);
 		return GT_TLS_DONE;
 	}
 	if (t->plain) {
@@ -300,6 +382,35 @@ enum gt_tls_event gt_tls_handshake(struct gt_sock *s)
 bool gt_tls_resumed(const struct gt_sock *s)
 {
 	return SSL_session_reused(tls_of(s)->ssl) == 1;
+}
+
+bool gt_tls_is_link(const struct gt_sock *s)
+{
+	return s->layer && tls_of(s)->linked;
+}
+
+int gt_tls_peer(const struct gt_sock *s, struct gt_pki_id *ret, struct gt_err *err)
+{
+	const struct gt_tls *t = tls_of(s);
+	const X509 *cert = SSL_get0_peer_certificate(t->ssl);
+
+	if (!t->linked || SSL_session_reused(t->ssl))
+		return gt_err_set(err, EACCES, "forbidden", "it was not asked for a certificate");
+	if (!cert)
+		return 0;
+	if (SSL_get_verify_result(t->ssl) != X509_V_OK)
+		return gt_err_set(err, EACCES, "forbidden", "its certificate is not the cluster's");
+	return gt_pki_identity(cert, ret, err) < 0 ? -EACCES : 1;
+}
+
+void gt_tls_keep(struct gt_sock *s, void *kept GT_TAKES)
+{
+	tls_of(s)->kept = kept;
+}
+
+void *gt_tls_kept(const struct gt_sock *s)
+{
+	return tls_of(s)->kept;
 }
 
 const char *gt_tls_subject(const struct gt_sock *s)

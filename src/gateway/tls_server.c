@@ -2,6 +2,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <gantry/base/buf.h>
@@ -184,6 +185,62 @@ int gt_tls_server_new(int cert_fd, int key_fd, int client_ca_fd, bool client_opt
 	if (r < 0) {
 		SSL_CTX_free(ctx);
 		return r;
+	}
+	gt_tls_choose(ctx);
+	*ret = ctx;
+	return 0;
+}
+
+/* ---- the cluster's own ---- */
+
+/* An end without a goodbye is an error here: bytes are missing. */
+#define LINK_OPTIONS SSL_OP_NO_TICKET
+
+void gt_tls_link_rules(struct ssl_st *ssl)
+{
+	SSL_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_set_options(ssl, LINK_OPTIONS);
+	SSL_set_num_tickets(ssl, 0);
+	SSL_set_min_proto_version(ssl, TLS1_3_VERSION);
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+	SSL_set_verify_depth(ssl, DEPTH_MAX);
+}
+
+static bool use_link(SSL_CTX *ctx, X509 *cert, EVP_PKEY *key, X509 *ca)
+{
+	static const unsigned char context[] = "gantry-link";
+
+	SSL_CTX_clear_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_options(ctx, LINK_OPTIONS);
+	SSL_CTX_set_num_tickets(ctx, 0);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_verify_depth(ctx, DEPTH_MAX);
+	return SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1 &&
+	       SSL_CTX_set_session_id_context(ctx, context, sizeof(context) - 1) == 1 &&
+	       SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1 &&
+	       SSL_CTX_check_private_key(ctx) == 1 && SSL_CTX_add1_chain_cert(ctx, ca) == 1 &&
+	       X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) == 1 &&
+	       SSL_CTX_add_client_CA(ctx, ca) == 1;
+}
+
+int gt_tls_link_new(const char *cert_pem, const char *key_pem, const char *ca_pem,
+		    struct ssl_ctx_st **ret, struct gt_err *err)
+{
+	gt_auto(pki_cert) X509 *cert = NULL;
+	gt_auto(pki_cert) X509 *ca = NULL;
+	gt_auto(pki_key) EVP_PKEY *key = NULL;
+
+	if (gt_pki_cert_read(cert_pem, strlen(cert_pem), &cert, err) < 0 ||
+	    gt_pki_cert_read(ca_pem, strlen(ca_pem), &ca, err) < 0 ||
+	    gt_pki_key_read(key_pem, strlen(key_pem), &key, err) < 0)
+		return -err->code;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+	if (!ctx || !set_rules(ctx) || !use_link(ctx, cert, key, ca)) {
+		SSL_CTX_free(ctx);
+		ERR_clear_error();
+		return gt_err_set(err, EINVAL, "bad_certificate",
+				  "the gateway's certificate can not be used");
 	}
 	*ret = ctx;
 	return 0;

@@ -1,6 +1,6 @@
 /* up.c - upstream connections: opened, idle in their replica's pool, closed. */
 #include "up.h"
-#include "conn.h"
+#include "nodes.h"
 
 #include <stdlib.h>
 #include <utlist.h>
@@ -19,8 +19,25 @@ static void on_event(struct gt_watch *w, unsigned events, void *arg)
 	gt_sock_told(&up->sock, events);
 	if (up->call)
 		gt_conn_hear(up->call->conn);
+	else if (up->pipe)
+		gt_node_heard(up);
 	else if (events & (GT_EV_READ | GT_EV_HANGUP))
 		gt_up_close(up); /* closed, or speaks without being asked */
+}
+
+struct gt_up *gt_up_of_conn(struct gt_conn *c)
+{
+	struct gt_gateway *gw = c->gw;
+	struct gt_up *up = gt_alloc(sizeof(*up));
+
+	up->gw = gw;
+	gt_conn_give(c, &up->sock);
+	if (gw->port->sock->watch(&up->sock, gw->loop, on_event, up, NULL) < 0) {
+		gt_sock_close(&up->sock);
+		free(up);
+		return NULL;
+	}
+	return up;
 }
 
 struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t)
@@ -44,6 +61,8 @@ void gt_up_close(struct gt_up *up)
 	if (up->closed)
 		return;
 	up->closed = true;
+	if (up->pipe)
+		gt_node_forget(up);
 	if (up->call)
 		up->call->up = NULL;
 	else if (up->target && up->idle_since_ns) {
@@ -59,6 +78,10 @@ void gt_up_park(struct gt_up *up)
 {
 	struct gt_target *t = up->target;
 
+	if (up->sock.layer && !up->sock.ops->silent(&up->sock)) {
+		gt_up_close(up); /* no event will tell of what the layer holds already */
+		return;
+	}
 	up->idle_since_ns = gt_gw_now(up->gw);
 	DL_PREPEND(t->idle, up);
 	if (++t->n_idle > IDLE_MAX)

@@ -5,6 +5,10 @@
 
 #include "gw.h"
 
+struct gt_conn;
+
+/* What was a peer's connection is one to it. The connection is closed; NULL: its socket, too. */
+struct gt_up *gt_up_of_conn(struct gt_conn *c);
 struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t);
 void gt_up_close(struct gt_up *up);
 void gt_up_park(struct gt_up *up); /* becomes idle in its target's pool */

@@ -128,6 +128,26 @@ static void list_instances(nvmlDevice_t card, const struct gt_gpu *like, struct 
 	}
 }
 
+/* Instances are near to nobody: programs of several can not be. */
+static void fill_near(struct device *list, size_t n)
+{
+	nvmlDevice_t cards[GT_NODE_GPUS_MAX];
+	int link[GT_NODE_GPUS_MAX], bridge[GT_NODE_GPUS_MAX];
+	size_t at[GT_NODE_GPUS_MAX], whole = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (list[i].handle != list[i].card)
+			continue;
+		cards[whole] = list[i].card;
+		at[whole++] = i;
+	}
+	nvml_near(cards, whole, link, bridge);
+	for (size_t i = 0; i < whole; i++) {
+		list[at[i]].is.link = link[i];
+		list[at[i]].is.bridge = bridge[i];
+	}
+}
+
 static int list(struct gpud *g, struct gt_gpu *ret, size_t *ret_n, struct gt_err *err)
 {
 	static struct device found[GT_NODE_GPUS_MAX]; /* of the one thread that lists */
@@ -154,6 +174,7 @@ static int list(struct gpud *g, struct gt_gpu *ret, size_t *ret_n, struct gt_err
 		else if (fill_own(card, &gpu))
 			add(found, &n, card, card, &gpu);
 	}
+	fill_near(found, n);
 	pthread_mutex_lock(&lock);
 	memcpy(devices, found, sizeof(devices));
 	n_devices = n;

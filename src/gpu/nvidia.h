@@ -53,6 +53,10 @@ int nvml_processes(nvmlDevice_t device, struct gt_gpu_process *ret, uint32_t *re
 /* What the driver's answers say of its health. */
 enum gt_gpu_health nvml_health(nvmlDevice_t device);
 
+/* near.c: for each of n GPUs the group of those that NVLink joins, and of those below one PCIe host
+ * bridge; -1 = it is in none, or the driver does not tell. */
+void nvml_near(const nvmlDevice_t *cards, size_t n, int *ret_link, int *ret_bridge);
+
 /* checkpoint.c */
 void cuda_begin(const char *root, char *ret_why, size_t size);
 int cuda_ask(const struct gt_gpu_request *rq, struct gt_gpu_reply *ret, struct gt_err *err);

@@ -37,6 +37,9 @@ enum {
 	NVML_ECC_VOLATILE = 0,
 	NVML_FI_MEMORY_TEMP = 82,
 	NVML_FI_RECOVERY_ACTION = 230,
+	NVML_P2P_NVLINK = 2,           /* nvmlGpuP2PCapsIndex_t */
+	NVML_P2P_OK = 0,               /* nvmlGpuP2PStatus_t */
+	NVML_TOPOLOGY_HOSTBRIDGE = 30, /* nvmlGpuTopologyLevel_t; less is nearer */
 	NVML_EVENT_DBE = 0x2,
 	NVML_EVENT_XID = 0x8,
 	NVML_EVENT_UNAVAILABLE = 0x4000,
@@ -203,6 +206,8 @@ NVML_AT(nvmlGpmMetricsGet_t, metrics, 24);
 	     (nvmlDevice_t, unsigned int, nvmlDevice_t *))                                        \
 	CALL(gpu_instance, nvmlDeviceGetGpuInstanceId, (nvmlDevice_t, unsigned int *))            \
 	CALL(compute_instance, nvmlDeviceGetComputeInstanceId, (nvmlDevice_t, unsigned int *))    \
+	CALL(p2p, nvmlDeviceGetP2PStatus, (nvmlDevice_t, nvmlDevice_t, int, int *))               \
+	CALL(ancestor, nvmlDeviceGetTopologyCommonAncestor, (nvmlDevice_t, nvmlDevice_t, int *))  \
 	CALL(event_set, nvmlEventSetCreate, (nvmlEventSet_t *))                                   \
 	CALL(event_types, nvmlDeviceGetSupportedEventTypes, (nvmlDevice_t, unsigned long long *)) \
 	CALL(event_register, nvmlDeviceRegisterEvents,                                            \

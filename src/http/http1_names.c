@@ -103,6 +103,7 @@ const struct gt_h1_known gt_h1_known[GT_H1_NAME_N] = {
 	[GT_H1_FORWARDED] = K("Forwarded", H1_FORWARDED),
 	[GT_H1_GANTRY_CLIENT_SUBJECT] = K("Gantry-Client-Subject", H1_FORWARDED),
 	[GT_H1_GANTRY_DEADLINE] = K("Gantry-Deadline", 0),
+	[GT_H1_GANTRY_PEER] = K("Gantry-Peer", H1_FORWARDED),
 	[GT_H1_GANTRY_PRIORITY] = K("Gantry-Priority", 0),
 	[GT_H1_GANTRY_REPLICA] = K("Gantry-Replica", H1_OURS),
 	[GT_H1_GANTRY_REVISION] = K("Gantry-Revision", H1_OURS),

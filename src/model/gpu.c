@@ -48,7 +48,9 @@ const char *gt_gpu_driver_state_name(enum gt_gpu_driver_state state)
 	return names[state];
 }
 
-const struct gt_gpu gt_gpu_unknown = { .minor = -1, .gi = -1, .ci = -1, .numa = -1 };
+const struct gt_gpu gt_gpu_unknown = {
+	.minor = -1, .gi = -1, .ci = -1, .numa = -1, .link = -1, .bridge = -1
+};
 
 #define ALNUM "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 

@@ -88,72 +88,64 @@ static void adjust_hide(struct gt_sched *s, struct row *row, size_t i)
 {
 	struct adjust *a = &s->adjust[i];
 
-	a->byte = row->bytes[a->node];
+	a->rated = gt_sched_row_rate(s, row, a->node);
 	gt_sched_row_set(row, a->node, 0);
 }
 
 static void adjust_show(struct gt_sched *s, struct row *row)
 {
 	for (size_t i = 0; i < s->n_adjust; i++)
-		gt_sched_row_set(row, s->adjust[i].node, s->adjust[i].byte);
+		gt_sched_row_set(row, s->adjust[i].node, s->adjust[i].rated);
 }
 
-/* The first node with this byte, at or after `from`, that has the memory. */
-static uint32_t first_that_fits(struct gt_sched *s, const struct row *row, uint8_t byte,
-				size_t from, size_t to, const struct gt_sched_want *want)
+/* The first node of a block whose score this is and that has the memory. */
+static uint32_t best_of_block(struct gt_sched *s, struct row *row, size_t block, uint8_t byte,
+			      const struct gt_sched_want *want)
 {
-	const uint8_t *at = row->bytes + from, *end = row->bytes + to;
+	const uint8_t *at = row->bytes + block * ROW_ALIGN, *end = at + ROW_ALIGN;
 
-	for (; (at = memchr(at, byte, (size_t)(end - at))); at++)
-		if (gt_sched_memory_fits(s, (uint32_t)(at - row->bytes), want))
-			return (uint32_t)(at - row->bytes);
-	return NO_NODE;
-}
+	for (; (at = memchr(at, byte, (size_t)(end - at))); at++) {
+		uint32_t node = (uint32_t)(at - row->bytes);
 
-/* Among the nodes with the best byte of all. A top that no byte has any more is corrected when it
- * is the largest; until then nobody asks. */
-static uint32_t best_of_tops(struct gt_sched *s, struct row *row, const struct gt_sched_want *want,
-			     uint8_t *ret_max)
-{
-	size_t n = gt_sched_tops_size(s->cap_nodes), from;
-	uint8_t max, *at = row->tops;
-	uint32_t node;
-	bool any = false;
-
-	*ret_max = max = gt_sched_row_max(row->tops, n, UINT8_MAX, s->config.portable);
-	while (max) {
-		at = memchr(at, max, (size_t)(row->tops + n - at));
-		if (!at && any)
-			break; /* none of them has the memory */
-		if (!at) {
-			at = row->tops;
-			*ret_max = max = gt_sched_row_max(row->tops, n, max, s->config.portable);
-			continue;
-		}
-		from = (size_t)(at - row->tops) * ROW_ALIGN;
-		*at = gt_sched_row_max(row->bytes + from, ROW_ALIGN, max, s->config.portable);
-		any |= *at == max;
-		if (*at == max) {
-			node = first_that_fits(s, row, max, from, from + ROW_ALIGN, want);
-			if (node != NO_NODE)
-				return node;
-			at++;
-		}
+		if (gt_sched_memory_fits(s, node, want) &&
+		    rated_byte(gt_sched_row_rate(s, row, node)) == byte)
+			return node;
 	}
 	return NO_NODE;
 }
 
-/* From the best byte down, and from the first node on: the first that has the memory. */
+/* From the best byte down, and from the first node on: the first that has the memory. The search
+ * goes by what no byte of a block exceeds: the row's tops, and from the first block on none of
+ * whose best nodes has the memory, a copy of them that says what is left to look at. A top that no
+ * byte has any more is corrected when it is the largest; until then nobody asks. */
 static uint32_t best_of_row(struct gt_sched *s, struct row *row, const struct gt_sched_want *want)
 {
-	size_t n = (s->n_nodes + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN;
-	uint8_t max;
-	uint32_t node = best_of_tops(s, row, want, &max);
+	const size_t n = gt_sched_tops_size(s->cap_nodes);
+	const bool portable = s->config.portable;
+	uint8_t *bounds = row->tops, *at, max;
 
-	while (node == NO_NODE && max > 1 &&
-	       (max = gt_sched_row_max(row->bytes, n, max - 1, s->config.portable)))
-		node = first_that_fits(s, row, max, 0, n, want);
-	return node;
+	while ((max = gt_sched_row_max(bounds, n, UINT8_MAX, portable)) > 0) {
+		for (at = bounds; (at = memchr(at, max, (size_t)(bounds + n - at)));) {
+			size_t block = (size_t)(at - bounds);
+			const uint8_t *bytes = row->bytes + block * ROW_ALIGN;
+			uint32_t node = best_of_block(s, row, block, max, want);
+			uint8_t left;
+
+			if (node != NO_NODE)
+				return node;
+			left = gt_sched_row_max(bytes, ROW_ALIGN, max, portable);
+			if (row->tops[block] == max)
+				row->tops[block] = left;
+			if (left == max) {
+				if (bounds == row->tops)
+					bounds = memcpy(s->bounds, row->tops, n);
+				left = gt_sched_row_max(bytes, ROW_ALIGN, max - 1, portable);
+			}
+			at = bounds + block;
+			*at = left;
+		}
+	}
+	return NO_NODE;
 }
 
 static struct choice choose_indexed(struct gt_sched *s, const struct gt_sched_want *want,
@@ -172,9 +164,9 @@ static struct choice choose_indexed(struct gt_sched *s, const struct gt_sched_wa
 	adjust_show(s, row);
 	for (size_t i = 0; i < n; i++) {
 		const struct adjust *a = &s->adjust[i];
-		int32_t own = a->byte + steps_of(a);
+		int32_t own = rated_byte(a->rated) + steps_of(a);
 
-		if (a->byte == 0 || !gt_sched_memory_fits(s, a->node, want))
+		if (rated_byte(a->rated) == 0 || !gt_sched_memory_fits(s, a->node, want))
 			continue;
 		if (best != NO_NODE && (own < total || (own == total && a->node > best)))
 			continue;
@@ -185,7 +177,7 @@ static struct choice choose_indexed(struct gt_sched *s, const struct gt_sched_wa
 		return (struct choice){ .node = NO_NODE };
 	__builtin_prefetch(&s->nodes[best]);
 	__builtin_prefetch(&s->nodes[best].slots);
-	return (struct choice){ .node = best, .pick = rated_pick(gt_sched_row_rate(s, row, best)) };
+	return (struct choice){ .node = best, .pick = row->picks[best] };
 }
 
 struct choice gt_sched_choose(struct gt_sched *s, const struct gt_sched_want *want,

@@ -15,8 +15,10 @@ struct gt_sched *gt_sched_free(struct gt_sched *s)
 {
 	if (!s)
 		return NULL;
-	for (size_t i = 0; i < s->n_nodes; i++)
+	for (size_t i = 0; i < s->n_nodes; i++) {
 		free(s->nodes[i].name);
+		free(s->nodes[i].labels);
+	}
 	for (size_t i = 0; i < s->n_kinds; i++)
 		gt_sched_kind_clear(&s->kinds[i]);
 	gt_sched_index_free(s);
@@ -63,6 +65,7 @@ static size_t kind_get(struct gt_sched *s, const struct gt_sched_gpu *g)
 static int slots_set(struct gt_sched *s, struct node *n, const struct gt_sched_node *node,
 		     struct gt_err *err)
 {
+	n->near = false;
 	n->n_kinds = 0;
 	n->n_slots = (uint8_t)node->n_gpus;
 	for (size_t i = 0; i < node->n_gpus; i++) {
@@ -82,6 +85,9 @@ static int slots_set(struct gt_sched *s, struct node *n, const struct gt_sched_n
 		n->n_kinds = (uint8_t)GT_MAX(n->n_kinds, at + 1);
 		n->slots[i].kind = (uint8_t)at;
 		n->slots[i].broken = node->gpus[i].broken;
+		n->slots[i].link = node->gpus[i].link;
+		n->slots[i].bridge = node->gpus[i].bridge;
+		n->near = n->near || node->gpus[i].link || node->gpus[i].bridge;
 	}
 	return 0;
 }
@@ -119,6 +125,8 @@ static uint64_t room(uint64_t size, uint32_t overcommit)
 static void labels_set(struct node *n, const struct gt_sched_node *node)
 {
 	n->n_labels = 0;
+	if (node->n_labels > 0)
+		n->labels = gt_grow(n->labels, node->n_labels, sizeof(*n->labels));
 	for (size_t i = 0; i < node->n_labels; i++) {
 		size_t at = n->n_labels;
 
@@ -191,8 +199,6 @@ int gt_sched_node_set(struct gt_sched *s, uint32_t index, const struct gt_sched_
 		next.name = gt_strdup(node->name);
 	}
 	next.state = node->state;
-	next.cpu_size = node->cpu_milli;
-	next.memory_size = node->memory_bytes;
 	next.cpu_room = room(node->cpu_milli, s->config.cpu_overcommit);
 	next.memory_room = room(node->memory_bytes, s->config.memory_overcommit);
 	labels_set(&next, node);
@@ -215,6 +221,7 @@ void gt_sched_node_remove(struct gt_sched *s, uint32_t index)
 		s->mix_stale = true;
 	}
 	free(n->name);
+	free(n->labels);
 	*n = (struct node){ 0 };
 	gt_sched_peers_forget(s, index);
 	gt_sched_changed(s, index);

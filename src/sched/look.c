@@ -36,12 +36,15 @@ static bool enters(const struct gt_sched_look *ret, uint8_t byte, const struct a
 }
 
 static void node_look(struct gt_sched *s, const struct gt_sched_want *want, const struct shape *sh,
-		      uint32_t i, uint8_t byte, struct gt_sched_look *ret)
+		      uint32_t i, struct row *row, struct gt_sched_look *ret)
 {
 	bool counts = i < GT_SCHED_LOOK_MAX && s->nodes[i].name;
 	const struct adjust *a = gt_sched_adjust_of(s, i);
+	uint8_t byte = row ? row->bytes[i] : rated_byte(gt_sched_node_rate(s, sh, &s->nodes[i]));
 	uint64_t most;
 
+	if (row && (counts || enters(ret, byte, a)))
+		byte = rated_byte(gt_sched_row_rate(s, row, i));
 	ret->looked += counts;
 	if (byte == 0 || ((counts || enters(ret, byte, a)) && !gt_sched_memory_fits(s, i, want))) {
 		if (counts)
@@ -65,7 +68,7 @@ static bool block_fails(const struct gt_sched_look *ret, const struct row *row, 
 
 void gt_sched_look(struct gt_sched *s, const struct gt_sched_want *want, struct gt_sched_look *ret)
 {
-	const struct row *row = NULL;
+	struct row *row = NULL;
 	struct shape sh;
 
 	*ret = (struct gt_sched_look){ 0 };
@@ -77,16 +80,12 @@ void gt_sched_look(struct gt_sched *s, const struct gt_sched_want *want, struct 
 		row = gt_sched_row(s, &sh);
 	for (size_t k = 0; row && k < s->n_adjust; k++)
 		if (s->adjust[k].node >= GT_SCHED_LOOK_MAX)
-			node_look(s, want, &sh, s->adjust[k].node, row->bytes[s->adjust[k].node],
-				  ret);
+			node_look(s, want, &sh, s->adjust[k].node, row, ret);
 	for (uint32_t i = 0; i < s->n_nodes; i++) {
 		if (block_fails(ret, row, i))
 			i += ROW_ALIGN - 1;
-		else if (!row)
-			node_look(s, want, &sh, i,
-				  rated_byte(gt_sched_node_rate(s, &sh, &s->nodes[i])), ret);
-		else if (i < GT_SCHED_LOOK_MAX || !s->mark[i])
-			node_look(s, want, &sh, i, row->bytes[i], ret);
+		else if (!row || i < GT_SCHED_LOOK_MAX || !s->mark[i])
+			node_look(s, want, &sh, i, row, ret);
 	}
 	gt_sched_adjust_end(s);
 }

@@ -66,7 +66,6 @@ static struct gt_sched_spot spot_of(const struct gt_sched *s, const struct gt_sc
 }
 
 /* ---- the GPUs of a choice ---- */
-/* For each code the lowest slot that is in that state. */
 static void spot_slots(struct gt_sched *s, const struct shape *sh, unsigned pick,
 		       struct gt_sched_spot *spot)
 {
@@ -78,15 +77,7 @@ static void spot_slots(struct gt_sched *s, const struct shape *sh, unsigned pick
 
 	(void)gt_sched_need(sh, &s->kinds[c->kinds[code_kind(codes[0])]], &milli, &spot->gpu_mib);
 	spot->gpu_milli = (uint16_t)milli;
-	for (size_t k = 0; k < taken; k++) {
-		for (size_t i = 0; i < n->n_slots; i++) {
-			if (n->slots[i].broken || (spot->gpu_mask >> i & 1) ||
-			    gt_sched_slot_code(s, n, i) != codes[k])
-				continue;
-			spot->gpu_mask |= 1u << i;
-			break;
-		}
-	}
+	spot->gpu_mask = gt_sched_near(s, n, codes, taken);
 }
 
 static int place(struct gt_sched *s, const struct gt_sched_want *want, bool spread,

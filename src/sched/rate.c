@@ -293,6 +293,32 @@ uint32_t gt_sched_cap_rate(const struct gt_sched *s, const struct shape *sh, con
 	return best;
 }
 
+/* Whoever takes from a GPU takes at least what tasks with one GPU used of that, and no more than
+ * all F is won back. Exactly for nodes with several kinds of GPUs, which are few. */
+uint32_t gt_sched_cap_bound(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
+			    int64_t frag, unsigned milli)
+{
+	const struct kind *k = &s->kinds[c->kinds[0]];
+	const uint32_t *one;
+	int64_t gain, least = INT64_MAX;
+
+	if (c->n_kinds != 1 || s->n_tasks == 0)
+		return gt_sched_cap_rate(s, sh, c, frag);
+	if (sh->gpus == 0)
+		return rate(-price(sh, k, CPU_MILLI), 0, UNRATED);
+	one = k->one_weight + cpu_row(k, c->cpu) * (k->n_ones + 1);
+	for (size_t i = c->n; i-- > 0 && code_milli(c->gpus[i]) >= milli;) {
+		unsigned before = code_milli(c->gpus[i]), after = before - milli;
+		int64_t less = (int64_t)one[k->upto[before]] * before -
+			       (int64_t)one[k->upto[after]] * after;
+
+		least = GT_MIN(least, less);
+	}
+	gain = ((int64_t)milli * WEIGHT_ALL - least) * sh->gpus;
+	return rate(GT_MIN(frag, gain) - price(sh, k, milli * sh->gpus), preference(sh, k->model),
+		    UNRATED);
+}
+
 size_t gt_sched_cap_take(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
 			 unsigned pick, uint32_t codes[GT_SCHED_GPUS_MAX])
 {

@@ -11,14 +11,14 @@
 
 #include <gantry/sched/sched.h>
 
+#include "state.h"
 #include "words.h"
 
 #define MIDDLE     127       /* the byte of a score of 0 steps */
 #define BYTE_MAX   253       /* so that a byte + 1 fits beside "unknown" */
-#define NO_FILL    255       /* of a cap: the node has GPUs */
 #define WEIGHT_ALL (1 << 20) /* the weights of a mix add up to about this */
 #define NO_NODE    UINT32_MAX
-#define KINDS_ALL  64 /* of a fleet */
+#define UNRATED    UINT8_MAX /* of a pick */
 #define TASKS_MAX  4096
 #define ROW_ALIGN  64
 #define LOG_LEAST  1024
@@ -44,38 +44,21 @@ struct kind {
 	uint32_t *weight;      /* [n_cpu + 1][n_groups] of the group's tasks */
 };
 
-struct cap {
-	uint32_t cpu; /* thousandths left; UINT32_MAX = no limit known */
-	uint8_t n, n_kinds;
-	uint8_t fill; /* of a node without GPUs, in percent of cpu and memory; else NO_FILL */
-	uint8_t unused;
-	uint8_t kinds[GT_SCHED_KINDS_MAX];
-	uint32_t gpus[GT_SCHED_GPUS_MAX]; /* codes of those with something left, rising */
-};
-
-/* What is known of a node since its last change. */
-struct state {
-	bool known;
-	bool open;       /* every want without labels that is not exclusive may go there */
-	int64_t frag;    /* F */
-	uint64_t memory; /* left; ROOM_ANY = no limit known */
-	struct cap cap;  /* its end is looked at for nodes with many GPUs alone */
-};
-
 /* ---- nodes ---- */
 struct slot {
 	uint8_t kind; /* of node.kinds */
 	bool broken;
 	uint16_t milli; /* taken */
 	uint32_t mib;   /* taken */
+	uint8_t link, bridge;
 };
 
 struct node {
 	char *name; /* NULL: no such node */
 	enum gt_sched_state state;
+	bool near;   /* some of its GPUs are near to each other */
 	bool barred; /* has a member of the gang that is being placed apart */
 	uint32_t generation;
-	uint64_t cpu_size, memory_size;
 	uint64_t cpu_room, memory_room; /* times overcommit */
 	uint64_t cpu_taken, memory_taken;
 	uint32_t replicas, exclusives;
@@ -84,7 +67,7 @@ struct node {
 	uint8_t n_slots, n_kinds, n_labels;
 	uint8_t kinds[GT_SCHED_KINDS_MAX];
 	struct slot slots[GT_SCHED_GPUS_MAX];
-	uint32_t labels[GT_SCHED_LABELS_MAX]; /* rising */
+	uint32_t *labels; /* rising */
 };
 
 /* ---- shapes and rows ---- */
@@ -108,7 +91,11 @@ struct row {
 	uint64_t cursor; /* it knows of all changes up to this one */
 	uint64_t used;
 	uint8_t *bytes; /* one a node */
-	uint8_t *tops;  /* for each ROW_ALIGN of them: none is larger */
+	uint8_t *picks; /* by node: the first GPU taken, or UNRATED: the byte is no score yet, but
+			 * no score is above it */
+	uint8_t *tops;  /* for each ROW_ALIGN of the bytes: none is larger */
+	uint16_t needs[GLANCE_KINDS]; /* at least, of one GPU, by kind of a glance */
+	uint8_t whole;                /* GPUs that must be whole */
 };
 
 /* ---- replicas of one function ---- */
@@ -120,7 +107,7 @@ struct peers;
 struct adjust {
 	uint32_t node;
 	int32_t ready, spread; /* steps */
-	uint8_t byte;          /* what the row had */
+	uint32_t rated;        /* what the row had */
 };
 
 struct gt_sched {
@@ -149,6 +136,7 @@ struct gt_sched {
 	size_t log_cap;
 
 	struct state *states; /* by node */
+	struct glance *glances;
 
 	struct row *rows;
 	size_t n_rows, cap_rows;
@@ -159,7 +147,8 @@ struct gt_sched {
 	struct peers *peers; /* peers.c */
 	struct adjust *adjust;
 	size_t n_adjust, cap_adjust;
-	uint32_t *mark; /* by node: place in adjust + 1 */
+	uint32_t *mark;  /* by node: place in adjust + 1 */
+	uint8_t *bounds; /* of a search: of each block, what is left of its tops (choose.c) */
 };
 
 static inline bool fits(uint64_t room, uint64_t taken, uint64_t want)
@@ -182,12 +171,19 @@ void gt_sched_kind_clear(struct kind *k);
 /* fleet.c */
 uint32_t gt_sched_slot_code(const struct gt_sched *s, const struct node *n, size_t slot);
 
+/* near.c: for each code a slot that is in that state, and all of them near to each other. */
+uint32_t gt_sched_near(const struct gt_sched *s, const struct node *n, const uint32_t *codes,
+		       size_t n_codes);
+
 /* rate.c */
 void gt_sched_cap(const struct gt_sched *s, const struct node *n, struct cap *ret);
 /* F, if `cpu` were what is left of it. */
 int64_t gt_sched_frag(const struct gt_sched *s, const struct cap *c, uint32_t cpu);
 uint32_t gt_sched_cap_rate(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
 			   int64_t frag);
+/* Quick: no rate of a cap that may do is above it. `milli`: needed of a GPU of its first kind. */
+uint32_t gt_sched_cap_bound(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
+			    int64_t frag, unsigned milli);
 /* The codes of the GPUs a want takes, `pick` the first; how many. */
 size_t gt_sched_cap_take(const struct gt_sched *s, const struct shape *sh, const struct cap *c,
 			 unsigned pick, uint32_t codes[GT_SCHED_GPUS_MAX]);
@@ -200,12 +196,18 @@ void gt_sched_index_grow(struct gt_sched *s, size_t cap_nodes);
 void gt_sched_index_free(struct gt_sched *s);
 void gt_sched_index_reset(struct gt_sched *s); /* every score has changed */
 void gt_sched_changed(struct gt_sched *s, uint32_t node);
-const struct state *gt_sched_state(struct gt_sched *s, uint32_t node);
+const struct state *gt_sched_state_learn(struct gt_sched *s, uint32_t node);
+static inline const struct state *gt_sched_state(struct gt_sched *s, uint32_t node)
+{
+	return s->glances[node].kind != GLANCE_UNKNOWN ? &s->states[node]
+						       : gt_sched_state_learn(s, node);
+}
 struct row *gt_sched_row(struct gt_sched *s, const struct shape *sh); /* up to date */
-uint32_t gt_sched_row_rate(struct gt_sched *s, const struct row *row, uint32_t node);
+/* The score of the node, worked out when it is not yet. */
+uint32_t gt_sched_row_rate(struct gt_sched *s, struct row *row, uint32_t node);
 
 size_t gt_sched_tops_size(size_t nodes); /* bytes for the tops of so many; of ROW_ALIGN */
-void gt_sched_row_set(struct row *row, uint32_t node, uint8_t byte);
+void gt_sched_row_set(struct row *row, uint32_t node, uint32_t rated);
 
 /* widest.c: the largest byte that is not above `most`; n is a multiple of ROW_ALIGN */
 uint8_t gt_sched_row_max(const uint8_t *bytes, size_t n, uint8_t most, bool portable);

@@ -234,7 +234,7 @@ static int churn(struct run *r, struct gt_err *err)
 		(void)start(r, &r->tasks[i]);
 	}
 	for (uint64_t i = 0; i < r->p->churn; i++) {
-		const struct sim_task *t = any_task(r);
+		const struct sim_task t = *any_task(r);
 		struct live gone;
 		uint64_t begin;
 
@@ -244,7 +244,7 @@ static int churn(struct run *r, struct gt_err *err)
 		gone = any_live(r);
 		begin = gt_mono_ns(&r->p->clock);
 		stop(r, &gone);
-		(void)start(r, t);
+		(void)start(r, &t);
 		time_add(r, begin);
 		if (!go_on(r, i, r->p->churn))
 			return gt_err_set(err, ECANCELED, "interrupted", "interrupted");

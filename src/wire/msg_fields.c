@@ -299,6 +299,8 @@ static const struct gt_field gpu_rows[] = {
 	{ "ci", GT_F_INT, 0, AT(gt_gpu, ci), .max = 1 << 20 },
 	{ "capability", GT_F_U32, 0, AT(gt_gpu, capability), .max = 10000 },
 	{ "numa", GT_F_INT, 0, AT(gt_gpu, numa), .max = 1 << 20 },
+	{ "link", GT_F_INT, 0, AT(gt_gpu, link), .max = GT_NODE_GPUS_MAX - 1 },
+	{ "bridge", GT_F_INT, 0, AT(gt_gpu, bridge), .max = GT_NODE_GPUS_MAX - 1 },
 };
 static const struct gt_fields gpu_fields = { ROWS(gpu_rows, gt_gpu), .defaults = &gt_gpu_unknown };
 

@@ -9,7 +9,6 @@ import time
 from bench import row, write
 from harness import BIN, OUT
 
-SCHEDULES = int(os.environ.get("SCHEDULES", 10000))
 FAULTS = ([f"corrupt={r}" for r in range(4)] + [f"slow={r}" for r in range(4)] + [f"hang={r}" for r in range(4)]
           + [f"hang_join={r}" for r in range(4)] + [f"version={r}:21805" for r in range(4)])
 CAUSES = {"corrupt": "corrupt", "slow": "slow", "hang": "hung", "hang_join": "hung", "version": "version_mismatch"}
@@ -23,20 +22,20 @@ def preflight(fault):
     return time.monotonic() - began, json.loads(done.stdout)
 
 
-def main():
-    done = subprocess.run([OUT / "plain/tests/sim/test_gangs"], env={**os.environ, "N_SCHEDULES": str(SCHEDULES)},
+def rows(schedules):
+    done = subprocess.run([OUT / "plain/tests/sim/test_gangs"], env={**os.environ, "N_SCHEDULES": str(schedules)},
                           capture_output=True, text=True, check=False)
     said = re.search(r"(\d+) schedules: (\d+) routes of gangs looked at, (\d+) members died", done.stdout)
-    broken = len(re.findall(r"^SEED=", done.stderr, re.M)) if said else SCHEDULES
+    broken = len(re.findall(r"^SEED=", done.stderr, re.M)) if said else schedules
     found, slowest = 0, 0.0
     for fault in FAULTS:
         seconds, v = preflight(fault)
         found += v.get("cause") == CAUSES[fault.split("=")[0]]
         slowest = max(slowest, seconds)
     healthy_s, healthy = preflight("")
-    whole = SCHEDULES >= 10000
-    write("gangs", [
-        row("N10.schedules", f"of {SCHEDULES:,} random schedules those that broke a rule of gangs", broken, "",
+    whole = schedules >= 10000
+    return [
+        row("N10.schedules", f"of {schedules:,} random schedules those that broke a rule of gangs", broken, "",
             goal="0" if whole else None, passed=broken == 0 if whole else None),
         row("N10.deaths", "members that died in them", int(said[3]) if said else 0, ""),
         row("N10.found", f"of {len(FAULTS)} injected faults preflight found", found, "", goal=f"{len(FAULTS)}",
@@ -44,8 +43,8 @@ def main():
         row("N10.verdict_s", "its slowest verdict on one", slowest, "s", goal="<= 5", passed=slowest <= 5),
         row("N10.healthy_s", f"its verdict on a healthy gang ({healthy['verdict']}), 8 MiB over loopback", healthy_s,
             "s"),
-    ])
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    write("gangs", rows(int(os.environ.get("SCHEDULES", 10000))))

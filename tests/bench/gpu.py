@@ -6,10 +6,14 @@ import pathlib
 import random
 import struct
 import tempfile
+import time
 
 import bench
+import gangs
 import gpu_isolation
 import gpu_node
+import gpu_parking
+import gpu_reports
 import gpu_weights
 from safetensors import deserialize
 
@@ -76,38 +80,37 @@ def furthest(script, folder):
     return far
 
 
-def peaks():
-    """Estimates against the driver's peak, which scripts/gpu-check found: the furthest in percent, or None."""
-    report = ROOT / "build/gpu-check.json"
-    step = json.loads(report.read_text())["steps"].get("estimates against what models take", {}) if report.exists() else {}
-    if "figures" not in step:
-        return None
-    return max(abs(m["estimate_over_used"] - 1) * 100 for m in step["figures"].values())
-
-
 def n11():
     script = table_script()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        wrong, far, peak = wrong_weights(script, folder), furthest(script, folder), peaks()
+        wrong, far = wrong_weights(script, folder), furthest(script, folder)
     return [
         bench.row("N11.weights", f"of {FILES} files, those whose weights are not the reference's to the byte", wrong, "",
                   goal="0", passed=wrong == 0),
         bench.row("N11.table", "furthest from 36 figures computed by hand, beyond their rounding", max(far, 0.0), "GiB",
                   goal="<= 0.01", passed=far <= 0.01),
-        bench.row("N11.peak", "furthest from the driver's peak, four models (scripts/gpu-check)", peak, "%", goal="<= 10",
-                  passed=None if peak is None else peak <= 10),
+        *gpu_reports.estimates(),
     ]
 
 
+def n10():
+    """A tenth of what make bench-gangs does."""
+    return gangs.rows(int(os.environ.get("SCHEDULES", 1000)))
+
+
 # By the word that PARTS= takes.
-PARTS = {"N1": gpu_isolation.rows, "N2": gpu_node.health, "N3": gpu_node.scrape, "N12": gpu_node.absent,
-         "weights": gpu_weights.rows, "N11": n11}
+PARTS = {"N1": gpu_isolation.rows, "N2": gpu_node.health, "N3": gpu_node.scrape, "N4": gpu_weights.cached, "N5": gpu_weights.stored,
+         "N6": gpu_parking.own_cost, "N7": gpu_parking.never_stuck, "N8": gpu_parking.first_byte, "N9": gpu_reports.engine,
+         "N10": n10, "N11": n11, "N12": gpu_node.absent}
 
 
 def main():
-    wanted = os.environ.get("PARTS", ",".join(PARTS)).split(",")
-    bench.write("gpu", [row for name in wanted for row in PARTS[name]()])
+    wanted, rows, begin = os.environ.get("PARTS", ",".join(PARTS)).split(","), [], time.monotonic()
+    for name in wanted:
+        print(f"  {name} after {time.monotonic() - begin:.0f} s", flush=True)
+        rows += PARTS[name]()
+    bench.write("gpu", rows)
 
 
 main()

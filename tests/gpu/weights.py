@@ -19,7 +19,7 @@ from daemon import BIN, Failed, Gantry
 
 MIB, GIB = 2**20, 2**30
 TMPFS_MAGIC = 0x01021994
-BENCH = [BIN / "plain/tests/bench/gpu/weights", BIN / "tests/bench/gpu/weights"]
+BENCH = [BIN / "tests/bench/gpu/weights", BIN / "plain/tests/bench/gpu/weights"]
 
 # The function: copies its weights out of a mapping, as loaders do, when it is asked.
 PROGRAM = r"""
@@ -222,7 +222,7 @@ def bench(path, top):
     """The bench's own program, one round of each of its ways: wall and CPU seconds, faults, bytes from disks."""
     program = next((p for p in BENCH if p.exists()), None)
     if not program:
-        return "not built: make build/plain/tests/bench/gpu/weights"
+        return "not built: make build/tests/bench/gpu/weights"
     found = {}
     for mode in ("direct", "ahead", "use", "both", "warm", "huge"):
         run = subprocess.run([program, mode, path], capture_output=True, text=True, timeout=60, check=False)

@@ -35,12 +35,14 @@ struct gt_gateway_config {
 	/* Networks whose connections begin with a PROXY header; NULL = none. */
 	const char *proxy_from;
 	int tls_listen_fd; /* the same for TLS; -1 = none; either of both may be */
+	int door_fd; /* listening unix socket: control's way to agents of other nodes; -1 = none */
 	const char *tls_proxy_from;
 	bool tls_client_optional; /* with a CA for clients: who has no certificate may come in */
 	int files_fd; /* the files arrive here, the first before the start; -1 = none; the caller's
 		       */
 	int ready_fd; /* gets "READY\n" with the first routes; -1 = none; the caller's */
 	const char *name;         /* of this gateway, in link paths; NULL = "local" */
+	const char *node;         /* this host's: the broker is for it alone; NULL = "" */
 	const char *api_path;     /* control's API; NULL = "run/api.sock" */
 	const char *link_path;    /* control's link; NULL = "run/link.sock" */
 	const char *dial_path;    /* the node's broker; NULL = "run/dial.sock" */

@@ -44,6 +44,7 @@ enum gt_h1_name {
 	GT_H1_FORWARDED,
 	GT_H1_GANTRY_CLIENT_SUBJECT,
 	GT_H1_GANTRY_DEADLINE,
+	GT_H1_GANTRY_PEER,
 	GT_H1_GANTRY_PRIORITY,
 	GT_H1_GANTRY_REPLICA,
 	GT_H1_GANTRY_REVISION,
@@ -160,9 +161,9 @@ struct gt_h1_rewrite {
 	size_t n_extra;
 };
 /* Both leave out hop-by-hop fields, framing, Expect, and what the gateway states itself:
- * X-Forwarded-*, Forwarded, Gantry-Client-Subject, traceparent and X-Request-Id of requests,
- * Gantry-* and X-Request-Id of responses. -EINVAL when an extra value holds a control character;
- * -ENOBUFS. */
+ * X-Forwarded-*, Forwarded, Gantry-Client-Subject, Gantry-Peer, traceparent and X-Request-Id of
+ * requests, Gantry-* and X-Request-Id of responses. -EINVAL when an extra value holds a control
+ * character; -ENOBUFS. */
 GT_MUST_USE int gt_h1_write_request(const struct gt_h1 *h, const struct gt_h1_rewrite *rw,
 				    struct gt_buf *out);
 GT_MUST_USE int gt_h1_write_response(const struct gt_h1 *h, const struct gt_h1_rewrite *rw,

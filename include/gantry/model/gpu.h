@@ -48,6 +48,9 @@ struct gt_gpu {
 	int gi, ci;                         /* ids of the MIG instance; -1 = a whole GPU */
 	uint32_t capability;                /* of CUDA, 90 = 9.0; 0 = not known */
 	int numa;                           /* node of the host's memory; -1 = not known */
+	/* Groups on its node, numbered from 0; -1 = it is near to no other, or not known. */
+	int link;   /* NVLink joins them, directly or by a switch */
+	int bridge; /* below one PCIe host bridge */
 };
 /* For an element of a list: numbers that are not known are -1. */
 extern const struct gt_gpu gt_gpu_unknown;

@@ -66,6 +66,9 @@ struct gt_sched_gpu {
 	uint8_t model;
 	bool broken;         /* not given to anybody */
 	uint64_t vram_bytes; /* 0 = unknown, never full */
+	/* Of the node's GPUs, those with the same number are near to each other: joined by links of
+	 * their own, or below one bridge of the machine. 0 = near to no other. */
+	uint8_t link, bridge;
 };
 
 struct gt_sched_node {

@@ -87,6 +87,41 @@ NUMBER(nvmlDeviceGetGpuInstanceId, unsigned int, "gi", 0)
 NUMBER(nvmlDeviceGetComputeInstanceId, unsigned int, "ci", 0)
 NUMBER(nvmlDeviceGetSupportedEventTypes, unsigned long long, "event_types", 0xc00a)
 
+/* Both have the same number there; -1: one of them has none. */
+static int same(nvmlDevice_t a, nvmlDevice_t b, const char *key)
+{
+	long long x = -1, y = -1;
+
+	if (number(a, key, -1, &x) != NVML_SUCCESS || number(b, key, -1, &y) != NVML_SUCCESS ||
+	    x < 0 || y < 0)
+		return -1;
+	return x == y;
+}
+
+API int nvmlDeviceGetP2PStatus(nvmlDevice_t a, nvmlDevice_t b, int index, int *ret);
+API int nvmlDeviceGetP2PStatus(nvmlDevice_t a, nvmlDevice_t b, int index, int *ret)
+{
+	int is = same(a, b, "link");
+
+	ENTER("nvmlDeviceGetP2PStatus");
+	if (is < 0 || index != NVML_P2P_NVLINK)
+		return NVML_ERROR_NOT_SUPPORTED;
+	*ret = is ? NVML_P2P_OK : 5;
+	return NVML_SUCCESS;
+}
+
+API int nvmlDeviceGetTopologyCommonAncestor(nvmlDevice_t a, nvmlDevice_t b, int *ret);
+API int nvmlDeviceGetTopologyCommonAncestor(nvmlDevice_t a, nvmlDevice_t b, int *ret)
+{
+	int is = same(a, b, "bridge");
+
+	ENTER("nvmlDeviceGetTopologyCommonAncestor");
+	if (is < 0)
+		return NVML_ERROR_NOT_SUPPORTED;
+	*ret = is ? 20 : 50;
+	return NVML_SUCCESS;
+}
+
 API int nvmlInit_v2(void);
 API int nvmlInit_v2(void)
 {

@@ -174,11 +174,18 @@ static int port_connect(const char *path, int type)
 	struct script *s = now_playing;
 	struct script_end *e;
 
-	assert(!strcmp(path, type == SOCK_SEQPACKET ? "dial" : "api"));
 	if (type == SOCK_STREAM && s->api_away)
 		return -ECONNREFUSED;
-	e = end_new(s, type == SOCK_SEQPACKET ? SCRIPT_BROKER : SCRIPT_API);
+	if (!strcmp(path, "dial"))
+		e = end_new(s, SCRIPT_BROKER);
+	else
+		e = end_new(s, !strcmp(path, "link") ? SCRIPT_LINK : SCRIPT_API);
 	return e ? fd_of(e) : -EMFILE;
+}
+
+static void port_guard(int fd)
+{
+	end_of(fd)->script->guarded++;
 }
 
 static const struct gt_sock_ops ops = {
@@ -198,6 +205,7 @@ static const struct gt_port port = {
 	.sock = &ops,
 	.accept = port_accept,
 	.connect = port_connect,
+	.guard = port_guard,
 };
 
 /* ---- the world ---- */
@@ -209,7 +217,9 @@ static uint64_t clock_ns(void *arg)
 
 static uint64_t clock_ms(void *arg)
 {
-	return 1700000000000 + ((struct script *)arg)->now_ns / GT_NS_PER_MS;
+	const struct script *s = arg;
+
+	return s->wall_ms + s->now_ns / GT_NS_PER_MS;
 }
 
 static void step(struct script *s)
@@ -239,7 +249,9 @@ void script_tell(struct script *s, size_t n_replicas)
 				.routes = routes,
 				.n_routes = 1,
 				.tokens = tokens,
-				.n_tokens = 1 };
+				.n_tokens = 1,
+				.members = (struct gt_member *)s->members,
+				.n_members = s->n_members };
 
 	s->route.n_replicas = n_replicas;
 	routes[0] = s->route;
@@ -258,6 +270,18 @@ void script_tell(struct script *s, size_t n_replicas)
 	script_run(s);
 }
 
+void script_members(struct script *s, const struct gt_member *members, size_t n)
+{
+	struct gt_line line = { .type = GT_LINE_NODES,
+				.members = (struct gt_member *)members,
+				.n_members = n };
+
+	s->members = members;
+	s->n_members = n;
+	tell(s, &line);
+	script_run(s);
+}
+
 struct script *script_open(size_t n_replicas)
 {
 	return script_open_shards(n_replicas, 1);
@@ -269,13 +293,16 @@ struct script *script_open_shards(size_t n_replicas, unsigned n_shards)
 	const struct gt_gateway_config cfg = { .listen_fd = -1,
 					       .tls_listen_fd = -1,
 					       .files_fd = -1,
+					       .door_fd = -1,
 					       .ready_fd = -1,
 					       .api_path = "api",
+					       .link_path = "link",
 					       .dial_path = "dial" };
 	struct gt_err err = { 0 };
 
 	now_playing = s;
 	s->now_ns = 1000 * GT_NS_PER_S;
+	s->wall_ms = 1700000000000;
 	s->room = SIZE_MAX / 2;
 	s->token = SCRIPT_TOKEN;
 	s->clock = (struct gt_clock){ .mono_ns = clock_ns, .wall_ms = clock_ms, .arg = s };
@@ -393,6 +420,15 @@ struct script_end *script_client_at(struct script *s, unsigned shard, const char
 		gt_conn_accept(&s->shards[shard]->listeners[0], fd_of(e), peer);
 		script_run(s);
 	}
+	return e;
+}
+
+struct script_end *script_door(struct script *s)
+{
+	struct script_end *e = end_new(s, SCRIPT_CLIENT);
+
+	gt_conn_accept(&s->gw->listeners[GT_LISTEN_DOOR], fd_of(e), "");
+	script_run(s);
 	return e;
 }
 

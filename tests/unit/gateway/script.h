@@ -11,7 +11,7 @@
 #define SCRIPT_SHARDS  4
 #define SCRIPT_REPLICA "01ARZ3NDEKTSV4RRFFQ69G5FA" /* and a letter from A on */
 
-enum script_role { SCRIPT_FREE, SCRIPT_CLIENT, SCRIPT_BROKER, SCRIPT_UP, SCRIPT_API };
+enum script_role { SCRIPT_FREE, SCRIPT_CLIENT, SCRIPT_BROKER, SCRIPT_UP, SCRIPT_API, SCRIPT_LINK };
 
 /* One connection, seen from the peer. */
 struct script_end {
@@ -35,7 +35,7 @@ struct script_end {
 };
 
 struct script {
-	uint64_t now_ns;
+	uint64_t now_ns, wall_ms; /* the wall clock where now_ns is 0 */
 	struct gt_clock clock;
 	struct gt_loop *loop; /* of all shards: a step is one of each of them */
 	struct gt_gateway *gw;
@@ -52,6 +52,9 @@ struct script {
 	const char *others[SCRIPT_SHARDS]; /* more functions like it; their replicas' ids go on */
 	const char *token;                 /* that is told with them */
 	uint64_t seq;
+	unsigned guarded; /* connections that are watched as those of other hosts */
+	const struct gt_member *members;
+	size_t n_members;
 	unsigned writes, reads; /* calls of the port */
 	unsigned read_first; /* of the reads, those before the first write; a test sets all to 0 */
 };
@@ -63,6 +66,8 @@ struct script *script_open_shards(size_t n_replicas, unsigned n_shards);
 /* Frees the gateway; returns how many connections it did not close. */
 size_t script_close(struct script *s);
 void script_tell(struct script *s, size_t n_replicas); /* s->route, again or changed */
+void script_members(struct script *s, const struct gt_member *members, size_t n); /* borrowed */
+struct script_end *script_door(struct script *s); /* control, by its own socket */
 struct script_end *script_client(struct script *s, const char *peer); /* NULL: no ends left */
 struct script_end *script_client_at(struct script *s, unsigned shard, const char *peer);
 struct script_end *script_up(struct script *s, enum script_role role, size_t i); /* i-th, or NULL */

@@ -373,6 +373,7 @@ static void test_clients_that_go_everywhere(void **state)
 	struct world *w = gt_alloc(sizeof(*w));
 	struct gt_gateway_config cfg = { .tls_listen_fd = -1,
 					 .files_fd = -1,
+					 .door_fd = -1,
 					 .ready_fd = -1,
 					 .successor_fd = -1,
 					 .predecessor_fd = -1 };

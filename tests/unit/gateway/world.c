@@ -58,6 +58,7 @@ int world_open(void **state)
 	struct gt_gateway_config cfg = { .listen_fd = -1,
 					 .tls_listen_fd = -1,
 					 .files_fd = -1,
+					 .door_fd = -1,
 					 .ready_fd = -1,
 					 .api_path = w->api_path,
 					 .dial_path = w->dial_path };

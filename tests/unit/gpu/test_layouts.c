@@ -172,6 +172,9 @@ static void each_number_is_what_others_have(void **state)
 		{ "nvmlGpmMetricId_t_NVML_GPM_METRIC_PCIE_TX_PER_SEC", NVML_GPM_PCIE_TX_PER_SEC },
 		{ "nvmlGpmMetricId_t_NVML_GPM_METRIC_PCIE_RX_PER_SEC", NVML_GPM_PCIE_RX_PER_SEC },
 		{ "NVML_FI_DEV_MEMORY_TEMP", NVML_FI_MEMORY_TEMP },
+		{ "nvmlGpuP2PCapsIndex_enum_NVML_P2P_CAPS_INDEX_NVLINK", NVML_P2P_NVLINK },
+		{ "nvmlGpuP2PStatus_enum_NVML_P2P_STATUS_OK", NVML_P2P_OK },
+		{ "nvmlGpuLevel_enum_NVML_TOPOLOGY_HOSTBRIDGE", NVML_TOPOLOGY_HOSTBRIDGE },
 		{ "nvmlEventTypeXidCriticalError", NVML_EVENT_XID },
 		{ "nvmlEventTypeDoubleBitEccError", NVML_EVENT_DBE },
 	};

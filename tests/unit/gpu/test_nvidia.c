@@ -72,6 +72,26 @@ static void it_finds_what_there_is(void **state)
 	rig_free(r);
 }
 
+static void those_that_are_near_are_in_one_group(void **state)
+{
+	static const int link[] = { 0, 1, 0, 1, -1 }, bridge[] = { 0, 0, -1, 0, -1 };
+	struct rig *r = scripted("{\"devices\":["
+				 "{\"uuid\":\"GPU-0\",\"link\":7,\"bridge\":3},"
+				 "{\"uuid\":\"GPU-1\",\"link\":2,\"bridge\":3},"
+				 "{\"uuid\":\"GPU-2\",\"link\":7,\"bridge\":4},"
+				 "{\"uuid\":\"GPU-3\",\"link\":2,\"bridge\":3},"
+				 "{\"uuid\":\"GPU-4\",\"link\":null}]}");
+
+	(void)state;
+	rig_until(r, r->driver.state == GT_GPU_DRIVER_READY);
+	assert_int_equal(r->n_gpus, GT_LEN(link));
+	for (size_t i = 0; i < GT_LEN(link); i++) {
+		assert_int_equal(r->gpus[i].link, link[i]);
+		assert_int_equal(r->gpus[i].bridge, bridge[i]);
+	}
+	rig_free(r);
+}
+
 static void what_its_parts_do_is_told_where_it_is_counted(void **state)
 {
 	struct rig *r = scripted("{\"devices\":[{\"uuid\":\"" GPU0 "\",\"name\":\"H200\","
@@ -326,6 +346,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_finds_what_there_is),
+		cmocka_unit_test(those_that_are_near_are_in_one_group),
 		cmocka_unit_test(what_its_parts_do_is_told_where_it_is_counted),
 		cmocka_unit_test(instances_are_listed_in_place_of_their_card),
 		cmocka_unit_test(processes_and_errors_are_told),

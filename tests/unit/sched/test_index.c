@@ -94,6 +94,7 @@ static void place_one(struct world *w, size_t at)
 {
 	struct gt_sched_hint hints[10];
 	struct gt_sched_want *want = &w->wants[at];
+	bool looked = draw(w, 3) == 0; /* a look works out scores that placing leaves */
 	int r[FLEETS];
 
 	random_want(w, want);
@@ -103,8 +104,11 @@ static void place_one(struct world *w, size_t at)
 	for (int f = 0; f < FLEETS; f++) {
 		struct gt_sched_look look;
 
-		gt_sched_look(w->s[f], want, &look);
+		if (looked)
+			gt_sched_look(w->s[f], want, &look);
 		r[f] = gt_sched_place(w->s[f], want, &w->spots[at][f], NULL);
+		if (!looked)
+			continue;
 		assert_int_equal(look.n_best > 0, r[f] == 0);
 		if (r[f] == 0)
 			assert_int_equal(look.best[0].node, w->spots[at][f].node);

@@ -16,6 +16,66 @@ static void assert_refused(struct gt_sched *s, const struct gt_sched_want *want,
 	assert_int_equal(spot.node, 77);
 }
 
+/* ---- GPUs that are near to each other ---- */
+/* Eight: even ones are linked, odd ones are linked; each half of the node is below one bridge. */
+static struct gt_sched_node crossed(struct gt_sched *s)
+{
+	struct gt_sched_node n = box(s, "a", 8, "H100", 80 * GT_GIB);
+
+	for (uint8_t i = 0; i < 8; i++) {
+		n.gpus[i].link = (uint8_t)(1 + i % 2);
+		n.gpus[i].bridge = (uint8_t)(1 + i / 4);
+	}
+	return n;
+}
+
+static void several_gpus_are_near_to_each_other(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	struct gt_sched_node n = crossed(s);
+	struct gt_sched_spot one, two, four;
+	const struct gt_sched_want wants[] = { { .gpus = 1 }, { .gpus = 2 }, { .gpus = 4 } };
+
+	(void)state;
+	add(s, 0, &n);
+	assert_int_equal(placed(s, &wants[1], &two), 0);
+	assert_int_equal(two.gpu_mask, 0x05); /* linked, and below one bridge */
+	assert_int_equal(placed(s, &wants[0], &one), 0);
+	assert_int_equal(one.gpu_mask, 0x10); /* not of the four that are linked and free */
+	assert_int_equal(placed(s, &wants[2], &four), 0);
+	assert_int_equal(four.gpu_mask, 0xaa);
+	gt_sched_release(s, &two);
+	assert_int_equal(placed(s, &wants[1], &two), 0);
+	assert_int_equal(two.gpu_mask, 0x05);
+}
+
+static void gpus_that_are_near_to_none_are_taken_in_order(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	struct gt_sched_node n = box(s, "a", 8, "H100", 80 * GT_GIB);
+	const struct gt_sched_want want = { .gpus = 3 };
+	struct gt_sched_spot spot;
+
+	(void)state;
+	n.gpus[1].broken = true;
+	add(s, 0, &n);
+	assert_int_equal(placed(s, &want, &spot), 0);
+	assert_int_equal(spot.gpu_mask, 0x0d);
+}
+
+static void a_gang_on_one_node_is_near_together(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	struct gt_sched_node n = crossed(s);
+	const struct gt_sched_want wants[2] = { { .gpus = 2 }, { .gpus = 2 } };
+	struct gt_sched_spot spots[2];
+
+	(void)state;
+	add(s, 0, &n);
+	assert_int_equal(gt_sched_place_gang(s, wants, 2, GT_SCHED_TOGETHER, spots, NULL), 0);
+	assert_int_equal(spots[0].gpu_mask | spots[1].gpu_mask, 0x55);
+}
+
 /* ---- cpu and memory ---- */
 static void a_small_machine_takes_many_default_functions(void **state)
 {
@@ -458,6 +518,9 @@ static void wants_have_bounds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(several_gpus_are_near_to_each_other),
+		cmocka_unit_test(gpus_that_are_near_to_none_are_taken_in_order),
+		cmocka_unit_test(a_gang_on_one_node_is_near_together),
 		cmocka_unit_test(a_small_machine_takes_many_default_functions),
 		cmocka_unit_test(an_unknown_size_is_never_full),
 		cmocka_unit_test(only_nodes_that_are_up_take_new_ones),
