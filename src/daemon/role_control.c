@@ -292,6 +292,7 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 				       .clock = gt_clock_system,
 				       .node_certificate_ms = env->config.node_certificate_ms };
 	struct gt_api_config api = { .listen_fd = env->fds[GT_FD_API],
+				     .node = env->config.node,
 				     .no_dcgm = !env->config.dcgm_metrics,
 				     .tokens_sha256 = tokens,
 				     .n_tokens = GT_LEN(tokens) };
