@@ -159,6 +159,7 @@ struct gt_gateway {
 	struct gt_watch *files;
 	struct gt_timer accept_timer, drain_timer;
 	struct gt_timer rest_timer; /* set while a replica rests */
+	struct gt_timer pipe_timer; /* set while there are pipes */
 	struct gt_grave *graves, *doomed;
 	struct {
 		struct gt_pipe *idle;

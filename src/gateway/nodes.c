@@ -8,6 +8,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define PIPE_ROUND_MS 1000
+
 static void serve(struct gt_node *node);
 
 struct gt_node *gt_node_find(struct gt_gateway *gw, const char *name, size_t len)
@@ -48,6 +50,32 @@ void gt_node_forget(struct gt_up *up)
 	up->pipe = NULL;
 }
 
+/* Idle in a replica's pool, all of them or those that no call takes any more. A connection on this
+ * host costs nothing there, a pipe has a pump at its other end. */
+static void close_resting(struct gt_node *node, bool all)
+{
+	struct gt_node_pipe *pipe, *next;
+
+	DL_FOREACH_SAFE (node->pipes, pipe, next)
+		if (pipe->stage == GT_PIPE_OPEN && !pipe->up->call &&
+		    (all || gt_up_spent(pipe->up)))
+			gt_up_close(pipe->up);
+}
+
+static void on_pipe_timer(void *arg)
+{
+	struct gt_gateway *gw = arg;
+	struct gt_node *node, *next;
+	bool any = false;
+
+	HASH_ITER (hh, gw->nodes, node, next) {
+		close_resting(node, false);
+		any |= node->pipes != NULL;
+	}
+	if (any)
+		gt_timer_set(gw->loop, &gw->pipe_timer, PIPE_ROUND_MS, on_pipe_timer, gw);
+}
+
 void gt_node_pipe_open(struct gt_node *node, struct gt_conn *c)
 {
 	uint64_t until_ns = gt_cluster_peer(c)->until_ns;
@@ -60,6 +88,9 @@ void gt_node_pipe_open(struct gt_node *node, struct gt_conn *c)
 	*pipe = (struct gt_node_pipe){ .node = node, .up = up, .until_ns = until_ns };
 	up->pipe = pipe;
 	DL_APPEND(node->pipes, pipe);
+	if (!gt_timer_is_set(&up->gw->pipe_timer))
+		gt_timer_set(up->gw->loop, &up->gw->pipe_timer, PIPE_ROUND_MS, on_pipe_timer,
+			     up->gw);
 	DL_PREPEND(node->idle, up);
 	if (++node->n_idle > GT_NODE_PIPES_MAX)
 		gt_up_close(node->idle->prev);
@@ -224,10 +255,16 @@ void gt_node_heard(struct gt_up *up)
 {
 	struct gt_node_pipe *pipe = up->pipe;
 
-	if (pipe->stage == GT_PIPE_ASKED)
+	if (pipe->stage == GT_PIPE_ASKED) {
 		read_answer(pipe);
-	else if (!up->sock.ops->silent(&up->sock))
-		gt_up_close(up); /* it ended, or speaks without being asked */
+	} else if (!up->sock.ops->silent(&up->sock)) {
+		struct gt_node *node = pipe->node;
+		bool waited = pipe->stage == GT_PIPE_IDLE;
+
+		gt_up_close(up);                 /* it ended, or speaks without being asked */
+		if (waited && node->n_idle == 0) /* the node goes, and waits for its last calls */
+			close_resting(node, true);
+	}
 }
 
 /* ---- who there is ---- */
@@ -323,6 +360,7 @@ void gt_nodes_free(struct gt_gateway *gw)
 {
 	struct gt_node *node, *next;
 
+	gt_timer_clear(gw->loop, &gw->pipe_timer);
 	HASH_ITER (hh, gw->nodes, node, next) {
 		HASH_DEL(gw->nodes, node);
 		while (node->pipes)

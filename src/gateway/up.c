@@ -93,6 +93,11 @@ static bool still_open(struct gt_up *up)
 	return !up->sock.hup && up->sock.ops->silent(&up->sock);
 }
 
+bool gt_up_spent(const struct gt_up *up)
+{
+	return up->idle_since_ns && gt_gw_now(up->gw) - up->idle_since_ns > IDLE_NS;
+}
+
 struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns)
 {
 	uint64_t most_ns = idempotent ? IDLE_NS : IDLE_SURE_NS;

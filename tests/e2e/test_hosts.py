@@ -131,15 +131,18 @@ def test_a_host_waits_for_a_cluster_that_is_not_there_yet(own_hosts):
 
 def test_a_removed_node_is_refused_at_once(own_hosts):
     hosts = own_hosts("abc")
-    place(hosts, "f", "b")
+    place(hosts, "f", "b", limits={"wait": "1s"})
     assert hosts.first.call("f").status == 200
-    assert "stop its agent first" in node(hosts, "rm", "b", code=6)
+    busy = hosts.first.client.background("GET", "/f/f/sleep?ms=20000")
+    until(lambda: hosts.first.client.get("/v1/functions/f").json()["in_flight"] == 1, "it runs")
+    node(hosts, "rm", "b", code=6)
     begin = time.monotonic()
     node(hosts, "rm", "b", "--force")
-    until(lambda: hosts.first.call("f", timeout=20).status != 200, "no call gets there", 5)
-    assert time.monotonic() - begin < 5
+    assert busy.result().status in (502, 503, 504)
+    assert time.monotonic() - begin < 2, "its connections end at once"
+    assert hosts.first.call("f").status in (503, 504)
     until(lambda: "b" not in hosts.nodes(), "it is gone")
-    until(lambda: "removed" in hosts["b"].log(), "it says why")
+    until(lambda: "was this node removed?" in hosts["b"].log(), "it says why")
     assert hosts.nodes()["c"] == "ready"
     hosts["b"].signal(signal.SIGTERM)
     hosts.join("b")
@@ -148,13 +151,14 @@ def test_a_removed_node_is_refused_at_once(own_hosts):
 
 
 def test_a_certificate_is_renewed_under_load(own_hosts):
-    hosts = own_hosts("ab", config={"a": "[control]\nnode_certificate = 6s\n"})
+    hosts = own_hosts("ab", config={"a": "[control]\nnode_certificate = 10s\n"})
     place(hosts, "f", "b")
     cert = hosts["b"].state / "link/node.crt"
     first = cert.read_text()
     load = Load(hosts.first.client, "/f/f/x")
-    until(lambda: cert.read_text() != first, "there is another one")
-    time.sleep(7)  # longer than the first one's life
+    began = time.monotonic()
+    until(lambda: cert.read_text() != first, "there is another one", 12)
+    until(lambda: time.monotonic() - began > 11, "the first one's life is over", 20)
     assert load.stop() > 20 and not load.failed, load.failed[:3]
     hosts.wait_nodes("ready")
 
@@ -254,7 +258,7 @@ def test_logs_come_from_where_the_replica_is(cluster):
     cluster.first.shell("talk", "echo from b; exec python3 -m http.server $PORT --bind 127.0.0.1",
                         placement={"labels": {"host": "b"}}, scale={"min": 1})
     cluster.first.wait_replicas("talk", 1)
-    assert "from b" in cluster.first.client.get("/v1/functions/talk/logs").text
+    until(lambda: "from b" in cluster.first.client.get("/v1/functions/talk/logs").text, "its log is here")
     cluster.first.delete("talk")
 
 
@@ -360,7 +364,7 @@ def test_a_partition_heals(cluster):
     cluster.net.heal()
     cluster.wait_nodes("ready", away, timeout=20)
     until(lambda: not alive(replica["pid"]), "the one that was given up is stopped")
-    assert len(cluster.first.running("part")) == 1
+    until(lambda: len(cluster.first.running("part")) == 1, "one is left", 15)
     node(cluster, "uncordon", "a")
     cluster.first.delete("part")
 
