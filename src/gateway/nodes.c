@@ -88,6 +88,7 @@ void gt_node_pipe_open(struct gt_node *node, struct gt_conn *c)
 	*pipe = (struct gt_node_pipe){ .node = node, .up = up, .until_ns = until_ns };
 	up->pipe = pipe;
 	DL_APPEND(node->pipes, pipe);
+	node->leaving = false;
 	if (!gt_timer_is_set(&up->gw->pipe_timer))
 		gt_timer_set(up->gw->loop, &up->gw->pipe_timer, PIPE_ROUND_MS, on_pipe_timer,
 			     up->gw);
@@ -251,6 +252,11 @@ static void read_answer(struct gt_node_pipe *pipe)
 		lost(pipe);
 }
 
+bool gt_node_leaves(const struct gt_up *up)
+{
+	return up->pipe->node->leaving;
+}
+
 void gt_node_heard(struct gt_up *up)
 {
 	struct gt_node_pipe *pipe = up->pipe;
@@ -261,9 +267,11 @@ void gt_node_heard(struct gt_up *up)
 		struct gt_node *node = pipe->node;
 		bool waited = pipe->stage == GT_PIPE_IDLE;
 
-		gt_up_close(up);                 /* it ended, or speaks without being asked */
-		if (waited && node->n_idle == 0) /* the node goes, and waits for its last calls */
+		gt_up_close(up); /* it ended, or speaks without being asked */
+		if (waited && node->n_idle == 0) {
+			node->leaving = true;
 			close_resting(node, true);
+		}
 	}
 }
 

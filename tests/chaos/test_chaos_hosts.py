@@ -53,6 +53,7 @@ class Submitter(Client):
                                                         {"Prefer": "respond-async", "Idempotency-Key": key}, timeout=10)
                 if reply.status == 202:
                     self.history.add(model.Submit(key, f"job-{key}", reply.json()["id"], time.monotonic()))
+                    self.stop.wait(0.03)  # no more than can be run
                     return
                 assert reply.status == 503, reply
             if self.stop.is_set():
