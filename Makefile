@@ -27,7 +27,7 @@ BIN := $(if $(filter $(PLAIN),$(O)),build,$(O)/bin)
 RESULTS := $(OUT)/results
 
 # ---- flags --------------------------------------------------------------------------------
-PKGS := libmicrohttpd jansson yaml-0.1 libcurl libseccomp sqlite3 libssl libcrypto libisal libzstd libmnl libnftnl zlib
+PKGS := libmicrohttpd jansson yaml-0.1 libcurl libseccomp sqlite3 libpq libssl libcrypto libisal libzstd libmnl libnftnl zlib
 # Asked for once, and only when something is compiled: `make deps` must work without pkg-config.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)

@@ -54,6 +54,7 @@ struct replica {
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
 	size_t n_gpus;
 	struct gt_gang_member gang;
+	uint64_t quiet_ns; /* of a gang's member: not before this is it asked for progress */
 	char (*addresses)[GT_ADDRESS_MAX + 1]; /* of the gang's members, as ordered; or NULL */
 	struct gpu_use *gpu_use;               /* of each of them */
 	uint64_t gpu_peak_bytes;               /* on that of them where it was most */
@@ -129,6 +130,7 @@ struct agent {
 	uint64_t parking_bytes;           /* of that, for parked replicas */
 	char address[GT_ADDRESS_MAX + 1]; /* at which other nodes reach this one; "" = none */
 	struct gt_gpus *gpus;
+	struct gpu_reset *reset;   /* NULL: none is reset */
 	struct gt_timer gpu_round; /* what GPUs measure is told */
 	struct gt_gpu_told gpu_told[GT_NODE_GPUS_MAX];
 	size_t n_gpu_told;

@@ -168,6 +168,7 @@ static void on_change(void *arg)
 	gt_report_full(a);
 	if (a->gpus && gt_gpus_known(a->gpus))
 		end_lost(a);
+	gt_gpu_reset_look(a);
 }
 
 /* ---- looks ---- */
@@ -394,6 +395,8 @@ int gt_agent_gpus_open(struct agent *a, const struct gt_agent_config *config, st
 
 	if (r == 0 && gt_gpus_helper(a->gpus))
 		gt_timer_set(a->loop, &a->gpu_round, STATS_MS, on_stats, a);
+	if (r == 0)
+		gt_gpu_reset_open(a, config->gpu_reset);
 	return r;
 }
 
@@ -401,6 +404,7 @@ void gt_agent_gpus_close(struct agent *a)
 {
 	if (a->loop)
 		gt_timer_clear(a->loop, &a->gpu_round);
+	gt_gpu_reset_close(a);
 	gt_gpus_close(a->gpus);
 }
 

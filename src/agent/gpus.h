@@ -31,6 +31,13 @@ void gt_agent_gpus_usage(const struct replica *r, struct gt_usage *u);
 size_t gt_agent_gpus_stats(struct agent *a, const struct gt_gpu_told **ret);
 void gt_agent_gpus_ended(struct replica *r);
 
+/* gpu_reset.c: program: of the configuration, stays the caller's; NULL or "": none is reset */
+void gt_gpu_reset_open(struct agent *a, const char *program);
+void gt_gpu_reset_close(struct agent *a); /* one that runs is killed */
+/* A GPU's health, or who has it, may have changed. */
+void gt_gpu_reset_look(struct agent *a);
+bool gt_gpu_reset_runs(const struct agent *a); /* then nothing is asked of the driver */
+
 /* estimate_serve.c */
 void gt_estimate_serve(struct gt_request *req, void *app);
 void gt_estimates_drain(struct agent *a); /* refuses those that are being made */

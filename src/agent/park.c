@@ -283,7 +283,8 @@ void gt_park_pursue(struct replica *r)
 	struct parking *p = &r->parking;
 	bool off = r->state == GT_REPLICA_READY && p->wanted;
 
-	if (p->busy || r->killed || (!off && (r->state != GT_REPLICA_PARKED || p->wanted)))
+	if (p->busy || r->killed || gt_gpu_reset_runs(r->agent) ||
+	    (!off && (r->state != GT_REPLICA_PARKED || p->wanted)))
 		return;
 	if (off && r->park.method == GT_PARK_STOP) {
 		p->wanted = false;

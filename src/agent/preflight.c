@@ -31,6 +31,7 @@ struct preflight {
 	struct gt_watch *watch;
 	struct gt_timer deadline;
 	int pidfd, output;
+	unsigned ranks;
 	size_t len;
 	char said[SAID_MAX];
 };
@@ -240,12 +241,17 @@ static void on_output(struct gt_watch *w, unsigned events, void *arg)
 
 static void on_late(void *arg)
 {
-	fail(arg, "hung", "gantry-preflight gave no verdict within 5 s");
+	struct preflight *p = arg;
+	char text[80];
+
+	snprintf(text, sizeof(text), "gantry-preflight gave no verdict within %llu s",
+		 (unsigned long long)gt_preflight_ms(p->ranks) / 1000);
+	fail(p, "hung", text);
 }
 
 /* ---- the start ---- */
 
-static int start(struct preflight *p, unsigned ranks, bool fake, struct gt_err *err)
+static int start(struct preflight *p, bool fake, struct gt_err *err)
 {
 	struct agent *a = p->agent;
 	const struct gt_preflight_order order = {
@@ -253,14 +259,14 @@ static int start(struct preflight *p, unsigned ranks, bool fake, struct gt_err *
 		.driver_root = a->driver.driver,
 		.fake = fake,
 		.uuids = p->uuids,
-		.ranks = ranks,
+		.ranks = p->ranks,
 	};
 	int r = gt_preflight_start(&order, &p->pidfd, &p->output, err);
 
 	if (r == 0)
 		r = gt_loop_watch(a->loop, p->output, GT_EV_READ, on_output, p, &p->watch, err);
 	if (r == 0)
-		gt_timer_set(a->loop, &p->deadline, GT_PREFLIGHT_MS, on_late, p);
+		gt_timer_set(a->loop, &p->deadline, gt_preflight_ms(p->ranks), on_late, p);
 	return r;
 }
 
@@ -269,13 +275,12 @@ bool gt_preflight_begin(struct replica *last, struct replica *const *members, ui
 	struct agent *a = last->agent;
 	struct preflight *p = gt_alloc(sizeof(*p));
 	struct gt_err err = { 0 };
-	unsigned ranks;
 
 	*p = (struct preflight){
 		.agent = a, .gang = last->gang, .pidfd = -EBADF, .output = -EBADF
 	};
 	gt_strcopy(p->replica, sizeof(p->replica), last->id);
-	p->uuids = uuids_of(members, n, &ranks);
+	p->uuids = uuids_of(members, n, &p->ranks);
 	DL_APPEND(a->preflights, p);
 	if (is_known(a, p->uuids)) {
 		preflight_free(p);
@@ -283,8 +288,7 @@ bool gt_preflight_begin(struct replica *last, struct replica *const *members, ui
 			   "[preflight] the gang's GPUs here were checked within 10 minutes");
 		return false;
 	}
-	if (start(p, ranks, gt_gpus_find(a->gpus, last->gpus[0].uuid)->backend == GT_GPU_FAKE,
-		  &err) < 0) {
+	if (start(p, gt_gpus_find(a->gpus, last->gpus[0].uuid)->backend == GT_GPU_FAKE, &err) < 0) {
 		preflight_free(p);
 		tell_unchecked(last, err.text);
 		return false;

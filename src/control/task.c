@@ -17,6 +17,7 @@
 struct desk { /* a function that calls wait for, or did */
 	char function[GT_NAME_MAX + 1];
 	uint64_t queued;
+	uint64_t was; /* while counts are taken: what nobody counted */
 	UT_hash_handle hh;
 };
 
@@ -130,6 +131,32 @@ static void changes_take(struct gt_control *c, const struct gt_task_op *op)
 		c->ports.on_task_changed(c->ports.ctx, op->ended[i]);
 }
 
+/* What was counted goes over what is known: the store may have lost its database in the middle of
+ * an operation, and told less than became of it. */
+static void counts_take(struct gt_control *c, struct gt_task_op *op)
+{
+	struct desk *d, *next;
+	size_t n = op->n_changes;
+
+	for (d = c->tasks->desks; d; d = d->hh.next)
+		d->was = d->queued;
+	for (size_t i = 0; i < n; i++) {
+		d = desk_of(c, op->changes[i].function);
+		if (!d)
+			continue;
+		op->changes[i].queued -= (int64_t)d->queued;
+		d->was = 0;
+	}
+	HASH_ITER (hh, c->tasks->desks, d, next) {
+		struct gt_task_change none = { .queued = -(int64_t)d->was };
+
+		gt_strcopy(none.function, sizeof(none.function), d->function);
+		if (d->was)
+			desk_change(c, &none);
+	}
+	changes_take(c, op);
+}
+
 void gt_control_task_work(struct gt_control *c,
 			  void (*fn)(const char *function, uint64_t seen, void *arg), void *arg)
 {
@@ -183,7 +210,7 @@ static void on_loaded(struct gt_task_op *op, const struct gt_err *err, void *arg
 		return;
 	}
 	c->tasks->loaded = true;
-	changes_take(c, op);
+	counts_take(c, op);
 	wake_by(c, op->next_ms);
 	gt_task_op_free(op);
 	gt_ctl_finish(c);

@@ -15,6 +15,7 @@
 #include <gantry/model/label.h>
 #include <gantry/model/spec.h>
 #include <gantry/scale/shadow.h>
+#include <gantry/store/store.h>
 
 enum key_type {
 	KEY_TEXT,
@@ -42,6 +43,7 @@ struct key {
 
 #define CERTIFICATE_MIN_MS 10000
 
+#define LEASE_MIN_MS   2000
 #define SUBID_BASE_MAX 4000000000ULL
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
 
@@ -65,6 +67,9 @@ static const struct key keys[] = {
 	{ "gateway", "tls_client_optional", KEY_BOOL, FIELD(tls_client_optional), 0 },
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
+	{ "control", "store", TEXT(store) },
+	{ "control", "advertise", TEXT(advertise) },
+	{ "control", "lease", KEY_DURATION, FIELD(lease_ms), 600000 },
 	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
@@ -80,6 +85,7 @@ static const struct key keys[] = {
 	{ "agent", "gpu_driver_root", TEXT(gpu_driver_root) },
 	{ "agent", "gpu_kmsg", TEXT(gpu_kmsg) },
 	{ "agent", "gpu_nccl", TEXT(gpu_nccl) },
+	{ "agent", "gpu_reset", TEXT(gpu_reset) },
 	{ "agent", "gpu_proc", TEXT(gpu_proc) },
 	{ "agent", "gpu_sys", TEXT(gpu_sys) },
 	{ "agent", "cdi_dirs", TEXT(cdi_dirs) },
@@ -128,6 +134,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->max_connections = 10000;
 	c->threads = 1;
 	c->drain_ms = 30000;
+	c->lease_ms = 10000;
 	c->dcgm_metrics = true;
 	c->record_mib = 256;
 	c->node_suspect_ms = 3000;
@@ -185,6 +192,9 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 	struct gt_cidr address;
 	size_t n;
 
+	if (c->gpu_reset[0] && c->gpu_reset[0] != '/')
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "gpu_reset: \"%s\" must be an absolute path", c->gpu_reset);
 	if (c->node[0] && !gt_name_ok(c->node))
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "node: \"%s\" is no name (lower-case letters, digits and '-')",
@@ -212,6 +222,11 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 
 int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
 {
+	if (c->store[0] && gt_store_check(c->store, err) < 0)
+		return -err->code;
+	if (c->lease_ms < LEASE_MIN_MS)
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "lease: at least 2s: it is renewed after a third of it");
 	if (c->node_certificate_ms >= CERTIFICATE_MIN_MS)
 		return 0;
 	return gt_err_set(

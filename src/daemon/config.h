@@ -30,6 +30,9 @@ struct gt_config {
 	char proxy_from[GT_CONFIG_TEXT]; /* networks of load balancers that speak PROXY */
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [control] */
+	char store[GT_CONFIG_TEXT]; /* URL of PostgreSQL; "" = a file in the state directory */
+	char advertise[256];        /* where other controls tell clients to go; "" = `listen` */
+	uint64_t lease_ms;
 	bool dcgm_metrics;   /* /metrics has what GPUs measure by NVIDIA's names too */
 	bool record;         /* the autoscaler's inputs and decisions into a file */
 	uint64_t record_mib; /* it ends there */
@@ -48,6 +51,7 @@ struct gt_config {
 	char cdi_devices[GT_CONFIG_TEXT];      /* ','-separated, of gt_device_name_allowed */
 	char gpu_kmsg[GT_CONFIG_TEXT];         /* "" = /dev/kmsg */
 	char gpu_nccl[GT_CONFIG_TEXT];         /* name or path */
+	char gpu_reset[GT_CONFIG_TEXT];        /* absolute path; "" = none */
 	char labels[GT_CONFIG_TEXT];           /* "zone=a,rack=r1" */
 	char address[GT_CONFIG_TEXT];          /* "" = found out */
 	char allow_host_paths[GT_CONFIG_TEXT]; /* ':'-separated prefixes that volumes may use */

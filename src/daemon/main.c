@@ -20,7 +20,7 @@ enum { EXIT_USAGE = 2 };
 
 struct options {
 	char **argv; /* as the process was given them */
-	const char *state, *listen, *file, *node, *gpus, *join, *token;
+	const char *state, *listen, *file, *node, *gpus, *join, *token, *store;
 	char labels[GT_CONFIG_TEXT]; /* joined by ',' */
 	enum gt_level log_level;
 	bool has_log_level;
@@ -29,7 +29,8 @@ struct options {
 static const char usage[] =
 	"usage: gantryd run [--state DIR] [--listen ADDR:PORT] [--config FILE]\n"
 	"                   [--node NAME] [--gpus auto|none|nvidia|sim:COUNTxSIZE[:MODEL],...]\n"
-	"                   [--label KEY=VALUE]... [--log-level debug|info|warn|error]\n"
+	"                   [--label KEY=VALUE]... [--store postgresql://...]\n"
+	"                   [--log-level debug|info|warn|error]\n"
 	"       gantryd agent [--join https://HOST:PORT --token TOKEN] [--state DIR] [--config "
 	"FILE]\n"
 	"                   [--node NAME] [--gpus ...] [--label KEY=VALUE]... [--log-level LEVEL]\n"
@@ -56,49 +57,69 @@ static int add_label(struct options *o, const char *label, struct gt_err *err)
 	return 0;
 }
 
+/* Options that are a text, by the letter that getopt calls them. */
+static const char **text_option(struct options *o, int letter)
+{
+	switch (letter) {
+	case 's':
+		return &o->state;
+	case 'l':
+		return &o->listen;
+	case 'c':
+		return &o->file;
+	case 'n':
+		return &o->node;
+	case 'g':
+		return &o->gpus;
+	case 'j':
+		return &o->join;
+	case 't':
+		return &o->token;
+	case 'S':
+		return &o->store;
+	default:
+		return NULL;
+	}
+}
+
+static const struct option longs[] = {
+	{ "state", required_argument, NULL, 's' },
+	{ "listen", required_argument, NULL, 'l' },
+	{ "config", required_argument, NULL, 'c' },
+	{ "node", required_argument, NULL, 'n' },
+	{ "gpus", required_argument, NULL, 'g' },
+	{ "join", required_argument, NULL, 'j' },
+	{ "token", required_argument, NULL, 't' },
+	{ "label", required_argument, NULL, 'L' },
+	{ "store", required_argument, NULL, 'S' },
+	{ "log-level", required_argument, NULL, 'v' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int unknown_option(const char *word, struct gt_err *err)
+{
+	static const char *const names[] = { "--state", "--listen",   "--config", "--node",
+					     "--gpus",  "--join",     "--token",  "--label",
+					     "--store", "--log-level" };
+	const char *near = gt_suggest(word, names, GT_LEN(names));
+
+	return gt_err_set(err, EINVAL, "usage", "unknown option %s%s%s", word,
+			  near ? "; did you mean " : "", near ? near : "");
+}
+
 static int parse_options(int argc, char **argv, struct options *o, struct gt_err *err)
 {
-	static const struct option longs[] = {
-		{ "state", required_argument, NULL, 's' },
-		{ "listen", required_argument, NULL, 'l' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "node", required_argument, NULL, 'n' },
-		{ "gpus", required_argument, NULL, 'g' },
-		{ "join", required_argument, NULL, 'j' },
-		{ "token", required_argument, NULL, 't' },
-		{ "label", required_argument, NULL, 'L' },
-		{ "log-level", required_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
-	};
-	static const char *const names[] = { "--state", "--listen", "--config",
-					     "--node",  "--gpus",   "--join",
-					     "--token", "--label",  "--log-level" };
 	int c;
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+		const char **text = text_option(o, c);
+
+		if (text) {
+			*text = optarg;
+			continue;
+		}
 		switch (c) {
-		case 's':
-			o->state = optarg;
-			break;
-		case 'l':
-			o->listen = optarg;
-			break;
-		case 'c':
-			o->file = optarg;
-			break;
-		case 'n':
-			o->node = optarg;
-			break;
-		case 'g':
-			o->gpus = optarg;
-			break;
-		case 'j':
-			o->join = optarg;
-			break;
-		case 't':
-			o->token = optarg;
-			break;
 		case 'L':
 			if (add_label(o, optarg, err) < 0)
 				return -EINVAL;
@@ -114,12 +135,8 @@ static int parse_options(int argc, char **argv, struct options *o, struct gt_err
 		case ':':
 			return gt_err_set(err, EINVAL, "usage", "%s needs a value",
 					  argv[optind - 1]);
-		default: {
-			const char *word = argv[optind - 1];
-			const char *near = gt_suggest(word, names, GT_LEN(names));
-			return gt_err_set(err, EINVAL, "usage", "unknown option %s%s%s", word,
-					  near ? "; did you mean " : "", near ? near : "");
-		}
+		default:
+			return unknown_option(argv[optind - 1], err);
 		}
 	}
 	if (optind < argc)
@@ -149,6 +166,8 @@ static int load_config(struct gt_config *c, void *arg, struct gt_err *err)
 		return gt_err_set(err, ENAMETOOLONG, "usage", "--token: too long");
 	if (o->labels[0])
 		gt_strcopy(c->labels, sizeof(c->labels), o->labels);
+	if (o->store && !gt_strcopy(c->store, sizeof(c->store), o->store))
+		return gt_err_set(err, ENAMETOOLONG, "usage", "--store: too long");
 	if (gt_config_check_node(c, err) < 0 || gt_config_check_gateway(c, err) < 0 ||
 	    gt_config_check_control(c, err) < 0)
 		return -err->code;

@@ -15,6 +15,7 @@ int gt_role_agent(struct gt_role_env *env, struct gt_err *err)
 		.gpu_kmsg = c->gpu_kmsg,
 		.gpu_driver_root = c->gpu_driver_root,
 		.gpu_nccl = c->gpu_nccl,
+		.gpu_reset = c->gpu_reset,
 		.gpu_proc = c->gpu_proc,
 		.gpu_sys = c->gpu_sys,
 		.cdi_dirs = c->cdi_dirs,

@@ -7,13 +7,14 @@
 
 struct gt_conn;
 
+#define GT_UP_IDLE_NS (4 * GT_NS_PER_S) /* then an idle one is not used any more */
+
 /* What was a peer's connection is one to it. The connection is closed; NULL: its socket, too. */
 struct gt_up *gt_up_of_conn(struct gt_conn *c);
 struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t);
 void gt_up_close(struct gt_up *up);
 void gt_up_park(struct gt_up *up); /* becomes idle in its target's pool */
 struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns);
-bool gt_up_spent(const struct gt_up *up); /* idle for so long that no call takes it any more */
 void gt_up_retire(struct gt_target *t);
 
 /* dial.c */

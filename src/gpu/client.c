@@ -368,8 +368,25 @@ static void on_death(struct gt_watch *w, unsigned events, void *arg)
 	say_end(h);
 	close_all(h);
 	fail_ops(h);
+	if (h->paused)
+		return;
 	tell_down(h);
 	restart_later(h);
+}
+
+void gt_gpu_helper_pause(struct gt_gpu_helper *h)
+{
+	h->paused = true;
+	gt_timer_clear(h->loop, &h->restart);
+	gpu_helper_kill(h);
+}
+
+void gt_gpu_helper_resume(struct gt_gpu_helper *h)
+{
+	h->paused = false;
+	h->failures = 0;
+	if (h->pid == 0)
+		on_restart(h);
 }
 
 static void on_init_late(void *arg)

@@ -33,7 +33,7 @@ struct gt_gpu_helper {
 	unsigned failures; /* of gpud in a row */
 	uint64_t starts, began_ns, heard_ns, sampled_ns;
 	bool known; /* it told of GPUs or of the driver */
-	bool begun, has_gpus, told_down;
+	bool begun, has_gpus, told_down, paused;
 	char stuck[48]; /* the call that it has been in for longest; "" = in none */
 	char why[GT_GPU_REASON_MAX + 1]; /* it ended, or is about to */
 	struct gt_gpu_op *ops;

@@ -87,6 +87,7 @@ int gt_preflight_start(const struct gt_preflight_order *o, int *ret_pidfd, int *
 		       struct gt_err *err)
 {
 	char program[PATH_SIZE], cuda[GPU_LIBRARY_PATH], ranks[16], nccl[PATH_SIZE];
+	char timeout[16];
 	char *argv[] = { GT_PREFLIGHT_PROGRAM,
 			 "--ranks",
 			 ranks,
@@ -94,6 +95,8 @@ int gt_preflight_start(const struct gt_preflight_order *o, int *ret_pidfd, int *
 			 nccl,
 			 "--cuda",
 			 cuda,
+			 "--timeout",
+			 timeout,
 			 o->fake ? "--sizes" : NULL,
 			 "8,1048576,4194304",
 			 NULL };
@@ -105,6 +108,9 @@ int gt_preflight_start(const struct gt_preflight_order *o, int *ret_pidfd, int *
 		return r;
 	gt_strcopy(nccl, sizeof(nccl), o->nccl && o->nccl[0] ? o->nccl : "libnccl.so.2");
 	snprintf(ranks, sizeof(ranks), "%u", o->ranks);
+	/* A verdict that names the rank that hangs, before its end is all that is known. */
+	snprintf(timeout, sizeof(timeout), "%llu",
+		 (unsigned long long)gt_preflight_ms(o->ranks) - 200);
 	/* NCCL loads the driver's libraries by their names. */
 	if (!o->fake && gpu_library_find(o->driver_root, GPU_LIBRARY_CUDA, cuda))
 		libraries = gt_asprintf("LD_LIBRARY_PATH=%.*s", (int)(strrchr(cuda, '/') - cuda),

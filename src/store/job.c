@@ -2,10 +2,10 @@
 #include "job.h"
 #include "members.h"
 
-static int put_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
+static int put_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
 {
 	const struct gt_function_row *row = &job->row;
-	int r = gt_db_finish(gt_db_query(db, err,
+	int r = gt_db_finish(gt_db_query(t->db, err,
 					 "INSERT INTO functions VALUES(?1, ?2, ?3, ?4)"
 					 " ON CONFLICT(name) DO UPDATE SET revision = ?2,"
 					 " created_ms = ?3, updated_ms = ?4",
@@ -13,13 +13,13 @@ static int put_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
 					 (int64_t)row->created_ms, (int64_t)row->updated_ms),
 			     err);
 	if (r == 0)
-		r = gt_db_finish(gt_db_query(db, err,
+		r = gt_db_finish(gt_db_query(t->db, err,
 					     "INSERT INTO revisions VALUES(?1, ?2, ?3, ?4, ?5)",
 					     "titti", row->name, (int64_t)row->revision, row->etag,
 					     row->spec_json, (int64_t)row->updated_ms),
 				 err);
 	if (r == 0)
-		r = gt_db_finish(gt_db_query(db, err,
+		r = gt_db_finish(gt_db_query(t->db, err,
 					     "DELETE FROM revisions WHERE function = ?1"
 					     " AND revision <= ?2",
 					     "ti", row->name,
@@ -28,22 +28,22 @@ static int put_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
 	return r;
 }
 
-static int drop_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
+static int drop_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
 {
-	return gt_db_finish(
-		gt_db_query(db, err, "DELETE FROM functions WHERE name = ?1", "t", job->row.name),
-		err);
+	return gt_db_finish(gt_db_query(t->db, err, "DELETE FROM functions WHERE name = ?1", "t",
+					job->row.name),
+			    err);
 }
 
-static int node_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
+static int node_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
 {
 	const struct gt_node_row *row = &job->node;
 
 	if (row->duty == GT_DUTY_ALL)
-		return gt_db_finish(
-			gt_db_query(db, err, "DELETE FROM nodes WHERE name = ?1", "t", row->name),
-			err);
-	return gt_db_finish(gt_db_query(db, err,
+		return gt_db_finish(gt_db_query(t->db, err, "DELETE FROM nodes WHERE name = ?1",
+						"t", row->name),
+				    err);
+	return gt_db_finish(gt_db_query(t->db, err,
 					"INSERT INTO nodes VALUES(?1, ?2, ?3)"
 					" ON CONFLICT(name) DO UPDATE SET duty = ?2,"
 					" drain_until_ms = ?3",
@@ -52,14 +52,14 @@ static int node_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
 			    err);
 }
 
-static int revisions_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
+static int revisions_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
 {
-	gt_auto(query) sqlite3_stmt *q = gt_db_query(
-		db, err,
+	gt_auto(query) struct gt_query *q = gt_db_query(
+		t->db, err,
 		"SELECT revision, etag, spec, created_ms FROM revisions"
 		" WHERE function = ?1 ORDER BY revision DESC",
 		"t", job->row.name);
-	int r = q ? 0 : -EIO;
+	int r = 0;
 
 	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
 		struct gt_function_row *row;
@@ -67,24 +67,24 @@ static int revisions_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
 		job->rows = gt_grow(job->rows, job->n_rows + 1, sizeof(*job->rows));
 		row = &job->rows[job->n_rows++];
 		*row = (struct gt_function_row){
-			.revision = (uint32_t)sqlite3_column_int64(q, 0),
+			.name = job->row.name,
+			.revision = (uint32_t)gt_db_int(q, 0),
 			.spec_json = gt_strdup(gt_db_text(q, 2)),
-			.created_ms = (uint64_t)sqlite3_column_int64(q, 3),
-			.updated_ms = (uint64_t)sqlite3_column_int64(q, 3),
+			.created_ms = (uint64_t)gt_db_int(q, 3),
+			.updated_ms = (uint64_t)gt_db_int(q, 3),
 		};
-		gt_strcopy(row->name, sizeof(row->name), job->row.name);
 		gt_strcopy(row->etag, sizeof(row->etag), gt_db_text(q, 1));
 	}
 	return r;
 }
 
 static struct gt_job *job_new(const char *function,
-			      int (*run)(struct gt_job *, sqlite3 *, struct gt_err *))
+			      int (*run)(struct gt_job *, struct gt_tasks_db *, struct gt_err *))
 {
 	struct gt_job *job = gt_alloc(sizeof(*job));
 
 	job->run = run;
-	gt_strcopy(job->row.name, sizeof(job->row.name), function);
+	job->row.name = gt_strdup(function);
 	return job;
 }
 
@@ -92,7 +92,9 @@ struct gt_job *gt_job_put(const struct gt_function_row *row)
 {
 	struct gt_job *job = job_new(row->name, put_run);
 
+	free(job->row.name);
 	job->row = *row;
+	job->row.name = gt_strdup(row->name);
 	job->row.spec_json = gt_strdup(row->spec_json);
 	return job;
 }
@@ -110,9 +112,9 @@ struct gt_job *gt_job_node(const struct gt_node_row *row)
 	return job;
 }
 
-static int member_run(struct gt_job *job, sqlite3 *db, struct gt_err *err)
+static int member_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
 {
-	return gt_member_run(job->member, db, err);
+	return gt_member_run(job->member, t->db, err);
 }
 
 struct gt_job *gt_job_member(struct gt_member_op *op)
@@ -130,24 +132,38 @@ struct gt_job *gt_job_revisions(const char *function)
 
 /* ---- durable calls -------------------------------------------------------------------------- */
 
-static int task_run(struct gt_job *job, sqlite3 *db GT_UNUSED, struct gt_err *err)
+static int task_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
 {
-	return gt_job_reads(job) ? gt_task_read(job->tasks, job->op, err)
-				 : gt_task_write(job->tasks, job->op, &job->files, err);
+	return gt_job_reads(job) ? gt_task_read(t, job->op, err)
+				 : gt_task_write(t, job->op, &job->files, err);
 }
 
-struct gt_job *gt_job_task(struct gt_task_op *op GT_TAKES, struct gt_tasks_db *tasks)
+struct gt_job *gt_job_task(struct gt_task_op *op GT_TAKES)
 {
 	struct gt_job *job = job_new("", task_run);
 
 	job->op = op;
-	job->tasks = tasks;
 	return job;
 }
 
 bool gt_job_reads(const struct gt_job *job)
 {
-	return job->op && job->op->verb >= GT_TASK_GET;
+	return job->op ? job->op->verb >= GT_TASK_GET : job->run == revisions_run;
+}
+
+bool gt_job_lists(const struct gt_job *job)
+{
+	return job->op && job->op->verb == GT_TASK_LIST;
+}
+
+bool gt_job_may_refuse(const struct gt_job *job)
+{
+	return !job->op || job->op->verb == GT_TASK_CANCEL || job->op->verb == GT_TASK_REPLAY;
+}
+
+size_t gt_job_new_calls(const struct gt_job *job)
+{
+	return job->op && job->op->verb == GT_TASK_ACCEPT ? job->op->n_tasks : 0;
 }
 
 static size_t n_bodies(const struct gt_task_op *op)
@@ -162,9 +178,9 @@ static const struct gt_blob *body_at(const struct gt_task_op *op, size_t i)
 	return op->verb == GT_TASK_ACCEPT ? &op->tasks[i].body : &op->results[i].body;
 }
 
-bool gt_job_has_files(const struct gt_job *job)
+bool gt_job_has_bodies(const struct gt_job *job)
 {
-	size_t n = job->op && job->tasks->bodies_fd >= 0 ? n_bodies(job->op) : 0;
+	size_t n = job->op ? n_bodies(job->op) : 0;
 
 	for (size_t i = 0; i < n; i++)
 		if (body_at(job->op, i)->len > GT_TASK_INLINE_MAX)
@@ -172,20 +188,19 @@ bool gt_job_has_files(const struct gt_job *job)
 	return false;
 }
 
-int gt_job_write_files(struct gt_job *job)
+int gt_job_write_bodies(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
 {
-	int dir_fd = job->tasks->bodies_fd, r = 0;
+	int r = 0;
 
 	for (size_t i = 0; i < n_bodies(job->op) && r == 0; i++) {
 		const struct gt_blob *body = body_at(job->op, i);
 		char name[GT_BODY_NAME_SIZE] = "";
 
 		if (body->len > GT_TASK_INLINE_MAX)
-			r = gt_body_write(dir_fd, body, name, &job->err);
-		gt_body_list_add(&job->files, name);
+			r = gt_body_write(t, body, name, err);
+		if (r == 0)
+			gt_body_list_add(&job->files, name);
 	}
-	if (r < 0)
-		gt_body_list_remove(&job->files, dir_fd);
 	return r;
 }
 
@@ -215,6 +230,7 @@ void gt_job_free(struct gt_job *job)
 	for (size_t i = 0; i < job->n_rows; i++)
 		free(job->rows[i].spec_json);
 	free(job->rows);
+	free(job->row.name);
 	free(job->row.spec_json);
 	gt_task_op_free(job->op);
 	gt_member_op_free(job->member);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static int token_add(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
+static int token_add(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
 {
 	const struct gt_join_token *t = &op->token;
 	uint64_t old = op->now_ms > GT_JOIN_KEEP_MS ? op->now_ms - GT_JOIN_KEEP_MS : 0;
@@ -13,13 +13,13 @@ static int token_add(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
 
 	if (r < 0)
 		return r;
-	gt_auto(query)
-		sqlite3_stmt *q = gt_db_query(db, err, "SELECT count(*) FROM join_tokens", "");
+	gt_auto(query) struct gt_query *q = gt_db_query(db, err, "SELECT count(*) FROM join_tokens",
+							"");
 
-	r = q ? gt_db_step(q, err) : -EIO;
+	r = gt_db_step(q, err);
 	if (r < 0)
 		return r;
-	if (sqlite3_column_int64(q, 0) >= GT_JOIN_TOKENS_MAX)
+	if (gt_db_int(q, 0) >= GT_JOIN_TOKENS_MAX)
 		return gt_err_set(err, EBUSY, "conflict",
 				  "%d join tokens are kept already: remove some",
 				  GT_JOIN_TOKENS_MAX);
@@ -31,11 +31,11 @@ static int token_add(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
 			    err);
 }
 
-static int token_drop(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
+static int token_drop(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
 {
-	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+	gt_auto(query) struct gt_query *q = gt_db_query(
 		db, err, "DELETE FROM join_tokens WHERE id = ?1 RETURNING id", "t", op->token.id);
-	int r = q ? gt_db_step(q, err) : -EIO;
+	int r = gt_db_step(q, err);
 
 	if (r == 0)
 		return gt_err_set(err, ENOENT, "not_found", "there is no join token %s",
@@ -45,22 +45,22 @@ static int token_drop(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
 
 #define TOKEN_COLUMNS "id, digest, node, created_ms, expires_ms, used_ms, used_by"
 
-static void token_read(sqlite3_stmt *q, struct gt_join_token *ret)
+static void token_read(struct gt_query *q, struct gt_join_token *ret)
 {
 	gt_strcopy(ret->id, sizeof(ret->id), gt_db_text(q, 0));
 	gt_strcopy(ret->digest, sizeof(ret->digest), gt_db_text(q, 1));
 	gt_strcopy(ret->node, sizeof(ret->node), gt_db_text(q, 2));
-	ret->created_ms = (uint64_t)sqlite3_column_int64(q, 3);
-	ret->expires_ms = (uint64_t)sqlite3_column_int64(q, 4);
-	ret->used_ms = (uint64_t)sqlite3_column_int64(q, 5);
+	ret->created_ms = (uint64_t)gt_db_int(q, 3);
+	ret->expires_ms = (uint64_t)gt_db_int(q, 4);
+	ret->used_ms = (uint64_t)gt_db_int(q, 5);
 	gt_strcopy(ret->used_by, sizeof(ret->used_by), gt_db_text(q, 6));
 }
 
-static int token_list(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
+static int token_list(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
 {
-	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+	gt_auto(query) struct gt_query *q = gt_db_query(
 		db, err, "SELECT " TOKEN_COLUMNS " FROM join_tokens ORDER BY id DESC", "");
-	int r = q ? 0 : -EIO;
+	int r = 0;
 
 	op->n_tokens = 0; /* a batch that failed is run again */
 	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
@@ -72,28 +72,29 @@ static int token_list(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
 }
 
 /* 1 with the row, 0 without. */
-static int member_find(sqlite3 *db, const char *node, struct gt_member *ret, struct gt_err *err)
+static int member_find(struct gt_db *db, const char *node, struct gt_member *ret,
+		       struct gt_err *err)
 {
-	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+	gt_auto(query) struct gt_query *q = gt_db_query(
 		db, err, "SELECT node, since_ms FROM members WHERE node = ?1", "t", node);
-	int r = q ? gt_db_step(q, err) : -EIO;
+	int r = gt_db_step(q, err);
 
 	if (r > 0) {
 		gt_strcopy(ret->node, sizeof(ret->node), gt_db_text(q, 0));
-		ret->since_ms = (uint64_t)sqlite3_column_int64(q, 1);
+		ret->since_ms = (uint64_t)gt_db_int(q, 1);
 	}
 	return r;
 }
 
 /* Whether the token lets the node in; *again: it did already, and this is the same machine. */
-static int token_check(struct gt_member_op *op, sqlite3 *db, bool is_member, bool *again,
+static int token_check(struct gt_member_op *op, struct gt_db *db, bool is_member, bool *again,
 		       struct gt_err *err)
 {
 	struct gt_join_token t = { 0 };
-	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+	gt_auto(query) struct gt_query *q = gt_db_query(
 		db, err, "SELECT " TOKEN_COLUMNS ", used_key FROM join_tokens WHERE digest = ?1",
 		"t", op->token.digest);
-	int r = q ? gt_db_step(q, err) : -EIO;
+	int r = gt_db_step(q, err);
 
 	if (r <= 0)
 		return r < 0 ? r : gt_join_refuse(err);
@@ -105,7 +106,7 @@ static int token_check(struct gt_member_op *op, sqlite3 *db, bool is_member, boo
 	return t.used_ms && !*again ? gt_join_refuse(err) : 0;
 }
 
-static int join(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
+static int join(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
 {
 	struct gt_member *m = &op->member, there = { 0 };
 	int is_member = member_find(db, m->node, &there, err);
@@ -139,7 +140,7 @@ static int join(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
 	return r;
 }
 
-static int leave(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
+static int leave(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
 {
 	const char *node = op->member.node;
 	int r = gt_db_finish(gt_db_query(db, err, "DELETE FROM members WHERE node = ?1", "t", node),
@@ -151,9 +152,9 @@ static int leave(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
 	return r;
 }
 
-int gt_member_run(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
+int gt_member_run(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
 {
-	static int (*const verbs[GT_MEMBER_VERBS])(struct gt_member_op *, sqlite3 *,
+	static int (*const verbs[GT_MEMBER_VERBS])(struct gt_member_op *, struct gt_db *,
 						   struct gt_err *) = {
 		[GT_MEMBER_TOKEN_ADD] = token_add, [GT_MEMBER_TOKEN_DROP] = token_drop,
 		[GT_MEMBER_TOKENS] = token_list,   [GT_MEMBER_JOIN] = join,
@@ -163,15 +164,15 @@ int gt_member_run(struct gt_member_op *op, sqlite3 *db, struct gt_err *err)
 	return verbs[op->verb](op, db, err);
 }
 
-int gt_members_load(sqlite3 *db, void (*fn)(const struct gt_member *m, void *arg), void *arg,
+int gt_members_load(struct gt_db *db, void (*fn)(const struct gt_member *m, void *arg), void *arg,
 		    struct gt_err *err)
 {
-	gt_auto(query) sqlite3_stmt *q = gt_db_query(
+	gt_auto(query) struct gt_query *q = gt_db_query(
 		db, err, "SELECT node, since_ms FROM members ORDER BY node", "");
-	int r = q ? 0 : -EIO;
+	int r = 0;
 
 	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
-		struct gt_member m = { .since_ms = (uint64_t)sqlite3_column_int64(q, 1) };
+		struct gt_member m = { .since_ms = (uint64_t)gt_db_int(q, 1) };
 
 		gt_strcopy(m.node, sizeof(m.node), gt_db_text(q, 0));
 		fn(&m, arg);

@@ -7,9 +7,9 @@
 #include "db.h"
 
 /* What op asks for, inside the caller's transaction. */
-GT_MUST_USE int gt_member_run(struct gt_member_op *op, sqlite3 *db, struct gt_err *err);
+GT_MUST_USE int gt_member_run(struct gt_member_op *op, struct gt_db *db, struct gt_err *err);
 /* Every member, in the order of names. */
-GT_MUST_USE int gt_members_load(sqlite3 *db, void (*fn)(const struct gt_member *m, void *arg),
+GT_MUST_USE int gt_members_load(struct gt_db *db, void (*fn)(const struct gt_member *m, void *arg),
 				void *arg, struct gt_err *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* store/migrate.c - the schema, as the steps that made it. Append only: a database remembers in
- * user_version how many of them it has seen. */
+ * user_version (PostgreSQL: in a table) how many of them it has seen. */
 #include "db.h"
 
 static const char *const migrations[] = {
@@ -115,33 +115,67 @@ static const char *const migrations[] = {
 	"	used_ms INTEGER NOT NULL DEFAULT 0,"
 	"	used_by TEXT NOT NULL DEFAULT '',"
 	"	used_key TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;",
+	/* 6: who leads, one row. Every transaction begins with a change of it under the epoch that
+	 * it knows (sql.c), so that one that was replaced writes nothing; `commits` tells whether a
+	 * transaction whose end nobody heard of was made. epoch is a key: PostgreSQL's locks on a
+	 * row tell changes of keys from others. Numbers of calls are taken from meta in blocks. */
+	"CREATE TABLE leader("
+	"	epoch INTEGER PRIMARY KEY,"
+	"	holder TEXT NOT NULL,"
+	"	place TEXT NOT NULL,"         /* how controls of the same machine reach it */
+	"	door TEXT NOT NULL,"          /* and all others */
+	"	expires_ms INTEGER NOT NULL," /* by the database's clock; 0: at once */
+	"	commits INTEGER NOT NULL) STRICT;"
+	"INSERT INTO leader SELECT value, '', '', '', 0, 0 FROM meta WHERE key = 'epoch';"
+	"INSERT INTO meta VALUES('seq', 0);"
+	/* Large bodies in pieces, where no directory is seen by all who may lead. */
+	"CREATE TABLE bodies("
+	"	id TEXT NOT NULL,"
+	"	n INTEGER NOT NULL,"
+	"	data BLOB NOT NULL,"
+	"	PRIMARY KEY(id, n)) STRICT;",
 };
 
-static int version_read(sqlite3 *db, int64_t *ret, struct gt_err *err)
-{
-	gt_auto(query) sqlite3_stmt *q = gt_db_query(db, err, "PRAGMA user_version", "");
-	int r = q ? gt_db_step(q, err) : -EIO;
+/* ---- which of them a database has seen ------------------------------------------------------ */
 
+/* Two that start at once on an empty database make it one after the other. */
+static const char version_table[] =
+	"SELECT pg_advisory_xact_lock(7205759403);"
+	"CREATE TABLE IF NOT EXISTS schema_version("
+	"	id BIGINT PRIMARY KEY,"
+	"	version BIGINT NOT NULL);"
+	"INSERT INTO schema_version VALUES(1, 0) ON CONFLICT DO NOTHING;";
+
+static int version_read(struct gt_db *db, int64_t *ret, struct gt_err *err)
+{
+	gt_auto(query) struct gt_query *q = NULL;
+	int r;
+
+	if (gt_db_is_pg(db) && gt_db_exec(db, version_table, err) < 0)
+		return -err->code;
+	q = gt_db_query(db, err,
+			gt_db_is_pg(db) ? "SELECT version FROM schema_version FOR UPDATE"
+					: "PRAGMA user_version",
+			"");
+	r = q ? gt_db_step(q, err) : -err->code;
 	if (r < 0)
 		return r;
-	*ret = sqlite3_column_int64(q, 0);
+	*ret = r > 0 ? gt_db_int(q, 0) : 0;
 	return 0;
 }
 
-static int version_apply(sqlite3 *db, size_t version, struct gt_err *err)
+static int version_apply(struct gt_db *db, size_t version, struct gt_err *err)
 {
-	gt_auto(free) char *sql = gt_asprintf("BEGIN IMMEDIATE; %s PRAGMA user_version=%zu; COMMIT",
-					      migrations[version], version + 1);
-	int r = gt_db_exec(db, sql, err);
+	const char *set = gt_db_is_pg(db) ? "UPDATE schema_version SET version ="
+					  : "PRAGMA user_version =";
+	gt_auto(free) char *sql = gt_asprintf("%s%s %zu", migrations[version], set, version + 1);
 
-	if (r < 0)
-		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-	return r;
+	return gt_db_exec(db, sql, err);
 }
 
-int gt_db_migrate(sqlite3 *db, const char *path, struct gt_err *err)
+static int migrate(struct gt_db *db, const char *path, struct gt_err *err)
 {
-	int64_t version;
+	int64_t version = 0;
 	int r = version_read(db, &version, err);
 
 	if (r < 0)
@@ -151,10 +185,24 @@ int gt_db_migrate(sqlite3 *db, const char *path, struct gt_err *err)
 				  "%s has schema %lld, this program knows up to %zu: run the newer "
 				  "gantryd that wrote it",
 				  path, (long long)version, GT_LEN(migrations));
-	for (; version < (int64_t)GT_LEN(migrations); version++) {
+	for (; r == 0 && version < (int64_t)GT_LEN(migrations); version++) {
 		r = version_apply(db, (size_t)version, err);
 		if (r < 0)
 			return gt_err_wrap(err, "%s: schema %lld", path, (long long)version + 1);
 	}
-	return 0;
+	return r;
+}
+
+/* All steps in one transaction: it has the new schema, or the old one. */
+int gt_db_migrate(struct gt_db *db, const char *path, struct gt_err *err)
+{
+	int r = gt_db_begin(db, err);
+
+	if (r == 0)
+		r = migrate(db, path, err);
+	if (r == 0)
+		r = gt_db_commit(db, err);
+	if (r < 0)
+		gt_db_rollback(db);
+	return r;
 }

@@ -4,23 +4,22 @@
 
 #include "task_db.h"
 
-int gt_task_drop_body(struct gt_tasks_db *t, enum gt_sql file, enum gt_sql drop, uint64_t seq,
-		      struct gt_err *err)
+int gt_task_drop_body(struct gt_tasks_db *t, enum gt_sql take, uint64_t seq, struct gt_err *err)
 {
-	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, file, "i", (int64_t)seq);
-	int r = q ? gt_db_step(q, err) : -EIO;
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, take, "i", (int64_t)seq);
+	int r = gt_db_step(q, err);
 
-	if (r > 0)
+	if (r > 0 && gt_db_text(q, 0)[0])
 		gt_body_list_add(&t->unused, gt_db_text(q, 0));
-	return r < 0 ? r : gt_sql_run(gt_sql(t, err, drop, "i", (int64_t)seq), err);
+	return r < 0 ? r : 0;
 }
 
 int gt_task_hook_arm(struct gt_tasks_db *t, uint64_t seq, uint64_t due_ms, uint32_t tries,
 		     struct gt_err *err)
 {
-	return gt_sql_run(gt_sql(t, err, GT_SQL_HOOK_SET, "iii", (int64_t)seq, (int64_t)due_ms,
-				 (int64_t)tries),
-			  err);
+	return gt_db_finish(gt_sql(t->db, err, GT_SQL_HOOK_SET, "iii", (int64_t)seq,
+				   (int64_t)due_ms, (int64_t)tries),
+			    err);
 }
 
 /* ---- lost leases ---------------------------------------------------------------------------- */
@@ -47,16 +46,16 @@ static int leases_read(struct gt_tasks_db *t, struct gt_task_op *op,
 		       bool (*lost)(const struct gt_task_op *op, const struct lease *l),
 		       struct leases *ret, struct gt_err *err)
 {
-	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_LEASES, "");
-	int r = q ? 0 : -EIO;
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, GT_SQL_LEASES, "");
+	int r = 0;
 
 	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
 		struct lease l = {
-			.seq = (uint64_t)sqlite3_column_int64(q, 0),
-			.attempt = (uint32_t)sqlite3_column_int64(q, 3),
-			.session = (uint64_t)sqlite3_column_int64(q, 5),
-			.leased_ms = (uint64_t)sqlite3_column_int64(q, 6),
-			.lost = (uint32_t)sqlite3_column_int64(q, 7),
+			.seq = (uint64_t)gt_db_int(q, 0),
+			.attempt = (uint32_t)gt_db_int(q, 3),
+			.session = (uint64_t)gt_db_int(q, 5),
+			.leased_ms = (uint64_t)gt_db_int(q, 6),
+			.lost = (uint32_t)gt_db_int(q, 7),
 		};
 
 		gt_strcopy(l.gateway, sizeof(l.gateway), gt_db_text(q, 4));
@@ -74,21 +73,21 @@ static int lose(struct gt_tasks_db *t, struct gt_task_op *op, const struct lease
 		struct gt_err *err)
 {
 	bool again = l->lost + 1 < GT_TASK_LOST_MAX;
-	int r = gt_sql_run(gt_sql(t, err, GT_SQL_LOSE, "iiiit", (int64_t)l->seq,
-				  (int64_t)(again ? GT_TASK_QUEUED : GT_TASK_FAILED),
-				  (int64_t)(again ? 0 : op->now_ms),
-				  (int64_t)(again ? 0 : op->now_ms + GT_TASK_KEEP_MS),
-				  again ? NULL : "gateway_lost"),
-			   err);
+	int r = gt_db_finish(gt_sql(t->db, err, GT_SQL_LOSE, "iiiit", (int64_t)l->seq,
+				    (int64_t)(again ? GT_TASK_QUEUED : GT_TASK_FAILED),
+				    (int64_t)(again ? 0 : op->now_ms),
+				    (int64_t)(again ? 0 : op->now_ms + GT_TASK_KEEP_MS),
+				    again ? NULL : "gateway_lost"),
+			     err);
 
 	if (r == 0)
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_ATTEMPT_PUT, "iiittiittiiii", (int64_t)l->seq,
-				      (int64_t)l->attempt, (int64_t)op->epoch, l->gateway, NULL,
-				      (int64_t)0, (int64_t)0, "gateway_lost",
-				      "the gateway that had the call ended, or forgot it",
-				      (int64_t)l->leased_ms, (int64_t)op->now_ms, (int64_t)0,
-				      (int64_t)0),
-			       err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_ATTEMPT_PUT, "iiittiittiiii",
+					(int64_t)l->seq, (int64_t)l->attempt, (int64_t)op->epoch,
+					l->gateway, NULL, (int64_t)0, (int64_t)0, "gateway_lost",
+					"the gateway that had the call ended, or forgot it",
+					(int64_t)l->leased_ms, (int64_t)op->now_ms, (int64_t)0,
+					(int64_t)0),
+				 err);
 	if (again) {
 		gt_task_op_change(op, l->function, 1);
 		return r;
@@ -160,20 +159,20 @@ struct found {
 static int find(struct gt_tasks_db *t, struct gt_task_op *op, enum gt_sql which, struct found **ret,
 		size_t *n, struct gt_err *err)
 {
-	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, which, "ii", (int64_t)op->now_ms,
-					      (int64_t)GT_TASK_WAKE_MAX);
-	int r = q ? 0 : -EIO;
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, which, "ii", (int64_t)op->now_ms,
+						   (int64_t)GT_TASK_WAKE_MAX);
+	int r = 0;
 
 	*n = 0;
 	*ret = gt_alloc_array(GT_TASK_WAKE_MAX, sizeof(**ret));
 	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
 		struct found *f = &(*ret)[(*n)++];
 
-		f->seq = (uint64_t)sqlite3_column_int64(q, 0);
-		if (sqlite3_column_count(q) > 1)
+		f->seq = (uint64_t)gt_db_int(q, 0);
+		if (gt_db_columns(q) > 1)
 			gt_strcopy(f->function, sizeof(f->function), gt_db_text(q, 1));
-		if (sqlite3_column_count(q) > 3) {
-			f->state = (enum gt_task_state)sqlite3_column_int(q, 2);
+		if (gt_db_columns(q) > 3) {
+			f->state = (enum gt_task_state)gt_db_int(q, 2);
 			gt_strcopy(f->id, sizeof(f->id), gt_db_text(q, 3));
 		}
 	}
@@ -188,7 +187,8 @@ static int wake_due(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err 
 	int r = find(t, op, GT_SQL_DUE, &at, &n, err);
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_READY_SET, "i", (int64_t)at[i].seq), err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_READY_SET, "i", (int64_t)at[i].seq),
+				 err);
 		gt_task_op_change(op, at[i].function, 1);
 	}
 	return r;
@@ -197,10 +197,10 @@ static int wake_due(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err 
 int gt_task_end(struct gt_tasks_db *t, const struct gt_task_op *op, uint64_t seq,
 		enum gt_task_state state, const char *slug, struct gt_err *err)
 {
-	int r = gt_sql_run(gt_sql(t, err, GT_SQL_END, "iiiit", (int64_t)seq, (int64_t)state,
-				  (int64_t)op->now_ms, (int64_t)(op->now_ms + GT_TASK_KEEP_MS),
-				  slug),
-			   err);
+	int r = gt_db_finish(gt_sql(t->db, err, GT_SQL_END, "iiiit", (int64_t)seq, (int64_t)state,
+				    (int64_t)op->now_ms, (int64_t)(op->now_ms + GT_TASK_KEEP_MS),
+				    slug),
+			     err);
 
 	return r < 0 ? r : gt_task_hook_arm(t, seq, op->now_ms, 0, err);
 }
@@ -222,16 +222,16 @@ static int wake_late(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err
 
 static int forget(struct gt_tasks_db *t, uint64_t seq, struct gt_err *err)
 {
-	int r = gt_task_drop_body(t, GT_SQL_INPUT_FILE, GT_SQL_INPUT_DROP, seq, err);
+	int r = gt_task_drop_body(t, GT_SQL_INPUT_TAKE, seq, err);
 
 	if (r == 0)
-		r = gt_task_drop_body(t, GT_SQL_RESULT_FILE, GT_SQL_RESULT_DROP, seq, err);
+		r = gt_task_drop_body(t, GT_SQL_RESULT_TAKE, seq, err);
 	if (r == 0)
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_ATTEMPTS_DROP, "i", (int64_t)seq), err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_ATTEMPTS_DROP, "i", (int64_t)seq), err);
 	if (r == 0)
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_HOOK_DROP, "i", (int64_t)seq), err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_HOOK_DROP, "i", (int64_t)seq), err);
 	if (r == 0)
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_DROP, "i", (int64_t)seq), err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_DROP, "i", (int64_t)seq), err);
 	return r;
 }
 
@@ -299,11 +299,11 @@ int gt_task_replay(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *
 			       task.id, gt_task_state_name(task.state));
 	task.deadline_ms = op->now_ms + (task.deadline_ms - task.created_ms);
 	if (r == 0)
-		r = gt_sql_run(gt_sql(t, err, GT_SQL_AGAIN, "ii", (int64_t)task.seq,
-				      (int64_t)task.deadline_ms),
-			       err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_AGAIN, "ii", (int64_t)task.seq,
+					(int64_t)task.deadline_ms),
+				 err);
 	if (r == 0)
-		r = gt_task_drop_body(t, GT_SQL_RESULT_FILE, GT_SQL_RESULT_DROP, task.seq, err);
+		r = gt_task_drop_body(t, GT_SQL_RESULT_TAKE, task.seq, err);
 	if (r == 0) /* its last end is not told any more */
 		r = gt_task_hook_arm(t, task.seq, 0, 0, err);
 	if (r < 0) {

@@ -22,15 +22,15 @@ static const char *file_of(const struct gt_body_list *files, size_t i)
 /* Did the same request come before? 1 = yes, or another one has its name. */
 static int seen_before(struct gt_tasks_db *t, struct gt_task *task, struct gt_err *err)
 {
-	gt_auto(sql) sqlite3_stmt *q = NULL;
+	gt_auto(query) struct gt_query *q = NULL;
 	struct gt_task old = { 0 };
 	int r;
 
 	if (!task->named && !task->key)
 		return 0;
-	q = task->named ? gt_sql(t, err, GT_SQL_BY_ID, "t", task->id)
-			: gt_sql(t, err, GT_SQL_BY_KEY, "tt", task->function, task->key);
-	r = q ? gt_db_step(q, err) : -EIO;
+	q = task->named ? gt_sql(t->db, err, GT_SQL_BY_ID, "t", task->id)
+			: gt_sql(t->db, err, GT_SQL_BY_KEY, "tt", task->function, task->key);
+	r = gt_db_step(q, err);
 	if (r <= 0)
 		return r;
 	gt_task_row(q, &old);
@@ -56,27 +56,29 @@ static int accept_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_ta
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = gt_sql_run(gt_sql(t, err, GT_SQL_INSERT, "ttiiitttttti", task->id, task->function,
-			      (int64_t)task->priority, (int64_t)task->created_ms,
-			      (int64_t)task->deadline_ms, task->method, task->path,
-			      task->content_type, task->key, task->print, batch,
-			      (int64_t)task->body.len),
-		       err);
+	if (t->seq_next >= t->seq_last)
+		return gt_err_set(err, EAGAIN, "internal", "no number is left for a call");
+	task->seq = t->seq_next++;
+	r = gt_db_finish(gt_sql(t->db, err, GT_SQL_INSERT, "ittiiitttttti", (int64_t)task->seq,
+				task->id, task->function, (int64_t)task->priority,
+				(int64_t)task->created_ms, (int64_t)task->deadline_ms, task->method,
+				task->path, task->content_type, task->key, task->print, batch,
+				(int64_t)task->body.len),
+			 err);
 	if (r < 0)
 		return r;
 	task->taken = GT_TAKEN_NEW;
-	task->seq = (uint64_t)sqlite3_last_insert_rowid(t->db);
 	gt_task_op_change(op, task->function, 1);
 	if (task->callback)
-		r = gt_sql_run(
-			gt_sql(t, err, GT_SQL_HOOK_PUT, "it", (int64_t)task->seq, task->callback),
-			err);
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_HOOK_PUT, "it", (int64_t)task->seq,
+					task->callback),
+				 err);
 	if (r < 0 || !task->body.len)
 		return r;
-	return gt_sql_run(gt_sql(t, err, GT_SQL_INPUT_PUT, "ibt", (int64_t)task->seq,
-				 file ? NULL : task->body.data, file ? (size_t)0 : task->body.len,
-				 file),
-			  err);
+	return gt_db_finish(gt_sql(t->db, err, GT_SQL_INPUT_PUT, "ibt", (int64_t)task->seq,
+				   file ? NULL : task->body.data, file ? (size_t)0 : task->body.len,
+				   file),
+			    err);
 }
 
 static int accept_all(struct gt_tasks_db *t, struct gt_task_op *op,
@@ -96,33 +98,61 @@ static int accept_all(struct gt_tasks_db *t, struct gt_task_op *op,
 
 /* ---- results -------------------------------------------------------------------------------- */
 
-/* 1 = the result's own lease is in force; 0 = it is not, or no more. */
-static int lease_check(struct gt_tasks_db *t, struct gt_task_result *res, char *gateway,
-		       struct gt_err *err)
-{
-	gt_auto(sql) sqlite3_stmt *q = gt_sql(t, err, GT_SQL_LEASED, "i", (int64_t)res->seq);
-	int r = q ? gt_db_step(q, err) : -EIO;
+struct finished {
+	char gateway[GT_NAME_MAX + 1];
+	size_t size; /* of the input */
+};
 
+/* Another lease is in force, or none: how it is. */
+static int stale_read(struct gt_tasks_db *t, struct gt_task_result *res, struct gt_err *err)
+{
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, GT_SQL_LEASED, "i",
+						   (int64_t)res->seq);
+	int r = gt_db_step(q, err);
+
+	res->stale = true;
 	if (r <= 0)
 		return r;
-	res->state = (enum gt_task_state)sqlite3_column_int(q, 0);
-	gt_strcopy(res->id, sizeof(res->id), gt_db_text(q, 2));
-	gt_strcopy(res->function, sizeof(res->function), gt_db_text(q, 3));
-	gt_strcopy(gateway, GT_NAME_MAX + 1, gt_db_text(q, 4));
-	return res->state == GT_TASK_RUNNING &&
-	       (uint32_t)sqlite3_column_int64(q, 1) == res->attempt;
+	res->state = (enum gt_task_state)gt_db_int(q, 0);
+	gt_strcopy(res->id, sizeof(res->id), gt_db_text(q, 1));
+	gt_strcopy(res->function, sizeof(res->function), gt_db_text(q, 2));
+	return 0;
+}
+
+/* The task's row, if the result's own lease is in force: 1; 0 = it is not, or no more. */
+static int row_finish(struct gt_tasks_db *t, const struct gt_task_op *op,
+		      struct gt_task_result *res, struct finished *ret, struct gt_err *err)
+{
+	bool ends = gt_task_ended(res->next);
+	gt_auto(query) struct gt_query *q = gt_sql(
+		t->db, err, GT_SQL_FINISH, "iiiiiiiti", (int64_t)res->seq, (int64_t)res->next,
+		(int64_t)res->counts, (int64_t)res->due_ms, (int64_t)(ends ? op->now_ms : 0),
+		(int64_t)(ends ? op->now_ms + GT_TASK_KEEP_MS : 0), (int64_t)res->status,
+		res->slug[0] ? res->slug : NULL, (int64_t)res->attempt);
+	int r = gt_db_step(q, err);
+
+	if (r <= 0)
+		return r < 0 ? r : stale_read(t, res, err);
+	res->stale = false;
+	res->state = res->next;
+	gt_strcopy(res->id, sizeof(res->id), gt_db_text(q, 0));
+	gt_strcopy(res->function, sizeof(res->function), gt_db_text(q, 1));
+	gt_strcopy(ret->gateway, sizeof(ret->gateway), gt_db_text(q, 2));
+	ret->size = (size_t)gt_db_int(q, 3);
+	return 1;
 }
 
 static int attempt_put(struct gt_tasks_db *t, const struct gt_task_op *op,
 		       const struct gt_task_result *res, const char *gateway, struct gt_err *err)
 {
-	return gt_sql_run(gt_sql(t, err, GT_SQL_ATTEMPT_PUT, "iiittiittiiii", (int64_t)res->seq,
-				 (int64_t)res->attempt, (int64_t)op->epoch, gateway,
-				 res->replica[0] ? res->replica : NULL, (int64_t)res->revision,
-				 (int64_t)res->status, res->slug[0] ? res->slug : NULL, res->detail,
-				 (int64_t)res->started_ms, (int64_t)res->ended_ms,
-				 (int64_t)res->wait_ms, (int64_t)res->start_ms),
-			  err);
+	return gt_db_finish(gt_sql(t->db, err, GT_SQL_ATTEMPT_PUT, "iiittiittiiii",
+				   (int64_t)res->seq, (int64_t)res->attempt, (int64_t)op->epoch,
+				   gateway, res->replica[0] ? res->replica : NULL,
+				   (int64_t)res->revision, (int64_t)res->status,
+				   res->slug[0] ? res->slug : NULL, res->detail,
+				   (int64_t)res->started_ms, (int64_t)res->ended_ms,
+				   (int64_t)res->wait_ms, (int64_t)res->start_ms),
+			    err);
 }
 
 static int result_put(struct gt_tasks_db *t, const struct gt_task_op *op,
@@ -130,62 +160,66 @@ static int result_put(struct gt_tasks_db *t, const struct gt_task_op *op,
 {
 	bool inside = res->body.len && !file;
 
-	return gt_sql_run(gt_sql(t, err, GT_SQL_RESULT_PUT, "iiiitibt", (int64_t)res->seq,
-				 (int64_t)res->attempt, (int64_t)op->epoch, (int64_t)res->status,
-				 res->content_type, (int64_t)res->body.len,
-				 inside ? res->body.data : NULL, inside ? res->body.len : (size_t)0,
-				 file),
-			  err);
+	return gt_db_finish(gt_sql(t->db, err, GT_SQL_RESULT_PUT, "iiiitibt", (int64_t)res->seq,
+				   (int64_t)res->attempt, (int64_t)op->epoch, (int64_t)res->status,
+				   res->content_type, (int64_t)res->body.len,
+				   inside ? res->body.data : NULL,
+				   inside ? res->body.len : (size_t)0, file),
+			    err);
+}
+
+/* What is small lies in its row. */
+static int input_drop(struct gt_tasks_db *t, const struct gt_task_result *res, size_t size,
+		      struct gt_err *err)
+{
+	if (!size)
+		return 0;
+	if (size > GT_TASK_INLINE_MAX)
+		return gt_task_drop_body(t, GT_SQL_INPUT_TAKE, res->seq, err);
+	return gt_db_finish(gt_sql(t->db, err, GT_SQL_INPUT_DROP, "i", (int64_t)res->seq), err);
 }
 
 static int finish_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task_result *res,
 		      const char *file, struct gt_err *err)
 {
 	bool ends = gt_task_ended(res->next);
-	char gateway[GT_NAME_MAX + 1] = "";
-	int r = lease_check(t, res, gateway, err);
+	struct finished was = { .size = 0 };
+	int r = row_finish(t, op, res, &was, err);
 
-	res->stale = r == 0;
-	if (file && (r == 0 || !ends))
+	if (file && r >= 0 && (res->stale || !ends))
 		gt_body_list_add(&t->unused, file);
 	if (r <= 0)
 		return r;
-	r = gt_sql_run(gt_sql(t, err, GT_SQL_FINISH, "iiiiiiit", (int64_t)res->seq,
-			      (int64_t)res->next, (int64_t)res->counts, (int64_t)res->due_ms,
-			      (int64_t)(ends ? op->now_ms : 0),
-			      (int64_t)(ends ? op->now_ms + GT_TASK_KEEP_MS : 0),
-			      (int64_t)res->status, res->slug[0] ? res->slug : NULL),
-		       err);
-	res->state = res->next;
-	if (r == 0 && res->counts)
-		r = attempt_put(t, op, res, gateway, err);
+	r = 0;
+	if (res->counts)
+		r = attempt_put(t, op, res, was.gateway, err);
 	if (r == 0 && ends)
 		r = result_put(t, op, res, file, err);
 	if (r == 0 && ends)
 		r = gt_task_hook_arm(t, res->seq, op->now_ms, 0, err);
 	if (r == 0 && res->next == GT_TASK_SUCCEEDED)
-		r = gt_task_drop_body(t, GT_SQL_INPUT_FILE, GT_SQL_INPUT_DROP, res->seq, err);
+		r = input_drop(t, res, was.size, err);
 	return r;
 }
 
 /* ---- leases --------------------------------------------------------------------------------- */
 
-static int lease_read(struct gt_tasks_db *t, sqlite3_stmt *q, const char *function,
+static int lease_read(struct gt_tasks_db *t, struct gt_query *q, const char *function,
 		      struct gt_task *task, struct gt_err *err)
 {
-	task->seq = (uint64_t)sqlite3_column_int64(q, 0);
+	task->seq = (uint64_t)gt_db_int(q, 0);
 	gt_strcopy(task->id, sizeof(task->id), gt_db_text(q, 1));
 	gt_strcopy(task->function, sizeof(task->function), function);
-	task->attempt = (uint32_t)sqlite3_column_int64(q, 2) + 1;
-	task->tries = (uint32_t)sqlite3_column_int64(q, 3);
-	task->created_ms = (uint64_t)sqlite3_column_int64(q, 4);
-	task->deadline_ms = (uint64_t)sqlite3_column_int64(q, 5);
+	task->attempt = (uint32_t)gt_db_int(q, 2) + 1;
+	task->tries = (uint32_t)gt_db_int(q, 3);
+	task->created_ms = (uint64_t)gt_db_int(q, 4);
+	task->deadline_ms = (uint64_t)gt_db_int(q, 5);
 	gt_strcopy(task->method, sizeof(task->method), gt_db_text(q, 6));
 	task->path = gt_strdup(gt_db_text(q, 7));
-	task->content_type = gt_strdup((const char *)sqlite3_column_text(q, 8));
-	task->priority = (uint32_t)sqlite3_column_int(q, 12);
+	task->content_type = gt_strdup(gt_db_text_null(q, 8));
+	task->priority = (uint32_t)gt_db_int(q, 12);
 	task->state = GT_TASK_RUNNING;
-	return gt_task_blob(t, q, 10, 11, (size_t)sqlite3_column_int64(q, 9), &task->body, err);
+	return gt_task_blob(t, q, 10, 11, (size_t)gt_db_int(q, 9), &task->body, err);
 }
 
 /* Up to n of one priority behind `after`; they are marked only later, as the statement walks the
@@ -194,10 +228,10 @@ static int lease_some(struct gt_tasks_db *t, struct gt_task_op *op, const char *
 		      unsigned priority, uint64_t *after, unsigned n, size_t *bytes,
 		      struct gt_err *err)
 {
-	gt_auto(sql)
-		sqlite3_stmt *q = gt_sql(t, err, GT_SQL_READY, "tiiii", function, (int64_t)priority,
-					 (int64_t)op->now_ms, (int64_t)*after, (int64_t)n);
-	int r = q ? 0 : -EIO, found = 0;
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, GT_SQL_READY, "tiiii", function,
+						   (int64_t)priority, (int64_t)op->now_ms,
+						   (int64_t)*after, (int64_t)n);
+	int r = 0, found = 0;
 
 	while (r >= 0 && *bytes < LEASED_BYTES_MAX && (r = gt_db_step(q, err)) > 0) {
 		struct gt_task *task = gt_task_op_add(op);
@@ -245,10 +279,10 @@ static int lease_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_tas
 		return gt_task_end(t, op, task->seq, GT_TASK_FAILED, "input_lost", err);
 	}
 	task->leased_ms = op->now_ms;
-	return gt_sql_run(gt_sql(t, err, GT_SQL_LEASE, "itii", (int64_t)task->seq,
-				 op->sessions[0].gateway, (int64_t)op->sessions[0].session,
-				 (int64_t)op->now_ms),
-			  err);
+	return gt_db_finish(gt_sql(t->db, err, GT_SQL_LEASE, "itii", (int64_t)task->seq,
+				   op->sessions[0].gateway, (int64_t)op->sessions[0].session,
+				   (int64_t)op->now_ms),
+			    err);
 }
 
 static int lease_all(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
@@ -309,10 +343,10 @@ int gt_task_write(struct gt_tasks_db *t, struct gt_task_op *op, const struct gt_
 	case GT_TASK_REPLAY:
 		return gt_task_replay(t, op, err);
 	case GT_TASK_HOOK_SET:
-		return gt_sql_run(gt_sql(t, err, GT_SQL_HOOK_TOLD, "iiii", (int64_t)op->before,
-					 (int64_t)op->next_ms, (int64_t)op->limit,
-					 (int64_t)op->told_ms),
-				  err);
+		return gt_db_finish(gt_sql(t->db, err, GT_SQL_HOOK_TOLD, "iiii",
+					   (int64_t)op->before, (int64_t)op->next_ms,
+					   (int64_t)op->limit, (int64_t)op->told_ms),
+				    err);
 	case GT_TASK_COUNT: /* in line with changes, so that none is counted twice or missed */
 		return gt_task_count(t, op, err);
 	default:

@@ -3,7 +3,9 @@
  * in all but that: names stay as they are. */
 #include <pthread.h>
 
-#include "db.h"
+#include <sqlite3.h>
+
+#include "db_kind.h"
 
 static sqlite3_vfs shim;
 static int registered;

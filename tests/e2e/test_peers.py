@@ -14,7 +14,7 @@ import time
 import pytest
 
 from rig import GET, OK, route
-from harness import SLOW, Background, Raw
+from harness import SLOW, Background, Raw, until
 
 HEAD = b"POST /f/echo/x HTTP/1.1\r\nHost: a\r\n"
 UPGRADE = (b"GET /f/echo/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -382,6 +382,16 @@ def test_many_connections_that_begin_a_request_and_go_no_further(rig):
     rig.wait_calls(0, 0)
 
 
+def test_memory_of_a_flood_is_given_back(rig, many_files):
+    before = rig.rss()
+    head = b"GET /f/echo/ HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"v" * 7000) for i in range(4))
+    slow = [rig.client(head) for _ in range(4000)]
+    until(lambda: rig.rss() - before > 80 << 20, "the gateway holds all of them")
+    for client in slow:
+        client.reset()
+    until(lambda: rig.rss() - before < 2 * GROWTH, "it gives back what they took")
+
+
 def test_limit_of_descriptors_below_that_of_connections(poor_rig):
     """A call needs two: those who only sit there must leave them."""
     idle = [poor_rig.client() for _ in range(600)]
@@ -405,10 +415,11 @@ def test_where_all_connections_have_calls_the_next_waits_for_one_to_end(small_ri
     """Each time anew: who waits at the limit finds whose connection ended, whatever happened before."""
     rig = small_rig
     rig.tell(route("echo", concurrency=9))
-    clients = [rig.client(GET) for _ in range(3)]
-    replicas = [rig.replica() for _ in clients]
-    for replica in replicas:
-        replica.read_until(b"\r\n\r\n")
+    clients = [rig.client(GET.replace(b"/x", b"/%d" % i)) for i in range(3)]
+    heads = {}  # calls may reach the replica in another order
+    for replica in [rig.replica() for _ in clients]:
+        heads[replica.read_until(b"\r\n\r\n").split()[1]] = replica
+    replicas = [heads[b"/%d" % i] for i in range(3)]
     rig.wait_calls(0, 3)
     for _ in range(5):
         late = rig.client(GET.replace(b"/x", b"/late"))

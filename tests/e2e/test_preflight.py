@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -15,9 +16,9 @@ SIZES = "8,1048576,4194304"
 
 def preflight(*words, fault="", timeout_ms=60000):
     env = {**os.environ, "GANTRY_FAKE_NCCL": fault}
-    done = subprocess.run([BIN / "gantry-preflight", "--nccl", FAKE, "--cuda", "none", "--sizes", SIZES,
-                           "--timeout", str(timeout_ms), *words], env=env, capture_output=True, text=True,
-                          check=False)
+    limit = ["--timeout", str(timeout_ms)] if timeout_ms else []
+    done = subprocess.run([BIN / "gantry-preflight", "--nccl", FAKE, "--cuda", "none", "--sizes", SIZES, *limit, *words],
+                          env=env, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
 
 
@@ -53,6 +54,12 @@ def test_below_the_baseline_is_slow():
 def test_a_rank_that_hangs_is_found(fault):
     status, v = preflight("--ranks", "3", fault=fault, timeout_ms=1500)
     assert (status, v["cause"]) == (1, "hung"), v
+
+
+def test_more_than_four_ranks_have_more_time():
+    begin = time.monotonic()
+    status, v = preflight("--ranks", "5", fault="hang=4", timeout_ms=None)
+    assert (status, v["cause"]) == (1, "hung") and time.monotonic() - begin >= 5.7, v
 
 
 @pytest.mark.parametrize("rank", range(3))

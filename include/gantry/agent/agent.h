@@ -18,6 +18,7 @@ struct gt_agent_config {
 	const char *gpus;       /* see gpu/gpu.h; NULL = none */
 	const char *gpu_helper; /* the program that becomes gpud; NULL = none does */
 	const char *gpu_kmsg;   /* the kernel's log, with errors of GPUs; NULL = "/dev/kmsg" */
+	const char *gpu_reset;  /* the program that resets a GPU; NULL or "" = none does */
 	const char *gpu_nccl; /* for gantry-preflight; NULL or "" = the linker finds libnccl.so.2 */
 	const char *gpu_driver_root;    /* where NVIDIA's driver is; NULL or "" = "/" */
 	const char *gpu_proc, *gpu_sys; /* NULL or "" = /proc and /sys; others for tests */

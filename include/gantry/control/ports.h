@@ -28,7 +28,8 @@ struct gt_store_port {
 	/* What users said of a node; GT_DUTY_ALL removes the row. */
 	void (*put_node)(void *ctx, const struct gt_node_row *row, gt_store_done_fn *done,
 			 void *arg);
-	/* Newest first; rows are borrowed for the call. */
+	/* Newest first; rows are borrowed for the call. It sees every change whose done was called.
+	 */
 	void (*revisions)(void *ctx, const char *function, gt_store_revisions_fn *done, void *arg);
 	/* Durable calls: does what op asks for and calls op->done, in the order of the calls for
 	 * those that change something. NULL: there are none. */

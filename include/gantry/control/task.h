@@ -10,7 +10,8 @@
 #include <gantry/control/control.h>
 #include <gantry/model/task.h>
 
-/* After the stored functions were loaded, once: how many calls wait. */
+/* How many calls wait: after the stored functions were loaded, and whenever the store has lost the
+ * thread (gt_store_recount). What is known is replaced. */
 void gt_control_tasks_load(struct gt_control *c);
 /* ACCEPT, CANCEL, REPLAY, and what only reads. Refused at once, with op left to the caller:
  * -EAGAIN (queue_full) when GT_TASK_QUEUED_MAX calls wait for the function of the first task;

@@ -178,6 +178,10 @@ void gt_gpu_helper_free(struct gt_gpu_helper *h);
 /* Waits for the first on_gpus or on_driver, at most so long. For the start of a node, which would
  * like to know its GPUs before it takes orders. */
 void gt_gpu_helper_await(struct gt_gpu_helper *h, uint64_t most_ms);
+/* Ends gpud, which keeps the GPUs open, and starts none until the other call; nobody is told that
+ * it ended. Requests fail meanwhile (ECHILD). It is gone when gt_gpu_helper_pid is 0. */
+void gt_gpu_helper_pause(struct gt_gpu_helper *h);
+void gt_gpu_helper_resume(struct gt_gpu_helper *h);
 pid_t gt_gpu_helper_pid(const struct gt_gpu_helper *h); /* 0 = none lives */
 uint64_t gt_gpu_helper_starts(const struct gt_gpu_helper *h);
 

@@ -4,8 +4,14 @@
 
 #include <gantry/base/err.h>
 
-#define GT_PREFLIGHT_MS      5000 /* from its start to its verdict; longer is a failure */
 #define GT_PREFLIGHT_PROGRAM "gantry-preflight"
+
+/* From its start to its verdict; longer is a failure. Each GPU beyond the fourth has a context, a
+ * library that is loaded and links to all others, which takes some of the driver's time. */
+static inline uint64_t gt_preflight_ms(unsigned ranks)
+{
+	return 5000 + 1000 * (uint64_t)(ranks > 4 ? ranks - 4 : 0);
+}
 
 struct gt_preflight_order {
 	const char *nccl;        /* the library's name or path; NULL or "" = libnccl.so.2 */

@@ -1,5 +1,5 @@
 /* store/store.h - what must survive a crash: functions, their revisions, what was said of nodes,
- * joined machines and join tokens, durable calls, the epoch. SQLite.
+ * joined machines and join tokens, durable calls, the epoch. A file of SQLite, or PostgreSQL.
  *
  * Writes are queued to one writer thread that commits everything waiting in one transaction: the
  * fsync is the batching window. Completions are handed out by gt_store_poll on the caller's thread;
@@ -17,16 +17,28 @@
 struct gt_store;
 
 struct gt_store_config {
-	const char *path; /* of the database: "control/gantry.db"; its directory must exist */
+	/* Of the database: "control/gantry.db", whose directory must exist; or a URL of PostgreSQL,
+	 * "postgresql://...", which must be reached now. Later it may be lost and come back. */
+	const char *path;
 	void (*notify)(void *arg); /* writer thread: gt_store_poll has something to do */
 	void *notify_arg;
 	/* For bodies of calls above GT_TASK_INLINE_MAX: "control/bodies", made when it is not
-	 * there; what a crash left in it is removed. NULL: all bodies lie in the database. */
+	 * there; what a crash left in it is removed. NULL, and always with PostgreSQL: all bodies
+	 * lie in the database. */
 	const char *bodies_dir;
-	uint32_t pages_max; /* most database pages of 4 KiB; 0 = as many as the disk takes */
+	uint32_t pages_max; /* SQLite: most pages of 4 KiB; 0 = as many as the disk takes */
+	/* That a lease was got for (lease.h); 0: counts it up, whoever else is there. Under an
+	 * epoch that is over nothing is written. */
+	uint64_t epoch;
+	/* PostgreSQL: most time for one answer, ms; an open transaction that says nothing for so
+	 * long is ended by the server. 0 = 10 s. */
+	uint32_t patience_ms;
 };
 
-/* Opens, migrates, and counts the epoch up, durably. Fails with slug storage_full when the disk is
+/* Is it a URL of PostgreSQL that may be given to roles? Slug bad_config. Connects to nothing. */
+GT_MUST_USE int gt_store_check(const char *url, struct gt_err *err);
+
+/* Opens, migrates, and begins the epoch, durably. Fails with slug storage_full when the disk is
  * full, else with the file and what is wrong with it (a newer schema names both numbers). */
 GT_MUST_USE int gt_store_open(const struct gt_store_config *config, struct gt_store **ret,
 			      struct gt_err *err);
@@ -69,8 +81,14 @@ void gt_store_revisions(void *ctx, const char *function,
 void gt_store_task(void *ctx, struct gt_task_op *op GT_TAKES);
 void gt_store_poll(struct gt_store *s);
 
-/* -EIO, and why, when a read, write or sync of the state disk has failed: every write was refused
- * since then, and only a process that opens the store anew may go on. `notify` tells of it. A
+/* True once after PostgreSQL was lost in the middle of a commit and is back: calls that were told
+ * to have failed may be there, so those that wait have to be counted anew. Any thread. */
+bool gt_store_recount(struct gt_store *s);
+
+/* -EIO, and why, when a read, write or sync of the state disk has failed; -ESTALE when the epoch is
+ * over. Every write was refused since then, and only a process that opens the store anew may go on.
+ * A PostgreSQL that is not there is no such failure: until it is, each write and read is refused
+ * with `unavailable`. `notify` tells of it. A
  * database that is damaged is no such failure: what can be read is read, and writes are refused
  * with a text that says what to do. It is looked for once, by a thread of its own, after the store
  * was opened. Any thread. */

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <gantry/gpu/preflight.h>
+
 #include "preflight.h"
 
 static const char help[] =
@@ -26,7 +28,7 @@ static const char help[] =
 	"  --sizes A,B,...     bytes (8,1048576,67108864)\n"
 	"  --baseline GBPS     bus bandwidth of the largest size; below 80 % of it is a failure\n"
 	"  --model NAME        instead: what 8 GPUs of a model are known for\n"
-	"  --timeout MS        of all (4800)\n";
+	"  --timeout MS        of all (4800, and 1000 more for each rank beyond four)\n";
 
 /* GB/s with 8 ranks on one machine, the lower end of what is published for each. */
 static const struct {
@@ -192,13 +194,14 @@ int main(int argc, char **argv)
 			       .cuda = "libcuda.so.1",
 			       .sizes = { 8, 1 << 20, 64 << 20 },
 			       .n_sizes = 3,
-			       .baseline_of = "the baseline",
-			       .timeout_ms = 4800 }; /* a verdict within 5 s */
+			       .baseline_of = "the baseline" };
 	uint64_t began_ns = pf_now_ns();
 	pid_t pids[PF_RANKS_MAX] = { 0 };
 	int listener = -1, r;
 
 	take_options(&c, argc, argv);
+	if (c.timeout_ms == 0) /* a verdict before who started us has waited long enough */
+		c.timeout_ms = gt_preflight_ms((unsigned)c.ranks) - 200;
 	if (c.first == 0)
 		listener = listen_here(&c);
 	start(&c, pids);

@@ -74,6 +74,7 @@ static void store_put(void *ctx, const struct gt_function_row *row, gt_store_don
 		return;
 	s = gt_alloc(sizeof(*s));
 	s->row = *row;
+	s->row.name = gt_strdup(row->name);
 	s->row.spec_json = gt_strdup(row->spec_json);
 	LL_PREPEND(w->rows, s);
 }
@@ -350,14 +351,14 @@ static int setup(void **state, bool hosts)
 	config.control = w->control;
 	config.client = w->client;
 	config.agent_path = w->agent_path;
-	w->authority = authority_new();
-	config.authority = w->authority;
 	snprintf(w->door_path, sizeof(w->door_path), "%s/door", w->dir);
 	w->door_fd = listen_at(w->door_path);
 	door.listen_fd = w->door_fd;
 	assert_int_equal(gt_http_server_new(w->loop, &door, &w->door, NULL), 0);
 	config.door_path = w->door_path;
 	config.node = hosts ? "near" : NULL;
+	w->authority = authority_new();
+	config.authority = w->authority;
 	assert_int_equal(gt_api_new(&config, &w->api, NULL), 0);
 	*state = w;
 	return 0;
@@ -391,6 +392,7 @@ int world_teardown(void **state)
 	gt_http_client_free(w->client);
 	gt_loop_free(w->loop);
 	LL_FOREACH_SAFE (w->rows, s, tmp) {
+		free(s->row.name);
 		free(s->row.spec_json);
 		free(s);
 	}

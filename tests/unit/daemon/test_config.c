@@ -120,6 +120,7 @@ static void a_node_that_can_not_be_is_refused(void **state)
 		const char *text, *says;
 	} cases[] = {
 		{ "node = a_b\n", "node: \"a_b\" is no name" },
+		{ "gpu_reset = reset.sh\n", "gpu_reset: \"reset.sh\" must be an absolute path" },
 		{ "gpus = nvidia0\n", "gpus: \"nvidia0\" is no source of GPUs" },
 		{ "gpus = sim:4\n", "gpus: sim: \"4\": there is no count" },
 		{ "labels = zone\n", "labels: \"zone\" is no label; write key=value" },

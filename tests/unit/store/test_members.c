@@ -13,6 +13,8 @@
 #include <gantry/base/buf.h>
 #include <gantry/store/store.h>
 
+#include "backend.h"
+
 #define NOW  1000000000ULL
 #define HOUR 3600000ULL
 
@@ -36,7 +38,7 @@ static void ring(void *arg)
 
 static void reopen(struct world *w)
 {
-	struct gt_store_config config = { .path = "gantry.db", .notify = ring, .notify_arg = w };
+	struct gt_store_config config = { .path = backend_path(), .notify = ring, .notify_arg = w };
 	struct gt_err err = { 0 };
 
 	gt_store_close(w->store);
@@ -52,6 +54,8 @@ static int setup(void **state)
 	snprintf(w->dir, sizeof(w->dir), "/tmp/gt-members-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	assert_int_equal(chdir(w->dir), 0);
+	assert_int_equal(mkdir("control", 0700), 0);
+	backend_fresh();
 	w->event = eventfd(0, EFD_CLOEXEC);
 	reopen(w);
 	*state = w;
@@ -60,13 +64,15 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	static const char *const files[] = { "gantry.db", "gantry.db-wal", "gantry.db-shm" };
+	static const char *const files[] = { "control/gantry.db", "control/gantry.db-wal",
+					     "control/gantry.db-shm" };
 	struct world *w = *state;
 
 	gt_store_close(w->store);
 	gt_member_op_free(w->op);
 	for (size_t i = 0; i < GT_LEN(files); i++)
 		unlink(files[i]);
+	assert_int_equal(rmdir("control"), 0);
 	assert_int_equal(chdir("/"), 0);
 	assert_int_equal(rmdir(w->dir), 0);
 	close(w->event);
@@ -310,5 +316,10 @@ int main(void)
 		t(who_leaves_takes_along_what_was_said_of_it),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("on SQLite", tests, NULL, NULL);
+
+	if (backend_pg_installed())
+		failed += cmocka_run_group_tests_name("on PostgreSQL", tests, backend_pg_begin,
+						      backend_pg_end);
+	return failed;
 }

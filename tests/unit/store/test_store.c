@@ -19,6 +19,8 @@
 #include <gantry/base/buf.h>
 #include <gantry/store/store.h>
 
+#include "backend.h"
+
 struct world {
 	char dir[64];
 	int event; /* rung by notify */
@@ -37,7 +39,7 @@ static void ring(void *arg)
 static int try_open(struct world *w, uint32_t pages_max, struct gt_err *err)
 {
 	struct gt_store_config config = {
-		.path = "control/gantry.db", .notify = ring, .notify_arg = w, .pages_max = pages_max
+		.path = backend_path(), .notify = ring, .notify_arg = w, .pages_max = pages_max
 	};
 
 	return gt_store_open(&config, &w->store, err);
@@ -61,6 +63,7 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(w->dir));
 	assert_int_equal(chdir(w->dir), 0);
 	assert_int_equal(mkdir("control", 0700), 0);
+	backend_fresh();
 	w->event = eventfd(0, EFD_CLOEXEC);
 	reopen(w, 0);
 	*state = w;
@@ -114,12 +117,12 @@ static void wait_for(struct world *w, const unsigned *n, unsigned want)
 static void put(struct world *w, const char *name, uint32_t revision, const char *spec,
 		struct outcome *o)
 {
-	struct gt_function_row row = { .revision = revision,
+	struct gt_function_row row = { .name = (char *)name,
+				       .revision = revision,
 				       .spec_json = (char *)spec,
 				       .created_ms = 1000,
 				       .updated_ms = 1000 + revision };
 
-	gt_strcopy(row.name, sizeof(row.name), name);
 	snprintf(row.etag, sizeof(row.etag), "etag-%u", revision);
 	gt_store_put(w->store, &row, on_done, o);
 }
@@ -249,6 +252,7 @@ static void keeps_the_last_revisions_only(void **state)
 
 	for (uint32_t i = 1; i <= GT_REVISIONS_KEPT + 5; i++)
 		put(w, "a", i, "{}", &o);
+	wait_for(w, &o.done, GT_REVISIONS_KEPT + 5);
 	gt_store_revisions(w->store, "a", on_revisions, &h);
 	wait_for(w, &h.done, 1);
 	assert_int_equal(o.done, GT_REVISIONS_KEPT + 5);
@@ -373,9 +377,7 @@ static void kill_loses_nothing_acknowledged(void **state)
 		int pipe_fd[2];
 		pid_t pid;
 
-		unlink("control/gantry.db");
-		unlink("control/gantry.db-wal");
-		unlink("control/gantry.db-shm");
+		backend_fresh();
 		assert_int_equal(pipe(pipe_fd), 0);
 		pid = fork();
 		if (pid == 0) {
@@ -399,6 +401,43 @@ static void kill_loses_nothing_acknowledged(void **state)
 	}
 }
 
+/* Two that have the same database, as after a lease was lost. */
+static void an_epoch_that_is_over_writes_nothing(void **state)
+{
+	struct world *w = *state, next = { .event = w->event };
+	struct outcome o = { 0 };
+	struct gt_err err = { 0 };
+
+	put(w, "a", 1, "{}", &o);
+	wait_for(w, &o.done, 1);
+	assert_int_equal(o.failed, 0);
+	reopen(&next, 0);
+	put(w, "b", 1, "{}", &o);
+	wait_for(w, &o.done, 2);
+	assert_int_equal(o.failed, 1);
+	assert_int_equal(o.err.code, ESTALE);
+	assert_int_equal(gt_store_failed(w->store, &err), -ESTALE);
+	put(&next, "c", 1, "{}", &o);
+	wait_for(&next, &o.done, 3);
+	assert_int_equal(o.failed, 1);
+	assert_string_equal(load(&next).names, "a c ");
+	gt_store_close(next.store);
+}
+
+static void text_of_any_bytes_is_kept(void **state)
+{
+	struct world *w = *state;
+	struct outcome o = { 0 };
+
+	put(w, "a", 1, "{\"v\":\"\xff\xc3\xa9\xed\xa0\x80\"}", &o);
+	wait_for(w, &o.done, 1);
+	assert_int_equal(o.failed, 0);
+	if (backend_is_pg()) /* which takes characters alone */
+		assert_string_equal(load(w).spec, "{\"v\":\"?\xc3\xa9???\"}");
+	else
+		assert_string_equal(load(w).spec, "{\"v\":\"\xff\xc3\xa9\xed\xa0\x80\"}");
+}
+
 static void refuses_a_database_of_a_newer_program(void **state)
 {
 	struct world *w = *state;
@@ -412,7 +451,7 @@ static void refuses_a_database_of_a_newer_program(void **state)
 	sqlite3_close(db);
 	assert_int_equal(try_open(w, 0, &err), -EPROTO);
 	assert_non_null(strstr(err.text, "schema 77"));
-	assert_non_null(strstr(err.text, "up to 5"));
+	assert_non_null(strstr(err.text, "up to 6"));
 }
 
 static void names_a_file_that_is_no_database(void **state)
@@ -468,20 +507,29 @@ static void opens_below_parents_it_may_not_search(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	const struct CMUnitTest all[] = {
 		t(counts_the_epoch_up),
 		t(keeps_functions_over_a_restart),
 		t(keeps_what_was_said_of_nodes),
 		t(drops_a_function_with_its_revisions),
 		t(keeps_the_last_revisions_only),
 		t(one_failing_job_takes_no_other_along),
+		t(kill_loses_nothing_acknowledged),
+		t(an_epoch_that_is_over_writes_nothing),
+		t(text_of_any_bytes_is_kept),
+	};
+	const struct CMUnitTest files[] = {
 		t(says_that_the_disk_is_full),
 		t(survives_a_full_file_system),
-		t(kill_loses_nothing_acknowledged),
 		t(refuses_a_database_of_a_newer_program),
 		t(names_a_file_that_is_no_database),
 		t(opens_below_parents_it_may_not_search),
 	};
+	int failed = cmocka_run_group_tests_name("on SQLite", all, NULL, NULL) +
+		     cmocka_run_group_tests_name("files of SQLite", files, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	if (backend_pg_installed())
+		failed += cmocka_run_group_tests_name("on PostgreSQL", all, backend_pg_begin,
+						      backend_pg_end);
+	return failed;
 }

@@ -15,6 +15,8 @@
 
 #include <gantry/store/store.h>
 
+#include "backend.h"
+
 #define NOW 1000000ULL
 
 struct world {
@@ -36,7 +38,7 @@ static void ring(void *arg)
 
 static void reopen(struct world *w)
 {
-	struct gt_store_config config = { .path = "control/gantry.db",
+	struct gt_store_config config = { .path = backend_path(),
 					  .bodies_dir = "control/bodies",
 					  .notify = ring,
 					  .notify_arg = w };
@@ -56,6 +58,7 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(w->dir));
 	assert_int_equal(chdir(w->dir), 0);
 	assert_int_equal(mkdir("control", 0700), 0);
+	backend_fresh();
 	w->event = eventfd(0, EFD_CLOEXEC);
 	w->now_ms = NOW;
 	w->session = 7;
@@ -64,12 +67,16 @@ static int setup(void **state)
 	return 0;
 }
 
+/* How many large bodies there are. */
 static unsigned files(void)
 {
-	DIR *dir = opendir("control/bodies");
 	struct dirent *e;
 	unsigned n = 0;
+	DIR *dir;
 
+	if (backend_is_pg())
+		return (unsigned)backend_sql("SELECT count(DISTINCT id) FROM bodies");
+	dir = opendir("control/bodies");
 	assert_non_null(dir);
 	while ((e = readdir(dir)))
 		n += e->d_name[0] != '.';
@@ -461,10 +468,23 @@ static void lists_have_pages_and_filters(void **state)
 	assert_string_equal(dead->tasks[0].id, "t2");
 }
 
+static void leave_an_orphan(void)
+{
+	FILE *orphan;
+
+	if (backend_is_pg()) {
+		backend_sql("INSERT INTO bodies VALUES('01JD0000000000000000000000', 0, 'x')");
+		return;
+	}
+	orphan = fopen("control/bodies/01JD0000000000000000000000", "w");
+	assert_non_null(orphan);
+	fclose(orphan);
+}
+
 static void large_bodies_lie_in_files_that_go_in_time(void **state)
 {
 	struct world *w = *state;
-	const size_t large = 3 * GT_TASK_INLINE_MAX;
+	const size_t large = 35 * GT_TASK_INLINE_MAX; /* two pieces and a rest */
 
 	accept_one(w, "one", "f", "k", "p", large);
 	assert_int_equal(accept_one(w, "two", "f", "k", "p", large).taken, GT_TAKEN_BEFORE);
@@ -480,10 +500,8 @@ static void large_bodies_lie_in_files_that_go_in_time(void **state)
 	gt_auto(task_op) struct gt_task_op *res = ask(w, GT_TASK_RESULT, "one");
 
 	assert_int_equal(res->results[0].body.len, large);
-	FILE *orphan = fopen("control/bodies/01JD0000000000000000000000", "w");
-
-	assert_non_null(orphan);
-	fclose(orphan);
+	leave_an_orphan();
+	assert_int_equal(files(), 2);
 	reopen(w);
 	assert_int_equal(files(), 1);
 }
@@ -575,19 +593,29 @@ static void a_page_looks_at_so_many(void **state)
 	assert_int_equal(pages, 2);
 }
 
-static void a_body_that_is_lost_holds_up_no_other(void **state)
+static void lose_bodies(void)
 {
-	struct world *w = *state;
 	struct dirent *e;
 	DIR *dir;
 
-	accept_one(w, "big", "f", NULL, "p", GT_TASK_INLINE_MAX + 1);
-	accept_one(w, "next", "f", NULL, "p", 10);
+	if (backend_is_pg()) {
+		backend_sql("DELETE FROM bodies");
+		return;
+	}
 	dir = opendir("control/bodies");
 	while ((e = readdir(dir)))
 		if (e->d_name[0] != '.')
 			assert_int_equal(unlinkat(dirfd(dir), e->d_name, 0), 0);
 	closedir(dir);
+}
+
+static void a_body_that_is_lost_holds_up_no_other(void **state)
+{
+	struct world *w = *state;
+
+	accept_one(w, "big", "f", NULL, "p", GT_TASK_INLINE_MAX + 1);
+	accept_one(w, "next", "f", NULL, "p", 10);
+	lose_bodies();
 	gt_auto(task_op) struct gt_task_op *got = lease(w, 5);
 
 	assert_int_equal(got->n_tasks, 1);
@@ -670,5 +698,10 @@ int main(void)
 		t(a_replay_is_told_of_at_its_own_end),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("on SQLite", tests, NULL, NULL);
+
+	if (backend_pg_installed())
+		failed += cmocka_run_group_tests_name("on PostgreSQL", tests, backend_pg_begin,
+						      backend_pg_end);
+	return failed;
 }

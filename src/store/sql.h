@@ -1,0 +1,62 @@
+/* store/sql.h - every statement about durable calls and the fence, by name. */
+#ifndef GANTRY_SRC_STORE_SQL_H
+#define GANTRY_SRC_STORE_SQL_H
+
+enum gt_sql {
+	GT_SQL_BY_ID,
+	GT_SQL_BY_KEY,
+	GT_SQL_INSERT,
+	GT_SQL_INPUT_PUT,
+	GT_SQL_READY,
+	GT_SQL_LEASE,
+	GT_SQL_LEASED,
+	GT_SQL_LEASES,
+	GT_SQL_FINISH,
+	GT_SQL_ATTEMPT_PUT,
+	GT_SQL_RESULT_PUT,
+	GT_SQL_LOSE,
+	GT_SQL_DUE,
+	GT_SQL_LATE,
+	GT_SQL_OLD,
+	GT_SQL_NEXT,
+	GT_SQL_READY_SET,
+	GT_SQL_END,
+	GT_SQL_AGAIN,
+	GT_SQL_INPUT_DROP,
+	GT_SQL_INPUT_TAKE,
+	GT_SQL_RESULT_TAKE,
+	GT_SQL_ATTEMPTS_DROP,
+	GT_SQL_DROP,
+	GT_SQL_ATTEMPTS,
+	GT_SQL_RESULT,
+	GT_SQL_LIST,
+	GT_SQL_LIST_DEAD,
+	GT_SQL_LIST_OF,
+	GT_SQL_LIST_DEAD_OF,
+	GT_SQL_LIST_BATCH,
+	GT_SQL_COUNT,
+	GT_SQL_FILE_USED,
+	GT_SQL_HOOK_PUT,
+	GT_SQL_HOOK_SET,
+	GT_SQL_HOOK_TOLD,
+	GT_SQL_HOOK_DROP,
+	GT_SQL_HOOKS,
+	GT_SQL_HOOK_NEXT,
+	GT_SQL_BODY_PUT,
+	GT_SQL_BODY_GET,
+	GT_SQL_BODY_DROP,
+	GT_SQL_BODIES_SWEEP,
+	GT_SQL_FENCE,
+	GT_SQL_FENCE_LIGHT,
+	GT_SQL_COMMITS,
+	GT_SQL_SEQ_GET,
+	GT_SQL_SEQ_SET,
+	GT_SQL_N
+};
+
+extern const char *const gt_sql_text[GT_SQL_N];
+
+/* The same words as PostgreSQL says them; the caller frees them. */
+char *gt_sql_for_pg(const char *sql);
+
+#endif

@@ -1,0 +1,303 @@
+/* Who leads, of several controls with one PostgreSQL. Children are controls that can be killed and
+ * stopped; they say on a pipe what they are. */
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <gantry/base/clock.h>
+#include <gantry/store/lease.h>
+#include <gantry/store/store.h>
+
+#include "backend.h"
+
+#define LEASE_MS 3000
+
+struct one {
+	pid_t pid;
+	int from; /* struct gt_lease_view, each time it changes; then a byte for each write */
+};
+
+static int event;
+static uint64_t lease_ms;
+
+static void ring(void *arg)
+{
+	uint64_t one = 1;
+
+	(void)arg;
+	if (write(event, &one, sizeof(one)) < 0)
+		abort();
+}
+
+static void await_ring(void)
+{
+	uint64_t count;
+
+	if (read(event, &count, sizeof(count)) != sizeof(count))
+		abort();
+}
+
+struct said {
+	enum gt_lease_state state;
+	uint64_t epoch;
+	char place[32];
+	int wrote; /* of one that was to write: 0, or the errno */
+};
+
+static void say(int to, const struct said *s)
+{
+	if (write(to, s, sizeof(*s)) != sizeof(*s))
+		_exit(1);
+}
+
+static void on_done(const struct gt_err *err, void *arg)
+{
+	*(int *)arg = err ? err->code : 0;
+}
+
+/* A write under the epoch, as long as it takes; -1 = not done yet. */
+static int write_one(struct gt_store *s, unsigned n)
+{
+	struct gt_function_row row = { .revision = 1, .spec_json = (char[]){ "{}" } };
+	int done = -1;
+
+	snprintf(row.name, sizeof(row.name), "%d-%u", getpid(), n);
+	gt_strcopy(row.etag, sizeof(row.etag), "e");
+	gt_store_put(s, &row, on_done, &done);
+	while (done < 0) {
+		await_ring();
+		gt_store_poll(s);
+	}
+	return done;
+}
+
+/* Follows until it leads; then writes until it is refused. */
+static _Noreturn void child(const char *place, int to, bool writes)
+{
+	struct gt_lease_config config = { .url = backend_path(),
+					  .holder = "node",
+					  .place = place,
+					  .door = "http://door",
+					  .lease_ms = lease_ms,
+					  .notify = ring };
+	struct gt_store_config store = { .path = backend_path(),
+					 .notify = ring,
+					 .patience_ms = LEASE_MS / 3 };
+	struct gt_lease *l = NULL;
+	struct gt_store *s = NULL;
+	struct said said = { 0 };
+	struct gt_lease_view v;
+	struct gt_err err;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	event = eventfd(0, EFD_CLOEXEC);
+	if (gt_lease_new(&config, &l, &err) < 0)
+		_exit(1);
+	do {
+		await_ring();
+		gt_lease_view(l, &v);
+		said.state = v.state;
+		said.epoch = v.epoch;
+		gt_strcopy(said.place, sizeof(said.place), v.place);
+		say(to, &said);
+	} while (v.state != GT_LEASE_LEADS);
+	store.epoch = v.epoch;
+	if (writes && gt_store_open(&store, &s, &err) < 0)
+		_exit(2);
+	for (unsigned n = 0; writes && said.wrote == 0; n++) {
+		said.wrote = write_one(s, n);
+		say(to, &said);
+	}
+	for (gt_lease_view(l, &v); v.state == GT_LEASE_LEADS; gt_lease_view(l, &v))
+		await_ring();
+	said.state = v.state;
+	say(to, &said);
+	gt_store_close(s);
+	gt_lease_free(l);
+	_exit(0);
+}
+
+static struct one begin(const char *place, bool writes)
+{
+	struct one o;
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	o.pid = fork();
+	assert_true(o.pid >= 0);
+	if (o.pid == 0) {
+		close(fds[0]);
+		child(place, fds[1], writes);
+	}
+	close(fds[1]);
+	o.from = fds[0];
+	return o;
+}
+
+static void end(struct one *o)
+{
+	kill(o->pid, SIGKILL);
+	waitpid(o->pid, NULL, 0);
+	close(o->from);
+}
+
+/* What it says next; false after so long, or at its end. */
+static bool hear(const struct one *o, struct said *ret, int within_ms)
+{
+	struct pollfd p = { .fd = o->from, .events = POLLIN };
+
+	return poll(&p, 1, within_ms) == 1 && read(o->from, ret, sizeof(*ret)) == sizeof(*ret);
+}
+
+static struct said hear_state(const struct one *o, enum gt_lease_state state, int within_ms)
+{
+	struct said s = { 0 };
+
+	do
+		assert_true(hear(o, &s, within_ms));
+	while (s.state != state);
+	return s;
+}
+
+static uint64_t now_ms(void)
+{
+	return gt_mono_ns(&gt_clock_system) / GT_NS_PER_MS;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	backend_fresh();
+	lease_ms = LEASE_MS;
+	return 0;
+}
+
+/* ---- tests ---------------------------------------------------------------------------------- */
+
+static void one_leads_and_the_other_knows_where(void **state)
+{
+	struct one a = begin("a", false), b;
+	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch;
+	struct said s;
+
+	(void)state;
+	b = begin("b", false);
+	s = hear_state(&b, GT_LEASE_FOLLOWS, 20000);
+	assert_string_equal(s.place, "a");
+	assert_int_equal(s.epoch, epoch);
+	assert_false(hear(&b, &s, 2 * LEASE_MS)); /* it is renewed */
+	assert_false(hear(&a, &s, 0));
+	end(&b);
+	end(&a);
+}
+
+/* Its connection ends with it: nobody waits for the lease. */
+static void a_killed_leader_is_followed_at_once(void **state)
+{
+	struct one a = begin("a", false), b;
+	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch, begun_ms;
+
+	(void)state;
+	b = begin("b", false);
+	hear_state(&b, GT_LEASE_FOLLOWS, 20000);
+	begun_ms = now_ms();
+	end(&a);
+	assert_int_equal(hear_state(&b, GT_LEASE_LEADS, 20000).epoch, epoch + 1);
+	printf("followed after %u ms\n", (unsigned)(now_ms() - begun_ms));
+	assert_true(now_ms() - begun_ms < LEASE_MS / 2);
+	end(&b);
+}
+
+/* Stopped, it keeps its connection and its locks; awake again, it writes nothing. */
+static void a_leader_that_slept_writes_nothing(void **state)
+{
+	struct one a = begin("a", true), b;
+	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch;
+	struct said s = { 0 };
+	long rows;
+
+	(void)state;
+	while (hear(&a, &s, 20000) && s.wrote == 0 && rand() % 50)
+		;
+	assert_int_equal(s.wrote, 0);
+	b = begin("b", true);
+	hear_state(&b, GT_LEASE_FOLLOWS, 20000);
+	kill(a.pid, SIGSTOP);
+	assert_int_equal(hear_state(&b, GT_LEASE_LEADS, 4 * LEASE_MS).epoch, epoch + 1);
+	for (int i = 0; i < 10; i++) /* it opened its store, and writes */
+		assert_true(hear(&b, &s, 20000) && s.wrote == 0);
+	kill(b.pid, SIGSTOP);
+	rows = backend_sql("SELECT count(*) FROM functions");
+	kill(a.pid, SIGCONT);
+	do
+		assert_true(hear(&a, &s, 20000));
+	while (s.state != GT_LEASE_OVER);
+	assert_true(s.wrote != 0);
+	assert_int_equal(backend_sql("SELECT count(*) FROM functions"), rows);
+	assert_int_equal(backend_sql("SELECT epoch FROM leader"), epoch + 1);
+	end(&a);
+	end(&b);
+}
+
+/* It can not know whether another one was made leader meanwhile. */
+static void a_leader_without_a_database_stops_in_time(void **state)
+{
+	struct one a = begin("a", false);
+	uint64_t begun_ms;
+
+	(void)state;
+	hear_state(&a, GT_LEASE_LEADS, 20000);
+	backend_pg_crash();
+	begun_ms = now_ms();
+	hear_state(&a, GT_LEASE_OVER, 20000);
+	assert_in_range(now_ms() - begun_ms, LEASE_MS / 10 * 4 - 500, LEASE_MS);
+	backend_pg_return();
+	end(&a);
+}
+
+static void a_short_absence_of_the_database_ends_nothing(void **state)
+{
+	struct said s = { 0 };
+	struct one a;
+	long expires;
+
+	(void)state;
+	lease_ms = 15000;
+	a = begin("a", false);
+	hear_state(&a, GT_LEASE_LEADS, 20000);
+	expires = backend_sql("SELECT expires_ms FROM leader");
+	backend_pg_crash();
+	backend_pg_return();
+	while (backend_sql("SELECT expires_ms FROM leader") == expires)
+		assert_false(hear(&a, &s, 100)); /* it leads on */
+	end(&a);
+}
+
+int main(void)
+{
+#define t(fn) cmocka_unit_test_setup(fn, setup)
+	const struct CMUnitTest tests[] = {
+		t(one_leads_and_the_other_knows_where),
+		t(a_killed_leader_is_followed_at_once),
+		t(a_leader_that_slept_writes_nothing),
+		t(a_leader_without_a_database_stops_in_time),
+		t(a_short_absence_of_the_database_ends_nothing),
+	};
+
+	if (!backend_pg_installed())
+		return 0;
+	srand((unsigned)getpid());
+	printf("seed %d\n", getpid());
+	return cmocka_run_group_tests(tests, backend_pg_begin, backend_pg_end);
+}
