@@ -1,6 +1,6 @@
 """Three hosts, and everything that can go wrong between and on them, at random points: nothing that was acknowledged is
 lost, no result is recorded twice or is another's, calls that no fault touches are not felt by any, and afterwards all is
-as it was. `make chaos` runs it for CHAOS_SECONDS (25), `make soak` for an hour; SEED repeats a run's choices."""
+as it was. `make check` runs it for 25 s of faults, `make chaos` and `make soak` for more; SEED repeats a run's choices."""
 import contextlib
 import http.client
 import json
