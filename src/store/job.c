@@ -159,6 +159,11 @@ bool gt_job_may_refuse(const struct gt_job *job)
 	return !job->op || job->op->verb == GT_TASK_CANCEL || job->op->verb == GT_TASK_REPLAY;
 }
 
+bool gt_job_grows(const struct gt_job *job)
+{
+	return job->op ? job->op->verb == GT_TASK_ACCEPT : job->run == put_run;
+}
+
 size_t gt_job_new_calls(const struct gt_job *job)
 {
 	return job->op && job->op->verb == GT_TASK_ACCEPT ? job->op->n_tasks : 0;
