@@ -159,7 +159,7 @@ static void *check_main(void *arg)
 	struct gt_lane *l = arg;
 	struct gt_err err = { 0 };
 
-	if (gt_db_check(l->tasks.db, &err) == 0 || !gt_is_trouble(&err))
+	if (gt_db_check(l->tasks.db, false, &err) == 0 || !gt_is_trouble(&err))
 		return NULL;
 	err.code = EBADMSG; /* a page that can not be read stays so, however often we start */
 	gt_trouble_note(l->store, &err);
