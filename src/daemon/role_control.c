@@ -304,6 +304,7 @@ static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 				       .clock = gt_clock_system,
 				       .node_certificate_ms = env->config.node_certificate_ms };
 	struct gt_api_config api = { .listen_fd = env->fds[GT_FD_API],
+				     .node = env->config.node,
 				     .no_dcgm = !env->config.dcgm_metrics,
 				     .tokens_sha256 = p->tokens,
 				     .n_tokens = GT_LEN(p->tokens) };
