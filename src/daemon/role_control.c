@@ -9,6 +9,7 @@
 
 #include <gantry/api/api.h>
 #include <gantry/control/member.h>
+#include <gantry/control/schedule.h>
 #include <gantry/control/task.h>
 #include <gantry/link/link.h>
 #include <gantry/loop/loop.h>
@@ -95,14 +96,20 @@ static void on_task_changed(void *ctx, const char *id)
 		gt_api_on_task(p->api, id);
 }
 
-static void on_task_stop(void *ctx, uint64_t seq)
+static void on_task_stop(void *ctx, uint64_t seq, uint32_t attempt)
 {
-	gt_link_on_task_stop(((struct plane *)ctx)->link, seq);
+	gt_link_on_task_stop(((struct plane *)ctx)->link, seq, attempt);
 }
 
 static void on_members(void *ctx)
 {
 	gt_link_on_members(((struct plane *)ctx)->link);
+}
+
+static int zone(void *ctx, const char *name, struct gt_zone **ret, struct gt_err *err)
+{
+	(void)ctx;
+	return gt_zone_read(GT_ZONE_DIR, name, ret, err);
 }
 
 static void on_due(void *ctx);
@@ -231,6 +238,7 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.on_task_changed = on_task_changed,
 		.on_task_stop = on_task_stop,
 		.on_members = on_members,
+		.zone = zone,
 		.on_due = on_due,
 	};
 	struct gt_control_config config = { .epoch = gt_store_epoch(p->store),
@@ -324,6 +332,7 @@ static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 	if (gt_link_new(&link, &p->link, err) < 0 || gt_api_new(&api, &p->api, err) < 0)
 		return -err->code;
 	gt_control_tasks_load(p->control);
+	gt_control_schedules_load(p->control);
 	on_due(p);
 	gt_role_ready(env);
 	return 0;
