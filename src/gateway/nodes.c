@@ -8,6 +8,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define SWEEP_MS 1000
+
 static void serve(struct gt_node *node);
 
 struct gt_node *gt_node_find(struct gt_gateway *gw, const char *name, size_t len)
@@ -230,6 +232,43 @@ void gt_node_heard(struct gt_up *up)
 		gt_up_close(up); /* it ended, or speaks without being asked */
 }
 
+/* ---- idle in a replica's pool ---- */
+
+static bool is_parked(const struct gt_node_pipe *pipe)
+{
+	return pipe->stage == GT_PIPE_OPEN && !pipe->up->call;
+}
+
+/* Their nodes hold two sockets for each, and wait for them when they stop: what no call takes any
+ * more is closed. */
+static void sweep(void *arg)
+{
+	struct gt_gateway *gw = arg;
+	struct gt_node *node, *next;
+	struct gt_node_pipe *pipe, *after;
+	bool more = false;
+
+	HASH_ITER (hh, gw->nodes, node, next)
+		DL_FOREACH_SAFE (node->pipes, pipe, after) {
+			if (!is_parked(pipe))
+				continue;
+			if (gt_gw_now(gw) - pipe->up->idle_since_ns > GT_UP_IDLE_NS)
+				gt_up_close(pipe->up);
+			else
+				more = true;
+		}
+	if (more)
+		gt_timer_set(gw->loop, &gw->pipes_timer, SWEEP_MS, sweep, gw);
+}
+
+void gt_node_parked(struct gt_up *up)
+{
+	struct gt_gateway *gw = up->gw;
+
+	if (!gt_timer_is_set(&gw->pipes_timer))
+		gt_timer_set(gw->loop, &gw->pipes_timer, SWEEP_MS, sweep, gw);
+}
+
 /* ---- who there is ---- */
 
 /* Nothing of it is left; calls that were served by it end as with any replica that breaks. */
@@ -323,6 +362,7 @@ void gt_nodes_free(struct gt_gateway *gw)
 {
 	struct gt_node *node, *next;
 
+	gt_timer_clear(gw->loop, &gw->pipes_timer);
 	HASH_ITER (hh, gw->nodes, node, next) {
 		HASH_DEL(gw->nodes, node);
 		while (node->pipes)

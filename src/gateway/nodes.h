@@ -56,6 +56,7 @@ void gt_node_cancel(struct gt_call *call);
 void gt_node_late(struct gt_call *call); /* GT_GW_REACH_MS since call->ask_ns are over */
 
 /* up.c: of a pipe that no call has. */
+void gt_node_parked(struct gt_up *up); /* it is idle in its replica's pool, for some time */
 void gt_node_heard(struct gt_up *up);
 void gt_node_forget(struct gt_up *up); /* it is being closed */
 
