@@ -134,6 +134,11 @@ static const char *const migrations[] = {
 	"	n INTEGER NOT NULL,"
 	"	data BLOB NOT NULL,"
 	"	PRIMARY KEY(id, n)) STRICT;",
+	/* 7: the authority that certificates of nodes and gateways come from: one row. */
+	"CREATE TABLE authority("
+	"	id INTEGER PRIMARY KEY," /* 1 */
+	"	key TEXT NOT NULL,"
+	"	cert TEXT NOT NULL) STRICT;",
 };
 
 /* ---- which of them a database has seen ------------------------------------------------------ */
