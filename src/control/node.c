@@ -12,12 +12,14 @@ struct gt_ctl_node *gt_ctl_node_find(struct gt_control *c, const char *name)
 	return node;
 }
 
-/* In the order of time, so that the first one is the next to be lost. */
+/* In the order of time, so that the first one is the next to be lost. One that was lost while its
+ * connection stood open has nothing more to lose. */
 static void node_down(struct gt_control *c, struct gt_ctl_node *node)
 {
 	node->up = false;
 	node->down_ns = gt_ctl_now(c);
-	DL_APPEND(c->down, node);
+	if (!node->lost)
+		DL_APPEND(c->down, node);
 }
 
 struct gt_ctl_node *gt_ctl_node_get(struct gt_control *c, const char *name)
