@@ -54,6 +54,7 @@ struct replica {
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
 	size_t n_gpus;
 	struct gt_gang_member gang;
+	uint64_t quiet_ns; /* of a gang's member: not before this is it asked for progress */
 	char (*addresses)[GT_ADDRESS_MAX + 1]; /* of the gang's members, as ordered; or NULL */
 	struct gpu_use *gpu_use;               /* of each of them */
 	uint64_t gpu_peak_bytes;               /* on that of them where it was most */

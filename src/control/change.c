@@ -192,12 +192,12 @@ static void put_begin(struct gt_control *c, struct op *op)
 		op_answer(op, NULL, f ? GT_PUT_CHANGED : GT_PUT_CREATED);
 		return;
 	}
-	struct gt_function_row row = { .revision = f ? f->rev->row.revision + 1 : 1,
+	struct gt_function_row row = { .name = op->lane->function,
+				       .revision = f ? f->rev->row.revision + 1 : 1,
 				       .spec_json = op->spec_json,
 				       .updated_ms = gt_wall_ms(&c->ports.clock) };
 
 	row.created_ms = f ? f->rev->row.created_ms : row.updated_ms;
-	gt_strcopy(row.name, sizeof(row.name), op->lane->function);
 	gt_strcopy(row.etag, sizeof(row.etag), op->etag);
 	op->rev = gt_ctl_revision_new(&row, gt_steal(&op->spec));
 	op->lane->writing = true;

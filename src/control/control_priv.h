@@ -33,10 +33,10 @@
 /* One revision of a function, shared by the function and the replicas that run it. */
 struct gt_ctl_revision {
 	unsigned refs;
+	struct gt_ctl_models gpu_models;
 	struct gt_function_row row;
 	struct gt_spec *spec;
-	struct gt_ctl_models gpu_models;
-	char text[]; /* row.spec_json */
+	char text[]; /* row.spec_json, then row.name */
 };
 
 struct gt_ctl_gateway {

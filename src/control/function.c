@@ -8,12 +8,13 @@
 /* ---- revisions ---- */
 struct gt_ctl_revision *gt_ctl_revision_new(const struct gt_function_row *row, struct gt_spec *spec)
 {
-	size_t size = strlen(row->spec_json) + 1;
-	struct gt_ctl_revision *rev = gt_alloc(sizeof(*rev) + size);
+	size_t size = strlen(row->spec_json) + 1, name = strlen(row->name) + 1;
+	struct gt_ctl_revision *rev = gt_alloc(sizeof(*rev) + size + name);
 
 	rev->refs = 1;
 	rev->row = *row;
 	rev->row.spec_json = memcpy(rev->text, row->spec_json, size);
+	rev->row.name = memcpy(rev->text + size, row->name, name);
 	rev->spec = gt_spec_pack(spec);
 	return rev;
 }

@@ -232,7 +232,7 @@ static int model_id(struct gt_control *c, const char *name, uint8_t *ret, struct
 static void models_find(const struct gt_control *c, const struct gt_gpu_want *gpu,
 			struct gt_ctl_models *m)
 {
-	*m = (struct gt_ctl_models){ .seen = (uint32_t)c->n_gpu_models };
+	*m = (struct gt_ctl_models){ .seen = (uint16_t)c->n_gpu_models };
 	for (size_t p = 0; p < gpu->n_models; p++)
 		for (size_t i = 0; i < c->n_gpu_models && m->n < GT_LEN(m->id); i++)
 			if (gt_gpu_preference(gpu, c->gpu_models[i].name) == (int)p)

@@ -49,8 +49,8 @@ struct gt_ctl_grants {
 
 /* The models of GPUs that a revision asks for, as the scheduler's numbers. */
 struct gt_ctl_models {
-	uint32_t seen; /* of how many models they were found out */
-	uint32_t n;
+	uint16_t seen; /* of how many models they were found out */
+	uint8_t n;
 	uint8_t id[GT_SCHED_WANT_MODELS_MAX];
 };
 

@@ -198,11 +198,11 @@ static struct gt_spec *spec_of(const struct gt_world *w, const char *text)
 
 static void row_load(struct gt_world *w, struct w_fn *fn)
 {
-	struct gt_function_row row = { .revision = fn->revision,
+	struct gt_function_row row = { .name = fn->name,
+				       .revision = fn->revision,
 				       .created_ms = fn->created_ms,
 				       .spec_json = fn->text };
 
-	gt_strcopy(row.name, sizeof(row.name), fn->name);
 	snprintf(row.etag, sizeof(row.etag), "%u", gt_w_kind_read(fn->text).serial);
 	gt_control_load(w->c, &row, spec_of(w, fn->text));
 }

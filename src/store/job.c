@@ -67,12 +67,12 @@ static int revisions_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_er
 		job->rows = gt_grow(job->rows, job->n_rows + 1, sizeof(*job->rows));
 		row = &job->rows[job->n_rows++];
 		*row = (struct gt_function_row){
+			.name = job->row.name,
 			.revision = (uint32_t)gt_db_int(q, 0),
 			.spec_json = gt_strdup(gt_db_text(q, 2)),
 			.created_ms = (uint64_t)gt_db_int(q, 3),
 			.updated_ms = (uint64_t)gt_db_int(q, 3),
 		};
-		gt_strcopy(row->name, sizeof(row->name), job->row.name);
 		gt_strcopy(row->etag, sizeof(row->etag), gt_db_text(q, 1));
 	}
 	return r;
@@ -84,7 +84,7 @@ static struct gt_job *job_new(const char *function,
 	struct gt_job *job = gt_alloc(sizeof(*job));
 
 	job->run = run;
-	gt_strcopy(job->row.name, sizeof(job->row.name), function);
+	job->row.name = gt_strdup(function);
 	return job;
 }
 
@@ -92,7 +92,9 @@ struct gt_job *gt_job_put(const struct gt_function_row *row)
 {
 	struct gt_job *job = job_new(row->name, put_run);
 
+	free(job->row.name);
 	job->row = *row;
+	job->row.name = gt_strdup(row->name);
 	job->row.spec_json = gt_strdup(row->spec_json);
 	return job;
 }
@@ -228,6 +230,7 @@ void gt_job_free(struct gt_job *job)
 	for (size_t i = 0; i < job->n_rows; i++)
 		free(job->rows[i].spec_json);
 	free(job->rows);
+	free(job->row.name);
 	free(job->row.spec_json);
 	gt_task_op_free(job->op);
 	gt_member_op_free(job->member);

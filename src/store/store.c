@@ -253,15 +253,16 @@ static int load_locked(struct gt_store *s, gt_store_row_fn *fn, void *arg, struc
 	int r = 0;
 
 	while (r >= 0 && (r = gt_db_step(q, err)) > 0) {
+		gt_auto(free) char *name = gt_strdup(gt_db_text(q, 0));
 		gt_auto(free) char *spec = gt_strdup(gt_db_text(q, 3));
 		struct gt_function_row row = {
+			.name = name,
 			.revision = (uint32_t)gt_db_int(q, 1),
 			.spec_json = spec,
 			.created_ms = (uint64_t)gt_db_int(q, 4),
 			.updated_ms = (uint64_t)gt_db_int(q, 5),
 		};
 
-		gt_strcopy(row.name, sizeof(row.name), gt_db_text(q, 0));
 		gt_strcopy(row.etag, sizeof(row.etag), gt_db_text(q, 2));
 		fn(&row, arg);
 	}

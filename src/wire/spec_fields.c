@@ -232,6 +232,7 @@ static const struct gt_field gang_rows[] = {
 	{ "spread", GT_F_ENUM, AT(gang.spread), .max = GT_GANG_SPREADS, .enum_name = spread_name },
 	{ "restarts", GT_F_U32, AT(gang.restarts), .max = GT_GANG_STARTS_MAX },
 	{ "preflight", GT_F_BOOL, AT(gang.preflight) },
+	{ "progress", GT_F_DURATION, AT(gang.progress_ms), .max = WEEK_MS },
 };
 static const struct gt_fields gang_fields = { ROWS(gang_rows) };
 

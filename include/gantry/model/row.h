@@ -9,7 +9,7 @@
 	    */
 
 struct gt_function_row {
-	char name[GT_NAME_MAX + 1];
+	char *name;        /* as long as it is: control keeps a row for every function */
 	uint32_t revision; /* 1, 2, ... never used twice for a name while the function exists */
 	char etag[GT_ETAG_SIZE];
 	char *spec_json;     /* canonical text */

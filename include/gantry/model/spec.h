@@ -102,15 +102,16 @@ struct gt_spec {
 	struct gt_tmpfs *tmpfs;
 	size_t n_tmpfs;
 	/* Small ones stand together: control keeps one of these for every function there is. */
-	enum gt_image_kind image_kind;
 	enum gt_pull pull;
 	enum gt_isolation isolation;
 	enum gt_network network;
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
 	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
 			  image's, found out when it is deployed, or `socket` is there */
-	bool idempotent; /* a call may be sent again whatever its method */
-	bool packed;     /* gt_spec_pack made it: nothing in it may be replaced */
+	bool idempotent;    /* a call may be sent again whatever its method */
+	bool packed;        /* gt_spec_pack made it: nothing in it may be replaced */
+	bool weights_store; /* weights.store: from the node's weight store, where it has one */
+	enum gt_image_kind image_kind : 8;
 	struct {
 		char *header; /* calls with the same value go to the same replica; NULL: no such */
 	} affinity;
@@ -137,7 +138,6 @@ struct gt_spec {
 		size_t n_labels;
 	} placement;
 	struct gt_gang_want gang;
-	bool weights_store; /* weights.store: from the node's weight store, where it has one */
 	struct {
 		uint32_t min, max;
 		uint32_t buffer;      /* replicas kept free of calls while there are calls */

@@ -84,7 +84,8 @@ static void functions_load(struct gt_control *c)
 	struct gt_err err;
 
 	for (size_t i = 0; i < FUNCTIONS; i++) {
-		struct gt_function_row row = { .revision = 1, .created_ms = 1 };
+		char name[GT_NAME_MAX + 1];
+		struct gt_function_row row = { .name = name, .revision = 1, .created_ms = 1 };
 
 		if (gt_spec_read(spec_text, strlen(spec_text), &spec, &err) < 0) {
 			fprintf(stderr, "memory: %s\n", err.text);
@@ -93,7 +94,7 @@ static void functions_load(struct gt_control *c)
 		gt_buf_reset(&text);
 		gt_spec_write(spec, &text);
 		row.spec_json = gt_buf_str(&text);
-		snprintf(row.name, sizeof(row.name), "fn-%07zu", i);
+		snprintf(name, sizeof(name), "fn-%07zu", i);
 		snprintf(row.etag, sizeof(row.etag), "%032zx", i);
 		gt_control_load(c, &row, spec);
 	}

@@ -74,6 +74,7 @@ static void store_put(void *ctx, const struct gt_function_row *row, gt_store_don
 		return;
 	s = gt_alloc(sizeof(*s));
 	s->row = *row;
+	s->row.name = gt_strdup(row->name);
 	s->row.spec_json = gt_strdup(row->spec_json);
 	LL_PREPEND(w->rows, s);
 }
@@ -391,6 +392,7 @@ int world_teardown(void **state)
 	gt_http_client_free(w->client);
 	gt_loop_free(w->loop);
 	LL_FOREACH_SAFE (w->rows, s, tmp) {
+		free(s->row.name);
 		free(s->row.spec_json);
 		free(s);
 	}

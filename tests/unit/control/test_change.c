@@ -322,20 +322,30 @@ static void ten_thousand_functions_at_zero(void **state)
 {
 	struct fix *x = *state;
 	size_t before = mallinfo2().uordblks, seen = 0;
-	char text[200] = "{\"image\":\"dir:/srv/functions/some-name/rootfs\",\"command\":[\"/usr/"
-			 "bin/server\"],"
-			 "\"port\":8000,\"serves\":{\"openai\":[\"some-model-name\"]}}";
+	/* The members of the specification of tests/bench/control/memory.c. */
+	char text[200] =
+		"{\"image\":\"registry.example/team/app:1\",\"command\":[\"/app/"
+		"server\",\"--port\",\"8000\"],"
+		"\"port\":8000,\"env\":{\"SOME\":\"value\"},\"resources\":{\"memory\":\"512MiB\"},"
+		"\"scale\":{\"max\":1000}}";
+	static const char *const command[] = { "/app/server", "--port", "8000" };
 
 	for (int i = 0; i < 10000; i++) {
-		struct gt_function_row row = { .revision = 1, .etag = "a", .spec_json = text };
+		char name[GT_NAME_MAX + 1];
+		struct gt_function_row row = {
+			.name = name, .revision = 1, .etag = "a", .spec_json = text
+		};
 		struct gt_spec *spec = fix_spec();
 
-		spec->image = gt_strdup("dir:/srv/functions/some-name/rootfs");
-		spec->image_path = gt_strdup("/srv/functions/some-name/rootfs");
-		spec->command = gt_alloc_array(2, sizeof(char *));
-		spec->command[0] = gt_strdup("/usr/bin/server");
-		spec->n_command = 1;
-		snprintf(row.name, sizeof(row.name), "function-%d", (i * 7919) % 10000);
+		spec->image = gt_strdup("registry.example/team/app:1");
+		spec->command = gt_alloc_array(4, sizeof(char *));
+		for (; spec->n_command < 3; spec->n_command++)
+			spec->command[spec->n_command] = gt_strdup(command[spec->n_command]);
+		spec->env = gt_alloc(sizeof(*spec->env));
+		spec->env[0].name = gt_strdup("SOME");
+		spec->env[0].value = gt_strdup("value");
+		spec->n_env = 1;
+		snprintf(name, sizeof(name), "function-%d", (i * 7919) % 10000);
 		gt_control_load(x->c, &row, spec);
 	}
 	size_t bytes = (mallinfo2().uordblks - before) / 10000;

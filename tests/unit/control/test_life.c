@@ -327,9 +327,10 @@ static void a_full_post_clears_what_it_leaves_out(void **state)
 static void load(struct fix *x, const char *name, uint32_t revision, struct gt_spec *spec)
 {
 	char text[] = "{}";
-	struct gt_function_row row = { .revision = revision, .etag = "a", .spec_json = text };
+	struct gt_function_row row = {
+		.name = (char *)name, .revision = revision, .etag = "a", .spec_json = text
+	};
 
-	gt_strcopy(row.name, sizeof(row.name), name);
 	gt_control_load(x->c, &row, spec);
 }
 

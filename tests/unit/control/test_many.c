@@ -9,11 +9,12 @@ static void functions_at_zero_cost_no_timer_and_no_decision(void **state)
 	struct fix *x = *state;
 
 	for (size_t i = 0; i < FUNCTIONS; i++) {
-		struct gt_function_row row = { .revision = 1,
-					       .spec_json = (char[]){ "{}" },
-					       .created_ms = 1 };
+		char name[GT_NAME_MAX + 1];
+		struct gt_function_row row = {
+			.name = name, .revision = 1, .spec_json = (char[]){ "{}" }, .created_ms = 1
+		};
 
-		snprintf(row.name, sizeof(row.name), "fn-%06zu", i);
+		snprintf(name, sizeof(name), "fn-%06zu", i);
 		gt_control_load(x->c, &row, fix_spec());
 	}
 	uint64_t decisions = gt_control_decided(x->c);

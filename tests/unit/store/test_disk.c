@@ -176,10 +176,9 @@ static void on_done(const struct gt_err *err, void *arg)
 static struct gt_err put(struct world *w, const char *name, const char *spec)
 {
 	gt_auto(free) char *text = gt_strdup(spec);
-	struct gt_function_row row = { .revision = 1, .spec_json = text };
+	struct gt_function_row row = { .name = (char *)name, .revision = 1, .spec_json = text };
 	struct outcome o = { 0 };
 
-	gt_strcopy(row.name, sizeof(row.name), name);
 	gt_strcopy(row.etag, sizeof(row.etag), "e");
 	gt_store_put(w->store, &row, on_done, &o);
 	while (!o.done)

@@ -117,12 +117,12 @@ static void wait_for(struct world *w, const unsigned *n, unsigned want)
 static void put(struct world *w, const char *name, uint32_t revision, const char *spec,
 		struct outcome *o)
 {
-	struct gt_function_row row = { .revision = revision,
+	struct gt_function_row row = { .name = (char *)name,
+				       .revision = revision,
 				       .spec_json = (char *)spec,
 				       .created_ms = 1000,
 				       .updated_ms = 1000 + revision };
 
-	gt_strcopy(row.name, sizeof(row.name), name);
 	snprintf(row.etag, sizeof(row.etag), "etag-%u", revision);
 	gt_store_put(w->store, &row, on_done, o);
 }
