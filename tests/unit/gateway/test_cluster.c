@@ -512,6 +512,12 @@ static void test_a_node_that_leaves_gets_no_other_calls(void **state)
 	node_say(&p, "ok\n");
 	node_say(&p, OK_HI);
 	assert_true(p.end->open);
+	node_forget(&p);
+	script_puts(c, GET_ECHO);
+	assert_true(node_has(&p, "GET /x HTTP/1.1\r\n"));
+	script_wait(s, 5000);
+	node_say(&p, OK_HI); /* it was in use for long: the uplink may have a successor */
+	assert_false(p.end->open);
 	node_close(&p);
 	script_eof(c);
 	close_all(s);
