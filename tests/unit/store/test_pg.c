@@ -92,9 +92,9 @@ static void wait_done(struct world *w, const struct outcome *o)
 
 static void put_begin(struct world *w, const char *name, struct outcome *o)
 {
-	struct gt_function_row row = { .revision = 1, .spec_json = (char[]){ "{}" } };
+	gt_auto(free) char *own = gt_strdup(name);
+	struct gt_function_row row = { .name = own, .revision = 1, .spec_json = (char[]){ "{}" } };
 
-	gt_strcopy(row.name, sizeof(row.name), name);
 	gt_strcopy(row.etag, sizeof(row.etag), "e");
 	*o = (struct outcome){ 0 };
 	gt_store_put(w->store, &row, on_done, o);
