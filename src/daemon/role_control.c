@@ -22,7 +22,6 @@
 #include "recorder.h"
 #include "role.h"
 
-#define STATE_DIR   "control"
 #define DB_PATH     "control/gantry.db"
 #define BODIES_DIR  "control/bodies"
 #define BALLAST     "control/ballast"
@@ -319,7 +318,7 @@ static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 
 	if (open_store(p, epoch, err) < 0 || start_control(p, &env->config, err) < 0 ||
 	    webhooks_prepare(p, &env->config, err) < 0 ||
-	    gt_authority_open(STATE_DIR, gt_wall_ms(&gt_clock_system), &p->authority, err) < 0)
+	    gt_authority_open(p->store, gt_wall_ms(&gt_clock_system), &p->authority, err) < 0)
 		return -err->code;
 	link.authority = api.authority = p->authority;
 	link.loop = api.loop = p->loop;

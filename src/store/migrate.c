@@ -170,6 +170,11 @@ static const char *const migrations[] = {
 	/* 8: of whom it is asked; '' is one of before. */
 	"ALTER TABLE task_hooks ADD COLUMN host TEXT NOT NULL DEFAULT '';"
 	"CREATE INDEX task_hooks_host ON task_hooks(host, due_ms) WHERE due_ms > 0;",
+	/* 9: the authority that certificates of nodes and gateways come from: one row. */
+	"CREATE TABLE authority("
+	"	id INTEGER PRIMARY KEY," /* 1 */
+	"	key TEXT NOT NULL,"
+	"	cert TEXT NOT NULL) STRICT;",
 };
 
 /* The oldest program, by the number of steps that it knows, that may use a database that has seen
