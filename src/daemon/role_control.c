@@ -24,6 +24,7 @@
 #define STATE_DIR   "control"
 #define DB_PATH     "control/gantry.db"
 #define BODIES_DIR  "control/bodies"
+#define BALLAST     "control/ballast"
 #define WEBHOOK_KEY "control/webhook.key"
 
 struct plane {
@@ -199,6 +200,7 @@ static int open_store(struct plane *p, uint64_t epoch, struct gt_err *err)
 					  .epoch = epoch,
 					  .patience_ms = (uint32_t)conf->lease_ms / 2,
 					  .bodies_dir = BODIES_DIR,
+					  .ballast = epoch ? NULL : BALLAST,
 					  .notify = ring };
 
 	if (gt_wake_new(p->loop, on_wake, p, &p->wake, err) < 0)
