@@ -397,12 +397,15 @@ def test_a_partition_heals(cluster):
 
 def test_what_must_not_run_twice_is_stopped_by_the_node_that_is_cut_off(cluster):
     """With `stop_after` the node ends it by itself, before another one has it."""
-    cluster.first.echo("once", scale={"min": 1, "max": 1}, disconnect={"stop_after": "5s", "lost_after": "12s"},
-                       limits={"drain": "1s"}, placement={"labels": {"host": "c"}})
-    pid = cluster.first.wait_replicas("once", 1)[0]["pid"]
+    for other in "ab":
+        node(cluster, "cordon", other)
+    cluster.first.echo("once", scale={"min": 1, "max": 1}, limits={"drain": "1s"},
+                       disconnect={"stop_after": "5s", "lost_after": "12s"})
+    replica = cluster.first.wait_replicas("once", 1)[0]
+    assert replica["node"] == "c"
+    pid = replica["pid"]
+    node(cluster, "uncordon", "b")
     cluster.net.cut("a", "c")
-    cluster.first.echo("once", scale={"min": 1, "max": 1}, disconnect={"stop_after": "5s", "lost_after": "12s"},
-                       limits={"drain": "1s"}, placement={"labels": {"host": "b"}})
     begin, dead_at, next_at = time.monotonic(), None, None
     while next_at is None and time.monotonic() - begin < 40:
         if any(r["node"] == "b" for r in cluster.first.running("once")):
@@ -414,6 +417,7 @@ def test_what_must_not_run_twice_is_stopped_by_the_node_that_is_cut_off(cluster)
     assert dead_at and next_at and dead_at <= next_at, (dead_at, next_at)
     print(f"stopped {dead_at - begin:.1f} s after the cut, given to another after {next_at - begin:.1f} s")
     cluster.net.heal()
+    node(cluster, "uncordon", "a")
     cluster.wait_nodes("ready", timeout=20)
     cluster.first.delete("once")
 
