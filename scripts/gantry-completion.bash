@@ -20,7 +20,7 @@ _gantry()
 	rm) words='--force' ;;
 	events) words='--follow --tail' ;;
 	explain) words='--tail' ;;
-	image) words='--all' ;;
+	image) words='--all --node' ;;
 	node) words='--wait --deadline --force --ttl --node --driver-root --proc' ;;
 	gpu) words='--context --sequences --kv-dtype --tensor-parallel --overhead' ;;
 	simulate) words='--nodes --pods --policy --inflate --seed --gpus --gateways --hours --min --max --idle --fail --repeat --copies --churn --workload --cold --cold-factor --slots --slo --skip --price --svg --record --learned --candidate --time' ;;

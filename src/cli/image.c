@@ -3,6 +3,7 @@
 
 #include <gantry/base/clock.h>
 #include <gantry/model/ref.h>
+#include <gantry/model/spec.h>
 #include <gantry/wire/json.h>
 
 #include "commands.h"
@@ -31,12 +32,25 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *i, void
 	return true;
 }
 
+/* Below /v1/images, of the node that --node names. */
+static char *path_of(struct gt_cli *cli, const char *below)
+{
+	const char *node = gt_args_get(&cli->args, "node");
+
+	return gt_asprintf("/v1/images%s%s%s", below,
+			   !node                ? ""
+			   : strchr(below, '?') ? "&node="
+						: "?node=",
+			   node ? node : "");
+}
+
 static enum gt_exit list(struct gt_cli *cli)
 {
 	static const char *const headers[] = { "DIGEST", ">LAYERS", ">SIZE",
 					       ">USED",  "IN USE",  "NAME" };
 	gt_auto(table) struct gt_table *t = gt_table_new(headers, GT_LEN(headers));
-	enum gt_exit code = gt_cli_list(cli, "/v1/images", add_row, t);
+	gt_auto(free) char *path = path_of(cli, "");
+	enum gt_exit code = gt_cli_list(cli, path, add_row, t);
 
 	if (code != GT_EXIT_DONE || cli->json)
 		return code;
@@ -51,8 +65,9 @@ static enum gt_exit list(struct gt_cli *cli)
 static enum gt_exit pull(struct gt_cli *cli)
 {
 	gt_auto(buf) struct gt_buf body = { 0 };
+	gt_auto(free) char *path = path_of(cli, "/pull");
 	struct gt_rest_request req = { .method = "POST",
-				       .path = "/v1/images/pull",
+				       .path = path,
 				       .content_type = "application/json",
 				       .accept = "application/x-ndjson" };
 	struct gt_json j;
@@ -116,9 +131,11 @@ static bool match(struct gt_cli *cli GT_UNUSED, const struct gt_value *i, void *
 static enum gt_exit remove_one(struct gt_cli *cli)
 {
 	struct search s = { .wanted = cli->args.operands[1] };
-	enum gt_exit code = gt_cli_each(cli, "/v1/images", match, &s);
+	gt_auto(free) char *all = path_of(cli, "");
+	enum gt_exit code = gt_cli_each(cli, all, match, &s);
 	gt_auto(free) char *digest = s.digest;
-	gt_auto(free) char *path = gt_asprintf("/v1/images/%s", digest ? digest : "");
+	gt_auto(free) char *below = gt_asprintf("/%s", digest ? digest : "");
+	gt_auto(free) char *path = path_of(cli, below);
 
 	if (code != GT_EXIT_DONE)
 		return code;
@@ -132,9 +149,10 @@ static enum gt_exit remove_one(struct gt_cli *cli)
 
 static enum gt_exit collect(struct gt_cli *cli)
 {
-	return send_removal(cli, "POST",
-			    gt_args_has(&cli->args, "all") ? "/v1/images/gc?all=1"
-							   : "/v1/images/gc");
+	gt_auto(free) char *path = path_of(cli,
+					   gt_args_has(&cli->args, "all") ? "/gc?all=1" : "/gc");
+
+	return send_removal(cli, "POST", path);
 }
 
 static const struct {
@@ -147,8 +165,10 @@ static const struct {
 
 static enum gt_exit run(struct gt_cli *cli)
 {
-	const char *verb = cli->args.operands[0];
+	const char *verb = cli->args.operands[0], *node = gt_args_get(&cli->args, "node");
 
+	if (node && !gt_name_ok(node))
+		return gt_cli_usage(cli, "gantry image: --node: \"%s\" is no name of a node", node);
 	for (size_t i = 0; i < GT_LEN(verbs); i++) {
 		if (strcmp(verb, verbs[i].name) != 0)
 			continue;
@@ -162,12 +182,13 @@ static enum gt_exit run(struct gt_cli *cli)
 
 static const struct gt_flag flags[] = {
 	{ "all", 'a', NULL, "gc: also images that were used lately", false },
+	{ "node", 0, "NODE", "of this node, not of the one that control runs on", false },
 };
 
 const struct gt_command gt_cmd_image = {
 	.name = "image",
 	.args = "ls | pull REFERENCE | rm IMAGE | gc",
-	.summary = "images that the node has",
+	.summary = "images that a node has",
 	.help = "ls lists them; pull gets one ahead of its first start, with progress on a "
 		"terminal; rm removes\n"
 		"one by its name, its digest or the first 6 digits of that; gc removes those that "

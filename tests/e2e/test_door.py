@@ -4,12 +4,13 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import threading
 import time
 
 import pytest
 
-from harness import until
+from harness import BIN, Background, until
 from scripted_node import ScriptedNode, openssl
 
 
@@ -181,6 +182,24 @@ def test_logs_of_a_replica_elsewhere(gantry, far, remote):
     refused = gantry.client.get(f"/v1/functions/remote/logs?replica={replica_of(far)}")
     assert refused.status == 503 and refused.slug == "node_unreachable"
     pipe.close()
+
+
+def test_images_of_another_node(gantry, far):
+    pipe = far.pipe()
+    words = [str(BIN / "gantry"), "image", "ls", "--node", "far", "--json"]
+    call = Background(lambda: subprocess.run(words, capture_output=True, text=True, timeout=30, check=False, env={
+        **os.environ, "GANTRY_URL": gantry.url, "GANTRY_TOKEN": gantry.token}))
+    assert pipe.line() == "agent\n"
+    pipe.say("ok\n")
+    assert pipe.head().startswith("GET /link/v1/images HTTP/1.1\r\n")
+    body = '{"items":[{"digest":"sha256:00","name":"afar"}]}'
+    pipe.say(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+    done = call.result()
+    assert done.returncode == 0 and "afar" in done.stdout, done
+    pipe.close()
+    unknown = subprocess.run([*words[:-2], "none"], capture_output=True, text=True, timeout=30, check=False,
+                             env={**os.environ, "GANTRY_URL": gantry.url, "GANTRY_TOKEN": gantry.token})
+    assert unknown.returncode != 0 and "no node none" in unknown.stderr, unknown
 
 
 def test_the_door_is_for_control_alone(gantry):

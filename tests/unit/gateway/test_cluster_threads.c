@@ -24,12 +24,14 @@
 #include "tls.h"
 
 #define THREADS   3
-#define PIPES     4 /* of each thread */
 #define FUNCTIONS 6
-#define CLIENTS   4
-#define REQUESTS  60
-#define CHANGES   30
-#define AUTH      "Authorization: Bearer secret-token\r\n"
+#define SLOTS     2
+/* Of each thread: all functions may be at home there, and keep what they used. */
+#define PIPES    (FUNCTIONS * SLOTS)
+#define CLIENTS  4
+#define REQUESTS 60
+#define CHANGES  30
+#define AUTH     "Authorization: Bearer secret-token\r\n"
 
 struct world {
 	struct gt_gateway *gw;
@@ -195,7 +197,7 @@ static void tell_routes(struct gt_gateway *gw)
 		struct gt_route *r = &routes[i];
 
 		*r = (struct gt_route){ .revision = 1,
-					.concurrency = 2,
+					.concurrency = SLOTS,
 					.queue = 100,
 					.wait_ms = 60000,
 					.first_byte_ms = 60000,
