@@ -62,6 +62,7 @@ void gt_node_pipe_open(struct gt_node *node, struct gt_conn *c)
 	*pipe = (struct gt_node_pipe){ .node = node, .up = up, .until_ns = until_ns };
 	up->pipe = pipe;
 	DL_APPEND(node->pipes, pipe);
+	node->leaving = false;
 	DL_PREPEND(node->idle, up);
 	if (++node->n_idle > GT_NODE_PIPES_MAX)
 		gt_up_close(node->idle->prev);
@@ -222,22 +223,44 @@ static void read_answer(struct gt_node_pipe *pipe)
 		lost(pipe);
 }
 
-void gt_node_heard(struct gt_up *up)
-{
-	struct gt_node_pipe *pipe = up->pipe;
-
-	if (pipe->stage == GT_PIPE_ASKED)
-		read_answer(pipe);
-	else if (!up->sock.ops->silent(&up->sock))
-		gt_up_close(up); /* it ended, or speaks without being asked */
-}
-
-/* ---- idle in a replica's pool ---- */
-
 static bool is_parked(const struct gt_node_pipe *pipe)
 {
 	return pipe->stage == GT_PIPE_OPEN && !pipe->up->call;
 }
+
+/* The node took its waiting pipes away: it ends, and waits for its last calls. */
+static void node_leaves(struct gt_node *node)
+{
+	struct gt_node_pipe *pipe, *next;
+
+	node->leaving = true;
+	DL_FOREACH_SAFE (node->pipes, pipe, next)
+		if (is_parked(pipe))
+			gt_up_close(pipe->up);
+}
+
+bool gt_node_leaves(const struct gt_up *up)
+{
+	return up->pipe->node->leaving;
+}
+
+void gt_node_heard(struct gt_up *up)
+{
+	struct gt_node_pipe *pipe = up->pipe;
+
+	if (pipe->stage == GT_PIPE_ASKED) {
+		read_answer(pipe);
+	} else if (!up->sock.ops->silent(&up->sock)) {
+		struct gt_node *node = pipe->node;
+		bool waited = pipe->stage == GT_PIPE_IDLE;
+
+		gt_up_close(up); /* it ended, or speaks without being asked */
+		if (waited && node->n_idle == 0)
+			node_leaves(node);
+	}
+}
+
+/* ---- idle in a replica's pool ---- */
 
 /* Their nodes hold two sockets for each, and wait for them when they stop: what no call takes any
  * more is closed. */

@@ -78,8 +78,10 @@ void gt_up_park(struct gt_up *up)
 {
 	struct gt_target *t = up->target;
 
-	if (up->sock.layer && !up->sock.ops->silent(&up->sock)) {
-		gt_up_close(up); /* no event will tell of what the layer holds already */
+	/* No event will tell of what the layer holds already. */
+	if ((up->sock.layer && !up->sock.ops->silent(&up->sock)) ||
+	    (up->pipe && gt_node_leaves(up))) {
+		gt_up_close(up);
 		return;
 	}
 	up->idle_since_ns = gt_gw_now(up->gw);

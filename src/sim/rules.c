@@ -31,6 +31,7 @@ struct staying {
 	const char *id; /* is it an adopted one? */
 	const struct gt_world *w;
 	bool found;
+	bool again; /* the next epoch of a gang, which is no new replica */
 	char gangs[64][GT_REPLICA_ID_SIZE];
 	size_t n_gangs;
 };
@@ -94,12 +95,46 @@ static void start_check(struct gt_world *w, const struct gt_order *order, const 
 	if (!gt_control_settled(w->c))
 		gt_w_break(w, "start", "%s is started before the nodes have reported",
 			   order->function);
-	/* One above max as well while those of a node that drains wait for their successors. The
-	 * next epoch of a gang is no new replica: an old one may have been found meanwhile. */
-	if (s->current > (s->old > 0 && order->gang.epoch <= 1 ? 1 : kind.max) ||
+	/* One above max as well while those of a node that drains wait for their successors. A gang
+	 * that begins anew may find an old one that was not known when it began. */
+	if (s->current > (s->old > 0 && !s->again ? 1 : kind.max) ||
 	    (s->moving > 0 && s->current + s->moving > kind.max + 1 && s->current > 1))
 		gt_w_break(w, "bounds", "%s has %u replicas and %u old ones, max %u",
 			   order->function, s->current, s->old, kind.max);
+}
+
+/* ---- the fence ---- */
+struct known {
+	const char *id;
+	bool found;
+};
+
+static bool is_known(const struct gt_replica_view *v, void *arg)
+{
+	struct known *k = arg;
+
+	k->found = k->found || (strcmp(v->id, k->id) == 0 && !gt_replica_state_ended(v->state));
+	return !k->found;
+}
+
+/* What was given up runs nowhere any more when another is started, if its function wants that. */
+static void fence_check(struct gt_world *w, const struct gt_order *order)
+{
+	const struct w_fn *f = gt_w_fn(w, order->function);
+	const struct w_proc *p;
+
+	if (!f || !gt_w_kind_read(order->spec_json).stop_after_ms)
+		return;
+	for (p = w->procs; p; p = p->hh.next) {
+		struct known k = { .id = p->id };
+
+		if (p->fn != f->index || !p->holds || !p->kind.stop_after_ms)
+			continue;
+		gt_control_replicas(w->c, NULL, is_known, &k);
+		if (!k.found)
+			gt_w_break(w, "fence", "%s is started while %s still runs on %s, unknown",
+				   order->function, p->id, p->agent->peer.name);
+	}
 }
 
 void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order *order)
@@ -110,7 +145,7 @@ void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order
 	if (order->want != GT_WANT_RUN)
 		return;
 	w->stats.checks++;
-	gt_w_rule_gang_order(w, order);
+	s.again = gt_w_rule_gang_order(w, order);
 	HASH_FIND_STR(w->orders, order->replica, o);
 	if (order->turn > 0)
 		return; /* it comes back: no start */
@@ -133,6 +168,7 @@ void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order
 	if (s.found)
 		return;
 	w->stats.starts++;
+	fence_check(w, order);
 	if (node_of(w, node)->said.duty != GT_DUTY_ALL)
 		gt_w_break(w, "cordon", "%s is started on %s, which takes no replicas",
 			   order->function, node);

@@ -13,6 +13,7 @@ struct w_gang {
 	char id[GT_REPLICA_ID_SIZE];
 	UT_hash_handle hh;
 	uint32_t epoch, size; /* the latest that was ordered */
+	bool again;           /* it is not the first one */
 	uint64_t were_ready;  /* ranks of it whose process has answered */
 	uint64_t epoch_ns;    /* when it was first ordered */
 	uint64_t dead_ns;     /* when the first of its processes ended unasked; 0 = none has */
@@ -42,25 +43,27 @@ static struct w_gang *gang_get(struct gt_world *w, const struct gt_gang_member *
 
 static void epoch_begin(struct gt_world *w, struct w_gang *g, uint32_t epoch)
 {
+	g->again = g->epoch > 0;
 	g->epoch = epoch;
 	g->epoch_ns = w->now_ns;
 	g->were_ready = g->dead_ns = 0;
 	memset(g->replicas, 0, sizeof(g->replicas));
 }
 
-void gt_w_rule_gang_order(struct gt_world *w, const struct gt_order *order)
+bool gt_w_rule_gang_order(struct gt_world *w, const struct gt_order *order)
 {
 	const struct gt_gang_member *m = &order->gang;
 	struct w_gang *g;
 	char *seat;
 
 	if (m->size == 0 || order->known)
-		return; /* of a found one the epoch may be over: control hears of the next later */
+		return false; /* of a found one the epoch may be over: control hears of the next
+				 later */
 	w->stats.checks++;
 	if (!gt_gang_member_ok(m) || m->size > W_GANG_MAX) {
 		gt_w_break(w, "gang", "an order for rank %u of %u, epoch %u", m->rank, m->size,
 			   m->epoch);
-		return;
+		return false;
 	}
 	g = gang_get(w, m);
 	if (m->epoch < g->epoch)
@@ -73,6 +76,7 @@ void gt_w_rule_gang_order(struct gt_world *w, const struct gt_order *order)
 		gt_w_break(w, "gang", "gang %s, epoch %u: rank %u is ordered twice", g->id,
 			   g->epoch, m->rank);
 	gt_strcopy(seat, sizeof(g->replicas[0]), order->replica);
+	return g->again;
 }
 
 /* A node that went away before control had heard of the member starts it when it is back: nobody

@@ -6,7 +6,8 @@
 
 #define W_GANG_MAX 8 /* members */
 
-void gt_w_rule_gang_order(struct gt_world *w, const struct gt_order *order);
+/* True: for a gang that was ordered before, in an earlier epoch. */
+bool gt_w_rule_gang_order(struct gt_world *w, const struct gt_order *order);
 void gt_w_rule_gang_start(struct gt_world *w, const struct w_proc *p);
 void gt_w_rule_gang_ready(struct gt_world *w, const struct w_proc *p);
 void gt_w_rule_gang_dead(struct gt_world *w, const struct w_proc *p); /* unasked */

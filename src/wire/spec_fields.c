@@ -74,6 +74,15 @@ static const char *park_name(unsigned value)
 	return gt_park_method_name((enum gt_park_method)value);
 }
 
+static const char *reconcile_name(unsigned value)
+{
+	static const char *const names[] = { [GT_RECONCILE_BEST] = "best",
+					     [GT_RECONCILE_ORIGINAL] = "original",
+					     [GT_RECONCILE_REPLACEMENT] = "replacement" };
+
+	return names[value];
+}
+
 static const struct gt_field volume_rows[] = {
 	{ "host", GT_F_STR, GT_F_NEEDED, offsetof(struct gt_volume, host), .min = 1,
 	  .max = GT_TEXT_MAX - 1 },
@@ -270,6 +279,16 @@ static const struct gt_field retry_rows[] = {
 };
 static const struct gt_fields retry_fields = { ROWS(retry_rows) };
 
+static const struct gt_field disconnect_rows[] = {
+	{ "lost_after", GT_F_DURATION, AT(disconnect.lost_after_ms), .min = GT_DISCONNECT_MIN_MS,
+	  .max = GT_DISCONNECT_MAX_MS },
+	{ "stop_after", GT_F_DURATION, AT(disconnect.stop_after_ms), .min = GT_DISCONNECT_MIN_MS,
+	  .max = GT_DISCONNECT_MAX_MS },
+	{ "reconcile", GT_F_ENUM, AT(disconnect.reconcile), .max = GT_RECONCILE_N,
+	  .enum_name = reconcile_name },
+};
+static const struct gt_fields disconnect_fields = { ROWS(disconnect_rows) };
+
 static const struct gt_field weights_rows[] = {
 	{ "paths", GT_F_STRS, AT(weights.paths),
 	  .count_offset = offsetof(struct gt_spec, weights.n_paths), .max = GT_WEIGHTS_MAX,
@@ -310,6 +329,7 @@ static const struct gt_field spec_rows[] = {
 	{ "weights", GT_F_OBJECT, .sub = &weights_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
 	{ "retry", GT_F_OBJECT, .sub = &retry_fields },
+	{ "disconnect", GT_F_OBJECT, .sub = &disconnect_fields },
 	{ "gpu", GT_F_CUSTOM, .hooks = &gt_gpu_short_hooks },
 	{ .name = "secrets", .type = GT_F_LATER },
 	{ .name = "rollout", .type = GT_F_LATER },
