@@ -613,8 +613,9 @@ static void on_task_changed(void *ctx, const char *id)
 	(void)id;
 }
 
-static void on_task_stop(void *ctx, uint64_t seq)
+static void on_task_stop(void *ctx, uint64_t seq, uint32_t attempt)
 {
+	(void)attempt;
 	(void)ctx;
 	(void)seq;
 }

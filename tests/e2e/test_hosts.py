@@ -3,6 +3,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -161,6 +162,31 @@ def test_a_certificate_is_renewed_under_load(own_hosts):
     until(lambda: time.monotonic() - began > 11, "the first one's life is over", 20)
     assert load.stop() > 20 and not load.failed, load.failed[:3]
     hosts.wait_nodes("ready")
+
+
+def test_an_agent_host_is_reloaded_and_upgraded_under_load(own_hosts):
+    hosts = own_hosts("ab", joined=False)
+    host = hosts["b"]
+    host.program = host.dir / "gantryd"
+    shutil.copy(BIN / "gantryd", host.program)
+    hosts.join("b")
+    hosts.wait_nodes("ready")
+    pid = place(hosts, "f", "b")["pid"]
+    load = Load(hosts.first.client, "/f/f/x", threads=4)
+    for what, number in (("reload: replacing the roles", signal.SIGHUP), ("replacing the roles", signal.SIGUSR2)):
+        before = host.roles()
+        host.text += "[gateway]\ndrain = 9s\n"
+        host.write_config()
+        served = load.served[0]
+        until(lambda: load.served[0] > served + 20, "calls run")
+        os.kill(host.proc.pid, number)
+        until(lambda: all(host.roles().get(r) not in (None, before[r]) for r in before), f"after {what}: all are new")
+        until(lambda: not any(alive(p) for p in before.values()), "those before have ended", 15)
+        served = load.served[0]
+        until(lambda: load.served[0] > served + 20, "calls run")
+    load.stop()
+    assert not load.failed, load.failed[:3]
+    assert hosts.first.replicas("f")[0]["pid"] == pid and alive(pid)
 
 
 # ---- calls -----------------------------------------------------------------------------------
