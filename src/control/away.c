@@ -30,10 +30,11 @@ static uint64_t lost_ns(const struct gt_control *c, const struct gt_ctl_replica 
 	return GT_MAX(GT_MAX(asked_ns, c->node_lost_ns), stops_ns(r->rev->spec));
 }
 
-/* A watch may stand open that carries nothing, and may break long after that. */
+/* Not when its watch broke: one may stand open for long that carries nothing. Of one that was not
+ * heard of by this control, its start. */
 static uint64_t last_ns(const struct gt_ctl_node *node)
 {
-	return node->up ? node->heard_ns : GT_MAX(node->down_ns, node->heard_ns);
+	return node->heard_ns ? node->heard_ns : node->down_ns;
 }
 
 void gt_ctl_node_give_up(struct gt_control *c, struct gt_ctl_node *node, bool all)

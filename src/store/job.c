@@ -171,7 +171,10 @@ bool gt_job_may_refuse(const struct gt_job *job)
 
 bool gt_job_grows(const struct gt_job *job)
 {
-	return job->op ? job->op->verb == GT_TASK_ACCEPT : job->run == put_run;
+	if (!job->op)
+		return job->run == put_run;
+	return job->op->verb == GT_TASK_ACCEPT || job->op->verb == GT_TASK_PLAN_PUT ||
+	       job->op->verb == GT_TASK_FIRE;
 }
 
 size_t gt_job_new_calls(const struct gt_job *job)

@@ -395,6 +395,33 @@ def test_a_partition_heals(cluster):
     cluster.first.delete("part")
 
 
+def test_what_must_not_run_twice_is_stopped_by_the_node_that_is_cut_off(cluster):
+    """With `stop_after` the node ends it by itself, before another one has it."""
+    for other in "ab":
+        node(cluster, "cordon", other)
+    cluster.first.echo("once", scale={"min": 1, "max": 1}, limits={"drain": "1s"},
+                       disconnect={"stop_after": "5s", "lost_after": "12s"})
+    replica = cluster.first.wait_replicas("once", 1)[0]
+    assert replica["node"] == "c"
+    pid = replica["pid"]
+    node(cluster, "uncordon", "b")
+    cluster.net.cut("a", "c")
+    begin, dead_at, next_at = time.monotonic(), None, None
+    while next_at is None and time.monotonic() - begin < 40:
+        if any(r["node"] == "b" for r in cluster.first.running("once")):
+            next_at = time.monotonic()
+            assert not alive(pid), "two of them run"
+        if dead_at is None and not alive(pid):
+            dead_at = time.monotonic()
+        time.sleep(0.01)
+    assert dead_at and next_at and dead_at <= next_at, (dead_at, next_at)
+    print(f"stopped {dead_at - begin:.1f} s after the cut, given to another after {next_at - begin:.1f} s")
+    cluster.net.heal()
+    node(cluster, "uncordon", "a")
+    cluster.wait_nodes("ready", timeout=20)
+    cluster.first.delete("once")
+
+
 @pytest.mark.parametrize("one, other", [("a", "b"), ("b", "a")])
 def test_a_cut_of_one_direction_is_a_cut(cluster, on_b, one, other):
     cluster.net.cut(one, other, both=False)
