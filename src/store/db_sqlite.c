@@ -313,7 +313,7 @@ int gt_db_sqlite_open(const struct gt_db_config *config, struct gt_db **ret, str
 	db = &l->db;
 	db->kind = &lite_kind;
 	if (sqlite3_open_v2(config->path, &l->handle,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 			    vfs) != SQLITE_OK) {
 		if (!l->handle)
 			return gt_err_set(err, ENOMEM, "internal", "%s: no memory", config->path);

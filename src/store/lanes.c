@@ -202,11 +202,12 @@ static void lane_join(struct gt_store *s, struct gt_lane *l)
 		return;
 	}
 	for (;;) { /* an interruption before its statement has begun is lost */
-		struct timespec until = gt_in_ms(10);
+		const struct timespec pause = { .tv_nsec = 5 * GT_NS_PER_MS };
 
 		gt_db_interrupt(l->tasks.db);
-		if (pthread_clockjoin_np(l->thread, NULL, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+		if (pthread_tryjoin_np(l->thread, NULL) != EBUSY)
 			return;
+		nanosleep(&pause, NULL);
 	}
 }
 

@@ -180,7 +180,7 @@ static const char *const migrations[] = {
 /* The oldest program, by the number of steps that it knows, that may use a database that has seen
  * all of the above: raise it together with a step that older ones would misunderstand. One that
  * does not add rows or columns alone is such a step. */
-#define MIN_READER 6
+#define MIN_READER 9
 
 /* ---- which of them a database has seen ------------------------------------------------------ */
 

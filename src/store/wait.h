@@ -16,7 +16,7 @@ static inline void gt_cond_init(pthread_cond_t *c)
 	pthread_condattr_destroy(&how);
 }
 
-/* For pthread_cond_timedwait of such a condition, and pthread_clockjoin_np. */
+/* For pthread_cond_timedwait of such a condition. */
 static inline struct timespec gt_in_ms(uint64_t ms)
 {
 	struct timespec t;

@@ -70,7 +70,7 @@ def test_what_was_backed_up_comes_back(daemon):
         made = gantryd("backup", copy, "--state", daemon.state)
     assert made.returncode == 0, made.stdout
     assert (copy / "admin.token").read_text() == (daemon.state / "admin.token").read_text()
-    assert {"gantry.db", "bodies", "webhook.key", "ca.key"} <= {p.name for p in (copy / "control").iterdir()}
+    assert {"gantry.db", "bodies", "webhook.key"} <= {p.name for p in (copy / "control").iterdir()}
     assert "is there already" in gantryd("backup", copy, "--state", daemon.state).stdout
     refused = gantryd("restore", copy, "--state", daemon.state)
     assert refused.returncode == 1 and "is used by another gantryd" in refused.stdout, refused.stdout

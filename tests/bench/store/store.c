@@ -1,7 +1,7 @@
 /* The store alone: durable calls taken in, and leased and finished, by operations of the sizes that
  * control makes. Prints JSON.
  *
- *	store DIRECTORY [CALLS] */
+ *	store DIRECTORY [CALLS [postgresql://...]] */
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -133,6 +133,8 @@ int main(int argc, char **argv)
 	struct gt_err err = { 0 };
 	double enqueued, finished;
 
+	if (argc > 3)
+		config.path = argv[3];
 	event = eventfd(0, EFD_CLOEXEC);
 	if (argc < 2 || chdir(argv[1]) < 0 || gt_store_open(&config, &s, &err) < 0) {
 		fprintf(stderr, "store: %s\n", err.text);
