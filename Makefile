@@ -94,7 +94,7 @@ MEASURES := $(BENCHES:bench%=measure%)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml check check-stages \
+.PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml chaos soak check check-stages \
 	asan tsan valgrind $(BENCHES) $(MEASURES) report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
@@ -239,6 +239,13 @@ $(FAKE_NCCL): tests/fake/nccl/nccl.c Makefile
 
 e2e: all examples $(FAKE_NCCL)	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
+
+# Hosts in network namespaces, and everything that can go wrong between and on them. CHAOS_SECONDS of faults, SEED=N
+# for those of an earlier run; the short one is a part of `e2e`.
+chaos: all examples	## three hosts under faults for CHAOS_SECONDS (60)
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-60} BIN=$(BIN) GT_RESULTS=$(RESULTS)/chaos.txt scripts/e2e.sh tests/chaos -s
+soak: all examples	## the same for an hour
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-3600} BIN=$(BIN) GT_RESULTS=$(RESULTS)/soak.txt scripts/e2e.sh tests/chaos -s
 
 # A kernel that this machine may not have (tests/uml/run.sh). Too slow for `check`.
 UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids inject layers prepared)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs tests/e2e against the real binaries: as root, or by itself through sudo.
+# Runs tests/e2e and tests/chaos against the real binaries: as root, or by itself through sudo.
 # usage: [BIN=build] scripts/e2e.sh [pytest arguments]
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,6 +17,7 @@ if [ "$(id -u)" -ne 0 ]; then
 	run=(sudo)
 	examples/llm/setup.sh || exit 1 # so that what it makes below build/ is not root's
 fi
+[ $# -gt 0 ] || set -- tests/e2e tests/chaos
 mkdir -p "$(dirname "$results")"
 # Not in /tmp: root may not write another user's files there (fs.protected_regular).
 work=$(mktemp -d "$(dirname "$results")/e2e.XXXXXX")
@@ -24,7 +25,7 @@ xml=$work/results.xml
 trap '"${run[@]}" rm -rf "$work"' EXIT
 "${run[@]}" env BIN="$bin" PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$work/hypothesis" \
 	build/venv/bin/python -m pytest -c tests/e2e/pytest.ini --rootdir tests/e2e \
-	--junit-xml "$xml" "${@:-tests/e2e}"
+	--junit-xml "$xml" "$@"
 rc=$?
 # What went wrong before a test began (an import, a fixture) counts as failed, too.
 build/venv/bin/python - "$xml" >> "$results" <<'PY'

@@ -123,6 +123,8 @@ static int open_state(struct agent *a, const char *state_dir, struct gt_err *err
 	if (r == 0)
 		r = gt_logs_new(a->loop, logs, &a->logs, err);
 	if (r == 0)
+		r = gt_lease_open(a, dir, err);
+	if (r == 0)
 		a->peaks = gt_peaks_open(dir);
 	return r;
 }
@@ -162,6 +164,7 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 	/* Whom the last agent left running; what nobody knows goes. */
 	gt_records_load(a);
 	gt_runtime_sweep(a->rt);
+	gt_lease_watch(a);
 	return 0;
 }
 
@@ -260,6 +263,8 @@ static void tear_down(struct agent *a)
 	gt_logs_free(a->logs);
 	gt_peaks_free(a->peaks);
 	gt_close(a->replicas_fd);
+	if (a->loop)
+		gt_lease_close(a);
 	gt_agent_gpus_close(a);
 	gt_loop_free(a->loop);
 	gt_gpu_ledger_free(a->ledger);
@@ -269,7 +274,7 @@ static void tear_down(struct agent *a)
 
 int gt_agent_run(const struct gt_agent_config *config, struct gt_err *err)
 {
-	struct agent a = { .replicas_fd = -EBADF };
+	struct agent a = { .replicas_fd = -EBADF, .lease.fd = -EBADF };
 	int r = set_up(&a, config, err);
 
 	if (r == 0 && config->ready_fd >= 0 && write(config->ready_fd, "READY\n", 6) != 6)

@@ -16,6 +16,7 @@
 #include <gantry/model/ref.h>
 #include <gantry/runtime/runtime.h>
 
+#include "lease.h"
 #include "logs.h"
 #include "park.h"
 #include "probe.h"
@@ -50,10 +51,16 @@ struct replica {
 	struct gt_park park;      /* as control is told */
 	struct parking parking;   /* as it is done */
 	struct gt_timer deadline; /* not ready in time, later: the end of grace */
+	struct {                  /* after a crash without control: again.c */
+		struct gt_timer timer;
+		uint64_t ended_ns;
+		unsigned n; /* so often already */
+	} again;
 	struct log log;
 	struct gt_gpu_grant *gpus; /* from its order; held in the ledger until it has ended */
 	size_t n_gpus;
 	struct gt_gang_member gang;
+	uint64_t quiet_ns; /* of a gang's member: not before this is it asked for progress */
 	char (*addresses)[GT_ADDRESS_MAX + 1]; /* of the gang's members, as ordered; or NULL */
 	struct gpu_use *gpu_use;               /* of each of them */
 	uint64_t gpu_peak_bytes;               /* on that of them where it was most */
@@ -82,6 +89,7 @@ struct gpu_use {
 
 struct reporter {
 	struct gt_http_call *call; /* one in flight */
+	uint64_t sent_ns;
 	struct gt_timer retry, progress, beat;
 	uint64_t retry_ms;
 	bool full; /* the next one lists everything */
@@ -118,6 +126,7 @@ struct agent {
 	gid_t reader_gid;
 	struct replica *replicas; /* hash by id */
 	struct reporter report;
+	struct lease lease;
 	struct usage_rounds usage;
 	char node[GT_NAME_MAX + 1];
 	char *link_path;

@@ -182,6 +182,7 @@ static size_t read_pipe(struct log_pipe *p)
 	} while (n < 0 && errno == EINTR);
 	if (n <= 0)
 		return 0;
+	p->log->said_ns = gt_loop_clock_ns(p->log->logs->loop);
 	gt_buf_init(&file, 0);
 	take_bytes(p, data, (size_t)n, &file);
 	write_lines(p->log, &file);

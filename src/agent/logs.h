@@ -41,7 +41,8 @@ struct log {
 	const char *function, *replica; /* borrowed */
 	uint32_t revision;
 	uint64_t seq, max_bytes, size;
-	int fd; /* the file, opened with the first line */
+	uint64_t said_ns; /* when the program last wrote something; 0 = not since it was opened */
+	int fd;           /* the file, opened with the first line */
 	struct log_pipe pipes[LOG_STREAM_N];
 	char *tail[GT_FAIL_LOG_LINES]; /* ring of the last lines */
 	size_t n_tail;

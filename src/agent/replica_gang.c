@@ -282,3 +282,23 @@ void gt_replica_gang_adopt(struct replica *r)
 	if (connect_all(r, members, &err) < 0)
 		gt_warn("gang %s: its members do not reach each other: %s", r->gang.id, err.text);
 }
+
+/* ---- while it runs ---- */
+
+void gt_replica_gang_look(struct replica *r)
+{
+	uint64_t now = gt_loop_clock_ns(r->agent->loop), since;
+	char text[160];
+
+	if (r->gang.size == 0 || !r->spec || r->spec->gang.progress_ms == 0 ||
+	    r->state != GT_REPLICA_READY || r->killed)
+		return;
+	if (r->quiet_ns == 0)
+		r->quiet_ns = now; /* it has just become ready, or was found so */
+	since = GT_MAX(r->quiet_ns, r->log.said_ns);
+	if (now - since < r->spec->gang.progress_ms * GT_NS_PER_MS)
+		return;
+	snprintf(text, sizeof(text), "rank %u has written nothing for %llu s (gang.progress)",
+		 r->gang.rank, (unsigned long long)((now - since) / GT_NS_PER_S));
+	gt_replica_kill(r, "gang_stuck", text);
+}

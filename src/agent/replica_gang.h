@@ -12,6 +12,8 @@ void gt_replica_gang_set(struct replica *r, const struct gt_order *o);
 int gt_replica_gang_check(const struct replica *r, struct gt_err *err); /* -EINVAL */
 /* Its members wait for each other here, before anything of the image runs. */
 bool gt_replica_gang_holds(const struct replica *r);
+/* Ends a member that has made no progress for as long as its function allows. */
+void gt_replica_gang_look(struct replica *r);
 int gt_replica_gang_held(struct replica *r, struct gt_err *err); /* it has its sandbox */
 /* Its GPUs were: all its members that waited, or with network host this one, go on; failed, a text,
  * ends them. Fine when they have ended meanwhile. */

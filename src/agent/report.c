@@ -144,6 +144,7 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 	rep->call = NULL;
 	if (status / 100 == 2) {
 		rep->retry_ms = 0;
+		gt_lease_heard(a, rep->sent_ns);
 		events_sent(rep);
 		gt_report_soon(a);
 		return;
@@ -184,6 +185,7 @@ static void post(struct agent *a)
 	    gt_timer_is_set(&a->report.retry))
 		return;
 	gt_timer_set(a->loop, &a->report.beat, BEAT_MS, on_beat, a); /* from the last one on */
+	a->report.sent_ns = gt_loop_clock_ns(a->loop);
 	gt_buf_init(&body, 0);
 	build(a, &body);
 	out.body = gt_buf_str(&body);

@@ -55,6 +55,7 @@ void gt_replica_free(struct replica *r)
 	gt_image_cancel(r->pull);
 	gt_image_wait_cancel(r->unpack);
 	gt_timer_clear(r->agent->loop, &r->deadline);
+	gt_timer_clear(r->agent->loop, &r->again.timer);
 	gt_log_close(&r->log);
 	HASH_DEL(r->agent->replicas, r);
 	gt_replica_gpus_return(r);
@@ -95,6 +96,7 @@ static void drop_container(struct replica *r)
 static void ended(struct replica *r, enum gt_replica_state state)
 {
 	struct agent *a = r->agent;
+	bool again = state == GT_REPLICA_FAILED && gt_again_may(r);
 
 	drop_container(r);
 	gt_replica_gang_over(r);
@@ -105,6 +107,8 @@ static void ended(struct replica *r, enum gt_replica_state state)
 		r->end.log_tail = gt_log_tail(&r->log);
 	gt_log_close(&r->log);
 	gt_replica_move(r, state);
+	if (again)
+		gt_again_wait(r);
 	if (r->forgotten) {
 		gt_record_remove(r);
 		gt_replica_free(r);
@@ -385,6 +389,7 @@ void gt_replica_start(struct replica *r)
 		fail_unread(r, &err);
 		return;
 	}
+	gt_lease_watch(r->agent);
 	if (gt_replica_gang_check(r, &err) < 0 || gt_replica_gpus_take(r, &err) < 0) {
 		fail_start(r, &err);
 		return;

@@ -29,6 +29,7 @@ static void look(struct replica *r)
 {
 	struct gt_usage now;
 
+	gt_replica_gang_look(r);
 	if (!see(r, &now) || !gt_usage_moved(&r->usage, &now))
 		return;
 	r->usage = now;

@@ -77,6 +77,8 @@ int gt_api_new(const struct gt_api_config *config, struct gt_api **ret, struct g
 
 	api->config = *config;
 	api->agent_path = gt_strdup(config->agent_path ? config->agent_path : "run/agent.sock");
+	api->door_path = gt_strdup(config->door_path ? config->door_path : "run/door.sock");
+	gt_strcopy(api->node, sizeof(api->node), config->node ? config->node : "");
 	api->answers = gt_alloc_array(gt_api_routes_n * 6, sizeof(*api->answers));
 	r = gt_http_server_new(config->loop, &http, &api->server, err);
 	if (r < 0) {
@@ -110,5 +112,6 @@ void gt_api_free(struct gt_api *api)
 	gt_http_server_free(api->server); /* what waits for control or the agent is told */
 	free(api->answers);
 	free(api->agent_path);
+	free(api->door_path);
 	free(api);
 }

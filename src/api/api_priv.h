@@ -22,7 +22,8 @@ struct gt_hooks;    /* call_hooks.c */
 
 struct gt_api {
 	struct gt_api_config config;
-	char *agent_path;
+	char *agent_path, *door_path;
+	char node[GT_NAME_MAX + 1]; /* whose agent has agent_path; "": all questions are its */
 	struct gt_http_server *server;
 	struct gt_follower *followers;
 	struct gt_timer heartbeat;
@@ -93,8 +94,36 @@ void gt_api_hooks_kick(struct gt_api *api); /* a call may have ended */
 void gt_api_hooks_end(struct gt_api *api);
 gt_piece_fn gt_api_batch_piece;
 
-/* ---- forward.c: answers with what the agent answers to /link/v1/<path>. ---- */
-void gt_api_forward(struct gt_api *api, struct gt_request *req, const char *path, bool stream);
+/* ---- agents.c ---- */
+#define GT_API_NODES_MAX 64 /* that are asked one question */
+struct gt_api_nodes {
+	const struct gt_api *api;
+	char name[GT_API_NODES_MAX][GT_NAME_MAX + 1];
+	size_t n;
+};
+bool gt_api_own_node(const struct gt_api *api, const char *node); /* NULL: yes */
+/* How that node's agent is asked for /link/v1/<path>: the URL, for the caller to free, at *socket.
+ */
+char *gt_api_agent_url(const struct gt_api *api, const char *node, const char *path,
+		       const char **socket);
+/* The own one, and then the others that are not lost. */
+void gt_api_nodes_there(const struct gt_api *api, struct gt_api_nodes *ret);
+/* ?node=NAME of a node that is known; absent: *ret is unchanged. False: answered. */
+bool gt_api_node_param(struct gt_api *api, struct gt_request *req, const char **ret);
+
+/* ---- logs_merge.c: logs of several nodes as those of one ---- */
+enum gt_log_form { GT_LOG_NDJSON, GT_LOG_TEXT, GT_LOG_SSE };
+/* query: as the agents take it, without tail, after and follow. */
+void gt_api_logs_merge(struct gt_api *api, struct gt_request *req, const struct gt_api_nodes *nodes,
+		       enum gt_log_form form, const char *query, uint64_t tail, uint64_t after,
+		       bool follow);
+/* logs.c: one line of an agent in the form that was asked for; nothing for a heartbeat. */
+void gt_log_line_write(enum gt_log_form form, const char *line, size_t len, struct gt_buf *out);
+struct gt_stream *gt_log_stream_open(struct gt_request *req, enum gt_log_form form);
+
+/* ---- forward.c: answers with what the node's agent answers to /link/v1/<path>. ---- */
+void gt_api_forward(struct gt_api *api, struct gt_request *req, const char *node, const char *path,
+		    bool stream);
 
 void gt_api_followers_event(struct gt_api *api, const struct gt_event *event);
 void gt_api_followers_end(struct gt_api *api);

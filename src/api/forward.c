@@ -108,12 +108,14 @@ static void on_answer(int status, const char *body, size_t len, const struct gt_
 	forward_free(f);
 }
 
-void gt_api_forward(struct gt_api *api, struct gt_request *req, const char *path, bool stream)
+void gt_api_forward(struct gt_api *api, struct gt_request *req, const char *node, const char *path,
+		    bool stream)
 {
 	struct gt_buf *body = (struct gt_buf *)gt_request_body(req);
-	gt_auto(free) char *url = gt_asprintf("http://agent/link/v1/%s", path);
+	const char *socket = NULL;
+	gt_auto(free) char *url = gt_api_agent_url(api, node, path, &socket);
 	struct gt_http_out out = { .method = gt_method_name(gt_request_method(req)),
-				   .unix_path = api->agent_path,
+				   .unix_path = socket,
 				   .url = url,
 				   .content_type = body->len ? GT_MEDIA_JSON : NULL,
 				   .body = gt_buf_str(body),

@@ -5,6 +5,8 @@
 
 #include "api_priv.h"
 
+static const char *const of_a_node[] = { "node", NULL };
+
 static bool digest_of(struct gt_request *req, const char **ret)
 {
 	const char *digest = gt_request_param(req, "digest");
@@ -22,38 +24,40 @@ static bool digest_of(struct gt_request *req, const char **ret)
 
 void gt_api_list_images(struct gt_request *req, void *app)
 {
-	static const char *const known[] = { NULL };
+	const char *node = NULL;
 
-	if (gt_api_query(req, known))
-		gt_api_forward(app, req, "images", false);
+	if (gt_api_query(req, of_a_node) && gt_api_node_param(app, req, &node))
+		gt_api_forward(app, req, node, "images", false);
 }
 
 void gt_api_pull_image(struct gt_request *req, void *app)
 {
-	static const char *const known[] = { NULL };
+	const char *node = NULL;
 
-	if (gt_api_query(req, known))
-		gt_api_forward(app, req, "images/pull", true);
+	if (gt_api_query(req, of_a_node) && gt_api_node_param(app, req, &node))
+		gt_api_forward(app, req, node, "images/pull", true);
 }
 
 void gt_api_collect_images(struct gt_request *req, void *app)
 {
-	static const char *const known[] = { "all", NULL };
+	static const char *const known[] = { "all", "node", NULL };
+	const char *node = NULL;
 	bool all = false;
 
-	if (gt_api_query(req, known) && gt_api_flag(req, "all", &all))
-		gt_api_forward(app, req, all ? "images/gc?all=1" : "images/gc", false);
+	if (gt_api_query(req, known) && gt_api_flag(req, "all", &all) &&
+	    gt_api_node_param(app, req, &node))
+		gt_api_forward(app, req, node, all ? "images/gc?all=1" : "images/gc", false);
 }
 
 void gt_api_delete_image(struct gt_request *req, void *app)
 {
-	static const char *const known[] = { NULL };
-	const char *digest;
+	const char *digest, *node = NULL;
 
-	if (!gt_api_query(req, known) || !digest_of(req, &digest))
+	if (!gt_api_query(req, of_a_node) || !digest_of(req, &digest) ||
+	    !gt_api_node_param(app, req, &node))
 		return;
 	gt_auto(free) char *path = gt_asprintf("images/%s", digest);
-	gt_api_forward(app, req, path, false);
+	gt_api_forward(app, req, node, path, false);
 }
 
 void gt_api_get_bundle(struct gt_request *req, void *app)
@@ -64,7 +68,7 @@ void gt_api_get_bundle(struct gt_request *req, void *app)
 	if (!gt_api_query(req, known) || !digest_of(req, &digest))
 		return;
 	gt_auto(free) char *path = gt_asprintf("bundles/%s", digest);
-	gt_api_forward(app, req, path, false);
+	gt_api_forward(app, req, NULL, path, false);
 }
 
 void gt_api_put_bundle(struct gt_request *req, void *app)
@@ -79,5 +83,5 @@ void gt_api_put_bundle(struct gt_request *req, void *app)
 	gt_auto(free) char *path = gt_asprintf("bundles/%s?offset=%llu&total=%llu", digest,
 					       (unsigned long long)offset,
 					       (unsigned long long)total);
-	gt_api_forward(app, req, path, true);
+	gt_api_forward(app, req, NULL, path, true);
 }

@@ -13,13 +13,11 @@
 #define STREAM_MAX     (64 * GT_MIB)         /* bytes that may wait for a slow reader */
 #define LINE_MAX       (8 * GT_LOG_LINE_MAX) /* a line with every byte escaped */
 
-enum form { FORM_NDJSON, FORM_TEXT, FORM_SSE };
-
 struct proxy {
 	struct gt_request *req;   /* until the agent has answered */
 	struct gt_stream *stream; /* after it, when it said yes */
 	struct gt_http_call *call;
-	enum form form;
+	enum gt_log_form form;
 	int status;
 	struct gt_buf line; /* the unfinished one, or the body of a refusal */
 };
@@ -50,31 +48,43 @@ static void on_gone(void *arg)
 
 /* ---- the agent's answer --------------------------------------------------------------------- */
 
+struct gt_stream *gt_log_stream_open(struct gt_request *req, enum gt_log_form form)
+{
+	static const char *const media[] = { [GT_LOG_NDJSON] = GT_MEDIA_NDJSON,
+					     [GT_LOG_TEXT] = GT_MEDIA_TEXT,
+					     [GT_LOG_SSE] = GT_MEDIA_SSE };
+	struct gt_stream *stream;
+
+	gt_request_header_set(req, "Cache-Control", "no-store");
+	stream = gt_request_stream(req, 200, media[form]);
+	gt_stream_limit(stream, STREAM_MAX);
+	return stream;
+}
+
 static void on_head(int status, void *arg)
 {
-	static const char *const media[] = { [FORM_NDJSON] = GT_MEDIA_NDJSON,
-					     [FORM_TEXT] = GT_MEDIA_TEXT,
-					     [FORM_SSE] = GT_MEDIA_SSE };
 	struct proxy *p = arg;
 
 	p->status = status;
 	if (status != 200)
 		return;
 	gt_request_on_gone(p->req, NULL, NULL);
-	gt_request_header_set(p->req, "Cache-Control", "no-store");
-	p->stream = gt_request_stream(p->req, 200, media[p->form]);
-	p->req = NULL;
-	gt_stream_limit(p->stream, STREAM_MAX);
+	p->stream = gt_log_stream_open(gt_steal(&p->req), p->form);
 	gt_stream_on_close(p->stream, on_close, p);
 }
 
-static void add_line(struct proxy *p, const char *line, size_t len, struct gt_buf *out)
+void gt_log_line_write(enum gt_log_form form, const char *line, size_t len, struct gt_buf *out)
 {
 	gt_auto(value) struct gt_value *v = NULL;
 
 	if (len == 0 || gt_value_parse(line, len, &v, NULL) < 0)
-		return; /* a heartbeat */
-	if (p->form == FORM_SSE) {
+		return;
+	if (form == GT_LOG_NDJSON) {
+		gt_buf_add(out, line, len);
+		gt_buf_addc(out, '\n');
+		return;
+	}
+	if (form == GT_LOG_SSE) {
 		gt_api_frame(out, true, gt_value_u64(v, "seq", 0), line, len);
 		return;
 	}
@@ -92,7 +102,7 @@ static void translate(struct proxy *p, const char *data, size_t len, struct gt_b
 
 		gt_buf_add(&p->line, data, n);
 		if (!p->line.failed)
-			add_line(p, gt_buf_str(&p->line), p->line.len, out);
+			gt_log_line_write(p->form, gt_buf_str(&p->line), p->line.len, out);
 		gt_buf_reset(&p->line);
 		p->line.failed = false; /* an absurd line is left out */
 		data += n + 1;
@@ -110,7 +120,7 @@ static void on_data(const char *data, size_t len, void *arg)
 		gt_buf_add(&p->line, data, len); /* of a refusal */
 		return;
 	}
-	if (p->form != FORM_NDJSON) {
+	if (p->form != GT_LOG_NDJSON) {
 		translate(p, data, len, &out);
 		data = gt_buf_str(&out);
 		len = out.len;
@@ -134,7 +144,10 @@ static void on_done(int status, const char *body GT_UNUSED, size_t len GT_UNUSED
 		gt_err_set(&err, EAGAIN, "unavailable",
 			   "the node that keeps the logs does not answer: %s",
 			   status ? "it refused" : why->text);
-		if (status == 404)
+		if (status == 503)
+			gt_err_set(&err, EAGAIN, "node_unreachable", "%s",
+				   "the node that keeps the logs is not connected");
+		else if (status == 404)
 			gt_err_set(&err, ENOENT, "not_found", "there are no such logs");
 		else if (status == 400)
 			gt_err_set(&err, EINVAL, "bad_parameter", "the node refused the question");
@@ -204,62 +217,74 @@ static bool stream_read(struct gt_request *req, struct gt_buf *url)
 	return true;
 }
 
-static bool question_read(struct gt_request *req, struct gt_buf *url, bool *follow)
-{
-	uint64_t tail = TAIL_DEFAULT, revision = 0, since_ms = 0, after = 0;
+struct question {
+	struct gt_buf text; /* for the agent: without tail, after and follow */
+	uint64_t tail, after;
+	bool follow;
+};
 
-	if (!gt_api_number(req, "tail", 0, GT_LOG_TAIL_MAX, &tail) ||
+static bool question_read(struct gt_request *req, struct question *q)
+{
+	uint64_t revision = 0, since_ms = 0;
+
+	if (!gt_api_number(req, "tail", 0, GT_LOG_TAIL_MAX, &q->tail) ||
 	    !gt_api_number(req, "revision", 1, UINT32_MAX, &revision) ||
-	    !gt_api_number(req, "after", 0, UINT64_MAX, &after) ||
-	    !gt_api_flag(req, "follow", follow) || !since_read(req, &since_ms) ||
-	    !replica_read(req, url) || !stream_read(req, url))
+	    !gt_api_number(req, "after", 0, UINT64_MAX, &q->after) ||
+	    !gt_api_flag(req, "follow", &q->follow) || !since_read(req, &since_ms) ||
+	    !replica_read(req, &q->text) || !stream_read(req, &q->text))
 		return false;
-	gt_buf_addf(url, "&tail=%llu", (unsigned long long)tail);
 	if (revision)
-		gt_buf_addf(url, "&revision=%llu", (unsigned long long)revision);
+		gt_buf_addf(&q->text, "&revision=%llu", (unsigned long long)revision);
 	if (since_ms)
-		gt_buf_addf(url, "&since_ms=%llu", (unsigned long long)since_ms);
-	if (gt_request_query(req, "after"))
-		gt_buf_addf(url, "&after=%llu", (unsigned long long)after);
-	if (*follow)
-		gt_buf_adds(url, "&follow=1");
+		gt_buf_addf(&q->text, "&since_ms=%llu", (unsigned long long)since_ms);
 	return true;
 }
 
-static enum form form_of(const struct gt_request *req)
+static enum gt_log_form form_of(const struct gt_request *req)
 {
 	if (gt_api_accepts(req, GT_MEDIA_SSE))
-		return FORM_SSE;
-	return gt_api_accepts(req, "text/plain") ? FORM_TEXT : FORM_NDJSON;
+		return GT_LOG_SSE;
+	return gt_api_accepts(req, "text/plain") ? GT_LOG_TEXT : GT_LOG_NDJSON;
 }
 
-void gt_api_get_logs(struct gt_request *req, void *app)
+struct place {
+	const char *replica;
+	struct gt_api_nodes *nodes;
+};
+
+/* A replica that is known is looked for where it is, or was. */
+static bool find_replica(const struct gt_replica_view *v, void *arg)
 {
-	static const char *const known[] = { "tail",   "follow", "replica", "revision",
-					     "stream", "since",  "after",   NULL };
-	struct gt_api *api = app;
-	gt_auto(buf) struct gt_buf url = { 0 };
+	struct place *p = arg;
+
+	if (!gt_streq(v->id, p->replica))
+		return true;
+	gt_strcopy(p->nodes->name[0], sizeof(p->nodes->name[0]), v->node);
+	p->nodes->n = 1;
+	return false;
+}
+
+static void ask_one(struct gt_api *api, struct gt_request *req, const char *node,
+		    struct question *q)
+{
+	const char *socket = NULL;
+	gt_auto(free) char *path = gt_asprintf(
+		"logs?%s&tail=%llu&after=%llu%s", gt_buf_str(&q->text), (unsigned long long)q->tail,
+		(unsigned long long)q->after, q->follow ? "&follow=1" : "");
+	gt_auto(free) char *url = gt_api_agent_url(api, node, path, &socket);
 	struct gt_http_out out = { .method = "GET",
-				   .unix_path = api->agent_path,
+				   .unix_path = socket,
+				   .url = url,
+				   .timeout_ms = q->follow ? 0 : HISTORY_MS_MAX,
 				   .on_head = on_head,
 				   .on_data = on_data,
 				   .on_done = on_done };
-	struct gt_function_view v;
+	struct proxy *p = gt_alloc(sizeof(*p));
 	struct gt_err err = { 0 };
-	struct proxy *p;
-	bool follow = false;
 
-	if (!gt_api_query(req, known) || !gt_api_function(api, req, &v))
-		return;
-	gt_buf_addf(&url, "http://agent/link/v1/logs?function=%s", v.row->name);
-	if (!question_read(req, &url, &follow))
-		return;
-	p = gt_alloc(sizeof(*p));
 	p->req = req;
 	p->form = form_of(req);
 	gt_buf_init(&p->line, LINE_MAX);
-	out.url = gt_buf_str(&url);
-	out.timeout_ms = follow ? 0 : HISTORY_MS_MAX;
 	out.arg = p;
 	if (gt_http_start(api->config.client, &out, &p->call, &err) < 0) {
 		gt_api_fail(req, &err);
@@ -267,4 +292,30 @@ void gt_api_get_logs(struct gt_request *req, void *app)
 		return;
 	}
 	gt_request_on_gone(req, on_gone, p);
+}
+
+void gt_api_get_logs(struct gt_request *req, void *app)
+{
+	static const char *const known[] = { "tail",   "follow", "replica", "revision",
+					     "stream", "since",  "after",   NULL };
+	struct gt_api *api = app;
+	struct gt_api_nodes nodes;
+	struct place place = { gt_request_query(req, "replica"), &nodes };
+	struct question q = { .tail = TAIL_DEFAULT };
+	struct gt_function_view v;
+
+	if (!gt_api_query(req, known) || !gt_api_function(api, req, &v))
+		return;
+	gt_buf_addf(&q.text, "function=%s", v.row->name);
+	if (question_read(req, &q)) {
+		gt_api_nodes_there(api, &nodes);
+		if (place.replica)
+			gt_control_replicas(api->config.control, v.row->name, find_replica, &place);
+		if (nodes.n == 1)
+			ask_one(api, req, nodes.name[0], &q);
+		else
+			gt_api_logs_merge(api, req, &nodes, form_of(req), gt_buf_str(&q.text),
+					  q.tail, q.after, q.follow);
+	}
+	gt_buf_fini(&q.text);
 }

@@ -89,7 +89,7 @@ void gt_api_clear_gpu(struct gt_request *req, void *app)
 	if (s.found && gt_gpu_uuid_ok(gpu) && !strchr(gpu, '/')) {
 		gt_auto(free) char *path = gt_asprintf("gpus/%s/clear", gpu);
 
-		gt_api_forward(api, req, path, false);
+		gt_api_forward(api, req, s.name, path, false);
 		return;
 	}
 	gt_err_set(&err, ENOENT, "not_found", "there is no node %.80s with a GPU %.80s", s.name,

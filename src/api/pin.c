@@ -1,5 +1,6 @@
-/* pin.c - questions to the node, one after the other: each has a route of the agent's, a body, and
- * what its answer changes. */
+/* pin.c - questions to a node, one after the other: each has a route of the agent's, a body, and
+ * what its answer changes. This host's is asked first; another one when that one does not answer,
+ * or lacks what may be there. */
 #include "pin.h"
 
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 #include <gantry/model/ref.h>
 #include <gantry/wire/value.h>
 
-#define ASK_MS 60000 /* registries may be slow; the client may leave at any time */
+#define ASK_MS    60000 /* registries may be slow; the client may leave at any time */
+#define NODES_MAX 8     /* that are asked the same */
 
 struct pin {
 	struct gt_api *api;
@@ -16,12 +18,16 @@ struct pin {
 	struct gt_spec *spec;
 	struct gt_http_call *call;
 	const struct question *asked;
+	struct gt_api_nodes nodes;
+	size_t node;         /* of them: who is asked */
+	struct gt_err first; /* what the first one said that refused; code 0 = none did */
 	gt_pin_fn *fn;
 	void *arg;
 };
 
 struct question {
-	const char *url;
+	const char *path; /* of an agent */
+	bool elsewhere;   /* what a node refused may be on another one */
 	bool (*needed)(const struct gt_spec *spec);
 	void (*body)(const struct gt_spec *spec, struct gt_buf *out);
 	int (*take)(struct gt_spec *spec, const struct gt_value *answer, struct gt_err *err);
@@ -140,10 +146,8 @@ static int memory_take(struct gt_spec *spec, const struct gt_value *answer, stru
 }
 
 static const struct question questions[] = {
-	{ "http://agent/link/v1/images/resolve", image_needed, image_body, image_take,
-	  image_refuse },
-	{ "http://agent/link/v1/gpu/estimate", memory_needed, memory_body, memory_take,
-	  memory_refuse },
+	{ "images/resolve", false, image_needed, image_body, image_take, image_refuse },
+	{ "gpu/estimate", true, memory_needed, memory_body, memory_take, memory_refuse },
 };
 
 bool gt_pin_needed(const struct gt_spec *spec)
@@ -181,11 +185,22 @@ static int refuse(struct pin *p, int status, const struct gt_value *answer,
 	if (status == 0)
 		return gt_err_set(err, EAGAIN, "unavailable",
 				  "the node that has to be asked does not answer: %s", why->text);
-	if (gt_streq(gt_value_str(answer, "code", ""), "unavailable"))
+	if (gt_streq(gt_value_str(answer, "code", ""), "unavailable") ||
+	    gt_streq(gt_value_str(answer, "code", ""), "node_unreachable"))
 		return gt_err_set(err, EAGAIN, "unavailable", "%s",
 				  gt_value_str(answer, "detail", "the node is stopping"));
 	return p->asked->refuse(
 		p->spec, gt_value_str(answer, "detail", "the node could not find it out"), err);
+}
+
+/* Is there another one to ask? What the first one said is what the client hears. */
+static bool next_node(struct pin *p, int status, const struct gt_err *err)
+{
+	if (!p->first.code)
+		p->first = *err;
+	if (status != 0 && status != 503 && !p->asked->elsewhere)
+		return false;
+	return ++p->node < GT_MIN(p->nodes.n, (size_t)NODES_MAX);
 }
 
 static void on_answer(int status, const char *body, size_t len, const struct gt_err *why, void *arg)
@@ -202,8 +217,10 @@ static void on_answer(int status, const char *body, size_t len, const struct gt_
 		r = p->asked->take(p->spec, answer, &err);
 	else
 		r = refuse(p, status, answer, why, &err);
-	if (r < 0)
-		finish(p, &err);
+	if (r < 0 && next_node(p, status, &err))
+		ask_from(p, p->asked);
+	else if (r < 0)
+		finish(p, &p->first);
 	else
 		ask_from(p, p->asked + 1);
 }
@@ -211,8 +228,8 @@ static void on_answer(int status, const char *body, size_t len, const struct gt_
 static void ask_from(struct pin *p, const struct question *q)
 {
 	gt_auto(buf) struct gt_buf body = { 0 };
+	gt_auto(free) char *url = NULL;
 	struct gt_http_out out = { .method = "POST",
-				   .unix_path = p->api->agent_path,
 				   .content_type = GT_MEDIA_JSON,
 				   .timeout_ms = ASK_MS,
 				   .on_done = on_answer,
@@ -225,9 +242,13 @@ static void ask_from(struct pin *p, const struct question *q)
 		finish(p, NULL);
 		return;
 	}
+	if (p->asked != q) {
+		p->node = 0;
+		p->first.code = 0;
+	}
 	p->asked = q;
 	q->body(p->spec, &body);
-	out.url = q->url;
+	out.url = url = gt_api_agent_url(p->api, p->nodes.name[p->node], q->path, &out.unix_path);
 	out.body = gt_buf_str(&body);
 	out.body_len = body.len;
 	if (gt_http_start(p->api->config.client, &out, &p->call, &err) < 0)
@@ -240,6 +261,7 @@ void gt_pin(struct gt_api *api, struct gt_request *req, struct gt_spec *spec, gt
 	struct pin *p = gt_alloc(sizeof(*p));
 
 	*p = (struct pin){ .api = api, .req = req, .spec = spec, .fn = fn, .arg = arg };
+	gt_api_nodes_there(api, &p->nodes);
 	gt_request_on_gone(req, on_gone, p);
 	ask_from(p, questions);
 }

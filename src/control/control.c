@@ -14,7 +14,7 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->epoch = config->epoch;
 	c->started_ns = gt_ctl_now(c);
 	c->node_suspect_ns = config->node_suspect_ms * GT_NS_PER_MS;
-	c->drains_due_ns = CTL_NEVER;
+	c->drains_due_ns = c->away_due_ns = CTL_NEVER;
 	gt_strcopy(c->local_node, sizeof(c->local_node),
 		   config->local_node ? config->local_node : "");
 	c->node_lost_ns = (config->node_lost_ms ? config->node_lost_ms : 10000) * GT_NS_PER_MS;
@@ -87,7 +87,7 @@ bool gt_control_settled(const struct gt_control *c)
 
 void gt_control_load(struct gt_control *c, const struct gt_function_row *row, struct gt_spec *spec)
 {
-	gt_ctl_function_set(c, gt_ctl_revision_new(row, spec));
+	gt_ctl_function_set(c, gt_ctl_revision_new(row, spec))->loaded = true;
 }
 
 /* Decisions wait until the nodes have said what runs: else every replica that outlived the last
@@ -155,7 +155,7 @@ uint64_t gt_control_due_ns(const struct gt_control *c)
 	uint64_t due = gt_ctl_due_first(c);
 
 	due = GT_MIN(due, gt_ctl_nodes_due(c));
-	due = GT_MIN(due, c->drains_due_ns);
+	due = GT_MIN(due, GT_MIN(c->drains_due_ns, c->away_due_ns));
 	due = GT_MIN(due, gt_ctl_gateways_due(c));
 	due = GT_MIN(due, gt_ctl_gangs_missing_due(c));
 	due = GT_MIN(due, gt_ctl_tasks_due(c));
@@ -175,6 +175,7 @@ void gt_control_tick(struct gt_control *c)
 	uint64_t now = gt_ctl_now(c);
 
 	gt_ctl_nodes_tick(c);
+	gt_ctl_away_tick(c);
 	gt_ctl_duties_tick(c);
 	gt_ctl_gateways_tick(c);
 	gt_ctl_gangs_tick(c);

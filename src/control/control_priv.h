@@ -83,6 +83,8 @@ struct gt_ctl_live {
 	uint32_t promised;        /* 1 + the node on which others make room for it; 0 = none */
 	uint64_t pressure_due_ns; /* when somebody may have to make room for it */
 
+	uint64_t fenced_until_ns; /* replicas of nodes that were removed may run until then */
+	bool fence_told;
 	bool touched, route_changed, listed_blocked, holds_known; /* the last: see learned.c */
 	uint64_t due_ns;
 	size_t due_slot;                 /* in the heap + 1; 0 = not in it */
@@ -92,6 +94,7 @@ struct gt_ctl_live {
 
 struct gt_ctl_function {
 	struct gt_ctl_revision *rev; /* current */
+	bool loaded;                 /* it is older than this control */
 	struct gt_ctl_live *live;    /* NULL: nothing happened to it yet */
 };
 
@@ -136,6 +139,7 @@ struct gt_control {
 	struct gt_ctl_node_op *node_ops;
 	unsigned joins; /* that wait for the store */
 	char local_node[GT_NAME_MAX + 1];
+	uint64_t away_due_ns; /* when a replica of a lost node may be given up */
 	uint64_t drains_due_ns,
 		beats_due_ns; /* the next end of a drain; the next look for silence */
 	struct gt_ctl_gateway *gateways;

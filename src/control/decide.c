@@ -3,6 +3,8 @@
 #include "gang.h"
 #include "place.h"
 
+#define FENCE_LOOK_NS (500 * GT_NS_PER_MS)
+
 /* Replicas that stay, of the current revision and of older ones. */
 struct tally {
 	uint32_t ready, starting; /* starting: also those that come back from parking */
@@ -156,14 +158,28 @@ static struct gt_ctl_replica *start_one(struct gt_control *c, struct gt_ctl_live
 	return gt_ctl_replica_new(c, live->f, spots, NULL, NULL, reason);
 }
 
+/* Its old replicas may run where nobody sees them. */
+static bool fenced(struct gt_control *c, struct gt_ctl_live *live)
+{
+	uint64_t until = gt_ctl_fence_ns(c, live);
+	bool told = live->fence_told;
+
+	live->fence_told = until != 0;
+	if (until && !told)
+		gt_ctl_event(c, "scale.fenced", gt_ctl_name(live->f), NULL, NULL, "node_lost",
+			     "a replica may still run on a node that is away: none starts for "
+			     "%llu ms",
+			     (unsigned long long)((until - gt_ctl_now(c)) / GT_NS_PER_MS));
+	return until != 0;
+}
+
 /* How many may be started now. */
-static uint32_t start_room(struct gt_control *c, const struct gt_ctl_live *live,
-			   const struct tally *t)
+static uint32_t start_room(struct gt_control *c, struct gt_ctl_live *live, const struct tally *t)
 {
 	uint32_t have = t->ready + t->starting, need = live->decision.need;
 	uint32_t min = live->f->rev->spec->scale.min;
 
-	if (have >= need || gt_ctl_now(c) < live->retry_at_ns)
+	if (have >= need || gt_ctl_now(c) < live->retry_at_ns || fenced(c, live))
 		return 0;
 	/* After a backoff somebody must ask for it: those who had waited were refused. */
 	if (live->retry_at_ns && live->queued == 0 && min == 0 && t->ready + t->old_ready == 0)
@@ -246,6 +262,23 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 	t->starting += started;
 }
 
+/* Those that shall outlive their replacements are looked at last. */
+static void surplus_sort(struct gt_ctl_live *live)
+{
+	struct gt_ctl_replica *r, *next, *last = live->replicas ? live->replicas->prev : NULL;
+
+	DL_FOREACH_SAFE (live->replicas, r, next) {
+		bool end = r == last;
+
+		if (r->original) {
+			DL_DELETE(live->replicas, r);
+			DL_APPEND(live->replicas, r);
+		}
+		if (end)
+			break;
+	}
+}
+
 /* Newest first: the oldest have the warmest caches. Those that still start are exempt. One that its
  * node could not park just now stays until it is asked again. */
 static void stop_surplus(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
@@ -258,6 +291,7 @@ static void stop_surplus(struct gt_control *c, struct gt_ctl_live *live, struct 
 		return;
 	t->ready -= n;
 	room = max > t->ready + t->starting ? max - t->ready - t->starting : 0;
+	surplus_sort(live);
 	DL_FOREACH (live->replicas, r) {
 		if (n == 0)
 			break;
@@ -325,6 +359,11 @@ static uint64_t next_due(struct gt_control *c, const struct gt_ctl_live *live,
 	if (t->ready > live->decision.need)
 		due = live->decision.due_ns;
 	if (t->ready + t->starting < live->decision.need) {
+		uint64_t fence_ns = gt_ctl_fence_ns(c, live);
+
+		/* The member that is missing may come before. */
+		if (fence_ns)
+			due = GT_MIN(due, GT_MIN(fence_ns, now + FENCE_LOOK_NS));
 		if (now < live->retry_at_ns)
 			due = GT_MIN(due, live->retry_at_ns);
 		else if (live->blocked_ns && now < live->blocked_ns + CTL_NO_CAPACITY_NS)
@@ -364,7 +403,8 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 
 		gt_ctl_journal_scale(c, live, &in);
 		replace_old(c, live, &t);
-		gt_ctl_gangs_resume(c, live, t.ready + t.starting <= live->decision.need);
+		if (!gt_ctl_fence_ns(c, live))
+			gt_ctl_gangs_resume(c, live, t.ready + t.starting <= live->decision.need);
 		unpark_missing(c, live, &t);
 		start_missing(c, live, &t);
 		stop_surplus(c, live, &t);

@@ -170,6 +170,7 @@ static int connected(const struct gt_ctl_node *node, struct gt_err *err)
 
 static void forget(struct gt_control *c, struct gt_ctl_node *node)
 {
+	gt_ctl_node_give_up(c, node, true);
 	gt_ctl_node_lose(c, node);
 	history_forget(c, node);
 	gt_ctl_event(c, "node.gone", NULL, NULL, node->name, NULL, "it was deleted");

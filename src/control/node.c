@@ -12,12 +12,14 @@ struct gt_ctl_node *gt_ctl_node_find(struct gt_control *c, const char *name)
 	return node;
 }
 
-/* In the order of time, so that the first one is the next to be lost. */
+/* In the order of time, so that the first one is the next to be lost. One that was lost while its
+ * connection stood open has nothing more to lose. */
 static void node_down(struct gt_control *c, struct gt_ctl_node *node)
 {
 	node->up = false;
 	node->down_ns = gt_ctl_now(c);
-	DL_APPEND(c->down, node);
+	if (!node->lost)
+		DL_APPEND(c->down, node);
 }
 
 struct gt_ctl_node *gt_ctl_node_get(struct gt_control *c, const char *name)
@@ -116,21 +118,17 @@ void gt_control_node_down(struct gt_control *c, const char *node)
 
 void gt_ctl_node_lose(struct gt_control *c, struct gt_ctl_node *node)
 {
-	struct gt_end end = { .cause = "node_lost", .exit_code = -1 };
-	struct gt_ctl_replica *r, *r_next;
-
 	if (node->lost)
 		return;
 	node->lost = true;
 	if (!node->up)
 		DL_DELETE(c->down, node);
 	node->reported = false; /* what it brings along when it returns must be known first */
+	uint32_t had = node->replicas;
+
+	gt_ctl_node_give_up(c, node, false);
 	gt_ctl_event(c, "node.lost", NULL, NULL, node->name, "node_lost",
-		     "%u replicas are given up", node->replicas);
-	gt_strcopy(end.text, sizeof(end.text), "the node went away: ");
-	gt_strcopy(end.text + strlen(end.text), GT_NAME_MAX + 1, node->name);
-	DL_FOREACH_SAFE2(node->list, r, r_next, node_next)
-	gt_ctl_replica_ended(c, r, GT_REPLICA_FAILED, &end);
+		     "%u replicas are given up, %u later", had - node->replicas, node->replicas);
 	gt_ctl_gangs_unhold(c, node->index);
 }
 
@@ -296,20 +294,23 @@ static void observe(struct gt_control *c, struct gt_ctl_replica *r, const struct
 	}
 }
 
-/* A replica that was given up with its node may turn out to be alive. */
-static void history_drop(struct gt_ctl_function *f, const char *id)
+/* A replica that was given up with its node may turn out to be alive. True: it was. */
+static bool history_drop(struct gt_ctl_function *f, const char *id)
 {
 	struct gt_ctl_replica *r, *r_next;
+	bool found = false;
 
 	if (!f || !f->live)
-		return;
+		return false;
 	DL_FOREACH_SAFE (f->live->ended, r, r_next) {
 		if (strcmp(r->id, id) != 0)
 			continue;
 		DL_DELETE(f->live->ended, r);
 		f->live->n_ended--;
 		gt_ctl_replica_free(r);
+		found = true;
 	}
+	return found;
 }
 
 /* After a start of control this is how it learns of the replicas there are. */
@@ -317,8 +318,8 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 			    const struct gt_observed *o)
 {
 	struct gt_ctl_function *f = gt_ctl_function_find(c, o->function);
+	bool returned = history_drop(f, o->replica);
 
-	history_drop(f, o->replica);
 	if (f && o->created_ms != 0 && o->created_ms < f->rev->row.created_ms)
 		f = NULL; /* it belonged to an earlier function of this name */
 	if (gt_replica_state_ended(o->state)) {
@@ -343,6 +344,8 @@ static void observe_unknown(struct gt_control *c, struct gt_ctl_node *node,
 		gt_ctl_replica_order(c, r);
 	if (!gt_ctl_leaving(r))
 		observe(c, r, o);
+	if (returned)
+		gt_ctl_replica_returned(c, r);
 	if (f)
 		gt_ctl_touch(c, f);
 }

@@ -117,8 +117,19 @@ void gt_ctl_nodes_tick(struct gt_control *c);
 uint64_t gt_ctl_nodes_due(const struct gt_control *c);
 struct gt_ctl_node *gt_ctl_node_find(struct gt_control *c, const char *name);
 struct gt_ctl_node *gt_ctl_node_get(struct gt_control *c, const char *name); /* NULL: too many */
-void gt_ctl_node_lose(struct gt_control *c, struct gt_ctl_node *node); /* gives its replicas up */
+/* It is not coming back, for now: replicas are given up as their functions' policies have it. */
+void gt_ctl_node_lose(struct gt_control *c, struct gt_ctl_node *node);
 void gt_ctl_node_drop(struct gt_control *c, struct gt_ctl_node *node); /* nothing is on it */
+
+/* away.c: what runs on nodes that were not heard of */
+/* Gives up what may be given to others by now; `all`: everything. */
+void gt_ctl_node_give_up(struct gt_control *c, struct gt_ctl_node *node, bool all);
+void gt_ctl_away_tick(struct gt_control *c);
+/* Until when a function may have no new replicas, as old ones may run that nobody can see; 0 = it
+ * may. */
+uint64_t gt_ctl_fence_ns(const struct gt_control *c, const struct gt_ctl_live *live);
+/* One that was given up with its node is back. */
+void gt_ctl_replica_returned(struct gt_control *c, struct gt_ctl_replica *r);
 
 /* duty.c */
 enum gt_node_state gt_ctl_node_state(const struct gt_ctl_node *node);

@@ -18,8 +18,9 @@ struct gt_ctl_replica {
 	bool stop_ordered, adopted, seen; /* seen: its node has reported it */
 	bool answers;                     /* its node has said so; it may wait for its gang */
 	bool park_ordered;                /* else it is to run */
-	bool off_gpu;                     /* it is parked: what it had of GPUs is not booked */
-	uint32_t turn;                    /* of its last order to park or to run */
+	bool original;     /* its node is back with it, after it was given to another */
+	bool off_gpu;      /* it is parked: what it had of GPUs is not booked */
+	uint32_t turn;     /* of its last order to park or to run */
 	uint32_t room_for; /* number of the function that its place was promised to; 0 = none */
 	struct gt_gang_member member;
 	struct gt_ctl_gang *gang; /* NULL: of none, or its epoch is over */

@@ -43,6 +43,7 @@ struct key {
 
 #define CERTIFICATE_MIN_MS 10000
 
+#define LEASE_MIN_MS   2000
 #define SUBID_BASE_MAX 4000000000ULL
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
 
@@ -67,6 +68,8 @@ static const struct key keys[] = {
 	{ "gateway", "tls_proxy_from", TEXT(tls_proxy_from) },
 	{ "gateway", "drain", KEY_DURATION, FIELD(drain_ms), DAY_MS },
 	{ "control", "store", TEXT(store) },
+	{ "control", "advertise", TEXT(advertise) },
+	{ "control", "lease", KEY_DURATION, FIELD(lease_ms), 600000 },
 	{ "control", "dcgm_metrics", KEY_BOOL, FIELD(dcgm_metrics), 0 },
 	{ "control", "webhook_allow", TEXT(webhook_allow) },
 	{ "control", "record", KEY_BOOL, FIELD(record), 0 },
@@ -131,6 +134,7 @@ void gt_config_defaults(struct gt_config *c)
 	c->max_connections = 10000;
 	c->threads = 1;
 	c->drain_ms = 30000;
+	c->lease_ms = 10000;
 	c->dcgm_metrics = true;
 	c->record_mib = 256;
 	c->node_suspect_ms = 3000;
@@ -220,6 +224,9 @@ int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
 {
 	if (c->store[0] && gt_store_check(c->store, err) < 0)
 		return -err->code;
+	if (c->lease_ms < LEASE_MIN_MS)
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "lease: at least 2s: it is renewed after a third of it");
 	if (c->node_certificate_ms >= CERTIFICATE_MIN_MS)
 		return 0;
 	return gt_err_set(

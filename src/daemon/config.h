@@ -31,9 +31,11 @@ struct gt_config {
 	char access_log[GT_CONFIG_TEXT]; /* "" = none, "-" = standard output */
 	/* [control] */
 	char store[GT_CONFIG_TEXT]; /* URL of PostgreSQL; "" = a file in the state directory */
-	bool dcgm_metrics;          /* /metrics has what GPUs measure by NVIDIA's names too */
-	bool record;                /* the autoscaler's inputs and decisions into a file */
-	uint64_t record_mib;        /* it ends there */
+	char advertise[256];        /* where other controls tell clients to go; "" = `listen` */
+	uint64_t lease_ms;
+	bool dcgm_metrics;   /* /metrics has what GPUs measure by NVIDIA's names too */
+	bool record;         /* the autoscaler's inputs and decisions into a file */
+	uint64_t record_mib; /* it ends there */
 	uint64_t node_suspect_ms, node_lost_ms; /* since it was heard of */
 	uint64_t node_certificate_ms;           /* life of a node's certificate */
 	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */

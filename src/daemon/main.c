@@ -10,6 +10,7 @@
 #include <gantry/base/suggest.h>
 #include <gantry/gpu/helper.h>
 
+#include "backup.h"
 #include "config.h"
 #include "files.h"
 #include "kind.h"
@@ -21,6 +22,7 @@ enum { EXIT_USAGE = 2 };
 struct options {
 	char **argv; /* as the process was given them */
 	const char *state, *listen, *file, *node, *gpus, *join, *token, *store;
+	const char *dir;             /* the one argument that is no option */
 	char labels[GT_CONFIG_TEXT]; /* joined by ',' */
 	enum gt_level log_level;
 	bool has_log_level;
@@ -38,6 +40,10 @@ static const char usage[] =
 	"       gantryd check [--config FILE]     read the configuration, say what is wrong\n"
 	"       gantryd cleanup --state DIR       stop and remove every replica of a stopped "
 	"daemon\n"
+	"       gantryd backup DIR [--state DIR]  a copy of what must survive the machine, of a "
+	"daemon at work\n"
+	"       gantryd restore DIR [--state DIR] back from it, into a stopped daemon's state "
+	"directory\n"
 	"       gantryd routes                    the REST routes, one a line\n"
 	"       gantryd version | help\n"
 	"\n"
@@ -140,6 +146,8 @@ static int parse_options(int argc, char **argv, struct options *o, struct gt_err
 		}
 	}
 	if (optind < argc)
+		o->dir = argv[optind++];
+	if (optind < argc)
 		return gt_err_set(err, EINVAL, "usage", "unexpected argument \"%s\"", argv[optind]);
 	return 0;
 }
@@ -239,6 +247,38 @@ static int run_cleanup(struct options *o, struct gt_err *err)
 	return gt_agent_cleanup(c.state, err);
 }
 
+static int run_copy(struct options *o, bool back, struct gt_err *err)
+{
+	struct gt_config c;
+
+	gt_config_defaults(&c);
+	if (load_config(&c, o, err) < 0)
+		return -err->code;
+	if (!o->dir)
+		return gt_err_set(err, EINVAL, "bad_config", "which directory? gantryd %s DIR",
+				  back ? "restore" : "backup");
+	if (geteuid() != 0)
+		return gt_err_set(err, EPERM, "not_root",
+				  "admin.token and the keys in control/ are root's and control's "
+				  "alone: this needs root");
+	if ((back ? gt_restore(&c, o->dir, err) : gt_backup(&c, o->dir, err)) < 0)
+		return -err->code;
+	printf(back ? "%s is restored into %s; what was there is beside it\n"
+		    : "%s has what is in %s, checked\n",
+	       o->dir, c.state);
+	return 0;
+}
+
+static int run_backup(struct options *o, struct gt_err *err)
+{
+	return run_copy(o, false, err);
+}
+
+static int run_restore(struct options *o, struct gt_err *err)
+{
+	return run_copy(o, true, err);
+}
+
 static int run_routes(struct options *o, struct gt_err *err)
 {
 	(void)o;
@@ -267,10 +307,10 @@ static const struct {
 	const char *name;
 	int (*run)(struct options *o, struct gt_err *err);
 } commands[] = {
-	{ "run", run_daemon },      { "agent", run_agent },       { "check", run_check },
-	{ "cleanup", run_cleanup }, { "routes", run_routes },     { "version", run_version },
-	{ "help", run_help },       { "--version", run_version }, { "--help", run_help },
-	{ "--routes", run_routes },
+	{ "run", run_daemon },        { "agent", run_agent },     { "check", run_check },
+	{ "backup", run_backup },     { "restore", run_restore }, { "cleanup", run_cleanup },
+	{ "routes", run_routes },     { "version", run_version }, { "help", run_help },
+	{ "--version", run_version }, { "--help", run_help },     { "--routes", run_routes },
 };
 
 static int (*const role_mains[GT_PROC_N])(struct gt_role_env *env, struct gt_err *err) = {
@@ -296,7 +336,10 @@ static int run_command(int argc, char **argv, size_t i)
 	struct options o = { .argv = argv };
 	struct gt_err err = { 0 };
 
-	if (parse_options(argc - 1, argv + 1, &o, &err) < 0) {
+	if (parse_options(argc - 1, argv + 1, &o, &err) == 0 && o.dir &&
+	    commands[i].run != run_backup && commands[i].run != run_restore)
+		gt_err_set(&err, EINVAL, "usage", "unexpected argument \"%s\"", o.dir);
+	if (err.code) {
 		fprintf(stderr, "gantryd %s: %s\n%s", commands[i].name, err.text, usage);
 		return EXIT_USAGE;
 	}

@@ -16,6 +16,7 @@
 #include <gantry/wire/wire.h>
 
 #include "authority.h"
+#include "lead.h"
 #include "learner.h"
 #include "recorder.h"
 #include "role.h"
@@ -23,10 +24,13 @@
 #define STATE_DIR   "control"
 #define DB_PATH     "control/gantry.db"
 #define BODIES_DIR  "control/bodies"
+#define BALLAST     "control/ballast"
 #define WEBHOOK_KEY "control/webhook.key"
 
 struct plane {
+	struct gt_role_env *env;
 	struct gt_loop *loop;
+	struct gt_lead *lead; /* NULL: there is no other control */
 	struct gt_wake *wake; /* rung by the store's writer */
 	struct gt_store *store;
 	struct gt_control *control;
@@ -36,6 +40,7 @@ struct plane {
 	struct gt_api *api;
 	struct gt_timer due;
 	struct gt_outbound outbound;
+	const char *tokens[1]; /* digests; of env */
 	char webhook_key[2 * 32 + 1];
 	struct gt_recorder *recorder; /* NULL: not asked for */
 	struct gt_learner *learner;
@@ -188,10 +193,14 @@ static int watch_signals(struct plane *p, struct gt_err *err)
 	return gt_loop_signals(p->loop, &mask, on_signal, p, err);
 }
 
-static int open_store(struct plane *p, const struct gt_config *conf, struct gt_err *err)
+static int open_store(struct plane *p, uint64_t epoch, struct gt_err *err)
 {
-	struct gt_store_config config = { .path = conf->store[0] ? conf->store : DB_PATH,
+	const struct gt_config *conf = &p->env->config;
+	struct gt_store_config config = { .path = epoch ? conf->store : DB_PATH,
+					  .epoch = epoch,
+					  .patience_ms = (uint32_t)conf->lease_ms / 2,
 					  .bodies_dir = BODIES_DIR,
+					  .ballast = epoch ? NULL : BALLAST,
 					  .notify = ring };
 
 	if (gt_wake_new(p->loop, on_wake, p, &p->wake, err) < 0)
@@ -285,22 +294,22 @@ static int run(struct plane *p, struct gt_err *err)
 	return -err->code;
 }
 
-static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
+/* All that a control does; epoch 0: the store is a file of ours, and counts it up. */
+static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 {
-	const char *const tokens[] = { env->token_sha256 };
+	struct gt_role_env *env = p->env;
 	struct gt_link_config link = { .listen_fd = env->fds[GT_FD_LINK],
-				       .tokens_sha256 = tokens,
-				       .n_tokens = GT_LEN(tokens),
+				       .tokens_sha256 = p->tokens,
+				       .n_tokens = GT_LEN(p->tokens),
 				       .clock = gt_clock_system,
 				       .node_certificate_ms = env->config.node_certificate_ms };
 	struct gt_api_config api = { .listen_fd = env->fds[GT_FD_API],
+				     .node = env->config.node,
 				     .no_dcgm = !env->config.dcgm_metrics,
-				     .tokens_sha256 = tokens,
-				     .n_tokens = GT_LEN(tokens) };
+				     .tokens_sha256 = p->tokens,
+				     .n_tokens = GT_LEN(p->tokens) };
 
-	/* Signals are blocked before the store's thread starts, so that it inherits the mask. */
-	if (gt_loop_new(&p->loop, err) < 0 || watch_signals(p, err) < 0 ||
-	    open_store(p, &env->config, err) < 0 || start_control(p, &env->config, err) < 0 ||
+	if (open_store(p, epoch, err) < 0 || start_control(p, &env->config, err) < 0 ||
 	    webhooks_prepare(p, &env->config, err) < 0 ||
 	    gt_authority_open(STATE_DIR, gt_wall_ms(&gt_clock_system), &p->authority, err) < 0)
 		return -err->code;
@@ -317,13 +326,62 @@ static int start(struct plane *p, struct gt_role_env *env, struct gt_err *err)
 	gt_control_tasks_load(p->control);
 	on_due(p);
 	gt_role_ready(env);
-	return run(p, err);
+	return 0;
+}
+
+static void on_over(void *arg, const struct gt_err *why)
+{
+	struct plane *p = arg;
+
+	p->failure = *why;
+	gt_loop_stop(p->loop);
+}
+
+static void on_lead(void *arg, uint64_t epoch)
+{
+	struct gt_err err = { 0 };
+
+	if (begin(arg, epoch, &err) < 0)
+		on_over(arg, &err);
+}
+
+static void on_known(void *arg)
+{
+	gt_role_ready(((struct plane *)arg)->env);
+}
+
+static int start(struct plane *p, struct gt_err *err)
+{
+	const struct gt_config *conf = &p->env->config;
+	gt_auto(free) char *door = conf->advertise[0]
+					   ? gt_strdup(conf->advertise)
+					   : gt_asprintf("http%s://%s",
+							 gt_config_only_tls(conf) ? "s" : "",
+							 conf->listen);
+	struct gt_lead_config lead = { .url = conf->store,
+				       .node = conf->node,
+				       .door = door,
+				       .lease_ms = conf->lease_ms,
+				       .link_fd = p->env->fds[GT_FD_LINK],
+				       .api_fd = p->env->fds[GT_FD_API],
+				       .ready = on_known,
+				       .begin = on_lead,
+				       .over = on_over,
+				       .arg = p };
+	int r;
+
+	/* Signals are blocked before the store's thread starts, so that it inherits the mask. */
+	if (gt_loop_new(&p->loop, err) < 0 || watch_signals(p, err) < 0)
+		return -err->code;
+	lead.loop = p->loop;
+	r = conf->store[0] ? gt_lead_new(&lead, &p->lead, err) : begin(p, 0, err);
+	return r < 0 ? r : run(p, err);
 }
 
 int gt_role_control(struct gt_role_env *env, struct gt_err *err)
 {
-	struct plane p = { 0 };
-	int r = start(&p, env, err);
+	struct plane p = { .env = env, .tokens = { env->token_sha256 } };
+	int r = start(&p, err);
 
 	gt_api_free(p.api);
 	gt_http_client_free(p.client);
@@ -333,6 +391,7 @@ int gt_role_control(struct gt_role_env *env, struct gt_err *err)
 	gt_control_free(p.control);
 	gt_recorder_close(p.recorder);
 	gt_store_close(p.store);
+	gt_lead_free(p.lead);
 	gt_wake_free(p.wake);
 	gt_loop_free(p.loop);
 	return r;

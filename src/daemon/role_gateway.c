@@ -29,6 +29,10 @@ int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 		.drain_ms = env->config.drain_ms,
 	};
 
-	snprintf(name, sizeof(name), "gw-%s", env->instance);
+	/* With several controls gateways of several hosts meet at the one that leads. */
+	if (env->config.store[0])
+		snprintf(name, sizeof(name), "%.40s-gw-%s", env->config.node, env->instance);
+	else
+		snprintf(name, sizeof(name), "gw-%s", env->instance);
 	return gt_gateway_run(&config, err);
 }

@@ -46,6 +46,11 @@ static uint64_t end_of(const struct gt_gateway *gw, uint64_t not_after_ms)
 	return gt_gw_now(gw) + (not_after_ms - GT_MIN(wall_ms, not_after_ms)) * GT_NS_PER_MS;
 }
 
+static enum gt_cluster_kind kind_of(struct gt_gateway *gw, const struct gt_pki_id *id)
+{
+	return gt_node_of(gw, id) ? GT_CLUSTER_NODE : GT_CLUSTER_REMOVED;
+}
+
 bool gt_cluster_greet(struct gt_conn *c)
 {
 	struct gt_gateway *gw = c->gw;
@@ -57,14 +62,11 @@ bool gt_cluster_greet(struct gt_conn *c)
 		gt_debug("gateway: %s: %s", c->peer, err.text);
 		return false;
 	}
-	if (r > 0 && !gt_node_of(gw, &id)) {
-		gt_debug("gateway: %s: %s %s is none that joined", c->peer,
-			 gt_pki_kind_names[id.kind], id.name);
-		return false;
-	}
+	if (r > 0 && !gw->synced)
+		return false; /* who joined is not known yet */
 	struct gt_cluster_peer *who = gt_alloc(sizeof(*who));
 
-	*who = (struct gt_cluster_peer){ .kind = r > 0 ? GT_CLUSTER_NODE : GT_CLUSTER_STRANGER,
+	*who = (struct gt_cluster_peer){ .kind = r > 0 ? kind_of(gw, &id) : GT_CLUSTER_STRANGER,
 					 .until_ns = r > 0 ? end_of(gw, id.not_after_ms)
 							   : UINT64_MAX,
 					 .id = id };
@@ -160,6 +162,19 @@ static void pipe_begin(struct gt_call *call, unsigned shard)
 		become_pipe(call);
 }
 
+static void deny(struct gt_call *call, enum gt_cluster_kind kind)
+{
+	call->conn->keep = false;
+	if (kind == GT_CLUSTER_REMOVED)
+		refuse(call, "node_removed",
+		       "this is no node of the cluster, or none any more: it has to join");
+	else if (kind == GT_CLUSTER_STRANGER)
+		refuse(call, "forbidden",
+		       "without a certificate of the cluster there is only /link/v1/join");
+	else
+		refuse(call, "forbidden", "a node may speak for itself alone");
+}
+
 void gt_cluster_begin(struct gt_call *call)
 {
 	const struct gt_cluster_peer *who = gt_cluster_peer(call->conn);
@@ -185,10 +200,7 @@ void gt_cluster_begin(struct gt_call *call)
 		refuse(call, "not_found", "there is no such path");
 		break;
 	default:
-		refuse(call, "forbidden",
-		       who->kind == GT_CLUSTER_STRANGER
-			       ? "without a certificate of the cluster there is only /link/v1/join"
-			       : "a node may speak for itself alone");
+		deny(call, who->kind);
 	}
 }
 

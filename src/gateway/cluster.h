@@ -2,6 +2,7 @@
  * what is there for them. Only paths below /link/ are, and for nobody else.
  *
  *	without a certificate	POST /link/v1/join
+ *	a node that was removed	nothing: 403 node_removed
  *	node NAME		/link/v1/nodes/NAME/{desired,report,certificate}, to control's link
  *				/link/v1/nodes/NAME/pipe?shard=K, which becomes a pipe (nodes.h)
  *	control			/link/v1/nodes/NAME/agent/..., to that node's agent
@@ -14,7 +15,12 @@
 
 #include "conn.h"
 
-enum gt_cluster_kind { GT_CLUSTER_STRANGER, GT_CLUSTER_NODE, GT_CLUSTER_CONTROL };
+enum gt_cluster_kind {
+	GT_CLUSTER_STRANGER,
+	GT_CLUSTER_NODE,
+	GT_CLUSTER_REMOVED, /* a node that control does not list: is told so, and nothing else */
+	GT_CLUSTER_CONTROL,
+};
 
 struct gt_cluster_peer {
 	enum gt_cluster_kind kind;

@@ -82,7 +82,8 @@ struct gt_cluster_path gt_cluster_path_read(const struct gt_cluster_peer *who, c
 	if (who->kind == GT_CLUSTER_STRANGER && is(p, "v1/join"))
 		path.way = GT_CLUSTER_LINK;
 	p = (struct piece){ target, len };
-	if (who->kind == GT_CLUSTER_STRANGER || !skip(&p, NODES) || !name_len(p))
+	if (who->kind < GT_CLUSTER_NODE || who->kind == GT_CLUSTER_REMOVED || !skip(&p, NODES) ||
+	    !name_len(p))
 		return path;
 	path.node = p.at;
 	path.node_len = name_len(p);

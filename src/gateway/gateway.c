@@ -280,6 +280,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_tls_server_free(gw->tls);
 	gt_tls_server_free(gw->link_tls);
 	gt_timer_clear(gw->loop, &gw->drain_timer);
+	gt_timer_clear(gw->loop, &gw->trim_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
 	gt_handover_close(gw);
 	gt_dialer_close(gw);

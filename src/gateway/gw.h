@@ -154,6 +154,8 @@ struct gt_gateway {
 	bool link_wanted;             /* shard 0 was told so */
 	struct gt_identity *identity; /* shard 0's; NULL: nobody has asked for it */
 	struct gt_node *nodes;        /* hash: those that joined */
+	struct gt_timer
+		pipes_timer; /* set while a replica of another node has an idle connection */
 	struct gt_conn *handshakes;
 	uint32_t n_handshakes, handshakes_max;
 	struct gt_watch *files;
@@ -191,8 +193,9 @@ struct gt_gateway {
 	struct gt_conn *conns;
 	uint32_t n_conns;
 	bool accept_paused, accept_full, quiescing, freeing;
-	bool quiet; /* shard 0's: all of them are quiescing */
-	size_t buffered;
+	bool quiet;                     /* shard 0's: all of them are quiescing */
+	size_t buffered, buffered_most; /* most: since memory was given back last */
+	struct gt_timer trim_timer;
 	int64_t buffered_told;  /* to all shards */
 	uint64_t asked_room_ns; /* of the other shards: once a round */
 	uint64_t full_told_ns;  /* when it was last logged that buffers are full; 0 = never */

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define SWEEP_MS 1000
+
 static void serve(struct gt_node *node);
 
 struct gt_node *gt_node_find(struct gt_gateway *gw, const char *name, size_t len)
@@ -60,6 +62,7 @@ void gt_node_pipe_open(struct gt_node *node, struct gt_conn *c)
 	*pipe = (struct gt_node_pipe){ .node = node, .up = up, .until_ns = until_ns };
 	up->pipe = pipe;
 	DL_APPEND(node->pipes, pipe);
+	node->leaving = false;
 	DL_PREPEND(node->idle, up);
 	if (++node->n_idle > GT_NODE_PIPES_MAX)
 		gt_up_close(node->idle->prev);
@@ -220,14 +223,73 @@ static void read_answer(struct gt_node_pipe *pipe)
 		lost(pipe);
 }
 
+static bool is_parked(const struct gt_node_pipe *pipe)
+{
+	return pipe->stage == GT_PIPE_OPEN && !pipe->up->call;
+}
+
+/* The node took its waiting pipes away: it ends, and waits for its last calls. */
+static void node_leaves(struct gt_node *node)
+{
+	struct gt_node_pipe *pipe, *next;
+
+	node->leaving = true;
+	DL_FOREACH_SAFE (node->pipes, pipe, next)
+		if (is_parked(pipe))
+			gt_up_close(pipe->up);
+}
+
+bool gt_node_leaves(const struct gt_up *up)
+{
+	return up->pipe->node->leaving;
+}
+
 void gt_node_heard(struct gt_up *up)
 {
 	struct gt_node_pipe *pipe = up->pipe;
 
-	if (pipe->stage == GT_PIPE_ASKED)
+	if (pipe->stage == GT_PIPE_ASKED) {
 		read_answer(pipe);
-	else if (!up->sock.ops->silent(&up->sock))
+	} else if (!up->sock.ops->silent(&up->sock)) {
+		struct gt_node *node = pipe->node;
+		bool waited = pipe->stage == GT_PIPE_IDLE;
+
 		gt_up_close(up); /* it ended, or speaks without being asked */
+		if (waited && node->n_idle == 0)
+			node_leaves(node);
+	}
+}
+
+/* ---- idle in a replica's pool ---- */
+
+/* Their nodes hold two sockets for each, and wait for them when they stop: what no call takes any
+ * more is closed. */
+static void sweep(void *arg)
+{
+	struct gt_gateway *gw = arg;
+	struct gt_node *node, *next;
+	struct gt_node_pipe *pipe, *after;
+	bool more = false;
+
+	HASH_ITER (hh, gw->nodes, node, next)
+		DL_FOREACH_SAFE (node->pipes, pipe, after) {
+			if (!is_parked(pipe))
+				continue;
+			if (gt_gw_now(gw) - pipe->up->idle_since_ns > GT_UP_IDLE_NS)
+				gt_up_close(pipe->up);
+			else
+				more = true;
+		}
+	if (more)
+		gt_timer_set(gw->loop, &gw->pipes_timer, SWEEP_MS, sweep, gw);
+}
+
+void gt_node_parked(struct gt_up *up)
+{
+	struct gt_gateway *gw = up->gw;
+
+	if (!gt_timer_is_set(&gw->pipes_timer))
+		gt_timer_set(gw->loop, &gw->pipes_timer, SWEEP_MS, sweep, gw);
 }
 
 /* ---- who there is ---- */
@@ -323,6 +385,7 @@ void gt_nodes_free(struct gt_gateway *gw)
 {
 	struct gt_node *node, *next;
 
+	gt_timer_clear(gw->loop, &gw->pipes_timer);
 	HASH_ITER (hh, gw->nodes, node, next) {
 		HASH_DEL(gw->nodes, node);
 		while (node->pipes)

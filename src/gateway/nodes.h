@@ -31,6 +31,7 @@ struct gt_node {
 	char name[GT_PKI_NAME_SIZE];
 	uint64_t since_ms; /* certificates from before are another machine's */
 	bool listed;       /* in the list that is just read */
+	bool leaving;      /* took its waiting pipes away: it waits for its last calls */
 	struct gt_node_pipe *pipes;
 	struct gt_up *idle; /* last used first */
 	unsigned n_idle;
@@ -56,7 +57,9 @@ void gt_node_cancel(struct gt_call *call);
 void gt_node_late(struct gt_call *call); /* GT_GW_REACH_MS since call->ask_ns are over */
 
 /* up.c: of a pipe that no call has. */
+void gt_node_parked(struct gt_up *up); /* it is idle in its replica's pool, for some time */
 void gt_node_heard(struct gt_up *up);
-void gt_node_forget(struct gt_up *up); /* it is being closed */
+void gt_node_forget(struct gt_up *up);       /* it is being closed */
+bool gt_node_leaves(const struct gt_up *up); /* no other call may have it */
 
 #endif

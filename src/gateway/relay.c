@@ -214,12 +214,13 @@ static bool nothing_sent(const struct gt_call *call)
 
 /* A server that closes an idle connection may cross with our next request. Then it never took the
  * bytes (not acknowledged), or threw them away unread (reset). An orderly end after it took all of
- * them means that the replica died of or during the call: sending it again could kill the next. */
+ * them means that the replica died of or during the call: sending it again could kill the next.
+ * Between hosts it is the acknowledgement that may be lost, and not the bytes. */
 static bool crossed(const struct gt_call *call, int error)
 {
 	struct gt_sock *sock = &call->up->sock;
 
-	if (!sock->ops->delivered(sock))
+	if (!call->up->pipe && !sock->ops->delivered(sock))
 		return true;
 	return error && gt_call_idempotent(call);
 }

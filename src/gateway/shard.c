@@ -3,10 +3,13 @@
 #include "gw.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #define LETTERS_MAX   256 /* a round */
 #define BUFFERED_STEP ((int64_t)(64 * GT_KIB))
+#define TRIM_BYTES    (32 * GT_MIB) /* so much less is buffered than was */
+#define TRIM_MS       2000
 
 /* ---- letters ---- */
 
@@ -129,10 +132,23 @@ uint32_t gt_gw_conns(const struct gt_gateway *gw)
 			  : gw->n_conns;
 }
 
+/* The C library keeps what was freed: after a flood that is much, and nobody's. */
+static void trim(void *arg)
+{
+	struct gt_gateway *gw = arg;
+
+	gw->buffered_most = gw->buffered;
+	malloc_trim(0);
+}
+
 /* A line of memory that all write is dear: it gets what adds up to a step. */
 void gt_gw_buffered_add(struct gt_gateway *gw, int64_t bytes)
 {
 	gw->buffered += (size_t)bytes;
+	gw->buffered_most = GT_MAX(gw->buffered_most, gw->buffered);
+	if (gw->buffered_most - gw->buffered > TRIM_BYTES && !gw->freeing &&
+	    !gt_timer_is_set(&gw->trim_timer))
+		gt_timer_set(gw->loop, &gw->trim_timer, TRIM_MS, trim, gw);
 	if (!gw->shards)
 		return;
 	int64_t untold = (int64_t)gw->buffered - gw->buffered_told;

@@ -8,7 +8,7 @@
 #define IDLE_MAX 64
 /* Servers close idle connections after a few seconds (5 s is common). A call that must not be sent
  * twice takes none that may be closing right now. */
-#define IDLE_NS      (4 * GT_NS_PER_S)
+#define IDLE_NS      GT_UP_IDLE_NS
 #define IDLE_SURE_NS (1 * GT_NS_PER_S)
 
 static void on_event(struct gt_watch *w, unsigned events, void *arg)
@@ -78,12 +78,16 @@ void gt_up_park(struct gt_up *up)
 {
 	struct gt_target *t = up->target;
 
-	if (up->sock.layer && !up->sock.ops->silent(&up->sock)) {
-		gt_up_close(up); /* no event will tell of what the layer holds already */
+	/* No event will tell of what the layer holds already. */
+	if ((up->sock.layer && !up->sock.ops->silent(&up->sock)) ||
+	    (up->pipe && gt_node_leaves(up))) {
+		gt_up_close(up);
 		return;
 	}
 	up->idle_since_ns = gt_gw_now(up->gw);
 	DL_PREPEND(t->idle, up);
+	if (up->pipe)
+		gt_node_parked(up);
 	if (++t->n_idle > IDLE_MAX)
 		gt_up_close(t->idle->prev); /* the one unused for longest */
 }

@@ -7,6 +7,8 @@
 
 struct gt_conn;
 
+#define GT_UP_IDLE_NS (4 * GT_NS_PER_S) /* then an idle one is not used any more */
+
 /* What was a peer's connection is one to it. The connection is closed; NULL: its socket, too. */
 struct gt_up *gt_up_of_conn(struct gt_conn *c);
 struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t);

@@ -50,7 +50,9 @@ static const struct {
 	  GT_GPU_VIDEO },
 };
 
-static const char *const program_dirs[] = { "usr/bin", "bin", "usr/local/nvidia/bin",
+/* Where a driver has a directory of its own, the program in the usual ones is a script that leads
+ * there: here it would lead to itself. */
+static const char *const program_dirs[] = { "usr/local/nvidia/bin", "usr/bin", "bin",
 					    "usr/local/bin", NULL };
 
 /* A regular file below the root; -1 with errno. */

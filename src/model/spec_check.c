@@ -531,6 +531,18 @@ static int check_park_http(const struct gt_spec *spec, struct gt_err *err)
 	return r < 0 ? r : check_target(wake, "park.http.wake", err);
 }
 
+/* A replacement waits for the fence in any case; one that is asked for earlier is a mistake. */
+static int check_disconnect(const struct gt_spec *spec, struct gt_err *err)
+{
+	if (spec->disconnect.lost_after_ms == 0 ||
+	    spec->disconnect.lost_after_ms >= spec->disconnect.stop_after_ms)
+		return 0;
+	return refused(
+		err, "disconnect.lost_after", "%s",
+		"must not be shorter than stop_after: nothing is given to another before its "
+		"node has stopped it");
+}
+
 static int check_park(const struct gt_spec *spec, struct gt_err *err)
 {
 	uint32_t gpus = spec->resources.gpu.count;
@@ -685,6 +697,8 @@ int gt_spec_check(struct gt_spec *spec, struct gt_err *err)
 		r = check_scale(spec, err);
 	if (r == 0)
 		r = check_park(spec, err);
+	if (r == 0)
+		r = check_disconnect(spec, err);
 	if (r == 0)
 		r = check_affinity(spec, err);
 	if (r == 0)

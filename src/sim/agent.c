@@ -164,8 +164,9 @@ void gt_w_agent_report(struct gt_world *w, struct w_agent *a)
 	struct w_proc *p;
 
 	if (!a->peer.conn || !a->peer.epoch || a->peer.posting || a->batch ||
-	    (!a->peer.full && a->n_dirty == 0))
+	    (!a->peer.full && !a->beats && a->n_dirty == 0))
 		return;
+	a->beats = false;
 	struct gt_report *r = gt_alloc(sizeof(*r));
 	size_t n = a->peer.full ? a->n_procs : a->n_dirty;
 
@@ -315,6 +316,46 @@ static void proc_forget(struct gt_world *w, struct w_proc *p)
 		proc_free(w, p);
 	else
 		proc_stop(w, p, p->kind.drain_ms);
+}
+
+/* ---- without control ---- */
+#define BEAT_NS  GT_NS_PER_S
+#define LEASE_NS (100 * W_MS)
+
+void gt_w_agent_heard(struct w_agent *a, uint64_t sent_ns)
+{
+	a->heard_ns = sent_ns;
+}
+
+/* What may not run without control for so long is stopped, as src/agent/lease.c does. */
+static void lease_check(struct gt_world *w, struct w_agent *a)
+{
+	struct w_proc *p, *next;
+
+	DL_FOREACH_SAFE (a->procs, p, next)
+		if (p->kind.stop_after_ms && p->holds && p->state != GT_REPLICA_DRAINING &&
+		    w->now_ns - a->heard_ns >= p->kind.stop_after_ms * W_MS &&
+		    !gt_w_sabotaged(w, "nodes go on without control")) {
+			gt_strcopy(p->end.cause, sizeof(p->end.cause), "node_lost");
+			proc_stop(w, p, p->kind.drain_ms);
+		}
+}
+
+void gt_w_agent_beat(struct gt_world *w, struct w_event *e)
+{
+	struct w_agent *a = &w->agents[e->a];
+
+	if (a->peer.back_ns <= w->now_ns) {
+		lease_check(w, a);
+		if (w->now_ns >= e->b) {
+			a->beats = true;
+			gt_w_agent_report(w, a);
+		}
+	}
+	struct w_event *next = gt_w_at(w, w->now_ns + LEASE_NS, gt_w_agent_beat);
+
+	next->a = e->a;
+	next->b = w->now_ns >= e->b ? w->now_ns + BEAT_NS : e->b;
 }
 
 /* ---- orders ---- */
@@ -515,6 +556,7 @@ void gt_world_node_reboot(struct gt_world *w, size_t node, uint64_t back_ms)
 		gt_w_rule_gang_dead(w, a->procs);
 		proc_free(w, a->procs);
 	}
+	a->heard_ns = w->now_ns;
 	w->stats.nodes_lost++;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <gantry/control/learned.h>
+#include <gantry/control/member.h>
 
 #define STORE_NS (5 * W_MS)
 
@@ -175,6 +176,9 @@ struct gt_spec *gt_w_spec(const char *text)
 	spec->limits.drain_ms = kind.drain_ms;
 	spec->park.method = kind.park_after_ms ? GT_PARK_AUTO : GT_PARK_STOP;
 	spec->park.after_ms = kind.park_after_ms;
+	spec->disconnect.stop_after_ms = kind.stop_after_ms;
+	spec->disconnect.lost_after_ms = kind.lost_after_ms;
+	spec->disconnect.reconcile = (enum gt_reconcile)kind.reconcile;
 	spec->limits.queue = kind.queue;
 	spec->limits.wait_ms = kind.wait_ms;
 	spec->resources.memory_bytes = kind.memory_mib * GT_MIB;
@@ -241,6 +245,12 @@ void gt_w_control_start(struct gt_world *w)
 		if (w->agents[i].said.duty != GT_DUTY_ALL &&
 		    !gt_w_sabotaged(w, "what was said of nodes is forgotten"))
 			gt_control_load_node(w->c, &w->agents[i].said);
+	for (size_t i = 0; i < w->config.nodes && w->config.members; i++) {
+		struct gt_member m = { .since_ms = 1 };
+
+		gt_strcopy(m.node, sizeof(m.node), w->agents[i].peer.name);
+		gt_control_load_member(w->c, &m);
+	}
 	struct gt_err err = { 0 };
 
 	if (w->learned.len > 0 &&

@@ -206,6 +206,8 @@ static void on_answer(struct gt_world *w, struct w_event *e)
 	if (p->post != e->a || !p->posting)
 		return;
 	if (e->b) {
+		if (!p->gateway)
+			gt_w_agent_heard((struct w_agent *)p, p->sent_ns);
 		p->posting = false;
 		p->retry_ms = 0;
 		post_again(w, p);
@@ -265,6 +267,7 @@ void gt_w_peer_post(struct gt_world *w, struct w_peer *p, w_take_fn *take, void 
 			       .msg = msg,
 			       .msg_fini = msg_fini };
 	p->posting = true;
+	p->sent_ns = w->now_ns;
 	p->post = post->serial;
 	bool fails = gt_w_chance(w, w->posts_fail_permille);
 

@@ -103,6 +103,40 @@ static void start_check(struct gt_world *w, const struct gt_order *order, const 
 			   order->function, s->current, s->old, kind.max);
 }
 
+/* ---- the fence ---- */
+struct known {
+	const char *id;
+	bool found;
+};
+
+static bool is_known(const struct gt_replica_view *v, void *arg)
+{
+	struct known *k = arg;
+
+	k->found = k->found || (strcmp(v->id, k->id) == 0 && !gt_replica_state_ended(v->state));
+	return !k->found;
+}
+
+/* What was given up runs nowhere any more when another is started, if its function wants that. */
+static void fence_check(struct gt_world *w, const struct gt_order *order)
+{
+	const struct w_fn *f = gt_w_fn(w, order->function);
+	const struct w_proc *p;
+
+	if (!f || !gt_w_kind_read(order->spec_json).stop_after_ms)
+		return;
+	for (p = w->procs; p; p = p->hh.next) {
+		struct known k = { .id = p->id };
+
+		if (p->fn != f->index || !p->holds || !p->kind.stop_after_ms)
+			continue;
+		gt_control_replicas(w->c, NULL, is_known, &k);
+		if (!k.found)
+			gt_w_break(w, "fence", "%s is started while %s still runs on %s, unknown",
+				   order->function, p->id, p->agent->peer.name);
+	}
+}
+
 void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order *order)
 {
 	struct staying s = { .revision = order->revision, .id = order->replica, .w = w };
@@ -134,6 +168,7 @@ void gt_w_rule_order(struct gt_world *w, const char *node, const struct gt_order
 	if (s.found)
 		return;
 	w->stats.starts++;
+	fence_check(w, order);
 	if (node_of(w, node)->said.duty != GT_DUTY_ALL)
 		gt_w_break(w, "cordon", "%s is started on %s, which takes no replicas",
 			   order->function, node);

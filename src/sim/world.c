@@ -286,14 +286,18 @@ struct gt_world *gt_world_new(const struct gt_world_config *config)
 	w->gateways = gt_alloc_array(config->gateways, sizeof(*w->gateways));
 	for (size_t i = 0; i < config->gateways; i++)
 		w->gateways[i].desk.session = ++w->serial;
+	for (size_t i = 0; i < config->nodes; i++)
+		snprintf(w->agents[i].peer.name, sizeof(w->agents[i].peer.name), "node%zu", i);
 	gt_w_control_start(w);
 	for (size_t i = 0; i < config->nodes; i++) {
 		struct w_peer *p = &w->agents[i].peer;
 
 		p->index = i;
-		snprintf(p->name, sizeof(p->name), "node%zu", i);
 		w->agents[i].memory_bytes = config->node_memory_bytes;
 		gt_w_peer_dial(w, p, 0);
+		w->agents[i].heard_ns = w->now_ns;
+		if (config->members)
+			gt_w_at(w, w->now_ns + i, gt_w_agent_beat)->a = i;
 	}
 	for (size_t i = 0; i < config->gateways; i++) {
 		struct w_peer *p = &w->gateways[i].peer;

@@ -10,6 +10,8 @@ struct w_event;
 struct w_proc;
 
 /* agent.c */
+void gt_w_agent_heard(struct w_agent *a, uint64_t sent_ns);
+void gt_w_agent_beat(struct gt_world *w, struct w_event *e); /* and again; e->a: the node */
 void gt_w_agent_snapshot(struct gt_world *w, struct w_agent *a);
 void gt_w_agent_order(struct gt_world *w, const char *node, const struct gt_order *order);
 void gt_w_agent_forget(struct gt_world *w, const char *node, const char *replica);

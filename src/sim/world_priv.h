@@ -64,7 +64,7 @@ struct w_peer {
 	uint64_t cut_up_ns, cut_down_ns; /* nothing passes before, towards control and back */
 	uint64_t down_at_ns;             /* last delivery: what control sends keeps its order */
 	bool posting, full;              /* one post in flight; the next one lists everything */
-	uint64_t post;                   /* serial of it */
+	uint64_t post, sent_ns;          /* serial of it; when it was sent */
 	uint64_t retry_ms;               /* after a failure; 0 = none */
 };
 
@@ -102,6 +102,8 @@ struct w_agent {
 	uint32_t gpu_milli[GT_SCHED_GPUS_MAX]; /* held */
 	unsigned batch;                        /* orders are being read: reports wait */
 	struct gt_node_row said;               /* of it, as stored */
+	bool beats;                            /* a report is due, with or without news */
+	uint64_t heard_ns; /* when the last report was sent that control acknowledged */
 };
 
 /* ---- gateways and their callers: gateway.c, call.c ---- */

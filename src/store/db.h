@@ -37,9 +37,9 @@ void gt_db_close(struct gt_db *db, bool trusted);
 GT_MUST_USE int gt_db_ready(struct gt_db *db, struct gt_err *err);
 bool gt_db_is_pg(const struct gt_db *db);
 
-/* SQLite only: reads the whole database; -EBADMSG says what is damaged. gt_db_interrupt, of another
- * thread, ends that. */
-GT_MUST_USE int gt_db_check(struct gt_db *db, struct gt_err *err);
+/* SQLite only: reads all pages, with whole what they hold, too; -EBADMSG says what is damaged.
+ * gt_db_interrupt, of another thread, ends that. */
+GT_MUST_USE int gt_db_check(struct gt_db *db, bool whole, struct gt_err *err);
 void gt_db_interrupt(struct gt_db *db);
 /* SQLite only: of a failed move of the log into the database `fn` is told, as nobody else is. */
 void gt_db_on_trouble(struct gt_db *db, void (*fn)(void *arg, const struct gt_err *err), void *arg);
@@ -47,6 +47,9 @@ void gt_db_on_trouble(struct gt_db *db, void (*fn)(void *arg, const struct gt_er
 /* Brings the schema to the newest version; refuses a database that a newer program has made
  * unreadable for this one. migrate.c */
 GT_MUST_USE int gt_db_migrate(struct gt_db *db, const char *path, struct gt_err *err);
+
+/* Would that refuse it? Changes nothing. SQLite only. */
+GT_MUST_USE int gt_db_readable(struct gt_db *db, const char *path, struct gt_err *err);
 
 GT_MUST_USE int gt_db_begin(struct gt_db *db, struct gt_err *err);
 /* -EINPROGRESS (and ENOTCONN in err): nobody knows whether it was made. Roll back after any

@@ -44,6 +44,7 @@ struct gt_query {
 
 GT_MUST_USE int gt_db_sqlite_open(const struct gt_db_config *config, struct gt_db **ret,
 				  struct gt_err *err);
+struct sqlite3 *gt_db_sqlite_handle(struct gt_db *db); /* for copies */
 GT_MUST_USE int gt_db_pg_open(const struct gt_db_config *config, struct gt_db **ret,
 			      struct gt_err *err);
 /* The file layer that leaves relative paths relative. vfs.c */

@@ -212,9 +212,10 @@ void gt_db_on_trouble(struct gt_db *db, void (*fn)(void *arg, const struct gt_er
 	of(db)->trouble_arg = arg;
 }
 
-int gt_db_check(struct gt_db *db, struct gt_err *err)
+int gt_db_check(struct gt_db *db, bool whole, struct gt_err *err)
 {
-	gt_auto(query) struct gt_query *q = gt_db_query(db, err, "PRAGMA quick_check(1)", "");
+	gt_auto(query) struct gt_query *q = gt_db_query(
+		db, err, whole ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)", "");
 	int r = q ? gt_db_step(q, err) : -err->code;
 
 	if (r < 0)
@@ -223,6 +224,11 @@ int gt_db_check(struct gt_db *db, struct gt_err *err)
 		return 0;
 	return gt_err_set(err, EBADMSG, "unavailable", "%s",
 			  r > 0 ? gt_db_text(q, 0) : "no answer");
+}
+
+struct sqlite3 *gt_db_sqlite_handle(struct gt_db *db)
+{
+	return of(db)->handle;
 }
 
 void gt_db_interrupt(struct gt_db *db)

@@ -5,19 +5,24 @@
 static int put_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
 {
 	const struct gt_function_row *row = &job->row;
-	int r = gt_db_finish(gt_db_query(t->db, err,
-					 "INSERT INTO functions VALUES(?1, ?2, ?3, ?4)"
-					 " ON CONFLICT(name) DO UPDATE SET revision = ?2,"
-					 " created_ms = ?3, updated_ms = ?4",
-					 "tiii", row->name, (int64_t)row->revision,
-					 (int64_t)row->created_ms, (int64_t)row->updated_ms),
-			     err);
+	int r = gt_db_finish(
+		gt_db_query(t->db, err,
+			    "INSERT INTO functions(name, revision, created_ms, updated_ms)"
+			    " VALUES(?1, ?2, ?3, ?4)"
+			    " ON CONFLICT(name) DO UPDATE SET revision = ?2,"
+			    " created_ms = ?3, updated_ms = ?4",
+			    "tiii", row->name, (int64_t)row->revision, (int64_t)row->created_ms,
+			    (int64_t)row->updated_ms),
+		err);
 	if (r == 0)
-		r = gt_db_finish(gt_db_query(t->db, err,
-					     "INSERT INTO revisions VALUES(?1, ?2, ?3, ?4, ?5)",
-					     "titti", row->name, (int64_t)row->revision, row->etag,
-					     row->spec_json, (int64_t)row->updated_ms),
-				 err);
+		r = gt_db_finish(
+			gt_db_query(
+				t->db, err,
+				"INSERT INTO revisions(function, revision, etag, spec, created_ms)"
+				" VALUES(?1, ?2, ?3, ?4, ?5)",
+				"titti", row->name, (int64_t)row->revision, row->etag,
+				row->spec_json, (int64_t)row->updated_ms),
+			err);
 	if (r == 0)
 		r = gt_db_finish(gt_db_query(t->db, err,
 					     "DELETE FROM revisions WHERE function = ?1"
@@ -43,13 +48,13 @@ static int node_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *er
 		return gt_db_finish(gt_db_query(t->db, err, "DELETE FROM nodes WHERE name = ?1",
 						"t", row->name),
 				    err);
-	return gt_db_finish(gt_db_query(t->db, err,
-					"INSERT INTO nodes VALUES(?1, ?2, ?3)"
-					" ON CONFLICT(name) DO UPDATE SET duty = ?2,"
-					" drain_until_ms = ?3",
-					"tii", row->name, (int64_t)row->duty,
-					(int64_t)row->drain_until_ms),
-			    err);
+	return gt_db_finish(
+		gt_db_query(t->db, err,
+			    "INSERT INTO nodes(name, duty, drain_until_ms) VALUES(?1, ?2, ?3)"
+			    " ON CONFLICT(name) DO UPDATE SET duty = ?2,"
+			    " drain_until_ms = ?3",
+			    "tii", row->name, (int64_t)row->duty, (int64_t)row->drain_until_ms),
+		err);
 }
 
 static int revisions_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
@@ -159,6 +164,11 @@ bool gt_job_lists(const struct gt_job *job)
 bool gt_job_may_refuse(const struct gt_job *job)
 {
 	return !job->op || job->op->verb == GT_TASK_CANCEL || job->op->verb == GT_TASK_REPLAY;
+}
+
+bool gt_job_grows(const struct gt_job *job)
+{
+	return job->op ? job->op->verb == GT_TASK_ACCEPT : job->run == put_run;
 }
 
 size_t gt_job_new_calls(const struct gt_job *job)

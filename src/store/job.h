@@ -35,6 +35,8 @@ bool gt_job_reads(const struct gt_job *job); /* changes nothing: needs no transa
 bool gt_job_lists(const struct gt_job *job); /* and takes its time */
 /* Does it fail for other reasons than the database's? Then it takes no other along. */
 bool gt_job_may_refuse(const struct gt_job *job);
+/* New work. What is not is owed to somebody: it is written down as long as anything can be. */
+bool gt_job_grows(const struct gt_job *job);
 size_t gt_job_new_calls(const struct gt_job *job); /* how many numbers it needs, at most */
 /* Has a body that is too large for a row? Then the second writes it to where those lie. */
 bool gt_job_has_bodies(const struct gt_job *job);

@@ -119,6 +119,16 @@ static int bodies_write(struct gt_tasks_db *t, struct gt_job *job, struct gt_err
 	return r;
 }
 
+static int bodies_try(struct gt_lane *l, struct gt_job *job)
+{
+	int r = bodies_write(&l->tasks, job, &job->err);
+
+	if (job->err.code != ENOSPC || gt_job_grows(job) || !gt_ballast_drop(&l->store->ballast))
+		return r;
+	gt_err_clear(&job->err);
+	return bodies_write(&l->tasks, job, &job->err);
+}
+
 /* They are synced one after the other; meanwhile the writer commits what is small. */
 static void *bodies_main(void *arg)
 {
@@ -127,7 +137,8 @@ static void *bodies_main(void *arg)
 	struct gt_job *job;
 
 	while ((job = gt_lane_take(l, 1, 0))) {
-		if (gt_store_refuses(s, job) || bodies_write(&l->tasks, job, &job->err) < 0) {
+		if (gt_store_refuses(s, job) || gt_job_unwelcome(s, job) ||
+		    bodies_try(l, job) < 0) {
 			if (gt_is_trouble(&job->err))
 				gt_trouble_note(s, &job->err);
 			gt_store_finish(s, job);
@@ -148,7 +159,7 @@ static void *check_main(void *arg)
 	struct gt_lane *l = arg;
 	struct gt_err err = { 0 };
 
-	if (gt_db_check(l->tasks.db, &err) == 0 || !gt_is_trouble(&err))
+	if (gt_db_check(l->tasks.db, false, &err) == 0 || !gt_is_trouble(&err))
 		return NULL;
 	err.code = EBADMSG; /* a page that can not be read stays so, however often we start */
 	gt_trouble_note(l->store, &err);

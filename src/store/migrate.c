@@ -136,6 +136,11 @@ static const char *const migrations[] = {
 	"	PRIMARY KEY(id, n)) STRICT;",
 };
 
+/* The oldest program, by the number of steps that it knows, that may use a database that has seen
+ * all of the above: raise it together with a step that older ones would misunderstand. One that
+ * does not add rows or columns alone is such a step. */
+#define MIN_READER 6
+
 /* ---- which of them a database has seen ------------------------------------------------------ */
 
 /* Two that start at once on an empty database make it one after the other. */
@@ -173,6 +178,44 @@ static int version_apply(struct gt_db *db, size_t version, struct gt_err *err)
 	return gt_db_exec(db, sql, err);
 }
 
+/* 1 = it is of a newer program, which says that this one may use it. */
+static int version_check(struct gt_db *db, int64_t version, const char *path, struct gt_err *err)
+{
+	gt_auto(query) struct gt_query *q = NULL;
+	int64_t least = version;
+
+	if (version >= 0 && version <= (int64_t)GT_LEN(migrations))
+		return 0;
+	if (version > 0) {
+		q = gt_db_query(db, err, "SELECT value FROM meta WHERE key = 'min_reader'", "");
+		if (gt_db_step(q, err) > 0)
+			least = gt_db_int(q, 0);
+	}
+	if (version > 0 && least <= (int64_t)GT_LEN(migrations))
+		return 1;
+	return gt_err_set(err, EPROTO, "internal",
+			  "%s has schema %lld, this program knows up to %zu: run the newer gantryd "
+			  "that wrote it",
+			  path, (long long)version, GT_LEN(migrations));
+}
+
+int gt_db_readable(struct gt_db *db, const char *path, struct gt_err *err)
+{
+	int64_t version = 0;
+	int r = version_read(db, &version, err);
+
+	return r < 0 ? r : GT_MIN(version_check(db, version, path, err), 0);
+}
+
+static int min_reader_write(struct gt_db *db, struct gt_err *err)
+{
+	return gt_db_finish(gt_db_query(db, err,
+					"INSERT INTO meta VALUES('min_reader', ?1) ON CONFLICT(key)"
+					" DO UPDATE SET value = ?1",
+					"i", (int64_t)MIN_READER),
+			    err);
+}
+
 static int migrate(struct gt_db *db, const char *path, struct gt_err *err)
 {
 	int64_t version = 0;
@@ -180,17 +223,17 @@ static int migrate(struct gt_db *db, const char *path, struct gt_err *err)
 
 	if (r < 0)
 		return gt_err_wrap(err, "%s", path);
-	if (version < 0 || version > (int64_t)GT_LEN(migrations))
-		return gt_err_set(err, EPROTO, "internal",
-				  "%s has schema %lld, this program knows up to %zu: run the newer "
-				  "gantryd that wrote it",
-				  path, (long long)version, GT_LEN(migrations));
-	for (; r == 0 && version < (int64_t)GT_LEN(migrations); version++) {
+	r = version_check(db, version, path, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (version == (int64_t)GT_LEN(migrations))
+		return 0;
+	for (; version < (int64_t)GT_LEN(migrations); version++) {
 		r = version_apply(db, (size_t)version, err);
 		if (r < 0)
 			return gt_err_wrap(err, "%s: schema %lld", path, (long long)version + 1);
 	}
-	return r;
+	return min_reader_write(db, err);
 }
 
 /* All steps in one transaction: it has the new schema, or the old one. */

@@ -168,6 +168,7 @@ int gt_store_open(const struct gt_store_config *config, struct gt_store **ret, s
 	s->shown = gt_strdup(gt_db_is_url(config->path) ? "the state database" : config->path);
 	pthread_mutex_init(&s->db_lock, NULL);
 	pthread_mutex_init(&s->lock, NULL);
+	gt_ballast_open(&s->ballast, config->ballast);
 	s->bodies_fd = -1;
 	for (int i = 0; i < GT_LANES; i++) {
 		s->lanes[i].store = s;
@@ -204,6 +205,7 @@ void gt_store_close(struct gt_store *s)
 		pthread_cond_destroy(&l->wake);
 	}
 	gt_close(s->bodies_fd);
+	gt_ballast_close(&s->ballast);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->db_lock);
 	free(s->path);

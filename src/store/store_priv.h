@@ -5,6 +5,7 @@
 
 #include <gantry/store/store.h>
 
+#include "ballast.h"
 #include "job.h"
 #include "wait.h"
 
@@ -42,6 +43,7 @@ struct gt_store {
 	uint64_t epoch, commits;
 	pthread_mutex_t db_lock; /* the writer's connection: over a whole transaction */
 	int bodies_fd;
+	struct gt_ballast ballast;
 	struct gt_doubt doubt;
 	pthread_mutex_t lock; /* of all below; held for moments */
 	struct gt_lane lanes[GT_LANES];
@@ -60,6 +62,9 @@ GT_MUST_USE int gt_batch_run(struct gt_store *s, struct gt_job **batch);
 void *gt_writer_main(void *lane);
 /* -ESTALE: the epoch is over. light: beside the writer, and without a mark. */
 GT_MUST_USE int gt_fence(struct gt_tasks_db *t, const uint64_t *mark, struct gt_err *err);
+
+/* New work, and no room for it: true, and why in job->err. */
+bool gt_job_unwelcome(struct gt_store *s, struct gt_job *job);
 
 /* lanes.c */
 GT_MUST_USE int gt_lane_start(struct gt_store *s, int which, struct gt_err *err);

@@ -162,6 +162,29 @@ static void rows_forget(struct gt_job *job)
 		job->member->n_tokens = 0;
 }
 
+/* ---- a full disk ---------------------------------------------------------------------------- */
+
+bool gt_job_unwelcome(struct gt_store *s, struct gt_job *job)
+{
+	if (!gt_job_grows(job) || gt_ballast_ready(&s->ballast))
+		return false;
+	gt_err_set(&job->err, ENOSPC, "storage_full",
+		   "the state disk is full; free some space and try again");
+	return true;
+}
+
+/* What is owed gets the room that was kept for it. */
+static int transaction_try(struct gt_store *s, struct gt_job *job, struct gt_err *err)
+{
+	int r = transaction_run(s, job, err);
+
+	if (err->code != ENOSPC || gt_job_grows(job) || !gt_ballast_drop(&s->ballast))
+		return r;
+	gt_err_clear(err);
+	gt_err_clear(&job->err);
+	return transaction_run(s, job, err);
+}
+
 /* ---- doubt ---------------------------------------------------------------------------------- */
 
 /* Calls are told that they were not taken; whoever made them says them again, and the numbers of
@@ -267,7 +290,7 @@ static void one_by_one(struct gt_store *s, struct gt_job **batch)
 		job->next = NULL;
 		rows_forget(job);
 		if (!err.code && gt_db_ready(s->lanes[GT_LANE_WRITER].tasks.db, &err) == 0)
-			r = transaction_run(s, job, &err);
+			r = transaction_try(s, job, &err);
 		if (err.code)
 			job->err = err;
 		if (gt_is_trouble(&err) || err.code == ENOTCONN)
@@ -315,6 +338,22 @@ static bool settled(struct gt_store *s)
 	return r;
 }
 
+/* Those that there is room for; the others have their answer. */
+static struct gt_job *welcome(struct gt_store *s, struct gt_job *batch)
+{
+	struct gt_job *job, *tmp, *refused = NULL;
+
+	DL_FOREACH_SAFE (batch, job, tmp) {
+		if (!gt_job_unwelcome(s, job))
+			continue;
+		DL_DELETE(batch, job);
+		DL_APPEND(refused, job);
+	}
+	bodies_drop(s, refused);
+	gt_store_finish(s, refused);
+	return batch;
+}
+
 void *gt_writer_main(void *arg)
 {
 	struct gt_lane *l = arg;
@@ -325,7 +364,7 @@ void *gt_writer_main(void *arg)
 
 		if (!settled(s) && batch) /* nothing is built on what nobody knows */
 			batch_fail(s, batch, &s->doubt.why);
-		else if (batch && !gt_store_refuses(s, batch))
+		else if (batch && !gt_store_refuses(s, batch) && (batch = welcome(s, batch)))
 			batch_run(s, &batch);
 		if (batch)
 			gt_store_finish(s, batch);

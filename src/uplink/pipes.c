@@ -137,7 +137,9 @@ static void pipe_broke(struct pipe *x, ssize_t n)
 		fill_later(p);
 		return;
 	}
-	gt_err_errno(&err, n < 0 ? (int)-n : ECONNRESET, "the door broke the connection");
+	gt_err_errno(&err, n < 0 ? (int)-n : ECONNRESET, "%s",
+		     x->state == UPGRADING ? "it ended the connection; was this node removed?"
+					   : "it broke the connection");
 	pipe_failed(x, &err);
 }
 

@@ -74,6 +74,15 @@ static const char *park_name(unsigned value)
 	return gt_park_method_name((enum gt_park_method)value);
 }
 
+static const char *reconcile_name(unsigned value)
+{
+	static const char *const names[] = { [GT_RECONCILE_BEST] = "best",
+					     [GT_RECONCILE_ORIGINAL] = "original",
+					     [GT_RECONCILE_REPLACEMENT] = "replacement" };
+
+	return names[value];
+}
+
 static const struct gt_field volume_rows[] = {
 	{ "host", GT_F_STR, GT_F_NEEDED, offsetof(struct gt_volume, host), .min = 1,
 	  .max = GT_TEXT_MAX - 1 },
@@ -232,6 +241,7 @@ static const struct gt_field gang_rows[] = {
 	{ "spread", GT_F_ENUM, AT(gang.spread), .max = GT_GANG_SPREADS, .enum_name = spread_name },
 	{ "restarts", GT_F_U32, AT(gang.restarts), .max = GT_GANG_STARTS_MAX },
 	{ "preflight", GT_F_BOOL, AT(gang.preflight) },
+	{ "progress", GT_F_DURATION, AT(gang.progress_ms), .max = WEEK_MS },
 };
 static const struct gt_fields gang_fields = { ROWS(gang_rows) };
 
@@ -268,6 +278,16 @@ static const struct gt_field retry_rows[] = {
 	{ "backoff", GT_F_OBJECT, .sub = &backoff_fields },
 };
 static const struct gt_fields retry_fields = { ROWS(retry_rows) };
+
+static const struct gt_field disconnect_rows[] = {
+	{ "lost_after", GT_F_DURATION, AT(disconnect.lost_after_ms), .min = GT_DISCONNECT_MIN_MS,
+	  .max = GT_DISCONNECT_MAX_MS },
+	{ "stop_after", GT_F_DURATION, AT(disconnect.stop_after_ms), .min = GT_DISCONNECT_MIN_MS,
+	  .max = GT_DISCONNECT_MAX_MS },
+	{ "reconcile", GT_F_ENUM, AT(disconnect.reconcile), .max = GT_RECONCILE_N,
+	  .enum_name = reconcile_name },
+};
+static const struct gt_fields disconnect_fields = { ROWS(disconnect_rows) };
 
 static const struct gt_field weights_rows[] = {
 	{ "paths", GT_F_STRS, AT(weights.paths),
@@ -309,6 +329,7 @@ static const struct gt_field spec_rows[] = {
 	{ "weights", GT_F_OBJECT, .sub = &weights_fields },
 	{ "serves", GT_F_OBJECT, .sub = &serves_fields },
 	{ "retry", GT_F_OBJECT, .sub = &retry_fields },
+	{ "disconnect", GT_F_OBJECT, .sub = &disconnect_fields },
 	{ "gpu", GT_F_CUSTOM, .hooks = &gt_gpu_short_hooks },
 	{ .name = "secrets", .type = GT_F_LATER },
 	{ .name = "rollout", .type = GT_F_LATER },

@@ -99,6 +99,20 @@ def test_members_reach_their_own_gang_alone(gantry):
     assert gantry.ask("theirs", f"/reach?where={ours[0]}:8000") == "ConnectionRefusedError"
 
 
+def test_one_that_makes_no_progress_ends_its_epoch(gantry):
+    """All processes live, and rank 2 says nothing."""
+    talks = ("i=0; while [ $i -lt 3000 ]; do echo step $i; i=$((i+1)); sleep 0.2; done & "
+             f"exec /usr/bin/python3 {FUNCTIONS}/gang.py")
+    command = ["/bin/sh", "-c", f'if [ "$RANK" = 2 ]; then exec /usr/bin/python3 {FUNCTIONS}/gang.py; fi; {talks}']
+    gantry.put("quiet", spec(command=command, gang={"progress": "2s"}))
+    first = admitted(gantry, "quiet")
+    until(lambda: not any(alive(r["pid"]) for r in first), "all of the epoch are dead", 20)
+    stuck = [r for r in members(gantry, "quiet", 1) if r.get("cause") == "gang_stuck"]
+    assert [r["gang"]["rank"] for r in stuck] == [2], members(gantry, "quiet", 1)
+    assert "rank 2 has written nothing for" in stuck[0]["end"]["detail"]
+    admitted(gantry, "quiet", epoch=2)
+
+
 def test_one_dies_and_all_go(gantry):
     gantry.put("die", spec())
     first = admitted(gantry, "die")
@@ -107,7 +121,7 @@ def test_one_dies_and_all_go(gantry):
     second = admitted(gantry, "die", epoch=2)
     assert second[0]["gang"]["id"] == first[0]["gang"]["id"]
     assert gantry.ask("die")["env"]["GANTRY_GANG_EPOCH"] == "2"
-    types = [e["type"] for e in gantry.events() if e["type"].startswith("gang.")]
+    types = [e["type"] for e in gantry.events() if e["type"].startswith("gang.") and e.get("function") == "die"]
     assert types == ["gang.broken", "gang.restarted"]
     assert gantry.client.get("/v1/functions/die").json().get("failures", 0) == 0
 

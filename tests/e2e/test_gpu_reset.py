@@ -35,7 +35,7 @@ def gantry(tmp_path):
     config.write_text(f"[agent]\nnode = n1\ngpu_reset = {program}\n" + driver.config())
     daemon = Daemon(config=config).start()
     daemon.driver, daemon.program, daemon.folder = driver, program, tmp_path
-    until(lambda: node(daemon)["gpu_driver"]["state"] == "ready", "the driver answers")
+    until(lambda: node(daemon).get("gpu_driver", {}).get("state") == "ready", "the driver answers")
     yield daemon
     daemon.stop()
 

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from rig import GET, OK, route
-from harness import SLOW, Background, Raw
+from harness import SLOW, Background, Raw, until
 
 HEAD = b"POST /f/echo/x HTTP/1.1\r\nHost: a\r\n"
 UPGRADE = (b"GET /f/echo/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -380,6 +380,16 @@ def test_many_connections_that_begin_a_request_and_go_no_further(rig):
     for client in slow:
         client.reset()
     rig.wait_calls(0, 0)
+
+
+def test_memory_of_a_flood_is_given_back(rig, many_files):
+    before = rig.rss()
+    head = b"GET /f/echo/ HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"v" * 7000) for i in range(4))
+    slow = [rig.client(head) for _ in range(4000)]
+    until(lambda: rig.rss() - before > 80 << 20, "the gateway holds all of them")
+    for client in slow:
+        client.reset()
+    until(lambda: rig.rss() - before < 2 * GROWTH, "it gives back what they took")
 
 
 def test_limit_of_descriptors_below_that_of_connections(poor_rig):

@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	memcpy(copy, data + 1, len - 1);
 	copy = gt_grow(copy, GT_MAX(len - 1, 1u), 1);
-	who.kind = (enum gt_cluster_kind)(data[0] % 3);
+	who.kind = (enum gt_cluster_kind)(data[0] % 4);
 	check_path(&who, copy, len - 1);
 	check_answer(copy, len - 1);
 	free(copy);

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import select
 import shutil
 import signal
@@ -102,6 +103,21 @@ class Holder:
 
 
 # ---- what is here ----
+
+@step("build", 200)
+def build(_):
+    """What is not there yet."""
+    wanted = [BIN / "gantryd", BIN / "tests/bench/gpu/weights", BIN / "plain/tests/unit/runtime/test_inject"]
+    missing = [str(p.relative_to(ROOT)) for p in wanted if not p.exists() and p.is_relative_to(ROOT)]
+    if missing:
+        try:
+            output("make", "-C", str(ROOT), f"-j{os.cpu_count()}", "all", *(m for m in missing if not m.endswith("gantryd")), timeout=190)
+        except RuntimeError as e:
+            if not re.search(r"fatal error: \S+: No such file|cannot find -l", str(e)):
+                raise
+            raise Skip(f"packages of scripts/packages.txt are missing: {str(e)[-800:]}") from None
+    return {"built": missing}
+
 
 @step("machine", 20)
 def machine(_):
@@ -407,6 +423,24 @@ def daemon_has_a_gpu():
     daemon_runs_here()
     if not os.path.exists("/proc/driver/nvidia/version"):
         raise Skip("/proc/driver/nvidia is not there")
+
+
+@step("isolation: devices of others are denied", 60)
+def isolation(_):
+    """In 50 containers that are shown the nodes of eight devices, of which one is theirs."""
+    program = BIN / "plain/tests/unit/runtime/test_inject"
+    if os.geteuid() != 0:
+        raise Skip("containers need root")
+    if not program.exists():
+        raise Skip(f"{program} is not built")
+    missing = [line.split()[0] for line in output("ldd", str(program)).splitlines() if "not found" in line]
+    if missing:
+        raise Skip(f"{program.name} does not run here: {', '.join(missing)} are missing")
+    text = output(str(program), timeout=55, cwd=ROOT, env={**os.environ, "GANTRY_SPAWNS": "50"})
+    said = re.search(r"N1 spawns=(\d+) granted=(\d+) let_through=(\d+) others=(\d+) denied=(\d+)", text)
+    if not said:
+        raise Skip(f"it could not be tried here: {text[-500:]}")
+    return dict(zip(("containers", "own", "own_opened", "others", "others_denied"), map(int, said.groups())))
 
 
 @step("a function with a GPU", 90)

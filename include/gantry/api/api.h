@@ -14,10 +14,13 @@ struct gt_pki_ca;
 
 struct gt_api_config {
 	struct gt_loop *loop;
-	int listen_fd;                      /* already listening; stays the caller's */
-	struct gt_control *control;         /* borrowed; outlives the API */
-	struct gt_http_client *client;      /* borrowed: for the logs, which the agent serves */
-	const char *agent_path;             /* its socket; copied; NULL = "run/agent.sock" */
+	int listen_fd;                 /* already listening; stays the caller's */
+	struct gt_control *control;    /* borrowed; outlives the API */
+	struct gt_http_client *client; /* borrowed: for the logs, which the agent serves */
+	const char *node;              /* this host's; copied; NULL: there are no others */
+	const char *agent_path;        /* its agent's socket; copied; NULL = "run/agent.sock" */
+	/* Other agents are asked here, of a gateway; copied; NULL = "run/door.sock". */
+	const char *door_path;
 	const char *webhook_key;            /* signs what is told of calls; NULL: nobody is told */
 	const struct gt_outbound *outbound; /* who may be told; both borrowed */
 	const struct gt_pki_ca *authority;  /* borrowed; NULL: there are no join tokens */

@@ -60,6 +60,14 @@ enum gt_scale_policy {
 	GT_SCALE_POLICIES
 };
 
+/* Which of the two stays when a node returns with a replica that was given to another. */
+enum gt_reconcile {
+	GT_RECONCILE_BEST, /* as when replicas are too many for any other reason */
+	GT_RECONCILE_ORIGINAL,
+	GT_RECONCILE_REPLACEMENT,
+	GT_RECONCILE_N
+};
+
 struct gt_env {
 	char *name, *value;
 };
@@ -171,6 +179,11 @@ struct gt_spec {
 		uint32_t on;                /* 1 << enum gt_retry_on, each */
 		uint64_t first_ms, most_ms; /* backoff: doubled from first to most, with jitter */
 	} retry;
+	struct {                        /* while its node has no connection to control */
+		uint64_t lost_after_ms; /* it is given to another; 0 = with its node */
+		uint64_t stop_after_ms; /* the node stops it; 0 = it goes on */
+		enum gt_reconcile reconcile;
+	} disconnect;
 	struct {
 		char **paths; /* in the container; the last parts may hold * ? [] */
 		size_t n_paths;

@@ -25,6 +25,8 @@ struct gt_world_config {
 	/* Check every rule after every step: for small worlds. Else those that cost time are
 	 * checked once in a minute of the world. */
 	bool strict;
+	/* Nodes are members, whom control expects after a start, and report once a second. */
+	bool members;
 	bool tasks; /* there are durable calls: a table of them, and leases of gateways */
 };
 
@@ -43,7 +45,8 @@ struct gt_world_kind {
 	uint32_t park_ms, unpark_ms;   /* at most, each way */
 	uint32_t park_refuse_permille; /* of the tries: it stays ready */
 	uint32_t unpark_fail_permille; /* of the ways back: it is killed */
-	uint32_t serial;               /* makes texts differ */
+	uint32_t stop_after_ms, lost_after_ms, reconcile; /* disconnect; 0 = as without it */
+	uint32_t serial;                                  /* makes texts differ */
 };
 
 struct gt_world *gt_world_new(const struct gt_world_config *config);
@@ -65,7 +68,7 @@ void gt_world_run(struct gt_world *w, uint64_t until_ns, const struct gt_world_s
 
 /* The rule that was broken first, NULL while all hold. rule: "capacity", "bounds", "start",
  * "calls", "parked", "owner", "books", "gang", "epoch", "ticks", "list", "wanted", "wait",
- * "cordon", "results". */
+ * "cordon", "results", "fence". */
 struct gt_world_broken {
 	char rule[16], text[600];
 	uint64_t at_ns, step;

@@ -26,6 +26,10 @@ struct gt_store_config {
 	 * there; what a crash left in it is removed. NULL, and always with PostgreSQL: all bodies
 	 * lie in the database. */
 	const char *bodies_dir;
+	/* SQLite: a file that keeps 64 MiB (a sixteenth of a small disk) for the time when the disk
+	 * is full: results are still written down then, while new calls and functions are refused
+	 * (storage_full) until there is room. NULL: none. Borrowed for the store's life. */
+	const char *ballast;
 	uint32_t pages_max; /* SQLite: most pages of 4 KiB; 0 = as many as the disk takes */
 	/* That a lease was got for (lease.h); 0: counts it up, whoever else is there. Under an
 	 * epoch that is over nothing is written. */

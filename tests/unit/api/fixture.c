@@ -233,6 +233,40 @@ static void agent_logs(struct gt_request *req, void *app)
 	gt_stream_write(w->log_stream, w->log_text, strlen(w->log_text));
 }
 
+static void far_closed(void *arg)
+{
+	((struct world *)arg)->far_stream = NULL;
+}
+
+static void far_agent(struct gt_request *req, void *app)
+{
+	struct world *w = app;
+	const struct gt_buf *asked = gt_request_body(req);
+	gt_auto(buf) struct gt_buf body = { 0 };
+	const char *tail = gt_request_query(req, "tail"), *after = gt_request_query(req, "after");
+
+	snprintf(w->far_question, sizeof(w->far_question), "%s tail=%s after=%s %.*s",
+		 gt_request_path(req), tail ? tail : "-", after ? after : "-", (int)asked->len,
+		 asked->data ? asked->data : "");
+	if (!w->far_text) {
+		gt_buf_adds(&body, "{\"status\":503,\"code\":\"node_unreachable\"}");
+		gt_request_reply(req, 503, "application/problem+json", &body);
+	} else if (gt_request_query(req, "follow")) {
+		w->far_stream = gt_request_stream(req, 200, GT_MEDIA_NDJSON);
+		gt_stream_on_close(w->far_stream, far_closed, w);
+	} else {
+		gt_buf_adds(&body, w->far_text);
+		gt_request_reply(req, 200, GT_MEDIA_NDJSON, &body);
+	}
+}
+
+#define FAR "/link/v1/nodes/{node}/agent/link/v1/"
+static const struct gt_http_route door_routes[] = {
+	{ GT_GET, FAR "logs", GT_ROLE_NONE, 0, far_agent, "farLogs", "" },
+	{ GT_GET, FAR "images", GT_ROLE_NONE, 0, far_agent, "farImages", "" },
+	{ GT_POST, FAR "images/resolve", GT_ROLE_NONE, 65536, far_agent, "farResolve", "" },
+};
+
 static const struct gt_http_route agent_routes[] = {
 	{ GT_GET, "/link/v1/logs", GT_ROLE_NONE, 0, agent_logs, "logs", "" },
 };
@@ -288,13 +322,16 @@ static struct gt_pki_ca *authority_new(void)
 	return ca;
 }
 
-int world_setup(void **state)
+static int setup(void **state, bool hosts)
 {
 	static char digest[GT_TOKEN_HASH_HEX];
 	static const char *const tokens[] = { digest };
 	struct world *w = gt_alloc(sizeof(*w));
 	struct gt_api_config config = { .tokens_sha256 = tokens, .n_tokens = 1 };
 	struct gt_http_config agent = { .routes = agent_routes, .n_routes = 1, .app = w };
+	struct gt_http_config door = { .routes = door_routes,
+				       .n_routes = GT_LEN(door_routes),
+				       .app = w };
 
 	gt_sha256_hex(TOKEN, strlen(TOKEN), digest);
 	n_operations = contract_read(operations);
@@ -314,11 +351,31 @@ int world_setup(void **state)
 	config.control = w->control;
 	config.client = w->client;
 	config.agent_path = w->agent_path;
+	snprintf(w->door_path, sizeof(w->door_path), "%s/door", w->dir);
+	w->door_fd = listen_at(w->door_path);
+	door.listen_fd = w->door_fd;
+	assert_int_equal(gt_http_server_new(w->loop, &door, &w->door, NULL), 0);
+	config.door_path = w->door_path;
+	config.node = hosts ? "near" : NULL;
 	w->authority = authority_new();
 	config.authority = w->authority;
 	assert_int_equal(gt_api_new(&config, &w->api, NULL), 0);
 	*state = w;
 	return 0;
+}
+
+int world_setup(void **state)
+{
+	return setup(state, false);
+}
+
+int world_setup_hosts(void **state)
+{
+	int r = setup(state, true);
+
+	node_up(*state, "near");
+	node_up(*state, "far");
+	return r;
 }
 
 int world_teardown(void **state)
@@ -329,6 +386,7 @@ int world_teardown(void **state)
 	gt_api_free(w->api);
 	w->api = NULL;
 	gt_http_server_free(w->agent);
+	gt_http_server_free(w->door);
 	gt_control_free(w->control);
 	gt_pki_ca_free(w->authority);
 	gt_http_client_free(w->client);
@@ -340,6 +398,8 @@ int world_teardown(void **state)
 	}
 	close(w->api_fd);
 	close(w->agent_fd);
+	close(w->door_fd);
+	unlink(w->door_path);
 	unlink(w->api_path);
 	unlink(w->agent_path);
 	rmdir(w->dir);

@@ -22,9 +22,9 @@ struct world {
 	struct gt_http_client *client;
 	struct gt_control *control;
 	struct gt_api *api;
-	struct gt_http_server *agent;
-	char dir[64], api_path[96], agent_path[96];
-	int api_fd, agent_fd;
+	struct gt_http_server *agent, *door;
+	char dir[64], api_path[96], agent_path[96], door_path[96];
+	int api_fd, agent_fd, door_fd;
 	struct stored *rows;
 	bool storage_full;
 	struct gt_pki_ca *authority;
@@ -32,6 +32,10 @@ struct world {
 	char log_question[256];          /* what the agent was asked */
 	struct gt_stream *log_stream;
 	const char *log_text; /* the agent's answer when not followed */
+	/* Of node "far", by way of the door. */
+	const char *far_text; /* NULL: it is not reached */
+	struct gt_stream *far_stream;
+	char far_question[256];
 };
 
 struct answer {
@@ -43,6 +47,7 @@ struct answer {
 };
 
 int world_setup(void **state);
+int world_setup_hosts(void **state); /* this one is "near", and "far" has joined */
 int world_teardown(void **state);
 
 #define step_until(w, cond)                                                     \

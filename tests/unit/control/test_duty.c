@@ -303,6 +303,33 @@ static void a_silent_node_is_suspect_then_lost(void **state)
 	assert_int_equal(gt_control_check(x->c, NULL), 0);
 }
 
+/* The kernel gives up the connection of a machine that is gone after control has. */
+static void a_node_that_is_lost_may_go_down(void **state)
+{
+	struct fix *x = *state;
+	const struct gt_control_ports ports = fix_ports(x);
+	const struct gt_control_config config = { .epoch = FIX_EPOCH, .node_suspect_ms = 3000 };
+
+	gt_control_free(x->c);
+	x->event.id = 0;
+	x->c = gt_control_new(&ports, &config);
+	join(x, "n1");
+	fix_pass(x, 12000);
+	assert_string_equal(state_of(x, "n1"), "lost");
+	gt_control_node_down(x->c, "n1");
+	fix_pass(x, 30000);
+	assert_string_equal(state_of(x, "n1"), "lost");
+	gt_control_node_up(x->c, "n1");
+	report(x, "n1", true, NULL, 0);
+	assert_string_equal(state_of(x, "n1"), "ready");
+	gt_control_node_down(x->c, "n1");
+	fix_pass(x, 9000);
+	assert_string_equal(state_of(x, "n1"), "suspect");
+	fix_pass(x, 2000);
+	assert_string_equal(state_of(x, "n1"), "lost");
+	assert_int_equal(gt_control_check(x->c, NULL), 0);
+}
+
 int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, fix_setup, fix_teardown)
@@ -319,6 +346,7 @@ int main(void)
 		WITH(nothing_is_said_of_a_node_that_is_being_forgotten),
 		WITH(a_failed_write_changes_nothing),
 		WITH(a_silent_node_is_suspect_then_lost),
+		WITH(a_node_that_is_lost_may_go_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

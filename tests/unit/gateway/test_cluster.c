@@ -213,8 +213,11 @@ static void test_who_has_no_certificate_may_join_and_nothing_else(void **state)
 	struct node_end n = node_open(&cluster, s, GT_PKI_NODE, NULL, 0);
 
 	(void)state;
-	expect(s, &n, "GET /link/v1/nodes/far/desired", 403);
 	expect(s, &n, "GET /v1/functions", 404);
+	expect(s, &n, "GET /link/v1/nodes/far/desired", 403);
+	assert_false(n.end->open); /* and no more */
+	node_close(&n);
+	n = node_open(&cluster, s, GT_PKI_NODE, NULL, 0);
 	node_say(&n, "POST /link/v1/join HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}");
 	assert_true(script_has(link_end(s, 0), "POST /link/v1/join HTTP/1.1\r\n"));
 	assert_false(script_has(link_end(s, 0), "Gantry-Peer"));
@@ -235,14 +238,16 @@ static void test_who_has_no_certificate_may_join_and_nothing_else(void **state)
 }
 
 static void expect_no_entry(struct cluster *c, enum gt_pki_kind kind, const char *name,
-			    int64_t life_ms)
+			    int64_t life_ms, bool removed)
 {
 	struct script *s = open_cluster(0);
 	struct node_end n = node_open(c, s, kind, name, life_ms);
 
 	node_say(&n, "GET /link/v1/nodes/far/desired HTTP/1.1\r\nHost: h\r\n\r\n");
-	assert_false(n.end->open);
-	assert_int_equal(n.said.len, 0);
+	if (removed)
+		assert_true(node_has(&n, "HTTP/1.1 403 ") && node_has(&n, "\"node_removed\""));
+	else
+		assert_false(n.end->open || n.said.len);
 	assert_null(script_up(s, SCRIPT_LINK, 0));
 	node_close(&n);
 	close_all(s);
@@ -251,9 +256,9 @@ static void expect_no_entry(struct cluster *c, enum gt_pki_kind kind, const char
 static void test_certificates_that_are_not_good_enough(void **state)
 {
 	(void)state;
-	expect_no_entry(&cluster, GT_PKI_NODE, "gone", HOUR_MS);
-	expect_no_entry(&cluster, GT_PKI_GATEWAY, "far", HOUR_MS);
-	expect_no_entry(&cluster, GT_PKI_NODE, "far", -60000); /* expired */
+	expect_no_entry(&cluster, GT_PKI_NODE, "gone", HOUR_MS, true);
+	expect_no_entry(&cluster, GT_PKI_GATEWAY, "far", HOUR_MS, true);
+	expect_no_entry(&cluster, GT_PKI_NODE, "far", -60000, false); /* expired */
 }
 
 /* The node knows this gateway's authority, and has a certificate of another one. */
@@ -283,8 +288,8 @@ static void test_a_certificate_from_before_the_node_joined(void **state)
 	assert_false(before.end->open);
 	struct node_end n = node(s, "far");
 
-	node_say(&n, "GET /link/v1/nodes/far/desired HTTP/1.1\r\nHost: h\r\n\r\n");
-	assert_false(n.end->open);
+	expect(s, &n, "GET /link/v1/nodes/far/desired", 403);
+	assert_true(node_has(&n, "\"node_removed\""));
 	node_close(&n);
 	node_close(&before);
 	close_all(s);
@@ -441,11 +446,11 @@ static void test_a_call_by_a_pipe_and_the_next_on_the_same(void **state)
 	node_say(&p, OK_HI);
 	assert_true(script_has(c, "\r\n\r\nhi"));
 	assert_int_equal(idle_pipes(s, "far"), 0);
-	script_wait(s, 5000); /* unused for too long, by the next call */
+	script_wait(s, 6000); /* unused for too long: the node is not kept waiting for it */
+	assert_false(p.end->open);
 	struct node_end q = node_pipe(&cluster, s, "far", 0);
 
 	script_puts(c, GET_ECHO);
-	assert_false(p.end->open);
 	assert_true(node_has(&q, ASKED_A));
 	node_close(&p);
 	node_close(&q);
@@ -821,11 +826,16 @@ static void test_a_removed_node_is_cut_at_once(void **state)
 	assert_false(c->open);
 	assert_true(other.end->open);
 	assert_null(gt_node_find(s->gw, "far", 3));
-	struct node_end again = node(s, "far");
+	static const char *const asked[] = { "GET /link/v1/nodes/far/desired",
+					     "GET /link/v1/nodes/far/pipe?shard=0",
+					     "POST /link/v1/join" };
 
-	node_pump(&again);
-	assert_false(again.end->open);
-	node_close(&again);
+	for (size_t i = 0; i < GT_LEN(asked); i++) {
+		struct node_end again = node(s, "far");
+
+		expect(s, &again, asked[i], 403);
+		node_close(&again);
+	}
 	node_close(&watch);
 	node_close(&idle);
 	node_close(&other);

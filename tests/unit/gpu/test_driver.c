@@ -12,6 +12,8 @@
 
 #include <gantry/base/buf.h>
 
+#include <gantry/os/os.h>
+
 #include "driver_root.h"
 
 static struct gt_inject_gpu gpu(unsigned n)
@@ -135,6 +137,29 @@ static void fewer_capabilities_bring_less(void **state)
 	assert_null(strstr(compute, "nvcuvid"));
 	assert_null(strstr(nothing, "bind "));
 	assert_null(strstr(nothing, "libraries "));
+	driver_root_close(&d);
+}
+
+/* On machines whose driver has a directory of its own, nvidia-smi in /usr/bin may be a script that
+ * begins the one there. */
+static void the_drivers_own_program_comes_first(void **state)
+{
+	struct gt_inject_gpu g = gpu(0);
+	gt_auto(inject) struct gt_inject *i = gt_inject_new();
+	char path[256], own[16] = "";
+	struct driver_root d;
+
+	(void)state;
+	driver_root_open(&d, 1);
+	driver_root_put(&d, "driver/usr/local/nvidia/bin/nvidia-smi", "own");
+	assert_int_equal(gt_gpu_inject(&d.roots, &g, 1, GT_GPU_UTILITY, i, NULL), 0);
+	for (size_t k = 0; k < i->n_binds; k++) {
+		if (strcmp(i->binds[k].path, GT_GPU_PROGRAM_DIR "/nvidia-smi") != 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", i->binds[k].fd);
+		assert_true(gt_os_read_at(-1, path, own, sizeof(own), NULL) >= 0);
+	}
+	assert_string_equal(own, "own");
 	driver_root_close(&d);
 }
 
@@ -292,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_that_one_gpu_needs),
 		cmocka_unit_test(fewer_capabilities_bring_less),
+		cmocka_unit_test(the_drivers_own_program_comes_first),
 		cmocka_unit_test(an_image_can_only_narrow),
 		cmocka_unit_test(an_instance_has_its_own_nodes),
 		cmocka_unit_test(what_is_missing_is_named),

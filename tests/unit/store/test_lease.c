@@ -69,7 +69,7 @@ static void on_done(const struct gt_err *err, void *arg)
 /* A write under the epoch, as long as it takes; -1 = not done yet. */
 static int write_one(struct gt_store *s, unsigned n)
 {
-	char name[GT_NAME_MAX + 1];
+	char name[32];
 	struct gt_function_row row = { .name = name, .revision = 1, .spec_json = (char[]){ "{}" } };
 	int done = -1;
 

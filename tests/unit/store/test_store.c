@@ -25,6 +25,7 @@ struct world {
 	char dir[64];
 	int event; /* rung by notify */
 	struct gt_store *store;
+	bool ballast;
 };
 
 static void ring(void *arg)
@@ -41,6 +42,9 @@ static int try_open(struct world *w, uint32_t pages_max, struct gt_err *err)
 	struct gt_store_config config = {
 		.path = backend_path(), .notify = ring, .notify_arg = w, .pages_max = pages_max
 	};
+
+	if (w->ballast)
+		config.ballast = "control/ballast";
 
 	return gt_store_open(&config, &w->store, err);
 }
@@ -89,6 +93,7 @@ static int teardown(void **state)
 struct outcome {
 	unsigned done, failed;
 	struct gt_err err;
+	struct gt_task_op *op;
 };
 
 static void on_done(const struct gt_err *err, void *arg)
@@ -344,6 +349,133 @@ static void survives_a_full_file_system(void **state)
 	assert_int_equal(umount2("control", MNT_DETACH), 0);
 }
 
+static void on_task(struct gt_task_op *op, const struct gt_err *err, void *arg)
+{
+	on_done(err, arg);
+	gt_task_op_free(op);
+}
+
+static void give(struct world *w, struct gt_task_op *op, gt_task_fn *done, void *arg)
+{
+	op->now_ms = 1;
+	op->done = done;
+	op->arg = arg;
+	gt_store_task(w->store, op);
+}
+
+static void call(struct world *w, unsigned n, size_t size, struct outcome *o)
+{
+	struct gt_task_op *op = gt_task_op_new(GT_TASK_ACCEPT);
+	struct gt_task *t = gt_task_op_add(op);
+
+	snprintf(t->id, sizeof(t->id), "c%u", n);
+	gt_strcopy(t->function, sizeof(t->function), "f");
+	gt_strcopy(t->method, sizeof(t->method), "POST");
+	t->path = gt_strdup("/");
+	t->deadline_ms = UINT32_MAX;
+	t->body.len = size;
+	t->body.data = gt_alloc(size + 1);
+	give(w, op, on_task, o);
+}
+
+static void exchange_for(struct gt_task_op *op, uint32_t n)
+{
+	op->sessions = gt_alloc(sizeof(*op->sessions));
+	op->n_sessions = 1;
+	gt_strcopy(op->sessions[0].gateway, sizeof(op->sessions[0].gateway), "g");
+	op->wants = gt_alloc(sizeof(*op->wants));
+	op->n_wants = 1;
+	op->wants[0].n = n;
+	gt_strcopy(op->wants[0].function, sizeof(op->wants[0].function), "f");
+}
+
+static void on_leased(struct gt_task_op *op, const struct gt_err *err, void *arg)
+{
+	struct outcome *o = arg;
+
+	assert_null(err);
+	o->done++;
+	o->op = op;
+}
+
+static struct gt_task_op *lease_all(struct world *w)
+{
+	struct gt_task_op *op = gt_task_op_new(GT_TASK_EXCHANGE);
+	struct outcome o = { 0 };
+
+	exchange_for(op, 200);
+	give(w, op, on_leased, &o);
+	wait_for(w, &o.done, 1);
+	return o.op;
+}
+
+/* Each with a result of 10 kB. */
+static unsigned finish_calls(struct world *w, const struct gt_task_op *leased, struct outcome *o)
+{
+	for (size_t i = 0; i < leased->n_tasks; i++) {
+		struct gt_task_op *op = gt_task_op_new(GT_TASK_EXCHANGE);
+		struct gt_task_result *r = gt_task_op_result(op);
+
+		exchange_for(op, 0);
+		r->seq = leased->tasks[i].seq;
+		r->attempt = leased->tasks[i].attempt;
+		r->next = GT_TASK_SUCCEEDED;
+		r->counts = true;
+		r->body.len = 10000;
+		r->body.data = gt_alloc(r->body.len);
+		give(w, op, on_task, o);
+	}
+	return (unsigned)leased->n_tasks;
+}
+
+/* Results of calls that run are written down on a disk that takes no new call any more. */
+static void a_full_disk_has_room_for_results(void **state)
+{
+	struct world *w = *state;
+	struct outcome o = { 0 }, late = { 0 };
+	struct gt_task_op *leased;
+	unsigned n = 0;
+	int fd;
+
+	gt_store_close(w->store);
+	w->store = NULL;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", "control", "tmpfs", 0, "size=64m") < 0)
+		skip();
+	w->ballast = true;
+	reopen(w, 0);
+	for (; n < 60; n++)
+		call(w, n, 1000, &o);
+	wait_for(w, &o.done, n);
+	assert_int_equal(o.failed, 0);
+	leased = lease_all(w);
+	assert_int_equal(leased->n_tasks, n);
+	fd = open("control/other", O_WRONLY | O_CREAT | O_CLOEXEC, 0600); /* somebody's log */
+	for (char page[4096] = "x"; write(fd, page, sizeof(page)) == sizeof(page);)
+		;
+	o = (struct outcome){ 0 };
+	n = finish_calls(w, leased, &o); /* 600 kB */
+	wait_for(w, &o.done, n);
+	assert_int_equal(o.failed, 0);
+	assert_int_equal(access("control/ballast", F_OK), -1);
+	call(w, 1000, 10, &late);
+	wait_for(w, &late.done, 1);
+	assert_string_equal(late.err.slug, "storage_full");
+	assert_int_equal(ftruncate(fd, 0), 0);
+	for (unsigned tries = 1; late.failed == tries; tries++) { /* at most a second */
+		usleep(50000);
+		call(w, 1000 + tries, 10, &late);
+		wait_for(w, &late.done, tries + 1);
+		assert_true(tries < 100);
+	}
+	assert_int_equal(access("control/ballast", F_OK), 0);
+	close(fd);
+	gt_task_op_free(leased);
+	gt_store_close(w->store);
+	w->store = NULL;
+	assert_int_equal(umount2("control", MNT_DETACH), 0);
+}
+
 /* A child writes and says on a pipe what was acknowledged, until it is killed in the middle. */
 static void writer_child(struct world *w, int out)
 {
@@ -447,11 +579,43 @@ static void refuses_a_database_of_a_newer_program(void **state)
 	gt_store_close(w->store);
 	w->store = NULL;
 	assert_int_equal(sqlite3_open("control/gantry.db", &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=77", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db,
+				      "PRAGMA user_version=77;"
+				      "UPDATE meta SET value = 70 WHERE key = 'min_reader'",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
 	sqlite3_close(db);
 	assert_int_equal(try_open(w, 0, &err), -EPROTO);
 	assert_non_null(strstr(err.text, "schema 77"));
 	assert_non_null(strstr(err.text, "up to 6"));
+}
+
+/* One release back: what was added since means nothing to it. */
+static void uses_a_newer_database_that_says_it_may(void **state)
+{
+	struct world *w = *state;
+	struct outcome o = { 0 };
+	sqlite3 *db;
+
+	gt_store_close(w->store);
+	w->store = NULL;
+	assert_int_equal(sqlite3_open("control/gantry.db", &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db,
+				      "PRAGMA user_version=77;"
+				      "ALTER TABLE functions ADD COLUMN news INTEGER DEFAULT 3",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
+	sqlite3_close(db);
+	reopen(w, 0);
+	put(w, "a", 1, "{}", &o);
+	wait_for(w, &o.done, 1);
+	assert_int_equal(o.failed, 0);
+	assert_int_equal(sqlite3_open("control/gantry.db", &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "INSERT INTO meta VALUES('still', 1)", NULL, NULL, NULL),
+			 SQLITE_OK);
+	sqlite3_close(db);
+	reopen(w, 0);
+	assert_string_equal(load(w).names, "a ");
 }
 
 static void names_a_file_that_is_no_database(void **state)
@@ -521,7 +685,9 @@ int main(void)
 	const struct CMUnitTest files[] = {
 		t(says_that_the_disk_is_full),
 		t(survives_a_full_file_system),
+		t(a_full_disk_has_room_for_results),
 		t(refuses_a_database_of_a_newer_program),
+		t(uses_a_newer_database_that_says_it_may),
 		t(names_a_file_that_is_no_database),
 		t(opens_below_parents_it_may_not_search),
 	};

@@ -204,11 +204,11 @@ static void the_examples_of_the_guide_are_accepted(void **state)
 static void the_guide_explains_every_member(void **state)
 {
 	(void)state;
-	static const char *const groups[] = { "ready",        "resources", "resources.io",
-					      "placement",    "scale",     "limits",
-					      "affinity",     "serves",    "weights",
-					      "park",         "park.http", "retry",
-					      "retry.backoff" };
+	static const char *const groups[] = { "ready",         "resources", "resources.io",
+					      "placement",     "scale",     "limits",
+					      "affinity",      "serves",    "weights",
+					      "park",          "park.http", "retry",
+					      "retry.backoff", "disconnect" };
 	gt_auto(buf) struct gt_buf guide = { 0 };
 	struct names table = { 0 };
 

@@ -1,0 +1,90 @@
+"""What goes wrong, one thing after the other, by a seed."""
+import contextlib
+import os
+import random
+import signal
+import time
+
+from harness import until
+from model import Fault
+
+ROLES = {"run": ("control", "gateway", "agent"), "agent": ("agent", "uplink")}
+
+
+class Nemesis:
+    def __init__(self, hosts, history, seed):
+        self.hosts, self.history = hosts, history
+        self.rng = random.Random(seed)
+        self.counts = {}
+        self.names = list(hosts.all)
+
+    def victim(self):
+        host = self.hosts[self.rng.choice(self.names)]
+        return host, self.rng.choice(ROLES[host.kind])
+
+    @contextlib.contextmanager
+    def during(self, what, *roles):
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.history.add(Fault(what, begin, time.monotonic(), set(roles)))
+            self.counts[what] = self.counts.get(what, 0) + 1
+
+    def kill(self):
+        host, role = self.victim()
+        with self.during(f"kill {role}", (host.name, role)):
+            host.kill_role(role)
+
+    def pause(self):
+        host, role = self.victim()
+        pid = host.roles().get(role)
+        if not pid:
+            return
+        with self.during(f"pause {role}", (host.name, role)), contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(self.rng.uniform(0.1, 2.5))
+            os.kill(pid, signal.SIGCONT)
+
+    def cut(self):
+        """Some of them short, some longer than it takes to be lost."""
+        one, other = self.names[0], self.rng.choice(self.names[1:])
+        both = self.rng.random() < 0.5
+        if not both and self.rng.random() < 0.5:
+            one, other = other, one
+        long = self.rng.random() < 0.25
+        with self.during("cut" if both else "cut of one way", (other, "link"), (one, "link")):
+            self.hosts.net.cut(one, other, both)
+            time.sleep(self.rng.uniform(4, 6) if long else self.rng.uniform(0.05, 2))
+            self.hosts.net.heal()
+
+    def restart(self):
+        """An orderly one, of a host that has joined: its replicas go on."""
+        host = self.hosts[self.rng.choice(self.names[1:])]
+        with self.during("restart", (host.name, "agent"), (host.name, "uplink")):
+            host.signal(signal.SIGTERM, timeout=60)
+            host.start(timeout=30)
+
+    def reload(self):
+        """Each role is replaced."""
+        host = self.hosts[self.rng.choice(self.names)]
+        host.text = f"{host.text.split('#')[0]}# {self.rng.random()}\n[gateway]\ndrain = {self.rng.randrange(5, 9)}s\n"
+        with self.during("reload", *((host.name, r) for r in ROLES[host.kind] if r != "gateway")):
+            host.write_config()
+            host.proc.send_signal(signal.SIGHUP)
+            time.sleep(self.rng.uniform(0.1, 1))
+
+    def step(self):
+        faults = [self.kill] * 6 + [self.cut] * 4 + [self.pause] * 2 + [self.restart, self.reload]
+        self.rng.choice(faults)()
+        time.sleep(self.rng.uniform(0, 0.6))
+
+    def rest(self):
+        """All is well from now on."""
+        self.hosts.net.heal()
+        for host in self.hosts.all.values():
+            for pid in [host.proc.pid, *host.descendants()]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+        for host in self.hosts.all.values():
+            until(lambda h=host: set(h.roles()) == set(h.roles_of), f"all roles of {host.name} are there")

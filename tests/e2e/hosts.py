@@ -1,0 +1,279 @@
+"""Several hosts on this machine: network namespaces joined by a bridge in one more, each with a gantryd and a state
+directory of its own. The first one has control and the door, the others have joined it.
+
+Nothing leaves them: no namespace has a link to the machine's own network. What is done to a link (cut, one way only)
+is done at the bridge's end of it, so that no host can know of it but by what does not arrive.
+"""
+import contextlib
+import ctypes
+import itertools
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+
+from harness import BIN, ROLES, Background, Client, Daemon, alive, processes, until
+
+NETNS = pathlib.Path("/run/netns")
+CLONE_NEWNET = 0x40000000
+PORT = 8080
+RANGES = 4000 * 65536  # ids of a node's containers
+BASE = 1879048192
+_libc = ctypes.CDLL(None, use_errno=True)
+_worlds = itertools.count()
+
+
+def run(*words, check=True, stdin=None):
+    return subprocess.run(words, check=check, input=stdin, text=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def inside(path):
+    """This thread in another network namespace: sockets that are made now belong there, and stay there."""
+    with open("/proc/thread-self/ns/net", "rb") as home, open(path, "rb") as there:
+        if _libc.setns(there.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            yield
+        finally:
+            if _libc.setns(home.fileno(), CLONE_NEWNET) != 0:
+                os.abort()
+
+
+class HostClient(Client):
+    """From where the host is."""
+
+    def __init__(self, netns, *args):
+        super().__init__(*args)
+        self.netns = netns
+
+    def open(self, *args, **more):
+        with inside(self.netns):
+            return super().open(*args, **more)
+
+
+class Host(Daemon):
+    """A gantryd in a namespace. `role` is `run` or `agent`."""
+    numbers = itertools.count()
+
+    def __init__(self, net, name, kind, config="", gpus="none"):
+        super().__init__()
+        self.net, self.name, self.kind, self.gpus = net, name, kind, gpus
+        self.roles_of = ROLES if kind == "run" else ("agent", "uplink")
+        self.netns_path = net.add(name)
+        self.ip = net.address(name)
+        self.config = self.dir / "gantryd.conf"
+        self.text = config
+        self.base = BASE - (2 + next(Host.numbers) % 6) * RANGES
+        self.join = []
+        self.write_config()
+
+    def write_config(self):
+        self.config.write_text(f"[agent]\nsubid_base = {self.base}\nnode = {self.name}\ngpus = {self.gpus}\n"
+                               f"labels = host={self.name}\npool = 1\n{self.text}")
+
+    def command(self):
+        words = ["nsenter", f"--net={self.netns_path}", str(self.program), self.kind, "--state", str(self.state),
+                 "--config", str(self.config)]
+        return words + (["--listen", f"{self.ip}:{PORT}"] if self.kind == "run" else self.join)
+
+    def spawn(self):
+        with open(self.log_path, "ab") as log:
+            self.proc = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=log,
+                                         stdin=subprocess.DEVNULL, cwd=self.dir)
+
+    def wait_ready(self, timeout=20):
+        line = Background(self.proc.stdout.readline).result(timeout).decode()
+        expected = "listening on " if self.kind == "run" else f"running as node {self.name}"
+        assert line.startswith(expected), f"first line {line!r}; {self.log()[-2000:]}"
+        if self.kind == "run":
+            self.address = (self.ip, PORT)
+            self.url = f"http://{self.ip}:{PORT}"
+            self.token = (self.state / "admin.token").read_text().strip()
+            self.client = HostClient(self.netns_path, self.address, self.token)
+        return self
+
+    def start(self, timeout=20):
+        self.spawn()
+        return self.wait_ready(timeout)
+
+    def remember_traces(self):
+        """Control groups alone: the number of a namespace is soon that of another host's."""
+        super().remember_traces()
+        self.netns.clear()
+
+    def roles(self):
+        found = {}
+        for pid, (parent, state, argv) in processes().items():
+            if parent == self.proc.pid and state not in "ZX":
+                found.update({role: pid for role in self.roles_of if role in argv[1:2]})
+        return found
+
+    def kill_role(self, role, number=signal.SIGKILL):
+        """Ends a process of it, and waits for the next one. False: there was none just then."""
+        pid = self.roles().get(role)
+        if pid is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        if number == signal.SIGKILL:
+            until(lambda: self.roles().get(role) not in (None, pid), f"{role} of {self.name} is back")
+        return True
+
+    def inside(self):
+        return inside(self.netns_path)
+
+
+class Net:
+    """The bridge, and a link to each namespace."""
+
+    def __init__(self):
+        self.tag = f"gt{os.getpid() % 100000}x{next(_worlds)}"
+        self.hub = f"{self.tag}-hub"
+        self.names = []
+        run("ip", "netns", "add", self.hub)
+        self.on_hub("ip", "link", "add", "br0", "type", "bridge")
+        self.on_hub("ip", "link", "set", "br0", "up")
+        # A link that is down answers no more; these rules lose what should go on over one that is up.
+        self.nft("add table bridge cut", "add set bridge cut pairs { type ifname . ifname; }",
+                 "add chain bridge cut f { type filter hook forward priority 0; }",
+                 "add rule bridge cut f iifname . oifname @pairs drop")
+
+    def on_hub(self, *words, **more):
+        return run("ip", "netns", "exec", self.hub, *words, **more)
+
+    def nft(self, *lines):
+        run("nsenter", f"--net={NETNS / self.hub}", "nft", "-f", "-", stdin="\n".join(lines) + "\n")
+
+    def path(self, name):
+        return NETNS / f"{self.tag}-{name}"
+
+    def address(self, name):
+        return f"10.91.0.{self.names.index(name) + 1}"
+
+    def add(self, name):
+        self.names.append(name)
+        ns = self.path(name).name
+        run("ip", "netns", "add", ns)
+        run("ip", "-n", self.hub, "link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", ns)
+        run("ip", "-n", self.hub, "link", "set", f"to-{name}", "master", "br0", "up")
+        run("ip", "-n", ns, "link", "set", "lo", "up")
+        run("ip", "-n", ns, "addr", "add", f"{self.address(name)}/24", "dev", "eth0")
+        run("ip", "-n", ns, "link", "set", "eth0", "up")
+        run("ip", "-n", ns, "route", "add", "default", "dev", "eth0")
+        return self.path(name)
+
+    def cut(self, one, other, both=True):
+        """What `one` sends to `other` is lost, and the other way where that is so too."""
+        pairs = [(one, other), (other, one)] if both else [(one, other)]
+        self.nft(*(f'add element bridge cut pairs {{ "to-{a}" . "to-{b}" }}' for a, b in pairs))
+
+    def heal(self):
+        self.nft("flush set bridge cut pairs")
+
+    def remove(self):
+        for name in [*self.names, "hub"]:
+            run("ip", "netns", "del", self.path(name).name, check=False)
+
+
+class Hosts:
+    """hosts["a"] has control; the others have joined it."""
+
+    def __init__(self, names="ab", config=None, gpus=None, joined=True):
+        self.net = Net()
+        self.all = {}
+        try:
+            for name in names:
+                kind = "run" if not self.all else "agent"
+                self.all[name] = Host(self.net, name, kind, (config or {}).get(name, ""), (gpus or {}).get(name, "none"))
+            self.first.start()
+            if joined:
+                for name in names[1:]:
+                    self.join(name)
+                self.wait_nodes("ready")
+        except BaseException:
+            self.abandon()
+            raise
+
+    @property
+    def first(self):
+        return next(iter(self.all.values()))
+
+    def __getitem__(self, name):
+        return self.all[name]
+
+    def new_token(self, **more):
+        reply = self.first.client.request("POST", "/v1/nodes/tokens", more)
+        assert reply.status == 201, reply
+        return reply.json()["token"]
+
+    def join(self, name):
+        host = self.all[name]
+        host.join = ["--join", f"https://{self.first.ip}:{PORT}", "--token", self.new_token()]
+        host.start()
+        host.join = []
+        return host
+
+    def nodes(self):
+        """name -> state"""
+        return {n["name"]: n["state"] for n in self.first.client.get("/v1/nodes").json()["items"]}
+
+    def wait_nodes(self, state, *names, timeout=15):
+        names = names or self.all
+        until(lambda: all(self.nodes().get(n) == state for n in names), f"{names} {state}", timeout)
+
+    def log(self):
+        return "\n".join(f"== {n}\n{h.log()[-4000:]}" for n, h in self.all.items())
+
+    def stop(self):
+        """Ends all and proves that nothing is left."""
+        failed = []
+        self.net.heal()
+        for host in reversed(self.all.values()):
+            try:
+                host.stop()
+            except Exception as e:
+                failed.append(f"{host.name}: {e}")
+        self.net.remove()
+        assert not failed, "\n".join(failed)
+
+    def abandon(self):
+        """After a failure to begin."""
+        for host in reversed(self.all.values()):
+            if host.proc and host.proc.poll() is None:
+                host.proc.kill()
+                host.proc.wait()
+            host.cleanup()
+        self.net.remove()
+
+
+class Load:
+    """Calls one after the other in threads until stopped; what was not answered with 200 is kept."""
+
+    def __init__(self, client, path, threads=2, pause=0.0):
+        self.client, self.path, self.pause = client, path, pause
+        self.stopping = threading.Event()
+        self.served, self.failed, self.slowest = [0] * threads, [], 0.0
+        self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, i):
+        while not self.stopping.wait(self.pause):
+            begin = time.monotonic()
+            try:
+                reply = self.client.get(self.path, timeout=30)
+                if reply.status != 200:
+                    self.failed.append((reply.status, reply.text[:300]))
+            except Exception as e:
+                self.failed.append((0, repr(e)))
+            self.served[i] += 1
+            self.slowest = max(self.slowest, time.monotonic() - begin)
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(60)
+        return sum(self.served)
