@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -16,6 +15,7 @@
 
 #include <gantry/base/log.h>
 #include <gantry/gpu/helper.h>
+#include <gantry/os/child.h>
 #include <gantry/os/os.h>
 
 #include "agent_impl.h"
@@ -191,8 +191,9 @@ static void on_late(void *arg)
 
 /* ---- the program ---- */
 
-static _Noreturn void become_program(const struct gpu_reset *x, pid_t parent)
+static void become_program(void *arg)
 {
+	const struct gpu_reset *x = arg;
 	const struct rlimit most = { SAID_MAX, SAID_MAX };
 	gt_auto(free) char *uuid = gt_asprintf("GANTRY_GPU_UUID=%s", x->gpu.uuid);
 	gt_auto(free) char *pci = gt_asprintf("GANTRY_GPU_PCI=%s", x->gpu.pci);
@@ -205,18 +206,12 @@ static _Noreturn void become_program(const struct gpu_reset *x, pid_t parent)
 			why,
 			NULL };
 	char *argv[] = { (char *)x->program, (char *)x->gpu.uuid, NULL };
-	int null = open("/dev/null", O_RDONLY);
-	sigset_t none;
 
-	for (int signo = 1; signo < NSIG; signo++)
-		signal(signo, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (null < 0 || dup2(null, 0) < 0 || dup2(x->output, 1) < 0 || dup2(x->output, 2) < 0 ||
-	    close_range(3, ~0u, 0) < 0 || setrlimit(RLIMIT_FSIZE, &most) < 0 || chdir("/") < 0 ||
-	    prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
-		_exit(125);
+	if (dup2(GT_OS_CHILD_FD, 1) < 0 || dup2(GT_OS_CHILD_FD, 2) < 0 ||
+	    setrlimit(RLIMIT_FSIZE, &most) < 0)
+		_exit(GT_OS_CHILD_UNFIT);
 	execve(x->program, argv, env);
 	dprintf(2, "%s: %s", x->program, strerror(errno));
 	_exit(126);
@@ -239,22 +234,18 @@ static int program_check(const char *program, struct gt_err *err)
 
 static int spawn(struct gpu_reset *x, struct gt_err *err)
 {
-	pid_t self = getpid(), pid;
 	int r = program_check(x->program, err);
+	pid_t pid;
 
 	if (r < 0)
 		return r;
 	x->output = memfd_create("gantry-gpu-reset", MFD_CLOEXEC);
 	if (x->output < 0)
 		return gt_err_errno(err, errno, "a file for what it says");
-	pid = fork();
-	if (pid == 0)
-		become_program(x, self);
-	if (pid < 0)
-		return gt_err_errno(err, errno, "fork");
-	r = gt_os_pidfd_open(pid, &x->pidfd, err);
-	if (r == 0)
-		r = gt_loop_watch(x->agent->loop, x->pidfd, GT_EV_READ, on_end, x, &x->watch, err);
+	r = gt_os_child(&x->output, 1, become_program, x, &pid, &x->pidfd, err);
+	if (r < 0)
+		return r;
+	r = gt_loop_watch(x->agent->loop, x->pidfd, GT_EV_READ, on_end, x, &x->watch, err);
 	if (r == 0)
 		return 0;
 	kill(pid, SIGKILL);

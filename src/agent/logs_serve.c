@@ -45,6 +45,8 @@ static int read_numbers(const struct gt_request *req, struct log_query *q, struc
 		r = number(req, "after", UINT64_MAX, &q->after, err);
 	if (r == 0)
 		r = number(req, "since_ms", UINT64_MAX, &q->since_ms, err);
+	if (r == 0)
+		r = number(req, "until_ms", UINT64_MAX, &q->until_ms, err);
 	if (r == 0 && gt_request_query(req, "follow") && gt_request_query(req, "follow")[0])
 		r = number(req, "follow", 1, &follow, err);
 	else if (gt_request_query(req, "follow"))
@@ -57,13 +59,15 @@ static int read_numbers(const struct gt_request *req, struct log_query *q, struc
 
 static int read_query(const struct gt_request *req, struct log_query *q, struct gt_err *err)
 {
-	static const char *const known[] = { "function", "replica", "revision", "stream", "tail",
-					     "follow",   "after",   "since_ms", NULL };
+	static const char *const known[] = { "function", "replica",  "revision", "stream",
+					     "tail",     "follow",   "after",    "since_ms",
+					     "until_ms", "contains", NULL };
 	static const char id_alphabet[] =
 		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 	const char *function = gt_request_query(req, "function");
 	const char *replica = gt_request_query(req, "replica");
 	const char *stream = gt_request_query(req, "stream");
+	const char *contains = gt_request_query(req, "contains");
 	int r = gt_request_query_check(req, known, err);
 
 	if (r < 0)
@@ -74,6 +78,9 @@ static int read_query(const struct gt_request *req, struct log_query *q, struct 
 	if (replica &&
 	    (strlen(replica) != GT_ULID_LEN || strspn(replica, id_alphabet) != GT_ULID_LEN))
 		return gt_err_set(err, EINVAL, "bad_parameter", "replica must be a replica's id");
+	if (contains && !gt_task_id_ok(contains))
+		return gt_err_set(err, EINVAL, "bad_parameter", "contains must be a call's id");
+	gt_strcopy(q->contains, sizeof(q->contains), contains ? contains : "");
 	if (stream && !gt_streq(stream, "stdout") && !gt_streq(stream, "stderr"))
 		return gt_err_set(err, EINVAL, "bad_parameter", "stream must be stdout or stderr");
 	gt_strcopy(q->function, sizeof(q->function), function);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <gantry/base/log.h>
 #include <gantry/gpu/helper.h>
@@ -53,23 +54,36 @@ static bool is_its(const struct replica *r, int32_t pid)
 		strstr(text, r->where.sandbox));
 }
 
+static bool is_here(int32_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	return access(path, F_OK) == 0;
+}
+
+/* One that has none there has nothing to checkpoint. But where the driver numbers processes
+ * otherwise than we do, one that has some looks like that. */
 static enum park_came take_processes(struct replica *r, const struct gt_gpu_reply *reply)
 {
 	struct parking *p = &r->parking;
+	bool strange = false;
 
 	p->steps.n = 0;
 	p->gpu_bytes = 0;
 	if (reply->more)
 		return PARK_ERROR; /* it may be among those that were left out */
 	for (uint32_t i = 0; i < reply->n_processes; i++) {
-		if (!is_its(r, reply->processes[i].pid))
+		if (!is_its(r, reply->processes[i].pid)) {
+			strange |= !is_here(reply->processes[i].pid);
 			continue;
+		}
 		if (p->steps.n == PARK_PROCS_MAX)
 			return PARK_ERROR;
 		p->pids[p->steps.n++] = reply->processes[i].pid;
 		p->gpu_bytes += reply->processes[i].bytes;
 	}
-	return PARK_OK;
+	return p->steps.n == 0 && strange ? PARK_ERROR : PARK_OK;
 }
 
 static enum park_came free_enough(const struct replica *r, const struct gt_gpu_reply *reply)

@@ -125,6 +125,16 @@ struct gt_stream *gt_log_stream_open(struct gt_request *req, enum gt_log_form fo
 void gt_api_forward(struct gt_api *api, struct gt_request *req, const char *node, const char *path,
 		    bool stream);
 
+/* logs.c: lines of agents in the form that the client asked for. */
+struct gt_log_question {
+	const char *replica; /* that is asked for, so that only its node is; NULL: any */
+	const char *text;    /* for agents: all but what follows */
+	uint64_t tail, after;
+	bool follow;
+};
+void gt_api_logs_answer(struct gt_api *api, struct gt_request *req, const char *function,
+			const struct gt_log_question *q);
+
 void gt_api_followers_event(struct gt_api *api, const struct gt_event *event);
 void gt_api_followers_end(struct gt_api *api);
 
@@ -139,7 +149,9 @@ gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_delete_image, gt_api_get_bundle, gt_api_put_bundle, gt_api_get_metrics,
 	gt_api_create_call, gt_api_list_function_calls, gt_api_create_batch, gt_api_list_calls,
 	gt_api_put_call, gt_api_get_call, gt_api_cancel_call, gt_api_get_call_result,
-	gt_api_follow_call, gt_api_replay_call, gt_api_get_version, gt_api_get_live,
+	gt_api_follow_call, gt_api_get_call_logs, gt_api_replay_call, gt_api_list_schedules,
+	gt_api_put_schedule, gt_api_get_schedule, gt_api_delete_schedule, gt_api_pause_schedule,
+	gt_api_resume_schedule, gt_api_run_schedule, gt_api_get_version, gt_api_get_live,
 	gt_api_get_ready, gt_api_get_contract;
 
 #endif

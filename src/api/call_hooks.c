@@ -10,8 +10,9 @@
 
 #include "calls.h"
 
-#define OPEN_MAX    8
+#define OPEN_MAX    64
 #define COLLECT_MS  50
+#define REST_MS     500
 #define TIMEOUT_MS  10000
 #define FIRST_MS    5000 /* pause after the first failure; each later one is four times as long */
 #define MOST_MS     3600000ULL
@@ -23,7 +24,7 @@ struct hook { /* on its way */
 	struct gt_http_call *call;
 	uint64_t seq, due_ms;
 	uint32_t tries;
-	char id[GT_TASK_ID_MAX + 1];
+	char id[GT_TASK_ID_MAX + 1], host[GT_TASK_HOST_MAX + 1];
 	struct hook *prev, *next;
 };
 
@@ -177,30 +178,39 @@ static void letter_write(const struct gt_api *api, const struct gt_task *t, stru
 	letter_add(l, gt_asprintf("webhook-signature: v1,%s", mac));
 }
 
-static bool is_open(const struct gt_hooks *h, uint64_t seq)
+/* It is on its way, or its host has as many as it is told at a time: a receiver that is slow has
+ * nobody wait but itself. */
+static bool must_wait(const struct gt_hooks *h, uint64_t seq, const char *host)
 {
 	const struct hook *hook;
+	unsigned n = 0;
 
-	DL_FOREACH (h->open, hook)
+	DL_FOREACH (h->open, hook) {
 		if (hook->seq == seq)
 			return true;
-	return false;
+		n += gt_streq(hook->host, host);
+	}
+	return n >= GT_HOOKS_HOST_MAX;
 }
 
-static void tell(struct gt_api *api, const struct gt_task *t)
+/* True when it is on its way now. */
+static bool tell(struct gt_api *api, const struct gt_task *t)
 {
+	char host[GT_TASK_HOST_MAX + 1];
 	struct gt_hooks *h = api->hooks;
 	struct letter l = { 0 };
 	struct hook *hook;
 	struct gt_err err = { 0 };
 
-	if (h->n_open == OPEN_MAX || is_open(h, t->seq))
-		return;
+	gt_task_host(t->callback, host);
+	if (h->n_open == OPEN_MAX || must_wait(h, t->seq, host))
+		return false;
 	hook = gt_alloc(sizeof(*hook));
 	*hook = (struct hook){
 		.api = api, .seq = t->seq, .due_ms = t->hook_due_ms, .tries = t->hook_tries
 	};
 	gt_strcopy(hook->id, sizeof(hook->id), t->id);
+	gt_strcopy(hook->host, sizeof(hook->host), host);
 	letter_write(api, t, &l);
 	struct gt_http_out out = {
 		.method = "POST",
@@ -224,12 +234,14 @@ static void tell(struct gt_api *api, const struct gt_task *t)
 	for (size_t i = 0; i < l.n_headers; i++)
 		free(l.headers[i]);
 	gt_buf_fini(&l.body);
+	return true;
 }
 
 static void on_found(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
 	struct gt_api *api = arg;
 	uint64_t now_ms = gt_wall_ms(&gt_clock_system);
+	size_t told = 0;
 
 	if (!api->hooks) { /* the daemon stops */
 		gt_task_op_free(op);
@@ -237,9 +249,11 @@ static void on_found(struct gt_task_op *op, const struct gt_err *err, void *arg)
 	}
 	api->hooks->asking = false;
 	for (size_t i = 0; !err && i < op->n_tasks; i++)
-		tell(api, &op->tasks[i]);
+		told += tell(api, &op->tasks[i]);
 	if (err)
 		look_in(api, FIRST_MS);
+	else if (op->n_tasks && !told) /* those of others may be due before one of these ends */
+		look_in(api, REST_MS);
 	else if (op->next_ms != UINT64_MAX && op->n_tasks == 0)
 		look_in(api, GT_MIN(op->next_ms > now_ms ? op->next_ms - now_ms : 0,
 				    (uint64_t)LOOK_MS_MAX));

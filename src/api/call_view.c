@@ -31,6 +31,17 @@ void gt_view_attempt(struct gt_json *j, const char *name, const struct gt_task_a
 	gt_json_close(j, '}');
 }
 
+void gt_view_start(struct gt_json *j, const char *name, const struct gt_task_start *s)
+{
+	gt_json_object(j, name);
+	gt_json_u64(j, "attempt", s->attempt);
+	gt_json_str(j, "replica", s->replica);
+	gt_json_u64(j, "revision", s->revision);
+	gt_json_str(j, "gateway", s->gateway);
+	gt_view_time(j, "started", s->started_ms);
+	gt_json_close(j, '}');
+}
+
 static void write_request(struct gt_json *j, const struct gt_task *t)
 {
 	gt_json_object(j, "request");
@@ -59,6 +70,9 @@ void gt_view_call(struct gt_json *j, const struct gt_task *t,
 		gt_json_str(j, "key", t->key);
 	if (t->batch[0])
 		gt_json_str(j, "batch", t->batch);
+	if (t->schedule[0])
+		gt_json_str(j, "schedule", t->schedule);
+	gt_view_time(j, "scheduled", t->slot_ms);
 	write_request(j, t);
 	gt_view_time(j, "created", t->created_ms);
 	if (t->state == GT_TASK_WAITING)

@@ -15,10 +15,12 @@ struct gt_call_watch {
 	struct gt_request *req;   /* NULL: the client is gone, or follows by the stream */
 	struct gt_stream *stream; /* NULL: it waits, or is gone */
 	enum gt_wait_for what;
-	bool asking;   /* the store owes an answer */
-	bool changed;  /* since it was asked */
-	bool expired;  /* what there is will do */
-	uint64_t sent; /* events */
+	bool asking;      /* the store owes an answer */
+	bool changed;     /* since it was asked */
+	bool expired;     /* what there is will do */
+	uint64_t sent;    /* events */
+	uint32_t running; /* the attempt that was told to run; its replica: */
+	char replica[GT_ULID_LEN + 1];
 	struct gt_timer timer;
 	struct gt_call_watch *prev, *next; /* of the same call */
 };
@@ -162,6 +164,29 @@ static void event_write(struct gt_buf *out, const struct gt_task_op *op, uint64_
 	gt_api_frame(out, true, number, gt_buf_str(&json), json.len);
 }
 
+/* That a replica has it is told while it is so, and has no number: nobody can read it later. */
+static void running_write(struct gt_call_watch *w, const struct gt_task *t, struct gt_buf *out)
+{
+	const struct gt_task_start *s = gt_control_task_start(w->api->config.control, t->seq,
+							      t->attempt);
+	gt_auto(buf) struct gt_buf json = { 0 };
+	struct gt_json j;
+
+	if (t->state != GT_TASK_RUNNING || !s ||
+	    (w->running == s->attempt && gt_streq(w->replica, s->replica)))
+		return;
+	w->running = s->attempt;
+	gt_strcopy(w->replica, sizeof(w->replica), s->replica);
+	gt_json_begin(&j, &json);
+	gt_json_object(&j, NULL);
+	gt_json_str(&j, "call", t->id);
+	gt_json_str(&j, "event", "running");
+	gt_view_time(&j, "time", s->started_ms);
+	gt_view_start(&j, "running", s);
+	gt_json_close(&j, '}');
+	gt_buf_addf(out, "data: %s\n\n", gt_buf_str(&json));
+}
+
 /* 1 is that it was accepted, the next are attempts in their order, the last is its end: the same
  * numbers whenever they are read, so that a reader can go on after any of them. */
 static void follow_answer(struct gt_call_watch *w, const struct gt_task_op *op)
@@ -172,6 +197,7 @@ static void follow_answer(struct gt_call_watch *w, const struct gt_task_op *op)
 
 	while (w->sent < n)
 		event_write(&out, op, ++w->sent);
+	running_write(w, &op->tasks[0], &out);
 	if (out.len && !send(w, gt_buf_str(&out), out.len))
 		return;
 	if (!ended)

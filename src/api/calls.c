@@ -42,12 +42,12 @@ struct gt_request *gt_call_op_end(struct gt_call_op *op)
 }
 
 /* Hands the operation to control; a refusal is answered here. */
-static void give(struct gt_api *api, struct gt_request *req, struct gt_task_op *task,
-		 gt_task_fn *done, struct gt_call_op *op)
+void gt_call_op_give(struct gt_call_op *op, struct gt_task_op *task, gt_task_fn *done)
 {
+	struct gt_request *req = op->req;
 	struct gt_err err = { 0 };
 
-	if (gt_control_task(api->config.control, task, done, op, &err) == 0)
+	if (gt_control_task(op->api->config.control, task, done, op, &err) == 0)
 		return;
 	gt_call_op_end(op);
 	gt_task_op_free(task);
@@ -91,7 +91,7 @@ static int deadline_read(struct gt_request *req, struct gt_task *t, struct gt_er
 }
 
 /* A structured string in quotes, as the draft says, or bare. */
-static int key_read(struct gt_request *req, struct gt_task *t, struct gt_err *err)
+int gt_api_call_key(struct gt_request *req, struct gt_task *t, struct gt_err *err)
 {
 	const char *s = gt_request_header(req, "Idempotency-Key");
 	size_t len = s ? strlen(s) : 0;
@@ -178,7 +178,7 @@ static int task_read(struct gt_api *api, struct gt_request *req, const char *fun
 	if (r == 0)
 		r = deadline_read(req, t, err);
 	if (r == 0)
-		r = key_read(req, t, err);
+		r = gt_api_call_key(req, t, err);
 	if (r == 0)
 		r = callback_read(api, req, t, err);
 	if (r == 0 && id && !gt_task_id_ok(id))
@@ -239,12 +239,20 @@ static void on_accepted(struct gt_task_op *task, const struct gt_err *err, void 
 	gt_task_op_free(task);
 }
 
+void gt_api_call_submit(struct gt_api *api, struct gt_request *req, struct gt_task_op *task,
+			uint64_t wait_ms)
+{
+	struct gt_call_op *op = gt_call_op_new(api, req);
+
+	op->wait_ms = wait_ms;
+	gt_call_op_give(op, task, on_accepted);
+}
+
 static void submit(struct gt_api *api, struct gt_request *req, const char *function, const char *id)
 {
 	struct gt_function_view v;
 	struct gt_err err = { 0 };
 	struct gt_task_op *task;
-	struct gt_call_op *op;
 	uint64_t wait_s;
 
 	if (gt_control_function(api->config.control, function, &v, &err) < 0 ||
@@ -260,9 +268,7 @@ static void submit(struct gt_api *api, struct gt_request *req, const char *funct
 	}
 	if (gt_request_header(req, "Prefer"))
 		gt_request_header_set(req, "Preference-Applied", wait_s ? "wait" : "respond-async");
-	op = gt_call_op_new(api, req);
-	op->wait_ms = wait_s * 1000;
-	give(api, req, task, on_accepted, op);
+	gt_api_call_submit(api, req, task, wait_s * 1000);
 }
 
 void gt_api_create_call(struct gt_request *req, void *app)
@@ -313,7 +319,9 @@ void gt_api_get_call_result(struct gt_request *req, void *app)
 
 static void on_listed(struct gt_task_op *task, const struct gt_err *err, void *arg)
 {
-	static const char *const keep[] = { "limit", "function", "batch", "state", NULL };
+	static const char *const keep[] = {
+		"limit", "function", "batch", "schedule", "state", NULL
+	};
 	struct gt_request *req = gt_call_op_end(arg);
 	gt_auto(buf) struct gt_buf body = { 0 };
 	struct gt_json j;
@@ -364,6 +372,7 @@ static int states_read(const char *s, unsigned *ret, struct gt_err *err)
 static void list(struct gt_api *api, struct gt_request *req, const char *function)
 {
 	const char *batch = gt_request_query(req, "batch");
+	const char *schedule = gt_request_query(req, "schedule");
 	struct gt_task_op *task = gt_task_op_new(GT_TASK_LIST);
 	struct gt_err err = { 0 };
 
@@ -380,14 +389,14 @@ static void list(struct gt_api *api, struct gt_request *req, const char *functio
 	}
 	gt_strcopy(task->function, sizeof(task->function), function ? function : "");
 	gt_strcopy(task->batch, sizeof(task->batch), batch ? batch : "");
-	give(api, req, task, on_listed, gt_call_op_new(api, req));
+	gt_strcopy(task->schedule, sizeof(task->schedule), schedule ? schedule : "");
+	gt_call_op_give(gt_call_op_new(api, req), task, on_listed);
 }
 
 void gt_api_list_calls(struct gt_request *req, void *app)
 {
-	static const char *const known[] = {
-		"limit", "cursor", "function", "batch", "state", NULL
-	};
+	static const char *const known[] = { "limit",    "cursor", "function", "batch",
+					     "schedule", "state",  NULL };
 
 	if (gt_api_query(req, known))
 		list(app, req, gt_request_query(req, "function"));
@@ -426,7 +435,7 @@ static void change(struct gt_request *req, void *app, enum gt_task_verb verb, in
 	gt_strcopy(task->id, sizeof(task->id), gt_request_param(req, "call"));
 	op = gt_call_op_new(app, req);
 	op->status = status;
-	give(app, req, task, on_changed, op);
+	gt_call_op_give(op, task, on_changed);
 }
 
 void gt_api_cancel_call(struct gt_request *req, void *app)

@@ -12,6 +12,7 @@
 /* call_view.c */
 void gt_view_call(struct gt_json *j, const struct gt_task *t,
 		  const struct gt_task_attempt *attempts, size_t n); /* attempts NULL: left out */
+void gt_view_start(struct gt_json *j, const char *name, const struct gt_task_start *s);
 void gt_view_attempt(struct gt_json *j, const char *name, const struct gt_task_attempt *a);
 void gt_api_reply_call(struct gt_request *req, int status, const struct gt_task *t,
 		       const struct gt_task_attempt *attempts, size_t n);
@@ -35,5 +36,12 @@ struct gt_call_op {
 };
 struct gt_call_op *gt_call_op_new(struct gt_api *api, struct gt_request *req);
 struct gt_request *gt_call_op_end(struct gt_call_op *op); /* frees it; the request, or NULL */
+
+/* calls.c: the key of a request, and a call that is ready to be taken in. */
+GT_MUST_USE int gt_api_call_key(struct gt_request *req, struct gt_task *t, struct gt_err *err);
+void gt_api_call_submit(struct gt_api *api, struct gt_request *req,
+			struct gt_task_op *task GT_TAKES, uint64_t wait_ms);
+/* Hands an operation to control; a refusal is answered, and ends `op`. */
+void gt_call_op_give(struct gt_call_op *op, struct gt_task_op *task GT_TAKES, gt_task_fn *done);
 
 #endif

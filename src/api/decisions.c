@@ -10,6 +10,7 @@ static void write_inputs(struct gt_json *j, const struct gt_scale_in *in)
 	gt_json_str(j, "policy", gt_scale_policy_name(in->params.policy));
 	gt_json_u64(j, "in_flight", in->in_flight);
 	gt_json_u64(j, "queued", in->queued);
+	gt_json_u64(j, "booked", in->booked);
 	gt_json_num(j, "oldest_wait_ms", (double)in->oldest_wait_ns / GT_NS_PER_MS);
 	gt_json_u64(j, "ready", in->ready);
 	gt_json_u64(j, "starting", in->starting);

@@ -218,19 +218,18 @@ static bool stream_read(struct gt_request *req, struct gt_buf *url)
 }
 
 struct question {
-	struct gt_buf text; /* for the agent: without tail, after and follow */
-	uint64_t tail, after;
-	bool follow;
+	struct gt_buf text;
+	struct gt_log_question is;
 };
 
 static bool question_read(struct gt_request *req, struct question *q)
 {
 	uint64_t revision = 0, since_ms = 0;
 
-	if (!gt_api_number(req, "tail", 0, GT_LOG_TAIL_MAX, &q->tail) ||
+	if (!gt_api_number(req, "tail", 0, GT_LOG_TAIL_MAX, &q->is.tail) ||
 	    !gt_api_number(req, "revision", 1, UINT32_MAX, &revision) ||
-	    !gt_api_number(req, "after", 0, UINT64_MAX, &q->after) ||
-	    !gt_api_flag(req, "follow", &q->follow) || !since_read(req, &since_ms) ||
+	    !gt_api_number(req, "after", 0, UINT64_MAX, &q->is.after) ||
+	    !gt_api_flag(req, "follow", &q->is.follow) || !since_read(req, &since_ms) ||
 	    !replica_read(req, &q->text) || !stream_read(req, &q->text))
 		return false;
 	if (revision)
@@ -265,11 +264,11 @@ static bool find_replica(const struct gt_replica_view *v, void *arg)
 }
 
 static void ask_one(struct gt_api *api, struct gt_request *req, const char *node,
-		    struct question *q)
+		    const struct gt_log_question *q)
 {
 	const char *socket = NULL;
 	gt_auto(free) char *path = gt_asprintf(
-		"logs?%s&tail=%llu&after=%llu%s", gt_buf_str(&q->text), (unsigned long long)q->tail,
+		"logs?%s&tail=%llu&after=%llu%s", q->text, (unsigned long long)q->tail,
 		(unsigned long long)q->after, q->follow ? "&follow=1" : "");
 	gt_auto(free) char *url = gt_api_agent_url(api, node, path, &socket);
 	struct gt_http_out out = { .method = "GET",
@@ -294,28 +293,37 @@ static void ask_one(struct gt_api *api, struct gt_request *req, const char *node
 	gt_request_on_gone(req, on_gone, p);
 }
 
+void gt_api_logs_answer(struct gt_api *api, struct gt_request *req, const char *function,
+			const struct gt_log_question *q)
+{
+	struct gt_api_nodes nodes;
+	struct place place = { q->replica, &nodes };
+
+	gt_api_nodes_there(api, &nodes);
+	if (q->replica)
+		gt_control_replicas(api->config.control, function, find_replica, &place);
+	if (nodes.n == 1)
+		ask_one(api, req, nodes.name[0], q);
+	else
+		gt_api_logs_merge(api, req, &nodes, form_of(req), q->text, q->tail, q->after,
+				  q->follow);
+}
+
 void gt_api_get_logs(struct gt_request *req, void *app)
 {
 	static const char *const known[] = { "tail",   "follow", "replica", "revision",
 					     "stream", "since",  "after",   NULL };
 	struct gt_api *api = app;
-	struct gt_api_nodes nodes;
-	struct place place = { gt_request_query(req, "replica"), &nodes };
-	struct question q = { .tail = TAIL_DEFAULT };
+	struct question q = { .is = { .tail = TAIL_DEFAULT,
+				      .replica = gt_request_query(req, "replica") } };
 	struct gt_function_view v;
 
 	if (!gt_api_query(req, known) || !gt_api_function(api, req, &v))
 		return;
 	gt_buf_addf(&q.text, "function=%s", v.row->name);
 	if (question_read(req, &q)) {
-		gt_api_nodes_there(api, &nodes);
-		if (place.replica)
-			gt_control_replicas(api->config.control, v.row->name, find_replica, &place);
-		if (nodes.n == 1)
-			ask_one(api, req, nodes.name[0], &q);
-		else
-			gt_api_logs_merge(api, req, &nodes, form_of(req), gt_buf_str(&q.text),
-					  q.tail, q.after, q.follow);
+		q.is.text = gt_buf_str(&q.text);
+		gt_api_logs_answer(api, req, v.row->name, &q.is);
 	}
 	gt_buf_fini(&q.text);
 }

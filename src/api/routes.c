@@ -1,11 +1,13 @@
 /* api/routes.c - the table of routes; a unit test holds it against docs/openapi.yaml, both ways. */
-#include <gantry/model/task.h>
+#include <gantry/model/schedule.h>
 
 #include "api_priv.h"
 
-#define FUNCTION        "/v1/functions/{function}"
-#define CALL            "/v1/calls/{call}"
-#define BATCH_BYTES_MAX (16 * GT_GIB) /* it is not collected */
+#define FUNCTION           "/v1/functions/{function}"
+#define CALL               "/v1/calls/{call}"
+#define SCHEDULE           "/v1/schedules/{schedule}"
+#define BATCH_BYTES_MAX    (16 * GT_GIB) /* it is not collected */
+#define SCHEDULE_BYTES_MAX (GT_SCHEDULE_BODY_MAX + GT_SPEC_BYTES_MAX)
 
 const struct gt_http_route gt_api_routes[] = {
 	{ GT_GET, "/v1/functions", GT_ROLE_TOKEN, 0, gt_api_list_functions, "listFunctions",
@@ -50,8 +52,24 @@ const struct gt_http_route gt_api_routes[] = {
 	  "what the function answered" },
 	{ GT_GET, CALL "/events", GT_ROLE_TOKEN, 0, gt_api_follow_call, "followCall",
 	  "follow a durable call to its end" },
+	{ GT_GET, CALL "/logs", GT_ROLE_TOKEN, 0, gt_api_get_call_logs, "getCallLogs",
+	  "read what its replica wrote meanwhile" },
 	{ GT_POST, CALL "/replay", GT_ROLE_TOKEN, 0, gt_api_replay_call, "replayCall",
 	  "run a call again that did not succeed" },
+	{ GT_GET, "/v1/schedules", GT_ROLE_TOKEN, 0, gt_api_list_schedules, "listSchedules",
+	  "list schedules in name order" },
+	{ GT_PUT, SCHEDULE, GT_ROLE_TOKEN, SCHEDULE_BYTES_MAX, gt_api_put_schedule, "putSchedule",
+	  "create or change a schedule" },
+	{ GT_GET, SCHEDULE, GT_ROLE_TOKEN, 0, gt_api_get_schedule, "getSchedule",
+	  "show a schedule with its next times" },
+	{ GT_DELETE, SCHEDULE, GT_ROLE_TOKEN, 0, gt_api_delete_schedule, "deleteSchedule",
+	  "delete a schedule" },
+	{ GT_POST, SCHEDULE "/pause", GT_ROLE_TOKEN, 0, gt_api_pause_schedule, "pauseSchedule",
+	  "let a schedule make no calls" },
+	{ GT_POST, SCHEDULE "/resume", GT_ROLE_TOKEN, 0, gt_api_resume_schedule, "resumeSchedule",
+	  "let it make calls again" },
+	{ GT_POST, SCHEDULE "/run", GT_ROLE_TOKEN, 0, gt_api_run_schedule, "runSchedule",
+	  "make its call now" },
 	{ GT_GET, "/v1/events", GT_ROLE_TOKEN, 0, gt_api_list_events, "listEvents",
 	  "read or follow the log of events" },
 	{ GT_GET, "/v1/nodes", GT_ROLE_TOKEN, 0, gt_api_list_nodes, "listNodes", "list nodes" },

@@ -179,6 +179,38 @@ static enum gt_exit result(struct gt_cli *cli)
 	return answer.status < 400 ? GT_EXIT_DONE : GT_EXIT_FAILED;
 }
 
+/* ---- logs ---- */
+
+static bool on_log(const struct gt_rest_answer *answer GT_UNUSED, const char *data, size_t len,
+		   void *arg)
+{
+	return fwrite(data, 1, len, ((struct gt_cli *)arg)->out) == len;
+}
+
+static enum gt_exit logs(struct gt_cli *cli)
+{
+	gt_auto(answer) struct gt_rest_answer answer = { 0 };
+	gt_auto(buf) struct gt_buf path = { 0 };
+	const char *id = operand_id(cli, 1), *attempt = gt_args_get(&cli->args, "attempt");
+	struct gt_rest_request req = { .on_data = on_log,
+				       .accept = cli->json ? "application/x-ndjson" : "text/plain",
+				       .arg = cli };
+	struct gt_err err = { 0 };
+	enum gt_exit code = id ? gt_cli_open(cli) : GT_EXIT_USAGE;
+
+	if (code != GT_EXIT_DONE)
+		return code;
+	gt_buf_addf(&path, "/v1/calls/%s/logs", id);
+	if (attempt)
+		gt_query_add(&path, "attempt", attempt);
+	if (gt_args_has(&cli->args, "printed"))
+		gt_query_add(&path, "printed", "1");
+	req.path = gt_buf_str(&path);
+	if (gt_rest_send(cli->rest, &req, &answer, &err) < 0)
+		return gt_cli_fail(cli, &err);
+	return answer.problem ? gt_cli_problem(cli, &answer) : GT_EXIT_DONE;
+}
+
 /* ---- cancel and replay ---- */
 
 static enum gt_exit change_one(struct gt_cli *cli, const char *id, bool replay)
@@ -225,24 +257,29 @@ static enum gt_exit run(struct gt_cli *cli)
 		return show(cli);
 	if (strcmp(what, "result") == 0)
 		return result(cli);
+	if (strcmp(what, "logs") == 0)
+		return logs(cli);
 	if (strcmp(what, "cancel") == 0 || strcmp(what, "replay") == 0)
 		return change(cli, what[0] == 'r');
-	return gt_cli_usage(cli, "calls %s: use ls, show, result, cancel or replay", what);
+	return gt_cli_usage(cli, "calls %s: use ls, show, result, logs, cancel or replay", what);
 }
 
 static const struct gt_flag flags[] = {
 	{ "state", 0, "STATES", "ls: only these, such as failed,expired", false },
+	{ "attempt", 0, "N", "logs: of this attempt (default the last one)", false },
+	{ "printed", 0, NULL, "logs: only lines with the id of the call in them", false },
 	{ "wait", 0, "TIME", "show, result: wait so long for the call's end", false },
 };
 
 const struct gt_command gt_cmd_calls = {
 	.name = "calls",
-	.args = "[ls [NAME] | show ID | result ID | cancel ID... | replay ID...]",
+	.args = "[ls [NAME] | show ID | result ID | logs ID | cancel ID... | replay ID...]",
 	.summary = "list and manage durable calls",
 	.help = "Durable calls are made by `gantry call --async`. ls shows them newest first, show "
 		"one with\n"
-		"its attempts, result what the function answered. cancel ends calls that wait or "
-		"run;\n"
+		"its attempts, result what the function answered, logs what its replica wrote "
+		"meanwhile (of other\n"
+		"calls too, where it serves several at once). cancel ends calls that wait or run;\n"
 		"replay runs those again that failed, expired or were cancelled.\n"
 		"Exit code 4 when a result is asked for that is not there yet.",
 	.flags = flags,

@@ -1,6 +1,7 @@
 /* control.c - the life of control itself: start, ticks, and the end of every input. */
 #include "gang.h"
 #include "place.h"
+#include "schedule.h"
 #include "task.h"
 
 #include <stdlib.h>
@@ -42,6 +43,8 @@ void gt_control_free(struct gt_control *c)
 	if (!c)
 		return;
 	gt_ctl_lanes_free(c);
+	gt_ctl_started_free(c);
+	gt_ctl_schedules_free(c);
 	gt_ctl_tasks_free(c);
 	gt_ctl_node_ops_free(c);
 	gt_ctl_functions_free(c);
@@ -159,6 +162,7 @@ uint64_t gt_control_due_ns(const struct gt_control *c)
 	due = GT_MIN(due, gt_ctl_gateways_due(c));
 	due = GT_MIN(due, gt_ctl_gangs_missing_due(c));
 	due = GT_MIN(due, gt_ctl_tasks_due(c));
+	due = GT_MIN(due, gt_ctl_schedules_due(c));
 	if (!c->settled)
 		due = GT_MIN(due,
 			     c->started_ns + (gt_ctl_now(c) < c->started_ns + CTL_SETTLE_AWAY_NS
@@ -180,6 +184,7 @@ void gt_control_tick(struct gt_control *c)
 	gt_ctl_gateways_tick(c);
 	gt_ctl_gangs_tick(c);
 	gt_ctl_tasks_tick(c);
+	gt_ctl_schedules_tick(c);
 	while (gt_ctl_due_first(c) <= now) {
 		struct gt_ctl_live *live = c->heap[0];
 

@@ -24,6 +24,7 @@
 #define CTL_GATEWAY_LINGER_NS (5 * GT_NS_PER_S)  /* demand of a lost gateway still counts */
 #define CTL_NO_CAPACITY_NS    (10 * GT_NS_PER_S) /* unplaced for so long: waiters are refused */
 #define CTL_START_MS_DEFAULT  1000
+#define CTL_STARTS_KEPT       20
 #define CTL_ENDED_KEPT        10
 #define CTL_NODES_MAX         65536
 #define CTL_GATEWAYS_MAX      64 /* bits of gt_ctl_replica.drained */
@@ -67,6 +68,7 @@ struct gt_ctl_live {
 	struct gt_ctl_gang *gangs;
 	struct gt_ctl_traffic *traffic;
 	uint32_t queued, in_flight; /* over the gateways that count */
+	uint32_t booked;            /* calls that schedules make soon: schedule.c */
 	struct gt_scale *scale;
 	struct gt_ctl_sample sample;
 	struct gt_scale_shadow *shadow; /* NULL: none runs */
@@ -80,6 +82,7 @@ struct gt_ctl_live {
 	struct gt_end *failure; /* last one since the last deploy or success */
 	uint64_t fail_seq;
 	uint64_t start_ms, starts_total, failed_total;
+	uint32_t starts_ms[CTL_STARTS_KEPT], n_starts; /* a ring of the last ones */
 	struct gt_ctl_parking parking;
 	uint32_t promised;        /* 1 + the node on which others make room for it; 0 = none */
 	uint64_t pressure_due_ns; /* when somebody may have to make room for it */
@@ -106,8 +109,10 @@ struct gt_ctl_model {
 	struct gt_ctl_function *f;
 };
 
-struct gt_ctl_gang; /* gang.h */
-struct gt_ctl_lane; /* change.c */
+struct gt_ctl_gang;    /* gang.h */
+struct gt_ctl_zone;    /* timing.c */
+struct gt_ctl_started; /* started.c */
+struct gt_ctl_lane;    /* change.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
@@ -150,7 +155,10 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
-	struct gt_ctl_tasks *tasks; /* task.c; NULL: there are none */
+	struct gt_ctl_tasks *tasks;         /* task.c; NULL: there are none */
+	struct gt_ctl_started *started;     /* started.c: hash of calls that run */
+	struct gt_ctl_schedules *schedules; /* schedule.c; the same */
+	struct gt_ctl_zone *zones;          /* timing.c: hash by name */
 	struct gt_ctl_ring events, decisions;
 	uint64_t last_event, last_decision;
 };

@@ -238,7 +238,9 @@ static void max_keep(struct gt_control *c, struct gt_ctl_live *live, struct tall
 static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct tally *t)
 {
 	uint32_t n = start_room(c, live, t), started = 0;
-	const char *reason = live->queued + live->in_flight > 0 ? "demand" : "min";
+	const char *reason = live->queued + live->in_flight > 0 ? "demand"
+			     : live->booked                     ? "schedule"
+								: "min";
 
 	if (live->decision.need <= t->ready + t->starting)
 		live->blocked_ns = 0;

@@ -2,6 +2,9 @@
  * between two decisions: control hears of calls in lumps, not one by one. */
 #include "control_priv.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 /* Counters of a gateway only grow; one that is lower than before belongs to a gateway that has
  * started again, from 0. */
 static uint64_t grown(uint64_t was, uint64_t is)
@@ -44,6 +47,33 @@ void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns)
 {
 	add_u32(&live->sample.starts, 1);
 	live->sample.start_ns += start_ns;
+	live->starts_ms[live->n_starts++ % CTL_STARTS_KEPT] = (uint32_t)GT_MIN(
+		start_ns / GT_NS_PER_MS, (uint64_t)UINT32_MAX);
+	if (live->n_starts == 2 * CTL_STARTS_KEPT) /* a ring that is full stays so */
+		live->n_starts = CTL_STARTS_KEPT;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+uint64_t gt_ctl_start_high_ms(const struct gt_ctl_live *live)
+{
+	uint32_t sorted[CTL_STARTS_KEPT];
+	size_t n = live ? GT_MIN((size_t)live->n_starts, GT_LEN(sorted)) : 0;
+
+	if (!n) { /* what others teach, or a start of before this control */
+		double s = live ? live->decision.start_s : 0;
+
+		return GT_MAX(live && s > 0 ? (uint64_t)(GT_MIN(s, 1e6) * 1000) : 10000ULL,
+			      live ? live->start_ms : 0);
+	}
+	memcpy(sorted, live->starts_ms, n * sizeof(*sorted));
+	qsort(sorted, n, sizeof(*sorted), by_size);
+	return sorted[(95 * n + 99) / 100 - 1];
 }
 
 static struct gt_scale_params params_of(const struct gt_ctl_live *live)
@@ -89,6 +119,7 @@ void gt_ctl_scale(struct gt_control *c, struct gt_ctl_live *live, uint32_t ready
 		.params = params_of(live),
 		.in_flight = live->in_flight,
 		.queued = live->queued,
+		.booked = live->booked,
 		.oldest_wait_ns = oldest_wait_ns(live),
 		.ready = ready,
 		.starting = starting,

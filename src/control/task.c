@@ -3,6 +3,7 @@
  * The store owns the calls. Control keeps, for each function, how many can be leased: the store
  * says with each operation by how many that number changes. */
 #include "task.h"
+#include "schedule.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -189,7 +190,7 @@ static void wake_by(struct gt_control *c, uint64_t at_ms)
 	c->tasks->wake_ns = GT_MIN(c->tasks->wake_ns, gt_ctl_now(c) + in_ms * GT_NS_PER_MS);
 }
 
-static void send(struct gt_control *c, struct gt_task_op *op, gt_task_fn *done)
+void gt_ctl_task_send(struct gt_control *c, struct gt_task_op *op, gt_task_fn *done)
 {
 	op->now_ms = wall_ms(c);
 	op->epoch = c->epoch;
@@ -219,7 +220,7 @@ static void on_loaded(struct gt_task_op *op, const struct gt_err *err, void *arg
 void gt_control_tasks_load(struct gt_control *c)
 {
 	if (c->tasks)
-		send(c, gt_task_op_new(GT_TASK_COUNT), on_loaded);
+		gt_ctl_task_send(c, gt_task_op_new(GT_TASK_COUNT), on_loaded);
 }
 
 static void on_woken(struct gt_task_op *op, const struct gt_err *err, void *arg)
@@ -264,7 +265,7 @@ static void release(struct gt_control *c)
 		op->sessions[op->n_sessions] = t->sessions[op->n_sessions].is;
 	t->releasing = true;
 	t->orphans = false;
-	send(c, op, on_released);
+	gt_ctl_task_send(c, op, on_released);
 }
 
 /* Forgets sessions that fell silent; true when there were any. */
@@ -278,8 +279,10 @@ static bool sessions_expire(struct gt_control *c)
 	for (size_t i = 0; i < were; i++) {
 		uint64_t end_ns = t->sessions[i].heard_ns + SESSION_NS;
 
-		if (end_ns <= now_ns && !t->sessions[i].busy)
+		if (end_ns <= now_ns && !t->sessions[i].busy) {
+			gt_ctl_started_session_end(c, t->sessions[i].is.session);
 			continue;
+		}
 		if (end_ns <= now_ns)
 			end_ns = now_ns + RETRY_STORE_NS;
 		t->release_ns = GT_MIN(t->release_ns, end_ns);
@@ -303,7 +306,7 @@ void gt_ctl_tasks_tick(struct gt_control *c)
 	if (!t->waking && t->wake_ns <= now_ns) {
 		t->waking = true;
 		t->wake_ns = CTL_NEVER;
-		send(c, gt_task_op_new(GT_TASK_WAKE), on_woken);
+		gt_ctl_task_send(c, gt_task_op_new(GT_TASK_WAKE), on_woken);
 	}
 	if (t->releasing || t->release_ns > now_ns)
 		return;
@@ -327,18 +330,28 @@ void gt_ctl_tasks_gateway_down(struct gt_control *c, const char *gateway)
 
 /* ---- for users ------------------------------------------------------------------------------ */
 
+void gt_ctl_tasks_accepted(struct gt_control *c, const struct gt_task_op *op)
+{
+	changes_take(c, op);
+	for (size_t i = 0; i < op->n_tasks; i++) {
+		c->tasks->counts.accepted += op->tasks[i].taken == GT_TAKEN_NEW;
+		wake_by(c, op->tasks[i].deadline_ms);
+	}
+}
+
 static void on_asked(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
 	struct gt_control *c = arg;
 
-	if (!err) {
+	if (!err && op->verb == GT_TASK_ACCEPT) {
+		gt_ctl_tasks_accepted(c, op);
+	} else if (!err) {
 		changes_take(c, op);
-		for (size_t i = 0; op->verb == GT_TASK_ACCEPT && i < op->n_tasks; i++) {
-			c->tasks->counts.accepted += op->tasks[i].taken == GT_TAKEN_NEW;
-			wake_by(c, op->tasks[i].deadline_ms);
-		}
+		gt_ctl_schedule_said(c, op);
+		if (op->verb == GT_TASK_CANCEL)
+			gt_ctl_started_drop(c, op->tasks[0].seq, op->tasks[0].attempt);
 		if (op->verb == GT_TASK_CANCEL && op->more)
-			c->ports.on_task_stop(c->ports.ctx, op->tasks[0].seq);
+			c->ports.on_task_stop(c->ports.ctx, op->tasks[0].seq, op->tasks[0].attempt);
 	}
 	gt_ctl_finish(c);
 	op->asker(op, err, op->asker_arg);
@@ -356,9 +369,12 @@ int gt_control_task(struct gt_control *c, struct gt_task_op *op, gt_task_fn *ask
 		return gt_err_set(err, EAGAIN, "queue_full",
 				  "%d calls wait for function %s already", GT_TASK_QUEUED_MAX,
 				  d->function);
+	if (op->verb == GT_TASK_PLAN_PUT &&
+	    gt_control_schedule_check(c, &op->schedules[0], err) < 0)
+		return -err->code;
 	op->asker = asker;
 	op->asker_arg = arg;
-	send(c, op, on_asked);
+	gt_ctl_task_send(c, op, on_asked);
 	return 0;
 }
 
@@ -465,7 +481,7 @@ static void on_exchanged(struct gt_task_op *op, const struct gt_err *err, void *
 	op->asker(op, err, op->asker_arg);
 }
 
-static int by_seq(const void *a, const void *b)
+int gt_ctl_by_seq(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
@@ -488,14 +504,15 @@ int gt_control_task_exchange(struct gt_control *c, uint64_t epoch, struct gt_tas
 	if (r < 0)
 		return r;
 	if (op->n_held)
-		qsort(op->held, op->n_held, sizeof(*op->held), by_seq);
+		qsort(op->held, op->n_held, sizeof(*op->held), gt_ctl_by_seq);
+	gt_ctl_started_take(c, op);
 	for (size_t i = 0; i < op->n_results; i++)
 		gt_ctl_verdict(c, &op->results[i]);
 	for (size_t i = 0; i < op->n_wants; i++)
 		want_limit(c, &op->wants[i]);
 	op->asker = asker;
 	op->asker_arg = arg;
-	send(c, op, on_exchanged);
+	gt_ctl_task_send(c, op, on_exchanged);
 	gt_ctl_finish(c);
 	return 0;
 }

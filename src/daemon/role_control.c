@@ -9,6 +9,7 @@
 
 #include <gantry/api/api.h>
 #include <gantry/control/member.h>
+#include <gantry/control/schedule.h>
 #include <gantry/control/task.h>
 #include <gantry/link/link.h>
 #include <gantry/loop/loop.h>
@@ -21,7 +22,6 @@
 #include "recorder.h"
 #include "role.h"
 
-#define STATE_DIR   "control"
 #define DB_PATH     "control/gantry.db"
 #define BODIES_DIR  "control/bodies"
 #define BALLAST     "control/ballast"
@@ -95,14 +95,20 @@ static void on_task_changed(void *ctx, const char *id)
 		gt_api_on_task(p->api, id);
 }
 
-static void on_task_stop(void *ctx, uint64_t seq)
+static void on_task_stop(void *ctx, uint64_t seq, uint32_t attempt)
 {
-	gt_link_on_task_stop(((struct plane *)ctx)->link, seq);
+	gt_link_on_task_stop(((struct plane *)ctx)->link, seq, attempt);
 }
 
 static void on_members(void *ctx)
 {
 	gt_link_on_members(((struct plane *)ctx)->link);
+}
+
+static int zone(void *ctx, const char *name, struct gt_zone **ret, struct gt_err *err)
+{
+	(void)ctx;
+	return gt_zone_read(GT_ZONE_DIR, name, ret, err);
 }
 
 static void on_due(void *ctx);
@@ -231,6 +237,7 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.on_task_changed = on_task_changed,
 		.on_task_stop = on_task_stop,
 		.on_members = on_members,
+		.zone = zone,
 		.on_due = on_due,
 	};
 	struct gt_control_config config = { .epoch = gt_store_epoch(p->store),
@@ -311,7 +318,7 @@ static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 
 	if (open_store(p, epoch, err) < 0 || start_control(p, &env->config, err) < 0 ||
 	    webhooks_prepare(p, &env->config, err) < 0 ||
-	    gt_authority_open(STATE_DIR, gt_wall_ms(&gt_clock_system), &p->authority, err) < 0)
+	    gt_authority_open(p->store, gt_wall_ms(&gt_clock_system), &p->authority, err) < 0)
 		return -err->code;
 	link.authority = api.authority = p->authority;
 	link.loop = api.loop = p->loop;
@@ -324,6 +331,7 @@ static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 	if (gt_link_new(&link, &p->link, err) < 0 || gt_api_new(&api, &p->api, err) < 0)
 		return -err->code;
 	gt_control_tasks_load(p->control);
+	gt_control_schedules_load(p->control);
 	on_due(p);
 	gt_role_ready(env);
 	return 0;

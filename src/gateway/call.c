@@ -636,5 +636,7 @@ void gt_call_got_slot(struct gt_call *call, struct gt_target *t)
 	call->wait_ns = wait_ns;
 	call->revision = t->revision;
 	gt_strcopy(call->replica, sizeof(call->replica), t->id);
+	if (call->conn->task)
+		gt_task_run_slot(call->conn->task, call);
 	gt_relay_connect(call);
 }

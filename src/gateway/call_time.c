@@ -85,7 +85,7 @@ static struct due due(const struct gt_call *call)
 		}
 		or_sooner(&d, "limits.run", call->slot_ns, r->run_ms);
 		or_sooner(&d, "limits.first_byte", call->slot_ns, r->first_byte_ms);
-		if (call->node)
+		if (call->state == GT_CALL_DIALING && call->node)
 			or_sooner(&d, reach, call->ask_ns, GT_GW_REACH_MS);
 		or_sooner(&d, "Gantry-Deadline", call->begun_ns, call->deadline_ms);
 		if (!call->req_done) /* while there is no room for more, look again later */

@@ -94,12 +94,16 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 	return gt_outq_add(&call->upq, &part, 1);
 }
 
+#define PEER_SIZE (sizeof("node/") + GT_PKI_NAME_SIZE)
+
 /* What control may believe of who asks: "node/NAME"; NULL: nothing. */
-static const char *peer_text(const struct gt_conn *c, char out[8 + GT_PKI_NAME_SIZE])
+static const char *peer_text(const struct gt_conn *c, char out[PEER_SIZE])
 {
-	if (!c->cluster || gt_cluster_peer(c)->kind != GT_CLUSTER_NODE)
+	const struct gt_cluster_peer *who = gt_cluster_peer(c);
+
+	if (who->kind != GT_CLUSTER_NODE)
 		return NULL;
-	stpcpy(stpcpy(out, "node/"), gt_cluster_peer(c)->id.name);
+	stpcpy(stpcpy(out, "node/"), who->id.name);
 	return out;
 }
 
@@ -116,7 +120,8 @@ int gt_head_up(struct gt_call *call)
 {
 	const struct gt_h1 *req = &call->conn->x->req;
 	gt_auto(buf) struct gt_buf room = { 0 };
-	char prefix[GT_NAME_MAX + 8] = "/f/", host[512], peer[8 + GT_PKI_NAME_SIZE];
+	bool cluster = call->conn->cluster;
+	char prefix[GT_NAME_MAX + 8] = "/f/", host[512], peer[PEER_SIZE];
 
 	if (call->way == GT_WAY_FUNCTION) {
 		size_t len = GT_MIN(call->name_len, (size_t)GT_NAME_MAX);
@@ -132,13 +137,14 @@ int gt_head_up(struct gt_call *call)
 		gt_h1_header("X-Request-Id", call->request_id),
 		gt_h1_header("traceparent", call->trace.parent),
 		gt_h1_header("Gantry-Client-Subject", gt_tls_subject(&call->conn->sock)),
-		gt_h1_header("Gantry-Peer", peer_text(call->conn, peer)),
+		/* The last one: no call of a client has it. */
+		gt_h1_header("Gantry-Peer", cluster ? peer_text(call->conn, peer) : NULL),
 	};
 	struct gt_h1_rewrite rw = {
 		.drop_authorization = call->way != GT_WAY_CONTROL && call->authed,
 		.drop_tracestate = !call->trace.state,
 		.extra = extra,
-		.n_extra = GT_LEN(extra),
+		.n_extra = GT_LEN(extra) - !cluster,
 	};
 
 	if (call->way == GT_WAY_FUNCTION)

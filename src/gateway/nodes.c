@@ -9,6 +9,7 @@
 #include <utlist.h>
 
 #define SWEEP_MS 1000
+#define AGE_NS   (4 * GT_NS_PER_S) /* of a pipe, from its first call to the start of its last */
 
 static void serve(struct gt_node *node);
 
@@ -196,6 +197,7 @@ static void answered(struct gt_node_pipe *pipe)
 		return;
 	}
 	pipe->stage = GT_PIPE_OPEN;
+	pipe->opened_ns = gt_gw_now(up->gw);
 	up->target = call->target;
 	up->sock.can_read = true; /* what came behind the line is told by no event */
 	gt_relay_attach(call, up);
@@ -239,9 +241,9 @@ static void node_leaves(struct gt_node *node)
 			gt_up_close(pipe->up);
 }
 
-bool gt_node_leaves(const struct gt_up *up)
+bool gt_node_retires(const struct gt_up *up)
 {
-	return up->pipe->node->leaving;
+	return up->pipe->node->leaving || gt_gw_now(up->gw) - up->pipe->opened_ns > AGE_NS;
 }
 
 void gt_node_heard(struct gt_up *up)

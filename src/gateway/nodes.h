@@ -23,6 +23,7 @@ struct gt_node_pipe {
 	enum gt_pipe_stage stage;
 	struct gt_call *asker; /* GT_PIPE_ASKED */
 	uint64_t until_ns;     /* the node's certificate ends: it is not taken any more */
+	uint64_t opened_ns;    /* GT_PIPE_OPEN */
 	unsigned n_answer;
 	char answer[GT_CLUSTER_ANSWER_MAX];
 };
@@ -59,7 +60,9 @@ void gt_node_late(struct gt_call *call); /* GT_GW_REACH_MS since call->ask_ns ar
 /* up.c: of a pipe that no call has. */
 void gt_node_parked(struct gt_up *up); /* it is idle in its replica's pool, for some time */
 void gt_node_heard(struct gt_up *up);
-void gt_node_forget(struct gt_up *up);       /* it is being closed */
-bool gt_node_leaves(const struct gt_up *up); /* no other call may have it */
+void gt_node_forget(struct gt_up *up); /* it is being closed */
+/* No other call may have it: its node leaves, or it is old. The uplink at its other end may have a
+ * successor, and ends when nobody uses its pipes any more. */
+bool gt_node_retires(const struct gt_up *up);
 
 #endif

@@ -341,7 +341,7 @@ void gt_routes_take(struct gt_gateway *gw, struct gt_line *line)
 		gt_tasks_work(gw, line->name, line->number);
 		break;
 	case GT_LINE_CANCEL:
-		gt_tasks_cancel(gw, line->number);
+		gt_tasks_cancel(gw, line->number, line->attempt);
 		break;
 	case GT_LINE_PING:
 		if (gw->partial && !line->partial)

@@ -163,6 +163,41 @@ static uint64_t wall_of(const struct gt_gateway *gw, uint64_t mono_ns)
 	return gt_wall_ms(gt_loop_clock(gw->loop)) - ago_ns / GT_NS_PER_MS;
 }
 
+struct started {
+	struct gt_mail mail;
+	struct gt_task_start start;
+};
+
+static void started_there(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
+{
+	struct started *s = GT_CONTAINER(m, struct started, mail);
+
+	if (!gw->freeing)
+		gt_tasks_started(gw, &s->start);
+	free(s);
+}
+
+void gt_task_run_slot(struct gt_task_run *run, const struct gt_call *call)
+{
+	struct gt_gateway *gw = call->gw;
+	struct gt_task_start start = { .seq = run->task.seq,
+				       .attempt = run->task.attempt,
+				       .revision = call->revision,
+				       .started_ms = gt_wall_ms(gt_loop_clock(gw->loop)) };
+	struct started *letter;
+
+	gt_strcopy(start.id, sizeof(start.id), run->task.id);
+	gt_strcopy(start.replica, sizeof(start.replica), call->replica);
+	if (gw->shard == 0) {
+		gt_tasks_started(gw, &start);
+		return;
+	}
+	letter = gt_alloc(sizeof(*letter));
+	letter->start = start;
+	letter->mail.fn = started_there;
+	gt_shard_post(gw->shards, 0, &letter->mail);
+}
+
 void gt_task_run_over(struct gt_task_run *run, const struct gt_call *call)
 {
 	struct gt_task_result *r = &run->result;
@@ -244,6 +279,7 @@ struct gt_task_run *gt_task_run_new(struct gt_task *task GT_TAKES)
 
 	run->task = *task;
 	*task = (struct gt_task){ 0 };
+	run->key = (struct gt_lease_key){ run->task.seq, run->task.attempt };
 	gt_h1_init(&run->resp, GT_H1_RESPONSE);
 	gt_buf_init(&run->body, GT_TASK_BODY_MAX);
 	return run;
@@ -286,16 +322,16 @@ void gt_task_run_start(struct gt_gateway *gw, struct gt_task_run *run)
 {
 	run->gw = gw;
 	write_request(gw, run);
-	HASH_ADD(hh, gw->runs, task.seq, sizeof(run->task.seq), run);
+	HASH_ADD(hh, gw->runs, key, sizeof(run->key), run);
 	run->conn = gt_conn_open_task(gw, &ops, run);
 	gt_conn_run(run->conn);
 }
 
-void gt_task_run_stop(struct gt_gateway *gw, uint64_t seq)
+void gt_task_run_stop(struct gt_gateway *gw, const struct gt_lease_key *key)
 {
 	struct gt_task_run *run = NULL;
 
-	HASH_FIND(hh, gw->runs, &seq, sizeof(seq), run);
+	HASH_FIND(hh, gw->runs, key, sizeof(*key), run);
 	if (!run || !run->conn)
 		return;
 	run->stopped = true;

@@ -13,6 +13,7 @@
 #define POST_MAX_MS   15000
 #define FAILED_MS     100 /* doubled up to: */
 #define FAILED_MAX_MS 1000
+#define START_MS      50            /* a call that runs for longer is told to run */
 #define ALIVE_MS      3000          /* a gateway with leases is heard of so often */
 #define REST_MS       250           /* a function that got none is asked for again */
 #define BYTES_MAX     (64 * GT_MIB) /* bodies of leases and results */
@@ -39,6 +40,8 @@ struct gt_tasks {
 	struct gt_http_call *post;
 	struct gt_timer timer;
 	uint64_t fails_ms, posted_ns;
+	unsigned untold; /* runs whose start is; since: */
+	uint64_t untold_ns;
 	bool full;
 };
 
@@ -123,6 +126,24 @@ static void add_held(struct gt_tasks *t, struct gt_task_op *op)
 		op->held[op->n_held++] = run->task.seq;
 }
 
+/* After a break, all that run: control may be another one. */
+static void add_starts(struct gt_tasks *t, struct gt_task_op *op)
+{
+	struct gt_task_run *run;
+
+	if (!t->untold && !t->full)
+		return;
+	op->starts = gt_alloc_array(HASH_CNT(hh_held, t->held) + 1, sizeof(*op->starts));
+	for (run = t->held; run; run = run->hh_held.next) {
+		bool tell = run->untold || (t->full && run->start.seq && !run->ended);
+
+		run->untold = false;
+		if (tell && op->n_starts < GT_TASK_HELD_MAX)
+			op->starts[op->n_starts++] = run->start;
+	}
+	t->untold = 0;
+}
+
 /* Borrowed: the bodies stay the run's, in case that it has to be told again. */
 static void add_results(struct gt_tasks *t, struct gt_task_op *op)
 {
@@ -196,11 +217,16 @@ static bool any_left(const struct gt_tasks *t)
 	return false;
 }
 
+static bool starts_due(const struct gt_tasks *t)
+{
+	return t->untold && gt_gw_now(t->gw) >= t->untold_ns + START_MS * GT_NS_PER_MS;
+}
+
 static bool worth_a_post(const struct gt_tasks *t)
 {
 	uint64_t silent_ns = gt_gw_now(t->gw) - t->posted_ns;
 
-	return t->full || t->ended || (has_room(t) && any_wanted(t)) ||
+	return t->full || t->ended || starts_due(t) || (has_room(t) && any_wanted(t)) ||
 	       (t->held && silent_ns >= ALIVE_MS * GT_NS_PER_MS);
 }
 
@@ -229,7 +255,7 @@ static void lease_take(struct gt_tasks *t, struct gt_task *task)
 	run->fn = fn_of(t, run->task.function);
 	run->fn->held++;
 	t->bytes += run->task.body.len;
-	HASH_ADD(hh_held, t->held, task.seq, sizeof(run->task.seq), run);
+	HASH_ADD(hh_held, t->held, key, sizeof(run->key), run);
 	if (home == gw->shard) {
 		gt_task_run_start(gw, run);
 		return;
@@ -285,6 +311,8 @@ static void go_on(struct gt_tasks *t)
 {
 	if (worth_a_post(t))
 		schedule(t, 0);
+	else if (t->untold)
+		schedule(t, START_MS);
 	else if (any_left(t))
 		schedule(t, REST_MS);
 	else if (t->held)
@@ -331,6 +359,7 @@ static void post_now(struct gt_tasks *t)
 	op->alone = t->full && !gw->handover.before.watch;
 	if (t->full)
 		add_held(t, op);
+	add_starts(t, op);
 	add_results(t, op);
 	add_wants(t, op);
 	gt_exchange_write(op, gw->epoch, &body);
@@ -375,6 +404,8 @@ void gt_tasks_ended(struct gt_gateway *gw, struct gt_task_run *run)
 	t->bytes -= GT_MIN(t->bytes, run->task.body.len);
 	t->bytes += run->result.body.len;
 	run->ended = true;
+	t->untold -= run->untold;
+	run->untold = false;
 	DL_APPEND(t->ended, run);
 	run->fn->held--;
 	run->fn->rests_ns = 0; /* there is room in its window */
@@ -382,9 +413,28 @@ void gt_tasks_ended(struct gt_gateway *gw, struct gt_task_run *run)
 	schedule(t, 0);
 }
 
+void gt_tasks_started(struct gt_gateway *gw, const struct gt_task_start *start)
+{
+	const struct gt_lease_key key = { start->seq, start->attempt };
+	struct gt_tasks *t = gw->tasks;
+	struct gt_task_run *run = NULL;
+
+	if (t)
+		HASH_FIND(hh_held, t->held, &key, sizeof(key), run);
+	if (!run || run->ended)
+		return;
+	run->start = *start;
+	if (run->untold)
+		return;
+	run->untold = true;
+	if (t->untold++ == 0)
+		t->untold_ns = gt_gw_now(gw);
+	schedule(t, START_MS);
+}
+
 struct stop {
 	struct gt_mail mail;
-	uint64_t seq;
+	struct gt_lease_key key;
 };
 
 static void stop_there(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
@@ -392,27 +442,28 @@ static void stop_there(struct gt_gateway *gw, struct gt_mail *m GT_TAKES)
 	struct stop *stop = GT_CONTAINER(m, struct stop, mail);
 
 	if (!gw->freeing)
-		gt_task_run_stop(gw, stop->seq);
+		gt_task_run_stop(gw, &stop->key);
 	free(stop);
 }
 
-void gt_tasks_cancel(struct gt_gateway *gw, uint64_t seq)
+void gt_tasks_cancel(struct gt_gateway *gw, uint64_t seq, uint32_t attempt)
 {
+	const struct gt_lease_key key = { seq, attempt };
 	struct gt_task_run *run = NULL;
 
 	if (gw->tasks)
-		HASH_FIND(hh_held, gw->tasks->held, &seq, sizeof(seq), run);
+		HASH_FIND(hh_held, gw->tasks->held, &key, sizeof(key), run);
 	if (!run || run->ended)
 		return;
 	unsigned home = gt_shard_home(gw, run->task.function, strlen(run->task.function));
 
 	if (home == gw->shard) {
-		gt_task_run_stop(gw, seq);
+		gt_task_run_stop(gw, &key);
 		return;
 	}
 	struct stop *stop = gt_alloc(sizeof(*stop));
 
-	stop->seq = seq;
+	stop->key = key;
 	stop->mail.fn = stop_there;
 	gt_shard_post(gw->shards, home, &stop->mail);
 }

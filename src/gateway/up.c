@@ -80,7 +80,7 @@ void gt_up_park(struct gt_up *up)
 
 	/* No event will tell of what the layer holds already. */
 	if ((up->sock.layer && !up->sock.ops->silent(&up->sock)) ||
-	    (up->pipe && gt_node_leaves(up))) {
+	    (up->pipe && gt_node_retires(up))) {
 		gt_up_close(up);
 		return;
 	}

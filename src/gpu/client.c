@@ -11,13 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utlist.h>
 
 #include <gantry/base/log.h>
+#include <gantry/os/child.h>
 #include <gantry/os/os.h>
 
 #include "client.h"
@@ -32,7 +32,6 @@
 #define FAILED_MS      60000 /* a driver that could not begin is tried again */
 #define LIVED_MS       60000 /* one that lived so long was no failure */
 #define SOCKET_BYTES   (8 << 20)
-#define HIGH_FD        16
 
 /* ---- requests ---- */
 
@@ -414,51 +413,31 @@ static void on_watchdog(void *arg)
 
 /* ---- its start ---- */
 
-static _Noreturn void become_gpud(const char *program, int sock, pid_t parent)
+static void become_gpud(void *program)
 {
 	char *argv[] = { "gantryd", GT_GPU_HELPER_ARG, NULL };
-	int high = fcntl(sock, F_DUPFD, HIGH_FD), null = open("/dev/null", O_RDWR);
-	sigset_t none;
-
-	for (int signo = 1; signo < NSIG; signo++)
-		signal(signo, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (high < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
-	    dup2(high, GPUD_FD) < 0 || close_range(GPUD_FD + 1, ~0u, 0) < 0 || chdir("/") < 0 ||
-	    prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
-		_exit(125);
 	/* The environment of a daemon's role has its configuration; gpud gets its own by packet. */
 	char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
 
+	signal(SIGPIPE, SIG_DFL);
+	fcntl(GPUD_FD, F_SETFD, 0);
 	execve(program, argv, env);
 	_exit(126);
 }
 
 static int spawn(struct gt_gpu_helper *h, struct gt_err *err)
 {
-	pid_t self = getpid(), pid;
 	int pair[2], r = gt_os_socketpair(pair, err);
 
 	if (r < 0)
 		return r;
-	pid = fork();
-	if (pid == 0)
-		become_gpud(h->config.program, pair[1], self);
-	if (pid < 0)
-		r = gt_err_errno(err, errno, "fork gpud");
+	r = gt_os_child(&pair[1], 1, become_gpud, (void *)h->config.program, &h->pid, &h->pidfd,
+			err);
 	gt_close(pair[1]);
-	if (r == 0)
-		r = gt_os_pidfd_open(pid, &h->pidfd, err);
 	if (r < 0) {
-		if (pid > 0) {
-			kill(pid, SIGKILL);
-			waitpid(pid, NULL, 0);
-		}
 		gt_close(pair[0]);
 		return r;
 	}
-	h->pid = pid;
 	h->socket = pair[0];
 	/* Room for all requests and claims at once, so that a full socket means a gpud that hangs.
 	 */

@@ -9,16 +9,16 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gantry/gpu/model_files.h>
+#include <gantry/os/child.h>
 #include <gantry/os/os.h>
 
 #define MEMORY_MAX (GT_GIB) /* of address space: a header of 100 MB takes up to half of it */
 #define CPU_S      60
 
-enum { SOCKET_FD = 3, ROOT_FD, FIRST_FREE_FD };
+enum { SOCKET_FD = GT_OS_CHILD_FD, ROOT_FD };
 
 static void limit(int what, rlim_t most)
 {
@@ -42,19 +42,7 @@ static void give_up_rights(const struct gt_estimate_order *o)
 		_exit(125);
 	limit(RLIMIT_NPROC, 0);
 	prctl(PR_SET_NAME, "gantry-estimate");
-	/* After the change of ids, which clears it. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		_exit(125);
-}
-
-/* Copies high up first: one that stands where the other goes must not be lost. */
-static void place_fds(int sock, int root)
-{
-	int high_sock = fcntl(sock, F_DUPFD, 100), high_root = fcntl(root, F_DUPFD, 100);
-
-	if (dup3(high_sock, SOCKET_FD, O_CLOEXEC) < 0 || dup3(high_root, ROOT_FD, O_CLOEXEC) < 0)
-		_exit(125);
-	close_range(FIRST_FREE_FD, ~0u, 0);
+	gt_os_child_tie();
 }
 
 static int work(const struct gt_estimate_order *o, struct gt_estimate_answer *a, struct gt_err *err)
@@ -74,19 +62,12 @@ static int work(const struct gt_estimate_order *o, struct gt_estimate_answer *a,
 	return r;
 }
 
-static _Noreturn void become_reader(const struct gt_estimate_order *o, int sock, pid_t parent)
+static void become_reader(void *order)
 {
+	const struct gt_estimate_order *o = order;
 	struct gt_estimate_answer a = { 0 };
 	struct gt_err err = { 0 };
-	sigset_t none;
 
-	for (int signo = 1; signo < NSIG; signo++)
-		signal(signo, signo == SIGPIPE ? SIG_IGN : SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	place_fds(sock, o->root_fd);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
-		_exit(125);
 	if (work(o, &a, &err) < 0) {
 		a.code = err.code ? err.code : EIO;
 		gt_strcopy(a.slug, sizeof(a.slug), err.slug);
@@ -99,24 +80,18 @@ int gt_estimate_start(const struct gt_estimate_order *order, int *ret_pidfd, int
 		      struct gt_err *err)
 {
 	gt_auto(fd) int ours = -EBADF, theirs = -EBADF;
-	pid_t self = getpid(), pid;
 	int pair[2], r = gt_os_socketpair(pair, err);
+	pid_t pid;
 
 	if (r < 0)
 		return r;
 	ours = pair[0];
 	theirs = pair[1];
-	pid = fork();
-	if (pid == 0)
-		become_reader(order, theirs, self);
-	if (pid < 0)
-		return gt_err_errno(err, errno, "fork what reads the model's files");
-	r = gt_os_pidfd_open(pid, ret_pidfd, err);
-	if (r < 0) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
+	const int fds[] = { theirs, order->root_fd };
+
+	r = gt_os_child(fds, GT_LEN(fds), become_reader, (void *)order, &pid, ret_pidfd, err);
+	if (r < 0)
 		return r;
-	}
 	*ret_socket = gt_steal_fd(&ours);
 	return 0;
 }

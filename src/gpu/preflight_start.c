@@ -8,17 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gantry/base/base.h>
+#include <gantry/os/child.h>
 #include <gantry/os/os.h>
 
 #include "library.h"
 
 #define PATH_SIZE 4096
-#define HIGH_FD   100
 
 /* After an upgrade the name of our own file is one of the past, and its directory still right. */
 static int program_find(char ret[PATH_SIZE], struct gt_err *err)
@@ -37,21 +35,18 @@ static int program_find(char ret[PATH_SIZE], struct gt_err *err)
 	return 0;
 }
 
-static _Noreturn void become_preflight(const char *program, char *const argv[], char *const env[],
-				       int output, pid_t parent)
-{
-	int high = fcntl(output, F_DUPFD, HIGH_FD), null = open("/dev/null", O_RDWR);
-	sigset_t none;
+struct start {
+	const char *program;
+	char *const *argv, *const *env;
+};
 
-	for (int signo = 1; signo < NSIG; signo++)
-		signal(signo, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (high < 0 || null < 0 || dup2(null, 0) < 0 || dup2(high, 1) < 0 || dup2(null, 2) < 0 ||
-	    close_range(3, ~0u, 0) < 0 || chdir("/") < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
-	    getppid() != parent)
-		_exit(125);
-	execve(program, argv, env);
+static void become_preflight(void *arg)
+{
+	const struct start *s = arg;
+
+	signal(SIGPIPE, SIG_DFL);
+	if (dup2(0, 2) >= 0 && dup2(GT_OS_CHILD_FD, 1) >= 0)
+		execve(s->program, s->argv, s->env);
 	_exit(126);
 }
 
@@ -59,8 +54,9 @@ static int spawn(const char *program, char *const argv[], char *const env[], int
 		 int *ret_output, struct gt_err *err)
 {
 	gt_auto(fd) int ours = -EBADF, theirs = -EBADF;
-	pid_t self = getpid(), pid;
+	struct start start = { program, argv, env };
 	int pipe_fds[2], r;
+	pid_t pid;
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return gt_err_errno(err, errno, "a pipe");
@@ -68,19 +64,10 @@ static int spawn(const char *program, char *const argv[], char *const env[], int
 	theirs = pipe_fds[1];
 	if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
 		return gt_err_errno(err, errno, "a pipe");
-	pid = fork();
-	if (pid == 0)
-		become_preflight(program, argv, env, theirs, self);
-	if (pid < 0)
-		return gt_err_errno(err, errno, "fork %s", GT_PREFLIGHT_PROGRAM);
-	r = gt_os_pidfd_open(pid, ret_pidfd, err);
-	if (r < 0) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-		return r;
-	}
-	*ret_output = gt_steal_fd(&ours);
-	return 0;
+	r = gt_os_child(&theirs, 1, become_preflight, &start, &pid, ret_pidfd, err);
+	if (r == 0)
+		*ret_output = gt_steal_fd(&ours);
+	return r;
 }
 
 int gt_preflight_start(const struct gt_preflight_order *o, int *ret_pidfd, int *ret_output,

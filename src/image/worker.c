@@ -16,15 +16,15 @@
 
 #include <gantry/base/clock.h>
 #include <gantry/base/log.h>
+#include <gantry/os/child.h>
 #include <gantry/os/os.h>
 
 #include "work.h"
 
 #define PROGRESS_MS 100
-#define SOCKET_FD   3
-#define DIR_FD      4
-#define LAYERS_FD   5
-#define HIGH_FD     16
+#define SOCKET_FD   GT_OS_CHILD_FD
+#define DIR_FD      (GT_OS_CHILD_FD + 1)
+#define LAYERS_FD   (GT_OS_CHILD_FD + 2)
 
 /* ---- telling ---- */
 
@@ -267,45 +267,19 @@ static void give_up_rights(const struct gt_image_worker_config *c)
 		_exit(125);
 	setrlimit(RLIMIT_CORE, &none);
 	prctl(PR_SET_NAME, "gantry-images");
-	/* After the change of ids, which clears it. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		_exit(125);
+	gt_os_child_tie();
 }
 
-/* Copies high up first: one that stands where another goes must not be lost. */
-static void place_fds(int sock, const struct gt_image_worker_config *c)
+static void become_worker(void *arg)
 {
-	const int from[] = { sock, c->dir_fd, c->layers_fd };
-	int high[GT_LEN(from)], null = open("/dev/null", O_RDWR);
-
-	for (size_t i = 0; i < GT_LEN(from); i++)
-		high[i] = fcntl(from[i], F_DUPFD, HIGH_FD);
-	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
-		_exit(125);
-	for (size_t i = 0; i < GT_LEN(from); i++) {
-		if (dup3(high[i], SOCKET_FD + (int)i, O_CLOEXEC) < 0)
-			_exit(125);
-	}
-	close_range(LAYERS_FD + 1, ~0u, 0);
-}
-
-static _Noreturn void become_worker(const struct gt_image_worker_config *c, int sock, pid_t parent)
-{
+	const struct gt_image_worker_config *c = arg;
 	struct worker *w = gt_alloc(sizeof(*w));
 	const struct gt_registry_config rc = { .docker_config = c->docker_config,
 					       .insecure = c->insecure,
 					       .ca_file = c->ca_file };
 	struct gt_err err;
-	sigset_t none;
 
-	for (int signo = 1; signo < NSIG; signo++)
-		signal(signo, signo == SIGPIPE ? SIG_IGN : SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	place_fds(sock, c);
 	give_up_rights(c);
-	if (getppid() != parent || chdir("/") < 0)
-		_exit(125);
 	if (gt_work_confine(DIR_FD) < 0)
 		gt_debug("images: this kernel has no Landlock; only the user id confines");
 	w->socket = SOCKET_FD;
@@ -324,28 +298,17 @@ static _Noreturn void become_worker(const struct gt_image_worker_config *c, int 
 int gt_image_worker_start(const struct gt_image_worker_config *config, pid_t *ret_pid,
 			  int *ret_pidfd, int *ret_socket, struct gt_err *err)
 {
-	pid_t self = getpid(), pid;
 	int pair[2], r = gt_os_socketpair(pair, err);
 
 	if (r < 0)
 		return r;
-	pid = fork();
-	if (pid == 0)
-		become_worker(config, pair[1], self);
-	if (pid < 0)
-		r = gt_err_errno(err, errno, "fork the image worker");
+	const int fds[] = { pair[1], config->dir_fd, config->layers_fd };
+
+	r = gt_os_child(fds, GT_LEN(fds), become_worker, (void *)config, ret_pid, ret_pidfd, err);
 	gt_close(pair[1]);
 	if (r == 0)
-		r = gt_os_pidfd_open(pid, ret_pidfd, err);
-	if (r == 0) {
-		*ret_pid = pid;
 		*ret_socket = pair[0];
-		return 0;
-	}
-	if (pid > 0) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-	}
-	gt_close(pair[0]);
+	else
+		gt_close(pair[0]);
 	return r;
 }

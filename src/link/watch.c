@@ -278,9 +278,9 @@ void gt_link_on_task_work(struct gt_link *link, const char *function, uint64_t s
 	send_to_all(link, GT_PEER_GATEWAY, NULL, &line);
 }
 
-void gt_link_on_task_stop(struct gt_link *link, uint64_t seq)
+void gt_link_on_task_stop(struct gt_link *link, uint64_t seq, uint32_t attempt)
 {
-	struct gt_line line = { .type = GT_LINE_CANCEL, .number = seq };
+	struct gt_line line = { .type = GT_LINE_CANCEL, .number = seq, .attempt = attempt };
 
 	line.epoch = gt_control_epoch(link->config.control);
 	send_to_all(link, GT_PEER_GATEWAY, NULL, &line);

@@ -1,6 +1,7 @@
 /* task.c - durable calls: names, checks, and the operation struct. */
-#include <gantry/model/task.h>
+#include <gantry/model/schedule.h>
 
+#include <ctype.h>
 #include <string.h>
 
 static const char *const state_names[GT_TASK_N] = {
@@ -46,6 +47,16 @@ bool gt_task_path_ok(const char *path)
 	return true;
 }
 
+void gt_task_host(const char *url, char ret[GT_TASK_HOST_MAX + 1])
+{
+	const char *at = url ? strstr(url, "://") : NULL;
+	size_t len = 0;
+
+	for (at = at ? at + 3 : ""; *at && !strchr("/?#", *at) && len < GT_TASK_HOST_MAX; at++)
+		ret[len++] = (char)tolower((unsigned char)*at);
+	ret[len] = '\0';
+}
+
 void gt_task_fini(struct gt_task *t)
 {
 	free(t->path);
@@ -83,9 +94,15 @@ void gt_task_op_free(struct gt_task_op *op)
 		gt_task_result_fini(&op->results[i]);
 	for (size_t i = 0; i < op->n_attempts; i++)
 		free(op->attempts[i].detail);
+	for (size_t i = 0; i < op->n_schedules; i++)
+		gt_schedule_fini(&op->schedules[i]);
+	free(op->schedules);
+	free(op->dues);
+	free(op->if_match);
 	free(op->tasks);
 	free(op->results);
 	free(op->wants);
+	free(op->starts);
 	free(op->attempts);
 	free(op->sessions);
 	free(op->held);
@@ -107,6 +124,13 @@ struct gt_task *gt_task_op_add(struct gt_task_op *op)
 	op->tasks = one_more(op->tasks, op->n_tasks, sizeof(*op->tasks));
 	op->tasks[op->n_tasks] = (struct gt_task){ 0 };
 	return &op->tasks[op->n_tasks++];
+}
+
+struct gt_schedule *gt_task_op_plan(struct gt_task_op *op)
+{
+	op->schedules = one_more(op->schedules, op->n_schedules, sizeof(*op->schedules));
+	op->schedules[op->n_schedules] = (struct gt_schedule){ 0 };
+	return &op->schedules[op->n_schedules++];
 }
 
 struct gt_task_result *gt_task_op_result(struct gt_task_op *op)

@@ -8,6 +8,7 @@ static const char *const policies[] = { [GT_SCALE_GANTRY] = "gantry", [GT_SCALE_
 static const char *const rules[] = {
 	[GT_SCALE_NONE] = "none",
 	[GT_SCALE_QUEUE] = "queue",
+	[GT_SCALE_SCHEDULE] = "schedule",
 	[GT_SCALE_AGE] = "age",
 	[GT_SCALE_FLOOR] = "floor",
 	[GT_SCALE_HOLD] = "hold",
@@ -137,6 +138,12 @@ static void why_need(const struct gt_scale_in *in, const struct gt_scale_out *ou
 		add(t, ", and ");
 		add_u64(t, in->params.buffer);
 		add(t, " to spare");
+		break;
+	case GT_SCALE_SCHEDULE:
+		add_demand(t, in);
+		add(t, ", and ");
+		add_u64(t, in->booked);
+		add(t, " due soon");
 		break;
 	case GT_SCALE_AGE:
 		add(t, "a call waits for ");

@@ -24,6 +24,7 @@ const struct gt_scale_column gt_scale_columns[] = {
 	IN(DOUBLE, "price", params.price),
 	IN(U32, "in_flight", in_flight),
 	IN(U32, "queued", queued),
+	IN(U32, "booked", booked),
 	IN(U64, "oldest_wait_ns", oldest_wait_ns),
 	IN(U32, "ready", ready),
 	IN(U32, "starting", starting),

@@ -108,10 +108,11 @@ static uint32_t plus(uint32_t a, uint32_t b)
 	return a > UINT32_MAX - 1 - b ? UINT32_MAX - 1 : a + b;
 }
 
-static uint32_t levels_on(const struct gt_scale_in *in)
+/* Replicas for so many calls beside those that are there. */
+static uint32_t levels_for(const struct gt_scale_in *in, uint32_t more)
 {
 	uint64_t target = GT_MAX(in->params.target, 1U);
-	uint64_t n = ((uint64_t)in->in_flight + in->queued + target - 1) / target;
+	uint64_t n = ((uint64_t)in->in_flight + in->queued + more + target - 1) / target;
 
 	return (uint32_t)GT_MIN(n, (uint64_t)UINT32_MAX - 1);
 }
@@ -230,7 +231,7 @@ void gt_scale_decide(struct gt_scale *s, struct gt_scale_pool *pool, const struc
 		     struct gt_scale_out *ret)
 {
 	struct gt_scale_out out = { .due_ns = UINT64_MAX };
-	uint32_t on = levels_on(in), before = s->calls;
+	uint32_t on = levels_for(in, 0), before = s->calls;
 	uint64_t before_ns = GT_MIN(s->now_ns, in->now_ns);
 	double dt_s = time_set(s, in->now_ns);
 
@@ -248,6 +249,8 @@ void gt_scale_decide(struct gt_scale *s, struct gt_scale_pool *pool, const struc
 	else
 		ask_gantry(s, pool, in, on, &out);
 	gt_levels_passed(s, pool, in->now_ns);
+	if (in->booked)
+		gt_scale_ask(&out, GT_SCALE_SCHEDULE, levels_for(in, in->booked), true);
 	ask_buffer(in, &out);
 	limit(in, &out);
 	out.start_s = gt_load_start_s(s, pool);

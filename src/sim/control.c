@@ -7,6 +7,7 @@
 
 #include <gantry/control/learned.h>
 #include <gantry/control/member.h>
+#include <gantry/control/schedule.h>
 
 #define STORE_NS (5 * W_MS)
 
@@ -257,6 +258,7 @@ void gt_w_control_start(struct gt_world *w)
 	    gt_control_learned_load(w->c, gt_buf_str(&w->learned), w->learned.len, &err) < 0)
 		gt_w_break(w, "learned", "%s", err.text);
 	gt_control_tasks_load(w->c);
+	gt_control_schedules_load(w->c);
 }
 
 static void control_back(struct gt_world *w, struct w_event *e)

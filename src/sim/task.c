@@ -183,7 +183,10 @@ static void apply(struct gt_world *w, struct gt_task_op *op)
 		count(w, op);
 		break;
 	default:
-		gt_w_break(w, "list", "the virtual store has no verb %d", op->verb);
+		if (!gt_w_plan_apply(w, op))
+			gt_w_break(w, "list", "the virtual store has no verb %d", op->verb);
+		else if (op->verb == GT_TASK_FIRE)
+			accept(w, op);
 	}
 }
 
@@ -235,6 +238,8 @@ static void write_end(struct gt_world *w, struct w_event *e)
 	}
 	if (!fails)
 		apply(w, op);
+	else
+		gt_w_plan_failed(w, op);
 	write->op = NULL;
 	op->done(op, fails ? &full : NULL, op->arg);
 }
@@ -613,8 +618,9 @@ static void on_task_changed(void *ctx, const char *id)
 	(void)id;
 }
 
-static void on_task_stop(void *ctx, uint64_t seq)
+static void on_task_stop(void *ctx, uint64_t seq, uint32_t attempt)
 {
+	(void)attempt;
 	(void)ctx;
 	(void)seq;
 }

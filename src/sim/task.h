@@ -3,6 +3,7 @@
 #define GANTRY_SRC_SIM_TASK_H
 
 #include <gantry/control/task.h>
+#include <gantry/model/schedule.h>
 
 struct w_gateway;
 
@@ -14,7 +15,17 @@ struct w_task { /* as it is on the disk; its seq is its place, from 1 on */
 	bool acknowledged;
 };
 
+#define W_DUES_MAX 4096
+struct w_plan { /* a schedule, as it is on the disk */
+	char name[GT_SCHEDULE_NAME_MAX + 1];
+	size_t fn;
+	uint64_t every_ms, since_ms, next_ms;
+	uint8_t made[W_DUES_MAX]; /* calls, by due time */
+};
+
 struct w_tasks {
+	struct w_plan *plans;
+	size_t n_plans;
 	struct w_task *at;
 	size_t n, cap;
 	uint64_t first; /* those before it have ended */
@@ -48,6 +59,10 @@ void gt_w_tasks_ports(struct gt_world *w, struct gt_control_ports *ports);
 void gt_w_tasks_snapshot(struct gt_world *w, struct w_gateway *g); /* behind the routes */
 void gt_w_tasks_resync(struct gt_world *w, struct w_gateway *g);   /* they are here */
 void gt_w_tasks_clear(struct gt_world *w, struct w_gateway *g);    /* the process ends */
+/* schedule.c: true when the operation is about schedules; FIRE leaves its calls to be taken in. */
+bool gt_w_plan_apply(struct gt_world *w, struct gt_task_op *op);
+bool gt_w_plan_near(const struct gt_world *w, const char *function); /* a call of it is due soon */
+void gt_w_plan_failed(struct gt_world *w, struct gt_task_op *op);
 void gt_w_lease_end(struct gt_world *w, struct w_lease *l, int how);
 /* call.c: stands in the function's queue as any other. */
 void gt_w_call_lease(struct gt_world *w, struct w_lease *l, uint64_t service_ns);

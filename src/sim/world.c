@@ -333,6 +333,7 @@ struct gt_world *gt_world_free(struct gt_world *w)
 	LL_FOREACH_SAFE (w->free_calls, call, call_next)
 		free(call);
 	free(w->tasks.at);
+	free(w->tasks.plans);
 	free(w->fns);
 	free(w->agents);
 	free(w->gateways);

@@ -4,7 +4,7 @@
 
 #include "db.h"
 
-#define GT_PARAMS_MAX 16
+#define GT_PARAMS_MAX 32
 
 struct gt_param {
 	char type; /* 't', 'i', 'b' */

@@ -158,21 +158,29 @@ bool gt_job_reads(const struct gt_job *job)
 
 bool gt_job_lists(const struct gt_job *job)
 {
-	return job->op && job->op->verb == GT_TASK_LIST;
+	return job->op && (job->op->verb == GT_TASK_LIST || job->op->verb >= GT_TASK_PLAN_LIST);
 }
 
 bool gt_job_may_refuse(const struct gt_job *job)
 {
-	return !job->op || job->op->verb == GT_TASK_CANCEL || job->op->verb == GT_TASK_REPLAY;
+	enum gt_task_verb verb = job->op ? job->op->verb : GT_TASK_CANCEL;
+
+	return verb == GT_TASK_CANCEL || verb == GT_TASK_REPLAY ||
+	       (verb >= GT_TASK_PLAN_PUT && verb <= GT_TASK_FIRE);
 }
 
 bool gt_job_grows(const struct gt_job *job)
 {
-	return job->op ? job->op->verb == GT_TASK_ACCEPT : job->run == put_run;
+	if (!job->op)
+		return job->run == put_run;
+	return job->op->verb == GT_TASK_ACCEPT || job->op->verb == GT_TASK_PLAN_PUT ||
+	       job->op->verb == GT_TASK_FIRE;
 }
 
 size_t gt_job_new_calls(const struct gt_job *job)
 {
+	if (job->op && job->op->verb == GT_TASK_FIRE)
+		return job->op->n_dues;
 	return job->op && job->op->verb == GT_TASK_ACCEPT ? job->op->n_tasks : 0;
 }
 

@@ -2,6 +2,7 @@
 #ifndef GANTRY_SRC_STORE_MEMBERS_H
 #define GANTRY_SRC_STORE_MEMBERS_H
 
+#include <gantry/base/buf.h>
 #include <gantry/model/member.h>
 
 #include "db.h"
@@ -11,5 +12,12 @@ GT_MUST_USE int gt_member_run(struct gt_member_op *op, struct gt_db *db, struct 
 /* Every member, in the order of names. */
 GT_MUST_USE int gt_members_load(struct gt_db *db, void (*fn)(const struct gt_member *m, void *arg),
 				void *arg, struct gt_err *err);
+
+/* The authority's key and certificate, as PEM; -ENOENT: there is none. */
+GT_MUST_USE int gt_authority_read(struct gt_db *db, struct gt_buf *key, struct gt_buf *cert,
+				  struct gt_err *err);
+/* Keeps these, if there is none. */
+GT_MUST_USE int gt_authority_keep(struct gt_db *db, const char *key, const char *cert,
+				  struct gt_err *err);
 
 #endif

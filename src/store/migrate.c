@@ -134,6 +134,47 @@ static const char *const migrations[] = {
 	"	n INTEGER NOT NULL,"
 	"	data BLOB NOT NULL,"
 	"	PRIMARY KEY(id, n)) STRICT;",
+	/* 7: schedules, and which of them made a call. One that is paused is in no index of times.
+	 */
+	"CREATE TABLE schedules("
+	"	name TEXT PRIMARY KEY,"
+	"	etag TEXT NOT NULL,"
+	"	cron TEXT," /* NULL: every_ms */
+	"	zone TEXT NOT NULL,"
+	"	every_ms INTEGER NOT NULL,"
+	"	catch_up INTEGER NOT NULL," /* enum gt_catch_up */
+	"	cold INTEGER NOT NULL,"
+	"	function TEXT NOT NULL,"
+	"	priority INTEGER NOT NULL,"
+	"	method TEXT NOT NULL,"
+	"	path TEXT NOT NULL,"
+	"	type TEXT,"
+	"	print TEXT NOT NULL,"
+	"	callback TEXT,"
+	"	deadline_ms INTEGER NOT NULL," /* from when a call is made */
+	"	paused INTEGER NOT NULL DEFAULT 0,"
+	"	created_ms INTEGER NOT NULL,"
+	"	updated_ms INTEGER NOT NULL,"
+	"	since_ms INTEGER NOT NULL,"
+	"	resumed_ms INTEGER NOT NULL DEFAULT 0,"
+	"	next_ms INTEGER NOT NULL," /* 0: no time is left */
+	"	fired_ms INTEGER NOT NULL DEFAULT 0,"
+	"	passed_ms INTEGER NOT NULL DEFAULT 0,"
+	"	reason TEXT,"
+	"	body BLOB) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX schedules_due ON schedules(next_ms) WHERE paused = 0 AND next_ms > 0;"
+	"CREATE INDEX schedules_active ON schedules(name) WHERE paused = 0 AND next_ms > 0;"
+	"ALTER TABLE tasks ADD COLUMN schedule TEXT;"
+	"ALTER TABLE tasks ADD COLUMN slot_ms INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX tasks_schedule ON tasks(schedule, seq) WHERE schedule IS NOT NULL;",
+	/* 8: of whom it is asked; '' is one of before. */
+	"ALTER TABLE task_hooks ADD COLUMN host TEXT NOT NULL DEFAULT '';"
+	"CREATE INDEX task_hooks_host ON task_hooks(host, due_ms) WHERE due_ms > 0;",
+	/* 9: the authority that certificates of nodes and gateways come from: one row. */
+	"CREATE TABLE authority("
+	"	id INTEGER PRIMARY KEY," /* 1 */
+	"	key TEXT NOT NULL,"
+	"	cert TEXT NOT NULL) STRICT;",
 };
 
 /* The oldest program, by the number of steps that it knows, that may use a database that has seen

@@ -10,15 +10,22 @@
 #define ROW                                                                                      \
 	"seq, id, function, state, priority, attempt, tries, created_ms, due_ms, deadline_ms,"   \
 	" leased_ms, ended_ms, expires_ms, method, path, type, key, print, batch, size, status," \
-	" slug"
-#define PAGE " AND seq < ?1 ORDER BY seq DESC LIMIT ?2"
+	" slug, schedule, slot_ms"
+#define PLAN                                                                                  \
+	"name, etag, cron, zone, every_ms, catch_up, cold, function, priority, method, path," \
+	" type, print, callback, deadline_ms, paused, created_ms, updated_ms, since_ms,"      \
+	" resumed_ms, next_ms, fired_ms, passed_ms, reason, body"
+#define ACTIVE "paused = 0 AND next_ms > 0"
+#define PAGE   " AND seq < ?1 ORDER BY seq DESC LIMIT ?2"
 
 const char *const gt_sql_text[GT_SQL_N] = {
 	[GT_SQL_BY_ID] = "SELECT " ROW " FROM tasks WHERE id = ?1",
 	[GT_SQL_BY_KEY] = "SELECT " ROW " FROM tasks WHERE function = ?1 AND key = ?2",
 	[GT_SQL_INSERT] = "INSERT INTO tasks(seq, id, function, state, priority, created_ms,"
-			  " deadline_ms, method, path, type, key, print, batch, size)"
-			  " VALUES(?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+			  " deadline_ms, method, path, type, key, print, batch, size,"
+			  " schedule, slot_ms)"
+			  " VALUES(?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+			  " ?14, ?15)",
 	[GT_SQL_INPUT_PUT] = "INSERT INTO task_inputs(seq, body, file) VALUES(?1, ?2, ?3)",
 	[GT_SQL_READY] = "SELECT t.seq, t.id, t.attempt, t.tries, t.created_ms, t.deadline_ms,"
 			 " t.method, t.path, t.type, t.size, i.body, i.file, t.priority"
@@ -75,20 +82,38 @@ const char *const gt_sql_text[GT_SQL_N] = {
 	[GT_SQL_LIST_OF] = "SELECT " ROW " FROM tasks WHERE function = ?3" PAGE,
 	[GT_SQL_LIST_DEAD_OF] = "SELECT " ROW " FROM tasks WHERE function = ?3 AND state > 3" PAGE,
 	[GT_SQL_LIST_BATCH] = "SELECT " ROW " FROM tasks WHERE batch = ?3" PAGE,
+	[GT_SQL_LIST_SCHEDULE] = "SELECT " ROW " FROM tasks WHERE schedule = ?3" PAGE,
 	[GT_SQL_COUNT] = "SELECT function, count(*) FROM tasks WHERE state = 0 GROUP BY function",
 	[GT_SQL_FILE_USED] = "SELECT 1 FROM task_inputs WHERE file = ?1"
 			     " UNION ALL SELECT 1 FROM task_results WHERE file = ?1",
-	[GT_SQL_HOOK_PUT] = "INSERT INTO task_hooks(seq, url) VALUES(?1, ?2)",
+	[GT_SQL_HOOK_PUT] = "INSERT INTO task_hooks(seq, url, host) VALUES(?1, ?2, ?3)",
 	[GT_SQL_HOOK_SET] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3 WHERE seq = ?1",
 	[GT_SQL_HOOK_TOLD] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3"
 			     " WHERE seq = ?1 AND due_ms = ?4",
 	[GT_SQL_HOOK_DROP] = "DELETE FROM task_hooks WHERE seq = ?1",
+	/* The first of each host, then the second ones ...: one that is slow stands before none. */
 	[GT_SQL_HOOKS] = "SELECT " ROW ", h_url, h_tries, h_due FROM (SELECT t.*, h.url AS h_url,"
-			 " h.tries AS h_tries, h.due_ms AS h_due FROM task_hooks h"
-			 " JOIN tasks t ON t.seq = h.seq WHERE h.due_ms > 0 AND h.due_ms <= ?1"
-			 " ORDER BY h.due_ms LIMIT ?2) x ORDER BY h_due",
+			 " h.tries AS h_tries, h.due_ms AS h_due, h.place FROM"
+			 " (SELECT seq, url, tries, due_ms, row_number() OVER"
+			 " (PARTITION BY host ORDER BY due_ms, seq) AS place FROM task_hooks"
+			 " WHERE due_ms > 0 AND due_ms <= ?1) h"
+			 " JOIN tasks t ON t.seq = h.seq WHERE h.place <= ?3"
+			 " ORDER BY h.place, h.due_ms LIMIT ?2) x ORDER BY place, h_due",
 	[GT_SQL_HOOK_NEXT] = "SELECT due_ms FROM task_hooks WHERE due_ms > 0"
 			     " ORDER BY due_ms LIMIT 1",
+	[GT_SQL_PLAN] = "SELECT " PLAN " FROM schedules WHERE name = ?1",
+	[GT_SQL_PLAN_INSERT] = "INSERT INTO schedules(" PLAN ")"
+			       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+			       " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
+	[GT_SQL_PLAN_DROP] = "DELETE FROM schedules WHERE name = ?1",
+	[GT_SQL_PLAN_PAUSE] = "UPDATE schedules SET paused = ?2, resumed_ms = ?3 WHERE name = ?1",
+	[GT_SQL_PLAN_FIRED] = "UPDATE schedules SET next_ms = ?2, fired_ms = ?3, passed_ms = ?4,"
+			      " reason = ?5 WHERE name = ?1",
+	[GT_SQL_PLANS] = "SELECT " PLAN " FROM schedules WHERE name > ?1 ORDER BY name LIMIT ?2",
+	[GT_SQL_PLANS_ACTIVE] = "SELECT " PLAN " FROM schedules WHERE " ACTIVE " AND name > ?1"
+				" ORDER BY name LIMIT ?2",
+	[GT_SQL_PLANS_DUE] = "SELECT " PLAN " FROM schedules WHERE " ACTIVE
+			     " ORDER BY next_ms LIMIT ?1",
 	[GT_SQL_BODY_PUT] = "INSERT INTO bodies(id, n, data) VALUES(?1, ?2, ?3)",
 	[GT_SQL_BODY_GET] = "SELECT data FROM bodies WHERE id = ?1 AND n = ?2",
 	[GT_SQL_BODY_DROP] = "DELETE FROM bodies WHERE id = ?1",
@@ -106,6 +131,8 @@ const char *const gt_sql_text[GT_SQL_N] = {
 };
 
 #undef ROW
+#undef PLAN
+#undef ACTIVE
 #undef PAGE
 
 /* Longer ones first. */

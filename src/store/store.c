@@ -325,6 +325,28 @@ int gt_store_load_members(struct gt_store *s, void (*fn)(const struct gt_member 
 	return r;
 }
 
+int gt_store_authority(struct gt_store *s, struct gt_buf *key, struct gt_buf *cert,
+		       struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_authority_read(s->lanes[GT_LANE_WRITER].tasks.db, key, cert, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+int gt_store_authority_keep(struct gt_store *s, const char *key, const char *cert,
+			    struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_authority_keep(s->lanes[GT_LANE_WRITER].tasks.db, key, cert, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
 /* ---- what is queued ------------------------------------------------------------------------- */
 
 static int lane_of(const struct gt_store *s, const struct gt_job *job)

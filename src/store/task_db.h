@@ -59,6 +59,15 @@ GT_MUST_USE int gt_task_drop_body(struct gt_tasks_db *t, enum gt_sql take, uint6
 GT_MUST_USE int gt_task_hook_arm(struct gt_tasks_db *t, uint64_t seq, uint64_t due_ms,
 				 uint32_t tries, struct gt_err *err);
 
+/* Takes one call in; file: its body's, NULL = it goes into a row. Its `taken` says whether it came
+ * before. */
+GT_MUST_USE int gt_task_accept(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task *task,
+			       const char *file, struct gt_err *err);
+
+/* schedules.c: changes, inside of a transaction; and what only reads. */
+GT_MUST_USE int gt_plan_write(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
+GT_MUST_USE int gt_plan_read(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
+
 /* task_read.c */
 GT_MUST_USE int gt_task_count(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
 GT_MUST_USE int gt_task_read(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);

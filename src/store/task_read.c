@@ -35,6 +35,8 @@ void gt_task_row(struct gt_query *q, struct gt_task *ret)
 	gt_strcopy(ret->print, sizeof(ret->print), gt_db_text(q, 17));
 	gt_strcopy(ret->batch, sizeof(ret->batch), gt_db_text(q, 18));
 	gt_strcopy(ret->slug, sizeof(ret->slug), gt_db_text(q, 21));
+	gt_strcopy(ret->schedule, sizeof(ret->schedule), gt_db_text(q, 22));
+	ret->slot_ms = (uint64_t)gt_db_int(q, 23);
 }
 
 int gt_task_find(struct gt_tasks_db *t, const char *id, struct gt_task *ret, struct gt_err *err)
@@ -134,6 +136,8 @@ static enum gt_sql list_which(const struct gt_task_op *op)
 {
 	bool dead = (op->states & ~DEAD) == 0;
 
+	if (op->schedule[0])
+		return GT_SQL_LIST_SCHEDULE;
 	if (op->batch[0])
 		return GT_SQL_LIST_BATCH;
 	if (op->function[0])
@@ -145,7 +149,7 @@ static enum gt_sql list_which(const struct gt_task_op *op)
 static int list_some(struct gt_tasks_db *t, struct gt_task_op *op, size_t *looked,
 		     struct gt_err *err)
 {
-	const char *of = op->batch[0] ? op->batch : op->function;
+	const char *of = op->schedule[0] ? op->schedule : op->batch[0] ? op->batch : op->function;
 	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, list_which(op), of[0] ? "iit" : "ii",
 						   (int64_t)(op->before ? op->before : INT64_MAX),
 						   (int64_t)LIST_ROWS, of);
@@ -182,8 +186,9 @@ static int list(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err
 /* Those whose callback is due; when none is, when the next one will be. */
 static int hooks(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
 {
-	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, GT_SQL_HOOKS, "ii",
-						   (int64_t)op->now_ms, (int64_t)op->limit);
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, GT_SQL_HOOKS, "iii",
+						   (int64_t)op->now_ms, (int64_t)op->limit,
+						   (int64_t)GT_HOOKS_HOST_MAX);
 	gt_auto(query) struct gt_query *next = NULL;
 	int r = 0;
 
@@ -191,9 +196,9 @@ static int hooks(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *er
 		struct gt_task *task = gt_task_op_add(op);
 
 		gt_task_row(q, task);
-		task->callback = gt_strdup(gt_db_text(q, 22));
-		task->hook_tries = (uint32_t)gt_db_int(q, 23);
-		task->hook_due_ms = (uint64_t)gt_db_int(q, 24);
+		task->callback = gt_strdup(gt_db_text(q, 24));
+		task->hook_tries = (uint32_t)gt_db_int(q, 25);
+		task->hook_due_ms = (uint64_t)gt_db_int(q, 26);
 	}
 	if (r < 0 || op->n_tasks)
 		return r;
@@ -240,6 +245,10 @@ int gt_task_read(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *er
 		return list(t, op, err);
 	case GT_TASK_HOOKS:
 		return hooks(t, op, err);
+	case GT_TASK_PLAN_GET:
+	case GT_TASK_PLAN_LIST:
+	case GT_TASK_PLAN_DUE:
+		return gt_plan_read(t, op, err);
 	default:
 		return gt_err_set(err, EINVAL, "internal", "verb %d reads nothing", op->verb);
 	}

@@ -48,10 +48,11 @@ static int seen_before(struct gt_tasks_db *t, struct gt_task *task, struct gt_er
 	return 1;
 }
 
-static int accept_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task *task,
-		      const char *file, struct gt_err *err)
+int gt_task_accept(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task *task,
+		   const char *file, struct gt_err *err)
 {
 	const char *batch = task->batch[0] ? task->batch : NULL;
+	char host[GT_TASK_HOST_MAX + 1];
 	int r = seen_before(t, task, err);
 
 	if (r != 0)
@@ -59,19 +60,21 @@ static int accept_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_ta
 	if (t->seq_next >= t->seq_last)
 		return gt_err_set(err, EAGAIN, "internal", "no number is left for a call");
 	task->seq = t->seq_next++;
-	r = gt_db_finish(gt_sql(t->db, err, GT_SQL_INSERT, "ittiiitttttti", (int64_t)task->seq,
+	r = gt_db_finish(gt_sql(t->db, err, GT_SQL_INSERT, "ittiiittttttiti", (int64_t)task->seq,
 				task->id, task->function, (int64_t)task->priority,
 				(int64_t)task->created_ms, (int64_t)task->deadline_ms, task->method,
 				task->path, task->content_type, task->key, task->print, batch,
-				(int64_t)task->body.len),
+				(int64_t)task->body.len, task->schedule[0] ? task->schedule : NULL,
+				(int64_t)task->slot_ms),
 			 err);
 	if (r < 0)
 		return r;
 	task->taken = GT_TAKEN_NEW;
 	gt_task_op_change(op, task->function, 1);
+	gt_task_host(task->callback, host);
 	if (task->callback)
-		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_HOOK_PUT, "it", (int64_t)task->seq,
-					task->callback),
+		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_HOOK_PUT, "itt", (int64_t)task->seq,
+					task->callback, host),
 				 err);
 	if (r < 0 || !task->body.len)
 		return r;
@@ -89,7 +92,7 @@ static int accept_all(struct gt_tasks_db *t, struct gt_task_op *op,
 	for (size_t i = 0; i < op->n_tasks && r == 0; i++) {
 		const char *file = file_of(files, i);
 
-		r = accept_one(t, op, &op->tasks[i], file, err);
+		r = gt_task_accept(t, op, &op->tasks[i], file, err);
 		if (r == 0 && file && op->tasks[i].taken != GT_TAKEN_NEW)
 			gt_body_list_add(&t->unused, file);
 	}
@@ -347,6 +350,11 @@ int gt_task_write(struct gt_tasks_db *t, struct gt_task_op *op, const struct gt_
 					   (int64_t)op->before, (int64_t)op->next_ms,
 					   (int64_t)op->limit, (int64_t)op->told_ms),
 				    err);
+	case GT_TASK_PLAN_PUT:
+	case GT_TASK_PLAN_DROP:
+	case GT_TASK_PLAN_SET:
+	case GT_TASK_FIRE:
+		return gt_plan_write(t, op, err);
 	case GT_TASK_COUNT: /* in line with changes, so that none is counted twice or missed */
 		return gt_task_count(t, op, err);
 	default:

@@ -42,6 +42,8 @@ struct exchange {
 	size_t n_held;
 	struct gt_task_want *wants;
 	size_t n_wants;
+	struct gt_task_start *starts;
+	size_t n_starts;
 	struct gt_task_result *results;
 	size_t n_results;
 	struct gt_task *tasks;
@@ -59,6 +61,17 @@ static const struct gt_field want_rows[] = {
 	NUMBER(gt_task_want, seen),
 };
 static const struct gt_fields want_fields = { ROWS(want_rows, gt_task_want) };
+
+static const struct gt_field start_rows[] = {
+	NUMBER(gt_task_start, seq),
+	{ "id", GT_F_CHARS, GT_F_NEEDED, AT(gt_task_start, id), .max = GT_TASK_ID_MAX,
+	  .ok = gt_task_id_ok, .wanted = "no id of a call" },
+	{ "attempt", GT_F_U32, 0, AT(gt_task_start, attempt), .max = UINT32_MAX },
+	{ "replica", GT_F_CHARS, 0, AT(gt_task_start, replica), CHARS_MAX(gt_task_start, replica) },
+	{ "revision", GT_F_U32, 0, AT(gt_task_start, revision), .max = UINT32_MAX },
+	NUMBER(gt_task_start, started_ms),
+};
+static const struct gt_fields start_fields = { ROWS(start_rows, gt_task_start) };
 
 static const struct gt_field result_rows[] = {
 	NUMBER(gt_task_result, seq),
@@ -108,6 +121,8 @@ static const struct gt_field up_rows[] = {
 	  .sub = &held_fields },
 	{ "wants", GT_F_LIST, 0, LIST(exchange, wants), .max = GT_TASK_HELD_MAX,
 	  .sub = &want_fields },
+	{ "starts", GT_F_LIST, 0, LIST(exchange, starts), .max = GT_TASK_HELD_MAX,
+	  .sub = &start_fields },
 	{ "results", GT_F_LIST, 0, LIST(exchange, results), .max = GT_TASK_HELD_MAX,
 	  .sub = &result_fields },
 };
@@ -162,6 +177,8 @@ static void op_take(struct gt_task_op *op, struct exchange *x)
 	op->n_wants = x->n_wants;
 	op->results = x->results;
 	op->n_results = x->n_results;
+	op->starts = x->starts;
+	op->n_starts = x->n_starts;
 	op->tasks = x->tasks;
 	op->n_tasks = x->n_tasks;
 }
@@ -241,6 +258,8 @@ static void write_any(const struct gt_fields *fields, const struct gt_task_op *o
 		.n_held = op->n_held,
 		.wants = op->wants,
 		.n_wants = op->n_wants,
+		.starts = op->starts,
+		.n_starts = op->n_starts,
 		.results = op->results,
 		.n_results = op->n_results,
 		.tasks = op->tasks,

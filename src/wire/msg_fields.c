@@ -520,7 +520,12 @@ static const struct gt_field work_rows[] = {
 	{ "function", GT_F_CHARS, GT_F_NEEDED, AT(gt_line, name), FUNCTION_NAME },
 	NUMBER,
 };
-static const struct gt_field cancel_rows[] = { TYPE, SEQ, NUMBER };
+static const struct gt_field cancel_rows[] = {
+	TYPE,
+	SEQ,
+	NUMBER,
+	{ "attempt", GT_F_U32, GT_F_ALWAYS, AT(gt_line, attempt), .max = UINT32_MAX },
+};
 
 const struct gt_fields gt_line_fields[GT_LINE_N] = {
 	[GT_LINE_SNAPSHOT] = { ROWS(snapshot_rows, gt_line) },

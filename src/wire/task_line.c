@@ -5,22 +5,13 @@
 #include <string.h>
 
 #include "doc.h"
-#include "fields.h"
+#include "task_line.h"
 
-struct line {
-	char id[GT_TASK_ID_MAX + 1];
-	char *key, *path, *content_type, *text;
-	char method[GT_TASK_METHOD_MAX + 1];
-	enum { HIGH, NORMAL, LOW, PRIORITIES } priority;
-	uint64_t deadline_ms;
-	struct gt_blob json;
-};
-
-#define AT(member) .offset = offsetof(struct line, member)
-
-static const char *priority_name(unsigned value)
+const char *task_line_priority(unsigned value)
 {
-	static const char *const names[] = { [HIGH] = "high", [NORMAL] = "normal", [LOW] = "low" };
+	static const char *const names[] = {
+		[LINE_HIGH] = "high", [LINE_NORMAL] = "normal", [LINE_LOW] = "low"
+	};
 
 	return names[value];
 }
@@ -29,7 +20,7 @@ static const char *priority_name(unsigned value)
 static int json_read(const struct gt_field *f, const json_t *js, const struct gt_at *at, void *base,
 		     struct gt_err *err)
 {
-	struct line *line = base;
+	struct task_line *line = base;
 	char *text = json_dumps(js, JSON_COMPACT | JSON_ENCODE_ANY);
 
 	(void)f;
@@ -42,7 +33,7 @@ static int json_read(const struct gt_field *f, const json_t *js, const struct gt
 
 static void json_write(struct gt_json *j, const struct gt_field *f, const void *base)
 {
-	const struct line *line = base;
+	const struct task_line *line = base;
 
 	if (line->json.data)
 		gt_json_raw(j, f->name, line->json.data);
@@ -51,30 +42,23 @@ static void json_write(struct gt_json *j, const struct gt_field *f, const void *
 static bool json_same(const struct gt_field *f, const void *a, const void *b)
 {
 	(void)f;
-	return gt_streq(((const struct line *)a)->json.data, ((const struct line *)b)->json.data);
+	return gt_streq(((const struct task_line *)a)->json.data,
+			((const struct task_line *)b)->json.data);
 }
 
-static const struct gt_field_hooks json_hooks = { json_read, json_write, json_same };
+const struct gt_field_hooks task_line_json = { json_read, json_write, json_same };
 
 static const struct gt_field rows[] = {
-	{ "id", GT_F_CHARS, 0, AT(id), .max = GT_TASK_ID_MAX, .ok = gt_task_id_ok,
+	{ "id", GT_F_CHARS, 0, TASK_LINE_AT(id), .max = GT_TASK_ID_MAX, .ok = gt_task_id_ok,
 	  .wanted = "no id: up to 64 letters, digits, - and _" },
-	{ "key", GT_F_STR, 0, AT(key), .min = 1, .max = GT_TASK_KEY_MAX },
-	{ "method", GT_F_CHARS, 0, AT(method), .max = GT_TASK_METHOD_MAX, .ok = gt_task_method_ok,
-	  .wanted = "none of POST, GET, PUT, PATCH and DELETE" },
-	{ "path", GT_F_STR, 0, AT(path), .min = 1, .max = GT_TASK_PATH_MAX },
-	{ "content_type", GT_F_STR, 0, AT(content_type), .min = 1, .max = GT_TASK_TYPE_MAX },
-	{ "priority", GT_F_ENUM, 0, AT(priority), .max = PRIORITIES, .enum_name = priority_name },
-	{ "deadline", GT_F_DURATION, 0, AT(deadline_ms), .min = 1000,
-	  .max = GT_TASK_DEADLINE_MAX_MS },
-	{ "body", GT_F_CUSTOM, 0, .hooks = &json_hooks },
-	{ "text", GT_F_STR, 0, AT(text), .max = GT_TASK_BODY_MAX },
+	{ "key", GT_F_STR, 0, TASK_LINE_AT(key), .min = 1, .max = GT_TASK_KEY_MAX },
+	TASK_LINE_ROWS(GT_TASK_BODY_MAX)
 };
 static const struct gt_fields fields = { .rows = rows,
 					 .n = GT_LEN(rows),
-					 .size = sizeof(struct line) };
+					 .size = sizeof(struct task_line) };
 
-static void line_fini(struct line *line)
+void task_line_fini(struct task_line *line)
 {
 	free(line->key);
 	free(line->path);
@@ -83,16 +67,15 @@ static void line_fini(struct line *line)
 	free(line->json.data);
 }
 
-static int check(const struct line *line, struct gt_err *err)
+int task_line_check(const struct task_line *line, size_t body_max, struct gt_err *err)
 {
 	if (line->json.data && line->text) {
 		gt_err_set(err, EINVAL, "bad_parameter", "write body (JSON) or text, not both");
 		return gt_err_path(err, "text");
 	}
-	if (line->json.len > GT_TASK_BODY_MAX) { /* numbers grow when they are written out */
+	if (line->json.len > body_max) { /* numbers grow when they are written out */
 		gt_err_set(err, EMSGSIZE, "body_too_large",
-			   "written out it has %zu bytes, at most %d", line->json.len,
-			   GT_TASK_BODY_MAX);
+			   "written out it has %zu bytes, at most %zu", line->json.len, body_max);
 		return gt_err_path(err, "body");
 	}
 	if (line->path && !gt_task_path_ok(line->path)) {
@@ -110,7 +93,7 @@ static int check(const struct line *line, struct gt_err *err)
 	return 0;
 }
 
-static void line_give(struct line *line, struct gt_task *ret)
+void task_line_give(struct task_line *line, struct gt_task *ret)
 {
 	const char *type = line->json.data ? "application/json" : line->text ? "text/plain" : NULL;
 
@@ -132,16 +115,16 @@ static void line_give(struct line *line, struct gt_task *ret)
 
 int gt_task_line_read(const char *text, size_t len, struct gt_task *ret, struct gt_err *err)
 {
-	struct line line = { .priority = NORMAL };
+	struct task_line line = { .priority = LINE_NORMAL };
 	gt_auto(doc) json_t *js = NULL;
 	int r = gt_doc_parse(text, len, GT_TASK_BODY_MAX, &js, err);
 
 	if (r == 0)
 		r = gt_fields_read(&fields, js, NULL, &line, err);
 	if (r == 0)
-		r = check(&line, err);
+		r = task_line_check(&line, GT_TASK_BODY_MAX, err);
 	if (r == 0)
-		line_give(&line, ret);
-	line_fini(&line);
+		task_line_give(&line, ret);
+	task_line_fini(&line);
 	return r;
 }

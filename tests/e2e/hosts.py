@@ -9,6 +9,7 @@ import ctypes
 import itertools
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import threading
@@ -246,6 +247,7 @@ class Hosts:
                 host.proc.kill()
                 host.proc.wait()
             host.cleanup()
+            shutil.rmtree(host.dir, ignore_errors=True)
         self.net.remove()
 
 

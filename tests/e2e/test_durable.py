@@ -1,8 +1,10 @@
 """Durable calls: accepted once and never lost, run at least once, one recorded result."""
+import http.client
 import json
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -166,6 +168,93 @@ def test_a_call_can_be_cancelled_and_replayed(gantry, name):
     again = gantry.client.request("POST", f"/v1/calls/{call['id']}/replay")
     assert again.status == 202 and again.json()["state"] == "queued"
     gantry.client.request("DELETE", f"/v1/calls/{call['id']}")
+
+
+def until_running(gantry, call):
+    """The events of a call up to the first that says that it runs; [] when control is not there."""
+    seen = []
+    try:
+        with gantry.client.stream("GET", f"/v1/calls/{call}/events", timeout=10) as stream:
+            while not seen or seen[-1]["event"] != "running":
+                line = stream.readline()
+                if not line:
+                    return []
+                if line.startswith(b"data: "):
+                    seen.append(json.loads(line[6:]))
+    except (OSError, http.client.HTTPException):
+        return []
+    return seen
+
+
+def test_a_call_is_told_to_run_while_it_runs(gantry, name):
+    gantry.echo(name)
+    call = submit(gantry, name, query="?path=/sleep?ms=60000")["id"]
+    seen = until_running(gantry, call)
+    assert [e["event"] for e in seen] == ["accepted", "running"]
+    running = seen[-1]["running"]
+    assert running["attempt"] == 1 and running["replica"] == gantry.replicas(name, "ready")[0]["id"]
+    # whoever comes later, and after another start of control, hears of it as well
+    before = gantry.roles()["control"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: gantry.roles().get("control") not in (None, before), "another control")
+    until(lambda: [e["running"] for e in until_running(gantry, call)[1:]] == [running], "it is told again")
+    assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
+
+
+LOGGER = """import http.server
+class H(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        print(self.path, self.headers["Gantry-Call-Id"] if "named" in self.path else "", flush=True)
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *args):
+        pass
+print("up", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", 8000), H).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("concurrency, scope", [(1, "attempt"), (4, "replica")])
+def test_what_a_call_wrote(gantry, name, concurrency, scope):
+    gantry.put(name, {"image": "host:", "command": ["/usr/bin/python3", "-c", LOGGER], "port": 8000,
+                      "scale": {"concurrency": {"target": 1, "max": concurrency}, "max": 1}})
+
+    def lines(call, more=""):
+        reply = gantry.client.get(f"/v1/calls/{call}/logs{more}")
+        assert reply.status == 200, reply
+        return [json.loads(line)["line"].strip() for line in reply.text.splitlines()], reply.headers
+
+    first = submit(gantry, name, query="?path=/first")["id"]
+    ended(gantry, first)
+    until(lambda: lines(first)[0] == ["/first"], "what it wrote")  # and not what came before it
+    time.sleep(0.06)  # the next one begins when lines of the first have passed
+    second = submit(gantry, name, query="?path=/named")["id"]
+    ended(gantry, second)
+    until(lambda: lines(second, "?printed=1")[0] == [f"/named {second}"], "what it wrote")
+    got, headers = lines(first)
+    assert got == ["/first"] and headers["Gantry-Log-Scope"] == scope and headers["Gantry-Attempt"] == "1"
+    assert lines(first, "?printed=1")[0] == []
+    text = gantry.client.get(f"/v1/calls/{second}/logs?attempt=1", headers={"Accept": "text/plain"}).text
+    assert text.strip() == f"/named {second}"
+    events = gantry.client.get(f"/v1/calls/{second}/logs", headers={"Accept": "text/event-stream"}).text
+    last = [line for line in events.splitlines() if line.startswith("id: ")][-1][4:]
+    assert gantry.client.get(f"/v1/calls/{second}/logs", headers={"Last-Event-ID": last}).text == ""
+    for more, slug in (("?attempt=2", "not_found"), ("?attempt=x", "bad_parameter"), ("?stream=x", "bad_parameter")):
+        assert gantry.client.get(f"/v1/calls/{first}/logs{more}").slug == slug
+    assert gantry.client.get("/v1/calls/none-such/logs").slug == "call_not_found"
+
+
+def test_a_cancel_stops_no_later_attempt(gantry, name):
+    """Replayed at once, while the gateway hears of the end: the order to stop names the attempt."""
+    gantry.echo(name)
+    for _ in range(10):
+        call = submit(gantry, name, query="?path=/sleep?ms=200")["id"]
+        until(lambda: gantry.client.get(f"/v1/functions/{name}").json()["in_flight"] == 1, "it runs")
+        for _ in range(3):
+            assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
+            assert gantry.client.request("POST", f"/v1/calls/{call}/replay").status == 202
+        ended(gantry, call)
 
 
 def test_a_call_that_does_not_run_in_time_expires(gantry, name):

@@ -3,6 +3,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -161,6 +162,31 @@ def test_a_certificate_is_renewed_under_load(own_hosts):
     until(lambda: time.monotonic() - began > 11, "the first one's life is over", 20)
     assert load.stop() > 20 and not load.failed, load.failed[:3]
     hosts.wait_nodes("ready")
+
+
+def test_an_agent_host_is_reloaded_and_upgraded_under_load(own_hosts):
+    hosts = own_hosts("ab", joined=False)
+    host = hosts["b"]
+    host.program = host.dir / "gantryd"
+    shutil.copy(BIN / "gantryd", host.program)
+    hosts.join("b")
+    hosts.wait_nodes("ready")
+    pid = place(hosts, "f", "b")["pid"]
+    load = Load(hosts.first.client, "/f/f/x", threads=4)
+    for what, number in (("reload: replacing the roles", signal.SIGHUP), ("replacing the roles", signal.SIGUSR2)):
+        before = host.roles()
+        host.text += "[gateway]\ndrain = 9s\n"
+        host.write_config()
+        served = load.served[0]
+        until(lambda: load.served[0] > served + 20, "calls run")
+        os.kill(host.proc.pid, number)
+        until(lambda: all(host.roles().get(r) not in (None, before[r]) for r in before), f"after {what}: all are new")
+        until(lambda: not any(alive(p) for p in before.values()), "those before have ended", 15)
+        served = load.served[0]
+        until(lambda: load.served[0] > served + 20, "calls run")
+    load.stop()
+    assert not load.failed, load.failed[:3]
+    assert hosts.first.replicas("f")[0]["pid"] == pid and alive(pid)
 
 
 # ---- calls -----------------------------------------------------------------------------------
@@ -367,6 +393,33 @@ def test_a_partition_heals(cluster):
     until(lambda: len(cluster.first.running("part")) == 1, "one is left", 15)
     node(cluster, "uncordon", "a")
     cluster.first.delete("part")
+
+
+def test_what_must_not_run_twice_is_stopped_by_the_node_that_is_cut_off(cluster):
+    """With `stop_after` the node ends it by itself, before another one has it."""
+    for other in "ab":
+        node(cluster, "cordon", other)
+    cluster.first.echo("once", scale={"min": 1, "max": 1}, limits={"drain": "1s"},
+                       disconnect={"stop_after": "5s", "lost_after": "12s"})
+    replica = cluster.first.wait_replicas("once", 1)[0]
+    assert replica["node"] == "c"
+    pid = replica["pid"]
+    node(cluster, "uncordon", "b")
+    cluster.net.cut("a", "c")
+    begin, dead_at, next_at = time.monotonic(), None, None
+    while next_at is None and time.monotonic() - begin < 40:
+        if any(r["node"] == "b" for r in cluster.first.running("once")):
+            next_at = time.monotonic()
+            assert not alive(pid), "two of them run"
+        if dead_at is None and not alive(pid):
+            dead_at = time.monotonic()
+        time.sleep(0.01)
+    assert dead_at and next_at and dead_at <= next_at, (dead_at, next_at)
+    print(f"stopped {dead_at - begin:.1f} s after the cut, given to another after {next_at - begin:.1f} s")
+    cluster.net.heal()
+    node(cluster, "uncordon", "a")
+    cluster.wait_nodes("ready", timeout=20)
+    cluster.first.delete("once")
 
 
 @pytest.mark.parametrize("one, other", [("a", "b"), ("b", "a")])

@@ -199,16 +199,20 @@ def test_join_tokens_are_listed_and_taken_back(daemon, tmp_path):
     link.close()
 
 
-def test_the_authority_outlives_control_and_is_for_control_alone(daemon):
-    key, cert = daemon.state / "control/ca.key", daemon.state / "control/ca.crt"
-    before = key.read_text(), cert.read_text()
-    assert key.stat().st_mode & 0o777 == 0o600
-    assert token_of(daemon)
+def test_the_authority_outlives_control_and_is_for_control_alone(daemon, tmp_path):
+    machine, link = Machine(tmp_path / "m"), Link(daemon)
+
+    def authority():
+        return link.post("/link/v1/gateways/g/certificate", machine.csr().encode())[1]["ca"]
+
+    before, pin = authority(), token_of(daemon)[-43:]
     old = daemon.roles()["control"]
     os.kill(old, signal.SIGKILL)
     until(lambda: daemon.roles().get("control", old) != old and daemon.client.get("/v1/nodes").status == 200, "control is back")
-    assert (key.read_text(), cert.read_text()) == before
-    link = Link(daemon)
+    link.close()
+    assert authority() == before and token_of(daemon)[-43:] == pin
+    directory = (daemon.state / "control").stat()
+    assert directory.st_mode & 0o777 == 0o700 and directory.st_uid != 0
     status, answer = link.post("/link/v1/gateways/g/certificate", b"nonsense")
     assert (status, answer["code"]) == (400, "bad_certificate")
     link.close()

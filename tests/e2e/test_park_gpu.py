@@ -38,6 +38,7 @@ def fake(tmp_path):
     config.write_text("[agent]\nnode = n1\nparking_memory = 4GiB\n" + driver.config())
     daemon = Daemon(config=config).start()
     daemon.driver = driver
+    until(lambda: daemon.client.get("/v1/nodes/n1").json().get("gpu_driver", {}).get("checkpoints") == "yes", "it can park", 20)
     yield daemon
     daemon.stop()
 
@@ -85,7 +86,6 @@ def test_four_functions_of_sixty_percent_share_one_gpu(own):
 
 def test_one_that_was_given_a_gpu_is_parked_by_what_it_has_there(fake):
     """As soon as it serves: the memory of the whole GPU is far more than a node can spare."""
-    until(lambda: fake.client.get("/v1/nodes/n1").json()["gpu_driver"].get("checkpoints") == "yes", "it can", 20)
     for name in ("a", "b"):
         deploy(fake, name, resources={"memory": "64MiB", "gpu": {"count": 1}}, park={"method": "cuda", "after": "60s"})
     first = call_ok(fake, "a").headers["Gantry-Replica"]
@@ -96,6 +96,19 @@ def test_one_that_was_given_a_gpu_is_parked_by_what_it_has_there(fake):
     assert [r["id"] for r in parked] == [first], fake.replicas("a")
     assert call_ok(fake, "a").headers["Gantry-Replica"] == first
     assert view(fake, "a")["starts_total"] == view(fake, "b")["starts_total"] == 1
+
+
+def test_one_whose_processes_nobody_knows_is_not_parked(fake):
+    """The driver tells of a process that is not there by that number: whose memory is it?"""
+    for name in ("a", "b"):
+        deploy(fake, name, resources={"memory": "64MiB", "gpu": {"count": 1}}, park={"method": "cuda", "after": "60s"})
+    first = call_ok(fake, "a").headers["Gantry-Replica"]
+    fake.driver.set(0, processes=[{"pid": 4194304, "bytes": 1 << 30}])
+    call = fake.client.background("GET", "/f/b/", timeout=60)
+    refused = until(lambda: [e for e in fake.events() if e["type"] == "replica.park_refused"], "it is not parked", 20)
+    assert refused[0]["replica"] == first and "its processes on the GPU could not be found" in refused[0]["text"], refused
+    fake.driver.set(0, processes=[])
+    assert call.result(60).status == 200
 
 
 def test_busy_functions_take_turns_and_neither_starves(own):

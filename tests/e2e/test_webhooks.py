@@ -3,6 +3,7 @@ import base64
 import hashlib
 import hmac
 import http.server
+import socket
 import threading
 
 import pytest
@@ -91,3 +92,18 @@ def test_only_web_addresses_are_taken(gantry):
     for url in ("file:///etc/passwd", "gopher://example.org/", "http://", "//example.org/", "https://u:p@example.org/"):
         reply = call(gantry, url)
         assert reply.status == 400 and reply.slug == "bad_parameter", (url, reply)
+
+
+def test_a_slow_receiver_has_nobody_wait_but_itself(telling):
+    """Many ends of calls for a receiver that never answers; another one hears of its own at once."""
+    deaf, swift = socket.create_server(("127.0.0.1", 0), backlog=64), Receiver()
+    telling.echo("f")
+    try:
+        for _ in range(40):
+            assert call(telling, f"http://127.0.0.1:{deaf.getsockname()[1]}/").status == 202
+        until(lambda: len(telling.client.get("/v1/calls?state=succeeded").json()["items"]) == 40, "their ends")
+        own = call(telling, swift.url).json()["id"]
+        until(lambda: [h["webhook-id"] for h, _ in swift.seen] == [f"{own}-1"], "the swift one is told", timeout=4)
+    finally:
+        swift.close()
+        deaf.close()

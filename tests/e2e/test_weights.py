@@ -256,6 +256,7 @@ def test_a_full_store_costs_nobody_a_start_and_unused_copies_go(gantry, place):
     assert load(gantry, "two")["sha256"] == sha256(place / "two/a.safetensors")
     assert load(gantry, "one")["read_bytes"] == 0
     remove(gantry, "one", "two")
+    until(lambda: gantry.client.get("/v1/nodes/n1").json()["replicas"] == 0, "no replica has a copy")
     assert node(gantry)["store_used_bytes"] >= 40 * MIB, "a copy stays for the next one"
     deploy(gantry, "two", place / "two", store=True)
     assert "why" not in replica(gantry, "two")["weights"]

@@ -1,6 +1,6 @@
-/* fuzz_task.c - durable calls as they come from outside: a line of a batch (first byte even), and
- * what gateways and control tell each other (odd). What is refused says why; what is accepted keeps
- * its promises, and an exchange that is written again is the same. */
+/* fuzz_task.c - durable calls as they come from outside: a schedule (first byte 's'), a line of a
+ * batch (even), and what gateways and control tell each other (odd). What is refused says why; what
+ * is accepted keeps its promises, and an exchange that is written again is the same. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +36,31 @@ static void line(const char *text, size_t len)
 	for (const char *s = t.content_type; s && *s; s++)
 		must((unsigned char)*s >= ' ' && *s != 0x7f);
 	gt_task_fini(&t);
+}
+
+/* What is shown can be put again, and is the same. */
+static void schedule(const char *text, size_t len)
+{
+	struct gt_schedule s = { 0 }, again = { 0 };
+	gt_auto(buf) struct gt_buf once = { 0 }, twice = { 0 };
+	struct gt_err err = { 0 };
+	struct gt_json j;
+
+	if (gt_schedule_read(text, len, &s, &err) < 0) {
+		refused(&err);
+		must(!s.cron && !s.call.path);
+		return;
+	}
+	must(!s.cron == (s.every_ms > 0) && s.every_ms % 1000 == 0 && s.call.path);
+	must(s.call.body.len <= GT_SCHEDULE_BODY_MAX && s.catch_up < GT_CATCH_UPS);
+	gt_json_begin(&j, &once);
+	gt_schedule_write(&s, &j, NULL);
+	must(gt_schedule_read(once.data, once.len, &again, &err) == 0);
+	gt_json_begin(&j, &twice);
+	gt_schedule_write(&again, &j, NULL);
+	must(once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0);
+	gt_schedule_fini(&s);
+	gt_schedule_fini(&again);
 }
 
 static void exchange(const char *text, size_t len)
@@ -77,7 +102,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len == 0)
 		return 0;
-	if (data[0] % 2 == 0) {
+	if (data[0] == 's') {
+		schedule(text, len - 1);
+	} else if (data[0] % 2 == 0) {
 		line(text, len - 1);
 	} else {
 		exchange(text, len - 1);

@@ -6,6 +6,7 @@
 
 #include <gantry/base/clock.h>
 #include <gantry/base/err.h>
+#include <gantry/cron/zone.h>
 #include <gantry/model/event.h>
 #include <gantry/model/member.h>
 #include <gantry/model/row.h>
@@ -55,7 +56,10 @@ struct gt_control_ports {
 	 * store.task is there. */
 	void (*on_task_work)(void *ctx, const char *function, uint64_t seen);
 	void (*on_task_changed)(void *ctx, const char *id);
-	void (*on_task_stop)(void *ctx, uint64_t seq);
+	void (*on_task_stop)(void *ctx, uint64_t seq, uint32_t attempt);
+	/* A time zone by its name, for control to keep. Slug invalid_schedule. NULL: there is
+	 * none but UTC. */
+	int (*zone)(void *ctx, const char *name, struct gt_zone **ret, struct gt_err *err);
 	void (*on_members)(void *ctx); /* gt_control_members changed. NULL = not asked for */
 	void (*on_due)(void *ctx);     /* gt_control_due_ns may have changed */
 	/* Every decision of the scale room, also those that change nothing; in and out NULL: the

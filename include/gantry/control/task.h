@@ -13,9 +13,9 @@
 /* How many calls wait: after the stored functions were loaded, and whenever the store has lost the
  * thread (gt_store_recount). What is known is replaced. */
 void gt_control_tasks_load(struct gt_control *c);
-/* ACCEPT, CANCEL, REPLAY, and what only reads. Refused at once, with op left to the caller:
- * -EAGAIN (queue_full) when GT_TASK_QUEUED_MAX calls wait for the function of the first task;
- * -ENOTSUP (unavailable) without a store for them. */
+/* ACCEPT, CANCEL, REPLAY, what is about schedules (schedule.h), and what only reads. Refused at
+ * once, with op left to the caller: -EAGAIN (queue_full) when GT_TASK_QUEUED_MAX calls wait for the
+ * function of the first task; -ENOTSUP (unavailable) without a store for them. */
 GT_MUST_USE int gt_control_task(struct gt_control *c, struct gt_task_op *op GT_TAKES,
 				gt_task_fn *asker, void *arg, struct gt_err *err);
 /* EXCHANGE: what one life of a gateway (op->sessions[0]) has to tell and room for. -ESTALE for one
@@ -23,6 +23,10 @@ GT_MUST_USE int gt_control_task(struct gt_control *c, struct gt_task_op *op GT_T
 GT_MUST_USE int gt_control_task_exchange(struct gt_control *c, uint64_t epoch,
 					 struct gt_task_op *op GT_TAKES, gt_task_fn *asker,
 					 void *arg, struct gt_err *err);
+/* The replica that has this attempt now, as its gateway told (within some 50 ms); NULL: none, or it
+ * is not known yet. on_task_changed tells when there is one. Borrowed. */
+const struct gt_task_start *gt_control_task_start(const struct gt_control *c, uint64_t seq,
+						  uint32_t attempt);
 /* One call for each function with calls that wait: what on_task_work told. */
 void gt_control_task_work(struct gt_control *c,
 			  void (*fn)(const char *function, uint64_t seen, void *arg), void *arg);

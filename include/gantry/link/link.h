@@ -43,7 +43,7 @@ void gt_link_on_forget(struct gt_link *link, const char *node, const char *repli
 void gt_link_on_route(struct gt_link *link, const char *function);
 void gt_link_on_route_gone(struct gt_link *link, const char *function);
 void gt_link_on_task_work(struct gt_link *link, const char *function, uint64_t seen);
-void gt_link_on_task_stop(struct gt_link *link, uint64_t seq);
+void gt_link_on_task_stop(struct gt_link *link, uint64_t seq, uint32_t attempt);
 void gt_link_on_members(struct gt_link *link);
 
 #endif

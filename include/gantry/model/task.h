@@ -18,7 +18,9 @@
 #define GT_TASK_TYPE_MAX        255
 #define GT_TASK_CALLBACK_MAX    2048
 #define GT_TASK_METHOD_MAX      7
-#define GT_TASK_PRINT_SIZE      33 /* 32 hex digits and NUL */
+#define GT_TASK_HOST_MAX        259 /* of a callback: a name, a colon and a port */
+#define GT_HOOKS_HOST_MAX       4   /* ends of calls that are told to one host at a time */
+#define GT_TASK_PRINT_SIZE      33  /* 32 hex digits and NUL */
 #define GT_TASK_BODY_MAX        (16 << 20)
 #define GT_TASK_INLINE_MAX      (64 << 10) /* larger bodies lie in files beside the database */
 #define GT_TASK_LEASES_MAX      256        /* in one exchange */
@@ -50,6 +52,9 @@ bool gt_task_method_ok(const char *method);
 /* Printable ASCII from "/" on: what may follow /f/{function} in a request line. */
 bool gt_task_path_ok(const char *path);
 
+/* "example.com:8080" of "https://Example.com:8080/x"; NULL and what is no URL: "". */
+void gt_task_host(const char *url, char ret[GT_TASK_HOST_MAX + 1]);
+
 enum { GT_TASK_HIGH, GT_TASK_NORMAL, GT_TASK_LOW, GT_TASK_CLASSES };
 
 struct gt_blob {
@@ -77,8 +82,10 @@ struct gt_task {
 	char *key;                 /* Idempotency-Key, or NULL */
 	char print[GT_TASK_PRINT_SIZE];
 	char batch[GT_ULID_LEN + 1];
-	char *callback;      /* URL that is told of the end, or NULL */
-	uint32_t hook_tries; /* HOOKS: how often that was tried */
+	char schedule[GT_NAME_MAX + 1]; /* that made it; "" = none did */
+	uint64_t slot_ms;               /* for which of its due times; 0 = a user asked for it */
+	char *callback;                 /* URL that is told of the end, or NULL */
+	uint32_t hook_tries;            /* HOOKS: how often that was tried */
 	uint64_t hook_due_ms;
 	struct gt_blob body;
 	bool named; /* the caller chose the id */
@@ -121,6 +128,15 @@ struct gt_task_attempt {
 	uint64_t started_ms, ended_ms, wait_ms, start_ms;
 };
 
+/* An attempt that a replica has now. */
+struct gt_task_start {
+	uint64_t seq;
+	uint32_t attempt, revision;
+	char id[GT_TASK_ID_MAX + 1], replica[GT_ULID_LEN + 1];
+	uint64_t started_ms;           /* wall clock */
+	char gateway[GT_NAME_MAX + 1]; /* filled by control */
+};
+
 /* What a gateway has room for; leases that it gets are at most n. */
 struct gt_task_want {
 	char function[GT_NAME_MAX + 1];
@@ -141,76 +157,9 @@ struct gt_task_change {
 	int64_t queued;
 };
 
-enum gt_task_verb {
-	GT_TASK_ACCEPT,   /* tasks[] in; each one's `taken` out */
-	GT_TASK_EXCHANGE, /* results[], wants[] and held[] in; tasks[] (the leases) out */
-	GT_TASK_RELEASE,  /* leases of all but sessions[] */
-	GT_TASK_WAKE,     /* what is due, late, or old: at most GT_TASK_WAKE_MAX; next_ms out */
-	GT_TASK_CANCEL,   /* id in; tasks[0] out, as it is then */
-	GT_TASK_REPLAY,   /* id in: one that did not succeed runs again; tasks[0] out */
-	GT_TASK_COUNT,    /* changes[] out: how many wait for each function; next_ms */
-	/* before (seq), told_ms, limit (tries) and next_ms (due; 0 = done) in */
-	GT_TASK_HOOK_SET,
-	/* From here on they only read. */
-	GT_TASK_GET,    /* id in; tasks[0], attempts[] out */
-	GT_TASK_RESULT, /* the same, and the body of the result in results[0] */
-	GT_TASK_LIST,   /* function, batch, states, before, limit in; tasks[] out, newest first */
-	GT_TASK_HOOKS,  /* limit in; tasks[] whose callback is due, next_ms out */
-	GT_TASK_VERBS
-};
-#define GT_TASK_WAKE_MAX   1000
-#define GT_TASK_LOOKED_MAX 100000 /* rows that a page of LIST looks at, whatever is in it */
-
-struct gt_task_op;
-typedef void gt_task_fn(struct gt_task_op *op, const struct gt_err *err, void *arg);
-
-/* Made by who asks, given to the store, and back with `done`, which owns it again. */
-struct gt_task_op {
-	enum gt_task_verb verb;
-	uint64_t now_ms, epoch;
-	struct gt_task *tasks;
-	size_t n_tasks;
-	struct gt_task_result *results;
-	size_t n_results;
-	struct gt_task_want *wants;
-	size_t n_wants;
-	struct gt_task_attempt *attempts;
-	size_t n_attempts;
-	struct gt_task_session *sessions; /* RELEASE: those that live; EXCHANGE: whose it is */
-	size_t n_sessions;
-	uint64_t *held; /* EXCHANGE with full: seqs that the gateway has; others are released */
-	size_t n_held;
-	bool full;  /* held[] is everything of this session */
-	bool alone; /* and no other session of this gateway lives */
-	char id[GT_TASK_ID_MAX + 1];
-	char function[GT_NAME_MAX + 1], batch[GT_ULID_LEN + 1]; /* LIST: "" = all */
-	unsigned states;                                        /* LIST: a bit each */
-	uint64_t before; /* LIST: seq; 0 = newest. Out: of the next page */
-	size_t limit;
-	uint64_t told_ms; /* HOOK_SET: hook_due_ms of what was told; a later end is left as it is */
-	bool more;        /* LIST: there are older ones; WAKE: there was more to do */
-	/* out */
-	struct gt_task_change *changes;
-	size_t n_changes;
-	uint64_t next_ms; /* when WAKE has something to do again; UINT64_MAX = never */
-	char (*ended)[GT_TASK_ID_MAX + 1]; /* by WAKE, CANCEL or RELEASE */
-	size_t n_ended;
-	/* The port's own end, and who asked. */
-	gt_task_fn *done;
-	void *arg;
-	gt_task_fn *asker;
-	void *asker_arg;
-};
-
-struct gt_task_op *gt_task_op_new(enum gt_task_verb verb);
-void gt_task_op_free(struct gt_task_op *op);                     /* NULL is fine */
-struct gt_task *gt_task_op_add(struct gt_task_op *op);           /* one more task, zeroed */
-struct gt_task_result *gt_task_op_result(struct gt_task_op *op); /* one more result, zeroed */
-void gt_task_op_change(struct gt_task_op *op, const char *function, int64_t queued);
-void gt_task_op_ended(struct gt_task_op *op, const char *id);
 void gt_task_fini(struct gt_task *t);
 void gt_task_result_fini(struct gt_task_result *r);
 
-GT_CLEANUP_TYPE(task_op, struct gt_task_op *, gt_task_op_free)
+#include <gantry/model/task_op.h>
 
 #endif

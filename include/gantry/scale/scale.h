@@ -12,6 +12,7 @@
  * has work.
  *
  *	queue	up at once: a replica for each level that is on
+ *	schedule	and for calls that are booked: they find it ready
  *	age	one more when a call waited max(half a start, 1 s) and nothing is starting
  *	floor	dense load: enough for the mean load and its measured swing (square-root staffing)
  *	hold	a level that went off is kept for as long as a return within that time is likely
@@ -53,6 +54,7 @@ struct gt_scale_in {
 	struct gt_scale_params params;
 	/* As it is now. */
 	uint32_t in_flight, queued;
+	uint32_t booked;          /* calls that a schedule makes within the time of a start */
 	uint64_t oldest_wait_ns;  /* of the queued ones; 0 = nobody waits or not known */
 	uint32_t ready, starting; /* replicas that stay */
 	/* Since the input before; all may be 0 when nobody counts them. */
@@ -67,6 +69,7 @@ struct gt_scale_in {
 enum gt_scale_rule {
 	GT_SCALE_NONE, /* nothing asks for a replica */
 	GT_SCALE_QUEUE,
+	GT_SCALE_SCHEDULE,
 	GT_SCALE_AGE,
 	GT_SCALE_FLOOR,
 	GT_SCALE_HOLD,
@@ -89,8 +92,8 @@ struct gt_scale_out {
 	uint64_t due_ns; /* decide again then if no input comes before; UINT64_MAX = never */
 	enum gt_scale_rule need_rule, wanted_rule; /* which one set them */
 	/* The alternatives: how many replicas each rule asked for by itself; GT_SCALE_SILENT when
-	 * it has no say here. QUEUE, AGE, FLOOR, BUFFER, MIN and KPA ask for starts; HOLD, IDLE and
-	 * RENEW only keep; MAX is the limit, and shows only where it cut. */
+	 * it has no say here. QUEUE, SCHEDULE, AGE, FLOOR, BUFFER, MIN and KPA ask for starts;
+	 * HOLD, IDLE and RENEW only keep; MAX is the limit, and shows only where it cut. */
 	uint32_t asked[GT_SCALE_RULES];
 	double load;    /* calls at once that the floor took as the coming mean; 0 = none */
 	double start_s; /* time of a start that was assumed */

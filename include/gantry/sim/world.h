@@ -87,6 +87,11 @@ void gt_world_load(struct gt_world *w, size_t fn, const struct gt_world_kind *ki
 void gt_world_call(struct gt_world *w, size_t fn, uint64_t service_ns);
 /* One durable call, now, if control runs; it takes up to service_ns each time that it is run. */
 void gt_world_task(struct gt_world *w, size_t fn, uint64_t service_ns);
+/* A call of the function every so many seconds, from now on (where the world has durable calls, and
+ * control is up). */
+void gt_world_schedule(struct gt_world *w, size_t fn, uint64_t every_s);
+/* Due times that are late by more than that and have no call; *ret_made: those that have. */
+uint64_t gt_world_schedules_missed(const struct gt_world *w, uint64_t late_s, uint64_t *ret_made);
 uint64_t gt_world_tasks_open(const struct gt_world *w); /* that have not ended */
 /* Calls from now on: `every_ms` apart on average (steady: exactly), over all gateways; 0 = none. */
 void gt_world_callers(struct gt_world *w, size_t fn, uint32_t every_ms, uint32_t service_ms,

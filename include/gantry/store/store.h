@@ -1,5 +1,6 @@
 /* store/store.h - what must survive a crash: functions, their revisions, what was said of nodes,
- * joined machines and join tokens, durable calls, the epoch. A file of SQLite, or PostgreSQL.
+ * joined machines, join tokens and the authority for certificates, durable calls, the epoch. A file
+ * of SQLite, or PostgreSQL.
  *
  * Writes are queued to one writer thread that commits everything waiting in one transaction: the
  * fsync is the batching window. Completions are handed out by gt_store_poll on the caller's thread;
@@ -65,6 +66,15 @@ GT_MUST_USE int gt_store_load_nodes(struct gt_store *s,
 GT_MUST_USE int gt_store_load_members(struct gt_store *s,
 				      void (*fn)(const struct gt_member *m, void *arg), void *arg,
 				      struct gt_err *err);
+
+/* The authority that signs certificates, as PEM text that is added to both; -ENOENT (not_found):
+ * there is none. Blocks. */
+struct gt_buf;
+GT_MUST_USE int gt_store_authority(struct gt_store *s, struct gt_buf *key, struct gt_buf *cert,
+				   struct gt_err *err);
+/* Keeps this one, durably, unless there is one: ask again which it is. Blocks. */
+GT_MUST_USE int gt_store_authority_keep(struct gt_store *s, const char *key, const char *cert,
+					struct gt_err *err);
 
 /* The store port of control (control/ports.h): ctx is the struct gt_store. Rows are copied; done is
  * called by gt_store_poll, in the order of the calls; err is NULL on success. */

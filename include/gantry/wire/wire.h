@@ -11,6 +11,7 @@
 #include <gantry/model/member.h>
 #include <gantry/model/msg.h>
 #include <gantry/model/problem.h>
+#include <gantry/model/schedule.h>
 #include <gantry/model/task.h>
 #include <gantry/wire/json.h>
 
@@ -67,13 +68,14 @@ enum gt_line_type {
 	GT_LINE_TOKENS,   /* tokens[] */
 	GT_LINE_PING,
 	GT_LINE_WORK, /* name = function: durable calls wait for it; number: of this call to work */
-	GT_LINE_CANCEL, /* number: seq of a durable call, which nobody wants any more */
+	GT_LINE_CANCEL, /* number and attempt: a lease that nobody wants any more */
 	GT_LINE_NODES,  /* members[]: all that may connect from other machines */
 	GT_LINE_N
 };
 struct gt_line {
 	enum gt_line_type type;
 	uint64_t epoch, seq, number;
+	uint32_t attempt; /* GT_LINE_CANCEL */
 	char name[GT_NAME_MAX + 1];
 	struct gt_order *orders;
 	size_t n_orders;
@@ -103,6 +105,12 @@ void gt_exchange_write(const struct gt_task_op *op, uint64_t epoch, struct gt_bu
  * ms) and body or text. Members of *ret that are pointers are new; the others it leaves. */
 GT_MUST_USE int gt_task_line_read(const char *text, size_t len, struct gt_task *ret,
 				  struct gt_err *err);
+/* A schedule: function, cron and zone or every, catch_up, warm, callback, and a call as a line of a
+ * batch has it. Fills what the user says, and leaves the rest as it is. -EINVAL (invalid_schedule)
+ * and others name the member. Written, it is the same whenever it means the same. */
+GT_MUST_USE int gt_schedule_read(const char *text, size_t len, struct gt_schedule *ret,
+				 struct gt_err *err);
+void gt_schedule_write(const struct gt_schedule *s, struct gt_json *j, const char *name);
 GT_MUST_USE int gt_leases_read(const char *text, size_t len, struct gt_task_op **ret,
 			       struct gt_err *err);
 void gt_leases_write(const struct gt_task_op *op, struct gt_buf *out);

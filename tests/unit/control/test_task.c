@@ -11,6 +11,7 @@ struct desk {
 	size_t n_ops;
 	unsigned n_work, n_changed;
 	uint64_t seen, stopped;
+	uint32_t stopped_attempt;
 	struct gt_err err; /* of the last answer */
 	bool answered;
 };
@@ -39,8 +40,9 @@ static void on_task_changed(void *ctx, const char *id)
 	((struct desk *)ctx)->n_changed++;
 }
 
-static void on_task_stop(void *ctx, uint64_t seq)
+static void on_task_stop(void *ctx, uint64_t seq, uint32_t attempt)
 {
+	((struct desk *)ctx)->stopped_attempt = attempt;
 	((struct desk *)ctx)->stopped = seq;
 }
 

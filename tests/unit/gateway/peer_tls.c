@@ -61,22 +61,29 @@ static void certify(struct cluster *c, enum gt_pki_kind kind, const char *name, 
 	     &err);
 }
 
-void cluster_identify(struct cluster *c, struct script *s)
+struct ssl_ctx_st *cluster_identity(struct cluster *c)
 {
 	struct gt_buf key, cert;
 	struct ssl_ctx_st *tls = NULL;
 	struct gt_err err = { 0 };
 
-	s->wall_ms = real_ms() - s->now_ns / GT_NS_PER_MS;
 	certify(c, GT_PKI_GATEWAY, "gw-1", (int64_t)HOUR_MS, &key, &cert);
 	must(gt_tls_link_new(gt_buf_str(&cert), gt_buf_str(&key), gt_buf_str(&c->ca_cert), &tls,
 			     &err),
 	     &err);
+	gt_pki_wipe(&key);
+	gt_buf_fini(&cert);
+	return tls;
+}
+
+void cluster_identify(struct cluster *c, struct script *s)
+{
+	struct ssl_ctx_st *tls = cluster_identity(c);
+
+	s->wall_ms = real_ms() - s->now_ns / GT_NS_PER_MS;
 	for (unsigned i = 0; i < SCRIPT_SHARDS && s->shards[i]; i++)
 		gt_identity_use(s->shards[i], gt_tls_server_share(tls));
 	gt_tls_server_free(tls);
-	gt_pki_wipe(&key);
-	gt_buf_fini(&cert);
 	script_run(s);
 }
 
@@ -121,7 +128,7 @@ void cluster_members(struct script *s, ...)
 
 /* ---- a node ---- */
 
-static void use_cert(SSL *ssl, struct cluster *c, enum gt_pki_kind kind, const char *name,
+static void use_cert(SSL_CTX *ctx, struct cluster *c, enum gt_pki_kind kind, const char *name,
 		     int64_t life_ms)
 {
 	struct gt_buf key, cert;
@@ -132,24 +139,39 @@ static void use_cert(SSL *ssl, struct cluster *c, enum gt_pki_kind kind, const c
 	certify(c, kind, name, life_ms, &key, &cert);
 	must(gt_pki_cert_read(gt_buf_str(&cert), cert.len, &x509, &err), &err);
 	must(gt_pki_key_read(gt_buf_str(&key), key.len, &pkey, &err), &err);
-	assert(SSL_use_certificate(ssl, x509) == 1 && SSL_use_PrivateKey(ssl, pkey) == 1);
+	assert(SSL_CTX_use_certificate(ctx, x509) == 1 && SSL_CTX_use_PrivateKey(ctx, pkey) == 1);
 	gt_pki_cert_free(x509);
 	gt_pki_key_free(pkey);
 	gt_pki_wipe(&key);
 	gt_buf_fini(&cert);
 }
 
-static struct node_end begin(struct cluster *c, struct script_end *end, const char *sni,
-			     SSL_SESSION *session)
+static SSL_CTX *trusting(struct cluster *c)
 {
-	struct node_end n = { .end = end, .ctx = SSL_CTX_new(TLS_client_method()) };
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	struct x509_st *ca = NULL;
 	struct gt_err err = { 0 };
 
 	must(gt_pki_cert_read(gt_buf_str(&c->ca_cert), c->ca_cert.len, &ca, &err), &err);
-	X509_STORE_add_cert(SSL_CTX_get_cert_store(n.ctx), ca);
+	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca);
 	gt_pki_cert_free(ca);
-	SSL_CTX_set_verify(n.ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	return ctx;
+}
+
+SSL_CTX *cluster_node(struct cluster *c, const char *name)
+{
+	SSL_CTX *ctx = trusting(c);
+
+	use_cert(ctx, c, GT_PKI_NODE, name, (int64_t)HOUR_MS);
+	return ctx;
+}
+
+static struct node_end begin(SSL_CTX *ctx, struct script_end *end, const char *sni,
+			     SSL_SESSION *session)
+{
+	struct node_end n = { .end = end, .ctx = ctx };
+
 	n.ssl = SSL_new(n.ctx);
 	if (sni)
 		SSL_set_tlsext_host_name(n.ssl, sni);
@@ -157,34 +179,28 @@ static struct node_end begin(struct cluster *c, struct script_end *end, const ch
 		SSL_set_session(n.ssl, session);
 	SSL_set_bio(n.ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
 	SSL_set_connect_state(n.ssl);
+	node_pump(&n);
 	return n;
 }
 
 struct node_end node_on(struct cluster *c, struct script_end *end, enum gt_pki_kind kind,
 			const char *name, int64_t life_ms)
 {
-	struct node_end n = begin(c, end, GT_PKI_SNI, NULL);
+	SSL_CTX *ctx = trusting(c);
 
 	if (name)
-		use_cert(n.ssl, c, kind, name, life_ms);
-	node_pump(&n);
-	return n;
+		use_cert(ctx, c, kind, name, life_ms);
+	return begin(ctx, end, GT_PKI_SNI, NULL);
 }
 
 struct node_end node_client(struct cluster *c, struct script *s, SSL_SESSION *session)
 {
-	struct node_end n = begin(c, script_client(s, "10.0.0.9"), NULL, session);
-
-	node_pump(&n);
-	return n;
+	return begin(trusting(c), script_client(s, "10.0.0.9"), NULL, session);
 }
 
 struct node_end node_resume(struct cluster *c, struct script *s, SSL_SESSION *session)
 {
-	struct node_end n = begin(c, script_client(s, "10.0.0.9"), GT_PKI_SNI, session);
-
-	node_pump(&n);
-	return n;
+	return begin(trusting(c), script_client(s, "10.0.0.9"), GT_PKI_SNI, session);
 }
 
 struct node_end node_open(struct cluster *c, struct script *s, enum gt_pki_kind kind,

@@ -18,6 +18,10 @@ struct cluster cluster_make(void);
 void cluster_free(struct cluster *c);
 /* Gives the gateway (all of its shards) its identity, as control would. */
 void cluster_identify(struct cluster *c, struct script *s);
+/* The same for a gateway without a script. */
+struct ssl_ctx_st *cluster_identity(struct cluster *c);
+/* What a node of that name connects with; the caller's. */
+SSL_CTX *cluster_node(struct cluster *c, const char *name);
 /* The port of clients speaks TLS, too, with a certificate that the node trusts. */
 void cluster_serve(struct cluster *c, struct script *s);
 /* Control tells who joined: names up to NULL. */

@@ -486,6 +486,73 @@ static void test_bodies_by_a_pipe(void **state)
 	close_all(s);
 }
 
+/* It takes its waiting pipes away, and then ends when its calls have. */
+static void test_a_node_that_leaves_gets_no_other_calls(void **state)
+{
+	struct script *s = open_cluster(1);
+	struct node_end p = node_pipe(&cluster, s, "far", 0);
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	(void)state;
+	script_puts(c, GET_ECHO);
+	node_say(&p, "ok\n");
+	assert_true(node_has(&p, "GET /x HTTP/1.1\r\n"));
+	struct node_end q = node_pipe(&cluster, s, "far", 0);
+
+	node_close(&q);
+	assert_true(p.end->open);
+	node_say(&p, OK_HI);
+	assert_true(script_has(c, "\r\n\r\nhi"));
+	assert_false(p.end->open);
+	node_close(&p);
+	/* It is back. */
+	p = node_pipe(&cluster, s, "far", 0);
+	script_puts(c, GET_ECHO);
+	assert_true(node_has(&p, ASKED_A));
+	node_say(&p, "ok\n");
+	node_say(&p, OK_HI);
+	assert_true(p.end->open);
+	node_forget(&p);
+	script_puts(c, GET_ECHO);
+	assert_true(node_has(&p, "GET /x HTTP/1.1\r\n"));
+	script_wait(s, 5000);
+	node_say(&p, OK_HI); /* it was in use for long: the uplink may have a successor */
+	assert_false(p.end->open);
+	node_close(&p);
+	script_eof(c);
+	close_all(s);
+}
+
+/* The link was cut: that nobody acknowledged the request does not mean that nobody has it. */
+static void test_a_request_that_may_have_arrived_is_not_sent_again(void **state)
+{
+	struct script *s = open_cluster(1);
+	struct node_end p = node_pipe(&cluster, s, "far", 0);
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		node_forget(&p);
+		script_puts(c, "POST /f/echo/x HTTP/1.1\r\n" AUTH "Content-Length: 2\r\n\r\n{}");
+		if (i == 0)
+			node_say(&p, "ok\n");
+		assert_true(node_has(&p, "POST /x HTTP/1.1\r\n"));
+		if (i == 0)
+			node_say(&p, OK_HI);
+	}
+	struct node_end q = node_pipe(&cluster, s, "far", 0);
+
+	gt_buf_reset(&c->got);
+	p.end->undelivered = true;
+	script_fail(p.end, ETIMEDOUT);
+	assert_true(script_has(c, "HTTP/1.1 502 "));
+	assert_false(node_has(&q, "replica"));
+	node_close(&p);
+	node_close(&q);
+	script_eof(c);
+	close_all(s);
+}
+
 static void test_a_call_waits_for_a_pipe(void **state)
 {
 	struct script *s = open_cluster(1);
@@ -996,6 +1063,8 @@ int main(void)
 		cmocka_unit_test(test_a_name_waits_for_the_first_identity),
 		cmocka_unit_test(test_a_call_by_a_pipe_and_the_next_on_the_same),
 		cmocka_unit_test(test_bodies_by_a_pipe),
+		cmocka_unit_test(test_a_node_that_leaves_gets_no_other_calls),
+		cmocka_unit_test(test_a_request_that_may_have_arrived_is_not_sent_again),
 		cmocka_unit_test(test_a_call_waits_for_a_pipe),
 		cmocka_unit_test(test_no_pipe_in_time),
 		cmocka_unit_test(test_the_replica_of_another_node_takes_over),

@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include <gantry/os/child.h>
 #include <gantry/os/os.h>
 
 static void needs_root(void)
@@ -27,6 +28,52 @@ static void needs_root(void)
 		return;
 	print_message("skipped: needs root\n");
 	skip();
+}
+
+/* What it is like in there, for who is at the other end of its first descriptor. */
+static void look_around(void *arg)
+{
+	char text[128], cwd[64];
+	unsigned open_fds = 0;
+	sigset_t mask;
+
+	for (int fd = 0; fd < 256; fd++)
+		open_fds += fcntl(fd, F_GETFD) >= 0;
+	sigprocmask(SIG_SETMASK, NULL, &mask);
+	snprintf(text, sizeof(text), "%s %u %s %d %d %d", (const char *)arg, open_fds,
+		 getcwd(cwd, sizeof(cwd)), sigismember(&mask, SIGUSR1),
+		 signal(SIGPIPE, SIG_DFL) == SIG_IGN, (int)lseek(GT_OS_CHILD_FD + 1, 0, SEEK_CUR));
+	_exit(write(GT_OS_CHILD_FD, text, strlen(text)) < 0 ? 1 : 7);
+}
+
+static void a_child_has_what_it_is_given(void **state)
+{
+	char path[] = "/tmp/gantry-os-XXXXXX", text[128] = "", want[128];
+	int ends[2], other = mkstemp(path), pidfd, status;
+	struct gt_err err = { 0 };
+	sigset_t mask, before;
+	pid_t pid;
+
+	(void)state;
+	unlink(path);
+	assert_int_equal(lseek(other, 42, SEEK_SET), 42);
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &mask, &before);
+	const int fds[] = { ends[1], other };
+
+	assert_int_equal(gt_os_child(fds, 2, look_around, "hello", &pid, &pidfd, &err), 0);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	gt_close(ends[1]);
+	assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
+	snprintf(want, sizeof(want), "hello 5 / 0 1 42");
+	assert_string_equal(text, want);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	gt_close(pidfd);
+	gt_close(ends[0]);
+	gt_close(other);
 }
 
 static void small_files(void **state)
@@ -266,6 +313,7 @@ static void last_words_are_heard(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_child_has_what_it_is_given),
 		cmocka_unit_test(small_files),
 		cmocka_unit_test(fifo_replaces_what_was_there),
 		cmocka_unit_test(sealed_memory_can_not_change),

@@ -69,11 +69,10 @@ static void on_done(const struct gt_err *err, void *arg)
 /* A write under the epoch, as long as it takes; -1 = not done yet. */
 static int write_one(struct gt_store *s, unsigned n)
 {
-	char name[32];
+	gt_auto(free) char *name = gt_asprintf("%d-%u", getpid(), n);
 	struct gt_function_row row = { .name = name, .revision = 1, .spec_json = (char[]){ "{}" } };
 	int done = -1;
 
-	snprintf(name, sizeof(name), "%d-%u", getpid(), n);
 	gt_strcopy(row.etag, sizeof(row.etag), "e");
 	gt_store_put(s, &row, on_done, &done);
 	while (done < 0) {

@@ -303,6 +303,21 @@ static void who_leaves_takes_along_what_was_said_of_it(void **state)
 	assert_int_equal(n, 0);
 }
 
+static void there_is_one_authority(void **state)
+{
+	struct world *w = *state;
+	gt_auto(buf) struct gt_buf key = { 0 }, cert = { 0 };
+	struct gt_err err = { 0 };
+
+	assert_int_equal(gt_store_authority(w->store, &key, &cert, &err), -ENOENT);
+	assert_int_equal(gt_store_authority_keep(w->store, "k1", "c1", &err), 0);
+	assert_int_equal(gt_store_authority_keep(w->store, "k2", "c2", &err), 0);
+	reopen(w);
+	assert_int_equal(gt_store_authority(w->store, &key, &cert, &err), 0);
+	assert_string_equal(key.data, "k1");
+	assert_string_equal(cert.data, "c1");
+}
+
 int main(void)
 {
 #define t(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -314,6 +329,7 @@ int main(void)
 		t(tokens_are_listed_and_dropped),
 		t(old_tokens_make_room),
 		t(who_leaves_takes_along_what_was_said_of_it),
+		t(there_is_one_authority),
 	};
 
 	int failed = cmocka_run_group_tests_name("on SQLite", tests, NULL, NULL);

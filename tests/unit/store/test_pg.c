@@ -92,9 +92,8 @@ static void wait_done(struct world *w, const struct outcome *o)
 
 static void put_begin(struct world *w, const char *name, struct outcome *o)
 {
-	struct gt_function_row row = { .name = (char *)name,
-				       .revision = 1,
-				       .spec_json = (char[]){ "{}" } };
+	gt_auto(free) char *own = gt_strdup(name);
+	struct gt_function_row row = { .name = own, .revision = 1, .spec_json = (char[]){ "{}" } };
 
 	gt_strcopy(row.etag, sizeof(row.etag), "e");
 	*o = (struct outcome){ 0 };

@@ -305,6 +305,48 @@ static void a_certificate_is_renewed_before_it_ends(void **state)
 		guest_leave(&waits[--n]);
 }
 
+/* Of a name's addresses the one where somebody answers is found. */
+static void a_door_may_have_a_name(void **state)
+{
+	struct world *w = *state;
+	struct guest g;
+	char url[64];
+
+	snprintf(url, sizeof(url), "https://localhost%s", strrchr(w->door.url, ':'));
+	gt_strcopy(w->door.url, sizeof(w->door.url), url);
+	let_in(w, WEEK_MS);
+	take_pipe(w, 1, &g);
+	guest_leave(&g);
+}
+
+static void what_is_no_door_is_refused(void **state)
+{
+	static const char *const urls[] = {
+		"",
+		"http://127.0.0.1:8080",
+		"https://",
+		"https://:8080",
+		"https://host:",
+		"https://host:0",
+		"https://host:65536",
+		"https://host:80x",
+		"https://host/path",
+		"https://host:80/x",
+		"https://[::1",
+		"https://[::1]x",
+		"https://host:80:80",
+	};
+	static const char *const good[] = { "https://host",   "https://host/",
+					    "https://host:1", "https://[::1]:8080",
+					    "https://[::1]",  "https://10.0.0.1:65535/" };
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(urls); i++)
+		assert_int_equal(gt_uplink_check_url(urls[i], NULL), -EINVAL);
+	for (size_t i = 0; i < GT_LEN(good); i++)
+		assert_int_equal(gt_uplink_check_url(good[i], NULL), 0);
+}
+
 /* ---- pipes ---- */
 
 static void so_many_wait_as_were_taken_lately(void **state)
@@ -564,6 +606,8 @@ int main(void)
 		WITH_WORLD(a_no_ends_the_role_and_a_later_does_not),
 		WITH_WORLD(a_name_that_is_taken_is_told),
 		WITH_WORLD(a_certificate_is_renewed_before_it_ends),
+		WITH_WORLD(a_door_may_have_a_name),
+		cmocka_unit_test(what_is_no_door_is_refused),
 		WITH_WORLD(so_many_wait_as_were_taken_lately),
 		WITH_WORLD(a_call_reaches_a_replica),
 		WITH_WORLD(a_replica_that_is_not_there_is_told),
