@@ -90,7 +90,7 @@ uint64_t gt_ctl_fence_ns(const struct gt_control *c, const struct gt_ctl_live *l
 	uint64_t now = gt_ctl_now(c), stops = stops_ns(live->f->rev->spec);
 	uint64_t until = live->fenced_until_ns;
 
-	if (stops > 0 && live->f->loaded && now < c->started_ns + stops && any_unheard(c))
+	if (stops > 0 && live->f->rev->loaded && now < c->started_ns + stops && any_unheard(c))
 		until = GT_MAX(until, c->started_ns + stops);
 	return until > now ? until : 0;
 }
@@ -109,8 +109,8 @@ void gt_ctl_replica_returned(struct gt_control *c, struct gt_ctl_replica *r)
 {
 	if (!r->f || r->gang || gt_ctl_leaving(r))
 		return;
-	r->original = r->rev->spec->disconnect.reconcile == GT_RECONCILE_ORIGINAL;
-	if (r->rev->spec->disconnect.reconcile == GT_RECONCILE_REPLACEMENT &&
+	r->original = r->rev->spec->reconcile == GT_RECONCILE_ORIGINAL;
+	if (r->rev->spec->reconcile == GT_RECONCILE_REPLACEMENT &&
 	    has_others(gt_ctl_live(c, r->f), r))
 		gt_ctl_replica_leave(c, r, "it was given to another", false);
 }

@@ -47,8 +47,7 @@ void gt_control_free(struct gt_control *c)
 	gt_ctl_schedules_free(c);
 	gt_ctl_tasks_free(c);
 	gt_ctl_node_ops_free(c);
-	while (c->n_functions > 0)
-		gt_ctl_function_remove(c, c->functions[c->n_functions - 1]);
+	gt_ctl_functions_free(c);
 	HASH_CLEAR(hh, c->replicas);
 	gt_ctl_gangs_free(c);
 	DL_FOREACH_SAFE (c->strays, r, r_next)
@@ -67,8 +66,6 @@ void gt_control_free(struct gt_control *c)
 	gt_ctl_ring_fini(&c->decisions);
 	gt_scale_pool_free(c->pool);
 	gt_scale_pool_free(c->shadow_pool);
-	free(c->functions);
-	free(c->models);
 	free(c->heap);
 	free(c);
 }
@@ -90,7 +87,10 @@ bool gt_control_settled(const struct gt_control *c)
 
 void gt_control_load(struct gt_control *c, const struct gt_function_row *row, struct gt_spec *spec)
 {
-	gt_ctl_function_set(c, gt_ctl_revision_new(row, spec))->loaded = true;
+	struct gt_ctl_revision *rev = gt_ctl_revision_new(row, spec);
+
+	rev->loaded = true;
+	gt_ctl_function_set(c, rev);
 }
 
 /* Decisions wait until the nodes have said what runs: else every replica that outlived the last

@@ -33,11 +33,12 @@
 
 /* One revision of a function, shared by the function and the replicas that run it. */
 struct gt_ctl_revision {
-	unsigned refs;
+	unsigned refs : 31;
+	unsigned loaded : 1; /* its function is older than this control */
 	struct gt_ctl_models gpu_models;
 	struct gt_function_row row;
 	struct gt_spec *spec;
-	char text[]; /* row.spec_json, then row.name */
+	char text[]; /* row.spec_json, row.name, and what is in *spec */
 };
 
 struct gt_ctl_gateway {
@@ -96,9 +97,11 @@ struct gt_ctl_live {
 };
 
 struct gt_ctl_function {
-	struct gt_ctl_revision *rev; /* current */
-	bool loaded;                 /* it is older than this control */
-	struct gt_ctl_live *live;    /* NULL: nothing happened to it yet */
+	union {
+		struct gt_ctl_revision *rev;  /* current */
+		struct gt_ctl_function *next; /* of a spare one */
+	};
+	struct gt_ctl_live *live; /* NULL: nothing happened to it yet */
 };
 
 struct gt_ctl_model {
@@ -120,6 +123,8 @@ struct gt_control {
 
 	struct gt_ctl_function **functions; /* by name */
 	size_t n_functions, cap_functions;
+	struct gt_ctl_function *spare_functions;
+	struct gt_ctl_function_block *function_blocks;
 	struct gt_ctl_model *models; /* by name */
 	size_t n_models, cap_models;
 	struct gt_ctl_lane *lanes;
@@ -197,6 +202,7 @@ struct gt_ctl_function *gt_ctl_function_find(struct gt_control *c, const char *n
 /* Adds the function, or gives it this revision. Models and table; decides nothing. */
 struct gt_ctl_function *gt_ctl_function_set(struct gt_control *c,
 					    struct gt_ctl_revision *rev GT_TAKES);
+void gt_ctl_functions_free(struct gt_control *c); /* all of them, and the table */
 void gt_ctl_function_remove(struct gt_control *c, struct gt_ctl_function *f);
 struct gt_ctl_function *gt_ctl_model_find(struct gt_control *c, const char *model);
 struct gt_ctl_live *gt_ctl_live(struct gt_control *c, struct gt_ctl_function *f);

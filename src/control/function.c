@@ -9,13 +9,15 @@
 struct gt_ctl_revision *gt_ctl_revision_new(const struct gt_function_row *row, struct gt_spec *spec)
 {
 	size_t size = strlen(row->spec_json) + 1, name = strlen(row->name) + 1;
-	struct gt_ctl_revision *rev = gt_alloc(sizeof(*rev) + size + name);
+	struct gt_ctl_revision *rev;
+
+	rev = gt_spec_pack_behind(spec, sizeof(*rev) + size + name, &spec);
 
 	rev->refs = 1;
 	rev->row = *row;
 	rev->row.spec_json = memcpy(rev->text, row->spec_json, size);
 	rev->row.name = memcpy(rev->text + size, row->name, name);
-	rev->spec = gt_spec_pack(spec);
+	rev->spec = spec;
 	return rev;
 }
 
@@ -29,8 +31,7 @@ void gt_ctl_revision_unref(struct gt_ctl_revision *rev)
 {
 	if (!rev || --rev->refs > 0)
 		return;
-	gt_spec_free(rev->spec);
-	free(rev);
+	free(rev); /* and its spec */
 }
 
 /* ---- models ---- */
@@ -101,6 +102,43 @@ const char *gt_control_model(struct gt_control *c, const char *model)
 }
 
 /* ---- the table ---- */
+#define BLOCK 255 /* functions that are allocated at once: alone each would take twice its size */
+
+struct gt_ctl_function_block {
+	struct gt_ctl_function_block *next;
+	struct gt_ctl_function all[BLOCK];
+};
+
+/* Zeroed. Those that are given back are a list, by their member `next`. */
+static struct gt_ctl_function *function_take(struct gt_control *c)
+{
+	struct gt_ctl_function *f;
+
+	if (!c->spare_functions) {
+		struct gt_ctl_function_block *b = gt_alloc(sizeof(*b));
+
+		LL_PREPEND(c->function_blocks, b);
+		for (size_t i = BLOCK; i-- > 0;)
+			LL_PREPEND(c->spare_functions, &b->all[i]);
+	}
+	f = c->spare_functions;
+	LL_DELETE(c->spare_functions, f);
+	*f = (struct gt_ctl_function){ 0 };
+	return f;
+}
+
+void gt_ctl_functions_free(struct gt_control *c)
+{
+	struct gt_ctl_function_block *b, *next;
+
+	while (c->n_functions > 0)
+		gt_ctl_function_remove(c, c->functions[c->n_functions - 1]);
+	LL_FOREACH_SAFE (c->function_blocks, b, next)
+		free(b);
+	free(c->functions);
+	free(c->models);
+}
+
 static size_t functions_seek(const struct gt_control *c, const char *name)
 {
 	size_t lo = 0, hi = c->n_functions;
@@ -131,6 +169,7 @@ struct gt_ctl_function *gt_ctl_function_set(struct gt_control *c, struct gt_ctl_
 	struct gt_ctl_function *f = gt_ctl_function_find(c, rev->row.name);
 
 	if (f) {
+		rev->loaded = f->rev->loaded;
 		models_remove(c, f); /* their names live in the spec that may be freed now */
 		gt_ctl_revision_unref(f->rev);
 	} else {
@@ -139,7 +178,7 @@ struct gt_ctl_function *gt_ctl_function_set(struct gt_control *c, struct gt_ctl_
 			c->functions = gt_grow(c->functions, c->cap_functions,
 					       sizeof(struct gt_ctl_function *));
 		}
-		f = gt_alloc(sizeof(*f));
+		f = function_take(c);
 		memmove(&c->functions[at + 1], &c->functions[at],
 			(c->n_functions - at) * sizeof(c->functions[0]));
 		c->functions[at] = f;
@@ -217,7 +256,7 @@ void gt_ctl_function_remove(struct gt_control *c, struct gt_ctl_function *f)
 	if (f->live)
 		live_free(c, f->live);
 	gt_ctl_revision_unref(f->rev);
-	free(f);
+	LL_PREPEND(c->spare_functions, f);
 }
 
 /* ---- views ---- */

@@ -267,7 +267,7 @@ void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r)
 		ready += other->state == GT_REPLICA_READY && !gt_ctl_follows(other);
 	/* Of a found one nothing is known, unless the last control told what it was kept for. */
 	if (!r->adopted || c->settled || !live->holds_known ||
-	    live->f->rev->spec->scale.policy == GT_SCALE_KPA)
+	    live->f->rev->spec->scale_policy == GT_SCALE_KPA)
 		live->sample.renew = ready;
 	live->route_changed = true;
 	gt_ctl_touch(c, r->f);

@@ -88,7 +88,7 @@ static struct gt_scale_params params_of(const struct gt_ctl_live *live)
 	bool learned = !stated && spec->resources.gpu.count > 0;
 
 	return (struct gt_scale_params){
-		.policy = spec->scale.policy,
+		.policy = spec->scale_policy,
 		.target = spec->scale.target,
 		.min = spec->scale.min,
 		.max = spec->scale.max,

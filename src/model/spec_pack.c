@@ -106,18 +106,25 @@ static void put_all(struct pack *p, struct gt_spec *to, const struct gt_spec *fr
 	to->park.http.wake = put_text(p, from->park.http.wake);
 }
 
-struct gt_spec *gt_spec_pack(struct gt_spec *spec)
+void *gt_spec_pack_behind(struct gt_spec *spec, size_t head, struct gt_spec **ret)
 {
-	struct pack p = { .size = sizeof(*spec) };
+	const size_t at = (head + _Alignof(struct gt_spec) - 1) / _Alignof(struct gt_spec) *
+			  _Alignof(struct gt_spec);
+	struct pack p = { .size = at + sizeof(*spec) };
 	struct gt_spec to = *spec;
 
-	if (spec->packed)
-		return spec;
 	put_all(&p, &to, spec);
-	p = (struct pack){ .base = gt_alloc(p.size), .size = sizeof(*spec) };
+	p = (struct pack){ .base = gt_alloc(p.size), .size = at + sizeof(*spec) };
 	put_all(&p, &to, spec);
 	to.packed = true;
-	memcpy(p.base, &to, sizeof(to));
+	*ret = memcpy(p.base + at, &to, sizeof(to));
 	gt_spec_free(spec);
-	return (struct gt_spec *)p.base;
+	return p.base;
+}
+
+struct gt_spec *gt_spec_pack(struct gt_spec *spec)
+{
+	if (!spec->packed)
+		(void)gt_spec_pack_behind(spec, 0, &spec);
+	return spec;
 }

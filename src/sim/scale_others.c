@@ -127,14 +127,15 @@ const struct policy gt_sim_hist = { .name = "hist", .decide = hist_decide, .fn_c
 
 /* ---- ray: Ray Serve ---- */
 #define RAY_TICK_NS    (S / 10)
-#define RAY_LOOK_TICKS 300 /* the mean of 30 s */
+#define RAY_SEE_TICKS  5   /* a replica records what it has each 0.5 s */
+#define RAY_SEEN       60  /* the mean of 30 s */
 #define RAY_UP_TICKS   300 /* agreement in a row before it acts */
 #define RAY_DOWN_TICKS 6000
 
 struct ray {
 	uint64_t tick_ns; /* next; 0 = asleep */
-	uint32_t seen[RAY_LOOK_TICKS];
-	uint32_t at, n;
+	uint32_t seen[RAY_SEEN];
+	uint32_t at, n, ticks;
 	uint64_t sum;
 	int32_t agreed; /* ticks in a row: up > 0, down < 0 */
 	uint32_t target;
@@ -142,19 +143,20 @@ struct ray {
 
 static void ray_see(struct ray *r, uint32_t ongoing)
 {
-	if (r->n == RAY_LOOK_TICKS)
+	if (r->n == RAY_SEEN)
 		r->sum -= r->seen[r->at];
 	else
 		r->n++;
 	r->seen[r->at] = ongoing;
 	r->sum += ongoing;
-	r->at = (r->at + 1) % RAY_LOOK_TICKS;
+	r->at = (r->at + 1) % RAY_SEEN;
 }
 
 static void ray_tick(struct ray *r, const struct sim *s, const struct fn *f)
 {
-	ray_see(r, concurrency(f));
-	double mean = (double)r->sum / RAY_LOOK_TICKS; /* before it woke there was nothing */
+	if (r->ticks++ % RAY_SEE_TICKS == 0)
+		ray_see(r, concurrency(f));
+	double mean = (double)r->sum / RAY_SEEN; /* before it woke there was nothing */
 	uint32_t want = (uint32_t)ceil(mean / s->run->slots);
 
 	if (r->target > 1)
@@ -192,7 +194,7 @@ static void ray_decide(struct sim *s, struct fn *f, enum cause cause, struct ord
 		r->tick_ns = s->now_ns + RAY_TICK_NS;
 		if (r->target == 0 && concurrency(f) == 0) {
 			r->tick_ns = 0;
-			r->n = r->at = 0;
+			r->n = r->at = r->ticks = 0;
 			r->sum = 0;
 		}
 	}
@@ -206,8 +208,8 @@ const struct policy gt_sim_ray = { .name = "ray", .decide = ray_decide, .fn_clos
 
 /* ---- keda: 0 to 1 and back by KEDA, the rest by the horizontal pod autoscaler ---- */
 #define KEDA_POLL_NS     (30 * S)
+#define KEDA_FIRST_NS    (9 * S) /* from a function's first call to the poll that finds it */
 #define KEDA_COOLDOWN_NS (300 * S)
-#define KEDA_MAX         100
 #define HPA_TICK_NS      (15 * S)
 #define HPA_WINDOW       20 /* ticks of 15 s: the highest want of 300 s */
 #define HPA_TOLERANCE    0.1
@@ -215,7 +217,7 @@ const struct policy gt_sim_ray = { .name = "ray", .decide = ray_decide, .fn_clos
 struct keda {
 	uint64_t poll_ns;  /* next, when it is awake */
 	uint64_t tick_ns;  /* next; 0 = asleep */
-	uint64_t begin_ns; /* first call: then and each 30 s it polls */
+	uint64_t begin_ns; /* the first poll; others each 30 s from then */
 	bool begun, awake;
 	uint64_t active_ns; /* last call */
 	uint32_t target;
@@ -229,7 +231,7 @@ static void hpa_tick(struct keda *k, const struct sim *s, const struct fn *f)
 							 : div_up(concurrency(f), s->run->slots);
 	uint32_t most = 0;
 
-	want = GT_MIN(GT_MAX(want, 1U), (uint32_t)KEDA_MAX);
+	want = GT_MAX(want, 1U); /* its default of at most 100 is none here: GPUs have no end */
 	k->wants[k->at] = want;
 	k->at = (k->at + 1) % HPA_WINDOW;
 	for (size_t i = 0; i < HPA_WINDOW; i++)
@@ -262,13 +264,15 @@ static void keda_decide(struct sim *s, struct fn *f, enum cause cause, struct or
 		k->active_ns = s->now_ns;
 	if (!k->begun && concurrency(f) > 0) {
 		k->begun = true;
-		k->begin_ns = s->now_ns;
+		k->begin_ns = s->now_ns + KEDA_FIRST_NS;
 	}
 	/* It sleeps while there is nothing to find, but its polls keep their times. */
 	if (!k->awake && concurrency(f) > 0) {
+		uint64_t late_ns = GT_MAX(s->now_ns, k->begin_ns) - k->begin_ns;
+
 		k->awake = true;
-		k->poll_ns = k->begin_ns + (s->now_ns - k->begin_ns + KEDA_POLL_NS - 1) /
-						   KEDA_POLL_NS * KEDA_POLL_NS;
+		k->poll_ns = k->begin_ns +
+			     (late_ns + KEDA_POLL_NS - 1) / KEDA_POLL_NS * KEDA_POLL_NS;
 	}
 	if (k->awake && s->now_ns >= k->poll_ns) {
 		keda_poll(k, s, f);

@@ -207,7 +207,7 @@ static const struct gt_field scale_rows[] = {
 	{ "idle", GT_F_DURATION, AT(scale.idle_ms), .max = WEEK_MS },
 	{ "buffer", GT_F_U32, AT(scale.buffer), .max = GT_REPLICAS_MAX },
 	{ "delay_price", GT_F_U32, AT(scale.delay_price), .max = 100000 },
-	{ "policy", GT_F_ENUM, AT(scale.policy), .max = GT_SCALE_POLICIES,
+	{ "policy", GT_F_ENUM, AT(scale_policy), .max = GT_SCALE_POLICIES,
 	  .enum_name = policy_name },
 };
 static const struct gt_fields scale_fields = { ROWS(scale_rows) };
@@ -284,7 +284,7 @@ static const struct gt_field disconnect_rows[] = {
 	  .max = GT_DISCONNECT_MAX_MS },
 	{ "stop_after", GT_F_DURATION32, AT(disconnect.stop_after_ms), .min = GT_DISCONNECT_MIN_MS,
 	  .max = GT_DISCONNECT_MAX_MS },
-	{ "reconcile", GT_F_ENUM, AT(disconnect.reconcile), .max = GT_RECONCILE_N,
+	{ "reconcile", GT_F_ENUM, AT(reconcile), .max = GT_RECONCILE_N,
 	  .enum_name = reconcile_name },
 };
 static const struct gt_fields disconnect_fields = { ROWS(disconnect_rows) };

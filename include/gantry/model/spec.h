@@ -113,6 +113,8 @@ struct gt_spec {
 	enum gt_pull pull;
 	enum gt_isolation isolation;
 	enum gt_network network;
+	enum gt_scale_policy scale_policy; /* scale.policy */
+	enum gt_reconcile reconcile;       /* disconnect.reconcile */
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
 	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
 			  image's, found out when it is deployed, or `socket` is there */
@@ -155,7 +157,6 @@ struct gt_spec {
 		uint32_t min, max;
 		uint32_t buffer;      /* replicas kept free of calls while there are calls */
 		uint32_t delay_price; /* GPU-seconds that a second of waiting is worth */
-		enum gt_scale_policy policy;
 		uint32_t target; /* concurrency.target: in-flight calls a replica should hold */
 		uint32_t concurrency; /* concurrency.max: never more than this at once on a replica
 				       */
@@ -196,6 +197,9 @@ struct gt_spec *gt_spec_new(void);       /* all defaults; image and command stil
 void gt_spec_free(struct gt_spec *spec); /* NULL is fine */
 /* The same in one piece of memory, for who keeps many. The result may be read and freed only. */
 struct gt_spec *gt_spec_pack(struct gt_spec *spec GT_TAKES);
+/* Likewise, behind `head` bytes of zeros, which the caller fills: the whole piece is returned, and
+ * freed by free(). */
+void *gt_spec_pack_behind(struct gt_spec *spec GT_TAKES, size_t head, struct gt_spec **ret);
 /* What no single field can tell: image form, port present, min <= max, target <= max,
  * memory_high <= memory, buffer <= max, share of one GPU alone, absolute and
  * distinct mount paths, duplicate env names, "${gpu...}" that is known, one directory of weights

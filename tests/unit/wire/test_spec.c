@@ -294,7 +294,7 @@ static void members_reach_their_places(void **state)
 	assert_int_equal(s->isolation, GT_ISOLATION_EXCLUSIVE);
 	assert_int_equal(s->scale.buffer, 2);
 	assert_int_equal(s->scale.delay_price, 9);
-	assert_int_equal(s->scale.policy, GT_SCALE_KPA);
+	assert_int_equal(s->scale_policy, GT_SCALE_KPA);
 	assert_int_equal(s->scale.min, 1);
 	assert_int_equal(s->scale.max, 2);
 	assert_int_equal(s->scale.target, 3);
