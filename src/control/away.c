@@ -30,10 +30,11 @@ static uint64_t lost_ns(const struct gt_control *c, const struct gt_ctl_replica 
 	return GT_MAX(GT_MAX(asked_ns, c->node_lost_ns), stops_ns(r->rev->spec));
 }
 
-/* A watch may stand open that carries nothing, and may break long after that. */
+/* Not when its watch broke: one may stand open for long that carries nothing. Of one that was not
+ * heard of by this control, its start. */
 static uint64_t last_ns(const struct gt_ctl_node *node)
 {
-	return node->up ? node->heard_ns : GT_MAX(node->down_ns, node->heard_ns);
+	return node->heard_ns ? node->heard_ns : node->down_ns;
 }
 
 void gt_ctl_node_give_up(struct gt_control *c, struct gt_ctl_node *node, bool all)
@@ -108,8 +109,8 @@ void gt_ctl_replica_returned(struct gt_control *c, struct gt_ctl_replica *r)
 {
 	if (!r->f || r->gang || gt_ctl_leaving(r))
 		return;
-	r->original = r->rev->spec->reconcile == GT_RECONCILE_ORIGINAL;
-	if (r->rev->spec->reconcile == GT_RECONCILE_REPLACEMENT &&
+	r->original = r->rev->spec->disconnect.reconcile == GT_RECONCILE_ORIGINAL;
+	if (r->rev->spec->disconnect.reconcile == GT_RECONCILE_REPLACEMENT &&
 	    has_others(gt_ctl_live(c, r->f), r))
 		gt_ctl_replica_leave(c, r, "it was given to another", false);
 }

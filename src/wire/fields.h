@@ -21,6 +21,7 @@ enum gt_field_type {
 	GT_F_I64,
 	GT_F_BYTES,      /* uint64_t; "64MiB" or a whole number of bytes */
 	GT_F_DURATION,   /* uint64_t in ms; "90s" */
+	GT_F_DURATION32, /* the same as uint32_t: max below 49 days */
 	GT_F_ENUM,       /* an enum below max, named by enum_name */
 	GT_F_STRS,       /* char ** (NULL-terminated) and a count; max elements of elem_max bytes */
 	GT_F_CHARS_LIST, /* char (*)[elem_max + 1] and a count; max elements */

@@ -159,7 +159,7 @@ static int read_whole(const struct gt_field *f, const json_t *js, const struct g
 static int check_unit_range(const struct gt_field *f, const struct gt_at *at, uint64_t n,
 			    struct gt_err *err)
 {
-	bool bytes = f->type != GT_F_DURATION, below = n < f->min;
+	bool bytes = f->type != GT_F_DURATION && f->type != GT_F_DURATION32, below = n < f->min;
 	char given[32], limit[32];
 
 	if (!below && n <= f->max)
@@ -194,7 +194,9 @@ static int read_duration(const struct gt_field *f, const json_t *js, const struc
 				    " of ms, s, m, h, d: \"90s\"",
 				    text);
 	r = check_unit_range(f, at, n, err);
-	if (r == 0)
+	if (r == 0 && f->type == GT_F_DURATION32)
+		*(uint32_t *)value_at(f, base) = (uint32_t)n;
+	else if (r == 0)
 		*(uint64_t *)value_at(f, base) = n;
 	return r;
 }
@@ -404,6 +406,7 @@ static read_fn *const readers[] = {
 	[GT_F_I64] = read_whole,
 	[GT_F_BYTES] = read_bytes,
 	[GT_F_DURATION] = read_duration,
+	[GT_F_DURATION32] = read_duration,
 	[GT_F_ENUM] = read_enum,
 	[GT_F_STRS] = read_strs,
 	[GT_F_CHARS_LIST] = read_chars_list,

@@ -33,6 +33,7 @@ static int64_t load_whole(const struct gt_field *f, const void *base)
 	case GT_F_U16:
 		return *(const uint16_t *)value;
 	case GT_F_U32:
+	case GT_F_DURATION32:
 		return *(const uint32_t *)value;
 	case GT_F_ENUM:
 		return *(const unsigned *)value;
@@ -129,7 +130,7 @@ static void write_numbers(struct gt_json *j, const struct gt_field *f, const voi
 
 static void write_unit(struct gt_json *j, const struct gt_field *f, const void *base)
 {
-	uint64_t n = *(const uint64_t *)value_at(f, base);
+	uint64_t n = (uint64_t)load_whole(f, base);
 	char text[32];
 
 	if (f->type == GT_F_BYTES)
@@ -148,6 +149,7 @@ static bool has_form(const struct gt_field *f, const void *base)
 	case GT_F_U64:
 	case GT_F_BYTES:
 		return (uint64_t)load_whole(f, base) >= f->min;
+	case GT_F_DURATION32:
 	case GT_F_DURATION:
 		return (uint64_t)load_whole(f, base) >= f->min &&
 		       (uint64_t)load_whole(f, base) != UINT64_MAX;
@@ -175,6 +177,7 @@ static void write_field(const struct gt_field *f, struct gt_json *j, const void 
 		break;
 	case GT_F_BYTES:
 	case GT_F_DURATION:
+	case GT_F_DURATION32:
 		write_unit(j, f, base);
 		break;
 	case GT_F_U64S:

@@ -241,7 +241,7 @@ static const struct gt_field gang_rows[] = {
 	{ "spread", GT_F_ENUM, AT(gang.spread), .max = GT_GANG_SPREADS, .enum_name = spread_name },
 	{ "restarts", GT_F_U32, AT(gang.restarts), .max = GT_GANG_STARTS_MAX },
 	{ "preflight", GT_F_BOOL, AT(gang.preflight) },
-	{ "progress", GT_F_DURATION, AT(gang.progress_ms), .max = WEEK_MS },
+	{ "progress", GT_F_DURATION32, AT(gang.progress_ms), .max = WEEK_MS },
 };
 static const struct gt_fields gang_fields = { ROWS(gang_rows) };
 
@@ -267,8 +267,8 @@ static const struct gt_field park_rows[] = {
 static const struct gt_fields park_fields = { ROWS(park_rows) };
 
 static const struct gt_field backoff_rows[] = {
-	{ "first", GT_F_DURATION, AT(retry.first_ms), .min = 1, .max = DAY_MS },
-	{ "most", GT_F_DURATION, AT(retry.most_ms), .min = 1, .max = DAY_MS },
+	{ "first", GT_F_DURATION32, AT(retry.first_ms), .min = 1, .max = DAY_MS },
+	{ "most", GT_F_DURATION32, AT(retry.most_ms), .min = 1, .max = DAY_MS },
 };
 static const struct gt_fields backoff_fields = { ROWS(backoff_rows) };
 
@@ -280,11 +280,11 @@ static const struct gt_field retry_rows[] = {
 static const struct gt_fields retry_fields = { ROWS(retry_rows) };
 
 static const struct gt_field disconnect_rows[] = {
-	{ "lost_after", GT_F_DURATION, AT(disconnect.lost_after_ms), .min = GT_DISCONNECT_MIN_MS,
+	{ "lost_after", GT_F_DURATION32, AT(disconnect.lost_after_ms), .min = GT_DISCONNECT_MIN_MS,
 	  .max = GT_DISCONNECT_MAX_MS },
-	{ "stop_after", GT_F_DURATION, AT(disconnect.stop_after_ms), .min = GT_DISCONNECT_MIN_MS,
+	{ "stop_after", GT_F_DURATION32, AT(disconnect.stop_after_ms), .min = GT_DISCONNECT_MIN_MS,
 	  .max = GT_DISCONNECT_MAX_MS },
-	{ "reconcile", GT_F_ENUM, AT(reconcile), .max = GT_RECONCILE_N,
+	{ "reconcile", GT_F_ENUM, AT(disconnect.reconcile), .max = GT_RECONCILE_N,
 	  .enum_name = reconcile_name },
 };
 static const struct gt_fields disconnect_fields = { ROWS(disconnect_rows) };

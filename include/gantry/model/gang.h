@@ -23,8 +23,8 @@ struct gt_gang_want {
 	uint32_t size; /* members; 0 = no gang */
 	enum gt_gang_spread spread;
 	uint32_t restarts;    /* epochs in a row that may follow a failed one */
+	uint32_t progress_ms; /* a member that says nothing for so long is stuck; 0 = never */
 	bool preflight;       /* its GPUs are checked before it runs */
-	uint64_t progress_ms; /* a member that says nothing for so long is stuck; 0 = never */
 };
 
 /* Which part of which gang a replica is. */

@@ -114,7 +114,6 @@ struct gt_spec {
 	enum gt_isolation isolation;
 	enum gt_network network;
 	enum gt_scale_policy scale_policy; /* scale.policy */
-	enum gt_reconcile reconcile;       /* disconnect.reconcile */
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
 	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
 			  image's, found out when it is deployed, or `socket` is there */
@@ -148,6 +147,11 @@ struct gt_spec {
 		size_t n_labels;
 	} placement;
 	struct gt_gang_want gang;
+	struct {                        /* while its node has no connection to control */
+		uint32_t lost_after_ms; /* it is given to another; 0 = with its node */
+		uint32_t stop_after_ms; /* the node stops it; 0 = it goes on */
+		enum gt_reconcile reconcile;
+	} disconnect;
 	struct {
 		uint32_t min, max;
 		uint32_t buffer;      /* replicas kept free of calls while there are calls */
@@ -178,12 +182,8 @@ struct gt_spec {
 	struct {
 		uint32_t max;               /* second and later tries of a durable call */
 		uint32_t on;                /* 1 << enum gt_retry_on, each */
-		uint64_t first_ms, most_ms; /* backoff: doubled from first to most, with jitter */
+		uint32_t first_ms, most_ms; /* backoff: doubled from first to most, with jitter */
 	} retry;
-	struct {                        /* while its node has no connection to control */
-		uint64_t lost_after_ms; /* it is given to another; 0 = with its node */
-		uint64_t stop_after_ms; /* the node stops it; 0 = it goes on */
-	} disconnect;
 	struct {
 		char **paths; /* in the container; the last parts may hold * ? [] */
 		size_t n_paths;

@@ -100,6 +100,7 @@ static void apply(struct desk *d, struct gt_task_op *op)
 			row_give(d, gt_task_op_plan(op));
 		break;
 	case GT_TASK_PLAN_PUT:
+		gt_schedule_fini(&d->row);
 		d->row = op->schedules[0];
 		d->row.since_ms = wall(d);
 		op->schedules[0] = (struct gt_schedule){ 0 };
