@@ -109,8 +109,8 @@ void gt_ctl_replica_returned(struct gt_control *c, struct gt_ctl_replica *r)
 {
 	if (!r->f || r->gang || gt_ctl_leaving(r))
 		return;
-	r->original = r->rev->spec->reconcile == GT_RECONCILE_ORIGINAL;
-	if (r->rev->spec->reconcile == GT_RECONCILE_REPLACEMENT &&
+	r->original = r->rev->spec->disconnect.reconcile == GT_RECONCILE_ORIGINAL;
+	if (r->rev->spec->disconnect.reconcile == GT_RECONCILE_REPLACEMENT &&
 	    has_others(gt_ctl_live(c, r->f), r))
 		gt_ctl_replica_leave(c, r, "it was given to another", false);
 }

@@ -179,7 +179,7 @@ struct gt_spec *gt_w_spec(const char *text)
 	spec->park.after_ms = kind.park_after_ms;
 	spec->disconnect.stop_after_ms = kind.stop_after_ms;
 	spec->disconnect.lost_after_ms = kind.lost_after_ms;
-	spec->reconcile = (enum gt_reconcile)kind.reconcile;
+	spec->disconnect.reconcile = (enum gt_reconcile)kind.reconcile;
 	spec->limits.queue = kind.queue;
 	spec->limits.wait_ms = kind.wait_ms;
 	spec->resources.memory_bytes = kind.memory_mib * GT_MIB;

@@ -284,7 +284,7 @@ static const struct gt_field disconnect_rows[] = {
 	  .max = GT_DISCONNECT_MAX_MS },
 	{ "stop_after", GT_F_DURATION32, AT(disconnect.stop_after_ms), .min = GT_DISCONNECT_MIN_MS,
 	  .max = GT_DISCONNECT_MAX_MS },
-	{ "reconcile", GT_F_ENUM, AT(reconcile), .max = GT_RECONCILE_N,
+	{ "reconcile", GT_F_ENUM, AT(disconnect.reconcile), .max = GT_RECONCILE_N,
 	  .enum_name = reconcile_name },
 };
 static const struct gt_fields disconnect_fields = { ROWS(disconnect_rows) };

@@ -114,7 +114,6 @@ struct gt_spec {
 	enum gt_isolation isolation;
 	enum gt_network network;
 	enum gt_scale_policy scale_policy; /* scale.policy */
-	enum gt_reconcile reconcile;       /* disconnect.reconcile */
 	enum gt_access access; /* who may call /f/{function}/: holders of a token, or everyone */
 	uint16_t port; /* TCP port the process listens on, inside its own network namespace; 0: the
 			  image's, found out when it is deployed, or `socket` is there */

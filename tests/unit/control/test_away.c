@@ -36,7 +36,7 @@ static struct gt_spec *spec_of(uint64_t lost_after_ms, uint64_t stop_after_ms,
 	spec->scale.min = 1;
 	spec->disconnect.lost_after_ms = lost_after_ms;
 	spec->disconnect.stop_after_ms = stop_after_ms;
-	spec->reconcile = reconcile;
+	spec->disconnect.reconcile = reconcile;
 	return spec;
 }
 
