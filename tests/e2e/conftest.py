@@ -1,14 +1,12 @@
-import contextlib
 import itertools
 import os
 import signal
 
 import pytest
 
-from harness import SLOW, Daemon, until
+from harness import SLOW, Daemon
+from lent import checked, running, started
 from rig import Rig
-
-running = []
 
 
 @pytest.fixture(scope="module")
@@ -20,27 +18,6 @@ def gantry():
     yield daemon
     running.remove(daemon)
     daemon.stop()
-
-
-def checked(rig):
-    """Lends it; afterwards it must hold no more than before: no call, no connection."""
-    rig.reset()
-    before = rig.sockets()
-    yield rig
-    rig.close_peers()
-    for name in rig.routes:
-        rig.wait_calls(0, 0, name)
-    until(lambda: rig.sockets() <= before, f"the gateway has {before} sockets again")
-
-
-@contextlib.contextmanager
-def started(rig):
-    running.append(rig)
-    try:
-        yield rig
-    finally:
-        running.remove(rig)
-        rig.stop()
 
 
 @pytest.fixture(scope="module")

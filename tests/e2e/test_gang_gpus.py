@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from conftest import running
 from fake_gpu import FakeDriver
 from harness import FUNCTIONS, OUT, Daemon, until
+from lent import running
 from test_gangs import CLONE_NEWNET, admitted, spec
 
 libc = ctypes.CDLL(None, use_errno=True)

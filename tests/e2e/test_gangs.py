@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from conftest import running
 from harness import FUNCTIONS, Background, Daemon, alive, until
+from lent import running
 from test_contract import check
 
 CLONE_NEWNET = 0x40000000

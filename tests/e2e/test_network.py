@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from conftest import running
 from harness import ROOT, Background, Daemon, until
+from lent import running
 
 CLONE_NEWNET = 0x40000000
 NODE4, NODE6 = "203.0.113.1", "2001:db8::1"

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from conftest import checked, started
 from harness import Background, Raw, until
+from lent import checked, started
 from rig import Rig
 from test_peers import test_where_all_connections_have_calls_the_next_waits_for_one_to_end
 from test_tls import configure, files, trust  # noqa: F401: a fixture
