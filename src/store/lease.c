@@ -178,6 +178,25 @@ static int row_take(struct gt_lease *l, uint64_t was, bool sure, struct gt_err *
 	return gt_db_step(q, err);
 }
 
+/* A leader that was stopped within a transaction holds the row for as long as it sleeps: the server
+ * counts no idle time while it waits for the rest of a pipeline. Its time is over, so its session
+ * is ended; those of others that try for the row, too, connect again. */
+static int holders_end(struct gt_lease *l, uint64_t was, struct gt_err *err)
+{
+	int r = ask(l,
+		    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE ?1::bigint >= 0"
+		    " AND locktype = 'relation' AND relation = 'leader'::regclass AND database ="
+		    " (SELECT oid FROM pg_database WHERE datname = current_database())"
+		    " AND mode IN ('RowShareLock', 'RowExclusiveLock') AND granted"
+		    " AND pid <> pg_backend_pid()",
+		    was, err);
+
+	if (r > 0)
+		gt_warn("store: a session of leader %llu held its row, and was ended",
+			(unsigned long long)was);
+	return r < 0 ? r : 0;
+}
+
 /* From leader `was`, whose time has passed or whose connection has ended (sure). */
 static int take(struct gt_lease *l, uint64_t was, bool sure, struct gt_err *err)
 {
@@ -190,7 +209,7 @@ static int take(struct gt_lease *l, uint64_t was, bool sure, struct gt_err *err)
 	r = row_take(l, was, sure, err);
 	if (r <= 0) {
 		lock_drop(l, was + 1);
-		return r;
+		return r == -EAGAIN ? holders_end(l, was, err) : r;
 	}
 	pthread_mutex_lock(&l->lock);
 	l->good_ns = begun_ns;

@@ -454,7 +454,10 @@ static void adopted_ones_keep_theirs(void **state)
 	gt_runtime_sweep(f.rt); /* the other one is being killed, and has its ids till it is gone */
 	start(&f, "next", fixture_shell("true"), &next);
 	finish(&f, &next);
-	assert_int_equal(fixture_id_base(&next), NTH(3));
+	if (fixture_id_base(&next) != NTH(3)) { /* it was gone by then */
+		assert_int_equal(fixture_id_base(&next), NTH(2));
+		assert_false(gt_runtime_busy(f.rt));
+	}
 	run_close(&next);
 	while (gt_runtime_busy(f.rt))
 		assert_int_equal(gt_loop_step(f.loop, 100, NULL), 0);

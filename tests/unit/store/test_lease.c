@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <libpq-fe.h>
 
 #include <gantry/base/clock.h>
 #include <gantry/store/lease.h>
@@ -250,6 +251,27 @@ static void a_leader_that_slept_writes_nothing(void **state)
 	end(&b);
 }
 
+/* As of one that was stopped while it told the server of a change: nothing ends it by itself. */
+static void a_lock_of_the_last_leader_is_taken_from_it(void **state)
+{
+	struct one a = begin("a", false), b;
+	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch;
+	PGconn *held = PQconnectdb(backend_path());
+
+	(void)state;
+	b = begin("b", false);
+	hear_state(&b, GT_LEASE_FOLLOWS, 20000);
+	PQclear(PQexec(held, "BEGIN"));
+	PQclear(PQexec(held, "UPDATE leader SET commits = commits + 1"));
+	assert_int_equal(PQtransactionStatus(held), PQTRANS_INTRANS);
+	end(&a);
+	assert_int_equal(hear_state(&b, GT_LEASE_LEADS, 20000).epoch, epoch + 1);
+	PQclear(PQexec(held, "COMMIT"));
+	assert_int_equal(PQstatus(held), CONNECTION_BAD);
+	PQfinish(held);
+	end(&b);
+}
+
 /* It can not know whether another one was made leader meanwhile. */
 static void a_leader_without_a_database_stops_in_time(void **state)
 {
@@ -291,6 +313,7 @@ int main(void)
 		t(one_leads_and_the_other_knows_where),
 		t(a_killed_leader_is_followed_at_once),
 		t(a_leader_that_slept_writes_nothing),
+		t(a_lock_of_the_last_leader_is_taken_from_it),
 		t(a_leader_without_a_database_stops_in_time),
 		t(a_short_absence_of_the_database_ends_nothing),
 	};
