@@ -33,9 +33,11 @@ static bool make(const char *path)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return false;
-	if (size && (uint64_t)st.st_size == size && (uint64_t)st.st_blocks * 512 >= size)
+	if (size == 0) /* the file system has no size, as one in memory may have none */
+		return unlink(path) == 0;
+	if ((uint64_t)st.st_size == size && (uint64_t)st.st_blocks * 512 >= size)
 		return true;
-	if (size && free_bytes >= 2 * size && ftruncate(fd, 0) == 0 &&
+	if (free_bytes >= 2 * size && ftruncate(fd, 0) == 0 &&
 	    posix_fallocate(fd, 0, (off_t)size) == 0)
 		return true;
 	unlink(path);

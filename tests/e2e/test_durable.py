@@ -201,7 +201,8 @@ def test_a_call_is_told_to_run_while_it_runs(gantry, name):
     assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
 
 
-LOGGER = """import http.server
+LOGGER = """print("up", flush=True)
+import http.server
 class H(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -210,7 +211,6 @@ class H(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *args):
         pass
-print("up", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", 8000), H).serve_forever()
 """
 
@@ -248,9 +248,9 @@ def test_what_a_call_wrote(gantry, name, concurrency, scope):
 def test_a_cancel_stops_no_later_attempt(gantry, name):
     """Replayed at once, while the gateway hears of the end: the order to stop names the attempt."""
     gantry.echo(name)
-    for _ in range(10):
-        call = submit(gantry, name, query="?path=/sleep?ms=200")["id"]
-        until(lambda: gantry.client.get(f"/v1/functions/{name}").json()["in_flight"] == 1, "it runs")
+    for _ in range(5):
+        call = submit(gantry, name, query="?path=/sleep?ms=1000")["id"]
+        until(lambda: show(gantry, call)["state"] == "running", "it runs")
         for _ in range(3):
             assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
             assert gantry.client.request("POST", f"/v1/calls/{call}/replay").status == 202

@@ -38,7 +38,10 @@ def test_ambiguous_request_is_refused_once_and_the_connection_ends(gantry, targe
         raw.send(bytes_of(vector, target) + SMUGGLED % target.encode())
         data = raw.read_all()
     heads = re.findall(rb"HTTP/1\.1 (\d{3}) ", data)
-    assert len(heads) == 1 and heads[0][0:1] in b"45", data[:500]
+    if vector["request"].startswith("\x16"):  # the greeting of a host of the cluster: no HTTP is spoken with it
+        assert not heads, data[:500]
+    else:
+        assert len(heads) == 1 and heads[0][0:1] in b"45", data[:500]
     assert b"/smuggled" not in data
 
 
@@ -113,7 +116,8 @@ def test_requests_of_other_forms(gantry, target, first):
         raw.send(first)
         raw.sock.shutdown(1)
         data = raw.read_all()
-    assert data == b"" or re.match(rb"HTTP/1\.1 [245]\d\d ", data), data[:200]
+    alert = first[:1] == b"\x16" and data.startswith(b"\x15\x03")  # of TLS, which hosts of the cluster speak here
+    assert data == b"" or alert or re.match(rb"HTTP/1\.1 [245]\d\d ", data), data[:200]
     assert data.count(b"HTTP/1.1") <= 1
     assert gantry.call("target").status == 200
 
