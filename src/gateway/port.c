@@ -9,7 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define QUIET (GT_EV_READ | GT_EV_HANGUP | GT_EV_EDGE)
+#define UNACKED_MS 3000 /* what was sent to another host, and nobody says that it came */
+#define QUIET      (GT_EV_READ | GT_EV_HANGUP | GT_EV_EDGE)
 
 /* A unix socket tells that it can be written each time its peer has read, full before or not: it is
  * asked only while it is full. */
@@ -211,12 +212,20 @@ static void system_guard(int fd)
 	} options[] = {
 		{ IPPROTO_TCP, TCP_NODELAY, 1 },  { SOL_SOCKET, SO_KEEPALIVE, 1 },
 		{ IPPROTO_TCP, TCP_KEEPIDLE, 1 }, { IPPROTO_TCP, TCP_KEEPINTVL, 1 },
-		{ IPPROTO_TCP, TCP_KEEPCNT, 2 },  { IPPROTO_TCP, TCP_USER_TIMEOUT, 3000 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 2 },  { IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKED_MS },
 	};
 
 	for (size_t i = 0; i < GT_LEN(options); i++)
 		setsockopt(fd, options[i].level, options[i].name, &options[i].value,
 			   sizeof(options[i].value));
+}
+
+/* The kernel takes a window that stays closed for a peer that is gone. */
+static void system_patience(int fd, bool patient)
+{
+	const int ms = patient ? 0 : UNACKED_MS;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 }
 
 static const struct gt_sock_ops sock_ops = {
@@ -240,4 +249,5 @@ const struct gt_port gt_port_system = {
 	.connect = system_connect,
 	.pipe = system_pipe,
 	.guard = system_guard,
+	.patience = system_patience,
 };

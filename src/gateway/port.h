@@ -16,6 +16,8 @@ struct gt_port {
 	int (*pipe)(size_t size, struct gt_pipe_ends *ret); /* 0 or -errno */
 	/* A connection to another host: one that is gone is noticed within about 3 s. */
 	void (*guard)(int fd);
+	/* Of such a one: may what was sent wait for a program that does not read it? */
+	void (*patience)(int fd, bool patient);
 };
 extern const struct gt_port gt_port_system;
 

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define PAUSE_MS     20 /* between tries to reach a replica or control */
+#define SENT_AT_ONCE ((uint64_t)16 * GT_KIB) /* fits the window of a connection that is new */
+#define PAUSE_MS     20                      /* between tries to reach a replica or control */
 #define REPLAY_MAX   (128 * GT_KIB)
 #define INTERIMS_MAX 16
 
@@ -154,8 +155,19 @@ void gt_relay_connect(struct gt_call *call)
 		gt_dialer_ask(call, call->replica);
 }
 
+/* Its program may read at its leisure, or speak and listen for long. */
+static bool may_stall(const struct gt_call *call)
+{
+	const struct gt_h1 *req = &call->conn->x->req;
+
+	return req->framing == GT_H1_CHUNKED || req->websocket ||
+	       (req->framing == GT_H1_LENGTH && req->length > SENT_AT_ONCE);
+}
+
 void gt_relay_attach(struct gt_call *call, struct gt_up *up)
 {
+	if (up->sock.layer) /* to another host */
+		call->gw->port->patience(up->sock.fd, may_stall(call));
 	call->up = up;
 	up->call = call;
 	call->state = GT_CALL_SENT;

@@ -11,6 +11,8 @@
 #include "uplink_priv.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +188,9 @@ static void answer_yes(struct pipe *x, int sock)
 				      .fn = on_end,
 				      .arg = x };
 
+	/* Whose client reads slowly is not gone: only who waits for an answer is asked each second.
+	 */
+	setsockopt(x->end.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &(int){ 0 }, sizeof(int));
 	gt_watch_close(x->watch);
 	x->watch = NULL;
 	x->state = BUSY;

@@ -214,6 +214,15 @@ def test_large_bodies_go_both_ways(cluster, on_b):
     assert reply.status == 200 and len(reply.body) == 32 << 20
 
 
+def test_who_reads_slowly_gets_all_of_it(cluster, on_b):
+    """The window to another host stays closed for longer than a host may be silent."""
+    with cluster.first.client.stream("GET", f"/f/{on_b}/bytes?n={64 << 20}", timeout=60) as answer:
+        got = len(answer.read(100000))
+        time.sleep(5)
+        got += len(answer.read())
+    assert got == 64 << 20
+
+
 def test_many_at_once(cluster, on_b):
     calls = [cluster.first.client.background("POST", f"/f/{on_b}/{i}", f"body {i}") for i in range(60)]
     for i, call in enumerate(calls):

@@ -183,6 +183,12 @@ static int port_connect(const char *path, int type)
 	return e ? fd_of(e) : -EMFILE;
 }
 
+static void port_patience(int fd, bool patient)
+{
+	(void)fd;
+	(void)patient;
+}
+
 static void port_guard(int fd)
 {
 	end_of(fd)->script->guarded++;
@@ -206,6 +212,7 @@ static const struct gt_port port = {
 	.accept = port_accept,
 	.connect = port_connect,
 	.guard = port_guard,
+	.patience = port_patience,
 };
 
 /* ---- the world ---- */
