@@ -187,7 +187,8 @@ def vectors(daemon):
     daemon.wait_replicas("target", 1)
     asker, cuts, accepted = Asker(daemon), 0, {}
     wanted = json.loads((ROOT / "tests/data/http-vectors.json").read_text())["vectors"]
-    wanted = [v for v in wanted if v["verdict"] == "reject"]
+    # A greeting of TLS is no HTTP: hosts of the cluster speak it on any port.
+    wanted = [v for v in wanted if v["verdict"] == "reject" and not v["request"].startswith("\x16")]
     for vector in wanted:
         raw = re.sub(rb"^((?:\r\n)*\w+[ \t]+)/", rb"\1/f/target/", vector["request"].encode("latin-1"), count=1)
         answers = verdicts(daemon, asker, raw, b"GET /f/target/smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
