@@ -97,7 +97,15 @@ static void show_put(struct gt_request *req, struct gt_control *control,
 	gt_api_reply(req, created ? 201 : 200, &body);
 }
 
-static void on_put(struct gt_task_op *task, const struct gt_err *err, void *arg)
+static void show_outcome(struct gt_request *req, struct gt_control *control,
+			 const struct gt_schedule *s)
+{
+	show_put(req, control, s, false);
+}
+
+/* Answers with what the store says of one. */
+static void end(struct gt_task_op *task, const struct gt_err *err, void *arg,
+		void (*say)(struct gt_request *, struct gt_control *, const struct gt_schedule *))
 {
 	struct gt_control *control = ((struct gt_call_op *)arg)->api->config.control;
 	struct gt_request *req = gt_call_op_end(arg);
@@ -105,8 +113,13 @@ static void on_put(struct gt_task_op *task, const struct gt_err *err, void *arg)
 	if (req && err)
 		gt_api_fail(req, err);
 	else if (req)
-		show_put(req, control, &task->schedules[0], false);
+		say(req, control, &task->schedules[0]);
 	gt_task_op_free(task);
+}
+
+static void on_put(struct gt_task_op *task, const struct gt_err *err, void *arg)
+{
+	end(task, err, arg, show_outcome);
 }
 
 /* What a put would do to it: s is what was said, the store's answer what there is. */
@@ -224,14 +237,7 @@ void gt_api_put_schedule(struct gt_request *req, void *app)
 
 static void on_shown(struct gt_task_op *task, const struct gt_err *err, void *arg)
 {
-	struct gt_control *control = ((struct gt_call_op *)arg)->api->config.control;
-	struct gt_request *req = gt_call_op_end(arg);
-
-	if (req && err)
-		gt_api_fail(req, err);
-	else if (req)
-		show(req, control, &task->schedules[0]);
-	gt_task_op_free(task);
+	end(task, err, arg, show);
 }
 
 static void on_deleted(struct gt_task_op *task, const struct gt_err *err, void *arg)

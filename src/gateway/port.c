@@ -9,8 +9,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define UNACKED_MS 3000 /* what was sent to another host, and nobody says that it came */
-#define QUIET      (GT_EV_READ | GT_EV_HANGUP | GT_EV_EDGE)
+#include <gantry/os/os.h>
+
+#define QUIET (GT_EV_READ | GT_EV_HANGUP | GT_EV_EDGE)
 
 /* A unix socket tells that it can be written each time its peer has read, full before or not: it is
  * asked only while it is full. */
@@ -204,28 +205,15 @@ static int system_pipe(size_t size, struct gt_pipe_ends *ret)
 	return 0;
 }
 
-/* Silent ones are asked each second; what was sent must be acknowledged within 3. */
+/* One that is gone already tells so by itself. */
 static void system_guard(int fd)
 {
-	const struct {
-		int level, name, value;
-	} options[] = {
-		{ IPPROTO_TCP, TCP_NODELAY, 1 },  { SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 1 }, { IPPROTO_TCP, TCP_KEEPINTVL, 1 },
-		{ IPPROTO_TCP, TCP_KEEPCNT, 2 },  { IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKED_MS },
-	};
-
-	for (size_t i = 0; i < GT_LEN(options); i++)
-		setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-			   sizeof(options[i].value));
+	(void)gt_os_tcp_guard(fd);
 }
 
-/* The kernel takes a window that stays closed for a peer that is gone. */
 static void system_patience(int fd, bool patient)
 {
-	const int ms = patient ? 0 : UNACKED_MS;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+	(void)gt_os_tcp_patience(fd, patient);
 }
 
 static const struct gt_sock_ops sock_ops = {

@@ -1,6 +1,9 @@
-/* sock.c - packets with descriptors between processes of this machine. */
+/* sock.c - packets with descriptors between processes of this machine; connections between hosts.
+ */
 #include <gantry/os/os.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -111,4 +114,31 @@ int gt_os_recv(int sock, void *data, size_t size, size_t *ret_len, int *fds, siz
 	if (ret_n_fds)
 		*ret_n_fds = n_fds;
 	return 0;
+}
+
+int gt_os_tcp_guard(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, GT_OS_TCP_SILENT_MS },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 1 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 2 },
+	};
+
+	for (size_t i = 0; i < GT_LEN(options); i++)
+		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+			       sizeof(options[i].value)) < 0)
+			return -errno;
+	return 0;
+}
+
+int gt_os_tcp_patience(int fd, bool patient)
+{
+	const int ms = patient ? 0 : GT_OS_TCP_SILENT_MS;
+
+	return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms)) < 0 ? -errno : 0;
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,13 +11,10 @@
 
 #include <gantry/base/cleanup.h>
 #include <gantry/base/units.h>
+#include <gantry/os/os.h>
 #include <gantry/uplink/uplink.h>
 
-#define ADDRESSES_MAX   8
-#define SILENT_MS       3000 /* sent, and not acknowledged for so long: broken */
-#define KEEP_IDLE_S     1
-#define KEEP_INTERVAL_S 1
-#define KEEP_PROBES     2
+#define ADDRESSES_MAX 8
 
 /* What the thread works on: the loop's thread looks at it only when there is none. */
 struct asked {
@@ -215,32 +211,12 @@ void door_failed(struct door *d)
 	d->known = d->numeric; /* all were tried: the name may mean others by now */
 }
 
-static int tune(int fd)
-{
-	static const struct {
-		int level, name, value;
-	} options[] = {
-		{ IPPROTO_TCP, TCP_NODELAY, 1 },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, SILENT_MS },
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL_S },
-		{ IPPROTO_TCP, TCP_KEEPCNT, KEEP_PROBES },
-	};
-
-	for (size_t i = 0; i < GT_LEN(options); i++)
-		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-			       sizeof(options[i].value)) < 0)
-			return -errno;
-	return 0;
-}
-
 int door_connect(struct door *d, int *ret_fd, struct gt_err *err)
 {
 	const struct sockaddr *to = (struct sockaddr *)&d->asked->addresses[d->at];
 	gt_auto(fd) int fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd < 0 || tune(fd) < 0 ||
+	if (fd < 0 || gt_os_tcp_guard(fd) < 0 ||
 	    (connect(fd, to, d->asked->lens[d->at]) < 0 && errno != EINPROGRESS))
 		return gt_err_errno(err, errno, "connect to %s", d->asked->name.host);
 	*ret_fd = gt_steal_fd(&fd);

@@ -11,8 +11,6 @@
 #include "uplink_priv.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +22,7 @@
 #include <gantry/base/units.h>
 #include <gantry/http/http1.h>
 #include <gantry/model/msg.h>
+#include <gantry/os/os.h>
 
 #include "identity.h"
 
@@ -190,7 +189,7 @@ static void answer_yes(struct pipe *x, int sock)
 
 	/* Whose client reads slowly is not gone: only who waits for an answer is asked each second.
 	 */
-	setsockopt(x->end.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &(int){ 0 }, sizeof(int));
+	(void)gt_os_tcp_patience(x->end.fd, true);
 	gt_watch_close(x->watch);
 	x->watch = NULL;
 	x->state = BUSY;

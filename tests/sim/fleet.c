@@ -15,6 +15,38 @@ static uint64_t below(struct gt_world *w, uint64_t n)
 	return gt_w_below(w, n);
 }
 
+struct gt_world *fleet_tasks_new(uint64_t seed, const char *sabotage, unsigned gateways,
+				 unsigned fns, unsigned max)
+{
+	const struct gt_world_config config = { .seed = seed,
+						.nodes = 2,
+						.gateways = gateways,
+						.node_cpu_milli = 4000,
+						.node_memory_bytes = 64 * GT_GIB,
+						.strict = true,
+						.tasks = true };
+	struct gt_world *w = gt_world_new(&config);
+
+	w->sabotage = sabotage;
+	for (unsigned i = 0; i < fns; i++) {
+		const struct gt_world_kind kind = { .start_most_ms = 500,
+						    .max = max,
+						    .target = 2,
+						    .concurrency = 4,
+						    .idle_ms = 2000,
+						    .drain_ms = 500,
+						    .memory_mib = 64,
+						    .queue = 100,
+						    .wait_ms = 60000,
+						    .serial = i + 1 };
+		char name[12];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		gt_world_load(w, gt_world_function(w, name), &kind);
+	}
+	return w;
+}
+
 void fleet_pass(struct gt_world *w, uint64_t seconds)
 {
 	gt_world_run(w, w->now_ns + seconds * GT_NS_PER_S, NULL);

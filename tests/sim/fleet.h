@@ -17,6 +17,9 @@ struct gt_world_kind fleet_kind(struct gt_world *w, bool healthy);
 /* All three parts, or up to the first broken rule. The world's hash. */
 uint64_t fleet_run(struct gt_world *w);
 void fleet_pass(struct gt_world *w, uint64_t seconds);
+/* A small world with durable calls: f0, f1 ... of at most `max` replicas each, on two nodes. */
+struct gt_world *fleet_tasks_new(uint64_t seed, const char *sabotage, unsigned gateways,
+				 unsigned fns, unsigned max);
 uint64_t fleet_env(const char *name, uint64_t otherwise);
 
 #endif

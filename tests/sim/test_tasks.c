@@ -55,33 +55,9 @@ static void call_next(struct gt_world *w, struct w_event *e)
 /* The world after a storm and a calm; every rule holds, or the first broken one is known. */
 static struct gt_world *run(uint64_t seed, const char *sabotage)
 {
-	const struct gt_world_config config = { .seed = seed,
-						.nodes = 2,
-						.gateways = 2,
-						.node_cpu_milli = 4000,
-						.node_memory_bytes = 64 * GT_GIB,
-						.strict = true,
-						.tasks = true };
-	struct gt_world *w = gt_world_new(&config);
+	struct gt_world *w = fleet_tasks_new(seed, sabotage, 2, FNS, 3);
 	uint64_t end_ns = w->now_ns + STORM_S * GT_NS_PER_S;
 
-	w->sabotage = sabotage;
-	for (unsigned i = 0; i < FNS; i++) {
-		const struct gt_world_kind kind = { .start_most_ms = 500,
-						    .max = 3,
-						    .target = 2,
-						    .concurrency = 4,
-						    .idle_ms = 2000,
-						    .drain_ms = 500,
-						    .memory_mib = 64,
-						    .queue = 100,
-						    .wait_ms = 60000,
-						    .serial = i + 1 };
-		char name[8];
-
-		snprintf(name, sizeof(name), "f%u", i);
-		gt_world_load(w, gt_world_function(w, name), &kind);
-	}
 	gt_world_posts_fail(w, (unsigned)gt_w_below(w, 100));
 	gt_w_at(w, w->now_ns + 1000 * W_MS, fault_next)->b = end_ns;
 	gt_w_at(w, w->now_ns + 500 * W_MS, call_next)->b = end_ns;

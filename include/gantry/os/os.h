@@ -80,6 +80,15 @@ int gt_os_unmount(const char *path, struct gt_err *err); /* now, or when the las
 /* Gives the process its own mount table, of which nothing gets out. */
 int gt_os_mounts_private(struct gt_err *err);
 
+/* ---- connections between hosts ---- */
+#define GT_OS_TCP_SILENT_MS 3000
+/* A peer that is gone is missed within about GT_OS_TCP_SILENT_MS, whether something was sent to it
+ * or not: one that says nothing is asked each second. 0 or -errno. */
+int gt_os_tcp_guard(int fd);
+/* Of a guarded one: may what was sent wait for a program that does not read it? The kernel takes a
+ * window that stays closed for a peer that is gone. 0 or -errno. */
+int gt_os_tcp_patience(int fd, bool patient);
+
 /* ---- packet sockets ---- */
 int gt_os_socketpair(int ret[2], struct gt_err *err); /* SOCK_SEQPACKET, blocking */
 int gt_os_send(int sock, const void *data, size_t len, const int *fds, size_t n_fds,
