@@ -1,4 +1,5 @@
 """Several hosts: what joins, how calls get to replicas elsewhere, and what breaks."""
+import contextlib
 import hashlib
 import http.client
 import json
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from harness import BIN, Raw, alive, proc_status, until
+from harness import BIN, Background, Raw, alive, proc_status, until
 from hosts import PORT, Hosts, Load, inside
 
 MANY = {"scale": {"min": 1, "max": 1, "concurrency": 64, "idle": "60s"}}
@@ -205,11 +206,29 @@ def test_from_zero_on_another_host(cluster):
     cluster.first.delete("cold")
 
 
+def both_ways(client, path, data):
+    """The echo answers while it reads: who first sends all of it could wait for ever."""
+    conn = http.client.HTTPConnection(*client.address, timeout=60)
+    with contextlib.closing(conn):
+        with inside(client.netns):
+            conn.connect()
+        sock = conn.sock
+        conn.putrequest("POST", path)
+        conn.putheader("Authorization", f"Bearer {client.token}")
+        conn.putheader("Content-Length", len(data))
+        conn.endheaders()
+        sender = Background(lambda: sock.sendall(data))
+        answer = conn.getresponse()
+        body = answer.read()
+        sender.result()
+        return answer.status, body
+
+
 def test_large_bodies_go_both_ways(cluster, on_b):
     data = os.urandom(1 << 20) * 24
-    reply = cluster.first.call(on_b, "/up", "POST", data, timeout=60)
-    assert reply.status == 200 and len(reply.body) == len(data) + len("POST /up\n")
-    assert hashlib.sha256(reply.body[-len(data):]).digest() == hashlib.sha256(data).digest()
+    status, body = both_ways(cluster.first.client, f"/f/{on_b}/up", data)
+    assert status == 200 and len(body) == len(data) + len("POST /up\n")
+    assert hashlib.sha256(body[-len(data):]).digest() == hashlib.sha256(data).digest()
     reply = cluster.first.call(on_b, f"/bytes?n={32 << 20}", timeout=60)
     assert reply.status == 200 and len(reply.body) == 32 << 20
 
