@@ -156,11 +156,14 @@ void gt_task_run_refused(struct gt_task_run *run, const struct gt_refusal *why)
 	r->detail = why->detail ? gt_strndup(why->detail, DETAIL_MAX) : NULL;
 }
 
+/* Never later than it was: what the program wrote just after must not seem to be older. The loop's own
+ * time is that of its last round, so the clock itself is asked. */
 static uint64_t wall_of(const struct gt_gateway *gw, uint64_t mono_ns)
 {
-	uint64_t ago_ns = gt_gw_now(gw) - GT_MIN(mono_ns, gt_gw_now(gw));
+	const struct gt_clock *clock = gt_loop_clock(gw->loop);
+	uint64_t wall_ns = gt_wall_ms(clock) * GT_NS_PER_MS, now_ns = gt_mono_ns(clock);
 
-	return gt_wall_ms(gt_loop_clock(gw->loop)) - ago_ns / GT_NS_PER_MS;
+	return (wall_ns - (now_ns - GT_MIN(mono_ns, now_ns))) / GT_NS_PER_MS;
 }
 
 struct started {

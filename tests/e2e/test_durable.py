@@ -218,7 +218,9 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 8000), H).serve_forever()
 @pytest.mark.parametrize("concurrency, scope", [(1, "attempt"), (4, "replica")])
 def test_what_a_call_wrote(gantry, name, concurrency, scope):
     gantry.put(name, {"image": "host:", "command": ["/usr/bin/python3", "-c", LOGGER], "port": 8000,
-                      "scale": {"concurrency": {"target": 1, "max": concurrency}, "max": 1}})
+                      "scale": {"concurrency": {"target": 1, "max": concurrency}, "min": 1, "max": 1}})
+    # A line has the time at which the node read it, so what a start wrote can be read when the first call has begun.
+    until(lambda: "up" in gantry.client.get(f"/v1/functions/{name}/logs").text, "its greeting")
 
     def lines(call, more=""):
         reply = gantry.client.get(f"/v1/calls/{call}/logs{more}")
