@@ -341,7 +341,7 @@ static int check_gang(const struct gt_control *c, const struct gt_spec *spec, co
 	}
 	if (spread == GT_GANG_NODES && size > nodes)
 		return refused(err, "gang.size",
-			       "%llu members need a node each, and %llu nodes%s would do",
+			       "%llu members need a node each, and %llu of the nodes%s would do",
 			       (unsigned long long)size, (unsigned long long)nodes, where);
 	if (spread == GT_GANG_NODE && size > most)
 		return refused(err, "gang.size",

@@ -474,8 +474,8 @@ static void what_no_two_nodes_make_up_is_refused(void **state)
 	spec->resources.memory_bytes = 32 * GT_GIB;
 	assert_int_equal(dry_put(x, spec).code, 0);
 
-	expect_never(x, gang_of(3, 1, GT_GANG_NODES), "gang.size", "and 2 nodes would do");
-	expect_never(x, gang_of(2, 4, GT_GANG_NODES), "gang.size", "and 1 nodes would do");
+	expect_never(x, gang_of(3, 1, GT_GANG_NODES), "gang.size", "and 2 of the nodes would do");
+	expect_never(x, gang_of(2, 4, GT_GANG_NODES), "gang.size", "and 1 of the nodes would do");
 	expect_never(x, gang_of(3, 2, GT_GANG_NODE), "gang.size", "the most is 2 on node n1");
 	expect_never(x, gang_of(4, 2, GT_GANG_ANY), "gang.size", "together; the most is 3");
 	assert_int_equal(dry_put(x, gang_of(2, 2, GT_GANG_NODES)).code, 0);
@@ -483,7 +483,7 @@ static void what_no_two_nodes_make_up_is_refused(void **state)
 	assert_int_equal(dry_put(x, gang_of(3, 2, GT_GANG_ANY)).code, 0);
 	spec = gang_of(2, 0, GT_GANG_NODES);
 	spec->resources.cpu_milli = 500000; /* of the one or the other: not of both */
-	expect_never(x, spec, "gang.size", "and 1 nodes would do");
+	expect_never(x, spec, "gang.size", "and 1 of the nodes would do");
 }
 
 static void what_nobody_can_know_is_accepted(void **state)
