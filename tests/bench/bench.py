@@ -31,8 +31,8 @@ def row(id, what, value, unit, *, peer=None, goal=None, passed=None):
 
 def number(value):
     if isinstance(value, float):
-        value = round(value, 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 3)
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,}"
+        value = round(value, 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,}"
 
 
 def line(r):
