@@ -57,6 +57,23 @@ class HostClient(Client):
             return super().open(*args, **more)
 
 
+class Clock:
+    """A host's, which can be set: tests/fake/clock has what its processes are told."""
+
+    def __init__(self, path):
+        self.path = path
+        self.set(0)
+
+    def set(self, seconds):
+        """That many seconds off the machine's, at once and for all processes of the host."""
+        with open(self.path, "r+b" if self.path.exists() else "wb") as f:
+            f.write(struct.pack("q", int(seconds * 1e9)))
+
+    def env(self):
+        return {"LD_PRELOAD": str(OUT / "tests/fake/libclock.so"), "GT_FAKE_CLOCK": str(self.path),
+                "ASAN_OPTIONS": "verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", "")}
+
+
 class Host(Daemon):
     """A gantryd in a namespace. `role` is `run` or `agent`."""
     numbers = itertools.count()
@@ -70,6 +87,7 @@ class Host(Daemon):
         self.config = self.dir / "gantryd.conf"
         self.text = config
         self.base = BASE - (2 + next(Host.numbers) % 6) * RANGES
+        self.clock = Clock(self.dir / "clock")
         self.join = []
         self.write_config()
 
@@ -85,7 +103,8 @@ class Host(Daemon):
     def spawn(self):
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=log,
-                                         stdin=subprocess.DEVNULL, cwd=self.dir)
+                                         stdin=subprocess.DEVNULL, cwd=self.dir,
+                                         env={**os.environ, **self.clock.env()})
 
     def wait_ready(self, timeout=20):
         line = Background(self.proc.stdout.readline).result(timeout).decode()
