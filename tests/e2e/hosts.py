@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-from harness import BIN, OUT, ROLES, Background, Client, Daemon, alive, processes, until
+from harness import BIN, OUT, ROLES, Background, Client, Daemon, alive, until
 
 NETNS = pathlib.Path("/run/netns")
 CLONE_NEWNET = 0x40000000
@@ -125,13 +125,6 @@ class Host(Daemon):
         """Control groups alone: the number of a namespace is soon that of another host's."""
         super().remember_traces()
         self.netns.clear()
-
-    def roles(self):
-        found = {}
-        for pid, (parent, state, argv) in processes().items():
-            if parent == self.proc.pid and state not in "ZX":
-                found.update({role: pid for role in self.roles_of if role in argv[1:2]})
-        return found
 
     def kill_role(self, role, number=signal.SIGKILL):
         """Ends a process of it, and waits for the next one. False: there was none just then."""
