@@ -320,7 +320,7 @@ measure-cluster: all $(CONTROL_MEMORY)
 $(CONTROL_MEMORY): $(O)/tests/bench/control/memory.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
-measure-gateway: all examples $(GATEWAY_PROGS) $(O)/tests/sim/test_queue
+measure-gateway: all examples $(GATEWAY_PROGS) $(O)/tests/sim/test_queue $(O)/tests/unit/http/test_http1_llhttp
 	@scripts/bench.sh gateway
 $(GATEWAY_BENCH)/load: $(wildcard tests/bench/gateway/*.[ch]) Makefile
 	@mkdir -p $(@D)
