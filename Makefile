@@ -83,8 +83,7 @@ BENCH_SRCS := $(filter-out tests/bench/runtime/stamp.c,$(wildcard tests/bench/ru
 BENCH := $(OUT)/tests/bench/runtime/bench
 STAMP := $(OUT)/tests/bench/runtime/stamp
 GATEWAY_BENCH := $(OUT)/tests/bench/gateway
-GATEWAY_PROGS := $(GATEWAY_BENCH)/load $(GATEWAY_BENCH)/rootfs/upstream \
-	$(if $(shell command -v go 2>/dev/null),$(GATEWAY_BENCH)/proxy)
+GATEWAY_PROGS := $(addprefix $(GATEWAY_BENCH)/,load rootfs/upstream proxy)
 ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(TESTS) \
 	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS) \
 	$(wildcard tests/bench/control/*.c tests/bench/gpu/*.c tests/bench/store/*.c)))
