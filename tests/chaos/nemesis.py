@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-from harness import until
+from harness import alive, failing_syncs, until
 from model import Fault
 
 ROLES = {"run": ("control", "gateway", "agent"), "agent": ("agent", "uplink")}
@@ -79,6 +79,29 @@ class Nemesis:
             time.sleep(self.rng.uniform(0.2, 2))
             host.clock.set(0)
 
+    def full(self):
+        """A host's state disk; a process of it may begin anew meanwhile."""
+        host = self.hosts[self.rng.choice(self.names)]
+        role = self.rng.choice([None, *ROLES[host.kind]])
+        with self.during("disk full", (host.name, "disk"), (host.name, role)):
+            host.fill()
+            time.sleep(self.rng.uniform(0.1, 1))
+            if role:
+                host.kill_role(role)
+            time.sleep(self.rng.uniform(0.1, 1))
+            host.unfill()
+
+    def failing(self):
+        """Control's disk can write nothing for good: it ends, and the next one finds a disk that can."""
+        host = self.hosts[self.names[0]]
+        pid = host.roles().get("control")
+        if not pid:
+            return
+        with self.during("disk fails", (host.name, "control")):
+            with failing_syncs(pid):
+                until(lambda: not alive(pid), "control ends")
+            until(lambda: host.roles().get("control"), "another control")
+
     def restart(self):
         """An orderly one, of a host that has joined: its replicas go on."""
         host = self.hosts[self.rng.choice(self.names[1:])]
@@ -96,7 +119,8 @@ class Nemesis:
             time.sleep(self.rng.uniform(0.1, 1))
 
     def step(self):
-        faults = [self.kill] * 6 + [self.cut] * 4 + [self.slow] * 2 + [self.pause] * 2 + [self.clock, self.restart, self.reload]
+        faults = ([self.kill] * 6 + [self.cut] * 4 + [self.slow] * 2 + [self.pause] * 2 + [self.full] * 2
+                  + [self.failing, self.clock, self.restart, self.reload])
         self.rng.choice(faults)()
         time.sleep(self.rng.uniform(0, 0.6))
 

@@ -87,6 +87,21 @@ def cgroup_dirs(name):
     return [d for d, _, _ in os.walk("/sys/fs/cgroup") if name in d]
 
 
+@contextlib.contextmanager
+def failing_syncs(pid):
+    """Each sync of a process fails until it ends."""
+    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
+                               "-e", "inject=fsync,fdatasync:error=EIO"], stderr=subprocess.PIPE, text=True)
+    try:
+        line = tracer.stderr.readline()
+        assert "attached" in line, line
+        yield
+    finally:
+        tracer.terminate()
+        tracer.stderr.close()
+        tracer.wait()
+
+
 def core_limit_can_be_one():
     """sudo hands on a hard limit of 0, which root without CAP_SYS_RESOURCE (a container's, say) can not raise."""
     code = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (1, 1))"

@@ -3,11 +3,10 @@ import contextlib
 import http.client
 import signal
 import sqlite3
-import subprocess
 
 import pytest
 
-from harness import Daemon, until
+from harness import Daemon, failing_syncs, until
 
 
 @pytest.fixture
@@ -20,21 +19,6 @@ def own_daemon():
 
 def submit(daemon, name, body=b"x"):
     return daemon.client.request("POST", f"/v1/functions/{name}/calls", body, {"Prefer": "respond-async"})
-
-
-@contextlib.contextmanager
-def failing_syncs(pid):
-    """Each sync of a process fails until it ends."""
-    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
-                               "-e", "inject=fsync,fdatasync:error=EIO"], stderr=subprocess.PIPE, text=True)
-    try:
-        line = tracer.stderr.readline()
-        assert "attached" in line, line
-        yield
-    finally:
-        tracer.terminate()
-        tracer.stderr.close()
-        tracer.wait()
 
 
 def test_a_sync_that_fails_ends_control_and_nothing_acknowledged_is_lost(own_daemon):
