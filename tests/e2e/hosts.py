@@ -80,10 +80,9 @@ class Host(Daemon):
 
     def __init__(self, net, name, kind, config="", gpus="none", disk=None):
         super().__init__()
-        self.disk = disk
-        if disk:
-            self.state.mkdir()
-            run("mount", "-t", "tmpfs", "-o", f"size={disk},mode=0755", "none", str(self.state))
+        self.program = self.dir / "gantryd"  # which a test may replace
+        for program in ("gantryd", "gantry-preflight"):
+            shutil.copy(BIN / program, self.dir / program)
         self.net, self.name, self.kind, self.gpus = net, name, kind, gpus
         self.roles_of = ROLES if kind == "run" else ("agent", "uplink")
         self.netns_path = net.add(name)
@@ -94,6 +93,10 @@ class Host(Daemon):
         self.clock = Clock(self.dir / "clock")
         self.join = []
         self.write_config()
+        self.disk = disk
+        if disk:
+            self.state.mkdir()
+            run("mount", "-t", "tmpfs", "-o", f"size={disk},mode=0755", "none", str(self.state))
 
     def write_config(self):
         self.config.write_text(f"[agent]\nsubid_base = {self.base}\nnode = {self.name}\ngpus = {self.gpus}\n"
