@@ -39,6 +39,18 @@ def test_a_sync_that_fails_ends_control_and_nothing_acknowledged_is_lost(own_dae
     assert own_daemon.client.get(f"/v1/calls/{first.json()['id']}").json()["state"] == "succeeded"
 
 
+def test_a_database_that_was_removed_accepts_no_more(own_daemon):
+    """SQLite alone would go on, and all of it would be gone with control."""
+    own_daemon.echo("gone", scale={"min": 1, "max": 1})
+    assert submit(own_daemon, "gone").status == 202
+    for file in (own_daemon.state / "control").glob("gantry.db*"):
+        file.unlink()
+    refused = [submit(own_daemon, "gone") for _ in range(2)]
+    assert [r.status for r in refused] == [503, 503] and "was removed or replaced" in refused[1].json()["detail"], refused
+    assert "removed or replaced while it was in use" in own_daemon.log()
+    assert own_daemon.call("gone", "/").status == 200
+
+
 def test_damage_is_told_and_functions_go_on(own_daemon):
     own_daemon.echo("hurt", scale={"min": 1, "max": 1})
     reply = own_daemon.client.request("POST", "/v1/functions/hurt/calls", b"x")
