@@ -25,7 +25,7 @@ SLOW = 5 if "asan" in str(OUT) or "address" in str(OUT) else 1
 ROLES = ("control", "gateway", "agent")
 
 
-def until(condition, what, timeout=10.0):
+def until(condition, what, timeout=10.0, pause=0.005):
     """Asks again and again; returns what `condition` gave as soon as it is true."""
     end = time.monotonic() + timeout * SLOW
     while True:
@@ -34,7 +34,7 @@ def until(condition, what, timeout=10.0):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout} s: {what}")
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def processes():
