@@ -1,7 +1,6 @@
 """A container keeps its GPU when systemd writes the rules of its groups anew, and gets no other one. Runs in the guest
 of systemd.sh: process 1 is systemd, gantryd is a service of it by the unit that is installed."""
 import ctypes
-import errno
 import os
 import pathlib
 import struct
@@ -9,41 +8,16 @@ import subprocess
 
 import pytest
 
+from device_nodes import CGROUPS, Nodes, opened_by, opened_in
 from fake_gpu import FakeDriver
 from harness import Client, probe_spec, until
 
-CGROUPS = pathlib.Path("/sys/fs/cgroup")
-NODES = pathlib.Path("/tmp/nodes")
 BPF_PROG_DETACH, BPF_PROG_GET_FD_BY_ID, BPF_PROG_QUERY, CGROUP_DEVICE, SYS_BPF = 9, 13, 16, 6, 321
-MINORS = range(4)
-
-# Opens in a control group: nodes without a driver, so that what is let through says ENXIO.
-OPENS = r"""
-import errno, os, sys
-with open(sys.argv[1] + "/cgroup.procs", "w") as f:
-    f.write(str(os.getpid()))
-def opened(path):
-    try:
-        os.close(os.open(path, os.O_RDWR))
-    except OSError as e:
-        return errno.errorcode[e.errno]
-print(*map(opened, sys.argv[2:]))
-"""
+COUNT = 4
 
 
 def systemctl(*words):
     subprocess.run(["systemctl", *words], check=True)
-
-
-def group_of(pid):
-    return CGROUPS / pathlib.Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::/")
-
-
-def opened(group):
-    """What a process in that group gets of each GPU's node."""
-    run = subprocess.run(["/usr/bin/python3", "-c", OPENS, group, *(NODES / f"nvidia{n}" for n in MINORS)], check=True,
-                         capture_output=True, text=True)
-    return run.stdout.split()
 
 
 def bpf(command, fmt, *values):
@@ -83,32 +57,28 @@ class Service:
 
 @pytest.fixture
 def gantry(tmp_path):
-    NODES.mkdir()
-    for n in MINORS:
-        os.mknod(NODES / f"nvidia{n}", 0o20666, os.makedev(195, n))
     systemctl("start", "other")
-    yield Service(FakeDriver(tmp_path, len(MINORS)))
+    yield Service(FakeDriver(tmp_path, COUNT))
     systemctl("stop", "gantryd", "other")
 
 
-def test_a_reload_of_systemd_changes_no_rule_of_a_container(gantry):
-    client = gantry.client
+def test_a_reload_of_systemd_changes_no_rule_of_a_container(gantry, tmp_path):
+    client, nodes = gantry.client, Nodes(tmp_path / "nodes").gpus(COUNT)
     until(lambda: client.get("/v1/nodes/n1").json().get("gpu_driver", {}).get("state") == "ready", "the driver answers", 30)
     spec = probe_spec(resources={"memory": "64MiB", "gpu": {"count": 1}}, scale={"min": 1, "max": 1})
     assert client.request("PUT", "/v1/functions/web", spec).status == 201
     replica = until(lambda: gantry.replica("web"), "it runs", 60)
     gpus = [g["uuid"] for g in client.get("/v1/nodes/n1").json()["gpus"]]
-    mine = [errno.errorcode[errno.ENXIO if uuid == replica["gpus"][0]["uuid"] else errno.EPERM] for uuid in gpus]
-    ours = group_of(replica["pid"])
-    other = CGROUPS / subprocess.check_output(["systemctl", "show", "-P", "ControlGroup", "other"], text=True).strip()[1:]
-    assert opened(ours) == mine and mine.count("ENXIO") == 1
-    assert set(opened(other)) == {"EPERM"} and take_rules_away(other) > 0
-    assert set(opened(other)) == {"ENXIO"}  # the node is there, so it has what it was given by other means ...
+    mine = ["ENXIO" if uuid == replica["gpus"][0]["uuid"] else "EPERM" for uuid in gpus]
+    other = [CGROUPS / subprocess.check_output(["systemctl", "show", "-P", "ControlGroup", "other"], text=True).strip()[1:]]
+    assert opened_by(replica["pid"], nodes) == mine and mine.count("ENXIO") == 1
+    assert set(opened_in(other, nodes)) == {"EPERM"} and take_rules_away(other[0]) > 0
+    assert set(opened_in(other, nodes)) == {"ENXIO"}  # it has what it was given by other means than systemd's ...
     systemctl("daemon-reload")
-    assert set(opened(other)) == {"EPERM"}  # ... until the reload: that is what takes GPUs from containers elsewhere
-    assert opened(ours) == mine
+    assert set(opened_in(other, nodes)) == {"EPERM"}  # ... until the reload: so containers elsewhere lose their GPUs
+    assert opened_by(replica["pid"], nodes) == mine
     for words in (["daemon-reload"], ["reload", "gantryd"], ["daemon-reexec"], ["restart", "gantryd"]):
         systemctl(*words)
-        assert opened(ours) == mine, words
+        assert opened_by(replica["pid"], nodes) == mine, words
     after = until(lambda: gantry.replica("web"), "it still runs", 60)
-    assert after["id"] == replica["id"] and opened(group_of(after["pid"])) == mine
+    assert after["id"] == replica["id"] and opened_by(after["pid"], nodes) == mine
