@@ -24,7 +24,7 @@ guest() {
 	# Also for limits of io: the root is no block device.
 	truncate -s 1G "$out/disk" && /usr/sbin/mkfs.ext4 -q "$out/disk" || exit 1
 	# TMPDIR: the guest's memory is a file there. The console is only for the log.
-	TMPDIR=$out timeout -k 5 "${UML_TIMEOUT_S:-600}" linux.uml mem=1G root=/dev/root rootfstype=hostfs \
+	TMPDIR=$out timeout -k 5 "${UML_TIMEOUT_S:-900}" linux.uml mem=1G root=/dev/root rootfstype=hostfs \
 		rootflags=/ ro ubd0="$out/disk" quiet con=null con0=null,fd:1 init="$PWD/tests/uml/$1.sh" \
 		uml_dir="$out" GT_DIR="$PWD" GT_OUT="$out" GT_TESTS="$programs" GT_BIN="${BIN:-build}" \
 		< /dev/null > "$out/log" 2>&1
