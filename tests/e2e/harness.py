@@ -25,7 +25,7 @@ SLOW = 5 if "asan" in str(OUT) or "address" in str(OUT) else 1
 ROLES = ("control", "gateway", "agent")
 
 
-def until(condition, what, timeout=10.0):
+def until(condition, what, timeout=10.0, pause=0.005):
     """Asks again and again; returns what `condition` gave as soon as it is true."""
     end = time.monotonic() + timeout * SLOW
     while True:
@@ -34,7 +34,7 @@ def until(condition, what, timeout=10.0):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout} s: {what}")
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def processes():
@@ -47,6 +47,15 @@ def processes():
                 rest = stat[stat.rindex(")") + 2:].split()
                 argv = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")[:-1]
                 found[int(entry)] = (int(rest[1]), rest[0], [a.decode("latin-1") for a in argv])
+    return found
+
+
+def children(pid):
+    """Those that a process started and has not waited for."""
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, task.read_text().split())
     return found
 
 
@@ -76,6 +85,31 @@ def proc_status(pid, field):
 def cgroup_dirs(name):
     """The control groups, in all hierarchies, that carry `name`."""
     return [d for d, _, _ in os.walk("/sys/fs/cgroup") if name in d]
+
+
+def install(path, version):
+    """A program of another version in the place of the one there, as a package manager does it."""
+    program = (BIN / "gantryd").read_bytes()
+    assert b"0.1.0\0" in program
+    new = path.with_suffix(".new")
+    new.write_bytes(program.replace(b"0.1.0\0", version + b"\0"))
+    new.chmod(0o755)
+    new.rename(path)
+
+
+@contextlib.contextmanager
+def failing_syncs(pid):
+    """Each sync of a process fails until it ends."""
+    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
+                               "-e", "inject=fsync,fdatasync:error=EIO"], stderr=subprocess.PIPE, text=True)
+    try:
+        line = tracer.stderr.readline()
+        assert "attached" in line, line
+        yield
+    finally:
+        tracer.terminate()
+        tracer.stderr.close()
+        tracer.wait()
 
 
 def core_limit_can_be_one():
@@ -235,6 +269,7 @@ class Raw:
 
 class Daemon:
     """`gantryd run` on a free port with a state directory of its own."""
+    roles_of = ROLES
 
     def __init__(self, state=None, config=None, program=None, tls=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-e2e-", dir="/tmp"))
@@ -353,20 +388,18 @@ class Daemon:
     def roles(self):
         """role -> pid, of the supervisor's direct children."""
         found = {}
-        for pid, (parent, state, argv) in processes().items():
-            if parent == self.proc.pid and state not in "ZX":
-                found.update({role: pid for role in ROLES if role in argv[1:2]})
+        for pid in children(self.proc.pid):
+            with contextlib.suppress(OSError):
+                argv = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+                found.update({role: pid for role in self.roles_of if role.encode() in argv[1:2]})
         return found
 
     def descendants(self):
-        tree = collections.defaultdict(list)
-        for pid, (parent, _, _) in processes().items():
-            tree[parent].append(pid)
         todo, found = [self.proc.pid], []
         while todo:
-            children = tree[todo.pop()]
-            found += children
-            todo += children
+            more = children(todo.pop())
+            found += more
+            todo += more
         return found
 
     # ---- what most tests say --------------------------------------------------------------
