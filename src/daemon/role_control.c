@@ -1,11 +1,8 @@
 /* role_control.c - control's process: the pure control room between the store, the link and the
  * API. */
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <gantry/api/api.h>
 #include <gantry/control/member.h>
@@ -21,11 +18,11 @@
 #include "learner.h"
 #include "recorder.h"
 #include "role.h"
+#include "webhook_key.h"
 
-#define DB_PATH     "control/gantry.db"
-#define BODIES_DIR  "control/bodies"
-#define BALLAST     "control/ballast"
-#define WEBHOOK_KEY "control/webhook.key"
+#define DB_PATH    "control/gantry.db"
+#define BODIES_DIR "control/bodies"
+#define BALLAST    "control/ballast"
 
 struct plane {
 	struct gt_role_env *env;
@@ -41,7 +38,7 @@ struct plane {
 	struct gt_timer due;
 	struct gt_outbound outbound;
 	const char *tokens[1]; /* digests; of env */
-	char webhook_key[2 * 32 + 1];
+	char webhook_key[GT_WEBHOOK_KEY_SIZE];
 	struct gt_recorder *recorder; /* NULL: not asked for */
 	struct gt_learner *learner;
 	int load_failed;
@@ -266,29 +263,15 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 	return p->load_failed;
 }
 
-/* Made once, and then the same: receivers of webhooks have it. Hex digits in a file of ours. */
 static int webhooks_prepare(struct plane *p, const struct gt_config *conf, struct gt_err *err)
 {
 	int n = gt_cidr_list("webhook_allow", conf->webhook_allow, p->outbound.allowed,
 			     GT_LEN(p->outbound.allowed), err);
-	gt_auto(fd) int fd = -EBADF;
-	unsigned char bytes[32];
 
 	if (n < 0)
 		return n;
 	p->outbound.n_allowed = (size_t)n;
-	fd = open(WEBHOOK_KEY, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return gt_err_errno(err, errno, "%s", WEBHOOK_KEY);
-	if (read(fd, p->webhook_key, sizeof(p->webhook_key) - 1) ==
-	    (ssize_t)sizeof(p->webhook_key) - 1)
-		return 0;
-	gt_rand_system.fill(gt_rand_system.arg, bytes, sizeof(bytes));
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(p->webhook_key + 2 * i, 3, "%02x", bytes[i]);
-	if (pwrite(fd, p->webhook_key, sizeof(p->webhook_key) - 1, 0) < 0 || fsync(fd) < 0)
-		return gt_err_errno(err, errno, "%s", WEBHOOK_KEY);
-	return 0;
+	return gt_webhook_key_open(p->store, p->webhook_key, err);
 }
 
 static int run(struct plane *p, struct gt_err *err)

@@ -179,37 +179,3 @@ int gt_members_load(struct gt_db *db, void (*fn)(const struct gt_member *m, void
 	}
 	return r;
 }
-
-int gt_authority_read(struct gt_db *db, struct gt_buf *key, struct gt_buf *cert, struct gt_err *err)
-{
-	gt_auto(query) struct gt_query *q = gt_db_query(
-		db, err, "SELECT key, cert FROM authority WHERE id = 1", "");
-	int r = gt_db_step(q, err);
-
-	if (r == 0)
-		return gt_err_set(err, ENOENT, "not_found", "there is no authority yet");
-	if (r > 0)
-		r = gt_buf_adds(key, gt_db_text(q, 0)) < 0 ||
-				    gt_buf_adds(cert, gt_db_text(q, 1)) < 0
-			    ? gt_err_set(err, E2BIG, "internal", "the authority in the store")
-			    : 0;
-	return r;
-}
-
-int gt_authority_keep(struct gt_db *db, const char *key, const char *cert, struct gt_err *err)
-{
-	int r = gt_db_begin(db, err);
-
-	if (r == 0)
-		r = gt_db_finish(
-			gt_db_query(db, err,
-				    "INSERT INTO authority(id, key, cert) VALUES(1, ?1, ?2)"
-				    " ON CONFLICT(id) DO NOTHING",
-				    "tt", key, cert),
-			err);
-	if (r == 0)
-		r = gt_db_commit(db, err);
-	if (r < 0)
-		gt_db_rollback(db);
-	return r;
-}

@@ -13,11 +13,4 @@ GT_MUST_USE int gt_member_run(struct gt_member_op *op, struct gt_db *db, struct 
 GT_MUST_USE int gt_members_load(struct gt_db *db, void (*fn)(const struct gt_member *m, void *arg),
 				void *arg, struct gt_err *err);
 
-/* The authority's key and certificate, as PEM; -ENOENT: there is none. */
-GT_MUST_USE int gt_authority_read(struct gt_db *db, struct gt_buf *key, struct gt_buf *cert,
-				  struct gt_err *err);
-/* Keeps these, if there is none. */
-GT_MUST_USE int gt_authority_keep(struct gt_db *db, const char *key, const char *cert,
-				  struct gt_err *err);
-
 #endif

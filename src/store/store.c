@@ -10,6 +10,7 @@
 
 #include <gantry/base/log.h>
 
+#include "keys.h"
 #include "members.h"
 #include "store_priv.h"
 
@@ -343,6 +344,26 @@ int gt_store_authority_keep(struct gt_store *s, const char *key, const char *cer
 
 	pthread_mutex_lock(&s->db_lock);
 	r = gt_authority_keep(s->lanes[GT_LANE_WRITER].tasks.db, key, cert, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+int gt_store_key(struct gt_store *s, const char *name, struct gt_buf *ret, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_key_read(s->lanes[GT_LANE_WRITER].tasks.db, name, ret, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+int gt_store_key_keep(struct gt_store *s, const char *name, const char *value, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_key_keep(s->lanes[GT_LANE_WRITER].tasks.db, name, value, err);
 	pthread_mutex_unlock(&s->db_lock);
 	return r;
 }

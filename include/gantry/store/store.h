@@ -76,6 +76,14 @@ GT_MUST_USE int gt_store_authority(struct gt_store *s, struct gt_buf *key, struc
 GT_MUST_USE int gt_store_authority_keep(struct gt_store *s, const char *key, const char *cert,
 					struct gt_err *err);
 
+/* A secret that all controls of this store have in common, as text added to *ret; -ENOENT
+ * (not_found): there is none of this name. Blocks. */
+GT_MUST_USE int gt_store_key(struct gt_store *s, const char *name, struct gt_buf *ret,
+			     struct gt_err *err);
+/* Keeps this one, durably, unless there is one: ask again which it is. Blocks. */
+GT_MUST_USE int gt_store_key_keep(struct gt_store *s, const char *name, const char *value,
+				  struct gt_err *err);
+
 /* The store port of control (control/ports.h): ctx is the struct gt_store. Rows are copied; done is
  * called by gt_store_poll, in the order of the calls; err is NULL on success. */
 void gt_store_put(void *ctx, const struct gt_function_row *row,

@@ -318,6 +318,23 @@ static void there_is_one_authority(void **state)
 	assert_string_equal(cert.data, "c1");
 }
 
+static void a_key_is_the_first_one_that_was_kept(void **state)
+{
+	struct world *w = *state;
+	gt_auto(buf) struct gt_buf one = { 0 }, other = { 0 };
+	struct gt_err err = { 0 };
+
+	assert_int_equal(gt_store_key(w->store, "a", &one, &err), -ENOENT);
+	assert_int_equal(gt_store_key_keep(w->store, "a", "first", &err), 0);
+	assert_int_equal(gt_store_key_keep(w->store, "a", "second", &err), 0);
+	assert_int_equal(gt_store_key_keep(w->store, "b", "third", &err), 0);
+	reopen(w);
+	assert_int_equal(gt_store_key(w->store, "a", &one, &err), 0);
+	assert_int_equal(gt_store_key(w->store, "b", &other, &err), 0);
+	assert_string_equal(one.data, "first");
+	assert_string_equal(other.data, "third");
+}
+
 int main(void)
 {
 #define t(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -330,6 +347,7 @@ int main(void)
 		t(old_tokens_make_room),
 		t(who_leaves_takes_along_what_was_said_of_it),
 		t(there_is_one_authority),
+		t(a_key_is_the_first_one_that_was_kept),
 	};
 
 	int failed = cmocka_run_group_tests_name("on SQLite", tests, NULL, NULL);
