@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-static int token_add(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
+int gt_token_add(struct gt_db *db, const struct gt_join_token *t, uint64_t now_ms,
+		 struct gt_err *err)
 {
-	const struct gt_join_token *t = &op->token;
-	uint64_t old = op->now_ms > GT_JOIN_KEEP_MS ? op->now_ms - GT_JOIN_KEEP_MS : 0;
+	uint64_t old = now_ms > GT_JOIN_KEEP_MS ? now_ms - GT_JOIN_KEEP_MS : 0;
 	int r = gt_db_finish(gt_db_query(db, err, "DELETE FROM join_tokens WHERE expires_ms < ?1",
 					 "i", (int64_t)old),
 			     err);
@@ -29,6 +29,11 @@ static int token_add(struct gt_member_op *op, struct gt_db *db, struct gt_err *e
 					"tttii", t->id, t->digest, t->node, (int64_t)t->created_ms,
 					(int64_t)t->expires_ms),
 			    err);
+}
+
+static int token_add(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
+{
+	return gt_token_add(db, &op->token, op->now_ms, err);
 }
 
 static int token_drop(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)

@@ -10,6 +10,7 @@
 
 #include <gantry/base/log.h>
 
+#include "hosts.h"
 #include "keys.h"
 #include "members.h"
 #include "store_priv.h"
@@ -326,6 +327,17 @@ int gt_store_load_members(struct gt_store *s, void (*fn)(const struct gt_member 
 	return r;
 }
 
+int gt_store_load_hosts(struct gt_store *s, void (*fn)(const struct gt_host_row *row, void *arg),
+			void *arg, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_hosts_load(s->lanes[GT_LANE_WRITER].tasks.db, fn, arg, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
 int gt_store_authority(struct gt_store *s, struct gt_buf *key, struct gt_buf *cert,
 		       struct gt_err *err)
 {
@@ -434,6 +446,11 @@ void gt_store_put_node(void *ctx, const struct gt_node_row *row,
 void gt_store_member(void *ctx, struct gt_member_op *op)
 {
 	job_queue(ctx, gt_job_member(op));
+}
+
+void gt_store_host(void *ctx, struct gt_host_op *op)
+{
+	job_queue(ctx, gt_job_host(op));
 }
 
 void gt_store_revisions(void *ctx, const char *function,

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -303,6 +304,85 @@ static void who_leaves_takes_along_what_was_said_of_it(void **state)
 	assert_int_equal(n, 0);
 }
 
+/* ---- hosts ---- */
+
+static void on_host(struct gt_host_op *op, const struct gt_err *err, void *arg)
+{
+	struct world *w = arg;
+
+	w->done = true;
+	w->err = err ? *err : (struct gt_err){ 0 };
+	free(op);
+}
+
+static int host(struct world *w, enum gt_host_verb verb, const struct gt_host_row *row,
+		const struct gt_join_token *token)
+{
+	struct gt_host_op *op = gt_alloc(sizeof(*op));
+
+	*op = (struct gt_host_op){ .verb = verb, .row = *row, .done = on_host, .arg = w };
+	if (token)
+		op->token = *token;
+	w->done = false;
+	gt_store_host(w->store, op);
+	while (!w->done) {
+		struct pollfd p = { .fd = w->event, .events = POLLIN };
+		uint64_t n;
+
+		assert_int_equal(poll(&p, 1, 10000), 1);
+		assert_int_equal(read(w->event, &n, sizeof(n)), sizeof(n));
+		gt_store_poll(w->store);
+	}
+	return w->err.code;
+}
+
+static void see_host(const struct gt_host_row *row, void *arg)
+{
+	gt_buf_addf(arg, "%s %s '%s' %s %llu %d;", row->key, row->provider, row->id, row->token,
+		    (unsigned long long)row->asked_ms, row->releasing);
+}
+
+static void assert_hosts(struct world *w, const char *wanted)
+{
+	gt_auto(buf) struct gt_buf text = { 0 };
+
+	assert_int_equal(gt_store_load_hosts(w->store, see_host, &text, NULL), 0);
+	assert_string_equal(gt_buf_str(&text), wanted);
+}
+
+static void a_host_and_its_token_come_and_go_together(void **state)
+{
+	struct world *w = *state;
+	struct gt_host_row a = { .key = "p-a", .provider = "p", .token = "T1", .asked_ms = 7 };
+	const struct gt_host_row b = { .key = "p-b", .provider = "p", .asked_ms = 8 };
+	const struct gt_join_token token = {
+		.id = "T1", .digest = "d1", .node = "p-a", .created_ms = NOW, .expires_ms = NOW + HOUR
+	};
+	struct gt_join_token same = token;
+
+	assert_int_equal(host(w, GT_HOST_PUT, &a, &token), 0);
+	assert_int_equal(host(w, GT_HOST_PUT, &b, NULL), 0);
+	gt_strcopy(a.id, sizeof(a.id), "i-1");
+	a.releasing = true;
+	assert_int_equal(host(w, GT_HOST_PUT, &a, NULL), 0);
+	reopen(w);
+	assert_hosts(w, "p-a p 'i-1' T1 7 1;p-b p ''  8 0;");
+	assert_int_equal(run(w, gt_member_op_new(GT_MEMBER_TOKENS)), 0);
+	assert_int_equal(w->op->n_tokens, 1);
+	assert_string_equal(w->op->tokens[0].node, "p-a");
+	/* Neither without the other. */
+	gt_strcopy(a.key, sizeof(a.key), "p-c");
+	gt_strcopy(same.id, sizeof(same.id), "T2"); /* its digest is taken */
+	assert_int_not_equal(host(w, GT_HOST_PUT, &a, &same), 0);
+	assert_hosts(w, "p-a p 'i-1' T1 7 1;p-b p ''  8 0;");
+	gt_strcopy(a.key, sizeof(a.key), "p-a");
+	assert_int_equal(host(w, GT_HOST_DROP, &a, NULL), 0);
+	assert_int_equal(host(w, GT_HOST_DROP, &b, NULL), 0);
+	assert_hosts(w, "");
+	assert_int_equal(run(w, gt_member_op_new(GT_MEMBER_TOKENS)), 0);
+	assert_int_equal(w->op->n_tokens, 0);
+}
+
 static void there_is_one_authority(void **state)
 {
 	struct world *w = *state;
@@ -346,6 +426,7 @@ int main(void)
 		t(tokens_are_listed_and_dropped),
 		t(old_tokens_make_room),
 		t(who_leaves_takes_along_what_was_said_of_it),
+		t(a_host_and_its_token_come_and_go_together),
 		t(there_is_one_authority),
 		t(a_key_is_the_first_one_that_was_kept),
 	};
