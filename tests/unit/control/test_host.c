@@ -472,7 +472,7 @@ static void an_empty_host_goes_back(void **state GT_UNUSED)
 	replica_runs(key, GT_REPLICA_READY);
 	fix_demand(w.x, "f", 0, 1);
 	fix_pass(w.x, 700000);
-	w.n_calls = 0; /* a list */
+	w.n_calls = 0;                                    /* a list */
 	assert_int_equal(view("p").hosts[GT_HOST_UP], 1); /* it has work */
 	stop_all(key);
 	fix_pass(w.x, 599000);

@@ -72,16 +72,15 @@ static struct gt_spec *want_add(struct world *w, struct gt_spec *s, uint32_t mis
 	size_t i = w->plan.n_wants++;
 
 	w->specs[i] = s;
-	w->wants[i] = (struct gt_plan_want){
-		.spec = s, .function = (uint32_t)i + 1, .missing = missing
-	};
+	w->wants[i] =
+		(struct gt_plan_want){ .spec = s, .function = (uint32_t)i + 1, .missing = missing };
 	return s;
 }
 
 static void host_add(struct world *w, uint32_t provider, bool leaves)
 {
-	w->hosts[w->plan.n_hosts++] =
-		(struct gt_plan_host){ .provider = provider, .leaves = leaves };
+	w->hosts[w->plan.n_hosts++] = (struct gt_plan_host){ .provider = provider,
+							     .leaves = leaves };
 }
 
 static void world_free(struct world *w)
@@ -239,15 +238,15 @@ static struct world *random_world(uint64_t *seed)
 	for (uint32_t i = 1 + below(seed, 7); i > 0; i--) {
 		uint32_t gpus = below(seed, 3);
 		struct gt_spec *s = want_add(w,
-					     spec(100 + below(seed, 8000), 1 + below(seed, 16), gpus,
-						  gpus ? models[below(seed, 3)] : NULL),
+					     spec(100 + below(seed, 8000), 1 + below(seed, 16),
+						  gpus, gpus ? models[below(seed, 3)] : NULL),
 					     1 + below(seed, 20));
 
 		if (below(seed, 4) == 0)
 			s->isolation = GT_ISOLATION_EXCLUSIVE;
 		if (below(seed, 5) == 0)
 			s->gang = (struct gt_gang_want){ .size = 2 + below(seed, 3),
-						    .spread = 1 + below(seed, 3) };
+							 .spread = 1 + below(seed, 3) };
 	}
 	return w;
 }
@@ -271,8 +270,8 @@ static bool is_simple(const struct world *w)
 	for (size_t i = 0; i < w->plan.n_hosts; i++)
 		simple = simple && !w->hosts[i].leaves;
 	for (size_t i = 0; i < w->plan.n_wants; i++)
-		simple = simple && (w->specs[i]->gang.size == 0 ||
-				    w->wants[i].placed == w->wants[i].missing);
+		simple = simple &&
+			 (w->specs[i]->gang.size == 0 || w->wants[i].placed == w->wants[i].missing);
 	return simple;
 }
 
@@ -286,7 +285,8 @@ static void whatever_there_is(void **state GT_UNUSED)
 
 		gt_plan_run(&w->plan);
 		for (uint32_t i = 0; i < w->plan.n_providers; i++)
-			assert_true(asked(w, i) <= w->providers[i].room); /* never more than may be */
+			assert_true(asked(w, i) <=
+				    w->providers[i].room); /* never more than may be */
 		/* The same again from the same. */
 		copy(w, again);
 		gt_plan_run(&again->plan);

@@ -355,9 +355,11 @@ static void a_host_and_its_token_come_and_go_together(void **state)
 	struct world *w = *state;
 	struct gt_host_row a = { .key = "p-a", .provider = "p", .token = "T1", .asked_ms = 7 };
 	const struct gt_host_row b = { .key = "p-b", .provider = "p", .asked_ms = 8 };
-	const struct gt_join_token token = {
-		.id = "T1", .digest = "d1", .node = "p-a", .created_ms = NOW, .expires_ms = NOW + HOUR
-	};
+	const struct gt_join_token token = { .id = "T1",
+					     .digest = "d1",
+					     .node = "p-a",
+					     .created_ms = NOW,
+					     .expires_ms = NOW + HOUR };
 	struct gt_join_token same = token;
 
 	assert_int_equal(host(w, GT_HOST_PUT, &a, &token), 0);
