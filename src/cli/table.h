@@ -27,8 +27,8 @@ void gt_table_print(const struct gt_table *t, FILE *out, bool color);
  */
 void gt_text_print(FILE *out, const char *text);
 void gt_lines_print(FILE *out, const char *text); /* likewise, but each line stays one */
-char *gt_text_clean(const char *text);  /* the same as a new string */
-size_t gt_text_width(const char *text); /* columns, one for each character */
+char *gt_text_clean(const char *text);            /* the same as a new string */
+size_t gt_text_width(const char *text);           /* columns, one for each character */
 /* The SGR code that a state is shown in ("32"), or NULL. */
 const char *gt_state_color(const char *state);
 
