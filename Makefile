@@ -237,6 +237,13 @@ $(FAKE_NCCL): tests/fake/nccl/nccl.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -shared -fPIC -o $@ $<
 
+# A host's clock that tests set.
+FAKE_CLOCK := $(OUT)/tests/fake/libclock.so
+$(FAKE_CLOCK): tests/fake/clock/clock.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -shared -fPIC -o $@ $<
+examples: $(FAKE_CLOCK)
+
 e2e: all examples $(FAKE_NCCL)	## the real binaries against a real kernel
 	@scripts/run-stage.sh e2e $(RESULTS)/e2e.txt env BIN=$(BIN) scripts/e2e.sh
 

@@ -95,9 +95,18 @@ static enum gt_exit send_clear(struct gt_cli *cli, const char *name, const char 
 	return code;
 }
 
-static enum gt_exit duty(struct gt_cli *cli, const char *word, const char *name)
+static size_t verb_of(const char *word)
 {
-	const char *deadline = gt_args_get(&cli->args, "deadline");
+	size_t i = 0;
+
+	while (i < GT_LEN(verbs) && strcmp(word, verbs[i].name) != 0)
+		i++;
+	return i;
+}
+
+static enum gt_exit duty(struct gt_cli *cli, size_t verb, const char *name)
+{
+	const char *deadline = gt_args_get(&cli->args, "deadline"), *word = verbs[verb].name;
 	uint64_t ms;
 
 	if (!gt_name_ok(name))
@@ -108,14 +117,7 @@ static enum gt_exit duty(struct gt_cli *cli, const char *word, const char *name)
 		return gt_cli_usage(cli, "--force is of gantry node rm");
 	if (deadline && gt_parse_duration_ms(deadline, &ms) < 0)
 		return gt_cli_usage(cli, "--deadline %s: write a time, as 90s or 10m", deadline);
-	for (size_t i = 0; i < GT_LEN(verbs); i++)
-		if (strcmp(word, verbs[i].name) == 0)
-			return send_verb(cli, i, name);
-	return gt_cli_usage(
-		cli,
-		"gantry node: \"%s\" is none of cordon, uncordon, drain, rm, clear, token, tokens, "
-		"cdi",
-		word);
+	return send_verb(cli, verb, name);
 }
 
 static enum gt_exit clear(struct gt_cli *cli)
@@ -140,7 +142,8 @@ static enum gt_exit clear(struct gt_cli *cli)
 static enum gt_exit run(struct gt_cli *cli)
 {
 	const char *word = cli->args.operands[0];
-	bool cdi = strcmp(word, "cdi") == 0;
+	bool cdi = strcmp(word, "cdi") == 0, gpu = strcmp(word, "clear") == 0;
+	size_t verb = verb_of(word);
 
 	if (cdi && cli->args.n_operands == 1)
 		return gt_node_cdi(cli);
@@ -150,14 +153,19 @@ static enum gt_exit run(struct gt_cli *cli)
 		return gt_node_token(cli);
 	if (gt_args_has(&cli->args, "ttl") || gt_args_has(&cli->args, "node"))
 		return gt_cli_usage(cli, "--ttl and --node are of gantry node token");
+	if (verb == GT_LEN(verbs) && !gpu)
+		return gt_cli_usage(cli,
+				    "gantry node: \"%s\" is none of cordon, uncordon, drain, rm, "
+				    "clear, token, tokens, cdi",
+				    word);
 	if (cli->args.n_operands < 2)
 		return gt_cli_usage(cli, "gantry node %s: which node? `gantry nodes` lists them",
 				    word);
-	if (strcmp(word, "clear") == 0)
+	if (gpu)
 		return clear(cli);
 	if (cli->args.n_operands > 2)
 		return gt_cli_usage(cli, "gantry node %s takes one name", word);
-	return duty(cli, word, cli->args.operands[1]);
+	return duty(cli, verb, cli->args.operands[1]);
 }
 
 static const struct gt_flag flags[] = {

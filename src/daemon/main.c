@@ -50,7 +50,8 @@ static const char usage[] =
 	"Signals of a running daemon: TERM drains and ends (replicas keep running and are adopted "
 	"by\n"
 	"the next start), INT ends the replicas too, HUP reads configuration and admin token "
-	"again, USR2 becomes the program that is now at its path, without a lost call.\n";
+	"again,\n"
+	"USR2 becomes the program that is now at its path, without a lost call.\n";
 
 static int add_label(struct options *o, const char *label, struct gt_err *err)
 {
@@ -310,7 +311,8 @@ static const struct {
 	{ "run", run_daemon },        { "agent", run_agent },     { "check", run_check },
 	{ "backup", run_backup },     { "restore", run_restore }, { "cleanup", run_cleanup },
 	{ "routes", run_routes },     { "version", run_version }, { "help", run_help },
-	{ "--version", run_version }, { "--help", run_help },     { "--routes", run_routes },
+	{ "--version", run_version }, { "--help", run_help },     { "-h", run_help },
+	{ "--routes", run_routes },
 };
 
 static int (*const role_mains[GT_PROC_N])(struct gt_role_env *env, struct gt_err *err) = {
@@ -336,6 +338,8 @@ static int run_command(int argc, char **argv, size_t i)
 	struct options o = { .argv = argv };
 	struct gt_err err = { 0 };
 
+	if (argc == 3 && (gt_streq(argv[2], "--help") || gt_streq(argv[2], "-h")))
+		return run_help(&o, &err);
 	if (parse_options(argc - 1, argv + 1, &o, &err) == 0 && o.dir &&
 	    commands[i].run != run_backup && commands[i].run != run_restore)
 		gt_err_set(&err, EINVAL, "usage", "unexpected argument \"%s\"", o.dir);

@@ -14,10 +14,10 @@
 #define RETRY_FIRST_MS 50 /* nodes try again as soon */
 #define RETRY_MAX_MS   10000
 #define ASK_MS         10000
-#define RENEW_MIN_MS   1000 /* a certificate that is short of life is not asked for in a loop */
 
 struct gt_identity {
-	struct gt_buf key; /* PEM */
+	struct gt_pki_id is; /* the present certificate's */
+	struct gt_buf key;   /* PEM */
 	struct gt_buf request;
 	struct gt_http_call *call;
 	struct gt_timer timer;
@@ -62,9 +62,17 @@ static void use_everywhere(struct gt_gateway *gw, struct ssl_ctx_st *tls GT_TAKE
 
 /* ---- shard 0 ---- */
 
-static void later(struct gt_gateway *gw, uint64_t ms)
+/* The wall's clock is looked at again and again: a certificate that was signed while it was wrong
+ * is no good as soon as it is right. */
+static void look(void *arg)
 {
-	gt_timer_set(gw->loop, &gw->identity->timer, ms, ask, gw);
+	struct gt_gateway *gw = arg;
+	uint64_t wait_ms = gt_pki_wait_ms(&gw->identity->is, gt_wall_ms(gt_loop_clock(gw->loop)));
+
+	if (wait_ms)
+		gt_timer_set(gw->loop, &gw->identity->timer, wait_ms, look, gw);
+	else
+		ask(gw);
 }
 
 static void failed(struct gt_gateway *gw, const char *why)
@@ -75,26 +83,28 @@ static void failed(struct gt_gateway *gw, const char *why)
 		gt_warn("gateway: no certificate of the cluster: %s", why);
 	id->retry_ms = GT_MIN(GT_MAX(2 * id->retry_ms, (uint64_t)RETRY_FIRST_MS),
 			      (uint64_t)RETRY_MAX_MS);
-	later(gw, id->retry_ms);
+	gt_timer_set(gw->loop, &id->timer, id->retry_ms, ask, gw);
 }
 
 static int take(struct gt_gateway *gw, const char *body, size_t len, struct gt_err *err)
 {
 	gt_auto(value) struct gt_value *answer = NULL;
 	struct ssl_ctx_st *tls = NULL;
-	struct gt_pki_id id;
-	uint64_t wall_ms = gt_wall_ms(gt_loop_clock(gw->loop));
+	struct gt_identity *id = gw->identity;
+	uint64_t wait_ms;
 
 	if (gt_value_parse(body, len, &answer, err) < 0)
 		return -err->code;
 	const char *cert = gt_value_str(answer, "certificate", "");
 	const char *ca = gt_value_str(answer, "ca", "");
 
-	if (gt_pki_identity_pem(cert, strlen(cert), &id, err) < 0 ||
+	if (gt_pki_identity_pem(cert, strlen(cert), &id->is, err) < 0 ||
 	    gt_tls_link_new(cert, gt_buf_str(&gw->identity->key), ca, &tls, err) < 0)
 		return -err->code;
 	use_everywhere(gw, tls);
-	later(gw, GT_MAX(gt_pki_renew_ms(&id), wall_ms + RENEW_MIN_MS) - wall_ms);
+	/* One that is due again by this host's clock is not asked for in a loop. */
+	wait_ms = gt_pki_wait_ms(&id->is, gt_wall_ms(gt_loop_clock(gw->loop)));
+	gt_timer_set(gw->loop, &id->timer, wait_ms ? wait_ms : GT_PKI_LOOK_MS, look, gw);
 	return 0;
 }
 

@@ -156,8 +156,8 @@ void gt_task_run_refused(struct gt_task_run *run, const struct gt_refusal *why)
 	r->detail = why->detail ? gt_strndup(why->detail, DETAIL_MAX) : NULL;
 }
 
-/* Never later than it was: what the program wrote just after must not seem to be older. The loop's own
- * time is that of its last round, so the clock itself is asked. */
+/* Never later than it was: what the program wrote just after must not seem to be older. The loop's
+ * own time is that of its last round, so the clock itself is asked. */
 static uint64_t wall_of(const struct gt_gateway *gw, uint64_t mono_ns)
 {
 	const struct gt_clock *clock = gt_loop_clock(gw->loop);

@@ -202,7 +202,7 @@ void gt_tls_link_rules(struct ssl_st *ssl)
 	SSL_set_options(ssl, LINK_OPTIONS);
 	SSL_set_num_tickets(ssl, 0);
 	SSL_set_min_proto_version(ssl, TLS1_3_VERSION);
-	SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, gt_pki_begun);
 	SSL_set_verify_depth(ssl, DEPTH_MAX);
 }
 
@@ -213,7 +213,7 @@ static bool use_link(SSL_CTX *ctx, X509 *cert, EVP_PKEY *key, X509 *ca)
 	SSL_CTX_clear_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_options(ctx, LINK_OPTIONS);
 	SSL_CTX_set_num_tickets(ctx, 0);
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, gt_pki_begun);
 	SSL_CTX_set_verify_depth(ctx, DEPTH_MAX);
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1 &&
 	       SSL_CTX_set_session_id_context(ctx, context, sizeof(context) - 1) == 1 &&

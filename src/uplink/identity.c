@@ -220,8 +220,13 @@ int identity_renew(struct identity *i, const char *cert, struct gt_err *err)
 	gt_auto(tls) struct ssl_ctx_st *ctx = NULL;
 	struct gt_pki_id id;
 
-	if (check_cert(cert, i->joined.node, &id, err) < 0 ||
-	    tls_member(cert, gt_buf_str(&i->key), gt_buf_str(&i->ca), &ctx, err) < 0 ||
+	if (check_cert(cert, i->joined.node, &id, err) < 0)
+		return -err->code;
+	if (id.not_before_ms < i->id.not_before_ms)
+		return gt_err_set(err, EINVAL, "bad_certificate",
+				  "it is older than the present one: the clock of the cluster's "
+				  "authority was set back");
+	if (tls_member(cert, gt_buf_str(&i->key), gt_buf_str(&i->ca), &ctx, err) < 0 ||
 	    write_file(i->dir, IDENTITY_CERT, cert, strlen(cert), err) < 0)
 		return -err->code;
 	i->id = id;

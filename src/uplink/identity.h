@@ -40,7 +40,8 @@ GT_MUST_USE int identity_drop(const char *dir, struct gt_err *err);
  */
 GT_MUST_USE int identity_joined(const char *dir, const struct gt_uplink_joined *joined,
 				const char *cert, const char *ca, struct gt_err *err);
-/* The next certificate. On failure the present one stays. */
+/* The next certificate. On failure the present one stays; so it does when the next was signed by a
+ * clock that was set back, as that one may be refused as soon as the clock is right again. */
 GT_MUST_USE int identity_renew(struct identity *i, const char *cert, struct gt_err *err);
 /* Remembers another address of the same cluster. */
 GT_MUST_USE int identity_move(struct identity *i, const char *url, struct gt_err *err);

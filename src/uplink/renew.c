@@ -12,7 +12,6 @@
 
 #define RETRY_FIRST_MS 500
 #define RETRY_MOST_MS  60000
-#define LOOK_MS        60000 /* the wall's clock may have been set meanwhile */
 
 struct renewal {
 	struct uplink *u;
@@ -38,6 +37,7 @@ static void on_answer(int status, const char *body, size_t len, const struct gt_
 	struct renewal *r = arg;
 	gt_auto(value) struct gt_value *v = NULL;
 	struct gt_err why = { 0 };
+	uint64_t wait_ms;
 
 	r->ask = NULL;
 	if (status == 0) {
@@ -55,7 +55,10 @@ static void on_answer(int status, const char *body, size_t len, const struct gt_
 	}
 	r->retry_ms = 0;
 	r->told = false;
-	look(r);
+	/* Not at once where this clock says that it is due again: that differs from the
+	 * authority's. */
+	wait_ms = gt_pki_wait_ms(&r->u->identity->id, gt_wall_ms(gt_loop_clock(r->u->loop)));
+	gt_timer_set(r->u->loop, &r->timer, wait_ms ? wait_ms : GT_PKI_LOOK_MS, look, r);
 }
 
 static int begin(struct renewal *r, struct gt_err *err)
@@ -80,12 +83,11 @@ static void look(void *arg)
 {
 	struct renewal *r = arg;
 	uint64_t now_ms = gt_wall_ms(gt_loop_clock(r->u->loop));
-	uint64_t due_ms = gt_pki_renew_ms(&r->u->identity->id);
+	uint64_t wait_ms = gt_pki_wait_ms(&r->u->identity->id, now_ms);
 	struct gt_err err = { 0 };
 
-	if (due_ms > now_ms)
-		gt_timer_set(r->u->loop, &r->timer, GT_MIN(due_ms - now_ms, (uint64_t)LOOK_MS),
-			     look, r);
+	if (wait_ms)
+		gt_timer_set(r->u->loop, &r->timer, wait_ms, look, r);
 	else if (begin(r, &err) < 0)
 		failed(r, &err);
 }

@@ -17,7 +17,7 @@ static int new_ctx(SSL_CTX **ret, struct gt_err *err)
 		SSL_CTX_free(ctx);
 		return gt_err_set(err, ENOMEM, "system_error", "OpenSSL did not start");
 	}
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, gt_pki_begun);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
@@ -108,6 +108,11 @@ static int failed(const SSL *ssl, struct gt_err *err)
 	const char *why = ERR_reason_error_string(code);
 
 	ERR_clear_error();
+	if (verdict == X509_V_ERR_CERT_HAS_EXPIRED)
+		return gt_err_set(
+			err, EACCES, "bad_certificate",
+			"the certificate at the door has expired by this host's clock; is "
+			"that right, and the door's?");
 	if (verdict != X509_V_OK)
 		return gt_err_set(err, EACCES, "bad_certificate",
 				  "who answers at the door is not of this cluster (%s)",

@@ -141,11 +141,11 @@ static void wait_all(struct job *job, gt_weights_tick_fn *tick, void *arg)
 	while (job->left > 0) {
 		struct timespec until;
 
-		clock_gettime(CLOCK_REALTIME, &until);
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += TICK_NS;
 		until.tv_sec += until.tv_nsec / (long)GT_NS_PER_S;
 		until.tv_nsec %= (long)GT_NS_PER_S;
-		pthread_cond_timedwait(&job->ended, &job->lock, &until);
+		pthread_cond_clockwait(&job->ended, &job->lock, CLOCK_MONOTONIC, &until);
 		if (job->left > 0 && tick) {
 			struct gt_weights_done done = done_of(job);
 

@@ -58,6 +58,27 @@ class Nemesis:
             time.sleep(self.rng.uniform(4, 6) if long else self.rng.uniform(0.05, 2))
             self.hosts.net.heal()
 
+    def slow(self):
+        """A long way, a narrow one, or both."""
+        one, other = self.names[0], self.rng.choice(self.names[1:])
+        far, thin = self.rng.choice([(True, False), (False, True), (True, True)])
+        delay, both, rate = self.rng.uniform(0.02, 0.5), self.rng.random() < 0.7, self.rng.choice(["1mbit", "8mbit"])
+        with self.during("slow link", (other, "link"), (one, "link")):
+            if far:
+                self.hosts.net.slow(one, other, delay, both)
+            if thin:
+                self.hosts.net.narrow(other, rate)
+            time.sleep(self.rng.uniform(0.5, 4))
+            self.hosts.net.heal()
+
+    def clock(self):
+        """A host's is an hour off for a while. By a day more, and calls would rightly be late."""
+        host = self.hosts[self.rng.choice(self.names)]
+        with self.during("clock set", (host.name, "clock")):
+            host.clock.set(self.rng.choice([-1, 1]) * self.rng.uniform(2, 3600))
+            time.sleep(self.rng.uniform(0.2, 2))
+            host.clock.set(0)
+
     def restart(self):
         """An orderly one, of a host that has joined: its replicas go on."""
         host = self.hosts[self.rng.choice(self.names[1:])]
@@ -75,7 +96,7 @@ class Nemesis:
             time.sleep(self.rng.uniform(0.1, 1))
 
     def step(self):
-        faults = [self.kill] * 6 + [self.cut] * 4 + [self.pause] * 2 + [self.restart, self.reload]
+        faults = [self.kill] * 6 + [self.cut] * 4 + [self.slow] * 2 + [self.pause] * 2 + [self.clock, self.restart, self.reload]
         self.rng.choice(faults)()
         time.sleep(self.rng.uniform(0, 0.6))
 

@@ -50,6 +50,15 @@ def processes():
     return found
 
 
+def children(pid):
+    """Those that a process started and has not waited for."""
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
+
+
 def host_root(pid):
     """What the host calls the user 0 of a process in a container."""
     inside, outside, count = map(int, pathlib.Path(f"/proc/{pid}/uid_map").read_text().split())
@@ -235,6 +244,7 @@ class Raw:
 
 class Daemon:
     """`gantryd run` on a free port with a state directory of its own."""
+    roles_of = ROLES
 
     def __init__(self, state=None, config=None, program=None, tls=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-e2e-", dir="/tmp"))
@@ -353,20 +363,18 @@ class Daemon:
     def roles(self):
         """role -> pid, of the supervisor's direct children."""
         found = {}
-        for pid, (parent, state, argv) in processes().items():
-            if parent == self.proc.pid and state not in "ZX":
-                found.update({role: pid for role in ROLES if role in argv[1:2]})
+        for pid in children(self.proc.pid):
+            with contextlib.suppress(OSError):
+                argv = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+                found.update({role: pid for role in self.roles_of if role.encode() in argv[1:2]})
         return found
 
     def descendants(self):
-        tree = collections.defaultdict(list)
-        for pid, (parent, _, _) in processes().items():
-            tree[parent].append(pid)
         todo, found = [self.proc.pid], []
         while todo:
-            children = tree[todo.pop()]
-            found += children
-            todo += children
+            more = children(todo.pop())
+            found += more
+            todo += more
         return found
 
     # ---- what most tests say --------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Several hosts on this machine: network namespaces joined by a bridge in one more, each with a gantryd and a state
 directory of its own. The first one has control and the door, the others have joined it.
 
-Nothing leaves them: no namespace has a link to the machine's own network. What is done to a link (cut, one way only)
-is done at the bridge's end of it, so that no host can know of it but by what does not arrive.
+Nothing leaves them: no namespace has a link to the machine's own network. What is done to a link (cut, one way only, slow)
+is done at the bridge's end of it, so that no host can know of it but by what does not arrive, or late.
 """
 import contextlib
 import ctypes
@@ -11,11 +11,13 @@ import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
+import sys
 import threading
 import time
 
-from harness import BIN, ROLES, Background, Client, Daemon, alive, processes, until
+from harness import BIN, OUT, ROLES, Background, Client, Daemon, alive, until
 
 NETNS = pathlib.Path("/run/netns")
 CLONE_NEWNET = 0x40000000
@@ -55,6 +57,23 @@ class HostClient(Client):
             return super().open(*args, **more)
 
 
+class Clock:
+    """A host's, which can be set: tests/fake/clock has what its processes are told."""
+
+    def __init__(self, path):
+        self.path = path
+        self.set(0)
+
+    def set(self, seconds):
+        """That many seconds off the machine's, at once and for all processes of the host."""
+        with open(self.path, "r+b" if self.path.exists() else "wb") as f:
+            f.write(struct.pack("q", int(seconds * 1e9)))
+
+    def env(self):
+        return {"LD_PRELOAD": str(OUT / "tests/fake/libclock.so"), "GT_FAKE_CLOCK": str(self.path),
+                "ASAN_OPTIONS": "verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", "")}
+
+
 class Host(Daemon):
     """A gantryd in a namespace. `role` is `run` or `agent`."""
     numbers = itertools.count()
@@ -68,6 +87,7 @@ class Host(Daemon):
         self.config = self.dir / "gantryd.conf"
         self.text = config
         self.base = BASE - (2 + next(Host.numbers) % 6) * RANGES
+        self.clock = Clock(self.dir / "clock")
         self.join = []
         self.write_config()
 
@@ -83,7 +103,8 @@ class Host(Daemon):
     def spawn(self):
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=log,
-                                         stdin=subprocess.DEVNULL, cwd=self.dir)
+                                         stdin=subprocess.DEVNULL, cwd=self.dir,
+                                         env={**os.environ, **self.clock.env()})
 
     def wait_ready(self, timeout=20):
         line = Background(self.proc.stdout.readline).result(timeout).decode()
@@ -104,13 +125,6 @@ class Host(Daemon):
         """Control groups alone: the number of a namespace is soon that of another host's."""
         super().remember_traces()
         self.netns.clear()
-
-    def roles(self):
-        found = {}
-        for pid, (parent, state, argv) in processes().items():
-            if parent == self.proc.pid and state not in "ZX":
-                found.update({role: pid for role in self.roles_of if role in argv[1:2]})
-        return found
 
     def kill_role(self, role, number=signal.SIGKILL):
         """Ends a process of it, and waits for the next one. False: there was none just then."""
@@ -134,6 +148,7 @@ class Net:
         self.tag = f"gt{os.getpid() % 100000}x{next(_worlds)}"
         self.hub = f"{self.tag}-hub"
         self.names = []
+        self.slow_ways = []
         run("ip", "netns", "add", self.hub)
         self.on_hub("ip", "link", "add", "br0", "type", "bridge")
         self.on_hub("ip", "link", "set", "br0", "up")
@@ -171,8 +186,33 @@ class Net:
         pairs = [(one, other), (other, one)] if both else [(one, other)]
         self.nft(*(f'add element bridge cut pairs {{ "to-{a}" . "to-{b}" }}' for a, b in pairs))
 
+    def mac(self, name):
+        return run("ip", "netns", "exec", self.path(name).name, "cat", "/sys/class/net/eth0/address").stdout.strip()
+
+    def slow(self, one, other, delay, both=True):
+        """What `one` sends to `other` arrives `delay` seconds later, and the other way where that is so too."""
+        pairs = [(one, other), (other, one)] if both else [(one, other)]
+        words = [w for a, b in pairs for w in (f"to-{a}", f"to-{b}", self.mac(b))]
+        self.slow_ways.append(subprocess.Popen(
+            ["nsenter", f"--net={NETNS / self.hub}", sys.executable, str(pathlib.Path(__file__).with_name("slow_link.py")),
+             str(delay), *words], stdout=subprocess.PIPE))
+        assert self.slow_ways[-1].stdout.readline() == b"ready\n"
+        self.cut(one, other, both)
+
+    def narrow(self, name, rate):
+        """What goes to a host has this room only, such as 1mbit, and waits at most half a second for it."""
+        self.on_hub("tc", "qdisc", "replace", "dev", f"to-{name}", "root", "tbf", "rate", rate, "burst", "16kb",
+                    "latency", "500ms")
+
     def heal(self):
         self.nft("flush set bridge cut pairs")
+        for name in self.names:
+            self.on_hub("tc", "qdisc", "del", "dev", f"to-{name}", "root", check=False)
+        for way in self.slow_ways:
+            way.kill()
+            way.wait()
+            way.stdout.close()
+        self.slow_ways.clear()
 
     def remove(self):
         for name in [*self.names, "hub"]:

@@ -77,6 +77,7 @@ def test_refusals_name_the_way_out(daemon):
     assert "stop its agent first" in node(daemon, "rm", "box", code=6)
     assert "there is no node nobody" in node(daemon, "cordon", "nobody", code=1)
     assert "is none of cordon, uncordon, drain, rm" in node(daemon, "paint", "box", code=2)
+    assert "is none of cordon" in node(daemon, "paint", code=2)
     assert "write a time" in node(daemon, "drain", "box", "--deadline", "soon", code=2)
     assert daemon.client.request("POST", "/v1/nodes/box/drain?deadline=never").status == 400
     assert daemon.client.request("DELETE", "/v1/nodes/box").status == 409
@@ -194,6 +195,7 @@ def test_join_tokens_are_listed_and_taken_back(daemon, tmp_path):
     short = token_of(daemon, "--ttl", "1s")
     until(lambda: "expired" in node(daemon, "tokens"), "its time is over")
     assert link.post("/link/v1/join", {"token": short, "node": "m", "csr": machine.csr()})[0] == 401
+    assert "is none of cordon" in node(daemon, "paint", code=2)
     assert "write a time" in node(daemon, "token", "--ttl", "soon", code=2)
     assert "there is no join token" in node(daemon, "token", "rm", "01K0000000000000000000000X", code=1)
     link.close()

@@ -107,7 +107,8 @@ class Gantry:
         return self.api(f"/v1/functions/{name}/replicas")["items"]
 
     def node(self):
-        return self.api("/v1/nodes")["items"][0]
+        """{} until its agent has reported."""
+        return next(iter(self.api("/v1/nodes")["items"]), {})
 
     def wait(self, condition, what, limit_s):
         end = time.monotonic() + limit_s

@@ -1,7 +1,7 @@
 """A function that holds memory on a GPU, and says what is in it.
 
 held.py torch|host GIB PORT    torch: a tensor on the GPU; host: memory of the host, where there is only a simulated GPU
-GET /health; GET /hash answers {"hash", "n"}; GET /touch?n=N changes all of it first."""
+GET /health; GET /hash answers {"hash", "n"}; GET /touch?n=N changes all of it and answers what was there "before", too."""
 import http.server
 import json
 import sys
@@ -40,18 +40,23 @@ class Host:
         yield self.data
 
 
-def answer(held, url):
-    query = urllib.parse.parse_qs(url.query)
-    n = int(query.get("n", ["0"])[0])
-    begin = time.monotonic()
-    if url.path == "/health":
-        return {"ok": True}
-    if url.path == "/touch":
-        held.touch(n)
+def checksum(held):
     crc = 0
     for part in held.parts():
         crc = zlib.crc32(part, crc)
-    return {"hash": f"{crc:08x}", "n": n, "ms": round((time.monotonic() - begin) * 1000, 1)}
+    return f"{crc:08x}"
+
+
+def answer(held, url):
+    query = urllib.parse.parse_qs(url.query)
+    n = int(query.get("n", ["0"])[0])
+    begin, found = time.monotonic(), {"n": n}
+    if url.path == "/health":
+        return {"ok": True}
+    if url.path == "/touch":
+        found["before"] = checksum(held)
+        held.touch(n)
+    return {**found, "hash": checksum(held), "ms": round((time.monotonic() - begin) * 1000, 1)}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

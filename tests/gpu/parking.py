@@ -35,9 +35,10 @@ def must(condition, text):
         raise RuntimeError(text)
 
 
-def cycles(python, n=10, gpus="auto", kind="torch", gib=0.25):
-    """Parked after each call. What it holds is asked before and after."""
-    found = {"cycles": n, "gib": gib, "call_s": [], "park_ms": [], "unpark_ms": []}
+def cycles(python, n=10, gpus="auto", kind="torch", gib=0.25, found=None):
+    """Parked after each call, which tells what it holds then and changes it."""
+    found = {} if found is None else found
+    found.update({"cycles": n, "gib": gib, "call_s": [], "park_ms": [], "unpark_ms": []})
     with Gantry(gpus) as g:
         found["driver"] = g.wait_driver()
         g.deploy("one", spec(python, kind, gib, "0s"))
@@ -47,24 +48,24 @@ def cycles(python, n=10, gpus="auto", kind="torch", gib=0.25):
             parked = g.wait_state("one", "parked", 30)
             if i == 0:
                 found["used_while_parked"] = used_bytes()
-            seconds, now, by = g.call("one", "/hash")
+            seconds, now, by = g.call("one", f"/touch?n={i + 2}")
             must(by == replica, f"cycle {i}: another replica answered: it was stopped, not parked")
-            must(now["hash"] == held["hash"], f"cycle {i}: what it holds differs: {held} then, {now} now")
+            must(now["before"] == held["hash"], f"cycle {i}: what it holds differs: {held} then, {now} now")
+            held = now
             found["call_s"].append(seconds)
             found["park_ms"].append(parked["park"].get("park_ms"))
-            g.wait_state("one", "parked", 30)
-            _, held, by = g.call("one", f"/touch?n={i + 2}")
-            must(by == replica, f"cycle {i}: another replica answered the change")
+            found["unpark_ms"].append(g.replicas("one")[0]["park"].get("unpark_ms"))
         view = g.wait_state("one", "parked", 30)
-        found["unpark_ms"] = view["park"].get("unpark_ms")
         found["park"] = view["park"]
         found["usage"] = view.get("usage")
-    return {**found, "same_hash": True}
+    found["same_hash"] = True
+    return found
 
 
-def turns(python, rounds=4, gpus="auto", kind="torch", gib=1.0):
+def turns(python, rounds=4, gpus="auto", kind="torch", gib=0.25, found=None):
     """Two functions, each with the whole GPU: a call of one takes the other off."""
-    found = {"rounds": rounds, "cold_s": {}, "back_s": []}
+    found = {} if found is None else found
+    found.update({"rounds": rounds, "cold_s": {}, "back_s": []})
     held, replica = {}, {}
     with Gantry(gpus) as g:
         found["driver"] = g.wait_driver()

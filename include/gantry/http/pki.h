@@ -14,6 +14,7 @@
 struct evp_pkey_st;   /* OpenSSL's EVP_PKEY */
 struct x509_st;       /* X509 */
 struct stack_st_X509; /* STACK_OF(X509) */
+struct x509_store_ctx_st;
 
 #define GT_PKI_PEM_MAX    (8 * GT_KIB) /* of one key, request or certificate */
 #define GT_PKI_NAME_SIZE  64           /* [a-z0-9]([a-z0-9-]*[a-z0-9])?, with NUL */
@@ -21,6 +22,7 @@ struct stack_st_X509; /* STACK_OF(X509) */
 #define GT_PKI_TOKEN_SIZE 81           /* gtj_ secret _ pin, with NUL */
 #define GT_PKI_CA_MS      (10ULL * 365 * 86400 * 1000)
 #define GT_PKI_BACK_MS    (5ULL * 60 * 1000) /* certificates begin this long ago: clocks differ */
+#define GT_PKI_LOOK_MS    5000ULL            /* between two looks at whether one is due */
 /* What a client asks a door for by SNI to speak with the cluster and not with a web site. */
 #define GT_PKI_SNI "link.gantry.internal"
 
@@ -41,6 +43,15 @@ static inline uint64_t gt_pki_renew_ms(const struct gt_pki_id *id)
 
 	return signed_ms >= id->not_after_ms ? id->not_after_ms
 					     : signed_ms + (id->not_after_ms - signed_ms) / 3 * 2;
+}
+
+/* How long its holder waits until it looks at it again: at most GT_PKI_LOOK_MS, as the clock may be
+ * set meanwhile. 0: it is due. */
+static inline uint64_t gt_pki_wait_ms(const struct gt_pki_id *id, uint64_t now_ms)
+{
+	uint64_t due_ms = gt_pki_renew_ms(id);
+
+	return due_ms > now_ms ? GT_MIN(due_ms - now_ms, GT_PKI_LOOK_MS) : 0;
 }
 
 /* Was it signed after that wall clock's time? One from before its node joined is another machine's,
@@ -101,6 +112,10 @@ GT_MUST_USE int gt_pki_identity_pem(const char *pem, size_t len, struct gt_pki_i
  * token, whatever certificate its key has. */
 GT_MUST_USE int gt_pki_pin(const struct x509_st *cert, char ret[GT_PKI_PIN_SIZE],
 			   struct gt_err *err);
+/* What OpenSSL asks about each certificate of a cluster's chain: when one begins is no question, as
+ * hosts' clocks differ and are set, and the authority certifies nothing for later. When it ends is.
+ */
+int gt_pki_begun(int ok, struct x509_store_ctx_st *ctx);
 /* For a first contact, when nothing but a pin is known: among the certificates that a server
  * showed there is an authority of that pin, and it vouches for `leaf` as a server's, at now_ms.
  * Returns whom `leaf` names. */

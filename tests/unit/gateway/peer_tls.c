@@ -51,7 +51,7 @@ static void certify(struct cluster *c, enum gt_pki_kind kind, const char *name, 
 		    struct gt_buf *key, struct gt_buf *cert)
 {
 	gt_auto(buf) struct gt_buf request = { 0 };
-	uint64_t now_ms = real_ms() - (life_ms < 0 ? HOUR_MS : 0);
+	uint64_t now_ms = real_ms() + (uint64_t)c->ahead_ms - (life_ms < 0 ? HOUR_MS : 0);
 	struct gt_err err = { 0 };
 
 	must(gt_pki_key_new(key, &err), &err);

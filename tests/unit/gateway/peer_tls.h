@@ -13,6 +13,7 @@
 struct cluster {
 	struct gt_buf ca_key, ca_cert;
 	struct gt_pki_ca *ca;
+	int64_t ahead_ms; /* its clock */
 };
 struct cluster cluster_make(void);
 void cluster_free(struct cluster *c);

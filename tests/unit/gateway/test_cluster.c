@@ -261,6 +261,23 @@ static void test_certificates_that_are_not_good_enough(void **state)
 	expect_no_entry(&cluster, GT_PKI_NODE, "far", -60000, false); /* expired */
 }
 
+/* It was signed by a clock that was an hour ahead then. */
+static void test_when_a_certificate_begins_is_no_question(void **state)
+{
+	struct script *s = open_cluster(0);
+	struct cluster ahead = { .ca = cluster.ca,
+				 .ca_cert = cluster.ca_cert,
+				 .ahead_ms = HOUR_MS };
+	struct node_end n = node_open(&ahead, s, GT_PKI_NODE, "far", HOUR_MS);
+
+	(void)state;
+	node_say(&n, "GET /link/v1/nodes/far/desired HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_true(n.end->open);
+	assert_non_null(script_up(s, SCRIPT_LINK, 0));
+	node_close(&n);
+	close_all(s);
+}
+
 /* The node knows this gateway's authority, and has a certificate of another one. */
 static void test_a_certificate_of_another_cluster(void **state)
 {
@@ -1053,6 +1070,7 @@ int main(void)
 		cmocka_unit_test(test_a_node_speaks_for_itself_alone),
 		cmocka_unit_test(test_who_has_no_certificate_may_join_and_nothing_else),
 		cmocka_unit_test(test_certificates_that_are_not_good_enough),
+		cmocka_unit_test(test_when_a_certificate_begins_is_no_question),
 		cmocka_unit_test(test_a_certificate_of_another_cluster),
 		cmocka_unit_test(test_a_certificate_from_before_the_node_joined),
 		cmocka_unit_test(test_a_handshake_waits_for_the_first_identity),

@@ -17,6 +17,7 @@ struct door {
 	struct gt_pki_ca *ca;
 	char token[GT_PKI_TOKEN_SIZE];
 	void *ctx;
+	uint64_t back_ms; /* its clock was set back by that */
 	int fd;
 	char url[64];
 };

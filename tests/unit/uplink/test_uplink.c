@@ -28,6 +28,7 @@
 
 #define WAIT_MS  5000
 #define QUIET_MS 150 /* nothing comes */
+#define HOUR_MS  (3600ULL * 1000)
 #define WEEK_MS  (7ULL * 86400 * 1000)
 #define BIG      (1 << 20)
 
@@ -301,6 +302,37 @@ static void a_certificate_is_renewed_before_it_ends(void **state)
 	guest_answer(&g, "200 OK", gt_buf_str(&json));
 	guest_leave(&g);
 	assert_true(nobody_comes(w)); /* the new one is good for a while */
+	while (n > 0)
+		guest_leave(&waits[--n]);
+}
+
+/* It would be refused as soon as that clock is right: the present one stays, and it is asked again.
+ */
+static void a_certificate_of_a_clock_that_was_set_back_is_not_taken(void **state)
+{
+	struct world *w = *state;
+	struct guest g, waits[3];
+	size_t n = 0, asked = 0;
+
+	w->door.back_ms = HOUR_MS;
+	let_in(w, HOUR_MS + 600000); /* so it is due */
+	while (asked < 2) {
+		gt_auto(buf) struct gt_buf json = { 0 };
+
+		assert_true(door_guest(&w->door, WAIT_MS, &g));
+		if (!strstr(g.head, "POST /link/v1/nodes/n-1/certificate")) {
+			guest_say(&g,
+				  "HTTP/1.1 101 Switching Protocols\r\nGantry-Shards: 1\r\n\r\n");
+			assert_true(n < GT_LEN(waits));
+			waits[n++] = g;
+			continue;
+		}
+		w->door.back_ms = asked++ ? 0 : 2 * HOUR_MS;
+		door_sign(&w->door, g.body, "n-1", WEEK_MS, &json);
+		guest_answer(&g, "200 OK", gt_buf_str(&json));
+		guest_leave(&g);
+	}
+	assert_true(nobody_comes(w));
 	while (n > 0)
 		guest_leave(&waits[--n]);
 }
@@ -606,6 +638,7 @@ int main(void)
 		WITH_WORLD(a_no_ends_the_role_and_a_later_does_not),
 		WITH_WORLD(a_name_that_is_taken_is_told),
 		WITH_WORLD(a_certificate_is_renewed_before_it_ends),
+		WITH_WORLD(a_certificate_of_a_clock_that_was_set_back_is_not_taken),
 		WITH_WORLD(a_door_may_have_a_name),
 		cmocka_unit_test(what_is_no_door_is_refused),
 		WITH_WORLD(so_many_wait_as_were_taken_lately),

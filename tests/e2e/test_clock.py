@@ -1,0 +1,106 @@
+"""Hosts whose clocks are set, by an hour and by ten years, while they serve: no timer but a schedule's goes by such a clock."""
+import contextlib
+import http.client
+import json
+
+import pytest
+
+from harness import until
+from hosts import Hosts, Load
+
+HOUR, YEARS = 3600, 10 * 365 * 86400
+ROLES = (("b", "uplink"), ("a", "gateway"), ("a", "control"), ("b", "agent"))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    # So long that only a clock that jumps can make a node seem silent, and no load of the machine's.
+    hosts = Hosts("ab", config={"a": "[control]\nnode_suspect = 40s\nnode_lost = 80s\n"})
+    hosts.first.echo("f", placement={"labels": {"host": "b"}}, scale={"min": 1, "max": 1, "concurrency": 16})
+    hosts.first.wait_replicas("f", 1)
+    yield hosts
+    hosts.stop()
+
+
+@pytest.fixture(autouse=True)
+def right_clocks(cluster):
+    yield
+    for host in cluster.all.values():
+        host.clock.set(0)
+
+
+def served(cluster):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return cluster.first.call("f", "/x", timeout=5).status == 200
+    return False
+
+
+def durable(cluster):
+    """One more call, from its intake to its result."""
+    reply = cluster.first.client.request("POST", "/v1/functions/f/calls", b"x", {"Prefer": "wait=30"})
+    assert reply.status == 200 and reply.text == "POST /\nx", reply
+
+
+@pytest.mark.parametrize("host", ["a", "b"])
+def test_calls_and_nodes_do_not_feel_it(cluster, host):
+    first = cluster.first
+    last = first.events()[-1]["id"]
+    load = Load(first.client, "/f/f/x", threads=2, pause=0.01)
+    running = first.client.background("GET", "/f/f/sleep?ms=3000")
+    for jump in (HOUR, 0, -HOUR, 0, YEARS, 0, -YEARS, 0):
+        cluster[host].clock.set(jump)
+        before = load.served[0]
+        until(lambda before=before: load.served[0] > before + 20, f"calls run {jump} s away", 30)
+        durable(cluster)
+    assert running.result().status == 200
+    load.stop()
+    assert not load.failed, load.failed[:3]
+    assert set(cluster.nodes().values()) == {"ready"}
+    assert not [e for e in first.events(after=last) if e["type"].startswith("node.")]
+
+
+@pytest.mark.parametrize("host", ["a", "b"])
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_connections_are_made_by_another_clock(cluster, host, jump):
+    """Certificates are shown, and made: each role is another process afterwards."""
+    cluster[host].clock.set(jump)
+    for where, role in ROLES:
+        assert cluster[where].kill_role(role)
+        until(lambda: served(cluster), f"calls run without the {role} that was", 30)
+    cluster[host].clock.set(0)
+    assert cluster["b"].kill_role("uplink")
+    until(lambda: served(cluster), "calls run by the right clock again", 30)
+
+
+@pytest.mark.parametrize("host, jump", [("a", -YEARS), ("b", YEARS)])
+def test_a_clock_of_another_decade_does_no_harm_that_lasts(cluster, host, jump):
+    """A certificate's end is believed to the clock, so a host may be out of reach for so long, but no longer."""
+    cluster[host].clock.set(jump)
+    for where, role in ROLES:
+        assert cluster[where].kill_role(role)
+    until(lambda: all(set(h.roles()) == set(h.roles_of) for h in cluster.all.values()), "all roles are there")
+    cluster[host].clock.set(0)
+    until(lambda: served(cluster), "calls run", 40)
+    cluster.wait_nodes("ready", timeout=40)
+    durable(cluster)
+
+
+def test_a_schedule_makes_no_more_calls_than_it_says(cluster):
+    first = cluster.first
+    spec = {"function": "f", "every": "1s", "catch_up": "one"}
+    reply = first.client.request("PUT", "/v1/schedules/tick", json.dumps(spec), {"Content-Type": "application/json"})
+    assert reply.status == 201, reply
+
+    def calls():
+        return [c["scheduled"] for c in first.client.get("/v1/calls?schedule=tick&limit=1000").json()["items"]]
+
+    until(lambda: len(calls()) >= 2, "two calls")
+    for jump in (HOUR, -HOUR, YEARS, 0):
+        before = set(calls())
+        cluster["a"].clock.set(jump)
+        # Those of an hour or ten years are one call; set back, its times are told anew within a minute.
+        back = jump in (-HOUR, 0)
+        until(lambda before=before: set(calls()) - before, f"it goes on {jump} s away", 75 if back else 15)
+    dues = calls()
+    assert len(dues) == len(set(dues)) and len(dues) < 300, len(dues)
+    first.client.request("DELETE", "/v1/schedules/tick")
