@@ -2,6 +2,7 @@
  * fails in between. */
 #include "fixture.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include <gantry/control/provider.h>
@@ -18,8 +19,9 @@ struct call {
 
 static struct {
 	struct fix *x;
-	struct gt_host_op *ops[MAX]; /* that wait for the store */
-	size_t n_ops, n_calls, n_tokens;
+	struct gt_host_op *ops[MAX];      /* that wait for the store */
+	struct gt_member_op *leaves[MAX]; /* likewise */
+	size_t n_ops, n_leaves, n_calls, n_tokens;
 	struct call calls[MAX]; /* that wait for the hook */
 	struct gt_host_row rows[MAX];
 	size_t n_rows;
@@ -31,6 +33,21 @@ static void store_host(void *ctx GT_UNUSED, struct gt_host_op *op)
 {
 	assert_true(w.n_ops < MAX);
 	w.ops[w.n_ops++] = op;
+}
+
+static void store_member(void *ctx GT_UNUSED, struct gt_member_op *op)
+{
+	assert_true(op->verb == GT_MEMBER_LEAVE && w.n_leaves < MAX);
+	w.leaves[w.n_leaves++] = op;
+}
+
+static struct gt_member_op *next_leave(void)
+{
+	struct gt_member_op *op = w.leaves[0];
+
+	assert_true(w.n_leaves > 0);
+	memmove(w.leaves, w.leaves + 1, --w.n_leaves * sizeof(op));
+	return op;
 }
 
 static void hook(void *ctx GT_UNUSED, const struct gt_hook_ask *ask, gt_hook_fn *done, void *arg)
@@ -76,6 +93,7 @@ static void begin(const struct gt_provider *all, size_t n)
 						  .n_providers = n };
 
 	ports.store.host = store_host;
+	ports.store.member = store_member;
 	ports.hook = hook;
 	ports.join_token = join_token;
 	w.x->c = gt_control_new(&ports, &config);
@@ -93,7 +111,7 @@ static int setup(void **state)
 	w.x = gt_alloc(sizeof(*w.x));
 	w.x->now_ns = 1000 * GT_NS_PER_S;
 	w.x->seed = 1;
-	w.n_ops = w.n_calls = w.n_tokens = w.n_rows = 0;
+	w.n_ops = w.n_leaves = w.n_calls = w.n_tokens = w.n_rows = 0;
 	*state = w.x;
 	return 0;
 }
@@ -102,6 +120,8 @@ static int teardown(void **state)
 {
 	for (size_t i = 0; i < w.n_ops; i++)
 		free(w.ops[i]);
+	while (w.n_leaves > 0)
+		gt_member_op_free(next_leave());
 	return fix_teardown(state);
 }
 
@@ -491,10 +511,8 @@ static void an_empty_host_goes_back(void **state GT_UNUSED)
 	assert_int_equal(w.n_rows, 1);
 	fix_pass(w.x, 5000);
 	answer_ok(next_call(GT_HOOK_RELEASE));
-	assert_non_null(w.x->member); /* its right goes, */
-	struct gt_member_op *leave = w.x->member;
-	w.x->member = NULL;
-	assert_int_equal(leave->verb, GT_MEMBER_LEAVE);
+	struct gt_member_op *leave = next_leave(); /* its right goes, */
+
 	leave->done(leave, NULL, leave->arg);
 	store_answer(NULL); /* and then its row */
 	assert_int_equal(w.n_rows, 0);
@@ -680,6 +698,294 @@ static void a_host_that_is_not_as_offered_is_a_fault(void **state GT_UNUSED)
 	assert_int_equal(view("p").hosts[GT_HOST_UP], 1);
 }
 
+/* ---- whatever happens ----
+ *
+ * A provider that really has hosts, hooks that fail before and after they did what they were asked,
+ * a store that refuses, hosts that join or do not, and a control that ends at any moment and begins
+ * anew from the rows. Afterwards nothing may be left that nobody remembers. */
+
+#define REAL_MAX 256
+
+static struct {
+	uint64_t seed;
+	struct gt_hook_host real[REAL_MAX];
+	size_t n_real, n_made;
+	char up[REAL_MAX][GT_NAME_MAX + 1];     /* nodes that are connected */
+	char member[REAL_MAX][GT_NAME_MAX + 1]; /* nodes that may be */
+	size_t n_up, n_member;
+	char late[REAL_MAX][GT_NAME_MAX + 1]; /* hooks that outlived who called them */
+	size_t n_late;
+} z;
+
+static uint32_t below(uint32_t n)
+{
+	struct gt_rand rnd = gt_rand_seeded(&z.seed);
+	uint32_t x;
+
+	rnd.fill(rnd.arg, &x, sizeof(x));
+	return x % n;
+}
+
+static size_t name_at(char (*list)[GT_NAME_MAX + 1], size_t n, const char *name)
+{
+	size_t i = 0;
+
+	while (i < n && strcmp(list[i], name) != 0)
+		i++;
+	return i;
+}
+
+static void name_drop(char (*list)[GT_NAME_MAX + 1], size_t *n, const char *name)
+{
+	size_t i = name_at(list, *n, name);
+
+	if (i < *n)
+		memmove(list[i], list[--*n], sizeof(list[i]));
+}
+
+static void really_made(const char *key)
+{
+	assert_true(z.n_real < REAL_MAX);
+	gt_strcopy(z.real[z.n_real].key, sizeof(z.real->key), key);
+	snprintf(z.real[z.n_real++].id, sizeof(z.real->id), "i-%zu", ++z.n_made);
+}
+
+static void really_gone(const char *key)
+{
+	for (size_t i = 0; i < z.n_real; i++)
+		if (gt_streq(z.real[i].key, key))
+			z.real[i] = z.real[--z.n_real];
+	if (name_at(z.up, z.n_up, key) < z.n_up && w.x->c)
+		gt_control_node_down(w.x->c, key);
+	name_drop(z.up, &z.n_up, key);
+}
+
+/* What the hook does of what it is asked, and what it says of it. */
+static void call_answer(struct call call, bool well)
+{
+	bool done = well || below(2), said = well || (done && below(2));
+
+	if (call.verb == GT_HOOK_CREATE && done)
+		really_made(call.key);
+	if (call.verb == GT_HOOK_RELEASE && done)
+		really_gone(call.key);
+	if (!said)
+		answer_failed(call, "no");
+	else if (call.verb == GT_HOOK_CREATE)
+		answer_id(call, z.real[z.n_real - 1].id);
+	else if (call.verb == GT_HOOK_RELEASE)
+		answer_ok(call);
+	else {
+		const struct gt_hook_answer answer = { .hosts = z.real, .n_hosts = z.n_real };
+
+		call.done(NULL, &answer, call.arg);
+	}
+}
+
+static void any_call(bool well)
+{
+	struct call call;
+	size_t i;
+
+	if (w.n_calls == 0)
+		return;
+	i = below((uint32_t)w.n_calls);
+	call = w.calls[i];
+	memmove(&w.calls[i], &w.calls[i + 1], (--w.n_calls - i) * sizeof(call));
+	call_answer(call, well);
+}
+
+static void any_store(bool well)
+{
+	const struct gt_err err = { .code = EAGAIN, .slug = "unavailable", .text = "busy" };
+
+	if (w.n_leaves > 0) {
+		struct gt_member_op *leave = next_leave();
+
+		if (well || below(4))
+			name_drop(z.member, &z.n_member, leave->member.node);
+		leave->done(leave,
+			    name_at(z.member, z.n_member, leave->member.node) < z.n_member ? &err
+											   : NULL,
+			    leave->arg);
+	} else if (w.x->n_jobs > 0) {
+		fix_store_answer(w.x, well || below(4) ? NULL : &err);
+	} else if (w.n_ops > 0) {
+		store_answer(well || below(4) ? NULL : &err);
+	}
+}
+
+/* One that really is there, and whose token lets it in, as long as its row is there. */
+static void any_joins(void)
+{
+	const char *key = z.n_real ? z.real[below((uint32_t)z.n_real)].key : NULL;
+	size_t row = 0;
+
+	if (!key || name_at(z.up, z.n_up, key) < z.n_up)
+		return;
+	while (row < w.n_rows && !gt_streq(w.rows[row].key, key))
+		row++;
+	if (name_at(z.member, z.n_member, key) == z.n_member) {
+		if (row == w.n_rows)
+			return;
+		gt_strcopy(z.member[z.n_member++], GT_NAME_MAX + 1, key);
+	}
+	gt_strcopy(z.up[z.n_up++], GT_NAME_MAX + 1, key);
+	node_joins(key, "x");
+}
+
+/* Nodes do what they are ordered to. */
+static void order_obey(const struct gt_order *o, void *arg)
+{
+	struct gt_observed *all = arg;
+	size_t n = 0;
+
+	while (all[n].replica[0])
+		n++;
+	if (n + 1 < 16)
+		all[n] = fix_observed(o->replica, "f", 1,
+				      o->want == GT_WANT_STOP ? GT_REPLICA_STOPPED
+							      : GT_REPLICA_READY);
+}
+
+static void nodes_obey(void)
+{
+	for (size_t i = 0; i < z.n_up; i++) {
+		struct gt_observed all[16] = { 0 };
+		char key[GT_NAME_MAX + 1];
+		size_t n = 0;
+
+		gt_strcopy(key, sizeof(key), z.up[i]);
+		gt_control_orders(w.x->c, key, order_obey, all);
+		while (all[n].replica[0])
+			n++;
+		node_reports(key, "x", all, n);
+	}
+	for (size_t i = 0; i < 4 && w.x->order.replica[0]; i++)
+		fix_drained(w.x, w.x->order.replica);
+}
+
+static void control_begins(void)
+{
+	struct gt_provider p = provider("p", "pool=x");
+	struct gt_host_row rows[MAX];
+	size_t n = w.n_rows;
+
+	p.max = 5;
+	memcpy(rows, w.rows, sizeof(rows));
+	begin(&p, 1);
+	for (size_t i = 0; i < z.n_member; i++) {
+		struct gt_member m = { .since_ms = 1 };
+
+		gt_strcopy(m.node, sizeof(m.node), z.member[i]);
+		gt_control_load_member(w.x->c, &m);
+	}
+	for (size_t i = 0; i < n; i++)
+		gt_control_load_host(w.x->c, &rows[i]);
+	ready();
+	deploy("f", "x");
+	for (size_t i = 0; i < z.n_up; i++) {
+		char key[GT_NAME_MAX + 1];
+
+		gt_strcopy(key, sizeof(key), z.up[i]);
+		gt_control_node_up(w.x->c, key);
+		node_reports(key, "x", NULL, 0);
+	}
+}
+
+/* What was on its way to the store and to the hook may have arrived. */
+static void control_ends(void)
+{
+	while (w.n_ops > 0) {
+		struct gt_host_op *op = w.ops[0];
+
+		memmove(w.ops, w.ops + 1, --w.n_ops * sizeof(op));
+		if (below(2))
+			rows_apply(op);
+		free(op);
+	}
+	gt_control_free(w.x->c);
+	w.x->c = NULL;
+	for (size_t i = 0; i < w.n_calls; i++) {
+		if (w.calls[i].verb == GT_HOOK_CREATE && below(3) == 0)
+			really_made(w.calls[i].key);
+		else if (w.calls[i].verb == GT_HOOK_CREATE && below(2))
+			gt_strcopy(z.late[z.n_late++], GT_NAME_MAX + 1, w.calls[i].key);
+		if (w.calls[i].verb == GT_HOOK_RELEASE && below(2))
+			really_gone(w.calls[i].key);
+	}
+	w.n_calls = w.x->n_jobs = 0;
+	while (w.n_leaves > 0) {
+		struct gt_member_op *leave = next_leave();
+
+		if (below(2))
+			name_drop(z.member, &z.n_member, leave->member.node);
+		gt_member_op_free(leave);
+	}
+	w.x->event.id = 0;
+	memset(&w.x->order, 0, sizeof(w.x->order));
+}
+
+static void late_ones(size_t n)
+{
+	for (; n > 0 && z.n_late > 0; n--)
+		really_made(z.late[--z.n_late]);
+}
+
+static void one_step(void)
+{
+	uint32_t dice = below(100);
+
+	if (dice < 30)
+		any_store(false);
+	else if (dice < 55)
+		any_call(below(3) > 0);
+	else if (dice < 65)
+		any_joins();
+	else if (dice < 75)
+		nodes_obey();
+	else if (dice < 83)
+		fix_demand(w.x, "f", below(5), 0);
+	else if (dice < 86)
+		late_ones(1);
+	else if (dice < 97)
+		fix_pass(w.x, 1 + below(200000));
+	else {
+		control_ends();
+		control_begins();
+	}
+	assert_true(w.n_rows <= 5 + z.n_real); /* never more than may be, but for forgotten ones */
+	assert_int_equal(gt_control_check(w.x->c, NULL), 0);
+}
+
+static void nothing_is_forgotten(void **state GT_UNUSED)
+{
+	for (uint64_t number = 1; number <= 300; number++) {
+		memset(&z, 0, sizeof(z));
+		z.seed = number;
+		control_begins();
+		for (int i = 0; i < 400; i++)
+			one_step();
+		/* Nobody needs any more, and nothing fails any more. */
+		late_ones(REAL_MAX);
+		for (int i = 0; i < 400; i++) {
+			fix_demand(w.x, "f", 0, 0);
+			while (w.n_leaves > 0 || w.x->n_jobs > 0 || w.n_ops > 0 || w.n_calls > 0) {
+				any_store(true);
+				any_call(true);
+			}
+			nodes_obey();
+			fix_pass(w.x, 20000);
+		}
+		if (z.n_real > 0 || w.n_rows > 0)
+			fail_msg("number %llu: %zu hosts and %zu rows are left",
+				 (unsigned long long)number, z.n_real, w.n_rows);
+		assert_true(z.n_made > 0);
+		control_ends();
+	}
+	control_begins();
+}
+
 int main(void)
 {
 #define t(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -699,6 +1005,7 @@ int main(void)
 		t(one_that_is_up_and_not_listed_stays_while_it_answers),
 		t(a_provider_that_is_gone_keeps_its_rows),
 		t(a_host_that_is_not_as_offered_is_a_fault),
+		t(nothing_is_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
