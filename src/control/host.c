@@ -179,6 +179,10 @@ void gt_ctl_provider_fault(struct gt_control *c, struct gt_ctl_provider *p, cons
 
 /* ---- the store ---- */
 
+static void said(const struct gt_err *err GT_UNUSED, void *arg GT_UNUSED)
+{
+}
+
 static void on_put(struct gt_host_op *op, const struct gt_err *err, void *arg)
 {
 	struct gt_ctl_host *h = arg;
@@ -213,6 +217,8 @@ static void on_drop(struct gt_host_op *op, const struct gt_err *err, void *arg)
 	} else {
 		h->p->released_total++;
 		gt_ctl_event(c, "host.released", NULL, NULL, h->row.key, NULL, "%s", h->why);
+		if (gt_ctl_node_find(c, h->row.key)) /* it joined in the last moment */
+			gt_control_node_delete(c, h->row.key, true, said, NULL);
 		host_free(c, h);
 	}
 	gt_ctl_hosts_touch(c);
@@ -318,11 +324,25 @@ static void on_removed(const struct gt_err *err, void *arg)
 	gt_ctl_hosts_touch(c); /* whoever called finishes the input */
 }
 
+/* It came, or came back, and has work before anybody was asked to take it: it stays. */
+static bool is_back(const struct gt_control *c, const struct gt_ctl_host *h)
+{
+	const struct gt_ctl_node *node = gt_ctl_node_find((struct gt_control *)c, h->row.key);
+
+	return !h->released && h->tries == 0 && node && node->up && node->replicas > 0;
+}
+
 static void look_releasing(struct gt_control *c, struct gt_ctl_host *h, uint64_t now)
 {
 	if (h->calling || h->removing || h->retry_ns > now || !h->p->configured)
 		return;
-	if (!h->stored) {
+	if (is_back(c, h)) {
+		h->state = GT_HOST_UP;
+		h->row.releasing = false;
+		h->why[0] = '\0';
+		h->empty_ns = h->lost_ns = 0;
+		gt_ctl_host_put(c, h);
+	} else if (!h->stored) {
 		gt_ctl_host_put(c, h);
 	} else if (!h->released) {
 		if (gt_ctl_hook_free(h->p))
@@ -336,10 +356,6 @@ static void look_releasing(struct gt_control *c, struct gt_ctl_host *h, uint64_t
 }
 
 /* ---- one that is here ---- */
-
-static void said(const struct gt_err *err GT_UNUSED, void *arg GT_UNUSED)
-{
-}
 
 static void on_cordoned(const struct gt_err *err, void *arg)
 {

@@ -3,11 +3,23 @@
 
 #include "members.h"
 
+/* No more joins by it, and hosts that come and go do not fill the list of tokens. */
+static int token_forget(struct gt_db *db, const struct gt_host_row *row, struct gt_err *err)
+{
+	return gt_db_finish(
+		gt_db_query(db, err, "DELETE FROM join_tokens WHERE id = ?1", "t", row->token),
+		err);
+}
+
 static int put(const struct gt_host_op *op, struct gt_db *db, struct gt_err *err)
 {
 	const struct gt_host_row *row = &op->row;
-	int r = op->token.id[0] ? gt_token_add(db, &op->token, op->token.created_ms, err) : 0;
+	int r = 0;
 
+	if (op->token.id[0])
+		r = gt_token_add(db, &op->token, op->token.created_ms, err);
+	else if (row->releasing)
+		r = token_forget(db, row, err);
 	if (r < 0)
 		return r;
 	return gt_db_finish(
@@ -20,12 +32,9 @@ static int put(const struct gt_host_op *op, struct gt_db *db, struct gt_err *err
 		err);
 }
 
-/* Its token goes with it: hosts that come and go must not fill the list of tokens. */
 static int drop(const struct gt_host_op *op, struct gt_db *db, struct gt_err *err)
 {
-	int r = gt_db_finish(
-		gt_db_query(db, err, "DELETE FROM join_tokens WHERE id = ?1", "t", op->row.token),
-		err);
+	int r = token_forget(db, &op->row, err);
 
 	if (r == 0)
 		r = gt_db_finish(

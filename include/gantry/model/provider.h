@@ -65,7 +65,8 @@ bool gt_host_id_ok(const char *id); /* 1 to GT_HOST_ID_MAX printable characters 
 bool gt_host_key_ok(const char *key, const char *provider);
 
 enum gt_host_verb {
-	GT_HOST_PUT, /* row, and token where its id is set: both or none */
+	GT_HOST_PUT, /* row, and token where its id is set: both or none; a token of one that is
+			releasing is forgotten */
 	GT_HOST_DROP /* row.key, and the token that row.token names */
 };
 struct gt_host_op;

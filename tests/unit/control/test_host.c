@@ -541,6 +541,50 @@ static void work_that_comes_while_it_is_cordoned_stays(void **state GT_UNUSED)
 	assert_int_equal(w.n_ops, 0);
 }
 
+/* The hook failed, and yet the host came, and has work before it was taken back. */
+static void one_that_came_after_all_stays(void **state GT_UNUSED)
+{
+	struct call call;
+
+	one_provider();
+	fix_demand(w.x, "f", 1, 0);
+	store_answer(NULL);
+	call = next_call(GT_HOOK_CREATE);
+	node_joins(call.key, "x");
+	assert_int_equal(w.x->n_orders, 1);
+	answer_failed(call, "late");
+	assert_int_equal(view("p").hosts[GT_HOST_UP], 1);
+	while (w.n_ops > 0)
+		store_answer(NULL);
+	assert_int_equal(w.n_rows, 1);
+	assert_false(w.rows[0].releasing);
+	assert_false(is_asked(GT_HOOK_RELEASE));
+}
+
+static void removed(const struct gt_err *err, void *arg)
+{
+	*(bool *)arg = !err;
+}
+
+static void one_whose_node_is_removed_goes_back(void **state GT_UNUSED)
+{
+	char key[GT_NAME_MAX + 1];
+	bool done = false;
+
+	one_provider();
+	fix_demand(w.x, "f", 1, 0);
+	host_up("i-1", key);
+	gt_control_node_delete(w.x->c, key, true, removed, &done);
+	struct gt_member_op *leave = next_leave();
+
+	leave->done(leave, NULL, leave->arg);
+	assert_true(done);
+	assert_int_equal(view("p").hosts[GT_HOST_RELEASING], 1);
+	while (w.n_ops > 0) /* another one is asked for, too */
+		store_answer(NULL);
+	answer_ok(next_call(GT_HOOK_RELEASE));
+}
+
 static void the_least_number_is_kept(void **state GT_UNUSED)
 {
 	struct gt_provider p = provider("p", "pool=x");
@@ -960,7 +1004,7 @@ static void one_step(void)
 
 static void nothing_is_forgotten(void **state GT_UNUSED)
 {
-	for (uint64_t number = 1; number <= 300; number++) {
+	for (uint64_t number = 1; number <= 100; number++) {
 		memset(&z, 0, sizeof(z));
 		z.seed = number;
 		control_begins();
@@ -998,6 +1042,8 @@ int main(void)
 		t(an_id_that_another_one_has_is_a_lie),
 		t(an_empty_host_goes_back),
 		t(work_that_comes_while_it_is_cordoned_stays),
+		t(one_that_came_after_all_stays),
+		t(one_whose_node_is_removed_goes_back),
 		t(the_least_number_is_kept),
 		t(never_more_than_the_most),
 		t(what_was_under_way_is_found_again),
