@@ -135,7 +135,9 @@ struct offer {
 	uint64_t most_bytes;   /* of one of these */
 	uint32_t most_alike;   /* on one node: of one model and size, with enough memory */
 	const char *node;      /* which that is */
-	uint64_t cpu_milli, memory_bytes; /* of nodes that have so many; UINT64_MAX: unknown size */
+	/* Of nodes that have so many; UINT64_MAX: unknown size. `beside`: the memory of those that
+	 * have the cpu, too. */
+	uint64_t cpu_milli, memory_bytes, beside;
 };
 
 static bool will_do(const struct gt_gpu *gpu, const struct gt_gpu_want *want)
@@ -186,6 +188,16 @@ static uint64_t room(uint64_t size, unsigned times)
 	return size == 0 || size > UINT64_MAX / times ? UINT64_MAX : size * times;
 }
 
+static uint64_t cpu_of(const struct gt_ctl_node *node)
+{
+	return room(node->cpu_milli, CTL_CPU_OVERCOMMIT);
+}
+
+static uint64_t memory_of(const struct gt_ctl_node *node)
+{
+	return room(node->memory_bytes, CTL_MEMORY_OVERCOMMIT);
+}
+
 static struct offer offer_of(const struct gt_control *c, const struct gt_spec *spec)
 {
 	const struct gt_gpu_want *want = &spec->resources.gpu;
@@ -193,11 +205,14 @@ static struct offer offer_of(const struct gt_control *c, const struct gt_spec *s
 	struct offer o = { 0 };
 
 	for (node = node_after(c, NULL); node; node = node_after(c, node)) {
+		uint64_t cpu = cpu_of(node), memory = memory_of(node);
+
 		if (!has_labels(node, spec) || offer_gpus(node, want, &o) < want->count)
 			continue;
-		o.cpu_milli = GT_MAX(o.cpu_milli, room(node->cpu_milli, CTL_CPU_OVERCOMMIT));
-		o.memory_bytes = GT_MAX(o.memory_bytes,
-					room(node->memory_bytes, CTL_MEMORY_OVERCOMMIT));
+		o.cpu_milli = GT_MAX(o.cpu_milli, cpu);
+		o.memory_bytes = GT_MAX(o.memory_bytes, memory);
+		if (cpu >= spec->resources.cpu_milli)
+			o.beside = GT_MAX(o.beside, memory);
 	}
 	return o;
 }
@@ -266,53 +281,107 @@ static int check_size(const struct gt_spec *spec, const struct offer *o, struct 
 			       "%g is more than any node takes; the most is %g, %d times its size",
 			       spec->resources.cpu_milli / 1000.0, (double)o->cpu_milli / 1000,
 			       CTL_CPU_OVERCOMMIT);
+	if (spec->resources.memory_bytes > o->beside) {
+		gt_format_bytes(spec->resources.memory_bytes, bytes, sizeof(bytes));
+		gt_format_bytes(o->beside, most, sizeof(most));
+		return refused(err, "resources.memory",
+			       "%s is more than any node takes that has cpu %g; the most of these "
+			       "is %s",
+			       bytes, spec->resources.cpu_milli / 1000.0, most);
+	}
 	return 0;
 }
 
 /* ---- gangs ---- */
 
-/* Of the nodes that could take a member each. */
-static uint32_t nodes_for_one(const struct gt_control *c, const struct gt_spec *spec)
+/* Members that one GPU is enough for. */
+static uint64_t sharers(const struct gt_gpu *gpu, const struct gt_gpu_want *want)
 {
-	const struct gt_ctl_node *node;
-	struct offer o = { 0 };
-	uint32_t n = 0;
+	uint64_t n = want->share_milli ? GT_GPU_WHOLE / want->share_milli : 1;
 
-	for (node = node_after(c, NULL); node; node = node_after(c, node))
-		if (has_labels(node, spec) &&
-		    offer_gpus(node, &spec->resources.gpu, &o) >= spec->resources.gpu.count)
-			n += times(c, node);
+	if (want->share_milli && want->memory_bytes)
+		n = GT_MIN(n, gpu->memory_bytes / want->memory_bytes);
 	return n;
 }
 
-static int check_gang(const struct gt_control *c, const struct gt_spec *spec, const struct offer *o,
+static bool first_alike(const struct gt_ctl_node *node, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (alike(&node->gpus[k], &node->gpus[i]))
+			return false;
+	return true;
+}
+
+/* Members that the node's GPUs are enough for; together: all with GPUs that are alike. */
+static uint64_t members_by_gpus(const struct gt_ctl_node *node, const struct gt_gpu_want *want,
+				bool together)
+{
+	uint64_t sum = 0, most = 0;
+
+	for (size_t i = 0; i < node->n_gpus; i++) {
+		const struct gt_gpu *gpu = &node->gpus[i];
+		uint64_t n;
+
+		if (!will_do(gpu, want) || gpu->memory_bytes < want->memory_bytes ||
+		    !first_alike(node, i))
+			continue;
+		n = count_alike(node, gpu) / want->count * sharers(gpu, want);
+		most = GT_MAX(most, n);
+		sum += n;
+	}
+	return together ? most : sum;
+}
+
+/* Members that an empty node takes. */
+static uint64_t members_on(const struct gt_ctl_node *node, const struct gt_spec *spec,
+			   bool together)
+{
+	uint64_t n = GT_GANG_MAX;
+
+	if (!has_labels(node, spec))
+		return 0;
+	if (spec->resources.gpu.count)
+		n = GT_MIN(n, members_by_gpus(node, &spec->resources.gpu, together));
+	if (spec->resources.cpu_milli)
+		n = GT_MIN(n, cpu_of(node) / spec->resources.cpu_milli);
+	if (spec->resources.memory_bytes)
+		n = GT_MIN(n, memory_of(node) / spec->resources.memory_bytes);
+	return n;
+}
+
+static int check_gang(const struct gt_control *c, const struct gt_spec *spec, const char *where,
 		      struct gt_err *err)
 {
-	uint32_t size = spec->gang.size, gpus = spec->resources.gpu.count, n;
+	enum gt_gang_spread spread = gt_spec_spread(spec);
+	const struct gt_ctl_node *node, *best = NULL;
+	uint64_t size = spec->gang.size, most = 0, sum = 0, nodes = 0;
 
-	switch (gt_spec_spread(spec)) {
-	case GT_GANG_NODES:
-		n = nodes_for_one(c, spec);
-		if (size > n)
-			return refused(err, "gang.size",
-				       "%u members need a node each, and %u would do", size, n);
-		return 0;
-	case GT_GANG_NODE:
-		if (gpus * size > o->most_alike)
-			return refused(err, "gang.size",
-				       "%u members of %u GPUs are more than any node has; the most "
-				       "is %u GPUs on node %s",
-				       size, gpus, o->most_alike, o->node ? o->node : "");
-		return size > UINT64_MAX / GT_MAX(spec->resources.memory_bytes, 1ULL) ||
-				       spec->resources.memory_bytes * size > o->memory_bytes ||
-				       (uint64_t)spec->resources.cpu_milli * size > o->cpu_milli
-			       ? refused(err, "gang.size",
-					 "%u members on one node are more than any node takes",
-					 size)
-			       : 0;
-	default:
-		return 0;
+	for (node = node_after(c, NULL); node; node = node_after(c, node)) {
+		uint64_t n = members_on(node, spec, spread == GT_GANG_NODE);
+
+		nodes += n > 0 ? times(c, node) : 0;
+		sum += n * times(c, node);
+		if (n > most) {
+			most = n;
+			best = node;
+		}
 	}
+	if (spread == GT_GANG_NODES && size > nodes)
+		return refused(err, "gang.size",
+			       "%llu members need a node each, and %llu of the nodes%s would do",
+			       (unsigned long long)size, (unsigned long long)nodes, where);
+	if (spread == GT_GANG_NODE && size > most)
+		return refused(err, "gang.size",
+			       "%llu members are more than any node%s takes; the most is %llu on "
+			       "node %s",
+			       (unsigned long long)size, where, (unsigned long long)most,
+			       best ? best->name : "");
+	if (spread == GT_GANG_ANY && size > sum)
+		return refused(err, "gang.size",
+			       "%llu members are more than all nodes%s take together; the most is "
+			       "%llu",
+			       (unsigned long long)size, where, (unsigned long long)sum);
+	return 0;
 }
 
 static bool any_is_known(const struct gt_control *c)
@@ -342,6 +411,6 @@ int gt_ctl_may_ever_fit(struct gt_control *c, const struct gt_spec *spec, struct
 	if (r == 0)
 		r = check_size(spec, &o, err);
 	if (r == 0 && spec->gang.size > 0)
-		r = check_gang(c, spec, &o, err);
+		r = check_gang(c, spec, where, err);
 	return r;
 }

@@ -30,9 +30,17 @@ static uint64_t slots_freed(const struct gt_demand_function *f)
 	return given > f->in_flight ? given - f->in_flight : 0;
 }
 
+/* What a gateway counts may be anything: sums end at the largest number, and do not wrap. */
 static void add_u32(uint32_t *to, uint64_t n)
 {
-	*to = (uint32_t)GT_MIN(*to + n, (uint64_t)UINT32_MAX);
+	*to = (uint32_t)GT_MIN(*to + GT_MIN(n, (uint64_t)UINT32_MAX), (uint64_t)UINT32_MAX);
+}
+
+static void add_us(uint64_t *to_ns, uint64_t us)
+{
+	uint64_t ns = GT_MIN(us, UINT64_MAX / GT_NS_PER_US) * GT_NS_PER_US;
+
+	*to_ns += GT_MIN(ns, UINT64_MAX - *to_ns);
 }
 
 void gt_ctl_sample_traffic(struct gt_ctl_live *live, const struct gt_demand_function *was,
@@ -40,7 +48,7 @@ void gt_ctl_sample_traffic(struct gt_ctl_live *live, const struct gt_demand_func
 {
 	add_u32(&live->sample.arrivals, grown(was->calls, is->calls));
 	add_u32(&live->sample.completions, grown(slots_freed(was), slots_freed(is)));
-	live->sample.service_ns += grown(was->busy_us, is->busy_us) * GT_NS_PER_US;
+	add_us(&live->sample.service_ns, grown(was->busy_us, is->busy_us));
 }
 
 void gt_ctl_sample_start(struct gt_ctl_live *live, uint64_t start_ns)

@@ -174,7 +174,9 @@ static int samples_read(const char *path, struct gt_sim_cold *c, struct gt_err *
 	int r = 0, code;
 
 	if (!gz)
-		return gt_err_errno(err, errno ? errno : ENOMEM, "%s", path);
+		return gt_err_errno(err, errno ? errno : ENOMEM,
+				    "--cold: \"%.200s\" is no number of seconds, and as a file",
+				    path);
 	c->hash = FNV_START;
 	for (unsigned n = 1; r == 0 && gzgets(gz, line, sizeof(line)); n++) {
 		for (const char *at = line; *at; at++)

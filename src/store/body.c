@@ -144,6 +144,11 @@ void gt_body_list_add(struct gt_body_list *l, const char *name)
 	gt_strcopy(l->names[l->n++], GT_BODY_NAME_SIZE, name);
 }
 
+const char *gt_body_list_at(const struct gt_body_list *l, size_t i)
+{
+	return i < l->n && l->names[i][0] ? l->names[i] : NULL;
+}
+
 void gt_body_list_clear(struct gt_body_list *l)
 {
 	free(l->names);

@@ -126,6 +126,22 @@ static int not_made(const struct gt_err *err)
 	return -(err && err->code ? err->code : EIO);
 }
 
+struct gt_query *gt_sql_group(struct gt_db *db, struct gt_err *err, enum gt_sql which,
+			      const uint64_t *seqs, size_t n, const char *types, ...)
+{
+	struct gt_param params[GT_SQL_GROUP + GT_PARAMS_MAX];
+	va_list args;
+	int more;
+
+	for (size_t i = 0; i < GT_SQL_GROUP; i++)
+		params[i] = (struct gt_param){ .type = 'i', .i = i < n ? (int64_t)seqs[i] : 0 };
+	va_start(args, types);
+	more = params_read(params + GT_SQL_GROUP, types, &args);
+	va_end(args);
+	return db->kind->query(db, (int)which, gt_sql_text[which], params, GT_SQL_GROUP + more,
+			       err);
+}
+
 int gt_db_step(struct gt_query *q, struct gt_err *err)
 {
 	return q ? q->db->kind->step(q, err) : not_made(err);

@@ -73,6 +73,10 @@ struct gt_query *gt_db_query(struct gt_db *db, struct gt_err *err, const char *s
 /* The same, of a statement that is prepared once for the connection. gt_auto(query), too. */
 struct gt_query *gt_sql(struct gt_db *db, struct gt_err *err, enum gt_sql which, const char *types,
 			...);
+/* The same about n calls, at most GT_SQL_GROUP: its first parameters; `types` are of those behind.
+ */
+struct gt_query *gt_sql_group(struct gt_db *db, struct gt_err *err, enum gt_sql which,
+			      const uint64_t *seqs, size_t n, const char *types, ...);
 /* 1 = a row is there, 0 = done, or -errno; NULL: what gt_db_query said. */
 GT_MUST_USE int gt_db_step(struct gt_query *q, struct gt_err *err);
 /* Runs a statement that gives no rows, and releases it; NULL: what gt_db_query said. In a

@@ -16,6 +16,7 @@
 	" type, print, callback, deadline_ms, paused, created_ms, updated_ms, since_ms,"      \
 	" resumed_ms, next_ms, fired_ms, passed_ms, reason, body"
 #define ACTIVE "paused = 0 AND next_ms > 0"
+#define GROUP  "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
 #define PAGE   " AND seq < ?1 ORDER BY seq DESC LIMIT ?2"
 
 const char *const gt_sql_text[GT_SQL_N] = {
@@ -32,15 +33,17 @@ const char *const gt_sql_text[GT_SQL_N] = {
 			 " FROM tasks t LEFT JOIN task_inputs i ON i.seq = t.seq"
 			 " WHERE t.function = ?1 AND t.state = 0 AND t.priority = ?2"
 			 " AND t.deadline_ms > ?3 AND t.seq > ?4 ORDER BY t.seq LIMIT ?5",
-	[GT_SQL_LEASE] = "UPDATE tasks SET state = 2, attempt = attempt + 1, gateway = ?2,"
-			 " session = ?3, leased_ms = ?4 WHERE seq = ?1",
-	[GT_SQL_LEASED] = "SELECT state, id, function FROM tasks WHERE seq = ?1",
+	[GT_SQL_LEASE] = "UPDATE tasks SET state = 2, attempt = attempt + 1, gateway = ?17,"
+			 " session = ?18, leased_ms = ?19 WHERE seq IN " GROUP,
+	[GT_SQL_LEASED] = "SELECT t.seq, t.state, t.attempt, t.id, t.function, t.gateway, t.size,"
+			  " h.seq IS NOT NULL"
+			  " FROM tasks t LEFT JOIN task_hooks h ON h.seq = t.seq"
+			  " WHERE t.seq IN " GROUP,
 	[GT_SQL_LEASES] = "SELECT seq, id, function, attempt, gateway, session, leased_ms, lost"
 			  " FROM tasks WHERE state = 2",
 	[GT_SQL_FINISH] = "UPDATE tasks SET state = ?2, tries = tries + ?3, lost = 0, due_ms = ?4,"
 			  " ended_ms = ?5, expires_ms = ?6, status = ?7, slug = ?8, session = 0"
-			  " WHERE seq = ?1 AND state = 2 AND attempt = ?9"
-			  " RETURNING id, function, gateway, size",
+			  " WHERE seq = ?1 AND state = 2 AND attempt = ?9",
 	[GT_SQL_ATTEMPT_PUT] = "INSERT INTO task_attempts(seq, attempt, epoch, gateway,"
 			       " replica, revision, status, slug, detail, started_ms, ended_ms,"
 			       " wait_ms, start_ms)"
@@ -67,7 +70,7 @@ const char *const gt_sql_text[GT_SQL_N] = {
 	[GT_SQL_AGAIN] = "UPDATE tasks SET state = 0, tries = 0, lost = 0, ended_ms = 0,"
 			 " expires_ms = 0, status = 0, slug = NULL, deadline_ms = ?2"
 			 " WHERE seq = ?1",
-	[GT_SQL_INPUT_DROP] = "DELETE FROM task_inputs WHERE seq = ?1",
+	[GT_SQL_INPUT_DROP] = "DELETE FROM task_inputs WHERE seq IN " GROUP,
 	[GT_SQL_INPUT_TAKE] = "DELETE FROM task_inputs WHERE seq = ?1 RETURNING file",
 	[GT_SQL_RESULT_TAKE] = "DELETE FROM task_results WHERE seq = ?1 RETURNING file",
 	[GT_SQL_ATTEMPTS_DROP] = "DELETE FROM task_attempts WHERE seq = ?1",
@@ -133,6 +136,7 @@ const char *const gt_sql_text[GT_SQL_N] = {
 #undef ROW
 #undef PLAN
 #undef ACTIVE
+#undef GROUP
 #undef PAGE
 
 /* Longer ones first. */

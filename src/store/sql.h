@@ -63,6 +63,8 @@ enum gt_sql {
 	GT_SQL_N
 };
 
+#define GT_SQL_GROUP 16 /* calls that one statement is about; 0 is none */
+
 extern const char *const gt_sql_text[GT_SQL_N];
 
 /* The same words as PostgreSQL says them; the caller frees them. */

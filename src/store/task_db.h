@@ -36,6 +36,7 @@ void gt_body_list_remove(struct gt_body_list *l, int dir_fd); /* the files, and 
 GT_MUST_USE int gt_body_list_drop(struct gt_tasks_db *t, struct gt_body_list *l,
 				  struct gt_err *err); /* the same, of rows */
 void gt_body_list_clear(struct gt_body_list *l);
+const char *gt_body_list_at(const struct gt_body_list *l, size_t i); /* NULL: not in a file */
 /* Removes all that no row knows. */
 GT_MUST_USE int gt_bodies_sweep(struct gt_tasks_db *t, struct gt_err *err);
 
@@ -43,6 +44,9 @@ GT_MUST_USE int gt_bodies_sweep(struct gt_tasks_db *t, struct gt_err *err);
  * operation that lies in a file, "" for others: first those of tasks[], then those of results[]. */
 GT_MUST_USE int gt_task_write(struct gt_tasks_db *t, struct gt_task_op *op,
 			      const struct gt_body_list *files, struct gt_err *err);
+/* task_finish.c: op->results. */
+GT_MUST_USE int gt_task_finish(struct gt_tasks_db *t, struct gt_task_op *op,
+			       const struct gt_body_list *files, struct gt_err *err);
 GT_MUST_USE int gt_task_release(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
 GT_MUST_USE int gt_task_reconcile(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);
 GT_MUST_USE int gt_task_wake(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err);

@@ -1,4 +1,4 @@
-/* store/tasks.c - durable calls: taken in, leased, their results recorded. */
+/* store/tasks.c - durable calls: taken in, and leased. */
 #include <string.h>
 
 #include <gantry/base/log.h>
@@ -11,11 +11,6 @@ static const unsigned shares[GT_TASK_CLASSES] = { 16, 4, 1 };
 #define SHARES 21
 
 #define LEASED_BYTES_MAX (16 * GT_MIB) /* bodies of one exchange; the last may pass it */
-
-static const char *file_of(const struct gt_body_list *files, size_t i)
-{
-	return i < files->n && files->names[i][0] ? files->names[i] : NULL;
-}
 
 /* ---- taken in ------------------------------------------------------------------------------- */
 
@@ -90,118 +85,12 @@ static int accept_all(struct gt_tasks_db *t, struct gt_task_op *op,
 	int r = 0;
 
 	for (size_t i = 0; i < op->n_tasks && r == 0; i++) {
-		const char *file = file_of(files, i);
+		const char *file = gt_body_list_at(files, i);
 
 		r = gt_task_accept(t, op, &op->tasks[i], file, err);
 		if (r == 0 && file && op->tasks[i].taken != GT_TAKEN_NEW)
 			gt_body_list_add(&t->unused, file);
 	}
-	return r;
-}
-
-/* ---- results -------------------------------------------------------------------------------- */
-
-struct finished {
-	char gateway[GT_NAME_MAX + 1];
-	size_t size; /* of the input */
-};
-
-/* Another lease is in force, or none: how it is. */
-static int stale_read(struct gt_tasks_db *t, struct gt_task_result *res, struct gt_err *err)
-{
-	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, GT_SQL_LEASED, "i",
-						   (int64_t)res->seq);
-	int r = gt_db_step(q, err);
-
-	res->stale = true;
-	if (r <= 0)
-		return r;
-	res->state = (enum gt_task_state)gt_db_int(q, 0);
-	gt_strcopy(res->id, sizeof(res->id), gt_db_text(q, 1));
-	gt_strcopy(res->function, sizeof(res->function), gt_db_text(q, 2));
-	return 0;
-}
-
-/* The task's row, if the result's own lease is in force: 1; 0 = it is not, or no more. */
-static int row_finish(struct gt_tasks_db *t, const struct gt_task_op *op,
-		      struct gt_task_result *res, struct finished *ret, struct gt_err *err)
-{
-	bool ends = gt_task_ended(res->next);
-	gt_auto(query) struct gt_query *q = gt_sql(
-		t->db, err, GT_SQL_FINISH, "iiiiiiiti", (int64_t)res->seq, (int64_t)res->next,
-		(int64_t)res->counts, (int64_t)res->due_ms, (int64_t)(ends ? op->now_ms : 0),
-		(int64_t)(ends ? op->now_ms + GT_TASK_KEEP_MS : 0), (int64_t)res->status,
-		res->slug[0] ? res->slug : NULL, (int64_t)res->attempt);
-	int r = gt_db_step(q, err);
-
-	if (r <= 0)
-		return r < 0 ? r : stale_read(t, res, err);
-	res->stale = false;
-	res->state = res->next;
-	gt_strcopy(res->id, sizeof(res->id), gt_db_text(q, 0));
-	gt_strcopy(res->function, sizeof(res->function), gt_db_text(q, 1));
-	gt_strcopy(ret->gateway, sizeof(ret->gateway), gt_db_text(q, 2));
-	ret->size = (size_t)gt_db_int(q, 3);
-	return 1;
-}
-
-static int attempt_put(struct gt_tasks_db *t, const struct gt_task_op *op,
-		       const struct gt_task_result *res, const char *gateway, struct gt_err *err)
-{
-	return gt_db_finish(gt_sql(t->db, err, GT_SQL_ATTEMPT_PUT, "iiittiittiiii",
-				   (int64_t)res->seq, (int64_t)res->attempt, (int64_t)op->epoch,
-				   gateway, res->replica[0] ? res->replica : NULL,
-				   (int64_t)res->revision, (int64_t)res->status,
-				   res->slug[0] ? res->slug : NULL, res->detail,
-				   (int64_t)res->started_ms, (int64_t)res->ended_ms,
-				   (int64_t)res->wait_ms, (int64_t)res->start_ms),
-			    err);
-}
-
-static int result_put(struct gt_tasks_db *t, const struct gt_task_op *op,
-		      const struct gt_task_result *res, const char *file, struct gt_err *err)
-{
-	bool inside = res->body.len && !file;
-
-	return gt_db_finish(gt_sql(t->db, err, GT_SQL_RESULT_PUT, "iiiitibt", (int64_t)res->seq,
-				   (int64_t)res->attempt, (int64_t)op->epoch, (int64_t)res->status,
-				   res->content_type, (int64_t)res->body.len,
-				   inside ? res->body.data : NULL,
-				   inside ? res->body.len : (size_t)0, file),
-			    err);
-}
-
-/* What is small lies in its row. */
-static int input_drop(struct gt_tasks_db *t, const struct gt_task_result *res, size_t size,
-		      struct gt_err *err)
-{
-	if (!size)
-		return 0;
-	if (size > GT_TASK_INLINE_MAX)
-		return gt_task_drop_body(t, GT_SQL_INPUT_TAKE, res->seq, err);
-	return gt_db_finish(gt_sql(t->db, err, GT_SQL_INPUT_DROP, "i", (int64_t)res->seq), err);
-}
-
-static int finish_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task_result *res,
-		      const char *file, struct gt_err *err)
-{
-	bool ends = gt_task_ended(res->next);
-	struct finished was = { .size = 0 };
-	int r = row_finish(t, op, res, &was, err);
-
-	if (file && r >= 0 && (res->stale || !ends))
-		gt_body_list_add(&t->unused, file);
-	if (r <= 0)
-		return r;
-	r = 0;
-	if (res->counts)
-		r = attempt_put(t, op, res, was.gateway, err);
-	if (r == 0 && ends)
-		r = result_put(t, op, res, file, err);
-	if (r == 0 && ends)
-		r = gt_task_hook_arm(t, res->seq, op->now_ms, 0, err);
-	if (r == 0 && res->next == GT_TASK_SUCCEEDED)
-		r = input_drop(t, res, was.size, err);
 	return r;
 }
 
@@ -273,19 +162,40 @@ static int lease_function(struct gt_tasks_db *t, struct gt_task_op *op,
 	return 0;
 }
 
-static int lease_one(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task *task,
-		     struct gt_err *err)
+/* Those that were read are marked. */
+static int leases_mark(struct gt_tasks_db *t, const struct gt_task_op *op, struct gt_err *err)
 {
+	const struct gt_task_session *to = &op->sessions[0];
+	uint64_t seqs[GT_SQL_GROUP];
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < op->n_tasks && r == 0; i++) {
+		seqs[n++] = op->tasks[i].seq;
+		if (n < GT_SQL_GROUP && i + 1 < op->n_tasks)
+			continue;
+		r = gt_db_finish(gt_sql_group(t->db, err, GT_SQL_LEASE, seqs, n, "tii", to->gateway,
+					      (int64_t)to->session, (int64_t)op->now_ms),
+				 err);
+		n = 0;
+	}
+	return r;
+}
+
+/* One whose input is lost fails. False: it is no lease. */
+static bool lease_take(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_task *task, int *r,
+		       struct gt_err *err)
+{
+	if (*r < 0)
+		return task->state == GT_TASK_RUNNING;
 	gt_task_op_change(op, task->function, -1);
 	if (task->state == GT_TASK_FAILED) {
 		gt_task_op_ended(op, task->id);
-		return gt_task_end(t, op, task->seq, GT_TASK_FAILED, "input_lost", err);
+		*r = gt_task_end(t, op, task->seq, GT_TASK_FAILED, "input_lost", err);
+		return false;
 	}
 	task->leased_ms = op->now_ms;
-	return gt_db_finish(gt_sql(t->db, err, GT_SQL_LEASE, "itii", (int64_t)task->seq,
-				   op->sessions[0].gateway, (int64_t)op->sessions[0].session,
-				   (int64_t)op->now_ms),
-			    err);
+	return true;
 }
 
 static int lease_all(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err *err)
@@ -300,24 +210,20 @@ static int lease_all(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err
 		struct gt_task task = op->tasks[i];
 
 		op->tasks[i] = (struct gt_task){ 0 };
-		if (r == 0)
-			r = lease_one(t, op, &task, err);
-		if (task.state == GT_TASK_RUNNING)
+		if (lease_take(t, op, &task, &r, err))
 			op->tasks[kept++] = task;
 		else
 			gt_task_fini(&task);
 	}
 	op->n_tasks = kept;
-	return r;
+	return r < 0 ? r : leases_mark(t, op, err);
 }
 
 static int exchange(struct gt_tasks_db *t, struct gt_task_op *op, const struct gt_body_list *files,
 		    struct gt_err *err)
 {
-	int r = 0;
+	int r = gt_task_finish(t, op, files, err);
 
-	for (size_t i = 0; i < op->n_results && r == 0; i++)
-		r = finish_one(t, op, &op->results[i], file_of(files, i), err);
 	if (r == 0 && op->full)
 		r = gt_task_reconcile(t, op, err);
 	if (r == 0)

@@ -29,18 +29,35 @@ def row(id, what, value, unit, *, peer=None, goal=None, passed=None):
             "goal": goal, "pass": passed}
 
 
+def number(value):
+    if isinstance(value, float):
+        value = round(value, 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,}"
+
+
+def line(r):
+    """A row as one of docs/BENCHMARKS.md."""
+    here = "open" if r["value"] is None else f"{number(r['value'])} {r['unit']}".rstrip()
+    return [r["id"], r["what"], here + (", **missed**" if r["pass"] is False else ""),
+            "" if r["peer"] is None else number(r["peer"]), "" if r["ratio"] is None else number(r["ratio"]), r["goal"] or ""]
+
+
 def write(name, rows):
     folder = OUT / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    for cells in (["id", "what", "here", "peer", "ratio", "goal"], ["---"] * 6, *map(line, rows)):
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def print_table(rows):
+    """The same for docs/BENCHMARKS.md."""
+    print("\n| id | what | value | against | ratio | goal | |\n|---|---|---|---|---|---|---|")
     for r in rows:
-        if r["value"] is None:
-            print(f"  {r['id']:<22} {'open':>12} {r['unit']:<6} goal {r['goal']}", flush=True)
-            continue
-        verdict = {True: "pass", False: "MISS", None: ""}[r["pass"]]
-        peer = f" (peer {r['peer']:,}, ratio {r['ratio']})" if r["peer"] is not None else ""
-        goal = f" goal {r['goal']}" if r["goal"] else ""
-        print(f"  {r['id']:<22} {r['value']:>12,} {r['unit']:<6}{peer}{goal} {verdict}", flush=True)
+        verdict = {True: "met", False: "**missed**", None: "open" if r["value"] is None else ""}[r["pass"]]
+        value, peer = (f"{v:,} {r['unit']}".strip() if v is not None else "" for v in (r["value"], r["peer"]))
+        print(f"| {r['id']} | {r['what']} | {value} | {peer} | {r['ratio'] or ''} | {r['goal'] or ''} | {verdict} |",
+              flush=True)
 
 
 def pss_kib(pid):

@@ -1,64 +1,35 @@
-#!/usr/bin/env python3
 """Durable calls through the public API: how many can be accepted, and run, in a second.
 
-    tests/bench/nodes.py [OUT.json] [--seconds N] [--backlog N]
-
-Each figure is also given as a part of what the raw store did in the same run (build/tests/bench/store/store), and with
-the processor time of all of the daemon's processes a call. Loads are made by threads of this program, so the client's own
-time is in the wall time of single calls; the NDJSON load costs it next to nothing.
+Each round measures the raw store (build/tests/bench/store/store) and the daemon on the same disk, one after the other;
+figures are medians of ROUNDS (3). CALLS (50,000) are the backlog that is run. Loads are made by threads of this program, so
+the client's own time is in the wall time of single calls; the NDJSON load costs it next to nothing.
 """
-import argparse
+import datetime
 import http.client
 import json
 import os
-import pathlib
 import subprocess
-import sys
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/e2e"))
-from harness import Daemon  # noqa: E402
+import bench
+from harness import OUT, Daemon
 
-TICKS = os.sysconf("SC_CLK_TCK")
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+CALLS = int(os.environ.get("CALLS", "50000"))
+SECONDS = 5
+PACED = 4000  # calls a second that are accepted and run at the same time: half of the goal
+PACE_S = 0.02  # of that: a batch of each of its threads
 LINE = json.dumps({"body": {"text": "x" * 480}}) + "\n"
 
 
 def cpu_s(daemon):
     """User and system time of the daemon's roles."""
-    total = 0
-    for pid in daemon.roles().values():
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+    return bench.cpu_ms(daemon.roles().values()) / 1000
 
 
-def quantile(values, q):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(q * len(values)))] if values else 0.0
-
-
-def batches(daemon, name, seconds, threads=4, lines=5000):
-    """NDJSON: accepted a second."""
-    body, headers = (LINE * lines).encode(), {"Authorization": f"Bearer {daemon.token}",
-                                              "Content-Type": "application/x-ndjson"}
-    counts, end = [0] * threads, time.monotonic() + seconds
-
-    def work(i):
-        conn = http.client.HTTPConnection(*daemon.address, timeout=120)
-        while time.monotonic() < end:
-            conn.request("POST", f"/v1/functions/{name}/batches", body, headers)
-            reply = conn.getresponse()
-            text = reply.read()
-            assert reply.status == 202, (reply.status, text[:300])
-            counts[i] += json.loads(text.splitlines()[-1])["accepted"]
-
-    begun, cpu = time.monotonic(), cpu_s(daemon)
-    run_threads(work, threads)
-    took = time.monotonic() - begun
-    return {"accepted": sum(counts), "per_s": sum(counts) / took,
-            "cpu_us": (cpu_s(daemon) - cpu) * 1e6 / sum(counts)}
+def headers(daemon, kind):
+    return {"Authorization": f"Bearer {daemon.token}", "Content-Type": kind}
 
 
 def run_threads(work, n):
@@ -79,11 +50,37 @@ def run_threads(work, n):
         raise failures[0]
 
 
-def singles(daemon, name, seconds, threads=16, rate=None):
-    """One POST a call: accepted a second, and how long each took. rate: of all threads together."""
-    headers = {"Authorization": f"Bearer {daemon.token}", "Prefer": "respond-async",
-               "Content-Type": "text/plain"}
-    took, end = [[] for _ in range(threads)], time.monotonic() + seconds
+def post(conn, path, body, head):
+    conn.request("POST", path, body, head)
+    reply = conn.getresponse()
+    text = reply.read()
+    assert reply.status == 202, (reply.status, text[:300])
+    return text
+
+
+def accepted(daemon, name, conn, lines):
+    text = post(conn, f"/v1/functions/{name}/batches", (LINE * lines).encode(), headers(daemon, "application/x-ndjson"))
+    return json.loads(text.splitlines()[-1])["accepted"]
+
+
+def batches(daemon, name, threads=4, lines=5000):
+    """NDJSON: accepted a second, and the daemon's processor time for each, us."""
+    counts, end = [0] * threads, time.monotonic() + SECONDS
+
+    def work(i):
+        conn = http.client.HTTPConnection(*daemon.address, timeout=120)
+        while time.monotonic() < end:
+            counts[i] += accepted(daemon, name, conn, lines)
+
+    begun, cpu = time.monotonic(), cpu_s(daemon)
+    run_threads(work, threads)
+    return sum(counts) / (time.monotonic() - begun), (cpu_s(daemon) - cpu) * 1e6 / sum(counts)
+
+
+def singles(daemon, name, rate=None, threads=16):
+    """One POST a call: accepted a second, and how long each took, ms. rate: of all threads together."""
+    head = headers(daemon, "text/plain") | {"Prefer": "respond-async"}
+    took, end = [[] for _ in range(threads)], time.monotonic() + SECONDS
 
     def work(i):
         conn = http.client.HTTPConnection(*daemon.address, timeout=60)
@@ -93,76 +90,134 @@ def singles(daemon, name, seconds, threads=16, rate=None):
                 time.sleep(max(0.0, due - time.monotonic()))
                 due += threads / rate
             begun = time.monotonic()
-            conn.request("POST", f"/v1/functions/{name}/calls", b"x" * 480, headers)
-            reply = conn.getresponse()
-            text = reply.read()
-            assert reply.status == 202, (reply.status, text[:300])
-            took[i].append(time.monotonic() - begun)
+            post(conn, f"/v1/functions/{name}/calls", b"x" * 480, head)
+            took[i].append((time.monotonic() - begun) * 1000)
 
-    begun, cpu = time.monotonic(), cpu_s(daemon)
+    begun = time.monotonic()
     run_threads(work, threads)
-    wall = time.monotonic() - begun
     every = [t for part in took for t in part]
-    return {"accepted": len(every), "per_s": len(every) / wall, "p50_ms": quantile(every, 0.5) * 1e3,
-            "p99_ms": quantile(every, 0.99) * 1e3, "cpu_us": (cpu_s(daemon) - cpu) * 1e6 / max(1, len(every))}
+    return len(every) / (time.monotonic() - begun), every
 
 
-def counters(daemon):
-    return {k.split("{")[0]: v for k, v in daemon.metrics().items() if k.startswith("gantry_durable_calls_")}
+def succeeded(daemon):
+    return sum(v for k, v in daemon.metrics().items() if k.startswith("gantry_durable_calls_succeeded_total"))
 
 
-def drain(daemon, name, count):
-    """Leases and results: a backlog is made while the function does not start, then it may."""
-    daemon.shell(name, "exit 3")
-    body = (LINE * count).encode()
-    headers = {"Content-Type": "application/x-ndjson"}
-    reply = daemon.client.request("POST", f"/v1/functions/{name}/batches", body, headers, timeout=120)
-    assert reply.status == 202, reply
+def until_succeeded(daemon, count):
+    while succeeded(daemon) < count:
+        time.sleep(0.05)
+
+
+def serve(daemon, name):
     daemon.echo(name, scale={"min": 1, "max": 1, "concurrency": 64})
     daemon.wait_replicas(name, 1)
-    before, begun, cpu = counters(daemon).get("gantry_durable_calls_succeeded_total", 0), time.monotonic(), cpu_s(daemon)
-    done = 0
-    while done < count:
-        time.sleep(0.05)
-        done = counters(daemon)["gantry_durable_calls_succeeded_total"] - before
-    took = time.monotonic() - begun
-    return {"done": done, "per_s": done / took, "cpu_us": (cpu_s(daemon) - cpu) * 1e6 / done}
 
 
-def raw_store(directory):
+def drain(daemon, name):
+    """Leases and results a second, and processor time for each: a backlog is made while the function does not start,
+    then it may."""
+    daemon.shell(name, "exit 3")
+    accepted(daemon, name, http.client.HTTPConnection(*daemon.address, timeout=120), CALLS)
+    before = succeeded(daemon)
+    serve(daemon, name)
+    until_succeeded(daemon, before + 1)
+    ahead, begun, cpu = succeeded(daemon) - before, time.monotonic(), cpu_s(daemon)
+    until_succeeded(daemon, before + CALLS)
+    done = CALLS - ahead
+    return done / (time.monotonic() - begun), (cpu_s(daemon) - cpu) * 1e6 / done
+
+
+def paced(daemon, name, threads=4):
+    """PACED, in small batches: from each call's arrival until its result went to the store, ms."""
+    lines, end = round(PACED * PACE_S / threads), time.monotonic() + SECONDS
+    counts, before = [0] * threads, succeeded(daemon)
+
+    def work(i):
+        conn = http.client.HTTPConnection(*daemon.address, timeout=60)
+        due = time.monotonic() + i * PACE_S / threads
+        while time.monotonic() < end:
+            time.sleep(max(0.0, due - time.monotonic()))
+            due += PACE_S
+            counts[i] += accepted(daemon, name, conn, lines)
+
+    run_threads(work, threads)
+    until_succeeded(daemon, before + sum(counts))
+    return times(daemon, name, sum(counts))
+
+
+def times(daemon, name, count):
+    """Of the newest calls of the function."""
+    found, cursor = [], ""
+    while len(found) < count:
+        page = daemon.client.get(f"/v1/functions/{name}/calls?limit=1000{cursor}").json()
+        for call in page["items"]:
+            begun, ended = (datetime.datetime.fromisoformat(call[k]) for k in ("created", "ended"))
+            found.append((ended - begun).total_seconds() * 1000)
+        cursor = f"&cursor={page['next_cursor']}"
+    return found[:count]
+
+
+def raw_store(directory, name):
     """The store alone, on the same disk."""
-    program = ROOT / "build/tests/bench/store/store"
-    if not program.exists():
-        return None
-    out = subprocess.run([program, str(directory)], check=True, capture_output=True, text=True).stdout
+    folder = directory / name
+    folder.mkdir()
+    out = subprocess.run([OUT / "tests/bench/store/store", folder], check=True, capture_output=True, text=True).stdout
     return json.loads(out)
 
 
+def measure(daemon):
+    """A list of each figure, one a round."""
+    found = {}
+    daemon.shell("held", "exit 3")  # its calls wait for ever
+    serve(daemon, "paced")
+
+    def note(**figures):
+        for key, value in figures.items():
+            found.setdefault(key, []).append(value)
+
+    for i in range(ROUNDS):
+        print(f"  round {i + 1} of {ROUNDS}", flush=True)
+        raw = raw_store(daemon.dir, f"raw{i}")
+        note(raw_in=raw["enqueue_per_s"], raw_run=raw["lease_finish_per_s"])
+        per_s, cpu = batches(daemon, "held")
+        note(batch=per_s, batch_cpu=cpu, batch_of_raw=per_s / raw["enqueue_per_s"])
+        per_s, _ = singles(daemon, "held")
+        _, took = singles(daemon, "held", rate=max(1.0, per_s / 2))
+        note(single=per_s, single_p99=bench.quantile(took, 0.99))
+        per_s, cpu = drain(daemon, f"drained{i}")
+        note(run=per_s, run_cpu=cpu, run_of_raw=per_s / raw["lease_finish_per_s"])
+        daemon.client.request("DELETE", f"/v1/functions/drained{i}")
+        took = paced(daemon, "paced")
+        note(run_p50=bench.quantile(took, 0.5), run_p99=bench.quantile(took, 0.99))
+    return {key: bench.quantile(values, 0.5) for key, values in found.items()}
+
+
 def main():
-    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    args.add_argument("out", nargs="?", default=str(ROOT / "build/bench/nodes.json"))
-    args.add_argument("--seconds", type=float, default=5)
-    args.add_argument("--backlog", type=int, default=50000)
-    args = args.parse_args()
     daemon = Daemon()
     daemon.start()
     try:
-        daemon.shell("held", "exit 3")  # its calls wait for ever
-        found = {"raw": raw_store(daemon.dir)}
-        found["batch"] = batches(daemon, "held", args.seconds)
-        found["single"] = singles(daemon, "held", args.seconds)
-        half = max(1.0, found["single"]["per_s"] / 2)
-        found["single_half"] = singles(daemon, "held", args.seconds, rate=half)
-        found["run"] = drain(daemon, "drained", args.backlog)
-        found["queued"] = counters(daemon).get("gantry_durable_calls_queued")
+        f = measure(daemon)
     finally:
         daemon.stop()
-    if found["raw"]:
-        found["batch"]["of_raw"] = found["batch"]["per_s"] / found["raw"]["enqueue_per_s"]
-        found["run"]["of_raw"] = found["run"]["per_s"] / found["raw"]["lease_finish_per_s"]
-    pathlib.Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    pathlib.Path(args.out).write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+
+    def row(id, what, key, unit, goal=None, met=None, peer=None):
+        return bench.row(id, what, f[key], unit, peer=peer and f[peer], goal=goal, passed=met and met(f[key]))
+
+    bench.write("nodes", [
+        row("nodes.enqueue", "calls accepted, batches as NDJSON; peer: the raw store", "batch", "/s", ">= 20,000",
+            lambda v: v >= 20_000, "raw_in"),
+        row("nodes.enqueue.raw", "the same as a part of the raw store", "batch_of_raw", "", ">= 0.4", lambda v: v >= 0.4),
+        row("nodes.enqueue.cpu", "the daemon's processor time for each", "batch_cpu", "us"),
+        row("nodes.single", "calls accepted, one a request; the client is the limit", "single", "/s"),
+        row("nodes.single.p99", "at half of that, from the request to the answer", "single_p99", "ms", "<= 25",
+            lambda v: v <= 25),
+        row("nodes.run", "calls leased, run and finished; peer: the raw store, which runs nothing", "run", "/s",
+            ">= 8,000", lambda v: v >= 8_000, "raw_run"),
+        row("nodes.run.raw", "the same as a part of the raw store", "run_of_raw", "", ">= 0.4", lambda v: v >= 0.4),
+        row("nodes.run.cpu", "the daemon's processor time for each", "run_cpu", "us"),
+        row("nodes.run.p50", f"at {PACED:,} a second, accepted and run: from a call's arrival to the record of its result", "run_p50", "ms"),
+        row("nodes.run.p99", "the same", "run_p99", "ms", "<= 25", lambda v: v <= 25),
+    ])
 
 
 if __name__ == "__main__":

@@ -56,14 +56,13 @@ def mean(values):
 
 def allocation(traces):
     """By list and policy: the mean over the seeds."""
-    print(f"  {'list':<12}" + "".join(f"{p:>22}" for p in POLICIES) + f"{'gantry':>10}")
-    print(f"  {'':<12}" + f"{'published / here':>22}" * len(POLICIES))
+    print(f"| published / here | {' | '.join(POLICIES)} | gantry |\n|{' --- |' * (len(POLICIES) + 2)}")
     found = {}
     for tasks, published in PUBLISHED.items():
         found[tasks] = {policy: mean(r["allocation"]["100"] for r in simulate(traces, tasks, policy, "--repeat", SEEDS))
                         for policy in [*POLICIES, "gantry"]}
         cells = (f"{p:.2f} / {found[tasks][policy]:.2f}" for policy, p in zip(POLICIES, published, strict=True))
-        print(f"  {tasks:<12}" + "".join(f"{c:>22}" for c in cells) + f"{found[tasks]['gantry']:>10.2f}", flush=True)
+        print(f"| {tasks} | {' | '.join(cells)} | {found[tasks]['gantry']:.2f} |", flush=True)
     return found
 
 
@@ -131,7 +130,9 @@ def main():
     missing = [t for t in PUBLISHED if not (traces / f"openb_pod_list_{t}.csv.gz").exists()]
     if missing:
         sys.exit(f"bench: {traces} lacks openb_pod_list_{missing[0]}.csv.gz")
-    bench.write("sched", quality(allocation(traces)) + speed(traces))
+    rows = quality(allocation(traces)) + speed(traces)
+    print(flush=True)
+    bench.write("sched", rows)
 
 
 main()

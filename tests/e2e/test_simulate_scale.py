@@ -80,3 +80,8 @@ def test_a_broken_file_is_named_with_its_line(tmp_path):
     assert out.returncode == 1 and "load.csv:3: arrival_s: earlier" in out.stderr
     file.write_text("function,arrival_s\n0,5\n")
     assert "there is no column service_s" in simulate("--workload", file, "--cold", 1).stderr
+
+
+def test_starts_are_seconds_or_a_file(load):
+    error = simulate("--workload", load / "load.csv", "--cold", -3).stderr
+    assert '--cold: "-3" is no number of seconds, and as a file: No such file' in error

@@ -119,6 +119,15 @@ static void on_due(void *ctx)
 	((struct fix *)ctx)->n_due++;
 }
 
+static void on_scale(void *ctx, const char *function, const struct gt_scale_in *in,
+		     const struct gt_scale_out *out)
+{
+	(void)function;
+	(void)out;
+	if (in)
+		((struct fix *)ctx)->scaled = *in;
+}
+
 struct gt_control_ports fix_ports(struct fix *x)
 {
 	return (struct gt_control_ports){
@@ -138,6 +147,7 @@ struct gt_control_ports fix_ports(struct fix *x)
 		.on_event = on_event,
 		.on_members = on_members,
 		.on_due = on_due,
+		.on_scale = on_scale,
 	};
 }
 

@@ -35,6 +35,7 @@ struct fix {
 	struct gt_node_row said;     /* the last that was stored of a node */
 	struct gt_member_op *member; /* the last one that waits for the store */
 	size_t n_members;            /* how often members were told */
+	struct gt_scale_in scaled;   /* what the autoscaler was told last */
 };
 
 int fix_setup(void **state);       /* node n1 and gateway g1 are up and have reported */

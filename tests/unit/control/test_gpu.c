@@ -424,6 +424,68 @@ static void what_could_never_run_is_refused(void **state)
 	assert_int_equal(dry_put(x, spec).code, 0); /* nobody knows how large the node is */
 }
 
+/* A node of so much cpu and memory with the first n of GPUs that are alike. */
+static void tell(struct fix *x, const char *node, uint64_t cpu_milli, uint64_t gib, size_t n)
+{
+	struct gt_gpu list[8];
+	char uuid[GT_LEN(list)][8];
+	struct gt_report r = { .full = true,
+			       .epoch = FIX_EPOCH,
+			       .cpu_milli = cpu_milli,
+			       .memory_bytes = gib * GT_GIB,
+			       .gpus = list,
+			       .n_gpus = n };
+
+	for (size_t i = 0; i < n; i++) {
+		list[i] = gpus[0];
+		snprintf(uuid[i], sizeof(uuid[i]), "%.4s-%zu", node, i);
+		gt_strcopy(list[i].uuid, sizeof(list[i].uuid), uuid[i]);
+	}
+	gt_strcopy(r.node, sizeof(r.node), node);
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+}
+
+static struct gt_spec *gang_of(uint32_t size, uint32_t gpus_each, enum gt_gang_spread spread)
+{
+	struct gt_spec *spec = fix_spec();
+
+	spec->network = GT_NETWORK_HOST;
+	spec->gang.size = size;
+	spec->gang.spread = spread;
+	spec->resources.gpu.count = gpus_each;
+	return spec;
+}
+
+/* n1 has the cpu and 4 GPUs, n2 the memory and 2. */
+static void what_no_two_nodes_make_up_is_refused(void **state)
+{
+	struct fix *x = *state;
+	struct gt_spec *spec;
+
+	gt_control_node_up(x->c, "n2");
+	tell(x, "n1", 64000, 8, 4);
+	tell(x, "n2", 4000, 512, 2);
+	spec = fix_spec();
+	spec->resources.cpu_milli = 900000;
+	spec->resources.memory_bytes = 64 * GT_GIB;
+	expect_never(x, spec, "resources.memory", "that has cpu 900; the most of these is 32GiB");
+	spec = fix_spec();
+	spec->resources.cpu_milli = 900000;
+	spec->resources.memory_bytes = 32 * GT_GIB;
+	assert_int_equal(dry_put(x, spec).code, 0);
+
+	expect_never(x, gang_of(3, 1, GT_GANG_NODES), "gang.size", "and 2 of the nodes would do");
+	expect_never(x, gang_of(2, 4, GT_GANG_NODES), "gang.size", "and 1 of the nodes would do");
+	expect_never(x, gang_of(3, 2, GT_GANG_NODE), "gang.size", "the most is 2 on node n1");
+	expect_never(x, gang_of(4, 2, GT_GANG_ANY), "gang.size", "together; the most is 3");
+	assert_int_equal(dry_put(x, gang_of(2, 2, GT_GANG_NODES)).code, 0);
+	assert_int_equal(dry_put(x, gang_of(2, 2, GT_GANG_NODE)).code, 0);
+	assert_int_equal(dry_put(x, gang_of(3, 2, GT_GANG_ANY)).code, 0);
+	spec = gang_of(2, 0, GT_GANG_NODES);
+	spec->resources.cpu_milli = 500000; /* of the one or the other: not of both */
+	expect_never(x, spec, "gang.size", "and 1 of the nodes would do");
+}
+
 static void what_nobody_can_know_is_accepted(void **state)
 {
 	struct fix *x = *state;
@@ -471,6 +533,7 @@ int main(void)
 		T(events_of_gpus_are_kept),
 		T(preferences_choose_the_gpu),
 		T(what_could_never_run_is_refused),
+		T(what_no_two_nodes_make_up_is_refused),
 		cmocka_unit_test_setup_teardown(what_nobody_can_know_is_accepted, fix_setup_empty,
 						fix_teardown),
 		T(idle_that_is_left_out),

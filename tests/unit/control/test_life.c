@@ -458,6 +458,42 @@ static void a_replica_can_be_stopped_by_hand(void **state)
 	assert_int_equal(x->order.grace_ms, 0);
 }
 
+static void counts(struct fix *x, uint32_t queued, uint64_t calls, uint64_t given, uint64_t busy_us)
+{
+	struct gt_demand_function f = { .queued = queued, .calls = calls, .busy_us = busy_us };
+	struct gt_demand d = { .epoch = FIX_EPOCH, .functions = &f, .n_functions = 1 };
+
+	f.wait.n[0] = given;
+	gt_strcopy(f.function, sizeof(f.function), "f");
+	gt_strcopy(d.gateway, sizeof(d.gateway), "g1");
+	assert_int_equal(gt_control_demand(x->c, &d, NULL), 0);
+}
+
+/* A gateway that starts anew counts from 0; one that counts nonsense harms nobody's sums. */
+static void counters_that_wrap_are_counted_anew(void **state)
+{
+	struct fix *x = *state;
+
+	fix_put(x, "f", fix_spec(), "a");
+	counts(x, 1, 100, 90, 5000);
+	counts(x, 2, 104, 93, 5600);
+	assert_int_equal(x->scaled.arrivals, 4);
+	assert_int_equal(x->scaled.completions, 3);
+	assert_int_equal(x->scaled.service_ns, 600000);
+	counts(x, 1, 2, 1, 40); /* anew */
+	assert_int_equal(x->scaled.arrivals, 2);
+	assert_int_equal(x->scaled.completions, 1);
+	assert_int_equal(x->scaled.service_ns, 40000);
+	counts(x, 2, UINT64_MAX, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(x->scaled.arrivals, UINT32_MAX);
+	assert_int_equal(x->scaled.completions, UINT32_MAX);
+	assert_true(x->scaled.service_ns >= UINT64_MAX - GT_NS_PER_US);
+	counts(x, 1, 3, 3, 3); /* over the end of the range */
+	assert_int_equal(x->scaled.arrivals, 3);
+	assert_int_equal(x->scaled.service_ns, 3000);
+	assert_int_equal(gt_control_check(x->c, NULL), 0);
+}
+
 int main(void)
 {
 #define T(fn)       cmocka_unit_test_setup_teardown(fn, fix_setup, fix_teardown)
@@ -476,6 +512,7 @@ int main(void)
 		T(without_a_node_waiters_are_refused_after_10s),
 		T(a_gateway_that_went_is_believed_for_5s),
 		T(a_full_post_clears_what_it_leaves_out),
+		T(counters_that_wrap_are_counted_anew),
 		T_EMPTY(a_new_control_adopts_what_runs),
 		T_EMPTY(an_old_revision_that_runs_is_replaced_in_order),
 		T_EMPTY(nobody_reports_and_control_goes_on_after_5s),

@@ -257,6 +257,49 @@ static void a_call_runs_once_and_has_one_result(void **state)
 	assert_int_equal(res->attempts[0].epoch, 3);
 }
 
+/* More than one statement is about: each has its own lease, and a second time it has none. */
+static void many_results_come_at_once(void **state)
+{
+	enum { MANY = 40 };
+	struct world *w = *state;
+	gt_auto(task_op) struct gt_task_op *all = gt_task_op_new(GT_TASK_ACCEPT);
+	gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_EXCHANGE);
+	gt_auto(task_op) struct gt_task_op *none = NULL;
+	gt_auto(task_op) struct gt_task_op *leased = NULL;
+	char id[8];
+
+	for (int i = 0; i < MANY; i++) {
+		snprintf(id, sizeof(id), "c%d", i);
+		add(all, id, "f", i % 3 ? 10 : 0);
+	}
+	run_ok(w, all);
+	leased = lease(w, MANY);
+	assert_int_equal(leased->n_tasks, MANY);
+	none = lease(w, MANY);
+	assert_int_equal(none->n_tasks, 0);
+	for (size_t i = 0; i < MANY + 3; i++) {
+		const struct gt_task *t = &leased->tasks[i < MANY ? i : 35];
+		struct gt_task_result *r = gt_task_op_result(op);
+
+		r->seq = i == MANY ? 1000000 : t->seq; /* nobody's, the same again, another's */
+		r->attempt = t->attempt + (i == MANY + 2);
+		r->next = i % 2 ? GT_TASK_SUCCEEDED : GT_TASK_FAILED;
+		r->counts = true;
+	}
+	exchange(w, op, 0);
+	for (size_t i = 0; i < MANY + 3; i++) {
+		const struct gt_task_result *r = &op->results[i];
+
+		assert_int_equal(r->stale, i >= MANY);
+		if (i != MANY)
+			assert_string_equal(r->id, leased->tasks[i < MANY ? i : 35].id);
+		if (i > MANY)
+			assert_int_equal(r->state, GT_TASK_SUCCEEDED);
+	}
+	if (backend_is_pg()) /* of those that failed and had one */
+		assert_int_equal(backend_sql("SELECT count(*) FROM task_inputs"), 13);
+}
+
 static void the_same_request_is_taken_once(void **state)
 {
 	struct world *w = *state;
@@ -682,6 +725,7 @@ int main(void)
 #define t(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		t(a_call_runs_once_and_has_one_result),
+		t(many_results_come_at_once),
 		t(the_same_request_is_taken_once),
 		t(a_lost_lease_is_given_again_and_its_result_refused),
 		t(a_gateway_that_lost_an_answer_says_what_it_has),
