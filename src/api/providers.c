@@ -2,6 +2,7 @@
 #include "api_priv.h"
 
 #include <gantry/control/provider.h>
+#include <gantry/wire/hook.h>
 
 struct writing {
 	struct gt_json *j;
@@ -25,26 +26,6 @@ static void add_host(const struct gt_host_view *v, void *arg)
 	gt_json_close(j, '}');
 }
 
-static void write_offer(struct gt_json *j, const struct gt_offer *o)
-{
-	gt_json_object(j, "offer");
-	gt_json_u64(j, "cpu_milli", o->cpu_milli);
-	gt_json_u64(j, "memory_bytes", o->memory_bytes);
-	gt_json_array(j, "gpus");
-	for (size_t i = 0; i < o->n_gpus; i++) {
-		gt_json_object(j, NULL);
-		gt_json_str(j, "model", o->gpus[i].model);
-		gt_json_u64(j, "memory_bytes", o->gpus[i].memory_bytes);
-		gt_json_close(j, '}');
-	}
-	gt_json_close(j, ']');
-	gt_json_object(j, "labels");
-	for (size_t i = 0; i < o->n_labels; i++)
-		gt_json_str(j, o->labels[i].key, o->labels[i].value);
-	gt_json_close(j, '}');
-	gt_json_close(j, '}');
-}
-
 static void add_provider(const struct gt_provider_view *v, void *arg)
 {
 	const struct writing *w = arg;
@@ -56,7 +37,7 @@ static void add_provider(const struct gt_provider_view *v, void *arg)
 	gt_json_str(j, "kind", v->conf->url[0] ? "url" : "exec");
 	gt_json_u64(j, "min", v->conf->min);
 	gt_json_u64(j, "max", v->conf->max);
-	write_offer(j, v->offer);
+	gt_offer_write(v->offer, j, "offer");
 	gt_json_u64(j, "failures", v->failures);
 	gt_json_u64(j, "retry_in_ms", v->retry_in_ms);
 	if (v->error[0])

@@ -3,16 +3,15 @@
 
 #include <stdlib.h>
 
-#include <gantry/wire/json.h>
 #include <gantry/wire/value.h>
 
 #define VERSION   1
 #define HOSTS_MAX (2 * GT_PROVIDER_HOSTS_MAX)
 
-static void offer_write(struct gt_json *j, const struct gt_offer *o)
+void gt_offer_write(const struct gt_offer *o, struct gt_json *j, const char *name)
 {
-	gt_json_object(j, "offer");
-	gt_json_num(j, "cpu", (double)o->cpu_milli / 1000);
+	gt_json_object(j, name);
+	gt_json_u64(j, "cpu_milli", o->cpu_milli);
 	gt_json_u64(j, "memory_bytes", o->memory_bytes);
 	gt_json_array(j, "gpus");
 	for (size_t i = 0; i < o->n_gpus; i++) {
@@ -49,7 +48,7 @@ void gt_hook_ask_write(const struct gt_hook_ask *ask, const char *cluster, struc
 		gt_json_str(&j, "join", ask->provider->join);
 		gt_json_str(&j, "token", ask->token);
 		gt_json_str(&j, "token_expires_at", time);
-		offer_write(&j, ask->offer);
+		gt_offer_write(ask->offer, &j, "offer");
 	}
 	gt_json_close(&j, '}');
 }

@@ -90,15 +90,8 @@ static void on_done(struct gt_member_op *op, const struct gt_err *err, void *arg
 	w->err = err ? *err : (struct gt_err){ 0 };
 }
 
-/* 0 or the errno; what came back stays in w->op. */
-static int run(struct world *w, struct gt_member_op *op)
+static int outcome(struct world *w)
 {
-	op->done = on_done;
-	op->arg = w;
-	gt_member_op_free(w->op);
-	w->op = NULL;
-	w->done = false;
-	gt_store_member(w->store, op);
 	while (!w->done) {
 		struct pollfd p = { .fd = w->event, .events = POLLIN };
 		uint64_t n;
@@ -108,6 +101,18 @@ static int run(struct world *w, struct gt_member_op *op)
 		gt_store_poll(w->store);
 	}
 	return w->err.code;
+}
+
+/* 0 or the errno; what came back stays in w->op. */
+static int run(struct world *w, struct gt_member_op *op)
+{
+	op->done = on_done;
+	op->arg = w;
+	gt_member_op_free(w->op);
+	w->op = NULL;
+	w->done = false;
+	gt_store_member(w->store, op);
+	return outcome(w);
 }
 
 static int add(struct world *w, const char *id, const char *digest, const char *node)
@@ -325,15 +330,7 @@ static int host(struct world *w, enum gt_host_verb verb, const struct gt_host_ro
 		op->token = *token;
 	w->done = false;
 	gt_store_host(w->store, op);
-	while (!w->done) {
-		struct pollfd p = { .fd = w->event, .events = POLLIN };
-		uint64_t n;
-
-		assert_int_equal(poll(&p, 1, 10000), 1);
-		assert_int_equal(read(w->event, &n, sizeof(n)), sizeof(n));
-		gt_store_poll(w->store);
-	}
-	return w->err.code;
+	return outcome(w);
 }
 
 static void see_host(const struct gt_host_row *row, void *arg)

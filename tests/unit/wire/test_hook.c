@@ -40,7 +40,8 @@ static void a_question_has_what_a_host_needs(void **state GT_UNUSED)
 		gt_buf_str(&out),
 		"{\"version\":1,\"verb\":\"create\",\"cluster\":\"c1\",\"provider\":\"p\",\"key\":"
 		"\"p-k\",\"join\":\"https://a:1\",\"token\":\"gtj_t\",\"token_expires_at\":"
-		"\"2023-11-14T22:13:20.000Z\",\"offer\":{\"cpu\":4,\"memory_bytes\":8589934592,"
+		"\"2023-11-14T22:13:20.000Z\",\"offer\":{\"cpu_milli\":4000,\"memory_bytes\":"
+		"8589934592,"
 		"\"gpus\":[{\"model\":\"H100\",\"memory_bytes\":85899345920}],\"labels\":{\"zone\":"
 		"\"a\"}}}");
 	gt_buf_reset(&out);
