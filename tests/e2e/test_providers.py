@@ -150,7 +150,8 @@ if verb == "create":
     if mode == "refuses":
         print("no machines are left", file=sys.stderr)
         sys.exit(3)
-    (at / "hosts" / key).write_text("same" if mode == "lies" else "id-" + key)
+    (at / key).write_text("same" if mode == "lies" else "id-" + key)
+    (at / key).rename(at / "hosts" / key)  # whole, or not at all: it may be killed at any moment
     if mode == "hangs":
         time.sleep(1000)
     if mode == "rubbish":
@@ -172,11 +173,10 @@ class Hook:
 
     def __init__(self, mode, **more):
         self.dir = Path(tempfile.mkdtemp(prefix="gantry-hook-", dir="/tmp"))
-        self.dir.chmod(0o755)
         (self.dir / "hosts").mkdir()
         (self.dir / "asked").touch()
-        for name in ("hosts", "asked"):
-            (self.dir / name).chmod(0o777)  # control is not root
+        for path in (self.dir, self.dir / "hosts", self.dir / "asked"):
+            path.chmod(0o777)  # control is not root
         self.set(mode)
         hook = self.dir / "hook"
         hook.write_text(HOOK.format(python=sys.executable, dir=str(self.dir)))
