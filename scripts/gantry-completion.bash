@@ -6,7 +6,7 @@ _gantry()
 		[[ ${COMP_WORDS[i]} == -* ]] || { cmd=${COMP_WORDS[i]}; break; }
 	done
 	local global='--url --ca --token --token-file --json --verbose --help'
-	local commands='deploy ls get call calls schedule logs ps rm events explain image bundle nodes node gpu simulate doctor version help completion'
+	local commands='deploy ls get call calls schedule logs ps rm events explain image bundle nodes node providers gpu simulate doctor version help completion'
 	case $cmd in
 	'') words=$commands ;;
 	deploy) words='--file --image --base --pull --port --socket --env --volume --tmpfs --workdir --user --memory --cpu --disk --gpu --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;

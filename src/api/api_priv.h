@@ -73,6 +73,9 @@ void gt_view_etag_header(struct gt_request *req, const char *etag);
 
 /* ---- usage.c ---- */
 void gt_view_usage(struct gt_json *j, const struct gt_usage *u); /* has 0: left out */
+void gt_api_metric_head(struct gt_buf *out, const char *name, const char *type, const char *help);
+/* providers.c: nothing where there are none. */
+void gt_api_provider_metrics(struct gt_api *api, struct gt_buf *out);
 void gt_api_usage_metrics(struct gt_api *api, struct gt_buf *out);
 /* gpu_metrics.c */
 void gt_api_gpu_metrics(struct gt_api *api, struct gt_buf *out);
@@ -152,6 +155,6 @@ gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_follow_call, gt_api_get_call_logs, gt_api_replay_call, gt_api_list_schedules,
 	gt_api_put_schedule, gt_api_get_schedule, gt_api_delete_schedule, gt_api_pause_schedule,
 	gt_api_resume_schedule, gt_api_run_schedule, gt_api_get_version, gt_api_get_live,
-	gt_api_get_ready, gt_api_get_contract;
+	gt_api_get_ready, gt_api_get_contract, gt_api_list_providers;
 
 #endif

@@ -29,7 +29,7 @@ static const struct traffic_row {
 #undef NARROW
 };
 
-static void add_head(struct gt_buf *out, const char *name, const char *type, const char *help)
+void gt_api_metric_head(struct gt_buf *out, const char *name, const char *type, const char *help)
 {
 	gt_buf_addf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -37,7 +37,7 @@ static void add_head(struct gt_buf *out, const char *name, const char *type, con
 void gt_metrics_family(struct gt_buf *out, const char *name, const char *type, const char *help,
 		       struct gt_buf *samples)
 {
-	add_head(out, name, type, help);
+	gt_api_metric_head(out, name, type, help);
 	gt_buf_add(out, gt_buf_str(samples), samples->len);
 	gt_buf_fini(samples);
 }
@@ -249,7 +249,7 @@ static void write_functions(struct gt_api *api, struct gt_buf *out)
 	struct families f = { 0 };
 
 	gt_control_functions(api->config.control, "", "", add_function, &f);
-	add_head(out, "gantry_functions", "gauge", "Functions by state.");
+	gt_api_metric_head(out, "gantry_functions", "gauge", "Functions by state.");
 	for (unsigned s = 0; s < GT_FUNCTION_N; s++)
 		gt_buf_addf(out, "gantry_functions{state=\"%s\"} %llu\n", gt_function_state_name(s),
 			    (unsigned long long)f.states[s]);
@@ -321,22 +321,23 @@ static bool add_gpus_used(const struct gt_node_view *v, void *arg)
 
 static void write_nodes(struct gt_api *api, struct gt_buf *out)
 {
-	add_head(out, "gantry_node_up", "gauge", "1 while the node is connected.");
+	gt_api_metric_head(out, "gantry_node_up", "gauge", "1 while the node is connected.");
 	gt_control_nodes(api->config.control, add_node, out);
-	add_head(out, "gantry_node_parked_bytes", "gauge", "Memory of parked replicas.");
+	gt_api_metric_head(out, "gantry_node_parked_bytes", "gauge", "Memory of parked replicas.");
 	gt_control_nodes(api->config.control, add_parked, out);
-	add_head(out, "gantry_node_gpus", "gauge",
-		 "GPUs by node, model and backend; those of backend sim compute nothing.");
+	gt_api_metric_head(
+		out, "gantry_node_gpus", "gauge",
+		"GPUs by node, model and backend; those of backend sim compute nothing.");
 	gt_control_nodes(api->config.control, add_gpus, out);
-	add_head(out, "gantry_node_gpus_used", "gauge",
-		 "Of them given to replicas; shared ones count by their shares.");
+	gt_api_metric_head(out, "gantry_node_gpus_used", "gauge",
+			   "Of them given to replicas; shared ones count by their shares.");
 	gt_control_nodes(api->config.control, add_gpus_used, out);
 }
 
 static void write_api(struct gt_api *api, struct gt_buf *out)
 {
-	add_head(out, "gantry_api_answers_total", "counter",
-		 "Answers of the management API by operation and status class.");
+	gt_api_metric_head(out, "gantry_api_answers_total", "counter",
+			   "Answers of the management API by operation and status class.");
 	for (size_t i = 0; i < gt_api_routes_n * 6; i++)
 		if (api->answers[i])
 			gt_buf_addf(out,
@@ -377,7 +378,7 @@ static void write_tasks(struct gt_api *api, struct gt_buf *out)
 		const struct task_row *row = &task_rows[i];
 		const char *at = (const char *)&counts + row->offset;
 
-		add_head(out, row->name, row->type, row->help);
+		gt_api_metric_head(out, row->name, row->type, row->help);
 		gt_buf_addf(out, "%s %llu\n", row->name,
 			    (unsigned long long)*(const uint64_t *)(const void *)at);
 	}
@@ -388,12 +389,13 @@ void gt_api_get_metrics(struct gt_request *req, void *app)
 	struct gt_api *api = app;
 	gt_auto(buf) struct gt_buf out = { 0 };
 
-	add_head(&out, "gantry_build_info", "gauge", "The version that runs.");
+	gt_api_metric_head(&out, "gantry_build_info", "gauge", "The version that runs.");
 	gt_buf_addf(&out, "gantry_build_info{version=\"%s\"} 1\n", GT_VERSION);
-	add_head(&out, "gantry_control_epoch", "gauge", "Starts of the control process.");
+	gt_api_metric_head(&out, "gantry_control_epoch", "gauge", "Starts of the control process.");
 	gt_buf_addf(&out, "gantry_control_epoch %llu\n",
 		    (unsigned long long)gt_control_epoch(api->config.control));
 	write_nodes(api, &out);
+	gt_api_provider_metrics(api, &out);
 	gt_api_gpu_metrics(api, &out);
 	write_functions(api, &out);
 	gt_api_usage_metrics(api, &out);

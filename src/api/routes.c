@@ -92,6 +92,8 @@ const struct gt_http_route gt_api_routes[] = {
 	  "move its replicas to other nodes" },
 	{ GT_DELETE, "/v1/nodes/{node}", GT_ROLE_TOKEN, 0, gt_api_delete_node, "deleteNode",
 	  "forget a node that is gone" },
+	{ GT_GET, "/v1/providers", GT_ROLE_TOKEN, 0, gt_api_list_providers, "listProviders",
+	  "list where further hosts come from" },
 	{ GT_GET, "/v1/models", GT_ROLE_NONE, 0, gt_api_list_models, "listModels",
 	  "list the OpenAI models that functions serve" },
 	{ GT_GET, "/v1/models/{model}", GT_ROLE_NONE, 0, gt_api_get_model, "getModel",

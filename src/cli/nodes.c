@@ -100,7 +100,7 @@ static enum gt_exit run(struct gt_cli *cli)
 
 	if (code == GT_EXIT_DONE && !cli->json) {
 		gt_table_print(t, cli->out, cli->color);
-		gt_text_print(cli->out, gt_buf_str(&list.notes));
+		gt_lines_print(cli->out, gt_buf_str(&list.notes));
 	}
 	gt_buf_fini(&list.notes);
 	return code;

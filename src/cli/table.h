@@ -26,8 +26,9 @@ void gt_table_print(const struct gt_table *t, FILE *out, bool color);
 /* Writes text with control characters (also C1, and what is no UTF-8) replaced by '?'; tabs stay.
  */
 void gt_text_print(FILE *out, const char *text);
-char *gt_text_clean(const char *text);  /* the same as a new string */
-size_t gt_text_width(const char *text); /* columns, one for each character */
+void gt_lines_print(FILE *out, const char *text); /* likewise, but each line stays one */
+char *gt_text_clean(const char *text);            /* the same as a new string */
+size_t gt_text_width(const char *text);           /* columns, one for each character */
 /* The SGR code that a state is shown in ("32"), or NULL. */
 const char *gt_state_color(const char *state);
 

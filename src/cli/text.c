@@ -53,6 +53,18 @@ void gt_text_print(FILE *out, const char *text)
 	fputs(clean, out);
 }
 
+void gt_lines_print(FILE *out, const char *text)
+{
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+		gt_auto(free) char *line = gt_asprintf("%.*s", (int)len, text);
+
+		gt_text_print(out, line);
+		fputc('\n', out);
+		text += len + (text[len] == '\n');
+	}
+}
+
 size_t gt_text_width(const char *text)
 {
 	size_t n = 0;

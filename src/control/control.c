@@ -1,10 +1,13 @@
 /* control.c - the life of control itself: start, ticks, and the end of every input. */
 #include "gang.h"
+#include "host.h"
 #include "place.h"
 #include "schedule.h"
 #include "task.h"
 
 #include <stdlib.h>
+
+#define ROUNDS_MAX 16 /* of one input; what is left then is due at once */
 
 struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 				  const struct gt_control_config *config)
@@ -29,6 +32,7 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 	c->candidate = config->shadow;
 	if (c->candidate.on)
 		c->shadow_pool = gt_scale_pool_new();
+	c->hosts = gt_ctl_hosts_new(c, config->providers, ports->hook ? config->n_providers : 0);
 	if (ports->store.task)
 		c->tasks = gt_ctl_tasks_new(c);
 	return c;
@@ -43,6 +47,7 @@ void gt_control_free(struct gt_control *c)
 	if (!c)
 		return;
 	gt_ctl_lanes_free(c);
+	gt_ctl_hosts_free(c);
 	gt_ctl_started_free(c);
 	gt_ctl_schedules_free(c);
 	gt_ctl_tasks_free(c);
@@ -119,6 +124,7 @@ static bool may_settle(const struct gt_control *c)
 static void settle(struct gt_control *c)
 {
 	c->settled = true;
+	gt_ctl_hosts_touch(c);
 	for (size_t i = 0; i < c->n_functions; i++)
 		if (c->functions[i]->live || c->functions[i]->rev->spec->scale.min > 0)
 			gt_ctl_touch(c, c->functions[i]);
@@ -132,18 +138,27 @@ static void strays_drain(struct gt_control *c)
 		gt_ctl_replica_drain_check(c, r);
 }
 
-/* Ends every input: decides for what it touched, then tells when to come back. */
-void gt_ctl_finish(struct gt_control *c)
+static void touched_decide(struct gt_control *c)
 {
-	if (!c->settled && may_settle(c))
-		settle(c);
 	while (c->touched) {
 		struct gt_ctl_live *live = c->touched;
 
 		c->touched = live->next_touched;
 		gt_ctl_decide(c, live->f);
 	}
-	strays_drain(c);
+}
+
+/* Ends every input: decides for what it touched, then tells when to come back. */
+void gt_ctl_finish(struct gt_control *c)
+{
+	if (!c->settled && may_settle(c))
+		settle(c);
+	/* What hosts are asked for, or do not come, may be a matter of functions again. */
+	for (int i = 0; i < ROUNDS_MAX && (i == 0 || c->touched || gt_ctl_hosts_due(c) == 0); i++) {
+		touched_decide(c);
+		strays_drain(c);
+		gt_ctl_hosts_run(c);
+	}
 	uint64_t due_ns = gt_control_due_ns(c);
 
 	if (due_ns == c->told_due_ns)
@@ -163,6 +178,7 @@ uint64_t gt_control_due_ns(const struct gt_control *c)
 	due = GT_MIN(due, gt_ctl_gangs_missing_due(c));
 	due = GT_MIN(due, gt_ctl_tasks_due(c));
 	due = GT_MIN(due, gt_ctl_schedules_due(c));
+	due = GT_MIN(due, gt_ctl_hosts_due(c));
 	if (!c->settled)
 		due = GT_MIN(due,
 			     c->started_ns + (gt_ctl_now(c) < c->started_ns + CTL_SETTLE_AWAY_NS

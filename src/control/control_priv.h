@@ -80,6 +80,8 @@ struct gt_ctl_live {
 	uint32_t failures;      /* in a row; forgotten after GT_BACKOFF_CLEAR_MS ready */
 	uint64_t retry_at_ns;   /* no start before; 0 = no backoff in force */
 	uint64_t fail_until_ns; /* waiters are refused until then */
+	uint32_t unplaced;      /* that no node takes now */
+	bool coming;            /* a host that was asked for has room for one */
 	uint64_t blocked_ns; /* since when no node takes the replica that is needed; 0 = placed */
 	struct gt_end *failure; /* last one since the last deploy or success */
 	uint64_t fail_seq;
@@ -157,6 +159,7 @@ struct gt_control {
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
+	struct gt_ctl_hosts *hosts;         /* host.h */
 	struct gt_ctl_tasks *tasks;         /* task.c; NULL: there are none */
 	struct gt_ctl_started *started;     /* started.c: hash of calls that run */
 	struct gt_ctl_schedules *schedules; /* schedule.c; the same */

@@ -1,6 +1,7 @@
 /* decide.c - one function: what it should have against what it has. Called once for each input that
  * touched it, and when its time has come; it may be called at any moment without harm. */
 #include "gang.h"
+#include "host.h"
 #include "place.h"
 
 #define FENCE_LOOK_NS (500 * GT_NS_PER_MS)
@@ -121,8 +122,8 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 		return;
 	}
 	if (gt_ctl_pressure(c, live) || now < live->blocked_ns + CTL_NO_CAPACITY_NS ||
-	    t->ready + t->old_ready > 0)
-		return; /* it waits for its turn, or has something to serve with */
+	    t->ready + t->old_ready > 0 || live->coming)
+		return; /* it waits for its turn or a host, or has something to serve with */
 	gt_strcopy(end.text, sizeof(end.text), why->text);
 	gt_ctl_failure_refuse(live, &end, now + CTL_NO_CAPACITY_NS);
 	live->blocked_ns = now + CTL_NO_CAPACITY_NS; /* who comes after that may wait again */
@@ -244,12 +245,15 @@ static void start_missing(struct gt_control *c, struct gt_ctl_live *live, struct
 
 	if (live->decision.need <= t->ready + t->starting)
 		live->blocked_ns = 0;
+	live->unplaced = 0;
 	for (; started < n; started++) {
 		struct gt_sched_spot spots[GT_GANG_MAX];
 		struct gt_err err = { 0 };
 		struct gt_sched_look look = { 0 };
 
 		if (reserve(c, live, spots, &look, &err) < 0) {
+			live->unplaced = n - started;
+			gt_ctl_hosts_touch(c);
 			start_blocked(c, live, t, &look, &err);
 			break;
 		}

@@ -1,4 +1,5 @@
 /* member.c - machines that join and leave; what lets them is durable before it holds. */
+#include "host.h"
 #include "place.h"
 
 #include <gantry/control/member.h>
@@ -63,6 +64,7 @@ static void joined(struct gt_control *c, const struct gt_member *m)
 		return; /* after the next start, if there is room by then */
 	gt_ctl_event(c, "node.joined", NULL, NULL, m->node, NULL, "it may connect from elsewhere");
 	gt_ctl_members_tell(c);
+	gt_ctl_hosts_touch(c);
 }
 
 static void op_done(struct gt_member_op *op, const struct gt_err *err, void *arg)

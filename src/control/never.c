@@ -1,6 +1,7 @@
 /* never.c - specifications that no node could run if it were empty. What merely does not fit now
  * waits; what can never fit would wait for ever, so it is refused when it is deployed, with what
  * would fit. */
+#include "host.h"
 #include "place.h"
 
 #include <stdarg.h>
@@ -26,6 +27,32 @@ static int refused(struct gt_err *err, const char *path, const char *fmt, ...)
 	return -EINVAL;
 }
 
+/* Every node, and then one for each provider: what could be asked for fits, too. */
+static const struct gt_ctl_node *node_after(const struct gt_control *c,
+					    const struct gt_ctl_node *node)
+{
+	const struct gt_ctl_hosts *hosts = c->hosts;
+
+	if (!node && c->nodes)
+		return c->nodes;
+	for (size_t i = 0; node && i < hosts->n_configured; i++)
+		if (node == &hosts->providers[i].as_node)
+			return i + 1 < hosts->n_configured ? &hosts->providers[i + 1].as_node
+							   : NULL;
+	if (node && node->hh.next)
+		return node->hh.next;
+	return hosts->n_configured ? &hosts->providers[0].as_node : NULL;
+}
+
+/* How many nodes like this one there may be. */
+static uint32_t times(const struct gt_control *c, const struct gt_ctl_node *node)
+{
+	for (size_t i = 0; i < c->hosts->n_configured; i++)
+		if (node == &c->hosts->providers[i].as_node)
+			return (uint32_t)c->hosts->providers[i].conf.max;
+	return 1;
+}
+
 /* ---- labels ---- */
 
 static bool has_labels(const struct gt_ctl_node *node, const struct gt_spec *spec)
@@ -38,7 +65,7 @@ static bool any_has_labels(const struct gt_control *c, const struct gt_label *la
 {
 	const struct gt_ctl_node *node;
 
-	for (node = c->nodes; node; node = node->hh.next)
+	for (node = node_after(c, NULL); node; node = node_after(c, node))
 		if (node->told && gt_labels_have(node->labels, node->n_labels, labels, n))
 			return true;
 	return false;
@@ -52,7 +79,7 @@ static const char *value_near(const struct gt_control *c, const struct gt_label 
 	const struct gt_ctl_node *node;
 	size_t n = 0;
 
-	for (node = c->nodes; node; node = node->hh.next)
+	for (node = node_after(c, NULL); node; node = node_after(c, node))
 		for (size_t i = 0; i < node->n_labels && n < WORDS_MAX; i++)
 			if (strcmp(node->labels[i].key, label->key) == 0)
 				words[n++] = node->labels[i].value;
@@ -66,7 +93,7 @@ static const char *key_near(const struct gt_control *c, const struct gt_label *l
 	const struct gt_ctl_node *node;
 	size_t n = 0;
 
-	for (node = c->nodes; node; node = node->hh.next)
+	for (node = node_after(c, NULL); node; node = node_after(c, node))
 		for (size_t i = 0; i < node->n_labels && n < WORDS_MAX; i++)
 			words[n++] = node->labels[i].key;
 	return gt_suggest(label->key, words, n);
@@ -177,7 +204,7 @@ static struct offer offer_of(const struct gt_control *c, const struct gt_spec *s
 	const struct gt_ctl_node *node;
 	struct offer o = { 0 };
 
-	for (node = c->nodes; node; node = node->hh.next) {
+	for (node = node_after(c, NULL); node; node = node_after(c, node)) {
 		uint64_t cpu = cpu_of(node), memory = memory_of(node);
 
 		if (!has_labels(node, spec) || offer_gpus(node, want, &o) < want->count)
@@ -329,11 +356,11 @@ static int check_gang(const struct gt_control *c, const struct gt_spec *spec, co
 	const struct gt_ctl_node *node, *best = NULL;
 	uint64_t size = spec->gang.size, most = 0, sum = 0, nodes = 0;
 
-	for (node = c->nodes; node; node = node->hh.next) {
+	for (node = node_after(c, NULL); node; node = node_after(c, node)) {
 		uint64_t n = members_on(node, spec, spread == GT_GANG_NODE);
 
-		nodes += n > 0;
-		sum += n;
+		nodes += n > 0 ? times(c, node) : 0;
+		sum += n * times(c, node);
 		if (n > most) {
 			most = n;
 			best = node;
@@ -357,13 +384,23 @@ static int check_gang(const struct gt_control *c, const struct gt_spec *spec, co
 	return 0;
 }
 
+static bool any_is_known(const struct gt_control *c)
+{
+	const struct gt_ctl_node *node;
+
+	for (node = c->nodes; node; node = node->hh.next)
+		if (node->told)
+			return true;
+	return false;
+}
+
 int gt_ctl_may_ever_fit(struct gt_control *c, const struct gt_spec *spec, struct gt_err *err)
 {
 	const char *where = spec->placement.n_labels ? " with these labels" : "";
 	struct offer o;
 	int r;
 
-	if (!c->settled || !any_has_labels(c, NULL, 0))
+	if (!c->settled || !any_is_known(c))
 		return 0;
 	r = check_labels(c, spec, err);
 	if (r < 0)

@@ -1,5 +1,6 @@
 /* node.c - the machines that run replicas, and what they report. */
 #include "gang.h"
+#include "host.h"
 #include "place.h"
 
 #include <string.h>
@@ -53,6 +54,7 @@ struct gt_ctl_node *gt_ctl_node_get(struct gt_control *c, const char *name)
 
 void gt_ctl_node_drop(struct gt_control *c, struct gt_ctl_node *node)
 {
+	gt_ctl_hosts_touch(c);
 	gt_sched_node_remove(c->sched, node->index);
 	c->node_at[node->index] = NULL;
 	HASH_DEL(c->nodes, node);
@@ -130,6 +132,7 @@ void gt_ctl_node_lose(struct gt_control *c, struct gt_ctl_node *node)
 	gt_ctl_event(c, "node.lost", NULL, NULL, node->name, "node_lost",
 		     "%u replicas are given up, %u later", had - node->replicas, node->replicas);
 	gt_ctl_gangs_unhold(c, node->index);
+	gt_ctl_hosts_touch(c);
 }
 
 /* A watch may stand open to a machine that is gone or stands still. */
@@ -422,6 +425,7 @@ int gt_control_report(struct gt_control *c, const struct gt_report *report, stru
 			node->reported = true;
 			gt_ctl_node_tell(c, node);
 			gt_ctl_blocked_touch(c);
+			gt_ctl_hosts_touch(c);
 		}
 	}
 	gt_ctl_finish(c);

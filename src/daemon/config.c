@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <gantry/base/buf.h>
 #include <gantry/base/cidr.h>
 #include <gantry/base/cleanup.h>
 #include <gantry/base/suggest.h>
@@ -40,6 +41,8 @@ struct key {
 #define TEXT(f)   KEY_TEXT, FIELD(f), sizeof(((struct gt_config *)0)->f)
 #define BYTES_MAX (64ULL << 40)
 #define DAY_MS    86400000ULL
+
+#define SECTION_SIZE 64
 
 #define CERTIFICATE_MIN_MS 10000
 
@@ -116,6 +119,26 @@ static const struct key keys[] = {
 	{ "agent", "weight_cache", KEY_BYTES, FIELD(weight_cache), BYTES_MAX },
 	{ "agent", "weight_read_bps", KEY_BYTES, FIELD(weight_read_bps), BYTES_MAX },
 	{ "agent", "subid_base", KEY_NUMBER, FIELD(subid_base), SUBID_BASE_MAX },
+};
+
+#define PROVIDER  "provider" /* [provider NAME] */
+#define OF(f)     offsetof(struct gt_provider, f)
+#define P_TEXT(f) KEY_TEXT, OF(f), sizeof(((struct gt_provider *)0)->f)
+
+static const struct key provider_keys[] = {
+	{ PROVIDER, "exec", P_TEXT(exec) },
+	{ PROVIDER, "url", P_TEXT(url) },
+	{ PROVIDER, "join", P_TEXT(join) },
+	{ PROVIDER, "min", KEY_NUMBER, OF(min), GT_PROVIDER_HOSTS_MAX },
+	{ PROVIDER, "max", KEY_NUMBER, OF(max), GT_PROVIDER_HOSTS_MAX },
+	{ PROVIDER, "cpu", KEY_NUMBER, OF(cpus), 4096 },
+	{ PROVIDER, "memory", KEY_BYTES, OF(memory_bytes), BYTES_MAX },
+	{ PROVIDER, "gpus", P_TEXT(gpus) },
+	{ PROVIDER, "labels", P_TEXT(labels) },
+	{ PROVIDER, "idle", KEY_DURATION, OF(idle_ms), 7 * DAY_MS },
+	{ PROVIDER, "start_timeout", KEY_DURATION, OF(start_ms), DAY_MS },
+	{ PROVIDER, "timeout", KEY_DURATION, OF(timeout_ms), 3600000 },
+	{ PROVIDER, "backoff", KEY_DURATION, OF(backoff_ms), 600000 },
 };
 
 void gt_config_defaults(struct gt_config *c)
@@ -220,10 +243,35 @@ int gt_config_check_node(const struct gt_config *c, struct gt_err *err)
 	return 0;
 }
 
+/* Hosts dial the door that this daemon opens, where that names an address. */
+int gt_config_provider(const struct gt_config *c, size_t i, struct gt_provider *ret,
+		       struct gt_err *err)
+{
+	const char *door = c->tls_listen[0] ? c->tls_listen : c->listen;
+
+	*ret = c->providers[i];
+	if (!ret->join[0] && !gt_starts_with(door, "0.0.0.0:") && !gt_starts_with(door, "[::]:")) {
+		gt_auto(free) char *join = gt_asprintf("https://%s", door);
+
+		gt_strcopy(ret->join, sizeof(ret->join), join);
+	}
+	if (gt_provider_check(ret, err) < 0)
+		return gt_err_wrap(err, "[provider %s]", ret->name);
+	return gt_uplink_check_url(ret->join, err) < 0
+		       ? gt_err_wrap(err, "[provider %s]", ret->name)
+		       : 0;
+}
+
 int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
 {
 	if (c->store[0] && gt_store_check(c->store, err) < 0)
 		return -err->code;
+	for (size_t i = 0; i < c->n_providers; i++) {
+		struct gt_provider provider;
+
+		if (gt_config_provider(c, i, &provider, err) < 0)
+			return -err->code;
+	}
 	if (c->lease_ms < LEASE_MIN_MS)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "lease: at least 2s: it is renewed after a third of it");
@@ -234,27 +282,29 @@ int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
 		"node_certificate: at least 10s; nodes renew theirs after two thirds of it");
 }
 
-static const struct key *find_key(const char *section, const char *name)
+static const struct key *find_key(const struct key *all, size_t n, const char *section,
+				  const char *name)
 {
-	for (size_t i = 0; i < GT_LEN(keys); i++)
-		if (gt_streq(keys[i].section, section) && gt_streq(keys[i].name, name))
-			return &keys[i];
+	for (size_t i = 0; i < n; i++)
+		if (gt_streq(all[i].section, section) && gt_streq(all[i].name, name))
+			return &all[i];
 	return NULL;
 }
 
-static int unknown_key(const char *section, const char *name, struct gt_err *err)
+static int unknown_key(const struct key *all, size_t n_all, const char *section, const char *name,
+		       struct gt_err *err)
 {
 	const char *words[GT_LEN(keys) + 1];
 	size_t n = 0;
 
-	for (size_t i = 0; i < GT_LEN(keys); i++)
-		if (gt_streq(keys[i].section, section))
-			words[n++] = keys[i].name;
+	for (size_t i = 0; i < n_all; i++)
+		if (gt_streq(all[i].section, section))
+			words[n++] = all[i].name;
 	if (n == 0)
-		return gt_err_set(
-			err, EINVAL, "bad_config",
-			"there is no section [%s]; sections are daemon, gateway, control, agent",
-			section);
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "there is no section [%s]; sections are daemon, gateway, "
+				  "control, agent, provider NAME",
+				  section);
 	const char *near = gt_suggest(name, words, n);
 	return gt_err_set(err, EINVAL, "bad_config", "unknown key \"%s\" in [%s]%s%s%s", name,
 			  section, near ? "; did you mean \"" : "", near ? near : "",
@@ -275,9 +325,10 @@ static int parse_bool(const char *value, bool *ret)
 	return -EINVAL;
 }
 
-static int set_key(struct gt_config *c, const struct key *k, const char *value, struct gt_err *err)
+/* base: what the key's offset is in. */
+static int set_key(void *base, const struct key *k, const char *value, struct gt_err *err)
 {
-	char *at = (char *)c + k->offset;
+	char *at = (char *)base + k->offset;
 	struct gt_scale_candidate candidate;
 	uint64_t n = 0;
 
@@ -348,8 +399,53 @@ static char *trim(char *s)
 	return s;
 }
 
+/* The one that a section names, which may come in pieces. */
+static int provider_get(struct gt_config *c, const char *name, struct gt_provider **ret,
+			struct gt_err *err)
+{
+	size_t i = 0;
+
+	while (i < c->n_providers && !gt_streq(c->providers[i].name, name))
+		i++;
+	if (i == GT_PROVIDERS_MAX)
+		return gt_err_set(err, EINVAL, "bad_config", "at most %d providers",
+				  GT_PROVIDERS_MAX);
+	*ret = &c->providers[i];
+	if (i < c->n_providers)
+		return 0;
+	if (!gt_name_ok(name) || !gt_strcopy((*ret)->name, sizeof((*ret)->name), name))
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "\"%s\" is no name of a provider: up to %d lower-case letters, "
+				  "digits and '-'",
+				  name, GT_PROVIDER_NAME_MAX);
+	gt_provider_defaults(*ret);
+	c->n_providers++;
+	return 0;
+}
+
+static int read_key(struct gt_config *c, const char *section, const char *name, const char *value,
+		    struct gt_err *err)
+{
+	struct gt_provider *provider = NULL;
+	const struct key *all = keys, *k;
+	size_t n = GT_LEN(keys);
+
+	if (gt_starts_with(section, PROVIDER " ")) {
+		if (provider_get(c, section + strlen(PROVIDER " "), &provider, err) < 0)
+			return -err->code;
+		section = PROVIDER;
+		all = provider_keys;
+		n = GT_LEN(provider_keys);
+	}
+	k = find_key(all, n, section, name);
+	if (!k)
+		return unknown_key(all, n, section, name, err);
+	return set_key(provider ? (void *)provider : (void *)c, k, value, err);
+}
+
 /* One line of the file; `section` remembers the last [section]. */
-static int read_line(struct gt_config *c, char *line, char section[32], struct gt_err *err)
+static int read_line(struct gt_config *c, char *line, char section[SECTION_SIZE],
+		     struct gt_err *err)
 {
 	char *s = trim(line);
 
@@ -360,7 +456,7 @@ static int read_line(struct gt_config *c, char *line, char section[32], struct g
 		if (!end || end[1] != '\0')
 			return gt_err_set(err, EINVAL, "bad_config", "\"%s\" is no [section]", s);
 		*end = '\0';
-		if (!gt_strcopy(section, 32, trim(s + 1)))
+		if (!gt_strcopy(section, SECTION_SIZE, trim(s + 1)))
 			return gt_err_set(err, EINVAL, "bad_config", "there is no such section");
 		return 0;
 	}
@@ -369,15 +465,14 @@ static int read_line(struct gt_config *c, char *line, char section[32], struct g
 		return gt_err_set(err, EINVAL, "bad_config", "\"%s\" is no key = value", s);
 	*eq = '\0';
 	char *name = trim(s), *value = trim(eq + 1);
-	const struct key *k = find_key(section, name);
-	return k ? set_key(c, k, value, err) : unknown_key(section, name, err);
+	return read_key(c, section, name, value, err);
 }
 
 int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err)
 {
 	gt_auto(file) FILE *f = fopen(file, "re");
 	struct gt_config next = *c;
-	char section[32] = "", line[2048];
+	char section[SECTION_SIZE] = "", line[2048];
 
 	if (!f)
 		return gt_err_errno(err, errno, "%s", file);
@@ -393,48 +488,59 @@ int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err)
 	return 0;
 }
 
+/* One key as a line; base: what its offset is in. */
+static int pack_key(const void *base, const struct key *k, struct gt_buf *out, struct gt_err *err)
+{
+	static const char *const levels[] = { "debug", "info", "warn", "error" };
+	const char *at = (const char *)base + k->offset;
+	char value[GT_CONFIG_TEXT];
+
+	if (k->type == KEY_TEXT || k->type == KEY_SHADOW)
+		gt_strcopy(value, sizeof(value), at);
+	else if (k->type == KEY_BOOL)
+		gt_strcopy(value, sizeof(value), *(const bool *)at ? "yes" : "no");
+	else if (k->type == KEY_LEVEL)
+		gt_strcopy(value, sizeof(value), levels[*(const enum gt_level *)(const void *)at]);
+	else if (k->type == KEY_BYTES_OR_DEFAULT &&
+		 *(const uint64_t *)(const void *)at == UINT64_MAX)
+		gt_strcopy(value, sizeof(value), default_word);
+	else if (k->type == KEY_EXTRACT)
+		gt_strcopy(value, sizeof(value),
+			   extract_words[*(const uint64_t *)(const void *)at]);
+	else
+		snprintf(value, sizeof(value), "%llu%s",
+			 *(const unsigned long long *)(const void *)at,
+			 k->type == KEY_DURATION ? "ms" : "");
+	if (strchr(value, '\n'))
+		return gt_err_set(err, EINVAL, "bad_config", "%s: contains a line break", k->name);
+	gt_buf_addf(out, "%s=%s\n", k->name, value);
+	return 0;
+}
+
 int gt_config_pack(const struct gt_config *c, char *out, size_t size, struct gt_err *err)
 {
-	size_t len = 0;
+	gt_auto(buf) struct gt_buf text = { .max = size - 1 };
 
 	for (size_t i = 0; i < GT_LEN(keys); i++) {
-		const struct key *k = &keys[i];
-		const char *at = (const char *)c + k->offset;
-		static const char *const levels[] = { "debug", "info", "warn", "error" };
-		char value[GT_CONFIG_TEXT];
-
-		if (k->type == KEY_TEXT || k->type == KEY_SHADOW)
-			gt_strcopy(value, sizeof(value), at);
-		else if (k->type == KEY_BOOL)
-			gt_strcopy(value, sizeof(value), *(const bool *)at ? "yes" : "no");
-		else if (k->type == KEY_LEVEL)
-			gt_strcopy(value, sizeof(value),
-				   levels[*(const enum gt_level *)(const void *)at]);
-		else if (k->type == KEY_BYTES_OR_DEFAULT &&
-			 *(const uint64_t *)(const void *)at == UINT64_MAX)
-			gt_strcopy(value, sizeof(value), default_word);
-		else if (k->type == KEY_EXTRACT)
-			gt_strcopy(value, sizeof(value),
-				   extract_words[*(const uint64_t *)(const void *)at]);
-		else
-			snprintf(value, sizeof(value), "%llu%s",
-				 *(const unsigned long long *)(const void *)at,
-				 k->type == KEY_DURATION ? "ms" : "");
-		if (strchr(value, '\n'))
-			return gt_err_set(err, EINVAL, "bad_config", "%s: contains a line break",
-					  k->name);
-		len += (size_t)snprintf(out + len, size - len, "[%s]\n%s=%s\n", k->section, k->name,
-					value);
-		if (len >= size)
-			return gt_err_set(err, E2BIG, "bad_config",
-					  "the configuration is too long");
+		gt_buf_addf(&text, "[%s]\n", keys[i].section);
+		if (pack_key(c, &keys[i], &text, err) < 0)
+			return -err->code;
 	}
+	for (size_t i = 0; i < c->n_providers; i++) {
+		gt_buf_addf(&text, "[%s %s]\n", PROVIDER, c->providers[i].name);
+		for (size_t k = 0; k < GT_LEN(provider_keys); k++)
+			if (pack_key(&c->providers[i], &provider_keys[k], &text, err) < 0)
+				return -err->code;
+	}
+	if (text.failed)
+		return gt_err_set(err, E2BIG, "bad_config", "the configuration is too long");
+	gt_strcopy(out, size, gt_buf_str(&text));
 	return 0;
 }
 
 int gt_config_unpack(struct gt_config *c, const char *text, struct gt_err *err)
 {
-	char section[32] = "", line[2048];
+	char section[SECTION_SIZE] = "", line[2048];
 
 	while (*text) {
 		size_t n = strcspn(text, "\n");

@@ -4,11 +4,12 @@
 
 #include <gantry/base/err.h>
 #include <gantry/base/log.h>
+#include <gantry/model/provider.h>
 #include <gantry/net/net.h>
 #include <gantry/uplink/uplink.h>
 
 #define GT_CONFIG_TEXT   1024
-#define GT_CONFIG_PACKED 20480 /* enough for all of it as text */
+#define GT_CONFIG_PACKED 49152 /* enough for all of it as text */
 #define GT_CONFIG_FILE   "/etc/gantry/gantryd.conf"
 
 struct gt_config {
@@ -40,6 +41,9 @@ struct gt_config {
 	uint64_t node_certificate_ms;           /* life of a node's certificate */
 	char shadow[64];                        /* of gt_scale_candidate_parse; "" = none */
 	char webhook_allow[GT_CONFIG_TEXT]; /* networks, not public, that may be told of calls */
+	/* [provider NAME], in the order of the file */
+	struct gt_provider providers[GT_PROVIDERS_MAX];
+	size_t n_providers;
 	/* [agent] */
 	char join[GT_UPLINK_URL_SIZE]; /* of the cluster's door; "" = where it joined */
 	char join_token_file[GT_CONFIG_TEXT];
@@ -81,6 +85,9 @@ static inline bool gt_config_only_tls(const struct gt_config *c)
 }
 
 void gt_config_defaults(struct gt_config *c);
+/* As it is used: what it leaves out follows from the rest. Slug bad_config. */
+GT_MUST_USE int gt_config_provider(const struct gt_config *c, size_t i, struct gt_provider *ret,
+				   struct gt_err *err);
 /* What replicas with network egress may reach; points into *c. */
 struct gt_net_config gt_config_egress(const struct gt_config *c);
 /* Applies the file over *c; *c is unchanged on failure. err names file and line. */

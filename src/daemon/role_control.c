@@ -1,14 +1,12 @@
 /* role_control.c - control's process: the pure control room between the store, the link and the
  * API. */
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <gantry/api/api.h>
 #include <gantry/control/member.h>
+#include <gantry/control/provider.h>
 #include <gantry/control/schedule.h>
 #include <gantry/control/task.h>
 #include <gantry/link/link.h>
@@ -19,13 +17,14 @@
 #include "authority.h"
 #include "lead.h"
 #include "learner.h"
+#include "providers.h"
 #include "recorder.h"
 #include "role.h"
+#include "webhook_key.h"
 
-#define DB_PATH     "control/gantry.db"
-#define BODIES_DIR  "control/bodies"
-#define BALLAST     "control/ballast"
-#define WEBHOOK_KEY "control/webhook.key"
+#define DB_PATH    "control/gantry.db"
+#define BODIES_DIR "control/bodies"
+#define BALLAST    "control/ballast"
 
 struct plane {
 	struct gt_role_env *env;
@@ -40,8 +39,9 @@ struct plane {
 	struct gt_api *api;
 	struct gt_timer due;
 	struct gt_outbound outbound;
+	struct gt_providers providers;
 	const char *tokens[1]; /* digests; of env */
-	char webhook_key[2 * 32 + 1];
+	char webhook_key[GT_WEBHOOK_KEY_SIZE];
 	struct gt_recorder *recorder; /* NULL: not asked for */
 	struct gt_learner *learner;
 	int load_failed;
@@ -109,6 +109,17 @@ static int zone(void *ctx, const char *name, struct gt_zone **ret, struct gt_err
 {
 	(void)ctx;
 	return gt_zone_read(GT_ZONE_DIR, name, ret, err);
+}
+
+static void hook(void *ctx, const struct gt_hook_ask *ask, gt_hook_fn *done, void *arg)
+{
+	gt_hooks_ask(((struct plane *)ctx)->providers.hooks, ask, done, arg);
+}
+
+static int join_token(void *ctx, char text[GT_HOST_TOKEN_SIZE], struct gt_join_token *ret,
+		      struct gt_err *err)
+{
+	return gt_providers_token(&((struct plane *)ctx)->providers, text, ret, err);
 }
 
 static void on_due(void *ctx);
@@ -181,6 +192,11 @@ static void load_member(const struct gt_member *m, void *arg)
 	gt_control_load_member(((struct plane *)arg)->control, m);
 }
 
+static void load_host(const struct gt_host_row *row, void *arg)
+{
+	gt_control_load_host(((struct plane *)arg)->control, row);
+}
+
 static void on_signal(int signo, void *arg)
 {
 	struct plane *p = arg;
@@ -226,7 +242,8 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 			   .put_node = gt_store_put_node,
 			   .revisions = gt_store_revisions,
 			   .task = gt_store_task,
-			   .member = gt_store_member },
+			   .member = gt_store_member,
+			   .host = gt_store_host },
 		.ctx = p,
 		.on_order = on_order,
 		.on_forget = on_forget,
@@ -236,12 +253,16 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.on_task_work = on_task_work,
 		.on_task_changed = on_task_changed,
 		.on_task_stop = on_task_stop,
+		.hook = hook,
+		.join_token = join_token,
 		.on_members = on_members,
 		.zone = zone,
 		.on_due = on_due,
 	};
 	struct gt_control_config config = { .epoch = gt_store_epoch(p->store),
 					    .local_node = conf->node,
+					    .providers = p->providers.list,
+					    .n_providers = p->providers.n,
 					    .node_suspect_ms = conf->node_suspect_ms,
 					    .node_lost_ms = conf->node_lost_ms };
 
@@ -259,36 +280,23 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 	p->err = err;
 	if (gt_store_load(p->store, load_row, p, err) < 0 ||
 	    gt_store_load_nodes(p->store, load_node, p, err) < 0 ||
-	    gt_store_load_members(p->store, load_member, p, err) < 0)
+	    gt_store_load_members(p->store, load_member, p, err) < 0 ||
+	    gt_store_load_hosts(p->store, load_host, p, err) < 0)
 		return -err->code;
 	if (p->load_failed == 0)
 		gt_learner_open(p->loop, p->control, p->recorder, &p->learner);
 	return p->load_failed;
 }
 
-/* Made once, and then the same: receivers of webhooks have it. Hex digits in a file of ours. */
 static int webhooks_prepare(struct plane *p, const struct gt_config *conf, struct gt_err *err)
 {
 	int n = gt_cidr_list("webhook_allow", conf->webhook_allow, p->outbound.allowed,
 			     GT_LEN(p->outbound.allowed), err);
-	gt_auto(fd) int fd = -EBADF;
-	unsigned char bytes[32];
 
 	if (n < 0)
 		return n;
 	p->outbound.n_allowed = (size_t)n;
-	fd = open(WEBHOOK_KEY, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return gt_err_errno(err, errno, "%s", WEBHOOK_KEY);
-	if (read(fd, p->webhook_key, sizeof(p->webhook_key) - 1) ==
-	    (ssize_t)sizeof(p->webhook_key) - 1)
-		return 0;
-	gt_rand_system.fill(gt_rand_system.arg, bytes, sizeof(bytes));
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(p->webhook_key + 2 * i, 3, "%02x", bytes[i]);
-	if (pwrite(fd, p->webhook_key, sizeof(p->webhook_key) - 1, 0) < 0 || fsync(fd) < 0)
-		return gt_err_errno(err, errno, "%s", WEBHOOK_KEY);
-	return 0;
+	return gt_webhook_key_open(p->store, p->webhook_key, err);
 }
 
 static int run(struct plane *p, struct gt_err *err)
@@ -316,7 +324,8 @@ static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 				     .tokens_sha256 = p->tokens,
 				     .n_tokens = GT_LEN(p->tokens) };
 
-	if (open_store(p, epoch, err) < 0 || start_control(p, &env->config, err) < 0 ||
+	if (gt_providers_read(&p->providers, &env->config, err) < 0 ||
+	    open_store(p, epoch, err) < 0 || start_control(p, &env->config, err) < 0 ||
 	    webhooks_prepare(p, &env->config, err) < 0 ||
 	    gt_authority_open(p->store, gt_wall_ms(&gt_clock_system), &p->authority, err) < 0)
 		return -err->code;
@@ -325,6 +334,7 @@ static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 	link.control = api.control = p->control;
 	if (gt_http_client_new(p->loop, &p->client, err) < 0)
 		return -err->code;
+	gt_providers_open(&p->providers, p->loop, p->client, p->authority, p->webhook_key);
 	api.client = p->client;
 	api.webhook_key = p->webhook_key;
 	api.outbound = &p->outbound;
@@ -392,6 +402,7 @@ int gt_role_control(struct gt_role_env *env, struct gt_err *err)
 	int r = start(&p, err);
 
 	gt_api_free(p.api);
+	gt_providers_close(&p.providers);
 	gt_http_client_free(p.client);
 	gt_link_free(p.link);
 	gt_pki_ca_free(p.authority);

@@ -1,5 +1,6 @@
 /* store/job.c - the operations on functions, as SQL; those on durable calls are in tasks.c. */
 #include "job.h"
+#include "hosts.h"
 #include "members.h"
 
 static int put_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
@@ -130,6 +131,19 @@ struct gt_job *gt_job_member(struct gt_member_op *op)
 	return job;
 }
 
+static int host_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
+{
+	return gt_host_run(job->host, t->db, err);
+}
+
+struct gt_job *gt_job_host(struct gt_host_op *op)
+{
+	struct gt_job *job = job_new("", host_run);
+
+	job->host = op;
+	return job;
+}
+
 struct gt_job *gt_job_revisions(const char *function)
 {
 	return job_new(function, revisions_run);
@@ -236,6 +250,10 @@ void gt_job_complete(struct gt_job *job)
 		struct gt_member_op *op = gt_steal(&job->member);
 
 		op->done(op, err, op->arg);
+	} else if (job->host) {
+		struct gt_host_op *op = gt_steal(&job->host);
+
+		op->done(op, err, op->arg);
 	} else if (job->done_rows)
 		job->done_rows(err, job->rows, err ? 0 : job->n_rows, job->arg);
 	else
@@ -252,6 +270,7 @@ void gt_job_free(struct gt_job *job)
 	free(job->row.spec_json);
 	gt_task_op_free(job->op);
 	gt_member_op_free(job->member);
+	free(job->host);
 	gt_body_list_clear(&job->files);
 	free(job);
 }

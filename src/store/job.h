@@ -3,6 +3,7 @@
 #define GANTRY_SRC_STORE_JOB_H
 
 #include <gantry/model/member.h>
+#include <gantry/model/provider.h>
 #include <gantry/model/row.h>
 
 #include "task_db.h"
@@ -21,6 +22,7 @@ struct gt_job {
 	struct gt_task_op *op;
 	struct gt_body_list files;   /* made for it, before its transaction */
 	struct gt_member_op *member; /* likewise, of gt_job_member */
+	struct gt_host_op *host;     /* likewise, of gt_job_host */
 	struct gt_err err;           /* the outcome */
 	struct gt_job *prev, *next;
 };
@@ -29,6 +31,7 @@ struct gt_job *gt_job_put(const struct gt_function_row *row);
 struct gt_job *gt_job_drop(const char *function);
 struct gt_job *gt_job_node(const struct gt_node_row *row);
 struct gt_job *gt_job_member(struct gt_member_op *op GT_TAKES);
+struct gt_job *gt_job_host(struct gt_host_op *op GT_TAKES);
 struct gt_job *gt_job_revisions(const char *function);
 struct gt_job *gt_job_task(struct gt_task_op *op GT_TAKES);
 bool gt_job_reads(const struct gt_job *job); /* changes nothing: needs no transaction */

@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-static int token_add(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
+int gt_token_add(struct gt_db *db, const struct gt_join_token *t, uint64_t now_ms,
+		 struct gt_err *err)
 {
-	const struct gt_join_token *t = &op->token;
-	uint64_t old = op->now_ms > GT_JOIN_KEEP_MS ? op->now_ms - GT_JOIN_KEEP_MS : 0;
+	uint64_t old = now_ms > GT_JOIN_KEEP_MS ? now_ms - GT_JOIN_KEEP_MS : 0;
 	int r = gt_db_finish(gt_db_query(db, err, "DELETE FROM join_tokens WHERE expires_ms < ?1",
 					 "i", (int64_t)old),
 			     err);
@@ -29,6 +29,11 @@ static int token_add(struct gt_member_op *op, struct gt_db *db, struct gt_err *e
 					"tttii", t->id, t->digest, t->node, (int64_t)t->created_ms,
 					(int64_t)t->expires_ms),
 			    err);
+}
+
+static int token_add(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
+{
+	return gt_token_add(db, &op->token, op->now_ms, err);
 }
 
 static int token_drop(struct gt_member_op *op, struct gt_db *db, struct gt_err *err)
@@ -177,39 +182,5 @@ int gt_members_load(struct gt_db *db, void (*fn)(const struct gt_member *m, void
 		gt_strcopy(m.node, sizeof(m.node), gt_db_text(q, 0));
 		fn(&m, arg);
 	}
-	return r;
-}
-
-int gt_authority_read(struct gt_db *db, struct gt_buf *key, struct gt_buf *cert, struct gt_err *err)
-{
-	gt_auto(query) struct gt_query *q = gt_db_query(
-		db, err, "SELECT key, cert FROM authority WHERE id = 1", "");
-	int r = gt_db_step(q, err);
-
-	if (r == 0)
-		return gt_err_set(err, ENOENT, "not_found", "there is no authority yet");
-	if (r > 0)
-		r = gt_buf_adds(key, gt_db_text(q, 0)) < 0 ||
-				    gt_buf_adds(cert, gt_db_text(q, 1)) < 0
-			    ? gt_err_set(err, E2BIG, "internal", "the authority in the store")
-			    : 0;
-	return r;
-}
-
-int gt_authority_keep(struct gt_db *db, const char *key, const char *cert, struct gt_err *err)
-{
-	int r = gt_db_begin(db, err);
-
-	if (r == 0)
-		r = gt_db_finish(
-			gt_db_query(db, err,
-				    "INSERT INTO authority(id, key, cert) VALUES(1, ?1, ?2)"
-				    " ON CONFLICT(id) DO NOTHING",
-				    "tt", key, cert),
-			err);
-	if (r == 0)
-		r = gt_db_commit(db, err);
-	if (r < 0)
-		gt_db_rollback(db);
 	return r;
 }

@@ -9,15 +9,12 @@
 
 /* What op asks for, inside the caller's transaction. */
 GT_MUST_USE int gt_member_run(struct gt_member_op *op, struct gt_db *db, struct gt_err *err);
+/* Adds a join token, inside the caller's transaction; those that ended long ago go. -EBUSY
+ * (conflict): too many are kept. */
+GT_MUST_USE int gt_token_add(struct gt_db *db, const struct gt_join_token *t, uint64_t now_ms,
+			     struct gt_err *err);
 /* Every member, in the order of names. */
 GT_MUST_USE int gt_members_load(struct gt_db *db, void (*fn)(const struct gt_member *m, void *arg),
 				void *arg, struct gt_err *err);
-
-/* The authority's key and certificate, as PEM; -ENOENT: there is none. */
-GT_MUST_USE int gt_authority_read(struct gt_db *db, struct gt_buf *key, struct gt_buf *cert,
-				  struct gt_err *err);
-/* Keeps these, if there is none. */
-GT_MUST_USE int gt_authority_keep(struct gt_db *db, const char *key, const char *cert,
-				  struct gt_err *err);
 
 #endif

@@ -175,6 +175,19 @@ static const char *const migrations[] = {
 	"	id INTEGER PRIMARY KEY," /* 1 */
 	"	key TEXT NOT NULL,"
 	"	cert TEXT NOT NULL) STRICT;",
+	/* 10: keys that all controls of a database have in common, by name. */
+	"CREATE TABLE keys("
+	"	name TEXT PRIMARY KEY,"
+	"	value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+	/* 11: hosts that were asked of providers, from before the asking until they are released.
+	 */
+	"CREATE TABLE hosts("
+	"	key TEXT PRIMARY KEY,"
+	"	provider TEXT NOT NULL,"
+	"	id TEXT NOT NULL,"    /* '' = not told */
+	"	token TEXT NOT NULL," /* id of its join token; '' = none */
+	"	asked_ms INTEGER NOT NULL,"
+	"	releasing INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
 };
 
 /* The oldest program, by the number of steps that it knows, that may use a database that has seen

@@ -10,6 +10,8 @@
 
 #include <gantry/base/log.h>
 
+#include "hosts.h"
+#include "keys.h"
 #include "members.h"
 #include "store_priv.h"
 
@@ -325,6 +327,17 @@ int gt_store_load_members(struct gt_store *s, void (*fn)(const struct gt_member 
 	return r;
 }
 
+int gt_store_load_hosts(struct gt_store *s, void (*fn)(const struct gt_host_row *row, void *arg),
+			void *arg, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_hosts_load(s->lanes[GT_LANE_WRITER].tasks.db, fn, arg, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
 int gt_store_authority(struct gt_store *s, struct gt_buf *key, struct gt_buf *cert,
 		       struct gt_err *err)
 {
@@ -343,6 +356,26 @@ int gt_store_authority_keep(struct gt_store *s, const char *key, const char *cer
 
 	pthread_mutex_lock(&s->db_lock);
 	r = gt_authority_keep(s->lanes[GT_LANE_WRITER].tasks.db, key, cert, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+int gt_store_key(struct gt_store *s, const char *name, struct gt_buf *ret, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_key_read(s->lanes[GT_LANE_WRITER].tasks.db, name, ret, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+int gt_store_key_keep(struct gt_store *s, const char *name, const char *value, struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_key_keep(s->lanes[GT_LANE_WRITER].tasks.db, name, value, err);
 	pthread_mutex_unlock(&s->db_lock);
 	return r;
 }
@@ -413,6 +446,11 @@ void gt_store_put_node(void *ctx, const struct gt_node_row *row,
 void gt_store_member(void *ctx, struct gt_member_op *op)
 {
 	job_queue(ctx, gt_job_member(op));
+}
+
+void gt_store_host(void *ctx, struct gt_host_op *op)
+{
+	job_queue(ctx, gt_job_host(op));
 }
 
 void gt_store_revisions(void *ctx, const char *function,

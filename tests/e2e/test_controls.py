@@ -131,6 +131,8 @@ def test_another_control_follows_a_leader_that_was_killed(database):
         print(f"calls are accepted {took:.2f} s after the leader was killed")
         assert took < 3, took
         assert database.sql("SELECT holder FROM leader") == "b"
+        keys = {d: (d.state / "control/webhook.key").read_text() for d in (a, b)}
+        assert keys[a] == keys[b] and len(keys[a]) == 64  # receivers of webhooks know one
         assert int(database.sql("SELECT epoch FROM leader")) == epoch + 1
         os.kill(a.proc.pid, signal.SIGCONT)
         until(lambda: accepted(a, "fa"), "the other one follows", 20)

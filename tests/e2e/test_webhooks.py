@@ -1,9 +1,12 @@
 """The end of a durable call, told to the address that it named."""
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.server
+import signal
 import socket
+import sqlite3
 import threading
 
 import pytest
@@ -73,6 +76,26 @@ def test_the_end_of_a_call_is_told_and_signed(telling, receiver):
         mac = base64.b64encode(hmac.new(key.encode(), signed, hashlib.sha256).digest()).decode()
         assert headers["webhook-signature"] == f"v1,{mac}"
     assert receiver.seen[0][0]["webhook-id"] == receiver.seen[1][0]["webhook-id"]
+
+
+def test_the_key_is_the_stores_and_a_file_of_before_is_taken_over_once(gantry):
+    file = gantry.state / "control/webhook.key"
+    first = file.read_text()
+
+    def restarted(key, forget=False):
+        assert gantry.signal(signal.SIGTERM) == 0
+        if forget:
+            with contextlib.closing(sqlite3.connect(gantry.state / "control/gantry.db")) as db:
+                db.execute("DELETE FROM keys")
+                db.commit()
+        with open(file, "r+") as f:  # its owner stays
+            f.truncate(0)
+            f.write(key)
+        gantry.start()
+        return file.read_text()
+    assert restarted("ab" * 32) == first  # the store has one
+    assert restarted("cd" * 32 + "\n", forget=True).strip() == "cd" * 32
+    assert restarted("") == "cd" * 32
 
 
 def test_nobody_inside_is_called(gantry, receiver):

@@ -19,6 +19,8 @@ struct gt_control_config {
 	uint64_t node_suspect_ms;
 	const char
 		*local_node; /* the daemon's own: nobody joins by its name; copied; NULL = none */
+	const struct gt_provider *providers; /* in order of preference; copied */
+	size_t n_providers;
 	struct gt_scale_candidate shadow; /* a policy that runs beside the live one, on paper */
 };
 

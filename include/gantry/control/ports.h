@@ -9,6 +9,7 @@
 #include <gantry/cron/zone.h>
 #include <gantry/model/event.h>
 #include <gantry/model/member.h>
+#include <gantry/model/provider.h>
 #include <gantry/model/row.h>
 #include <gantry/model/task.h>
 #include <gantry/scale/scale.h>
@@ -37,6 +38,8 @@ struct gt_store_port {
 	void (*task)(void *ctx, struct gt_task_op *op GT_TAKES);
 	/* Members and join tokens, in the order of the calls. NULL: no machine may join. */
 	void (*member)(void *ctx, struct gt_member_op *op GT_TAKES);
+	/* Hosts of providers, in the order of the calls. Needed where `hook` is there. */
+	void (*host)(void *ctx, struct gt_host_op *op GT_TAKES);
 };
 
 /* Told on every change; the receiver may read control but must not change it from inside a call. */
@@ -60,6 +63,12 @@ struct gt_control_ports {
 	/* A time zone by its name, for control to keep. Slug invalid_schedule. NULL: there is
 	 * none but UTC. */
 	int (*zone)(void *ctx, const char *name, struct gt_zone **ret, struct gt_err *err);
+	/* Asks a provider's hook; `ask` is borrowed for the call, done is called exactly once,
+	 * later, within the provider's timeout. NULL: there are no providers. Needed with it: a new
+	 * join token, whose text goes into `text`; ret has its id and digest. */
+	void (*hook)(void *ctx, const struct gt_hook_ask *ask, gt_hook_fn *done, void *arg);
+	int (*join_token)(void *ctx, char text[GT_HOST_TOKEN_SIZE], struct gt_join_token *ret,
+			  struct gt_err *err);
 	void (*on_members)(void *ctx); /* gt_control_members changed. NULL = not asked for */
 	void (*on_due)(void *ctx);     /* gt_control_due_ns may have changed */
 	/* Every decision of the scale room, also those that change nothing; in and out NULL: the

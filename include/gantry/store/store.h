@@ -12,6 +12,7 @@
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
 #include <gantry/model/member.h>
+#include <gantry/model/provider.h>
 #include <gantry/model/row.h>
 #include <gantry/model/task.h>
 
@@ -67,6 +68,11 @@ GT_MUST_USE int gt_store_load_members(struct gt_store *s,
 				      void (*fn)(const struct gt_member *m, void *arg), void *arg,
 				      struct gt_err *err);
 
+/* And for the hosts of providers. */
+GT_MUST_USE int gt_store_load_hosts(struct gt_store *s,
+				    void (*fn)(const struct gt_host_row *row, void *arg), void *arg,
+				    struct gt_err *err);
+
 /* The authority that signs certificates, as PEM text that is added to both; -ENOENT (not_found):
  * there is none. Blocks. */
 struct gt_buf;
@@ -75,6 +81,14 @@ GT_MUST_USE int gt_store_authority(struct gt_store *s, struct gt_buf *key, struc
 /* Keeps this one, durably, unless there is one: ask again which it is. Blocks. */
 GT_MUST_USE int gt_store_authority_keep(struct gt_store *s, const char *key, const char *cert,
 					struct gt_err *err);
+
+/* A secret that all controls of this store have in common, as text added to *ret; -ENOENT
+ * (not_found): there is none of this name. Blocks. */
+GT_MUST_USE int gt_store_key(struct gt_store *s, const char *name, struct gt_buf *ret,
+			     struct gt_err *err);
+/* Keeps this one, durably, unless there is one: ask again which it is. Blocks. */
+GT_MUST_USE int gt_store_key_keep(struct gt_store *s, const char *name, const char *value,
+				  struct gt_err *err);
 
 /* The store port of control (control/ports.h): ctx is the struct gt_store. Rows are copied; done is
  * called by gt_store_poll, in the order of the calls; err is NULL on success. */
@@ -86,6 +100,8 @@ void gt_store_put_node(void *ctx, const struct gt_node_row *row,
 		       void (*done)(const struct gt_err *err, void *arg), void *arg);
 /* Members and join tokens: does what op asks for, durably, and calls op->done. */
 void gt_store_member(void *ctx, struct gt_member_op *op GT_TAKES);
+/* Hosts of providers: likewise. */
+void gt_store_host(void *ctx, struct gt_host_op *op GT_TAKES);
 void gt_store_revisions(void *ctx, const char *function,
 			void (*done)(const struct gt_err *err, const struct gt_function_row *rows,
 				     size_t n, void *arg),

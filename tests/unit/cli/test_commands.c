@@ -105,6 +105,29 @@ static void nodes_show_gpus_and_labels_where_there_are_any(void **state)
 	assert_null(strstr(bare.out, "LABELS"));
 }
 
+static void providers_show_their_hosts_and_troubles(void **state)
+{
+	static const struct rule rules[] = {
+		{ "GET /v1/providers", JSON,
+		  "{\"items\":[{\"name\":\"cheap\",\"kind\":\"exec\",\"configured\":true,\"min\":0,"
+		  "\"max\":4,\"error\":\"create: no quota\",\"retry_in_ms\":20000,\"hosts\":["
+		  "{\"key\":\"cheap-a\",\"id\":\"i-1\",\"state\":\"up\",\"asked_at\":"
+		  "\"2020-01-01T00:00:00.000Z\"},{\"key\":\"cheap-b\",\"state\":\"releasing\","
+		  "\"asked_at\":\"2020-01-01T00:00:00.000Z\",\"why\":\"late\"}]}]}" },
+		{ 0 },
+	};
+
+	(void)state;
+	fake_start(rules);
+	gt_auto(run) struct run r = run_cli("providers");
+	free(fake_stop());
+	assert_int_equal(r.code, 0);
+	assert_non_null(strstr(r.out, "\ncheap     exec    0    4   1       0        1\n\nHOST "));
+	assert_non_null(strstr(r.out, "\ncheap-a  cheap     up         i-1"));
+	assert_non_null(strstr(r.out, "late\ncheap: create: no quota\ncheap: it is asked for hosts "
+				      "again in 20 s\n"));
+}
+
 static void ps_asks_about_functions_that_are_not_idle(void **state)
 {
 	static const struct rule rules[] = {
@@ -371,6 +394,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists_follow_the_cursor),
 		cmocka_unit_test(an_empty_list_is_json_too),
+		cmocka_unit_test(providers_show_their_hosts_and_troubles),
 		cmocka_unit_test(nodes_show_gpus_and_labels_where_there_are_any),
 		cmocka_unit_test(ps_asks_about_functions_that_are_not_idle),
 		cmocka_unit_test(get_shows_people_and_programs_the_function),

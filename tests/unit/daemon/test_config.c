@@ -164,13 +164,80 @@ static void what_is_packed_for_a_role_is_what_it_unpacks(void **state)
 	assert_int_equal(gt_config_pack(&c, text, 20, &err), -E2BIG);
 }
 
+static void providers_are_sections_with_a_name(void **state)
+{
+	struct gt_provider p;
+	struct gt_config c;
+	struct gt_err err = { 0 };
+
+	(void)state;
+	assert_int_equal(read_text(&c,
+				   "[provider cheap]\nexec = /opt/hook\nmin = 1\nmax = 4\ncpu = 8\n"
+				   "memory = 64GiB\ngpus = 2x80GiB:NVIDIA H100,1x24GiB:L4\n"
+				   "labels = zone=a\n"
+				   "[provider dear]\nurl = https://b.example/hook\nidle = 1h\n"
+				   "[provider cheap]\nbackoff = 5s\n",
+				   &err),
+			 0);
+	assert_int_equal(c.n_providers, 2);
+	assert_int_equal(gt_config_check_control(&c, &err), 0);
+	assert_int_equal(gt_config_provider(&c, 0, &p, &err), 0);
+	assert_string_equal(p.name, "cheap");
+	assert_string_equal(p.join, "https://127.0.0.1:8080"); /* of listen */
+	assert_int_equal(p.backoff_ms, 5000);
+	assert_int_equal(p.max, 4);
+	assert_int_equal(gt_config_provider(&c, 1, &p, &err), 0);
+	assert_int_equal(p.idle_ms, 3600000);
+	assert_int_equal(p.max, 1);
+}
+
+static void a_provider_that_can_not_be_is_refused(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} all[] = {
+		{ "[provider p]\nmax=2\n", "exec or url" },
+		{ "[provider p]\nexec=/a\nurl=https://b/\n", "exec or url" },
+		{ "[provider p]\nexec=hook\n", "absolute" },
+		{ "[provider p]\nurl=http://b.example/\n", "url" },
+		{ "[provider p]\nurl=https://user@b.example/\n", "url" },
+		{ "[provider p]\nexec=/a\nmin=3\nmax=2\n", "max" },
+		{ "[provider p]\nexec=/a\nmax=0\n", "max" },
+		{ "[provider p]\nexec=/a\ngpus=4xH100\n", "gpus" },
+		{ "[provider p]\nexec=/a\ngpus=17x1GiB:A\n", "gpus" },
+		{ "[provider p]\nexec=/a\nlabels=zone\n", "labels" },
+		{ "[provider p]\nexec=/a\n[daemon]\nlisten=0.0.0.0:80\n", "join" },
+		{ "[provider p]\nexec=/a\njoin=http://a:1\n", "join" },
+		{ "[provider p]\nexec=/a\nstart_timeout=0s\n", "start_timeout" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(all); i++) {
+		struct gt_config c;
+		struct gt_err err = { 0 };
+
+		assert_int_equal(read_text(&c, all[i].text, &err), 0);
+		assert_true(gt_config_check_control(&c, &err) < 0);
+		if (!strstr(err.text, all[i].why) || !strstr(err.text, "[provider p]"))
+			fail_msg("%s: %s", all[i].text, err.text);
+	}
+	struct gt_config c;
+	struct gt_err err = { 0 };
+
+	assert_true(read_text(&c, "[provider P]\nexec=/a\n", &err) < 0);
+	assert_true(read_text(&c, "[provider]\nexec=/a\n", &err) < 0);
+	assert_true(read_text(&c, "[provider p]\nexce=/a\n", &err) < 0);
+	assert_non_null(strstr(err.text, "did you mean \"exec\""));
+}
+
 /* docs/operating.md has a row for each key: "| agent | `pool` | `2` | ...". Each default that a row
  * names is read back and must be what is in force without a file. */
 static void the_page_for_operators_is_right(void **state)
 {
 	struct gt_config c, fresh;
 	struct gt_err err = { 0 };
-	char line[1024], section[16], key[32], value[64], ini[128], packed[8192];
+	char line[1024], section[16], key[32], value[64], ini[160];
+	char packed[GT_CONFIG_PACKED];
 	size_t rows = 0, keys = 0;
 	FILE *f = fopen("docs/operating.md", "r");
 
@@ -183,9 +250,13 @@ static void the_page_for_operators_is_right(void **state)
 		if (n < 2)
 			continue;
 		rows++;
-		snprintf(ini, sizeof(ini), "[%s]\n%s = %s\n", section, key, n == 3 ? value : "");
 		gt_config_defaults(&c);
 		gt_config_defaults(&fresh);
+		/* Of a provider there is none by default: one is named by a key that says nothing.
+		 */
+		assert_int_equal(gt_config_unpack(&fresh, "[provider p]\nexec =\n", &err), 0);
+		snprintf(ini, sizeof(ini), "[provider p]\nexec =\n[%s%s]\n%s = %s\n", section,
+			 gt_streq(section, "provider") ? " p" : "", key, n == 3 ? value : "");
 		if (gt_config_unpack(&c, ini, &err) < 0)
 			fail_msg("docs/operating.md: %s: %s", key, err.text);
 		if (memcmp(&c, &fresh, sizeof(c)) != 0)
@@ -206,6 +277,8 @@ int main(void)
 		cmocka_unit_test(a_mistake_is_named_with_its_line_and_changes_nothing),
 		cmocka_unit_test(a_node_that_can_not_be_is_refused),
 		cmocka_unit_test(what_is_packed_for_a_role_is_what_it_unpacks),
+		cmocka_unit_test(providers_are_sections_with_a_name),
+		cmocka_unit_test(a_provider_that_can_not_be_is_refused),
 		cmocka_unit_test(the_page_for_operators_is_right),
 	};
 	return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -89,15 +90,8 @@ static void on_done(struct gt_member_op *op, const struct gt_err *err, void *arg
 	w->err = err ? *err : (struct gt_err){ 0 };
 }
 
-/* 0 or the errno; what came back stays in w->op. */
-static int run(struct world *w, struct gt_member_op *op)
+static int outcome(struct world *w)
 {
-	op->done = on_done;
-	op->arg = w;
-	gt_member_op_free(w->op);
-	w->op = NULL;
-	w->done = false;
-	gt_store_member(w->store, op);
 	while (!w->done) {
 		struct pollfd p = { .fd = w->event, .events = POLLIN };
 		uint64_t n;
@@ -107,6 +101,18 @@ static int run(struct world *w, struct gt_member_op *op)
 		gt_store_poll(w->store);
 	}
 	return w->err.code;
+}
+
+/* 0 or the errno; what came back stays in w->op. */
+static int run(struct world *w, struct gt_member_op *op)
+{
+	op->done = on_done;
+	op->arg = w;
+	gt_member_op_free(w->op);
+	w->op = NULL;
+	w->done = false;
+	gt_store_member(w->store, op);
+	return outcome(w);
 }
 
 static int add(struct world *w, const char *id, const char *digest, const char *node)
@@ -303,6 +309,86 @@ static void who_leaves_takes_along_what_was_said_of_it(void **state)
 	assert_int_equal(n, 0);
 }
 
+/* ---- hosts ---- */
+
+static void on_host(struct gt_host_op *op, const struct gt_err *err, void *arg)
+{
+	struct world *w = arg;
+
+	w->done = true;
+	w->err = err ? *err : (struct gt_err){ 0 };
+	free(op);
+}
+
+static int host(struct world *w, enum gt_host_verb verb, const struct gt_host_row *row,
+		const struct gt_join_token *token)
+{
+	struct gt_host_op *op = gt_alloc(sizeof(*op));
+
+	*op = (struct gt_host_op){ .verb = verb, .row = *row, .done = on_host, .arg = w };
+	if (token)
+		op->token = *token;
+	w->done = false;
+	gt_store_host(w->store, op);
+	return outcome(w);
+}
+
+static void see_host(const struct gt_host_row *row, void *arg)
+{
+	gt_buf_addf(arg, "%s %s '%s' %s %llu %d;", row->key, row->provider, row->id, row->token,
+		    (unsigned long long)row->asked_ms, row->releasing);
+}
+
+static void assert_hosts(struct world *w, const char *wanted)
+{
+	gt_auto(buf) struct gt_buf text = { 0 };
+
+	assert_int_equal(gt_store_load_hosts(w->store, see_host, &text, NULL), 0);
+	assert_string_equal(gt_buf_str(&text), wanted);
+}
+
+static void a_host_and_its_token_come_and_go_together(void **state)
+{
+	struct world *w = *state;
+	struct gt_host_row a = { .key = "p-a", .provider = "p", .token = "T1", .asked_ms = 7 };
+	const struct gt_host_row b = { .key = "p-b", .provider = "p", .asked_ms = 8 };
+	const struct gt_join_token token = { .id = "T1",
+					     .digest = "d1",
+					     .node = "p-a",
+					     .created_ms = NOW,
+					     .expires_ms = NOW + HOUR };
+	struct gt_join_token same = token;
+	struct gt_host_row with = b;
+
+	assert_int_equal(host(w, GT_HOST_PUT, &a, &token), 0);
+	assert_int_equal(host(w, GT_HOST_PUT, &b, NULL), 0);
+	gt_strcopy(a.id, sizeof(a.id), "i-1");
+	assert_int_equal(host(w, GT_HOST_PUT, &a, NULL), 0);
+	assert_int_equal(run(w, gt_member_op_new(GT_MEMBER_TOKENS)), 0);
+	assert_int_equal(w->op->n_tokens, 1);
+	assert_string_equal(w->op->tokens[0].node, "p-a");
+	a.releasing = true; /* nobody may join by it any more */
+	assert_int_equal(host(w, GT_HOST_PUT, &a, NULL), 0);
+	reopen(w);
+	assert_hosts(w, "p-a p 'i-1' T1 7 1;p-b p ''  8 0;");
+	assert_int_equal(run(w, gt_member_op_new(GT_MEMBER_TOKENS)), 0);
+	assert_int_equal(w->op->n_tokens, 0);
+	/* Neither without the other. */
+	gt_strcopy(a.key, sizeof(a.key), "p-c");
+	a.releasing = false;
+	assert_int_equal(host(w, GT_HOST_PUT, &b, &token), 0);
+	gt_strcopy(same.id, sizeof(same.id), "T2"); /* its digest is taken */
+	assert_int_not_equal(host(w, GT_HOST_PUT, &a, &same), 0);
+	assert_hosts(w, "p-a p 'i-1' T1 7 1;p-b p ''  8 0;");
+	gt_strcopy(a.key, sizeof(a.key), "p-a");
+	assert_int_equal(host(w, GT_HOST_DROP, &a, NULL), 0);
+	gt_strcopy(with.token, sizeof(with.token), "T1");
+	assert_int_equal(host(w, GT_HOST_DROP, &with, NULL), 0);
+	assert_hosts(w, "");
+	assert_int_equal(run(w, gt_member_op_new(GT_MEMBER_TOKENS)), 0);
+	assert_int_equal(w->op->n_tokens, 0);
+}
+
 static void there_is_one_authority(void **state)
 {
 	struct world *w = *state;
@@ -318,6 +404,23 @@ static void there_is_one_authority(void **state)
 	assert_string_equal(cert.data, "c1");
 }
 
+static void a_key_is_the_first_one_that_was_kept(void **state)
+{
+	struct world *w = *state;
+	gt_auto(buf) struct gt_buf one = { 0 }, other = { 0 };
+	struct gt_err err = { 0 };
+
+	assert_int_equal(gt_store_key(w->store, "a", &one, &err), -ENOENT);
+	assert_int_equal(gt_store_key_keep(w->store, "a", "first", &err), 0);
+	assert_int_equal(gt_store_key_keep(w->store, "a", "second", &err), 0);
+	assert_int_equal(gt_store_key_keep(w->store, "b", "third", &err), 0);
+	reopen(w);
+	assert_int_equal(gt_store_key(w->store, "a", &one, &err), 0);
+	assert_int_equal(gt_store_key(w->store, "b", &other, &err), 0);
+	assert_string_equal(one.data, "first");
+	assert_string_equal(other.data, "third");
+}
+
 int main(void)
 {
 #define t(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -329,7 +432,9 @@ int main(void)
 		t(tokens_are_listed_and_dropped),
 		t(old_tokens_make_room),
 		t(who_leaves_takes_along_what_was_said_of_it),
+		t(a_host_and_its_token_come_and_go_together),
 		t(there_is_one_authority),
+		t(a_key_is_the_first_one_that_was_kept),
 	};
 
 	int failed = cmocka_run_group_tests_name("on SQLite", tests, NULL, NULL);

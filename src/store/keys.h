@@ -1,0 +1,22 @@
+/* store/keys.h - what is secret and made once: the authority and keys by name. The caller holds the
+ * database's lock. */
+#ifndef GANTRY_SRC_STORE_KEYS_H
+#define GANTRY_SRC_STORE_KEYS_H
+
+#include <gantry/base/buf.h>
+
+#include "db.h"
+
+/* The authority's key and certificate, as PEM; -ENOENT: there is none. */
+GT_MUST_USE int gt_authority_read(struct gt_db *db, struct gt_buf *key, struct gt_buf *cert,
+				  struct gt_err *err);
+/* Keeps these, if there is none. */
+GT_MUST_USE int gt_authority_keep(struct gt_db *db, const char *key, const char *cert,
+				  struct gt_err *err);
+/* Likewise one of `keys`. */
+GT_MUST_USE int gt_key_read(struct gt_db *db, const char *name, struct gt_buf *ret,
+			    struct gt_err *err);
+GT_MUST_USE int gt_key_keep(struct gt_db *db, const char *name, const char *value,
+			    struct gt_err *err);
+
+#endif
