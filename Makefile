@@ -88,7 +88,7 @@ ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(
 	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS) \
 	$(wildcard tests/bench/control/*.c tests/bench/gpu/*.c tests/bench/store/*.c)))
 
-BENCHES := bench $(addprefix bench-,runtime nodes cluster gateway gangs sched scale gpu)
+BENCHES := bench $(addprefix bench-,runtime nodes faults cluster gateway gangs sched scale gpu)
 MEASURES := $(BENCHES:bench%=measure%)
 
 .DELETE_ON_ERROR:
@@ -291,6 +291,7 @@ doctor: all		## can this machine run containers? says what to fix
 bench:			## measure; writes build/bench
 bench-runtime:	## containers and images against crun and others
 bench-nodes:		## durable calls through the public API, and the store alone
+bench-faults:		## what is promised for faults: the chaos suite's counts, and times
 bench-cluster:	## a day of ten million calls on a simulated cluster
 bench-gateway:	## the gateway against nginx, HAProxy and Go's proxy
 bench-gangs:		## gangs under faults, and the preflight of their GPUs
@@ -298,7 +299,7 @@ bench-sched:		## placement over recorded clusters; TRACES=dir has them
 bench-scale:		## autoscaling over recorded calls, TRACES=dir
 bench-gpu:		## the GPU side against its goals; most of it needs no GPU
 # What is missing is there before a make begins that asks for libraries and builds with them.
-bench-runtime bench-gangs bench-gpu: ALSO = test
+bench-runtime bench-faults bench-gangs bench-gpu: ALSO = test
 bench-gateway: ALSO = test bench
 $(BENCHES):
 	@scripts/deps.sh build demo $(ALSO)
@@ -317,6 +318,8 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 STORE_BENCH := $(OUT)/tests/bench/store/store
 measure-nodes: all examples $(STORE_BENCH)
 	@scripts/bench.sh nodes
+measure-faults: chaos
+	@scripts/bench.sh faults
 $(STORE_BENCH): $(O)/tests/bench/store/store.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)

@@ -1,9 +1,9 @@
-"""What the suite has measured, in one file: build/bench/chaos.json, a member for each test."""
+"""What the suite has counted, in one file: build/chaos.json, a member for each test. `make bench-faults` makes rows of it."""
 import json
 
 from harness import OUT
 
-PATH = OUT / "bench/chaos.json"
+PATH = OUT / "chaos.json"
 
 
 def note(name, **what):

@@ -1,6 +1,6 @@
 """Three hosts, and everything that can go wrong between and on them, at random points: nothing that was acknowledged is
 lost, no result is recorded twice or is another's, calls that no fault touches are not felt by any, and afterwards all is
-as it was. `make check` runs it for 20 s of faults, `make chaos` and `make soak` for more; SEED repeats a run's choices."""
+as it was. `make check` runs it for 15 s of faults, `make chaos` and `make soak` for more; SEED repeats a run's choices."""
 import contextlib
 import http.client
 import json
@@ -19,7 +19,7 @@ from harness import SLOW, alive, until
 from hosts import Hosts
 from nemesis import Nemesis
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 CONTROL = "[control]\nnode_suspect = 1s\nnode_lost = 3s\n"
 HOME = {("a", "gateway"), ("a", "agent")}

@@ -1,0 +1,225 @@
+"""What is promised for faults, each with its figure. `make bench-faults` runs the chaos suite first, whose counts are in
+build/chaos.json; the times are measured here, ROUNDS (5) each, and the worst of them is told. RUN_MS (60,000) is how long
+control is dead, and a link slow."""
+import contextlib
+import http.client
+import json
+import os
+import signal
+import time
+
+import bench
+import postgres
+from harness import OUT, Background, Daemon, alive, until
+from hosts import Hosts, Load
+
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+RUN_S = int(os.environ.get("RUN_MS", "60000")) / 1000
+ADOPTED = 100
+COUNTS = OUT / "chaos.json"
+
+
+@contextlib.contextmanager
+def running(made):
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def tried(work):
+    with contextlib.suppress(OSError, http.client.HTTPException, KeyError):
+        return work()
+    return None
+
+
+def seconds(condition, what):
+    begin = time.monotonic()
+    until(lambda: tried(condition), what, 60)
+    return time.monotonic() - begin
+
+
+def accepted(daemon, name):
+    headers = {"Prefer": "respond-async"}
+    return daemon.client.request("POST", f"/v1/functions/{name}/calls", b"x", headers, timeout=10).status == 202
+
+
+def control_is_back(daemon):
+    """From the kill to a call that a replica was started for."""
+    took = []
+    for i in range(ROUNDS):
+        daemon.echo(f"cold{i}")
+        os.kill(daemon.roles()["control"], signal.SIGKILL)
+        took.append(seconds(lambda i=i: daemon.call(f"cold{i}", timeout=20).status == 200, "a start"))
+        time.sleep(5.1)  # one that lived so long begins again at once, not after a pause
+    return max(took)
+
+
+def all_are_adopted(daemon):
+    """From the kill of agent and gateway to an answer of each replica over a new connection."""
+    names = [f"kept{i}" for i in range(ADOPTED)]
+    for name in names:
+        daemon.echo(name, scale={"min": 1, "max": 1})
+    pids = {name: daemon.wait_replicas(name, 1)[0]["pid"] for name in names}
+    took = []
+    for _ in range(ROUNDS):
+        roles = daemon.roles()
+        begin = time.monotonic()
+        for role in ("agent", "gateway"):
+            os.kill(roles[role], signal.SIGKILL)
+        for name in names:
+            until(lambda n=name: tried(lambda: daemon.call(n, timeout=10).status == 200), name, 30)
+        took.append(time.monotonic() - begin)
+        assert all(alive(pid) for pid in pids.values())
+        time.sleep(5.1)
+    for name in names:
+        daemon.client.request("DELETE", f"/v1/functions/{name}")
+    return max(took)
+
+
+def calls_without_control(daemon):
+    daemon.echo("warm", scale={"min": 1, "max": 1, "concurrency": 8})
+    daemon.wait_replicas("warm", 1)
+    assert daemon.call("warm").status == 200
+    daemon.proc.send_signal(signal.SIGSTOP)  # nobody starts another one
+    try:
+        os.kill(daemon.roles()["control"], signal.SIGKILL)
+        load = Load(daemon.client, "/f/warm/x", pause=0.01)
+        time.sleep(RUN_S)
+        calls = load.stop()
+    finally:
+        daemon.proc.send_signal(signal.SIGCONT)
+    return calls, len(load.failed)
+
+
+def latencies(client, path, until_done):
+    got = []
+    while not until_done():
+        begin = time.monotonic()
+        assert client.get(path).status == 200
+        got.append(time.monotonic() - begin)
+        time.sleep(0.005)
+    return bench.quantile(got, 0.99)
+
+
+def blackholes(hosts):
+    """How long until a call on a node that is cut off hears of it; and what calls elsewhere feel of that."""
+    first = hosts.first
+    for name, host in (("far", "b"), ("near", "c")):
+        first.echo(name, placement={"labels": {"host": host}}, scale={"min": 1, "max": 1, "concurrency": 8})
+        first.wait_replicas(name, 1)
+    took, others = [], []
+    for _ in range(ROUNDS):
+        until(lambda: tried(lambda: first.call("far", timeout=10).status == 200), "it is there", 60)
+        end = time.monotonic() + 4
+        before = latencies(first.client, "/f/near/x", lambda end=end: time.monotonic() > end)
+        waiting = first.client.background("GET", "/f/far/sleep?ms=60000", timeout=90)
+        until(lambda: first.client.get("/v1/functions/far").json()["in_flight"] == 1, "it runs there")
+        begin = time.monotonic()
+        hosts.net.cut("a", "b")
+        noticed = Background(lambda w=waiting, b=begin: (w.result(60).status, time.monotonic() - b))
+        during = latencies(first.client, "/f/near/x", lambda n=noticed: not n.thread.is_alive())
+        status, after = noticed.result()
+        assert status in (502, 503, 504), status
+        took.append(after)
+        others.append(during / before)
+        hosts.net.heal()
+        hosts.wait_nodes("ready", timeout=60)
+    return max(took), bench.quantile(others, 0.5)
+
+
+def slow_link(hosts):
+    """Half a second more each way: how often the node's state changes."""
+    until(lambda: tried(lambda: hosts.first.call("far", timeout=10).status == 200), "it is there", 60)
+    last = hosts.first.events()[-1]["id"]
+    hosts.net.slow("a", "b", 0.5)
+    load = Load(hosts.first.client, "/f/far/x", threads=1)
+    time.sleep(RUN_S)
+    failed = load.stop() and load.failed
+    hosts.net.heal()
+    changes = [e for e in hosts.first.events(after=last) if e["type"].startswith("node.") and e.get("node") == "b"]
+    return len(changes), len(failed)
+
+
+def a_full_disk(host):
+    host.echo("kept", scale={"min": 1, "max": 1})
+    took = []
+    for _ in range(ROUNDS):
+        host.fill()
+        until(lambda: tried(lambda: host.client.request("POST", "/v1/functions/kept/calls", b"x",
+                                                        {"Prefer": "respond-async"}).status == 507), "it is full")
+        host.unfill()
+        took.append(seconds(lambda: accepted(host, "kept"), "there is room"))
+    return max(took)
+
+
+def lost_store():
+    if not postgres.programs():
+        return None
+    server = postgres.Postgres()
+    took = []
+    try:
+        server.start()
+        daemon = Daemon()
+        daemon.config = daemon.dir / "conf"
+        daemon.config.write_text(f"[control]\nstore = {server.url}\n")
+        with running(daemon.start(60)):
+            daemon.echo("f", scale={"min": 1})
+            for _ in range(ROUNDS):
+                until(lambda: tried(lambda: accepted(daemon, "f")), "calls are accepted", 60)
+                server.crash()
+                time.sleep(5)  # longer than a leader may go on without it
+                server.start()
+                took.append(seconds(lambda: accepted(daemon, "f"), "calls are accepted again"))
+    finally:
+        server.stop()
+    return max(took)
+
+
+def counted(rows, add):
+    counts = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
+    kills = counts.get("kills", {})
+    suites = [counts[k] for k in ("sqlite", "postgresql") if k in counts]
+    fewest = min(kills["kills"].values()) if kills else None
+    add("F1.kills", "kill -9 of each of control, gateway, agent, uplink, supervisor, gpud, the images' process, replicas",
+        fewest, "", 200, lambda v: v >= 200)
+    add("F1.lost", f"of {kills.get('acknowledged', 0):,} calls acknowledged meanwhile: lost, or with two results",
+        kills["lost"] + kills["twice"] if kills else None, "", 0, lambda v: v == 0)
+    faults = sum(sum(s["faults"].values()) for s in suites)
+    add("F1.hosts", f"three hosts, both stores, {faults:,} faults of all kinds, "
+        f"{sum(s['acknowledged'] for s in suites):,} calls: lost, or with two results",
+        sum(s["lost"] + s["twice"] for s in suites) if suites else None, "", 0, lambda v: v == 0)
+    return rows
+
+
+def main():
+    rows = []
+
+    def add(id, what, value, unit, goal=None, met=None):
+        text = {None: None, 0: "0", 200: ">= 200"}.get(goal, f"<= {goal}")
+        rows.append(bench.row(id, what, value, unit, goal=text, passed=met(value) if met and value is not None else None))
+
+    counted(rows, add)
+    with running(Daemon().start()) as daemon:
+        add("F1.back", "control is killed: until a call runs that needs a start, worst", control_is_back(daemon), "s", 2,
+            lambda v: v <= 2)
+        add("F1.adopt", f"agent and gateway are killed: until {ADOPTED} replicas have answered over new connections, worst",
+            all_are_adopted(daemon), "s", 1, lambda v: v <= 1)
+        calls, failed = calls_without_control(daemon)
+        add("F1.warm", f"{calls:,} warm calls while control is dead for {RUN_S:g} s: failed", failed, "", 0, lambda v: v == 0)
+    with running(Hosts("abc", disk="96m")) as hosts:
+        add("F3", "a full state disk has room again: until calls are accepted, worst", a_full_disk(hosts.first), "s", 5,
+            lambda v: v <= 5)
+        noticed, others = blackholes(hosts)
+        add("F5", "a node's link loses all: until a call on it hears of that, worst", noticed, "s", 3.1, lambda v: v <= 3.1)
+        add("F5.others", "p99 of calls elsewhere meanwhile, of that before, median", others, "", 1.1, lambda v: v <= 1.1)
+        changes, failed = slow_link(hosts)
+        add("F6", f"a link is half a second longer each way for {RUN_S:g} s: changes of the node's state", changes, "", 2,
+            lambda v: v <= 2)
+        add("F6.calls", "calls there that failed meanwhile", failed, "", 0, lambda v: v == 0)
+    add("F11", "PostgreSQL is back: until calls are accepted, worst", lost_store(), "s", 10, lambda v: v <= 10)
+    bench.write("faults", rows)
+
+
+if __name__ == "__main__":
+    main()
