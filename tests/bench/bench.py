@@ -50,16 +50,6 @@ def write(name, rows):
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def print_table(rows):
-    """The same for docs/BENCHMARKS.md."""
-    print("\n| id | what | value | against | ratio | goal | |\n|---|---|---|---|---|---|---|")
-    for r in rows:
-        verdict = {True: "met", False: "**missed**", None: "open" if r["value"] is None else ""}[r["pass"]]
-        value, peer = (f"{v:,} {r['unit']}".strip() if v is not None else "" for v in (r["value"], r["peer"]))
-        print(f"| {r['id']} | {r['what']} | {value} | {peer} | {r['ratio'] or ''} | {r['goal'] or ''} | {verdict} |",
-              flush=True)
-
-
 def pss_kib(pid):
     """Memory of a process, with its share of what it has in common with others."""
     for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

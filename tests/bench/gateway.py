@@ -11,7 +11,7 @@ import subprocess
 import gateway_latency
 import gateway_memory
 import gateway_upgrade
-from bench import print_table, row, write
+from bench import row, write
 from gateway_rig import LOAD_CORE, SUT_CORE, Ours, Peers, many_descriptors, private_network, progress
 from harness import OUT, ROOT
 
@@ -184,9 +184,7 @@ def main():
         rows += gateway_latency.leaving(ours, LEAVERS)
         rows += gateway_latency.vectors(ours)
     rows += gateway_memory.burst(CONNS, ROUNDS, RUN_MS / 1000)
-    rows = sorted(rows, key=lambda r: int(r["id"][1:].split(".")[0]))
-    write("gateway", rows)
-    print_table(rows)
+    write("gateway", sorted(rows, key=lambda r: int(r["id"][1:].split(".")[0])))
 
 
 main()
