@@ -82,6 +82,9 @@ def proc_status(pid, field):
     raise KeyError(field)
 
 
+GROUP = r"gantry-[0-9a-z]+"  # the control group of a daemon, in the path of its replicas' groups
+
+
 def cgroup_dirs(name):
     """The control groups, in all hierarchies, that carry `name`."""
     return [d for d, _, _ in os.walk("/sys/fs/cgroup") if name in d]
@@ -306,8 +309,7 @@ class Daemon:
         """Notes what this daemon's processes own, so that the end can be held against it."""
         for pid in [self.proc.pid, *self.descendants()]:
             with contextlib.suppress(OSError):
-                self.groups |= set(re.findall(r"gantry-[0-9a-z]+",
-                                              pathlib.Path(f"/proc/{pid}/cgroup").read_text()))
+                self.groups |= set(re.findall(GROUP, pathlib.Path(f"/proc/{pid}/cgroup").read_text()))
                 ns = os.readlink(f"/proc/{pid}/ns/net")
                 if ns != os.readlink("/proc/self/ns/net"):
                     self.netns.add(ns)
@@ -361,8 +363,9 @@ class Daemon:
                 cwd = os.readlink(f"/proc/{pid}/cwd")
                 groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
                 ns = os.readlink(f"/proc/{pid}/ns/net")
-                if (cwd.startswith(str(self.state)) or ns in self.netns
-                        or any(g in groups for g in self.groups)):
+                # The number of a namespace that is gone may be that of another daemon's by now.
+                in_ns = ns in self.netns and not set(re.findall(GROUP, groups)) - self.groups
+                if cwd.startswith(str(self.state)) or in_ns or any(g in groups for g in self.groups):
                     left.append(f"process {pid}: {processes().get(pid)}")
         for name in self.groups:
             left += [f"cgroup {d}" for d in cgroup_dirs(name)]
