@@ -226,10 +226,9 @@ class Hosts:
         self.net = Net()
         self.all = {}
         try:
-            for name in names:
-                kind = "run" if not self.all else "agent"
-                self.all[name] = Host(self.net, name, kind, (config or {}).get(name, ""), (gpus or {}).get(name, "none"))
-            self.first.start()
+            self.config, self.gpus = config or {}, gpus or {}
+            self.prepare(names)
+            self.first.start(60)
             if joined:
                 for name in names[1:]:
                     self.join(name)
@@ -237,6 +236,11 @@ class Hosts:
         except BaseException:
             self.abandon()
             raise
+
+    def prepare(self, names):
+        for name in names:
+            kind = "run" if not self.all else "agent"
+            self.all[name] = Host(self.net, name, kind, self.config.get(name, ""), self.gpus.get(name, "none"))
 
     @property
     def first(self):
@@ -257,13 +261,13 @@ class Hosts:
         host.join = []
         return host
 
-    def nodes(self):
-        """name -> state"""
-        return {n["name"]: n["state"] for n in self.first.client.get("/v1/nodes").json()["items"]}
+    def nodes(self, ask=None):
+        """name -> state, by what the first host says, or another one"""
+        return {n["name"]: n["state"] for n in (ask or self.first).client.get("/v1/nodes").json()["items"]}
 
-    def wait_nodes(self, state, *names, timeout=15):
+    def wait_nodes(self, state, *names, timeout=15, ask=None):
         names = names or self.all
-        until(lambda: all(self.nodes().get(n) == state for n in names), f"{names} {state}", timeout)
+        until(lambda: all(self.nodes(ask).get(n) == state for n in names), f"{names} {state}", timeout)
 
     def log(self):
         return "\n".join(f"== {n}\n{h.log()[-4000:]}" for n, h in self.all.items())

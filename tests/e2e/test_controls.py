@@ -40,6 +40,10 @@ def control(database, node, lease="4s"):
         daemon.stop()
 
 
+def both_up(daemon):
+    until(lambda: [n["state"] for n in daemon.client.get("/v1/nodes").json()["items"]] == ["ready"] * 2, "both nodes are up")
+
+
 def deploy(daemon, name, host):
     daemon.echo(name, placement={"labels": {"host": host}})
 
@@ -109,7 +113,7 @@ def test_a_lost_database_costs_no_warm_call(database):
 
 def test_another_control_follows_a_leader_that_was_killed(database):
     with control(database, "a") as a, control(database, "b") as b:
-        until(lambda: len(b.client.get("/v1/nodes").json()["items"]) == 2, "both nodes are up")
+        both_up(b)
         deploy(b, "fa", "a")  # by the one that follows
         deploy(b, "fb", "b")
         warm = [Traffic(a, "fa"), Traffic(b, "fb")]
@@ -135,6 +139,7 @@ def test_another_control_follows_a_leader_that_was_killed(database):
 
 def test_a_leader_that_slept_leads_no_more(database):
     with control(database, "a", "2s") as a, control(database, "b", "2s") as b:
+        both_up(a)
         deploy(a, "fb", "b")
         victim = a.roles()["control"]
         os.kill(victim, signal.SIGSTOP)
