@@ -576,6 +576,20 @@ void gt_call_reroute(struct gt_call *call)
 		gt_conn_kick(c);
 }
 
+void gt_call_give_away(struct gt_call *call)
+{
+	gt_fn_leave(call->fn, &call->waiter, gt_gw_now(call->gw));
+	gt_call_free_slot(call);
+	if (call->sse || call->conn->task || !call->upq.keep || call->upq.sent) {
+		gt_call_refuse_for_now(call, "unavailable",
+				       "another gateway has this function from now on: ask again");
+		return;
+	}
+	retry_over(call);
+	gt_timer_clear(call->gw->loop, &call->beat);
+	gt_call_reroute(call);
+}
+
 void gt_call_begin(struct gt_conn *c)
 {
 	struct gt_gateway *gw = c->gw;

@@ -54,6 +54,9 @@ void gt_call_route(struct gt_call *call);
 /* Nothing was sent, and another gateway has its function now, or this one has: begins anew, with
  * what is here of its body. */
 void gt_call_reroute(struct gt_call *call);
+/* The same of one that waits for its function here, in the queue or with a slot; refused where the
+ * client was told too much already. */
+void gt_call_give_away(struct gt_call *call);
 void gt_call_resume(struct gt_call *call); /* it came from another shard to its function's home */
 void gt_call_body(struct gt_call *call, const char *data, size_t len);
 void gt_call_body_end(struct gt_call *call);

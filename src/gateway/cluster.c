@@ -65,7 +65,7 @@ bool gt_cluster_greet(struct gt_conn *c)
 		gt_debug("gateway: %s: %s", c->peer, err.text);
 		return false;
 	}
-	if (r > 0 && !gw->synced && !gt_follows(gw))
+	if (r > 0 && id.kind == GT_PKI_NODE && !gw->synced && !gt_follows(gw))
 		return false; /* who joined is not known yet */
 	struct gt_cluster_peer *who = gt_alloc(sizeof(*who));
 
@@ -125,8 +125,8 @@ static void become_pipe(struct gt_call *call)
 {
 	struct gt_gateway *gw = call->gw;
 	struct gt_conn *c = call->conn;
-	struct gt_outq *out = &c->x->out;
 	struct gt_node *node = gt_node_of(gw, &gt_cluster_peer(c)->id);
+	gt_auto(buf) struct gt_buf head = { 0 };
 
 	if (!node) { /* it was removed while the connection came here */
 		gt_conn_close(c);
@@ -137,15 +137,18 @@ static void become_pipe(struct gt_call *call)
 		return;
 	}
 	gt_node_door(node, call);
-	gt_buf_addf(&out->buf,
+	gt_buf_addf(&head,
 		    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
 		    "Upgrade: gantry-pipe\r\nGantry-Shards: %u\r\n",
 		    gw->shards ? gw->shards->n : 1);
-	gt_nodes_doors(gw, &out->buf);
-	gt_buf_adds(&out->buf, "\r\n");
+	gt_nodes_doors(gw, &head);
+	gt_buf_adds(&head, "\r\n");
 	call->status = 101;
-	/* So little fits, or something is wrong with it. */
-	if (gt_sock_send(&c->sock, out, NULL, 0) < 0 || gt_outq_unsent(out))
+	const struct iovec iov = { head.data, head.len };
+
+	/* So little fits, or something is wrong with it. One that came from another shard was not
+	 * told yet that it has room. */
+	if (c->sock.ops->write(&c->sock, &iov, 1) != (ssize_t)head.len)
 		gt_conn_close(c);
 	else
 		gt_node_pipe_open(node, c);

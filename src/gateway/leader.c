@@ -14,19 +14,6 @@ struct letter {
 
 /* ---- each shard ---- */
 
-/* A client that was told of a stream already can not be given to another one. */
-static void give_away(struct gt_call *call)
-{
-	if (call->sse || call->conn->task || !call->upq.keep || call->upq.sent) {
-		gt_call_refuse_for_now(call, "unavailable",
-				       "another gateway has this function from now on: ask again");
-		return;
-	}
-	gt_timer_clear(call->gw->loop, &call->beat);
-	gt_fn_leave(call->fn, &call->waiter, gt_gw_now(call->gw));
-	gt_call_reroute(call);
-}
-
 /* What is being served goes on to its end. What waits would wait for slots that are another
  * gateway's to give. */
 static void let_go(struct gt_gateway *gw)
@@ -40,8 +27,9 @@ static void let_go(struct gt_gateway *gw)
 		DL_FOREACH (rf->fn.targets, t)
 			gt_up_retire(t);
 		while (rf->fn.waiters)
-			give_away(GT_CONTAINER(rf->fn.waiters, struct gt_call, waiter));
+			gt_call_give_away(GT_CONTAINER(rf->fn.waiters, struct gt_call, waiter));
 	}
+	gt_nodes_let_go(gw);
 	while ((call = gw->held)) { /* came before anything was known */
 		DL_DELETE(gw->held, call);
 		call->state = GT_CALL_SENT;

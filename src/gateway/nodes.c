@@ -1,6 +1,7 @@
 /* nodes.c - pipes of other hosts: waiting, asked, in use; and the calls that wait for one. */
 #include "nodes.h"
 #include "calls.h"
+#include "leader.h"
 #include "tls.h"
 
 #include <stdio.h>
@@ -59,7 +60,7 @@ struct gt_node *gt_node_of(struct gt_gateway *gw, const struct gt_pki_id *id)
 {
 	struct gt_node *node = gt_node_find(gw, id->name, strlen(id->name));
 
-	if (id->kind == GT_PKI_GATEWAY)
+	if (id->kind == GT_PKI_GATEWAY && gw->cfg.lead_path)
 		return node && !node->daemon ? NULL : node ? node : add_daemon(gw, id->name);
 	if (id->kind != GT_PKI_NODE || !node || !gt_pki_since(id, node->since_ms))
 		return NULL;
@@ -142,6 +143,21 @@ static bool ask(struct gt_node_pipe *pipe, const struct gt_call *call)
 	return false;
 }
 
+static void leave(struct gt_call *call);
+
+static void give_away(struct gt_node *node)
+{
+	while (node->waiters) {
+		struct gt_call *call = node->waiters;
+
+		leave(call);
+		if (call->fn)
+			gt_call_give_away(call);
+		else
+			gt_relay_unreached(call, EHOSTUNREACH);
+	}
+}
+
 static void serve(struct gt_node *node)
 {
 	struct gt_node_pipe *pipe;
@@ -155,6 +171,9 @@ static void serve(struct gt_node *node)
 		call->asked = pipe->up;
 		pipe->asker = call;
 	}
+	/* No pipe comes any more, where they go to another gateway. */
+	if (node->waiters && gt_follows(node->waiters->gw))
+		give_away(node);
 }
 
 void gt_node_ask(struct gt_call *call, const char *name, size_t len)
@@ -417,6 +436,17 @@ void gt_nodes_quiesce(struct gt_gateway *gw)
 	HASH_ITER (hh, gw->nodes, node, next)
 		for (unsigned n = node->n_idle - node->n_idle / 2; n > 0; n--)
 			gt_up_close(node->idle->prev);
+}
+
+void gt_nodes_let_go(struct gt_gateway *gw)
+{
+	struct gt_node *node, *next;
+
+	HASH_ITER (hh, gw->nodes, node, next) {
+		while (node->idle)
+			gt_up_close(node->idle);
+		give_away(node);
+	}
 }
 
 void gt_nodes_free(struct gt_gateway *gw)

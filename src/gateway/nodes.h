@@ -54,6 +54,9 @@ void gt_node_door(struct gt_node *node, const struct gt_call *call);
 void gt_nodes_doors(const struct gt_gateway *gw, struct gt_buf *head);
 void gt_nodes_free(struct gt_gateway *gw);
 void gt_nodes_quiesce(struct gt_gateway *gw); /* some pipes go to the next gateway */
+/* Another gateway leads: all that wait go there, pipes and calls; the others end with their calls.
+ */
+void gt_nodes_let_go(struct gt_gateway *gw);
 
 /* The connection becomes a pipe; it is closed as what it was. */
 void gt_node_pipe_open(struct gt_node *node, struct gt_conn *c);

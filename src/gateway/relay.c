@@ -99,6 +99,10 @@ static void requeue(struct gt_call *call)
 	call->state = GT_CALL_QUEUED;
 	call->upq.sent = 0;
 	gt_h1_reset(&call->resp);
+	if (gt_follows(call->gw)) {
+		gt_call_give_away(call);
+		return;
+	}
 	gt_fn_rejoin(call->fn, &call->waiter, gt_gw_now(call->gw));
 	gt_call_arm(call);
 	gt_call_free_slot(call); /* pumps the queue */

@@ -123,11 +123,23 @@ static void fill_later(struct pipes *p)
 			     backoff_ms(&p->retry_ms, RETRY_FIRST_MS, most_ms), on_retry, p);
 }
 
+/* Nobody is there, or not who should be. One that answers and ends the connection has just begun,
+ * or is about to end. */
+static bool is_away(const struct gt_err *why)
+{
+	static const int codes[] = { ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES };
+
+	for (size_t i = 0; i < GT_LEN(codes); i++)
+		if (why->code == codes[i])
+			return true;
+	return false;
+}
+
 static void silent(struct pipes *p, const struct gt_err *why)
 {
 	p->reached = false;
 	uplink_door_silent(p->u, why);
-	if (p->u->doors)
+	if (p->u->doors && is_away(why))
 		doors_silent(p->u->doors);
 	fill_later(p);
 }

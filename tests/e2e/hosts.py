@@ -298,8 +298,8 @@ class Hosts:
 class Load:
     """Calls one after the other in threads until stopped; what was not answered with 200 is kept."""
 
-    def __init__(self, client, path, threads=2, pause=0.0):
-        self.client, self.path, self.pause = client, path, pause
+    def __init__(self, client, path, threads=2, pause=0.0, method="GET"):
+        self.client, self.path, self.pause, self.method = client, path, pause, method
         self.stopping = threading.Event()
         self.served, self.failed, self.slowest = [0] * threads, [], 0.0
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
@@ -310,9 +310,9 @@ class Load:
         while not self.stopping.wait(self.pause):
             begin = time.monotonic()
             try:
-                reply = self.client.get(self.path, timeout=30)
+                reply = self.client.request(self.method, self.path, None if self.method == "GET" else b"x" * 3000, timeout=30)
                 if reply.status != 200:
-                    self.failed.append((reply.status, reply.text[:300]))
+                    self.failed.append((reply.status, reply.text[:500]))
             except Exception as e:
                 self.failed.append((0, repr(e)))
             self.served[i] += 1
