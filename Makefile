@@ -83,8 +83,7 @@ BENCH_SRCS := $(filter-out tests/bench/runtime/stamp.c,$(wildcard tests/bench/ru
 BENCH := $(OUT)/tests/bench/runtime/bench
 STAMP := $(OUT)/tests/bench/runtime/stamp
 GATEWAY_BENCH := $(OUT)/tests/bench/gateway
-GATEWAY_PROGS := $(GATEWAY_BENCH)/load $(GATEWAY_BENCH)/rootfs/upstream \
-	$(if $(shell command -v go 2>/dev/null),$(GATEWAY_BENCH)/proxy)
+GATEWAY_PROGS := $(addprefix $(GATEWAY_BENCH)/,load rootfs/upstream proxy)
 ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(TESTS) \
 	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS) \
 	$(wildcard tests/bench/control/*.c tests/bench/gpu/*.c tests/bench/store/*.c)))
@@ -327,7 +326,7 @@ measure-cluster: all $(CONTROL_MEMORY)
 $(CONTROL_MEMORY): $(O)/tests/bench/control/memory.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)
-measure-gateway: all examples $(GATEWAY_PROGS) $(O)/tests/sim/test_queue
+measure-gateway: all examples $(GATEWAY_PROGS) $(O)/tests/sim/test_queue $(O)/tests/unit/http/test_http1_llhttp
 	@scripts/bench.sh gateway
 $(GATEWAY_BENCH)/load: $(wildcard tests/bench/gateway/*.[ch]) Makefile
 	@mkdir -p $(@D)

@@ -1,11 +1,11 @@
 /* record.c - what a later agent needs to find a replica: DIR/agent/replicas/<id>/
  *
- *	record	which process, which sandbox, which spec; written before anything of the image runs
+ *	record	which process, which sandbox, which spec; written before anything of the image runs.
+ *		Its last line says that it was ready, and how long that took
  *	stdout, stderr	FIFOs that process 1 keeps open
  *	status	process 1 writes the end of the program here, agent or not
  *	park	is there while it is parked ("parked"), or on its way there or back ("parking"); not
  *for those that are only frozen: the kernel knows
- *	ready	is there once it was ready, and tells how long that took
  *
  * Renamed into place and never synced: after a crash of the machine there is nothing to adopt. */
 #include <dirent.h>
@@ -23,6 +23,7 @@
 #include "agent_impl.h"
 
 #define RECORD_HEAD "gantry-replica 1\n"
+#define READY       "ready "
 #define RECORD_MAX  (GT_SPEC_BYTES_MAX + 4096)
 #define PATH_SIZE   (GT_REPLICA_ID_SIZE + 16)
 
@@ -116,31 +117,35 @@ int gt_record_write(struct replica *r, struct gt_err *err)
 	return 0;
 }
 
+/* Into the record: the first call waits meanwhile, and to make one more file can take milliseconds
+ * (ext4 without a journal looks at each file that was deleted lately). */
 void gt_record_ready(const struct replica *r)
 {
 	const struct gt_phases *p = &r->phases;
 	char path[PATH_SIZE];
 
-	gt_auto(fd) int fd = openat(r->agent->replicas_fd, path_of(r, "ready", path),
-				    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	gt_auto(fd) int fd = openat(r->agent->replicas_fd, path_of(r, "record", path),
+				    O_WRONLY | O_APPEND | O_CLOEXEC);
 	if (fd >= 0)
-		dprintf(fd, "%llu %llu %llu %llu %llu %llu\n", (unsigned long long)p->image_us,
-			(unsigned long long)p->sandbox_us, (unsigned long long)p->root_us,
-			(unsigned long long)p->exec_us, (unsigned long long)p->ready_us,
-			(unsigned long long)p->weights_us);
+		dprintf(fd, "\n" READY "%llu %llu %llu %llu %llu %llu",
+			(unsigned long long)p->image_us, (unsigned long long)p->sandbox_us,
+			(unsigned long long)p->root_us, (unsigned long long)p->exec_us,
+			(unsigned long long)p->ready_us, (unsigned long long)p->weights_us);
 }
 
-bool gt_record_was_ready(struct replica *r)
+/* Behind the specification, which we wrote in one line; cut off. Is it all there? */
+static bool read_ready(char *spec, struct gt_phases *ret)
 {
-	char path[PATH_SIZE], text[128];
-	unsigned long long us[6] = { 0 };
+	char *line = strchr(spec, '\n');
+	unsigned long long us[6];
 
-	if (gt_os_read_at(r->agent->replicas_fd, path_of(r, "ready", path), text, sizeof(text),
-			  NULL) < 0)
+	if (!line)
 		return false;
-	sscanf(text, "%llu %llu %llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3], &us[4],
-	       &us[5]);
-	r->phases = (struct gt_phases){ us[0], us[1], us[2], us[3], us[4], us[5] };
+	*line = '\0';
+	if (sscanf(line + 1, READY "%llu %llu %llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3],
+		   &us[4], &us[5]) < 6)
+		return false;
+	*ret = (struct gt_phases){ us[0], us[1], us[2], us[3], us[4], us[5] };
 	return true;
 }
 
@@ -189,7 +194,7 @@ enum gt_replica_state gt_record_park_state(struct replica *r)
 static void remove_id(int dir, const char *id)
 {
 	static const char *const names[] = {
-		"record", "record.new", "stdout", "stderr", "status", "ready", "weights", "park",
+		"record", "record.new", "stdout", "stderr", "status", "weights", "park",
 	};
 	char path[512];
 
@@ -242,10 +247,12 @@ static bool load_one(struct agent *a, const char *id)
 {
 	gt_auto(free) char *text = gt_alloc(RECORD_MAX + 1);
 	struct gt_container_where where = { .pid = 0 };
+	struct gt_phases phases = { 0 };
 	unsigned long long created, start;
 	char path[512], function[GT_NAME_MAX + 1];
 	struct replica *r;
 	unsigned revision;
+	bool was_ready;
 	char *spec;
 	int pid, again = 0, len = 0; /* older records do not tell */
 	struct gt_gpu_grant gpus[GT_NODE_GPUS_MAX];
@@ -260,12 +267,15 @@ static bool load_one(struct agent *a, const char *id)
 	spec = strchr(text + strlen(RECORD_HEAD), '\n');
 	if (!spec || !gt_name_ok(function))
 		return false;
+	was_ready = read_ready(spec + 1, &phases);
 	where.pid = pid;
 	where.again = again == 1;
 	where.start_time = start;
 	r = gt_replica_new(a, id, function, revision, spec + 1);
 	r->created_ms = created;
 	r->where = where;
+	r->was_ready = was_ready;
+	r->phases = phases;
 	if (len) {
 		const char *rest = text + strlen(RECORD_HEAD) + len;
 

@@ -12,8 +12,7 @@ struct replica;
 int gt_record_make(struct replica *r, int ret_fds[3], struct gt_err *err);
 int gt_record_open(struct replica *r, int ret_fds[3], struct gt_err *err);
 int gt_record_write(struct replica *r, struct gt_err *err);
-void gt_record_ready(const struct replica *r);
-bool gt_record_was_ready(struct replica *r); /* fills in its phases */
+void gt_record_ready(const struct replica *r); /* with its phases; no file is made for it */
 /* It is parked, it is on its way there or back, or neither; as an earlier agent left it. */
 void gt_record_park(const struct replica *r, enum gt_replica_state state);
 enum gt_replica_state gt_record_park_state(struct replica *r); /* and its processes on the GPU */

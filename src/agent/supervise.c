@@ -423,7 +423,6 @@ void gt_replica_adopt(struct replica *r)
 	struct gt_err err = { 0 };
 	int res;
 
-	r->was_ready = gt_record_was_ready(r);
 	gt_replica_move(r, GT_REPLICA_STARTING);
 	if (gt_spec_read(r->spec_json, strlen(r->spec_json), &r->spec, &err) < 0) {
 		fail_unread(r, &err); /* the sweep removes the process */

@@ -135,20 +135,43 @@ static uint32_t priority_of(const struct gt_ctl_replica *r)
 	return r->rev ? r->rev->spec->park.priority : 0;
 }
 
-/* Lower priority, and longer parked, goes first; never one that is above who needs the memory. */
-static struct gt_ctl_replica *pool_coldest(const struct gt_ctl_replica *needs)
+/* Never one that is above who needs the memory; nor, of the same rank, one that is about to come
+ * back to the very place that is made here. */
+static bool pool_may_go(struct gt_control *c, const struct gt_ctl_replica *r,
+			const struct gt_ctl_replica *needs)
+{
+	bool returns = r->f && needs->room_for != 0 &&
+		       gt_ctl_live(c, r->f)->number == needs->room_for;
+
+	return r->state == GT_REPLICA_PARKED &&
+	       priority_of(r) + (returns ? 1 : 0) <= priority_of(needs);
+}
+
+/* Lower priority, and longer parked, goes first. */
+static struct gt_ctl_replica *pool_coldest(struct gt_control *c, const struct gt_ctl_replica *needs)
 {
 	struct gt_ctl_replica *r, *best = NULL;
 
 	DL_FOREACH2(needs->node->list, r, node_next)
 	{
-		if (r->state != GT_REPLICA_PARKED || priority_of(r) > priority_of(needs))
+		if (!pool_may_go(c, r, needs))
 			continue;
 		if (!best || priority_of(r) < priority_of(best) ||
 		    (priority_of(r) == priority_of(best) && r->parked_ns < best->parked_ns))
 			best = r;
 	}
 	return best;
+}
+
+/* Of what is parked, as much as may go for it. */
+static uint64_t pool_movable(struct gt_control *c, const struct gt_ctl_replica *needs)
+{
+	const struct gt_ctl_replica *r;
+	uint64_t bytes = 0;
+
+	DL_FOREACH2(needs->node->list, r, node_next)
+	bytes += pool_may_go(c, r, needs) ? r->pool_bytes : 0;
+	return bytes;
 }
 
 /* What the others have; *ret_leaving: of that, what is about to be free. */
@@ -185,12 +208,11 @@ static bool pool_room(struct gt_control *c, struct gt_ctl_replica *r, uint64_t n
 
 	if (pool_fits(r))
 		return true;
-	while (taken - leaving > size || need > size - (taken - leaving)) {
-		coldest = need <= size ? pool_coldest(r) : NULL;
-		if (!coldest) {
-			gt_ctl_replica_leave(c, r, reason_memory, false);
-			return false;
-		}
+	if (taken - leaving - pool_movable(c, r) + need > size) {
+		gt_ctl_replica_leave(c, r, reason_memory, false);
+		return false;
+	}
+	while (taken - leaving + need > size && (coldest = pool_coldest(c, r))) {
 		leaving += coldest->pool_bytes;
 		gt_ctl_journal_evict(c, coldest, r->function, 0, 1);
 		gt_ctl_replica_leave(c, coldest, reason_memory, false);
@@ -378,6 +400,7 @@ void gt_ctl_observe_parked(struct gt_control *c, struct gt_ctl_replica *r,
 		gt_sched_release(c->sched, &r->spot);
 		gt_ctl_book(c, r);
 	}
+	r->room_for = 0; /* it is there */
 	moved(c, r, GT_REPLICA_PARKED, gt_park_method_name(r->park.method));
 	gt_ctl_blocked_touch(c);
 }

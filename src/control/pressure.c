@@ -291,7 +291,7 @@ static bool is_coming(const struct gt_control *c, const struct gt_ctl_live *live
 	const struct gt_ctl_replica *r;
 
 	for (r = c->replicas; r; r = r->hh.next)
-		if (r->room_for == live->number && r->reason == reason &&
+		if (r->room_for == live->number &&
 		    (gt_ctl_leaving(r) || r->state == GT_REPLICA_PARKING))
 			return true;
 	return false;

@@ -138,6 +138,18 @@ static void refuse_late(struct gt_call *call, const char *slug, const struct due
 	gt_call_refuse(call, &why);
 }
 
+/* No slot is held. */
+static void waited(struct gt_call *call, const struct due *d)
+{
+	if (!call->waiter.able && !strcmp(d->limit, "limits.wait"))
+		refuse_late(call, "request_timeout", d, "the body did not come");
+	else
+		refuse_late(call, "wait_timeout", d,
+			    call->fn->n_ready ? "no slot became free (see scale.max)"
+					      : "no replica became ready (see the function's "
+						"events)");
+}
+
 /* A slot is held, and no answer has come. */
 static void unanswered(struct gt_call *call, const struct due *d)
 {
@@ -185,10 +197,7 @@ static void on_timer(void *arg)
 				       "the gateway has no routes from control yet");
 		break;
 	case GT_CALL_QUEUED:
-		refuse_late(call, "wait_timeout", &d,
-			    call->fn->n_ready ? "no slot became free (see scale.max)"
-					      : "no replica became ready (see the function's "
-						"events)");
+		waited(call, &d);
 		break;
 	case GT_CALL_PAUSED:
 		gt_relay_retry(call);

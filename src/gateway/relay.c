@@ -389,6 +389,14 @@ static void complete(struct gt_call *call, bool clean)
 	gt_call_finish(call);
 }
 
+/* It may stay for hours: nothing is kept that only heads need. */
+static void settle(struct gt_call *call)
+{
+	gt_h1_forget_head(&call->resp);
+	if (call->fn)
+		gt_h1_keep_line(&call->conn->x->req);
+}
+
 /* What follows a 101 is not HTTP. */
 static int start_tunnel(struct gt_call *call)
 {
@@ -396,15 +404,10 @@ static int start_tunnel(struct gt_call *call)
 	call->conn->keep = false;
 	gt_outq_forget(&call->upq);
 	gt_call_arm(call);
-	return gt_head_down(call);
-}
+	int r = gt_head_down(call);
 
-/* It may stay for hours: nothing is kept that only heads need. */
-static void settle(struct gt_call *call)
-{
-	gt_h1_forget_head(&call->resp);
-	if (call->fn)
-		gt_h1_fit_head(&call->conn->x->req);
+	settle(call);
+	return r;
 }
 
 /* 0; 1 = the message was refused and the call is over; -errno. */

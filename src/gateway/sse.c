@@ -53,9 +53,9 @@ static void send_head(struct gt_call *call)
 
 	gt_buf_addf(&c->x->out.buf,
 		    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-		    "X-Request-Id: %s\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
-		    "Transfer-Encoding: chunked\r\n%s\r\n",
-		    call->request_id, c->keep ? "" : "Connection: close\r\n");
+		    "Gantry-Trace-Id: %s\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\n"
+		    "X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n%s\r\n",
+		    call->trace.id, call->request_id, c->keep ? "" : "Connection: close\r\n");
 	call->chunk_down = true;
 	call->status = 200;
 	begin(call);

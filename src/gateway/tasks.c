@@ -5,6 +5,7 @@
  * is held here, so that control releases what it gave in vain; a result that control has already is
  * stale there, and forgotten here. */
 #include "tasks.h"
+#include "task_ask.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,6 @@
 #define FAILED_MAX_MS 1000
 #define START_MS      50            /* a call that runs for longer is told to run */
 #define ALIVE_MS      3000          /* a gateway with leases is heard of so often */
-#define REST_MS       250           /* a function that got none is asked for again */
 #define BYTES_MAX     (64 * GT_MIB) /* bodies of leases and results */
 #define RESULTS_MAX   256           /* in one post, and of bytes: */
 #define RESULT_BYTES  (8 * GT_MIB)
@@ -24,9 +24,8 @@
 
 struct gt_task_fn {
 	char name[GT_NAME_MAX + 1];
-	uint64_t told, answered; /* numbers of calls to work: control's, and the last one covered */
+	struct gt_task_ask ask;
 	uint32_t held;
-	uint64_t rests_ns; /* not asked for before */
 	UT_hash_handle hh;
 };
 
@@ -86,7 +85,7 @@ static struct gt_task_fn *fn_of(struct gt_tasks *t, const char *name)
 /* One without work and leases is not remembered. */
 static void fn_settle(struct gt_tasks *t, struct gt_task_fn *fn)
 {
-	if (fn->held || fn->told > fn->answered)
+	if (fn->held || fn->ask.told > fn->ask.answered)
 		return;
 	HASH_DEL(t->fns, fn);
 	free(fn);
@@ -97,7 +96,7 @@ void gt_tasks_work(struct gt_gateway *gw, const char *function, uint64_t number)
 	struct gt_tasks *t = tasks_of(gw);
 	struct gt_task_fn *fn = fn_of(t, function);
 
-	fn->told = GT_MAX(fn->told, number);
+	fn->ask.told = GT_MAX(fn->ask.told, number);
 	schedule(t, 0);
 }
 
@@ -160,11 +159,6 @@ static void add_results(struct gt_tasks *t, struct gt_task_op *op)
 	}
 }
 
-static bool wanted(const struct gt_tasks *t, const struct gt_task_fn *fn)
-{
-	return fn->told > fn->answered && fn->rests_ns <= gt_gw_now(t->gw);
-}
-
 static bool has_room(const struct gt_tasks *t)
 {
 	return !t->gw->quiescing && t->bytes < BYTES_MAX &&
@@ -175,13 +169,14 @@ static void add_wants(struct gt_tasks *t, struct gt_task_op *op)
 {
 	unsigned room = GT_TASK_HELD_MAX - HASH_CNT(hh_held, t->held);
 	struct gt_task_fn *fn, *next, *asked[WANTS_MAX];
+	uint64_t now_ns = gt_gw_now(t->gw);
 
 	op->wants = gt_alloc_array(WANTS_MAX, sizeof(*op->wants));
 	if (!has_room(t))
 		return;
 	room = GT_MIN(room, (unsigned)GT_TASK_LEASES_MAX);
 	HASH_ITER (hh, t->fns, fn, next) {
-		if (!wanted(t, fn) || op->n_wants == WANTS_MAX)
+		if (!gt_task_ask_due(&fn->ask, now_ns) || op->n_wants == WANTS_MAX)
 			continue;
 		struct gt_task_want *w = &op->wants[op->n_wants++];
 
@@ -191,6 +186,7 @@ static void add_wants(struct gt_tasks *t, struct gt_task_op *op)
 	}
 	for (size_t i = 0; i < op->n_wants; i++) {
 		op->wants[i].n = GT_MAX(room / (unsigned)op->n_wants, 1u);
+		gt_task_ask_sent(&asked[i]->ask, op->wants[i].n);
 		HASH_DEL(t->fns, asked[i]); /* to the end: each has its turn */
 		HASH_ADD_STR(t->fns, name, asked[i]);
 	}
@@ -201,7 +197,7 @@ static bool any_wanted(const struct gt_tasks *t)
 	const struct gt_task_fn *fn;
 
 	for (fn = t->fns; fn; fn = fn->hh.next)
-		if (wanted(t, fn))
+		if (gt_task_ask_due(&fn->ask, gt_gw_now(t->gw)))
 			return true;
 	return false;
 }
@@ -212,7 +208,7 @@ static bool any_left(const struct gt_tasks *t)
 	const struct gt_task_fn *fn;
 
 	for (fn = t->fns; fn; fn = fn->hh.next)
-		if (fn->told > fn->answered)
+		if (fn->ask.told > fn->ask.answered)
 			return true;
 	return false;
 }
@@ -277,13 +273,9 @@ static void wants_answered(struct gt_tasks *t, const struct gt_task_op *op)
 {
 	for (size_t i = 0; i < op->n_wants; i++) {
 		const struct gt_task_want *w = &op->wants[i];
-		struct gt_task_fn *fn = fn_of(t, w->function);
 
-		if (!w->queued)
-			fn->answered = GT_MAX(fn->answered, w->seen);
-		else if (!leases_for(op,
-				     w->function)) /* its window is full, or it does not start */
-			fn->rests_ns = gt_gw_now(t->gw) + REST_MS * GT_NS_PER_MS;
+		gt_task_ask_answered(&fn_of(t, w->function)->ask, w, leases_for(op, w->function),
+				     gt_gw_now(t->gw));
 	}
 }
 
@@ -314,7 +306,7 @@ static void go_on(struct gt_tasks *t)
 	else if (t->untold)
 		schedule(t, START_MS);
 	else if (any_left(t))
-		schedule(t, REST_MS);
+		schedule(t, GT_TASK_REST_MS);
 	else if (t->held)
 		schedule(t, ALIVE_MS);
 	if (!t->held)
@@ -408,7 +400,7 @@ void gt_tasks_ended(struct gt_gateway *gw, struct gt_task_run *run)
 	run->untold = false;
 	DL_APPEND(t->ended, run);
 	run->fn->held--;
-	run->fn->rests_ns = 0; /* there is room in its window */
+	gt_task_ask_freed(&run->fn->ask);
 	fn_settle(t, gt_steal(&run->fn));
 	schedule(t, 0);
 }

@@ -337,11 +337,12 @@ void gt_h1_forget_head(struct gt_h1 *h)
 	h->method = h->target = h->reason = (struct gt_h1_span){ 0, 0 };
 }
 
-void gt_h1_fit_head(struct gt_h1 *h)
+void gt_h1_keep_line(struct gt_h1 *h)
 {
 	forget_fields(h);
-	h->head = gt_grow(h->head, h->head_len + 1, 1);
+	h->head_len = h->line = (uint32_t)h->target.at + h->target.len;
 	h->head_cap = h->head_len + 1;
+	h->head = gt_grow(h->head, h->head_cap, 1);
 }
 
 uint64_t gt_h1_body_left(const struct gt_h1 *h)

@@ -1,6 +1,7 @@
 /* store/db_sqlite.c - a connection to a file of SQLite; see db.h. */
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "db_kind.h"
 
@@ -16,6 +17,7 @@ struct lite {
 	struct gt_db db;
 	sqlite3 *handle;
 	struct lite_query kept[GT_SQL_N];
+	ino_t log; /* of the write-ahead log, since the first commit */
 	void (*on_trouble)(void *arg, const struct gt_err *err);
 	void *trouble_arg;
 };
@@ -168,9 +170,33 @@ static int lite_begin(struct gt_db *db, struct gt_err *err)
 	return lite_exec(db, "BEGIN IMMEDIATE", err);
 }
 
+/* SQLite goes on writing to files that were removed under it, and all of it would be gone with this
+ * process. While it is open nobody else may remove its log, either. */
+static bool in_place(struct lite *l)
+{
+	const char *name = sqlite3_db_filename(l->handle, "main");
+	int moved = 0;
+	struct stat log;
+
+	if (!name || !name[0]) /* in memory */
+		return true;
+	sqlite3_file_control(l->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+	if (moved || stat(sqlite3_filename_wal(name), &log) < 0)
+		return false;
+	if (!l->log)
+		l->log = log.st_ino;
+	return l->log == log.st_ino;
+}
+
 static int lite_commit(struct gt_db *db, struct gt_err *err)
 {
-	return lite_exec(db, "COMMIT", err);
+	int r = lite_exec(db, "COMMIT", err);
+
+	if (r == 0 && !in_place(of(db)))
+		return gt_err_set(err, EBADMSG, "unavailable",
+				  "its file, or that of its log, was removed or replaced while it "
+				  "was in use");
+	return r;
 }
 
 /* SQLite may have given up the whole transaction: a full disk does that. */

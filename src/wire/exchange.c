@@ -203,11 +203,27 @@ static int bodies_take(struct gt_task_op *op, struct rest *rest, struct gt_err *
 	return r;
 }
 
+/* On failure *x holds what was read before the mistake. */
+static int head_read(const struct gt_fields *fields, const char *text, size_t len,
+		     struct exchange *x, struct gt_err *err)
+{
+	gt_auto(doc) json_t *js = NULL;
+	int r;
+
+	if (len <= HEAD_MAX && gt_fields_plain(fields, text, len, x))
+		return 0;
+	gt_auto(task_op) struct gt_task_op *part = gt_task_op_new(GT_TASK_EXCHANGE);
+
+	op_take(part, x);
+	*x = (struct exchange){ 0 };
+	r = gt_doc_parse(text, len, HEAD_MAX, &js, err);
+	return r < 0 ? r : gt_fields_read(fields, js, NULL, x, err);
+}
+
 static int read_any(const struct gt_fields *fields, const char *text, size_t len,
 		    struct gt_task_op **ret, uint64_t *epoch, struct gt_err *err)
 {
 	gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_EXCHANGE);
-	gt_auto(doc) json_t *js = NULL;
 	const char *end = len ? memchr(text, '\n', len) : NULL;
 	struct rest rest = { 0 };
 	struct exchange x = { 0 };
@@ -217,9 +233,7 @@ static int read_any(const struct gt_fields *fields, const char *text, size_t len
 		return gt_err_set(err, EINVAL, "malformed_request",
 				  "an exchange begins with a line of JSON");
 	rest = (struct rest){ end + 1, len - (size_t)(end + 1 - text) };
-	r = gt_doc_parse(text, (size_t)(end - text), HEAD_MAX, &js, err);
-	if (r == 0)
-		r = gt_fields_read(fields, js, NULL, &x, err);
+	r = head_read(fields, text, (size_t)(end - text), &x, err);
 	op_take(op, &x); /* also what was read before a mistake */
 	if (r < 0)
 		rest.left = 0;

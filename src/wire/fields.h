@@ -78,6 +78,10 @@ struct gt_fields {
  * part and must still be released. */
 int gt_fields_read(const struct gt_fields *fields, const json_t *js, const struct gt_at *at,
 		   void *base, struct gt_err *err);
+/* The same for a document that is plain, without building it: ASCII without escapes, and members of
+ * STR, CHARS, BOOL, whole numbers and LIST alone. False: it is not, or something is wrong: *base
+ * may hold a part, must be released, and gt_fields_read has the words. */
+bool gt_fields_plain(const struct gt_fields *fields, const char *text, size_t len, void *base);
 /* Members equal to those in defaults (NULL = zeros) are left out, unless `all`. */
 void gt_fields_write(const struct gt_fields *fields, struct gt_json *j, const char *name,
 		     const void *base, const void *defaults, bool all);
@@ -92,6 +96,8 @@ int gt_field_text(const json_t *js, const struct gt_at *at, size_t max, const ch
 /* A size as GT_F_BYTES has it, within f's bounds. */
 int gt_field_bytes(const struct gt_field *f, const json_t *js, const struct gt_at *at,
 		   uint64_t *ret, struct gt_err *err);
+/* Of a whole number's row. */
+void gt_field_store(const struct gt_field *f, void *base, int64_t n);
 int gt_field_whole(const json_t *js, const struct gt_at *at, int64_t min, int64_t max, int64_t *ret,
 		   struct gt_err *err);
 

@@ -124,7 +124,7 @@ static int read_bool(const struct gt_field *f, const json_t *js, const struct gt
 	return 0;
 }
 
-static void store_whole(const struct gt_field *f, void *base, int64_t n)
+void gt_field_store(const struct gt_field *f, void *base, int64_t n)
 {
 	void *value = value_at(f, base);
 
@@ -152,7 +152,7 @@ static int read_whole(const struct gt_field *f, const json_t *js, const struct g
 	int r = gt_field_whole(js, at, is_signed ? -max : (int64_t)f->min, max, &n, err);
 
 	if (r == 0)
-		store_whole(f, base, n);
+		gt_field_store(f, base, n);
 	return r;
 }
 

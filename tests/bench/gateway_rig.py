@@ -18,7 +18,7 @@ from harness import OUT, Daemon, processes, until
 FOLDER = OUT / "tests/bench/gateway"
 LOAD = FOLDER / "load"
 UPSTREAM_ROOT = FOLDER / "rootfs"
-GO_PROXY = FOLDER / "proxy"  # only where there is a Go compiler
+GO_PROXY = FOLDER / "proxy"
 # The system under test has one processor, the load generator and the upstream program the other.
 SUT_CORE, LOAD_CORE = 0, 1
 UPSTREAM_PORT = 9000
@@ -230,7 +230,7 @@ PORTS = {"nginx": 9101, "nginx.unix": 9102, "nginx.big": 9103, "haproxy": 9201, 
 
 
 class Peers:
-    """nginx, HAProxy and, where it was built, Go's reverse proxy, before one upstream program."""
+    """nginx, HAProxy and Go's reverse proxy, before one upstream program."""
 
     def __init__(self, files):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-bench-"))
@@ -251,8 +251,7 @@ class Peers:
         self.run("direct", LOAD_CORE, [UPSTREAM_ROOT / "upstream", f"port={UPSTREAM_PORT}", f"unix={self.dir}/up.sock"])
         self.run_nginx()
         self.run("haproxy", SUT_CORE, ["haproxy", "-db", "-f", self.dir / "haproxy.cfg"])
-        if GO_PROXY.exists():
-            self.run("go", SUT_CORE, [GO_PROXY, PORTS["go"], UPSTREAM_PORT])
+        self.run("go", SUT_CORE, [GO_PROXY, PORTS["go"], UPSTREAM_PORT])
 
     def run_nginx(self):
         self.run("nginx", SUT_CORE, ["nginx", "-c", self.dir / "nginx.conf", "-e", self.dir / "nginx.log"])
@@ -295,9 +294,7 @@ class Peers:
         return found
 
     def system(self, name):
-        """None where it is not installed."""
-        base = name.split(".")[0]
-        return System(name, PORTS[name], lambda: self.pids(base)) if base in self.procs else None
+        return System(name, PORTS[name], lambda: self.pids(name.split(".")[0]))
 
     def __exit__(self, *_):
         for name in list(self.procs):

@@ -50,8 +50,10 @@ def health():
     killed, drained = [], []
     with Node(2) as node:
         d = node.daemon
-        d.put("web", probe_spec(resources={"memory": "64MiB", "gpu": {"count": 1}}, scale={"min": 1, "max": 1}))
         for n in range(2 * ROUNDS):
+            # Anew each time: one that fails again and again waits for longer and longer. By one name: three functions that
+            # fail on a GPU drain it.
+            d.put("web", probe_spec(resources={"memory": "64MiB", "gpu": {"count": 1}}, scale={"min": 1, "max": 1}))
             replica = d.wait_replicas("web", 1)[0]
             number = next(i for i, g in enumerate(node.view()["gpus"]) if g["uuid"] == replica["gpus"][0]["uuid"])
             begin = time.perf_counter()
@@ -60,7 +62,8 @@ def health():
             else:
                 node.driver.event(number, 13)
             killed.append(waited_ms(lambda r=replica: r["id"] not in [x["id"] for x in d.replicas("web", "ready")], begin))
-            until(lambda r=replica: [x for x in d.replicas("web", "ready") if x["id"] != r["id"]], "another replica", 320)
+            until(lambda r=replica: [x for x in d.replicas("web", "ready") if x["id"] != r["id"]], "another replica", 20)
+            d.delete("web")
             time.sleep(1.1)  # the same error of the same second is one
         for number in range(2):
             begin = time.perf_counter()

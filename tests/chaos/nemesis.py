@@ -5,18 +5,21 @@ import random
 import signal
 import time
 
-from harness import until
+from harness import alive, failing_syncs, install, until
 from model import Fault
 
 ROLES = {"run": ("control", "gateway", "agent"), "agent": ("agent", "uplink")}
 
 
 class Nemesis:
-    def __init__(self, hosts, history, seed):
-        self.hosts, self.history = hosts, history
+    def __init__(self, hosts, history, seed, database=None):
+        self.hosts, self.history, self.database = hosts, history, database
         self.rng = random.Random(seed)
         self.counts = {}
         self.names = list(hosts.all)
+        self.faults = ([self.kill] * 6 + [self.cut] * 4 + [self.slow] * 2 + [self.pause] * 2 + [self.full] * 2
+                       + [self.clock, self.restart, self.reload, self.upgrade]
+                       + ([self.store_dies, self.store_hangs] * 3 if database else [self.failing]))
 
     def victim(self):
         host = self.hosts[self.rng.choice(self.names)]
@@ -79,6 +82,29 @@ class Nemesis:
             time.sleep(self.rng.uniform(0.2, 2))
             host.clock.set(0)
 
+    def full(self):
+        """A host's state disk; a process of it may begin anew meanwhile."""
+        host = self.hosts[self.rng.choice(self.names)]
+        role = self.rng.choice([None, *ROLES[host.kind]])
+        with self.during("disk full", (host.name, "disk"), (host.name, role)):
+            host.fill()
+            time.sleep(self.rng.uniform(0.1, 1))
+            if role:
+                host.kill_role(role)
+            time.sleep(self.rng.uniform(0.1, 1))
+            host.unfill()
+
+    def failing(self):
+        """Control's disk can write nothing for good: it ends, and the next one finds a disk that can."""
+        host = self.hosts[self.names[0]]
+        pid = host.roles().get("control")
+        if not pid:
+            return
+        with self.during("disk fails", (host.name, "control")):
+            with failing_syncs(pid):
+                until(lambda: not alive(pid), "control ends")
+            until(lambda: host.roles().get("control"), "another control")
+
     def restart(self):
         """An orderly one, of a host that has joined: its replicas go on."""
         host = self.hosts[self.rng.choice(self.names[1:])]
@@ -95,9 +121,30 @@ class Nemesis:
             host.proc.send_signal(signal.SIGHUP)
             time.sleep(self.rng.uniform(0.1, 1))
 
+    def upgrade(self):
+        """Another release in the place of the one that runs, a newer one or the one before."""
+        host = self.hosts[self.rng.choice(self.names)]
+        install(host.program, self.rng.choice([b"0.1.0", b"0.1.1", b"0.1.2"]))
+        with self.during("upgrade", *((host.name, r) for r in ROLES[host.kind] if r != "gateway")):
+            before = host.roles()
+            host.proc.send_signal(signal.SIGUSR2)
+            until(lambda: all(host.roles().get(r) not in (None, before.get(r)) for r in host.roles_of),
+                  f"{host.name} is another release", 30)
+
+    def store_dies(self):
+        with self.during("store lost", ("store", "")):
+            self.database.crash()
+            time.sleep(self.rng.uniform(0, 3))
+            self.database.start()
+
+    def store_hangs(self):
+        with self.during("store silent", ("store", "")):
+            os.killpg(self.database.proc.pid, signal.SIGSTOP)
+            time.sleep(self.rng.uniform(0.1, 4))
+            os.killpg(self.database.proc.pid, signal.SIGCONT)
+
     def step(self):
-        faults = [self.kill] * 6 + [self.cut] * 4 + [self.slow] * 2 + [self.pause] * 2 + [self.clock, self.restart, self.reload]
-        self.rng.choice(faults)()
+        self.rng.choice(self.faults)()
         time.sleep(self.rng.uniform(0, 0.6))
 
     def rest(self):

@@ -178,7 +178,7 @@ class Pair:
             return self.kill_supervisor(self.hosts[self.rng.choice("ab")])
         if role == "replica":
             return self.kill_replica(self.victims[self.kills["replica"]])
-        return self.end(role, until(lambda: self.find(role), f"there is a {role}", 60))
+        return self.end(role, until(lambda: self.find(role), f"there is a {role}", 60, 0.02))
 
     def end(self, role, pid):
         try:
@@ -212,7 +212,7 @@ class Pair:
         self.end("supervisor", host.proc.pid)
         host.proc.wait()
         host.proc.stdout.close()
-        until(lambda: not any(alive(p) for p in roles), "its roles have ended", 60)
+        until(lambda: not any(alive(p) for p in roles), "its roles have ended", 60, 0.02)
         host.start(60)
         return True
 
@@ -225,7 +225,7 @@ class Pair:
                 ready = self.hosts.first.replicas(name, "ready")
                 return ready and ready[0]["pid"]
 
-        found = until(pid, f"{name} runs", 60)
+        found = until(pid, f"{name} runs", 60, 0.02)
         time.sleep(self.rng.uniform(0, 0.2))
         return self.end("replica", found)
 

@@ -32,6 +32,19 @@ class DriverRoot:
                      f"Model: \t\t NVIDIA H100 80GB HBM3\nGPU UUID: \t {self.uuids[n]}\n"
                      f"Bus Location: \t {self.pci[n]}\nDevice Minor: \t {n}\n")
 
+    def part(self, gpu, gi, ci):
+        """An instance of a GPU; returns the minor numbers of its two capabilities."""
+        minors = self.path / "proc/driver/nvidia-caps/mig-minors"
+        known = minors.read_text() if minors.exists() else "config 1\nmonitor 2\n"
+        found = []
+        for name in (f"gi{gi}", f"gi{gi}/ci{ci}"):
+            found.append(gpu * 200 + 3 + len(known.splitlines()))
+            known += f"gpu{gpu}/{name}/access {found[-1]}\n"
+            self.put(f"proc/driver/nvidia/capabilities/gpu{gpu}/mig/{name}/access",
+                     f"DeviceFileMinor: {found[-1]}\nDeviceFileMode: 292\nDeviceFileModify: 1\n")
+        self.put("proc/driver/nvidia-caps/mig-minors", known)
+        return found
+
     def config(self):
         """Lines of a section [agent]. What a fake driver plays comes with a root of its own."""
         return f"gpu_driver_root = {self.driver}\ngpu_proc = {self.proc}\n"

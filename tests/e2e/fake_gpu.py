@@ -21,7 +21,7 @@ class FakeDriver:
         self.kmsg_path = pathlib.Path(folder) / "kmsg"
         os.mkfifo(self.kmsg_path)
         self.kmsg_fd = os.open(self.kmsg_path, os.O_RDWR)
-        self.events = 0
+        self.events, self.caps = 0, {}
         pci = [f"0000:{0xc0 + n:02x}:00.0" for n in range(count)]
         self.root = DriverRoot(pathlib.Path(folder) / "root", count, [device(n)["uuid"] for n in range(count)], pci)
         self.script = {"devices": [device(i) for i in range(count)], "events": [], "calls": {}}
@@ -35,6 +35,13 @@ class FakeDriver:
     def set(self, number, **more):
         self.script["devices"][number].update(more)
         self.write()
+
+    def part(self, number, instances):
+        """Instances as (name, gi, ci, bytes); self.caps: the minor numbers of what each one's container may open."""
+        self.set(number, mig=[{"uuid": f"MIG-{number}-{gi}-{ci}", "name": name, "gi": gi, "ci": ci, "memory": size}
+                              for name, gi, ci, size in instances])
+        for _, gi, ci, _ in instances:
+            self.caps[f"MIG-{number}-{gi}-{ci}"] = self.root.part(number, gi, ci)
 
     def call(self, name, what):
         """what: a code, "hang", "crash"; None: it works."""

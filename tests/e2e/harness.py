@@ -25,7 +25,7 @@ SLOW = 5 if "asan" in str(OUT) or "address" in str(OUT) else 1
 ROLES = ("control", "gateway", "agent")
 
 
-def until(condition, what, timeout=10.0):
+def until(condition, what, timeout=10.0, pause=0.005):
     """Asks again and again; returns what `condition` gave as soon as it is true."""
     end = time.monotonic() + timeout * SLOW
     while True:
@@ -34,7 +34,7 @@ def until(condition, what, timeout=10.0):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout} s: {what}")
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def processes():
@@ -85,6 +85,31 @@ def proc_status(pid, field):
 def cgroup_dirs(name):
     """The control groups, in all hierarchies, that carry `name`."""
     return [d for d, _, _ in os.walk("/sys/fs/cgroup") if name in d]
+
+
+def install(path, version):
+    """A program of another version in the place of the one there, as a package manager does it."""
+    program = (BIN / "gantryd").read_bytes()
+    assert b"0.1.0\0" in program
+    new = path.with_suffix(".new")
+    new.write_bytes(program.replace(b"0.1.0\0", version + b"\0"))
+    new.chmod(0o755)
+    new.rename(path)
+
+
+@contextlib.contextmanager
+def failing_syncs(pid):
+    """Each sync of a process fails until it ends."""
+    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
+                               "-e", "inject=fsync,fdatasync:error=EIO"], stderr=subprocess.PIPE, text=True)
+    try:
+        line = tracer.stderr.readline()
+        assert "attached" in line, line
+        yield
+    finally:
+        tracer.terminate()
+        tracer.stderr.close()
+        tracer.wait()
 
 
 def core_limit_can_be_one():

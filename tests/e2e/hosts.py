@@ -78,8 +78,11 @@ class Host(Daemon):
     """A gantryd in a namespace. `role` is `run` or `agent`."""
     numbers = itertools.count()
 
-    def __init__(self, net, name, kind, config="", gpus="none"):
+    def __init__(self, net, name, kind, config="", gpus="none", disk=None):
         super().__init__()
+        self.program = self.dir / "gantryd"  # which a test may replace
+        for program in ("gantryd", "gantry-preflight"):
+            shutil.copy(BIN / program, self.dir / program)
         self.net, self.name, self.kind, self.gpus = net, name, kind, gpus
         self.roles_of = ROLES if kind == "run" else ("agent", "uplink")
         self.netns_path = net.add(name)
@@ -90,6 +93,10 @@ class Host(Daemon):
         self.clock = Clock(self.dir / "clock")
         self.join = []
         self.write_config()
+        self.disk = disk
+        if disk:
+            self.state.mkdir()
+            run("mount", "-t", "tmpfs", "-o", f"size={disk},mode=0755", "none", str(self.state))
 
     def write_config(self):
         self.config.write_text(f"[agent]\nsubid_base = {self.base}\nnode = {self.name}\ngpus = {self.gpus}\n"
@@ -139,6 +146,23 @@ class Host(Daemon):
 
     def inside(self):
         return inside(self.netns_path)
+
+    def fill(self):
+        """Not a byte is left: a file may have room in its last page otherwise."""
+        with contextlib.suppress(OSError), open(self.state / "filler", "wb", buffering=0) as f:
+            for size in (1 << 20, 65536, 4096, 512, 1):
+                with contextlib.suppress(OSError):
+                    while f.write(b"x" * size):
+                        pass
+
+    def unfill(self):
+        (self.state / "filler").unlink(missing_ok=True)
+
+    def cleanup(self):
+        """After the end of all: of what was there no mount is left."""
+        super().cleanup()
+        if self.disk and self.state.is_mount():
+            run("umount", "-l", str(self.state))
 
 
 class Net:
@@ -220,13 +244,13 @@ class Net:
 
 
 class Hosts:
-    """hosts["a"] has control; the others have joined it."""
+    """hosts["a"] has control; the others have joined it. disk: the size of each one's own, such as 64m."""
 
-    def __init__(self, names="ab", config=None, gpus=None, joined=True):
+    def __init__(self, names="ab", config=None, gpus=None, joined=True, disk=None):
         self.net = Net()
         self.all = {}
         try:
-            self.config, self.gpus = config or {}, gpus or {}
+            self.config, self.gpus, self.disk = config or {}, gpus or {}, disk
             self.prepare(names)
             self.first.start(60)
             if joined:
@@ -240,7 +264,7 @@ class Hosts:
     def prepare(self, names):
         for name in names:
             kind = "run" if not self.all else "agent"
-            self.all[name] = Host(self.net, name, kind, self.config.get(name, ""), self.gpus.get(name, "none"))
+            self.all[name] = Host(self.net, name, kind, self.config.get(name, ""), self.gpus.get(name, "none"), self.disk)
 
     @property
     def first(self):

@@ -40,7 +40,8 @@ def control(database, node, lease="4s"):
         daemon.stop()
 
 
-def both_up(daemon):
+def both_are_known(daemon):
+    """A daemon listens before its node has joined; a label that no node has is refused."""
     until(lambda: [n["state"] for n in daemon.client.get("/v1/nodes").json()["items"]] == ["ready"] * 2, "both nodes are up")
 
 
@@ -113,7 +114,7 @@ def test_a_lost_database_costs_no_warm_call(database):
 
 def test_another_control_follows_a_leader_that_was_killed(database):
     with control(database, "a") as a, control(database, "b") as b:
-        both_up(b)
+        both_are_known(b)
         deploy(b, "fa", "a")  # by the one that follows
         deploy(b, "fb", "b")
         warm = [Traffic(a, "fa"), Traffic(b, "fb")]
@@ -139,7 +140,7 @@ def test_another_control_follows_a_leader_that_was_killed(database):
 
 def test_a_leader_that_slept_leads_no_more(database):
     with control(database, "a", "2s") as a, control(database, "b", "2s") as b:
-        both_up(a)
+        both_are_known(a)
         deploy(a, "fb", "b")
         victim = a.roles()["control"]
         os.kill(victim, signal.SIGSTOP)

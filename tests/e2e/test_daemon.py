@@ -412,11 +412,14 @@ def test_replicas_survive_a_restart_and_are_adopted(own):
     daemon.echo("stay")
     call_ok(daemon, "stay")
     before = daemon.wait_replicas("stay", 1)[0]
+    record = daemon.state / "agent/replicas" / before["id"]
+    assert sorted(p.name for p in record.iterdir()) == ["record", "status", "stderr", "stdout"], "no file to be ready"
     assert daemon.signal(signal.SIGTERM) == 0
     assert alive(before["pid"]), "the replica runs while the daemon is down"
     daemon.start()
     after = daemon.wait_replicas("stay", 1)[0]
     assert (after["id"], after["pid"]) == (before["id"], before["pid"])
+    assert after["timings"] == before["timings"], "it was ready, and is not asked again"
     reply = call_ok(daemon, "stay")
     assert reply.headers["Gantry-Replica"] == before["id"]
     assert daemon.client.get("/v1/functions/stay").json()["revision"] == 1

@@ -19,6 +19,7 @@ def test_a_node_without_control_stops_what_asks_for_it(own):
     gantry.put("strict", echo_spec(**STOP, scale={"min": 1}))
     gantry.put("easy", echo_spec(scale={"min": 1}))
     strict, easy = pid_of(gantry, "strict"), pid_of(gantry, "easy")
+    assert gantry.call("strict").status == 200 and gantry.call("easy").status == 200  # so the gateway knows both
     control = gantry.roles()["control"]
     os.kill(control, signal.SIGSTOP)
     began = time.monotonic()
@@ -58,6 +59,7 @@ def test_a_replica_that_crashes_without_control_is_started_in_place(own):
     gantry = own()
     gantry.echo("f", scale={"min": 1})
     before = gantry.wait_replicas("f", 1)[0]
+    assert gantry.call("f").status == 200  # so the gateway knows it
     supervisor = gantry.proc.pid
     os.kill(supervisor, signal.SIGSTOP)  # so that nobody brings control back
     try:

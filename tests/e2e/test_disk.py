@@ -3,11 +3,10 @@ import contextlib
 import http.client
 import signal
 import sqlite3
-import subprocess
 
 import pytest
 
-from harness import Daemon, until
+from harness import Daemon, failing_syncs, until
 
 
 @pytest.fixture
@@ -20,21 +19,6 @@ def own_daemon():
 
 def submit(daemon, name, body=b"x"):
     return daemon.client.request("POST", f"/v1/functions/{name}/calls", body, {"Prefer": "respond-async"})
-
-
-@contextlib.contextmanager
-def failing_syncs(pid):
-    """Each sync of a process fails until it ends."""
-    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
-                               "-e", "inject=fsync,fdatasync:error=EIO"], stderr=subprocess.PIPE, text=True)
-    try:
-        line = tracer.stderr.readline()
-        assert "attached" in line, line
-        yield
-    finally:
-        tracer.terminate()
-        tracer.stderr.close()
-        tracer.wait()
 
 
 def test_a_sync_that_fails_ends_control_and_nothing_acknowledged_is_lost(own_daemon):
@@ -53,6 +37,18 @@ def test_a_sync_that_fails_ends_control_and_nothing_acknowledged_is_lost(own_dae
     assert own_daemon.call("disk", "/").status == 200
     until(lambda: submit(own_daemon, "disk").status == 202, "calls are accepted")
     assert own_daemon.client.get(f"/v1/calls/{first.json()['id']}").json()["state"] == "succeeded"
+
+
+def test_a_database_that_was_removed_accepts_no_more(own_daemon):
+    """SQLite alone would go on, and all of it would be gone with control."""
+    own_daemon.echo("gone", scale={"min": 1, "max": 1})
+    assert submit(own_daemon, "gone").status == 202
+    for file in (own_daemon.state / "control").glob("gantry.db*"):
+        file.unlink()
+    refused = [submit(own_daemon, "gone") for _ in range(2)]
+    assert [r.status for r in refused] == [503, 503] and "was removed or replaced" in refused[1].json()["detail"], refused
+    assert "removed or replaced while it was in use" in own_daemon.log()
+    assert own_daemon.call("gone", "/").status == 200
 
 
 def test_damage_is_told_and_functions_go_on(own_daemon):

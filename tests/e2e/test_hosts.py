@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -168,8 +167,6 @@ def test_a_certificate_is_renewed_under_load(own_hosts):
 def test_an_agent_host_is_reloaded_and_upgraded_under_load(own_hosts):
     hosts = own_hosts("ab", joined=False)
     host = hosts["b"]
-    host.program = host.dir / "gantryd"
-    shutil.copy(BIN / "gantryd", host.program)
     hosts.join("b")
     hosts.wait_nodes("ready")
     pid = place(hosts, "f", "b")["pid"]

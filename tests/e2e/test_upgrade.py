@@ -7,17 +7,7 @@ import threading
 
 import pytest
 
-from harness import BIN, Background, Raw, processes, until
-
-
-def install(path, version):
-    """A program of another version in the place of the one there, as a package manager does it."""
-    program = (BIN / "gantryd").read_bytes()
-    assert b"0.1.0\0" in program
-    new = path.with_suffix(".new")
-    new.write_bytes(program.replace(b"0.1.0\0", version + b"\0"))
-    new.chmod(0o755)
-    new.rename(path)
+from harness import BIN, Background, Raw, install, processes, until
 
 
 @pytest.fixture

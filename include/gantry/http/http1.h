@@ -169,10 +169,10 @@ GT_MUST_USE int gt_h1_write_request(const struct gt_h1 *h, const struct gt_h1_re
 				    struct gt_buf *out);
 GT_MUST_USE int gt_h1_write_response(const struct gt_h1 *h, const struct gt_h1_rewrite *rw,
 				     struct gt_buf *out);
-/* Once a head is complete: its text and fields are of no more use; or its text takes no more memory
- * than it needs, and fields are of no more use. What it means stays, framing and all. */
+/* Once a head is complete: its text and fields are of no more use; or of a request's head all but
+ * its method and target. What it means stays, framing and all. */
 void gt_h1_forget_head(struct gt_h1 *h);
-void gt_h1_fit_head(struct gt_h1 *h);
+void gt_h1_keep_line(struct gt_h1 *h);
 /* Of a body whose length is known, while it is being read: bytes to come; and so many of them went
  * another way than gt_h1_feed. After the last one that tells GT_H1_END. */
 uint64_t gt_h1_body_left(const struct gt_h1 *h);

@@ -342,6 +342,66 @@ static void idle_ones_give_their_gpu_and_get_it_back(void **state)
 	assert_int_equal(fix_view(x, "a").starts_total, 1);
 }
 
+/* There is memory for one of them. */
+static void the_one_that_is_called_keeps_its_memory(void **state)
+{
+	struct fix *x = *state;
+	char a[GT_REPLICA_ID_SIZE], b[GT_REPLICA_ID_SIZE];
+
+	node(x, GT_GIB, 1);
+	fix_put(x, "a", parking(600), "a");
+	fix_put(x, "b", parking(600), "b");
+	start(x, "a", a);
+	fix_demand(x, "a", 0, 0);
+	fix_pass(x, 2000);
+	fix_demand(x, "b", 1, 0);
+	fix_drained(x, a);
+	told(x, GT_GIB, a, "a", GT_REPLICA_PARKED, x->order.turn, 0);
+	gt_strcopy(b, sizeof(b), x->order.replica);
+	told(x, GT_GIB, b, "b", GT_REPLICA_READY, 0, 0);
+	fix_demand(x, "b", 0, 0);
+	fix_pass(x, 2000);
+	fix_demand(x, "a", 1, 0);
+	fix_drained(x, b);
+	assert_int_equal(fix_view(x, "a").replicas[GT_REPLICA_PARKED], 1);
+	assert_string_equal(x->order.replica, b);
+	assert_int_equal(x->order.want, GT_WANT_STOP);
+	told(x, GT_GIB, b, "b", GT_REPLICA_STOPPED, 0, 0);
+	books_add_up(x);
+	assert_string_equal(x->order.replica, a);
+	assert_int_equal(x->order.want, GT_WANT_RUN);
+	assert_int_equal(fix_view(x, "a").replicas[GT_REPLICA_UNPARKING], 1);
+	assert_int_equal(fix_view(x, "a").starts_total, 1);
+}
+
+/* "b" would not do, so it stays. */
+static void nothing_goes_for_one_that_does_not_fit_then_either(void **state)
+{
+	struct fix *x = *state;
+	static const char *const names[] = { "a", "b", "c" };
+	char id[3][GT_REPLICA_ID_SIZE];
+
+	node(x, 4 * GT_GIB, 0);
+	for (size_t i = 0; i < 3; i++) {
+		struct gt_spec *spec = parking(0);
+
+		spec->resources.memory_bytes = (i == 2 ? 4 : 1) * GT_GIB;
+		spec->park.priority = i == 0;
+		fix_put(x, names[i], spec, names[i]);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		start(x, names[i], id[i]);
+		park(x, names[i], id[i]);
+	}
+	start(x, "c", id[2]);
+	fix_demand(x, "c", 0, 0);
+	fix_pass(x, 5000);
+	fix_drained(x, id[2]);
+	assert_string_equal(x->order.replica, id[2]);
+	assert_int_equal(x->order.want, GT_WANT_STOP);
+	assert_int_equal(fix_view(x, "b").replicas[GT_REPLICA_PARKED], 1);
+}
+
 static void the_longest_waiting_is_next(void **state)
 {
 	struct fix *x = *state;
@@ -452,6 +512,8 @@ int main(void)
 		T(a_refusal_is_tried_again_later_and_not_for_ever),
 		T(a_node_that_says_nothing_is_not_waited_for),
 		T(the_coldest_makes_room),
+		T(the_one_that_is_called_keeps_its_memory),
+		T(nothing_goes_for_one_that_does_not_fit_then_either),
 		T(another_control_finds_it_parked),
 		T(idle_ones_give_their_gpu_and_get_it_back),
 		T(the_longest_waiting_is_next),

@@ -344,6 +344,22 @@ static void test_a_minute_in_the_queue_and_no_more(void **state)
 	assert_true(script_has(c, "wait_timeout"));
 }
 
+static void test_who_waits_for_his_own_body_is_told_so(void **state)
+{
+	struct script *s = *state;
+	struct script_end *c = script_client(s, "10.0.0.9");
+
+	script_puts(c, "POST /f/echo HTTP/1.1\r\nHost: h\r\n" AUTH "Content-Length: 9\r\n\r\n");
+	for (int i = 0; i < 6; i++) {
+		script_puts(c, "x");
+		script_wait(s, 9999);
+		assert_int_equal(c->got.len, 0);
+	}
+	script_wait(s, 7);
+	assert_true(script_has(c, "HTTP/1.1 408 "));
+	assert_true(script_has(c, "limits.wait: the body did not come within 1m"));
+}
+
 static struct script_end *tunnel(struct script *s)
 {
 	struct script_end *c = script_client(s, "10.0.0.9");
@@ -415,6 +431,7 @@ int main(void)
 		EXCHANGE_TEST(test_flood_of_heads_without_end_keeps_nobody_out),
 		EXCHANGE_TEST(test_first_byte_of_the_answer_has_its_time),
 		EXCHANGE_TEST(test_a_minute_in_the_queue_and_no_more),
+		EXCHANGE_TEST(test_who_waits_for_his_own_body_is_told_so),
 		EXCHANGE_TEST(test_half_closed_tunnel_ends_when_its_client_fails),
 		EXCHANGE_TEST(test_half_closed_tunnel_ends_when_its_replica_fails),
 		EXCHANGE_TEST(test_tunnel_that_is_not_read_ends_with_its_client),

@@ -263,6 +263,39 @@ static void test_pipelined_bytes_are_left(void **state)
 	release(&r);
 }
 
+static bool says(const struct gt_h1 *h, struct gt_h1_span s, const char *text)
+{
+	return s.len == strlen(text) && memcmp(gt_h1_text(h, s), text, s.len) == 0;
+}
+
+static void test_the_line_is_kept_while_the_body_comes(void **state)
+{
+	(void)state;
+	static const char head[] = "\r\nPOST /f/x?y HTTP/1.1\r\nHost: a\r\nTE: x\r\n"
+				   "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+			  rest[] = "3\r\nabc\r\n0\r\nT: x\r\n\r\nG",
+			  next[] = "GET / HTTP/1.1\r\nHost: b\r\n\r\n";
+	struct result r;
+	struct gt_h1_body piece;
+	size_t used;
+
+	gt_h1_init(&r.h, GT_H1_REQUEST);
+	gt_buf_init(&r.body, 0);
+	assert_int_equal(gt_h1_feed(&r.h, head, strlen(head), &used, &piece), GT_H1_HEAD);
+	gt_h1_keep_line(&r.h);
+	assert_int_equal(r.h.head_cap, strlen("POST /f/x?y") + 1);
+	assert_null(r.h.fields);
+	assert_true(says(&r.h, r.h.method, "POST") && says(&r.h, r.h.target, "/f/x?y"));
+	assert_int_equal(read_all(&r.h, rest, strlen(rest), &r.body, &r.left), GT_H1_END);
+	assert_string_equal(gt_buf_str(&r.body), "abc");
+	assert_int_equal(r.left, 1);
+	assert_false(r.h.keep_alive);
+	gt_h1_reset(&r.h);
+	assert_int_equal(read_all(&r.h, next, strlen(next), &r.body, &r.left), GT_H1_END);
+	assert_true(says(&r.h, r.h.target, "/") && gt_h1_find(&r.h, GT_H1_HOST) && r.h.keep_alive);
+	release(&r);
+}
+
 static void test_write_request(void **state)
 {
 	(void)state;
@@ -391,6 +424,7 @@ int main(void)
 		cmocka_unit_test(test_find_by_text),
 		cmocka_unit_test(test_keep_alive),
 		cmocka_unit_test(test_pipelined_bytes_are_left),
+		cmocka_unit_test(test_the_line_is_kept_while_the_body_comes),
 		cmocka_unit_test(test_write_request),
 		cmocka_unit_test(test_runs_of_characters_end_where_the_table_says),
 		cmocka_unit_test(test_write_response),

@@ -354,6 +354,28 @@ static void a_damaged_database_is_found_and_not_written(void **state)
 	assert_int_equal(names[0], 'a');
 }
 
+/* What is written to it from then on would be gone with the process. */
+static void a_database_that_was_removed_is_found(void **state)
+{
+	static const char *const files[] = { "control/gantry.db", "control/gantry.db-wal" };
+	struct world *w = *state;
+	struct gt_err err = { 0 };
+
+	for (size_t i = 0; i < GT_LEN(files); i++) {
+		assert_int_equal(put(w, i ? "x" : "a", "{}").code, 0);
+		assert_int_equal(rename(files[i], "control/away"), 0);
+		err = put(w, "b", "{}");
+		assert_int_equal(err.code, EBADMSG);
+		assert_non_null(strstr(err.text, "was removed or replaced"));
+		assert_int_equal(put(w, "c", "{}").code, EBADMSG);
+		assert_int_equal(gt_store_failed(w->store, &err), 0);
+		assert_int_equal(rename("control/away", files[i]), 0);
+		gt_store_close(w->store);
+		w->store = NULL;
+		reopen(w);
+	}
+}
+
 /* As one that is damaged: to start anew would end the same way. */
 static void a_page_that_can_not_be_read_is_damage(void **state)
 {
@@ -384,6 +406,7 @@ int main(void)
 		t(a_database_that_can_not_be_synced_is_the_end),
 		t(a_page_that_can_not_be_read_is_damage),
 		t(a_damaged_database_is_found_and_not_written),
+		t(a_database_that_was_removed_is_found),
 	};
 
 	return cmocka_run_group_tests(tests, faulty_disk, NULL);
