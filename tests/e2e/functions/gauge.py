@@ -27,6 +27,7 @@ def work(ms):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is one piece
 
     def do_GET(self):
         url = urlsplit(self.path)
