@@ -16,7 +16,6 @@
 #define NEAR_MS       (15 * 60000ULL) /* those that are due within it are in memory */
 #define LEAD_MOST_MS  (10 * 60000ULL) /* a start takes at most so long */
 #define LOOK_MS       60000ULL        /* the wall clock may be set */
-#define JUMP_MS       2000
 #define RETRY_NS      (1 * GT_NS_PER_S)
 #define REST_MS       1000 /* between two reads of those that are near */
 #define IN_FLIGHT_MAX 256
@@ -45,7 +44,7 @@ struct gt_ctl_schedules {
 	unsigned in_flight;
 	uint64_t serial;
 	char swept[GT_SCHEDULE_NAME_MAX + 1]; /* so far */
-	int64_t skew_ms;                      /* the wall clock, against the one that goes on */
+	int64_t skew_ms;                      /* see gt_ctl_set_back */
 };
 
 static uint64_t wall_ms(const struct gt_control *c)
@@ -367,13 +366,11 @@ static void sweep(struct gt_control *c)
 static void clock_check(struct gt_control *c)
 {
 	struct gt_ctl_schedules *s = c->schedules;
-	int64_t skew_ms = (int64_t)wall_ms(c) - (int64_t)(gt_ctl_now(c) / GT_NS_PER_MS);
 
-	if (skew_ms < s->skew_ms - JUMP_MS) {
+	if (gt_ctl_set_back(c, &s->skew_ms)) {
 		s->sweep_again = true;
 		s->sweep_ns = 0;
 	}
-	s->skew_ms = skew_ms;
 }
 
 static uint64_t mono_of(const struct gt_control *c, uint64_t at_ms)
@@ -438,7 +435,7 @@ void gt_control_schedules_load(struct gt_control *c)
 		return;
 	c->schedules = gt_alloc(sizeof(*c->schedules));
 	c->schedules->sweep_again = true;
-	c->schedules->skew_ms = INT64_MIN / 2;
+	c->schedules->skew_ms = CTL_SKEW_NONE;
 	look_soon(c);
 }
 

@@ -35,6 +35,8 @@ struct gt_ctl_tasks {
 	size_t n_sessions;
 	bool loaded, waking, releasing;
 	bool orphans; /* leases of before this start, of gateways that may have ended meanwhile */
+	bool all_due; /* the clock was set back: pauses of retries are over, or would last longer */
+	int64_t skew_ms;
 	uint64_t load_ns, wake_ns, release_ns; /* when to; CTL_NEVER */
 	struct gt_task_counts counts;
 };
@@ -45,6 +47,7 @@ struct gt_ctl_tasks *gt_ctl_tasks_new(struct gt_control *c)
 
 	t->seen = c->epoch << 32;
 	t->load_ns = t->wake_ns = CTL_NEVER;
+	t->skew_ms = CTL_SKEW_NONE;
 	t->orphans = true;
 	t->release_ns = gt_ctl_now(c) + SESSION_NS;
 	return t;
@@ -233,10 +236,23 @@ static void on_woken(struct gt_task_op *op, const struct gt_err *err, void *arg)
 		t->wake_ns = GT_MIN(t->wake_ns, gt_ctl_now(c) + RETRY_STORE_NS);
 	} else {
 		changes_take(c, op);
+		t->all_due = t->all_due && op->more;
 		wake_by(c, op->more ? 0 : op->next_ms);
 	}
 	gt_task_op_free(op);
 	gt_ctl_finish(c);
+}
+
+static void wake(struct gt_control *c)
+{
+	struct gt_ctl_tasks *t = c->tasks;
+	struct gt_task_op *op = gt_task_op_new(GT_TASK_WAKE);
+
+	t->all_due |= gt_ctl_set_back(c, &t->skew_ms);
+	op->told_ms = t->all_due ? GT_TASK_ALL_DUE : 0;
+	t->waking = true;
+	t->wake_ns = CTL_NEVER;
+	gt_ctl_task_send(c, op, on_woken);
 }
 
 static void on_released(struct gt_task_op *op, const struct gt_err *err, void *arg)
@@ -303,11 +319,8 @@ void gt_ctl_tasks_tick(struct gt_control *c)
 	}
 	if (!t || !t->loaded)
 		return;
-	if (!t->waking && t->wake_ns <= now_ns) {
-		t->waking = true;
-		t->wake_ns = CTL_NEVER;
-		gt_ctl_task_send(c, gt_task_op_new(GT_TASK_WAKE), on_woken);
-	}
+	if (!t->waking && t->wake_ns <= now_ns)
+		wake(c);
 	if (t->releasing || t->release_ns > now_ns)
 		return;
 	if (sessions_expire(c) || t->orphans)

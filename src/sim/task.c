@@ -142,7 +142,7 @@ static void wake(struct gt_world *w, struct gt_task_op *op)
 
 		if (t->state != GT_TASK_WAITING)
 			continue;
-		if (t->due_ms <= op->now_ms) {
+		if (t->due_ms <= GT_MAX(op->now_ms, op->told_ms)) {
 			t->state = GT_TASK_QUEUED;
 			gt_task_op_change(op, name_of(w, t), 1);
 		} else {

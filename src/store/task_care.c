@@ -156,10 +156,10 @@ struct found {
 };
 
 /* The first GT_TASK_WAKE_MAX; statements are walked to their end before anything is changed. */
-static int find(struct gt_tasks_db *t, struct gt_task_op *op, enum gt_sql which, struct found **ret,
-		size_t *n, struct gt_err *err)
+static int find(struct gt_tasks_db *t, struct gt_task_op *op, enum gt_sql which, uint64_t until_ms,
+		struct found **ret, size_t *n, struct gt_err *err)
 {
-	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, which, "ii", (int64_t)op->now_ms,
+	gt_auto(query) struct gt_query *q = gt_sql(t->db, err, which, "ii", (int64_t)until_ms,
 						   (int64_t)GT_TASK_WAKE_MAX);
 	int r = 0;
 
@@ -184,7 +184,7 @@ static int wake_due(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err 
 {
 	gt_auto(free) struct found *at = NULL;
 	size_t n = 0;
-	int r = find(t, op, GT_SQL_DUE, &at, &n, err);
+	int r = find(t, op, GT_SQL_DUE, GT_MAX(op->now_ms, op->told_ms), &at, &n, err);
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = gt_db_finish(gt_sql(t->db, err, GT_SQL_READY_SET, "i", (int64_t)at[i].seq),
@@ -209,7 +209,7 @@ static int wake_late(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err
 {
 	gt_auto(free) struct found *at = NULL;
 	size_t n = 0;
-	int r = find(t, op, GT_SQL_LATE, &at, &n, err);
+	int r = find(t, op, GT_SQL_LATE, op->now_ms, &at, &n, err);
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = gt_task_end(t, op, at[i].seq, GT_TASK_EXPIRED, "deadline_passed", err);
@@ -239,7 +239,7 @@ static int wake_old(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_err 
 {
 	gt_auto(free) struct found *at = NULL;
 	size_t n = 0;
-	int r = find(t, op, GT_SQL_OLD, &at, &n, err);
+	int r = find(t, op, GT_SQL_OLD, op->now_ms, &at, &n, err);
 
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = forget(t, at[i].seq, err);

@@ -150,6 +150,10 @@ class Host(Daemon):
     def fill(self):
         """Not a byte is left: a file may have room in its last page otherwise."""
         with contextlib.suppress(OSError), open(self.state / "filler", "wb", buffering=0) as f:
+            disk = os.statvfs(self.state)
+            with contextlib.suppress(OSError):  # others write, too
+                os.posix_fallocate(f.fileno(), 0, disk.f_bavail * disk.f_frsize * 9 // 10)
+            f.seek(0, os.SEEK_END)
             for size in (1 << 20, 65536, 4096, 512, 1):
                 with contextlib.suppress(OSError):
                     while f.write(b"x" * size):

@@ -9,10 +9,12 @@ enum gt_task_verb {
 	GT_TASK_ACCEPT,   /* tasks[] in; each one's `taken` out */
 	GT_TASK_EXCHANGE, /* results[], wants[] and held[] in; tasks[] (the leases) out */
 	GT_TASK_RELEASE,  /* leases of all but sessions[] */
-	GT_TASK_WAKE,     /* what is due, late, or old: at most GT_TASK_WAKE_MAX; next_ms out */
-	GT_TASK_CANCEL,   /* id in; tasks[0] out, as it is then */
-	GT_TASK_REPLAY,   /* id in: one that did not succeed runs again; tasks[0] out */
-	GT_TASK_COUNT,    /* changes[] out: how many wait for each function; next_ms */
+	/* What is due, late, or old: at most GT_TASK_WAKE_MAX; next_ms out. told_ms in: retries
+	 * that are due until then, if that is later than now. */
+	GT_TASK_WAKE,
+	GT_TASK_CANCEL, /* id in; tasks[0] out, as it is then */
+	GT_TASK_REPLAY, /* id in: one that did not succeed runs again; tasks[0] out */
+	GT_TASK_COUNT,  /* changes[] out: how many wait for each function; next_ms */
 	/* before (seq), told_ms, limit (tries) and next_ms (due; 0 = done) in */
 	GT_TASK_HOOK_SET,
 	/* Schedules: schedules[0] in, by its name; out as it is then. */
@@ -37,6 +39,7 @@ enum gt_task_verb {
 	GT_TASK_VERBS
 };
 #define GT_TASK_WAKE_MAX   1000
+#define GT_TASK_ALL_DUE    ((uint64_t)INT64_MAX)
 #define GT_TASK_LOOKED_MAX 100000 /* rows that a page of LIST looks at, whatever is in it */
 
 struct gt_schedule; /* model/schedule.h */

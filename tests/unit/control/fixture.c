@@ -10,7 +10,9 @@ static uint64_t fix_mono(void *arg)
 
 static uint64_t fix_wall(void *arg)
 {
-	return 1700000000000ULL + ((struct fix *)arg)->now_ns / GT_NS_PER_MS;
+	const struct fix *x = arg;
+
+	return 1700000000000ULL + (uint64_t)x->set_ms + x->now_ns / GT_NS_PER_MS;
 }
 
 static void job_add(struct fix *x, bool drop, const char *function, gt_store_done_fn *done,

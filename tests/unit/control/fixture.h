@@ -25,6 +25,7 @@ struct fix_job {
 struct fix {
 	struct gt_control *c;
 	uint64_t now_ns, seed;
+	int64_t set_ms; /* what the wall's clock was set by */
 	struct fix_job jobs[FIX_MAX];
 	size_t n_jobs;
 	size_t n_orders, n_forgets, n_routes, n_gone, n_events, n_due;

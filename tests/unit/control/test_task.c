@@ -250,6 +250,30 @@ static void retries_are_woken_when_they_are_due(void **state)
 	answer(d, NULL);
 }
 
+/* By its time a retry would wait for as long as the clock was set back by: nobody knows how much of
+ * that is over, so it is made at once. Once alone, and no deadline is nearer. */
+static void retries_do_not_wait_for_a_clock_that_was_set_back(void **state)
+{
+	struct desk *d = *state;
+	struct gt_task_op *op;
+
+	deploy(d);
+	for (int i = 0; i < 3; i++) {
+		op = exchange(0, 0);
+		gt_strcopy(gt_task_op_result(op)->function, sizeof(op->results[0].function), "f");
+		op->results[0].status = 503;
+		give(d, op);
+		gt_strcopy(op->results[0].id, sizeof(op->results[0].id), "x");
+		answer(d, NULL);
+		d->x.set_ms -= i == 1 ? 3600000 : 0;
+		fix_pass(&d->x, 1000);
+		op = next_op(d, GT_TASK_WAKE);
+		assert_int_equal(op->told_ms, i == 1 ? GT_TASK_ALL_DUE : 0);
+		op->next_ms = UINT64_MAX;
+		answer(d, NULL);
+	}
+}
+
 static const struct end {
 	int status;
 	const char *slug;
@@ -349,6 +373,7 @@ int main(void)
 		t(another_epoch_is_refused),
 		t(silent_gateways_lose_their_leases),
 		t(retries_are_woken_when_they_are_due),
+		t(retries_do_not_wait_for_a_clock_that_was_set_back),
 		t(ends_mean_what_the_policy_says),
 		t(exchanges_of_a_gateway_do_not_overtake),
 		t(an_unread_store_is_asked_again_after_a_pause),
