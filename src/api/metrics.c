@@ -142,6 +142,8 @@ static const struct gateway_row {
 	  STAT(buffered_bytes) },
 	{ "gantry_gateway_tls_handshakes_total", "counter", "TLS handshakes that succeeded.",
 	  STAT(tls_handshakes) },
+	{ "gantry_gateway_forwarded_total", "counter",
+	  "Requests that gateways of other daemons passed on to this one.", STAT(forwarded) },
 	{ "gantry_gateway_tls_resumed_total", "counter", "Of them, those that resumed a session.",
 	  STAT(tls_resumed) },
 	{ "gantry_gateway_tls_failed_total", "counter", "TLS handshakes that failed.",

@@ -23,6 +23,27 @@ const struct gt_kind gt_kind_run = {
 	},
 };
 
+/* One of several with the same store. */
+static const struct gt_kind kind_several = {
+	.command = "run",
+	.roles = 1U << GT_PROC_CONTROL | 1U << GT_PROC_AGENT | 1U << GT_PROC_GATEWAY |
+		 1U << GT_PROC_UPLINK,
+	.front = GT_PROC_GATEWAY,
+	.fds = {
+		[GT_PROC_CONTROL] =
+			1U << GT_FD_LINK | 1U << GT_FD_API | 1U << GT_FD_LEAD | 1U << GT_FD_LOCK,
+		[GT_PROC_AGENT] = 1U << GT_FD_AGENT | 1U << GT_FD_DIAL | 1U << GT_FD_LOCK,
+		[GT_PROC_GATEWAY] =
+			1U << GT_FD_LISTEN | 1U << GT_FD_LISTEN_TLS | 1U << GT_FD_DOOR | 1U << GT_FD_LOCK,
+		[GT_PROC_UPLINK] = 1U << GT_FD_LINK | 1U << GT_FD_FORWARD | 1U << GT_FD_LOCK,
+	},
+};
+
+const struct gt_kind *gt_kind_of(const struct gt_kind *kind, const struct gt_config *c)
+{
+	return kind == &gt_kind_run && c->store[0] ? &kind_several : kind;
+}
+
 /* Of a host that has joined the cluster of another one. */
 const struct gt_kind gt_kind_agent = {
 	.command = "agent",
@@ -68,7 +89,7 @@ int gt_kind_dirs(const struct gt_kind *kind, const struct gt_config *c, uid_t ui
 
 	if (gt_kind_has(kind, GT_PROC_CONTROL))
 		r = gt_state_dir("control", uid, gid, err);
-	if (r == 0 && gt_kind_has(kind, GT_PROC_UPLINK))
+	if (r == 0 && gt_kind_has(kind, GT_PROC_UPLINK) && kind != &kind_several)
 		r = gt_state_dir(GT_UPLINK_DIR, gt_kind_uid(c, uid, GT_PROC_UPLINK), gid, err);
 	return r;
 }
@@ -93,7 +114,7 @@ int gt_kind_settle(const struct gt_kind *kind, struct gt_config *c, struct gt_er
 	struct gt_uplink_joined joined;
 	struct gt_err why;
 
-	if (gt_kind_has(kind, GT_PROC_UPLINK)) {
+	if (gt_kind_has(kind, GT_PROC_UPLINK) && kind != &kind_several) {
 		bool has_joined = gt_uplink_joined(GT_UPLINK_DIR, &joined, &why) == 0;
 
 		if (!c->join_token[0] && c->join_token_file[0] &&
@@ -128,6 +149,8 @@ int gt_kind_listen(const struct gt_kind *kind, const struct gt_config *c, uid_t 
 		{ GT_FD_AGENT, "run/agent.sock", SOCK_STREAM, false },
 		{ GT_FD_DIAL, "run/dial.sock", SOCK_SEQPACKET, false },
 		{ GT_FD_DOOR, "run/door.sock", SOCK_STREAM, true },
+		{ GT_FD_LEAD, "run/lead.sock", SOCK_STREAM, false },
+		{ GT_FD_FORWARD, "run/forward.sock", SOCK_STREAM, false },
 	};
 
 	for (size_t i = 0; i < GT_LEN(sockets); i++)

@@ -11,6 +11,8 @@ struct gt_kind {
 	unsigned fds[GT_PROC_N]; /* bits: 1 << enum gt_role_fd, what the supervisor has for all */
 };
 extern const struct gt_kind gt_kind_run, gt_kind_agent;
+/* What `kind` is with that configuration: several daemons that share a store have uplinks. */
+const struct gt_kind *gt_kind_of(const struct gt_kind *kind, const struct gt_config *c);
 
 static inline bool gt_kind_has(const struct gt_kind *kind, enum gt_role_id id)
 {

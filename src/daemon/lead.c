@@ -1,112 +1,168 @@
 #include "lead.h"
 
-#include <stddef.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include <utlist.h>
 
 #include <gantry/base/cleanup.h>
 #include <gantry/base/log.h>
+#include <gantry/http/pki.h>
+#include <gantry/http/server.h>
+#include <gantry/link/link.h>
 #include <gantry/store/lease.h>
-
-#include "relay.h"
+#include <gantry/wire/leader.h>
 
 #define LOOK_MS 500 /* between two looks at the lease, by our own clock */
-#define BACKLOG 128
+#define PING_MS 10000
+#define CSR_MAX (16 * GT_KIB)
 
-/* What a control serves. Others of the same machine reach them by abstract sockets, since they may
- * not search the way to its state directory. */
-enum { LINK, API, SERVED };
-static const char *const words[SERVED] = { "link", "api" };
-static const char *const own[SERVED] = { "run/link.sock", "run/api.sock" };
-
-struct served {
+struct listener {
 	struct gt_lead *lead;
-	int which, door_fd;
-	struct gt_relay *follow; /* from our own socket to who leads */
-	struct gt_relay *door;   /* from who follows to our own socket */
+	struct gt_stream *stream;
+	struct listener *prev, *next;
 };
 
 struct gt_lead {
 	struct gt_lead_config config;
 	struct gt_lease *lease;
 	struct gt_wake *wake;
-	struct gt_timer look;
+	struct gt_timer look, ping;
 	struct gt_lease_view view;
-	char place[64]; /* "@gantry-..." */
-	struct served served[SERVED];
+	struct gt_http_server *server;
+	struct listener *listeners;
+	struct gt_pki_ca *authority; /* NULL: not seen yet */
+	char place[GT_ULID_LEN + 1];
 	bool leads;
 };
 
-/* ---- connections ---------------------------------------------------------------------------- */
+/* ---- what the daemon's other roles are told ---------------------------------------------------
+ */
 
-static bool where_leads(void *arg, char path[GT_RELAY_PATH], struct gt_err *why)
+static void line_write(const struct gt_lead *l, struct gt_buf *line)
 {
-	const struct served *s = arg;
-	const struct gt_lease_view *v = &s->lead->view;
+	const struct gt_lease_view *v = &l->view;
+	struct gt_leader w = { .epoch = v->epoch };
 
-	if (v->state != GT_LEASE_FOLLOWS) {
-		gt_err_set(why, EAGAIN, "unavailable", "nobody leads right now%s%s",
-			   v->why.code ? ": " : "", v->why.code ? v->why.text : "");
-		return false;
+	if (v->state == GT_LEASE_LEADS)
+		w.state = GT_LEADER_SELF;
+	else if (v->state == GT_LEASE_FOLLOWS && !gt_streq(v->holder, l->config.node))
+		w.state = GT_LEADER_OTHER; /* else it is the one that was here before this one */
+	gt_strcopy(w.own_door, sizeof(w.own_door), l->config.door);
+	if (w.state != GT_LEADER_NONE) {
+		gt_strcopy(w.node, sizeof(w.node), v->holder);
+		gt_strcopy(w.door, sizeof(w.door), v->door);
 	}
-	gt_err_set(why, EAGAIN, "unavailable", "node %s leads; ask %s", v->holder, v->door);
-	snprintf(path, GT_RELAY_PATH, "%.80s-%s", v->place, words[s->which]);
-	return v->place[0] == '@';
+	gt_leader_write(&w, line);
 }
 
-static bool where_own(void *arg, char path[GT_RELAY_PATH], struct gt_err *why)
+static void listener_close(void *arg)
 {
-	const struct served *s = arg;
+	struct listener *s = arg;
 
-	gt_err_set(why, EAGAIN, "unavailable", "node %s does not lead", s->lead->config.node);
-	gt_strcopy(path, GT_RELAY_PATH, own[s->which]);
-	return s->lead->leads;
+	DL_DELETE(s->lead->listeners, s);
+	free(s);
 }
 
-static int door_listen(struct served *s, struct gt_err *err)
+static void listener_tell(struct listener *s)
 {
-	gt_auto(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	int n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%s-%s", s->lead->place,
-			 words[s->which]);
+	gt_auto(buf) struct gt_buf line = { 0 };
 
-	sa.sun_path[0] = '\0';
-	if (fd < 0 ||
-	    bind(fd, (struct sockaddr *)&sa,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n)) < 0 ||
-	    listen(fd, BACKLOG) < 0)
-		return gt_err_errno(err, errno, "a socket for other controls");
-	s->door_fd = gt_steal_fd(&fd);
-	return 0;
+	line_write(s->lead, &line);
+	if (gt_stream_write(s->stream, line.data, line.len) == 0)
+		return;
+	gt_stream_end(s->stream);
+	listener_close(s);
 }
 
-static int serve(struct served *s, struct gt_err *err)
+static void tell(struct gt_lead *l)
 {
-	const struct gt_lead_config *c = &s->lead->config;
-	struct gt_relay_config door = {
-		.loop = c->loop, .own_users = true, .where = where_own, .arg = s
+	struct listener *s, *next;
+
+	DL_FOREACH_SAFE (l->listeners, s, next)
+		listener_tell(s);
+}
+
+static void ping(void *arg)
+{
+	struct gt_lead *l = arg;
+
+	tell(l);
+	gt_timer_set(l->config.loop, &l->ping, PING_MS, ping, l);
+}
+
+static void on_watch(struct gt_request *req, void *app)
+{
+	struct listener *s = gt_alloc(sizeof(*s));
+
+	s->lead = app;
+	s->stream = gt_request_stream(req, 200, "application/x-ndjson");
+	gt_stream_on_close(s->stream, listener_close, s);
+	DL_APPEND(s->lead->listeners, s);
+	listener_tell(s);
+}
+
+/* ---- certificates -----------------------------------------------------------------------------
+ */
+
+static int authority_open(struct gt_lead *l, struct gt_err *err)
+{
+	struct gt_buf key = { 0 };
+	gt_auto(buf) struct gt_buf cert = { 0 };
+	int r = l->authority ? 0 : gt_lease_authority(l->lease, &key, &cert, err);
+
+	if (r == 0 && !l->authority)
+		r = gt_pki_ca_open(gt_buf_str(&key), gt_buf_str(&cert), &l->authority, err);
+	gt_pki_wipe(&key);
+	return r;
+}
+
+static void on_certify(struct gt_request *req, void *app)
+{
+	struct gt_lead *l = app;
+	const struct gt_buf *body = gt_request_body(req);
+	struct gt_err err = { 0 };
+
+	if (authority_open(l, &err) < 0)
+		gt_link_refuse(req, &err, l);
+	else
+		gt_link_certify(req, l->authority,
+				&(struct gt_link_cert){
+					.kind = GT_PKI_GATEWAY,
+					.name = gt_request_param(req, "gateway"),
+					.csr = body->data ? body->data : "",
+					.csr_len = body->len,
+					.now_ms = gt_wall_ms(&gt_clock_system),
+					.life_ms = GT_LINK_GATEWAY_CERT_MS,
+				},
+				200);
+}
+
+static int admit(struct gt_request *req GT_UNUSED, enum gt_role role GT_UNUSED, void *app GT_UNUSED,
+		 struct gt_err *err GT_UNUSED)
+{
+	return 0; /* who could open the socket is a role of this daemon */
+}
+
+static const struct gt_http_route routes[] = {
+	{ GT_GET, "/link/v1/leader", GT_ROLE_LINK, 0, on_watch, "watchLeader",
+	  "which daemon leads" },
+	{ GT_POST, "/link/v1/gateways/{gateway}/certificate", GT_ROLE_LINK, CSR_MAX, on_certify,
+	  "certifyGateway", "a certificate for a gateway" },
+};
+
+static int serve(struct gt_lead *l, struct gt_err *err)
+{
+	struct gt_http_config http = {
+		.listen_fd = l->config.lead_fd,
+		.routes = routes,
+		.n_routes = GT_LEN(routes),
+		.hooks = { .admit = admit, .refuse = gt_link_refuse },
+		.app = l,
+		.idle_timeout_s = 300,
 	};
-	struct gt_relay_config follow = { .loop = c->loop,
-					  .listen_fd = s->which == LINK ? c->link_fd : c->api_fd,
-					  .where = where_leads,
-					  .arg = s };
-	int r = door_listen(s, err);
+	int r = gt_http_server_new(l->config.loop, &http, &l->server, err);
 
-	door.listen_fd = s->door_fd;
-	if (r == 0)
-		r = gt_relay_new(&door, &s->door, err);
-	return r < 0 ? r : gt_relay_new(&follow, &s->follow, err);
-}
-
-static void follow_end(struct gt_lead *l)
-{
-	for (int i = 0; i < SERVED; i++) {
-		gt_relay_free(l->served[i].follow);
-		l->served[i].follow = NULL;
-	}
+	ping(l);
+	return r;
 }
 
 /* ---- the lease ------------------------------------------------------------------------------ */
@@ -122,7 +178,6 @@ static void state_take(struct gt_lead *l)
 		if (l->leads)
 			break;
 		gt_info("this control leads, epoch %llu", (unsigned long long)l->view.epoch);
-		follow_end(l);
 		l->leads = true;
 		c->begin(c->arg, l->view.epoch);
 		break;
@@ -138,14 +193,20 @@ static void look(void *arg)
 {
 	struct gt_lead *l = arg;
 	enum gt_lease_state was = l->view.state;
+	uint64_t epoch = l->view.epoch;
 
 	gt_lease_view(l->lease, &l->view);
-	if (l->view.state == GT_LEASE_FOLLOWS && was != GT_LEASE_FOLLOWS)
+	if (l->view.state == was && l->view.epoch == epoch) {
+		gt_timer_set(l->config.loop, &l->look, LOOK_MS, look, l);
+		return;
+	}
+	if (l->view.state == GT_LEASE_FOLLOWS)
 		gt_info("node %s leads, epoch %llu", l->view.holder,
 			(unsigned long long)l->view.epoch);
 	gt_timer_set(l->config.loop, &l->look, LOOK_MS, look, l);
 	if (l->view.state != was)
 		state_take(l);
+	tell(l);
 }
 
 static void ring(void *arg)
@@ -161,23 +222,15 @@ static int lead_start(struct gt_lead *l, struct gt_err *err)
 					 .door = l->config.door,
 					 .lease_ms = l->config.lease_ms,
 					 .notify = ring };
-	char id[GT_ULID_LEN + 1];
 
-	gt_ulid(&gt_clock_system, &gt_rand_system, id);
-	snprintf(l->place, sizeof(l->place), "@gantry-%s", id);
-	for (int i = 0; i < SERVED; i++) {
-		l->served[i].lead = l;
-		l->served[i].which = i;
-		if (serve(&l->served[i], err) < 0)
-			return -err->code;
-	}
+	gt_ulid(&gt_clock_system, &gt_rand_system, l->place);
 	if (gt_wake_new(l->config.loop, look, l, &l->wake, err) < 0)
 		return -err->code;
 	lease.notify_arg = l->wake;
 	if (gt_lease_new(&lease, &l->lease, err) < 0)
 		return -err->code;
 	gt_timer_set(l->config.loop, &l->look, LOOK_MS, look, l);
-	return 0;
+	return serve(l, err);
 }
 
 int gt_lead_new(const struct gt_lead_config *config, struct gt_lead **ret, struct gt_err *err)
@@ -185,8 +238,6 @@ int gt_lead_new(const struct gt_lead_config *config, struct gt_lead **ret, struc
 	struct gt_lead *l = gt_alloc(sizeof(*l));
 
 	l->config = *config;
-	for (int i = 0; i < SERVED; i++)
-		l->served[i].door_fd = -EBADF;
 	if (lead_start(l, err) < 0) {
 		gt_lead_free(l);
 		return -err->code;
@@ -197,15 +248,19 @@ int gt_lead_new(const struct gt_lead_config *config, struct gt_lead **ret, struc
 
 void gt_lead_free(struct gt_lead *l)
 {
+	struct listener *s, *next;
+
 	if (!l)
 		return;
 	gt_timer_clear(l->config.loop, &l->look);
+	gt_timer_clear(l->config.loop, &l->ping);
+	DL_FOREACH_SAFE (l->listeners, s, next) {
+		gt_stream_end(s->stream);
+		listener_close(s);
+	}
+	gt_http_server_free(l->server);
 	gt_lease_free(l->lease);
 	gt_wake_free(l->wake);
-	follow_end(l);
-	for (int i = 0; i < SERVED; i++) {
-		gt_relay_free(l->served[i].door);
-		gt_close(l->served[i].door_fd);
-	}
+	gt_pki_ca_free(l->authority);
 	free(l);
 }

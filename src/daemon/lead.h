@@ -1,6 +1,12 @@
-/* daemon/lead.h - control's place among several with one PostgreSQL: it follows, and carries the
- * connections of its host's gateway, agent and clients to the one that leads, until it leads
- * itself; after that there is no way back but the end of the process. Loop thread only. */
+/* daemon/lead.h - control's place among several with one PostgreSQL: it follows until it leads;
+ * after that there is no way back but the end of the process. The roles of its daemon are told
+ *which of both by run/lead.sock, all the time, and get certificates there, so that they can prove
+ *to the daemon that leads who they are:
+ *
+ *	GET  /link/v1/leader	watch: lines of wire/leader.h
+ *	POST /link/v1/gateways/{gateway}/certificate
+ *
+ * Loop thread only. */
 #ifndef DAEMON_LEAD_H
 #define DAEMON_LEAD_H
 
@@ -11,11 +17,12 @@ struct gt_lead;
 
 struct gt_lead_config {
 	struct gt_loop *loop;
-	const char *url, *node, *door; /* of the store; for people; where others find it: copied */
+	const char *url, *node; /* of the store; this one's name */
+	const char *door;       /* where others find this daemon: "https://HOST:PORT" */
 	uint64_t lease_ms;
-	int link_fd, api_fd;      /* listening; borrowed, and not touched once it leads */
-	void (*ready)(void *arg); /* it is known who leads; may be called twice */
-	void (*begin)(void *arg, uint64_t epoch);          /* it leads, once */
+	int lead_fd;                              /* listening; borrowed */
+	void (*ready)(void *arg);                 /* it is known who leads; may be called twice */
+	void (*begin)(void *arg, uint64_t epoch); /* it leads, once */
 	void (*over)(void *arg, const struct gt_err *why); /* it may not go on */
 	void *arg;
 };

@@ -19,10 +19,11 @@ const char *const gt_role_names[GT_PROC_N] = {
 };
 
 const char *const gt_role_fd_names[GT_FD_N] = {
-	[GT_FD_LISTEN] = "listen", [GT_FD_LINK] = "link",   [GT_FD_API] = "api",
-	[GT_FD_AGENT] = "agent",   [GT_FD_DIAL] = "dial",   [GT_FD_DOOR] = "door",
-	[GT_FD_LOCK] = "lock",     [GT_FD_READY] = "ready", [GT_FD_BEFORE] = "before",
-	[GT_FD_AFTER] = "after",   [GT_FD_FILES] = "files", [GT_FD_LISTEN_TLS] = "listen_tls",
+	[GT_FD_LISTEN] = "listen", [GT_FD_LINK] = "link",       [GT_FD_API] = "api",
+	[GT_FD_AGENT] = "agent",   [GT_FD_DIAL] = "dial",       [GT_FD_DOOR] = "door",
+	[GT_FD_LOCK] = "lock",     [GT_FD_READY] = "ready",     [GT_FD_BEFORE] = "before",
+	[GT_FD_AFTER] = "after",   [GT_FD_FILES] = "files",     [GT_FD_LISTEN_TLS] = "listen_tls",
+	[GT_FD_LEAD] = "lead",     [GT_FD_FORWARD] = "forward",
 };
 
 static int read_fds(int fds[GT_FD_N], struct gt_err *err)

@@ -17,7 +17,9 @@ enum gt_role_fd {
 	GT_FD_API,
 	GT_FD_AGENT,
 	GT_FD_DIAL,
-	GT_FD_DOOR, /* a gateway's: control asks agents of other nodes through it */
+	GT_FD_DOOR,    /* a gateway's: control asks agents of other nodes through it */
+	GT_FD_LEAD,    /* with several controls: control tells the others which of them leads */
+	GT_FD_FORWARD, /* an uplink's: the gateway passes on what is for the one that leads */
 	GT_FD_LOCK,
 	GT_FD_READY,
 	GT_FD_BEFORE, /* a gateway's packet sockets: to the one it replaces */

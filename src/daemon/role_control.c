@@ -368,20 +368,28 @@ static void on_known(void *arg)
 	gt_role_ready(((struct plane *)arg)->env);
 }
 
+/* Other daemons come by TLS, also where clients do not. */
+static char *own_door(const struct gt_config *conf)
+{
+	const char *url = conf->advertise, *sep = strstr(url, "://"), *rest = sep ? sep + 3 : url;
+	size_t n = strcspn(rest, "/");
+	bool no_port = gt_starts_with(url, "http://") && !memchr(rest, ':', n);
+
+	if (gt_starts_with(rest, "0.0.0.0:") || gt_starts_with(rest, "[::]:"))
+		gt_warn("other hosts can not reach %s: set `advertise` to an address of this one",
+			url);
+	return gt_asprintf("https://%.*s%s", (int)n, rest, no_port ? ":80" : "");
+}
+
 static int start(struct plane *p, struct gt_err *err)
 {
 	const struct gt_config *conf = &p->env->config;
-	gt_auto(free) char *door = conf->advertise[0]
-					   ? gt_strdup(conf->advertise)
-					   : gt_asprintf("http%s://%s",
-							 gt_config_only_tls(conf) ? "s" : "",
-							 conf->listen);
+	gt_auto(free) char *door = own_door(conf);
 	struct gt_lead_config lead = { .url = conf->store,
 				       .node = conf->node,
 				       .door = door,
 				       .lease_ms = conf->lease_ms,
-				       .link_fd = p->env->fds[GT_FD_LINK],
-				       .api_fd = p->env->fds[GT_FD_API],
+				       .lead_fd = p->env->fds[GT_FD_LEAD],
 				       .ready = on_known,
 				       .begin = on_lead,
 				       .over = on_over,

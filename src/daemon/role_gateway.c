@@ -30,9 +30,12 @@ int gt_role_gateway(struct gt_role_env *env, struct gt_err *err)
 	};
 
 	/* With several controls gateways of several hosts meet at the one that leads. */
-	if (env->config.store[0])
+	if (env->config.store[0]) {
+		config.lead_path = "run/lead.sock";
+		config.forward_path = "run/forward.sock";
 		snprintf(name, sizeof(name), "%.40s-gw-%s", env->config.node, env->instance);
-	else
+	} else {
 		snprintf(name, sizeof(name), "gw-%s", env->instance);
+	}
 	return gt_gateway_run(&config, err);
 }

@@ -61,6 +61,7 @@ enum stage {
 	STAGE_STARTING,
 	STAGE_RUNNING,
 	STAGE_DRAINING,
+	STAGE_UPLINK,
 	STAGE_AGENT,
 	STAGE_CONTROL,
 	STAGE_DONE
@@ -408,10 +409,15 @@ static void sweep(const struct supervisor *sup)
 }
 
 /* Moves the stop one step on when the processes of the present stage are gone: first what has calls
- * (they finish while the others still work), then the agent, then control. */
+ * (they finish while the others still work; calls of a gateway before those that come to replicas
+ * here from another host), then the agent, then control. */
 static void stop_next(struct supervisor *sup)
 {
 	if (sup->stage == STAGE_DRAINING && !alive(sup, sup->kind->front)) {
+		sup->stage = STAGE_UPLINK;
+		signal_role(sup, GT_PROC_UPLINK, SIGTERM);
+	}
+	if (sup->stage == STAGE_UPLINK && !alive(sup, GT_PROC_UPLINK)) {
 		sup->stage = STAGE_AGENT;
 		signal_role(sup, GT_PROC_AGENT, sup->stop_replicas ? SIGINT : SIGTERM);
 	}
@@ -447,6 +453,7 @@ static void stop(struct supervisor *sup, bool replicas_too)
 	sup->stop_replicas |= replicas_too;
 	if (sup->stage > STAGE_RUNNING) { /* asked again: no more patience with calls in flight */
 		signal_role(sup, sup->kind->front, SIGKILL);
+		signal_role(sup, GT_PROC_UPLINK, SIGKILL);
 		return;
 	}
 	gt_info("stopping: calls in flight may finish within %llu s, replicas %s",
@@ -463,7 +470,8 @@ static void role_replace(struct role *role)
 
 	if (!old) /* between two lives: the next one reads the new configuration anyway */
 		return;
-	if (role->id == role->sup->kind->front) { /* the old one hears when the new one is ready */
+	/* The old one hears when the new one is ready. */
+	if (role->id == role->sup->kind->front || role->id == GT_PROC_UPLINK) {
 		role->child = NULL;
 		gt_close(role->before);
 		role->before = gt_steal_fd(&old->heir);
@@ -504,6 +512,13 @@ static int find_token(const struct gt_kind *kind, char *sha256_hex, size_t size,
 	return gt_kind_has(kind, GT_PROC_CONTROL) ? gt_state_token(sha256_hex, size, err) : 0;
 }
 
+/* Where other daemons with the same store find this one. */
+static void advertise(const struct supervisor *sup, struct gt_config *c)
+{
+	if (!c->advertise[0])
+		gt_strcopy(c->advertise, sizeof(c->advertise), sup->listening.url);
+}
+
 static void reload(struct supervisor *sup)
 {
 	struct gt_config next;
@@ -525,6 +540,12 @@ static void reload(struct supervisor *sup)
 			 "the old configuration stays in force");
 		return;
 	}
+	if (!next.store[0] != !sup->config.store[0]) {
+		gt_error("reload: to share a store, or no more, needs a restart; the old "
+			 "configuration stays in force");
+		return;
+	}
+	advertise(sup, &next);
 	if (gt_config_pack(&sup->config, was, sizeof(was), &err) < 0 ||
 	    gt_config_pack(&next, now, sizeof(now), &err) < 0 ||
 	    files_renew(sup, &next, &err) < 0) {
@@ -704,6 +725,7 @@ static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_
 			sup->kind->command, sup->kind->command);
 	if (sup->load(&sup->config, sup->load_arg, err) < 0)
 		return -err->code;
+	sup->kind = gt_kind_of(sup->kind, &sup->config);
 	gt_log_init("supervisor", sup->config.log_level);
 	umask(022);
 	if (gt_kind_ids(&sup->config, &sup->uid, &sup->gid, err) < 0 ||
@@ -711,6 +733,7 @@ static int set_up(struct supervisor *sup, const struct gt_held *held, struct gt_
 	    find_token(sup->kind, sup->token_sha256, sizeof(sup->token_sha256), err) < 0 ||
 	    gt_loop_new(&sup->loop, err) < 0)
 		return -err->code;
+	advertise(sup, &sup->config);
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);

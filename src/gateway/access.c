@@ -77,7 +77,7 @@ void gt_access_call(const struct gt_call *call)
 		[GT_ACCESS_REPLICA] = text(call->replica),
 		[GT_ACCESS_REQUEST_ID] = text(call->request_id),
 		[GT_ACCESS_TRACE_ID] = text(call->trace.id),
-		[GT_ACCESS_PEER] = text(c->peer),
+		[GT_ACCESS_PEER] = text(gt_client_of(call).address),
 	};
 
 	add(gw, &facts, texts);

@@ -3,6 +3,7 @@
 #include "calls.h"
 #include "cluster.h"
 #include "handover.h"
+#include "leader.h"
 #include "nodes.h"
 #include "splice.h"
 #include "tasks.h"
@@ -139,6 +140,8 @@ void gt_call_finish(struct gt_call *call)
 		gt_dialer_cancel(call->dial);
 	if (call->node)
 		gt_node_cancel(call);
+	else if (call->asked)
+		gt_forward_cancel(call);
 	if (call->up)
 		gt_up_close(call->up);
 	count(call);
@@ -448,15 +451,15 @@ static void answer_ready(struct gt_call *call)
 {
 	struct gt_gateway *gw = call->gw;
 	uint64_t down_ms = gw->watch_up ? 0 : (gt_gw_now(gw) - gw->down_since_ns) / GT_NS_PER_MS;
-	bool ready = gw->synced && down_ms < GT_GW_STALE_MS && !gw->quiescing;
+	bool ready = (gt_follows(gw) || (gw->synced && down_ms < GT_GW_STALE_MS)) && !gw->quiescing;
 	gt_auto(buf) struct gt_buf body = { 0 };
 
-	gt_buf_addf(
-		&body,
-		"{\"status\":\"%s\",\"ready\":%s,\"routes\":%s,\"control\":%s,\"draining\":%s}\n",
-		ready ? "ok" : "unavailable", ready ? "true" : "false",
-		gw->synced ? "true" : "false", gw->watch_up ? "true" : "false",
-		gw->quiescing ? "true" : "false");
+	gt_buf_addf(&body,
+		    "{\"status\":\"%s\",\"ready\":%s,\"routes\":%s,\"control\":%s,\"follows\":%s,"
+		    "\"draining\":%s}\n",
+		    ready ? "ok" : "unavailable", ready ? "true" : "false",
+		    gw->synced ? "true" : "false", gw->watch_up ? "true" : "false",
+		    gt_follows(gw) ? "true" : "false", gw->quiescing ? "true" : "false");
 	call->status = ready ? 200 : 503;
 	gt_answer_json(call->conn, call->status, gt_buf_str(&body), body.len, call->request_id);
 }
@@ -484,22 +487,107 @@ static void hold(struct gt_call *call)
 	gt_call_arm(call);
 }
 
+static void pass_to_control(struct gt_call *call)
+{
+	gt_call_want_body(call);
+	gt_relay_connect(call);
+}
+
+/* Its way is known: the head of a client's request, or all that is here of one. */
+static void start(struct gt_call *call)
+{
+	struct gt_gateway *gw = call->gw;
+
+	if (gt_follows(gw) && call->forwarded)
+		gt_cluster_send_away(call); /* one hop, and no second one */
+	else if (gt_follows(gw))
+		gt_forward_begin(call);
+	else if (call->way == GT_WAY_CONTROL && gt_head_up(call) < 0)
+		refuse(call, "internal", "the head could not be passed on");
+	else if (call->way == GT_WAY_CONTROL)
+		pass_to_control(call);
+	else if (!gw->synced)
+		hold(call);
+	else
+		gt_call_route(call);
+}
+
 void gt_call_resume(struct gt_call *call)
 {
 	if (call->way == GT_WAY_OPENAI)
 		gt_openai_route(call);
 	else if (call->way == GT_WAY_LINK)
 		gt_cluster_resume(call);
-	else if (call->gw->synced)
-		gt_call_route(call);
 	else
-		hold(call);
+		start(call);
 }
 
-static void pass_to_control(struct gt_call *call)
+static uint64_t most_of_body(const struct gt_call *call)
 {
-	gt_call_want_body(call);
-	gt_relay_connect(call);
+	return call->way == GT_WAY_OPENAI ? GT_CALL_COLLECT_MAX : UINT64_MAX;
+}
+
+/* Chunks that this gateway made, to what is in them. */
+static void dechunk(struct gt_buf *body)
+{
+	char *to = body->data;
+	const char *from = body->data, *end = from + body->len;
+
+	while (from < end) {
+		size_t n = strtoul(from, NULL, 16);
+
+		from += strcspn(from, "\n") + 1;
+		memmove(to, from, n);
+		to += n;
+		from += n + 2; /* with the line's end; of the last one, the end of all */
+	}
+	body->len = (size_t)(to - body->data);
+}
+
+void gt_call_reroute(struct gt_call *call)
+{
+	struct gt_conn *c = call->conn;
+	struct gt_path path = gt_path_read(&c->x->req);
+	gt_auto(buf) struct gt_buf body = { 0 };
+	bool done = call->req_done;
+
+	gt_buf_add(&body, call->upq.buf.data + call->up_head, call->upq.buf.len - call->up_head);
+	if (call->chunk_up && body.len)
+		dechunk(&body);
+	gt_outq_clear(&call->upq);
+	call->upq.keep = true;
+	gt_openai_scan_free(call->scan);
+	call->scan = NULL;
+	call->fn = NULL;
+	call->way = path.way;
+	call->name_len = path.name_len;
+	call->body_max = most_of_body(call);
+	call->chunk_up = call->counted = call->authed = false;
+	call->waiter = (struct gt_waiter){ 0 };
+	call->body_bytes = call->collected = call->retry_until_ns = 0;
+	call->state = GT_CALL_SENT;
+	call->req_done = done && !body.len;
+	start(call);
+	if (c->call == call && body.len)
+		gt_call_body(call, body.data, body.len);
+	if (c->call == call && done && !call->req_done)
+		gt_call_body_end(call);
+	if (!c->closed)
+		gt_conn_kick(c);
+}
+
+void gt_call_give_away(struct gt_call *call)
+{
+	gt_fn_leave(call->fn, &call->waiter, gt_gw_now(call->gw));
+	gt_call_free_slot(call);
+	if (call->sse || call->conn->task || !call->upq.keep || call->upq.sent) {
+		gt_call_refuse_for_now(call, "unavailable",
+				       "another gateway has this function from now on: ask again");
+		return;
+	}
+	retry_over(call);
+	gt_timer_clear(call->gw->loop, &call->beat);
+	gt_call_reroute(call);
 }
 
 void gt_call_begin(struct gt_conn *c)
@@ -516,12 +604,12 @@ void gt_call_begin(struct gt_conn *c)
 	call->state = GT_CALL_SENT;
 	call->req_done = c->x->req.framing == GT_H1_NO_BODY ||
 			 (c->x->req.framing == GT_H1_LENGTH && !c->x->req.length);
-	call->body_max = call->way == GT_WAY_OPENAI ? GT_CALL_COLLECT_MAX : UINT64_MAX;
+	call->body_max = most_of_body(call);
 	gt_request_id_make(gw, &c->x->req, call->request_id);
 	gt_trace_begin(&c->x->req, &gw->rnd, &call->trace);
 	call->resp.to_head = gt_h1_is(&c->x->req, c->x->req.method, "HEAD");
 	call->upq.keep = true;
-	if (c->cluster)
+	if (c->cluster && !gt_cluster_forwards(call))
 		gt_cluster_begin(call);
 	else if (call->way == GT_WAY_LINK)
 		refuse(call, "not_found", "there is no such path");
@@ -529,14 +617,8 @@ void gt_call_begin(struct gt_conn *c)
 		answer_here(call);
 	else if (!gt_conn_make_room(gw, gw->cfg.memory_bytes / 10 * 9))
 		gt_call_refuse_for_now(call, "overloaded", "the gateway's buffers are full");
-	else if (call->way == GT_WAY_CONTROL && gt_head_up(call) < 0)
-		refuse(call, "internal", "the head could not be passed on");
-	else if (call->way == GT_WAY_CONTROL)
-		pass_to_control(call);
-	else if (!gw->synced)
-		hold(call);
 	else
-		gt_call_route(call);
+		start(call);
 }
 
 /* ---- the body ---- */

@@ -53,7 +53,7 @@ static void due_of_none(struct due *d, const struct gt_call *call)
 {
 	if (call->node)
 		or_sooner(d, reach, call->ask_ns, GT_GW_REACH_MS);
-	else if (call->way != GT_WAY_AGENT)
+	else if (call->way != GT_WAY_AGENT && call->way != GT_WAY_LEADER)
 		or_away(d, call, GT_GW_REACH_MS);
 	until_end(d, call);
 }

@@ -51,6 +51,12 @@ int gt_answer_json(struct gt_conn *c, int status, const char *body, size_t len,
 /* call.c */
 void gt_call_begin(struct gt_conn *c); /* the head of a request is in c->req */
 void gt_call_route(struct gt_call *call);
+/* Nothing was sent, and another gateway has its function now, or this one has: begins anew, with
+ * what is here of its body. */
+void gt_call_reroute(struct gt_call *call);
+/* The same of one that waits for its function here, in the queue or with a slot; refused where the
+ * client was told too much already. */
+void gt_call_give_away(struct gt_call *call);
 void gt_call_resume(struct gt_call *call); /* it came from another shard to its function's home */
 void gt_call_body(struct gt_call *call, const char *data, size_t len);
 void gt_call_body_end(struct gt_call *call);
@@ -117,6 +123,14 @@ void gt_relay_cut(struct gt_call *call);  /* the answer can not be completed: cl
 void gt_access_call(const struct gt_call *call); /* it ends */
 /* A request was refused before its head was read. */
 void gt_access_no_call(const struct gt_conn *c, const char *slug, const char *request_id);
+
+/* Who makes the call, as far as this gateway knows; of one that was passed on, what the other
+ * gateway says. */
+struct gt_client {
+	const char *address; /* the connection's */
+	bool tls;
+};
+struct gt_client gt_client_of(const struct gt_call *call);
 
 /* head.c: heads on their way up and down */
 int gt_head_up(struct gt_call *call);

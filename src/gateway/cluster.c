@@ -2,6 +2,7 @@
  * certificate of the cluster, or came by control's own socket, or may join and nothing else. */
 #include "cluster.h"
 #include "calls.h"
+#include "leader.h"
 #include "nodes.h"
 #include "tls.h"
 
@@ -48,6 +49,8 @@ static uint64_t end_of(const struct gt_gateway *gw, uint64_t not_after_ms)
 
 static enum gt_cluster_kind kind_of(struct gt_gateway *gw, const struct gt_pki_id *id)
 {
+	if (id->kind == GT_PKI_GATEWAY && gw->cfg.lead_path)
+		return GT_CLUSTER_GATEWAY;
 	return gt_node_of(gw, id) ? GT_CLUSTER_NODE : GT_CLUSTER_REMOVED;
 }
 
@@ -62,7 +65,7 @@ bool gt_cluster_greet(struct gt_conn *c)
 		gt_debug("gateway: %s: %s", c->peer, err.text);
 		return false;
 	}
-	if (r > 0 && !gw->synced)
+	if (r > 0 && id.kind == GT_PKI_NODE && !gw->synced && !gt_follows(gw))
 		return false; /* who joined is not known yet */
 	struct gt_cluster_peer *who = gt_alloc(sizeof(*who));
 
@@ -122,8 +125,8 @@ static void become_pipe(struct gt_call *call)
 {
 	struct gt_gateway *gw = call->gw;
 	struct gt_conn *c = call->conn;
-	struct gt_outq *out = &c->x->out;
 	struct gt_node *node = gt_node_of(gw, &gt_cluster_peer(c)->id);
+	gt_auto(buf) struct gt_buf head = { 0 };
 
 	if (!node) { /* it was removed while the connection came here */
 		gt_conn_close(c);
@@ -133,13 +136,19 @@ static void become_pipe(struct gt_call *call)
 		refuse_for_now(call, "this gateway ends: ask again");
 		return;
 	}
-	gt_buf_addf(&out->buf,
+	gt_node_door(node, call);
+	gt_buf_addf(&head,
 		    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
-		    "Upgrade: gantry-pipe\r\nGantry-Shards: %u\r\n\r\n",
+		    "Upgrade: gantry-pipe\r\nGantry-Shards: %u\r\n",
 		    gw->shards ? gw->shards->n : 1);
+	gt_nodes_doors(gw, &head);
+	gt_buf_adds(&head, "\r\n");
 	call->status = 101;
-	/* So little fits, or something is wrong with it. */
-	if (gt_sock_send(&c->sock, out, NULL, 0) < 0 || gt_outq_unsent(out))
+	const struct iovec iov = { head.data, head.len };
+
+	/* So little fits, or something is wrong with it. One that came from another shard was not
+	 * told yet that it has room. */
+	if (c->sock.ops->write(&c->sock, &iov, 1) != (ssize_t)head.len)
 		gt_conn_close(c);
 	else
 		gt_node_pipe_open(node, c);
@@ -162,6 +171,52 @@ static void pipe_begin(struct gt_call *call, unsigned shard)
 		become_pipe(call);
 }
 
+/* ---- several gateways ---- */
+
+/* This one has no nodes and no functions: whoever is here is told where they are. */
+void gt_cluster_send_away(struct gt_call *call)
+{
+	struct gt_conn *c = call->conn;
+
+	c->keep = false;
+	call->status = 503;
+	gt_buf_addf(&c->x->out.buf,
+		    "HTTP/1.1 503 Service Unavailable\r\nGantry-Leader: %s\r\nRetry-After: 1\r\n"
+		    "Content-Length: 0\r\nConnection: close\r\n\r\n",
+		    call->gw->leader.door);
+	gt_call_finish(call);
+	gt_conn_kick(c);
+}
+
+/* A value of its head; "" when there is none, or when it is too long. */
+static void field(const struct gt_h1 *req, const char *name, char *out, size_t size)
+{
+	const struct gt_h1_field *f = gt_h1_find_text(req, name);
+	size_t n = f && f->value.len < size ? f->value.len : 0;
+
+	if (n)
+		memcpy(out, gt_h1_text(req, f->value), n);
+	out[n] = '\0';
+}
+
+bool gt_cluster_forwards(struct gt_call *call)
+{
+	struct gt_conn *c = call->conn;
+	const struct gt_h1 *req = &c->x->req;
+	struct gt_cluster_peer *by = c->sock.layer ? gt_tls_kept(&c->sock) : NULL;
+	char proto[8];
+
+	if (!by || by->kind != GT_CLUSTER_GATEWAY || call->way == GT_WAY_LINK ||
+	    gt_follows(call->gw) || by->until_ns <= gt_gw_now(call->gw))
+		return false;
+	field(req, "X-Forwarded-For", by->client, sizeof(by->client));
+	field(req, "X-Forwarded-Proto", proto, sizeof(proto));
+	by->client_tls = gt_streq(proto, "https");
+	call->forwarded = true;
+	call->gw->stats.forwarded++;
+	return true;
+}
+
 static void deny(struct gt_call *call, enum gt_cluster_kind kind)
 {
 	call->conn->keep = false;
@@ -182,6 +237,10 @@ void gt_cluster_begin(struct gt_call *call)
 
 	if (who->until_ns <= gt_gw_now(call->gw)) {
 		gt_conn_close(call->conn); /* the next handshake would refuse it, too */
+		return;
+	}
+	if (gt_follows(call->gw)) {
+		gt_cluster_send_away(call);
 		return;
 	}
 	if (who->kind == GT_CLUSTER_STRANGER)
@@ -212,7 +271,7 @@ void gt_cluster_quiesce(struct gt_gateway *gw)
 	struct gt_conn *c, *next;
 
 	DL_FOREACH_SAFE (gw->conns, c, next)
-		if (c->cluster && c->call && c->call->way == GT_WAY_LINK &&
+		if (c->cluster && c->call && !c->call->forwarded && c->call->way == GT_WAY_LINK &&
 		    c->call->state == GT_CALL_STREAM)
 			gt_conn_close(c);
 	gt_nodes_quiesce(gw);

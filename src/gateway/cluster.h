@@ -5,11 +5,16 @@
  *	a node that was removed	nothing: 403 node_removed
  *	node NAME		/link/v1/nodes/NAME/{desired,report,certificate}, to control's link
  *				/link/v1/nodes/NAME/pipe?shard=K, which becomes a pipe (nodes.h)
- *	control			/link/v1/nodes/NAME/agent/..., to that node's agent
+ *	gateway NAME		the same as node NAME; and what its clients ask for, which it passes
+ *on (leader.h) control			/link/v1/nodes/NAME/agent/..., to that node's agent
+ *
+ * While this gateway follows another one, each is told who leads, and nothing else is there.
  *
  * Control comes by a unix socket that nobody else may open. */
 #ifndef GANTRY_GATEWAY_CLUSTER_H
 #define GANTRY_GATEWAY_CLUSTER_H
+
+#include <netinet/in.h>
 
 #include <gantry/http/pki.h>
 
@@ -19,13 +24,17 @@ enum gt_cluster_kind {
 	GT_CLUSTER_STRANGER,
 	GT_CLUSTER_NODE,
 	GT_CLUSTER_REMOVED, /* a node that control does not list: is told so, and nothing else */
+	GT_CLUSTER_GATEWAY, /* of a daemon with the same store: is a node, too */
 	GT_CLUSTER_CONTROL,
 };
 
 struct gt_cluster_peer {
 	enum gt_cluster_kind kind;
-	struct gt_pki_id id; /* GT_CLUSTER_NODE */
-	uint64_t until_ns;   /* its certificate ends; UINT64_MAX: it has none */
+	struct gt_pki_id id; /* GT_CLUSTER_NODE, GT_CLUSTER_GATEWAY */
+	/* GT_CLUSTER_GATEWAY: whose the present call is, when it passes one on. */
+	char client[INET6_ADDRSTRLEN];
+	bool client_tls;
+	uint64_t until_ns; /* its certificate ends; UINT64_MAX: it has none */
 };
 
 /* cluster_path.c: no state of its own */
@@ -57,8 +66,11 @@ int gt_cluster_answer(const char *text, size_t len);
 const struct gt_cluster_peer *gt_cluster_peer(const struct gt_conn *c);
 /* Its handshake is over: who is it? False: nobody that may come in. */
 bool gt_cluster_greet(struct gt_conn *c);
-void gt_cluster_begin(struct gt_call *call);  /* the head of a request on such a connection */
-void gt_cluster_resume(struct gt_call *call); /* it came to the shard that it was meant for */
+void gt_cluster_begin(struct gt_call *call); /* the head of a request on such a connection */
+/* It is a client's, which another gateway passes on, and is taken as that; or (false) it is not. */
+bool gt_cluster_forwards(struct gt_call *call);
+void gt_cluster_send_away(struct gt_call *call); /* another gateway leads: it is told which */
+void gt_cluster_resume(struct gt_call *call);    /* it came to the shard that it was meant for */
 /* The certificate is over: what still runs by it must end then. UINT64_MAX: never. */
 uint64_t gt_cluster_until_ns(const struct gt_call *call);
 void gt_cluster_quiesce(struct gt_gateway *gw); /* its watches are for the next gateway */

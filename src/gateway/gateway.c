@@ -4,6 +4,7 @@
 #include "cluster.h"
 #include "files.h"
 #include "handover.h"
+#include "leader.h"
 #include "nodes.h"
 #include "splice.h"
 #include "tasks.h"
@@ -241,7 +242,7 @@ int gt_gw_new(struct gt_loop *loop, const struct gt_port *port, const struct gt_
 	return 0;
 }
 
-int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err)
+int gt_gw_watch(struct gt_gateway *gw, struct gt_err *err)
 {
 	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/gateways/%s/routes",
 					      gw->cfg.name);
@@ -253,11 +254,17 @@ int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err)
 		.on_down = gt_routes_down,
 		.arg = gw,
 	};
+
+	return gt_ndjson_watch_new(gw->loop, gw->http, &config, &gw->watch, err);
+}
+
+int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err)
+{
 	int r = gt_http_client_new(gw->loop, &gw->http, err);
 
 	if (r < 0)
 		return r;
-	return gt_ndjson_watch_new(gw->loop, gw->http, &config, &gw->watch, err);
+	return gw->cfg.lead_path ? gt_leader_follow(gw, err) : gt_gw_watch(gw, err);
 }
 
 void gt_gw_free(struct gt_gateway *gw)
@@ -268,6 +275,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	while (gw->conns)
 		gt_conn_close(gw->conns);
 	gt_ndjson_watch_free(gw->watch);
+	gt_leader_free(gw);
 	gt_identity_free(gw);
 	gt_demander_stop(gw);
 	gt_tasks_free(gw);
@@ -371,6 +379,9 @@ void gt_gw_accept(struct gt_gateway *gw)
 /* From now on a function that is not known does not exist. */
 void gt_gw_ready(struct gt_gateway *gw)
 {
+	if (gw->was_ready)
+		return;
+	gw->was_ready = true;
 	if (gt_listening(gw) || !gt_handover_begin(gw))
 		tell_ready(gw);
 }

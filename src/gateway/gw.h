@@ -16,8 +16,10 @@
 #include <gantry/gateway/gateway.h>
 #include <gantry/http/http1.h>
 #include <gantry/http/watch.h>
+#include <gantry/wire/leader.h>
 #include <gantry/wire/wire.h>
 
+#include "demand.h"
 #include "fn.h"
 #include "hand.h"
 #include "listen.h"
@@ -41,8 +43,9 @@ struct gt_access_log;
 struct ssl_ctx_st;
 struct gt_call;
 struct gt_conn;
-struct gt_model; /* routes.c */
-struct gt_node;  /* nodes.h */
+struct gt_model;    /* routes.c */
+struct gt_route_fn; /* routes.h */
+struct gt_node;     /* nodes.h */
 struct gt_identity;
 
 /* Memory that must outlive the current stack. First member of what is buried. */
@@ -61,6 +64,8 @@ struct gt_up {
 	uint64_t idle_since_ns;
 	bool reused, closed;
 	struct gt_node_pipe *pipe; /* nodes.h; NULL: it was made on this host */
+	bool forward;              /* forward.c: to the gateway that leads */
+	struct gt_call *asker;     /* of such a one that is not there yet */
 };
 
 enum gt_call_state {
@@ -78,6 +83,7 @@ enum gt_call_state {
 enum gt_way { /* where a request goes; see path.c */
 	      GT_WAY_FUNCTION,
 	      GT_WAY_OPENAI,
+	      GT_WAY_LEADER,  /* whatever it is: another gateway's */
 	      GT_WAY_CONTROL, /* its API */
 	      GT_WAY_LINK,    /* its link */
 	      GT_WAY_AGENT,   /* of another node: control's questions */
@@ -102,7 +108,7 @@ struct gt_call {
 	struct gt_up *up;
 	struct gt_dial *dial;
 	struct gt_node *node; /* it waits for a pipe of that one, or for the answer on `asked` */
-	struct gt_up *asked;
+	struct gt_up *asked;  /* node NULL: the way to the leader is being made */
 	uint64_t ask_ns;
 	struct gt_h1 resp;
 	struct gt_pipe *pipe;        /* splice.c: the body passes through it */
@@ -116,7 +122,8 @@ struct gt_call {
 	char replica[GT_REPLICA_ID_SIZE]; /* that answers; kept after the slot was given back */
 	uint32_t revision;
 	bool authed, req_done, counted;
-	bool retrying;                         /* in the function's budget */
+	bool forwarded; /* another gateway passed it on: what it states of the client is true */
+	bool retrying;  /* in the function's budget */
 	bool chunk_up, chunk_down;             /* bodies are written in chunks */
 	bool continued;                        /* 100 Continue was sent */
 	bool refused;                          /* the body is no longer wanted: read and dropped */
@@ -128,16 +135,10 @@ struct gt_call {
 	uint64_t retry_at_ns, retry_until_ns;
 	uint64_t moved_ns; /* last byte from or to the replica */
 	uint64_t body_bytes, down_bytes, body_max;
+	size_t up_head;     /* bytes of upq, at its beginning, that are the head */
 	uint64_t collected; /* bytes of the body that came before its model was known */
 	int status;
 	const char *refusal; /* slug of the problem that answered it; NULL = none */
-};
-
-struct gt_route_fn {
-	struct gt_grave grave;
-	struct gt_fn fn;
-	bool has_models;
-	UT_hash_handle hh; /* by fn.stats.function */
 };
 
 struct gt_gateway {
@@ -148,6 +149,12 @@ struct gt_gateway {
 	struct gt_gateway_config cfg; /* defaults filled in */
 	struct gt_http_client *http;
 	struct gt_ndjson_watch *watch;
+	struct gt_ndjson_watch *leads; /* shard 0's: leader.c; NULL = there is one daemon */
+	struct gt_leader leader;
+	struct {
+		struct gt_up *idle;
+		unsigned n;
+	} forwards;                                 /* forward.c */
 	struct gt_listener listeners[GT_LISTENERS]; /* plain, TLS, control's */
 	struct ssl_ctx_st *tls;       /* for connections to come; NULL: none is configured */
 	struct ssl_ctx_st *link_tls;  /* of the cluster; NULL: none yet: identity.c */
@@ -193,7 +200,8 @@ struct gt_gateway {
 	struct gt_conn *conns;
 	uint32_t n_conns;
 	bool accept_paused, accept_full, quiescing, freeing;
-	bool quiet;                     /* shard 0's: all of them are quiescing */
+	bool quiet; /* shard 0's: all of them are quiescing */
+	bool was_ready;
 	size_t buffered, buffered_most; /* most: since memory was given back last */
 	struct gt_timer trim_timer;
 	int64_t buffered_told;  /* to all shards */
@@ -227,21 +235,15 @@ GT_MUST_USE int gt_gw_new(struct gt_loop *loop, const struct gt_port *port,
 void gt_gw_free(struct gt_gateway *gw); /* NULL is fine; cuts what is open */
 /* Connects to control: routes come in, demand goes out. Without it nothing is known or told. */
 GT_MUST_USE int gt_gw_follow(struct gt_gateway *gw, struct gt_err *err);
+GT_MUST_USE int gt_gw_watch(struct gt_gateway *gw, struct gt_err *err); /* control here leads */
 void gt_gw_bury(struct gt_gateway *gw, struct gt_grave *grave GT_TAKES);
 struct gt_call *gt_gw_new_call(struct gt_gateway *gw); /* all zero but gw */
 void gt_gw_conn_gone(struct gt_gateway *gw);           /* one client connection fewer */
 /* A refusal; fn NULL: the request's function is not known. */
 void gt_gw_count_refusal(struct gt_gateway *gw, struct gt_fn *fn, const char *slug);
 void gt_gw_quiesce(struct gt_gateway *gw);
-void gt_gw_ready(struct gt_gateway *gw);         /* the first routes are known */
+void gt_gw_ready(struct gt_gateway *gw);         /* the first routes are known, or who has them */
 void gt_gw_accept(struct gt_gateway *gw);        /* and nobody before this one accepts */
 uint64_t gt_gw_now(const struct gt_gateway *gw); /* the loop's monotonic time */
-
-/* demand.c */
-void gt_demander_changed(struct gt_gateway *gw, bool urgent);
-void gt_demander_counted(struct gt_gateway *gw); /* only gw->stats: that may wait a second */
-void gt_demander_resync(struct gt_gateway *gw);  /* the next post tells everything */
-void gt_demander_build(struct gt_gateway *gw, bool full, struct gt_demand *d);
-void gt_demander_stop(struct gt_gateway *gw);
 
 #endif

@@ -25,13 +25,14 @@ static void frame_up(const struct gt_call *call, struct gt_h1_rewrite *rw)
 
 	rw->framing = req->framing;
 	rw->length = req->length;
-	if (call->way == GT_WAY_OPENAI && call->req_done) { /* the whole body is here already */
+	/* The whole body is here already? */
+	if (call->req_done && (call->way == GT_WAY_OPENAI || call->upq.buf.len)) {
 		rw->framing = GT_H1_LENGTH;
 		rw->length = call->upq.buf.len;
 	}
 	if (call->way >= GT_WAY_CONTROL)
 		rw->connection = GT_H1_CLOSE;
-	else if (req->websocket && call->way == GT_WAY_FUNCTION)
+	else if (req->websocket && (call->way == GT_WAY_FUNCTION || call->way == GT_WAY_LEADER))
 		rw->connection = GT_H1_SWITCH;
 }
 
@@ -80,9 +81,12 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 	if (!call->upq.buf.len) {
 		gt_outq_clear(&call->upq);
 		call->upq.keep = true;
-		return gt_h1_write_request(req, rw, gt_outq_buf(&call->upq));
+		r = gt_h1_write_request(req, rw, gt_outq_buf(&call->upq));
+		call->up_head = call->upq.buf.len;
+		return r;
 	}
 	r = gt_h1_write_request(req, rw, &head);
+	call->up_head = head.len;
 	if (r == 0)
 		r = add_collected(call, &head);
 	if (r < 0)
@@ -94,16 +98,36 @@ static int write_up(struct gt_call *call, const struct gt_h1_rewrite *rw)
 	return gt_outq_add(&call->upq, &part, 1);
 }
 
-#define PEER_SIZE (sizeof("node/") + GT_PKI_NAME_SIZE)
+struct gt_client gt_client_of(const struct gt_call *call)
+{
+	const struct gt_conn *c = call->conn;
+	const struct gt_cluster_peer *by = call->forwarded ? gt_cluster_peer(c) : NULL;
 
-/* What control may believe of who asks: "node/NAME"; NULL: nothing. */
+	if (by)
+		return (struct gt_client){ .address = by->client, .tls = by->client_tls };
+	return (struct gt_client){ .address = c->peer, .tls = c->tls };
+}
+
+#define SUBJECT_SIZE 1024
+
+static const char *subject_of(const struct gt_call *call, char out[SUBJECT_SIZE])
+{
+	if (call->forwarded)
+		return value_text(&call->conn->x->req, GT_H1_GANTRY_CLIENT_SUBJECT, out,
+				  SUBJECT_SIZE);
+	return gt_tls_subject(&call->conn->sock);
+}
+
+#define PEER_SIZE (sizeof("gateway/") + GT_PKI_NAME_SIZE)
+
+/* What control may believe of who asks: "node/NAME", "gateway/NAME"; NULL: nothing. */
 static const char *peer_text(const struct gt_conn *c, char out[PEER_SIZE])
 {
 	const struct gt_cluster_peer *who = gt_cluster_peer(c);
 
-	if (who->kind != GT_CLUSTER_NODE)
+	if (who->kind != GT_CLUSTER_NODE && who->kind != GT_CLUSTER_GATEWAY)
 		return NULL;
-	stpcpy(stpcpy(out, "node/"), who->id.name);
+	stpcpy(stpcpy(out, who->kind == GT_CLUSTER_NODE ? "node/" : "gateway/"), who->id.name);
 	return out;
 }
 
@@ -120,8 +144,10 @@ int gt_head_up(struct gt_call *call)
 {
 	const struct gt_h1 *req = &call->conn->x->req;
 	gt_auto(buf) struct gt_buf room = { 0 };
-	bool cluster = call->conn->cluster;
+	bool cluster = call->conn->cluster && !call->forwarded;
 	char prefix[GT_NAME_MAX + 8] = "/f/", host[512], peer[PEER_SIZE];
+	char subject[SUBJECT_SIZE];
+	struct gt_client client = gt_client_of(call);
 
 	if (call->way == GT_WAY_FUNCTION) {
 		size_t len = GT_MIN(call->name_len, (size_t)GT_NAME_MAX);
@@ -130,13 +156,13 @@ int gt_head_up(struct gt_call *call)
 		prefix[GT_PATH_NAME + len] = '\0';
 	}
 	struct gt_h1_header extra[] = {
-		gt_h1_header("X-Forwarded-For", call->conn->peer[0] ? call->conn->peer : NULL),
-		gt_h1_header("X-Forwarded-Proto", call->conn->tls ? "https" : "http"),
+		gt_h1_header("X-Forwarded-For", client.address[0] ? client.address : NULL),
+		gt_h1_header("X-Forwarded-Proto", client.tls ? "https" : "http"),
 		gt_h1_header("X-Forwarded-Host", value_text(req, GT_H1_HOST, host, sizeof(host))),
 		gt_h1_header("X-Forwarded-Prefix", call->way == GT_WAY_FUNCTION ? prefix : NULL),
 		gt_h1_header("X-Request-Id", call->request_id),
 		gt_h1_header("traceparent", call->trace.parent),
-		gt_h1_header("Gantry-Client-Subject", gt_tls_subject(&call->conn->sock)),
+		gt_h1_header("Gantry-Client-Subject", subject_of(call, subject)),
 		/* The last one: no call of a client has it. */
 		gt_h1_header("Gantry-Peer", cluster ? peer_text(call->conn, peer) : NULL),
 	};
@@ -224,6 +250,11 @@ int gt_head_down(struct gt_call *call)
 
 	rw.extra = extra;
 	rw.n_extra = GT_LEN(extra);
+	if (call->way == GT_WAY_LEADER) { /* it has said all of it */
+		rw.keep_ours = true;
+		rw.extra = &extra[GT_LEN(extra) - 1];
+		rw.n_extra = 1;
+	}
 	return gt_h1_write_response(&call->resp, &rw, gt_outq_buf(&c->x->out));
 }
 

@@ -145,7 +145,8 @@ static void ask(void *arg)
 	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/gateways/%s/certificate",
 					      gw->cfg.name);
 	struct gt_http_out out = { .method = "POST",
-				   .unix_path = gw->cfg.link_path,
+				   .unix_path = gw->cfg.lead_path ? gw->cfg.lead_path
+								  : gw->cfg.link_path,
 				   .url = url,
 				   .content_type = "application/x-pem-file",
 				   .timeout_ms = ASK_MS,

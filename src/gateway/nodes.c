@@ -1,6 +1,7 @@
 /* nodes.c - pipes of other hosts: waiting, asked, in use; and the calls that wait for one. */
 #include "nodes.h"
 #include "calls.h"
+#include "leader.h"
 #include "tls.h"
 
 #include <stdio.h>
@@ -21,10 +22,46 @@ struct gt_node *gt_node_find(struct gt_gateway *gw, const char *name, size_t len
 	return node;
 }
 
+static struct gt_node *add_daemon(struct gt_gateway *gw, const char *name)
+{
+	struct gt_node *node = gt_alloc(sizeof(*node));
+
+	gt_strcopy(node->name, sizeof(node->name), name);
+	node->daemon = true;
+	HASH_ADD_STR(gw->nodes, name, node);
+	return node;
+}
+
+void gt_node_door(struct gt_node *node, const struct gt_call *call)
+{
+	const struct gt_h1 *req = &call->conn->x->req;
+	const struct gt_h1_field *f = gt_h1_find_text(req, "Gantry-Door");
+
+	if (!node->daemon || !f || f->value.len >= sizeof(node->door))
+		return;
+	memcpy(node->door, gt_h1_text(req, f->value), f->value.len);
+	node->door[f->value.len] = '\0';
+}
+
+void gt_nodes_doors(const struct gt_gateway *gw, struct gt_buf *head)
+{
+	const struct gt_node *node, *next;
+
+	if (!gw->leader.own_door[0])
+		return;
+	gt_buf_addf(head, "Gantry-Doors: %s", gw->leader.own_door);
+	HASH_ITER (hh, gw->nodes, node, next)
+		if (node->door[0])
+			gt_buf_addf(head, " %s", node->door);
+	gt_buf_adds(head, "\r\n");
+}
+
 struct gt_node *gt_node_of(struct gt_gateway *gw, const struct gt_pki_id *id)
 {
 	struct gt_node *node = gt_node_find(gw, id->name, strlen(id->name));
 
+	if (id->kind == GT_PKI_GATEWAY && gw->cfg.lead_path)
+		return node && !node->daemon ? NULL : node ? node : add_daemon(gw, id->name);
 	if (id->kind != GT_PKI_NODE || !node || !gt_pki_since(id, node->since_ms))
 		return NULL;
 	return node;
@@ -106,6 +143,21 @@ static bool ask(struct gt_node_pipe *pipe, const struct gt_call *call)
 	return false;
 }
 
+static void leave(struct gt_call *call);
+
+static void give_away(struct gt_node *node)
+{
+	while (node->waiters) {
+		struct gt_call *call = node->waiters;
+
+		leave(call);
+		if (call->fn)
+			gt_call_give_away(call);
+		else
+			gt_relay_unreached(call, EHOSTUNREACH);
+	}
+}
+
 static void serve(struct gt_node *node)
 {
 	struct gt_node_pipe *pipe;
@@ -119,6 +171,9 @@ static void serve(struct gt_node *node)
 		call->asked = pipe->up;
 		pipe->asker = call;
 	}
+	/* No pipe comes any more, where they go to another gateway. */
+	if (node->waiters && gt_follows(node->waiters->gw))
+		give_away(node);
 }
 
 void gt_node_ask(struct gt_call *call, const char *name, size_t len)
@@ -353,10 +408,10 @@ void gt_nodes_list(struct gt_gateway *gw, const struct gt_member *members, size_
 	struct gt_node *node, *next;
 
 	HASH_ITER (hh, gw->nodes, node, next)
-		node->listed = false;
+		node->listed = node->daemon;
 	for (size_t i = 0; i < n; i++) {
 		node = gt_node_find(gw, members[i].node, strlen(members[i].node));
-		if (node)
+		if (node && !node->daemon)
 			node->listed = node->since_ms == members[i].since_ms;
 	}
 	HASH_ITER (hh, gw->nodes, node, next)
@@ -381,6 +436,17 @@ void gt_nodes_quiesce(struct gt_gateway *gw)
 	HASH_ITER (hh, gw->nodes, node, next)
 		for (unsigned n = node->n_idle - node->n_idle / 2; n > 0; n--)
 			gt_up_close(node->idle->prev);
+}
+
+void gt_nodes_let_go(struct gt_gateway *gw)
+{
+	struct gt_node *node, *next;
+
+	HASH_ITER (hh, gw->nodes, node, next) {
+		while (node->idle)
+			gt_up_close(node->idle);
+		give_away(node);
+	}
 }
 
 void gt_nodes_free(struct gt_gateway *gw)

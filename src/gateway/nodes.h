@@ -30,9 +30,11 @@ struct gt_node_pipe {
 
 struct gt_node {
 	char name[GT_PKI_NAME_SIZE];
-	uint64_t since_ms; /* certificates from before are another machine's */
-	bool listed;       /* in the list that is just read */
-	bool leaving;      /* took its waiting pipes away: it waits for its last calls */
+	uint64_t since_ms;       /* certificates from before are another machine's */
+	bool listed;             /* in the list that is just read */
+	bool daemon;             /* not of the list: it has the store */
+	char door[GT_DOOR_SIZE]; /* of such a one: where its gateway is; "" = not told */
+	bool leaving;            /* took its waiting pipes away: it waits for its last calls */
 	struct gt_node_pipe *pipes;
 	struct gt_up *idle; /* last used first */
 	unsigned n_idle;
@@ -44,10 +46,17 @@ struct gt_node {
 void gt_nodes_list(struct gt_gateway *gw, const struct gt_member *members, size_t n);
 struct gt_node *gt_node_find(struct gt_gateway *gw, const char *name, size_t len);
 /* The node that a certificate speaks for; NULL: none that joined, or one that had its name before.
- */
+ * A daemon with the store is one from its first connection on. */
 struct gt_node *gt_node_of(struct gt_gateway *gw, const struct gt_pki_id *id);
+/* What a daemon says of itself with a pipe; and a field of the answer that tells all of them, this
+ * one first. */
+void gt_node_door(struct gt_node *node, const struct gt_call *call);
+void gt_nodes_doors(const struct gt_gateway *gw, struct gt_buf *head);
 void gt_nodes_free(struct gt_gateway *gw);
 void gt_nodes_quiesce(struct gt_gateway *gw); /* some pipes go to the next gateway */
+/* Another gateway leads: all that wait go there, pipes and calls; the others end with their calls.
+ */
+void gt_nodes_let_go(struct gt_gateway *gw);
 
 /* The connection becomes a pipe; it is closed as what it was. */
 void gt_node_pipe_open(struct gt_node *node, struct gt_conn *c);

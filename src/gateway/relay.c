@@ -1,6 +1,7 @@
 /* relay.c - a call and its upstream connection: getting one, the two directions, what happens when
  * it breaks. */
 #include "calls.h"
+#include "leader.h"
 #include "nodes.h"
 #include "splice.h"
 
@@ -35,7 +36,10 @@ static void refuse_away(struct gt_call *call, const char *what)
 		refuse(call, "node_unreachable", detail);
 		return;
 	}
-	if (!call->fn)
+	if (call->way == GT_WAY_LEADER)
+		snprintf(detail, sizeof(detail), "the gateway of node %s, which leads, %s",
+			 call->gw->leader.node, what);
+	else if (!call->fn)
 		snprintf(detail, sizeof(detail), "control %s", what);
 	else if (call->target && call->target->node[0])
 		snprintf(detail, sizeof(detail), "the agent of node %s %s", call->target->node,
@@ -70,7 +74,9 @@ static void pause_call(struct gt_call *call, int error)
 	char what[100];
 
 	if (!call->retry_until_ns)
-		call->retry_until_ns = now_ns + GT_GW_REACH_MS * GT_NS_PER_MS;
+		call->retry_until_ns = now_ns + (call->way == GT_WAY_LEADER ? GT_GW_LEADER_MS
+									    : GT_GW_REACH_MS) *
+							GT_NS_PER_MS;
 	if (now_ns >= call->retry_until_ns) {
 		snprintf(what, sizeof(what), "could not be reached: %s", strerror(error));
 		refuse_away(call, what);
@@ -93,6 +99,10 @@ static void requeue(struct gt_call *call)
 	call->state = GT_CALL_QUEUED;
 	call->upq.sent = 0;
 	gt_h1_reset(&call->resp);
+	if (gt_follows(call->gw)) {
+		gt_call_give_away(call);
+		return;
+	}
 	gt_fn_rejoin(call->fn, &call->waiter, gt_gw_now(call->gw));
 	gt_call_arm(call);
 	gt_call_free_slot(call); /* pumps the queue */
@@ -101,8 +111,12 @@ static void requeue(struct gt_call *call)
 
 void gt_relay_retry(struct gt_call *call)
 {
+	bool ours = call->way == GT_WAY_CONTROL, theirs = call->way == GT_WAY_LEADER;
+
 	if (call->fn)
 		requeue(call);
+	else if (gt_follows(call->gw) ? ours : theirs) /* no more: who leads has changed */
+		gt_call_reroute(call);
 	else
 		gt_relay_connect(call);
 }
@@ -138,6 +152,8 @@ void gt_relay_connect(struct gt_call *call)
 	if (!call->fn) {
 		if (call->way == GT_WAY_AGENT)
 			ask_agent(call);
+		else if (call->way == GT_WAY_LEADER)
+			gt_forward_connect(call);
 		else
 			connect_control(call);
 		return;
@@ -339,9 +355,10 @@ static void bad_answer(struct gt_call *call, const char *why)
 	char detail[200];
 
 	snprintf(detail, sizeof(detail), "%s %s sent no valid HTTP: %s",
-		 call->fn                    ? "replica"
-		 : call->way == GT_WAY_AGENT ? "the agent"
-					     : "control",
+		 call->fn                     ? "replica"
+		 : call->way == GT_WAY_AGENT  ? "the agent"
+		 : call->way == GT_WAY_LEADER ? "the gateway that leads"
+					      : "control",
 		 call->replica, why);
 	refuse(call, "bad_gateway", detail);
 }
@@ -365,6 +382,8 @@ static void complete(struct gt_call *call, bool clean)
 	c->keep = c->keep && call->req_done;
 	if (clean && call->target && !call->target->gone && !call->target->draining)
 		gt_up_park(up);
+	else if (clean && up->forward && gt_follows(call->gw))
+		gt_forward_park(up);
 	else
 		gt_up_close(up);
 	gt_call_finish(call);
@@ -400,7 +419,8 @@ static int on_head(struct gt_call *call)
 	bool wanted = resp->status != 100 || (req->expect_continue && !call->continued);
 
 	if (resp->status == 101) {
-		if (resp->websocket && req->websocket && call->way == GT_WAY_FUNCTION) {
+		if (resp->websocket && req->websocket &&
+		    (call->way == GT_WAY_FUNCTION || call->way == GT_WAY_LEADER)) {
 			call->status = 101;
 			gt_call_answered(call);
 			return start_tunnel(call);
@@ -415,6 +435,8 @@ static int on_head(struct gt_call *call)
 		}
 		return wanted && req->minor == 1 && !call->sse ? gt_head_interim(call) : 0;
 	}
+	if (gt_forward_in_vain(call))
+		return 1;
 	call->status = resp->status;
 	call->state = GT_CALL_STREAM;
 	gt_call_answered(call);
@@ -471,8 +493,9 @@ static void take(struct gt_call *call, const char *data, size_t len)
 	size_t at = 0;
 	int r = 0;
 
-	if (call->upq.keep)
-		gt_outq_forget(&call->upq); /* it answers: no second try any more */
+	/* It answers: no second try any more, but where the leader is another one by now. */
+	if (call->upq.keep && call->way != GT_WAY_LEADER)
+		gt_outq_forget(&call->upq);
 	while (r == 0 && call->state != GT_CALL_TUNNEL) {
 		struct gt_h1_body body;
 		size_t used;

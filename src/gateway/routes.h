@@ -4,6 +4,13 @@
 
 #include "gw.h"
 
+struct gt_route_fn {
+	struct gt_grave grave;
+	struct gt_fn fn;
+	bool has_models;
+	UT_hash_handle hh; /* by fn.stats.function */
+};
+
 void gt_routes_line(const char *line, size_t len, void *gw); /* one line of the watch */
 /* What it says of functions at home here; leaves it to be fini'd. */
 void gt_routes_take(struct gt_gateway *gw, struct gt_line *line);

@@ -117,6 +117,6 @@ int gt_h1_write_response(const struct gt_h1 *h, const struct gt_h1_rewrite *rw, 
 	*p++ = ' ';
 	p = put_span(h, h->reason, p);
 	p = PUT(p, "\r\n");
-	end(out, put_end(rw, put_fields(h, H1_OURS, rw, p)));
+	end(out, put_end(rw, put_fields(h, rw->keep_ours ? 0 : H1_OURS, rw, p)));
 	return 0;
 }

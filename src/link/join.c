@@ -16,28 +16,43 @@ struct joining {
 	char *csr;
 };
 
-/* Answers with a certificate for the key of the request. */
-static void certify(struct gt_link *link, struct gt_request *req, int status, enum gt_pki_kind kind,
-		    const char *name, const char *csr, size_t len)
+void gt_link_certify(struct gt_request *req, const struct gt_pki_ca *authority,
+		     const struct gt_link_cert *of, int status)
 {
-	const struct gt_link_config *c = &link->config;
 	gt_auto(buf) struct gt_buf cert = { 0 }, body = { 0 };
 	struct gt_err err = { 0 };
 	struct gt_json j;
 
-	if (gt_pki_sign(c->authority, csr, len, kind, name, gt_wall_ms(&c->clock),
-			kind == GT_PKI_NODE ? c->node_certificate_ms : GT_LINK_GATEWAY_CERT_MS,
-			&cert, &err) < 0) {
-		gt_link_refuse(req, &err, link);
+	if (gt_pki_sign(authority, of->csr, of->csr_len, of->kind, of->name, of->now_ms,
+			of->life_ms, &cert, &err) < 0) {
+		gt_link_refuse(req, &err, NULL);
 		return;
 	}
 	gt_json_begin(&j, &body);
 	gt_json_object(&j, NULL);
 	gt_json_str(&j, "certificate", cert.data);
-	gt_json_str(&j, "ca", gt_pki_ca_pem(c->authority));
-	gt_json_str(&j, gt_pki_kind_names[kind], name);
+	gt_json_str(&j, "ca", gt_pki_ca_pem(authority));
+	gt_json_str(&j, gt_pki_kind_names[of->kind], of->name);
 	gt_json_close(&j, '}');
 	gt_request_reply(req, status, "application/json", &body);
+}
+
+static void certify(struct gt_link *link, struct gt_request *req, int status, enum gt_pki_kind kind,
+		    const char *name, const char *csr, size_t len)
+{
+	const struct gt_link_config *c = &link->config;
+
+	gt_link_certify(req, c->authority,
+			&(struct gt_link_cert){
+				.kind = kind,
+				.name = name,
+				.csr = csr,
+				.csr_len = len,
+				.now_ms = gt_wall_ms(&c->clock),
+				.life_ms = kind == GT_PKI_NODE ? c->node_certificate_ms
+							       : GT_LINK_GATEWAY_CERT_MS,
+			},
+			status);
 }
 
 static bool no_authority(struct gt_link *link, struct gt_request *req)

@@ -13,8 +13,6 @@
 #define GT_LINK_BODY_MAX   (32 * GT_MIB)
 #define GT_LINK_JOIN_MAX   (16 * GT_KIB)
 
-#define GT_LINK_GATEWAY_CERT_MS (24 * 3600000ULL)
-
 enum gt_peer_kind { GT_PEER_NODE, GT_PEER_GATEWAY };
 
 /* One open watch. */
@@ -22,7 +20,7 @@ struct gt_peer {
 	struct gt_link *link;
 	enum gt_peer_kind kind;
 	char name[GT_NAME_MAX + 1];
-	bool outside; /* from another machine: it must stay a member */
+	bool joined; /* from another machine: it must stay a member */
 	struct gt_stream *stream;
 	uint64_t seq;
 	struct gt_peer *prev, *next;
@@ -48,11 +46,11 @@ void gt_link_post_join(struct gt_request *req, void *app);
 void gt_link_certify_node(struct gt_request *req, void *app);
 void gt_link_certify_gateway(struct gt_request *req, void *app);
 
-/* Who sent it, as a gateway states: "node/NAME"; NULL: a role of this daemon. */
+/* Who sent it, as a gateway states: "node/NAME" of one that joined, "gateway/NAME" of a daemon that
+ * has the same store; NULL: a role of this daemon. */
 const char *gt_link_sender(const struct gt_request *req);
 /* 0, or -EACCES (node_removed). */
 int gt_link_check_member(struct gt_link *link, const char *node, struct gt_err *err);
-void gt_link_refuse(struct gt_request *req, const struct gt_err *err, void *app);
 void gt_link_ping_start(struct gt_link *link);
 void gt_link_peers_end(struct gt_link *link);
 

@@ -81,11 +81,12 @@ static struct gt_peer *peer_open(struct gt_link *link, struct gt_request *req,
 				 enum gt_peer_kind kind, const char *name)
 {
 	struct gt_peer *peer = gt_alloc(sizeof(*peer));
+	const char *sender = gt_link_sender(req);
 
 	peer->link = link;
 	peer->kind = kind;
 	gt_strcopy(peer->name, sizeof(peer->name), name);
-	peer->outside = gt_link_sender(req) != NULL;
+	peer->joined = sender && gt_starts_with(sender, "node/");
 	peer->stream = gt_request_stream(req, 200, "application/x-ndjson");
 	gt_stream_limit(peer->stream, GT_LINK_QUEUED_MAX);
 	gt_stream_on_close(peer->stream, on_stream_close, peer);
@@ -214,7 +215,7 @@ void gt_link_on_members(struct gt_link *link)
 	struct gt_peer *peer;
 
 	DL_FOREACH (link->peers, peer)
-		if (peer->kind == GT_PEER_NODE && peer->outside && peer->stream &&
+		if (peer->kind == GT_PEER_NODE && peer->joined && peer->stream &&
 		    !gt_control_member(link->config.control, peer->name, NULL))
 			peer_cut(peer);
 	line.epoch = gt_control_epoch(link->config.control);

@@ -136,6 +136,15 @@ int gt_os_tcp_guard(int fd)
 	return 0;
 }
 
+bool gt_os_tcp_silent(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_unacked > 0 &&
+	       info.tcpi_last_ack_recv >= GT_OS_TCP_SILENT_MS;
+}
+
 int gt_os_tcp_patience(int fd, bool patient)
 {
 	const int ms = patient ? 0 : GT_OS_TCP_SILENT_MS;

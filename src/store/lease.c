@@ -6,12 +6,14 @@
  * stopped keeps its lock; then the time decides. */
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 
 #include <gantry/base/clock.h>
 #include <gantry/base/log.h>
 #include <gantry/store/lease.h>
 
 #include "db.h"
+#include "keys.h"
 #include "wait.h"
 
 #define WAIT_MS  500 /* for the lock, and between two tries to connect */
@@ -28,7 +30,8 @@ struct gt_lease {
 	pthread_cond_t wake;
 	bool stopping;
 	struct gt_lease_view view;
-	uint64_t good_ns; /* the last renewal was asked for then */
+	uint64_t good_ns;        /* the last renewal was asked for then */
+	struct gt_buf key, cert; /* of the authority, once it was seen */
 };
 
 static uint64_t now_ns(void)
@@ -162,6 +165,49 @@ static int row_read(struct gt_lease *l, struct gt_lease_view *ret, int64_t *left
 	return 0;
 }
 
+static void key_wipe(struct gt_buf *key)
+{
+	if (key->len)
+		explicit_bzero(key->data, key->len);
+	gt_buf_fini(key);
+}
+
+/* For who follows: it opens no store, but its daemon has to prove who it is. The authority is made
+ * once, by the first who leads, and never changes. */
+static void authority_look(struct gt_lease *l)
+{
+	struct gt_buf key = { 0 }, cert = { 0 };
+	struct gt_err err = { 0 };
+
+	if (l->cert.len) /* this thread alone sets it */
+		return;
+	if (gt_authority_read(l->db, &key, &cert, &err) < 0) {
+		key_wipe(&key);
+		gt_buf_fini(&cert);
+		return;
+	}
+	pthread_mutex_lock(&l->lock);
+	l->key = key;
+	l->cert = cert;
+	pthread_mutex_unlock(&l->lock);
+}
+
+int gt_lease_authority(struct gt_lease *l, struct gt_buf *key, struct gt_buf *cert,
+		       struct gt_err *err)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&l->lock);
+	if (!l->cert.len)
+		r = gt_err_set(err, EAGAIN, "unavailable",
+			       "the cluster's authority for certificates is not known yet");
+	else if (gt_buf_add(key, l->key.data, l->key.len) < 0 ||
+		 gt_buf_add(cert, l->cert.data, l->cert.len) < 0)
+		r = gt_err_set(err, E2BIG, "internal", "the authority in the store");
+	pthread_mutex_unlock(&l->lock);
+	return r;
+}
+
 /* ---- to lead -------------------------------------------------------------------------------- */
 
 static int row_take(struct gt_lease *l, uint64_t was, bool sure, struct gt_err *err)
@@ -235,6 +281,7 @@ static int follow(struct gt_lease *l, struct gt_err *err)
 	if (left_ms <= 0)
 		return take(l, v.epoch, false, err);
 	state_set(l, &v);
+	authority_look(l);
 	r = lock_wait(l, v.epoch, (uint64_t)GT_MIN(left_ms, (int64_t)WAIT_MS) + 1, err);
 	if (r <= 0)
 		return r;
@@ -289,6 +336,8 @@ static void lead(struct gt_lease *l)
 		int r = renew(l, epoch, &err);
 
 		wait_ms = r > 0 ? renew_ms : AGAIN_MS;
+		if (r > 0)
+			authority_look(l);
 		if (r == 0)
 			state_over(l, epoch, "another control has taken over");
 		else if (r < 0 && now_ns() - l->good_ns > stop_ns(l))
@@ -368,6 +417,8 @@ void gt_lease_free(struct gt_lease *l)
 	gt_db_close(l->db, true);
 	pthread_cond_destroy(&l->wake);
 	pthread_mutex_destroy(&l->lock);
+	key_wipe(&l->key);
+	gt_buf_fini(&l->cert);
 	free(l->url);
 	free(l->holder);
 	free(l->place);

@@ -11,6 +11,7 @@ struct conn {
 	struct uplink *u;
 	struct conn *prev, *next;
 	struct end end;
+	struct door *door; /* NULL: there is none right now */
 	struct gt_watch *watch;
 	struct gt_timer timer; /* the next step, or the time that it may take */
 	struct door_wait wait;
@@ -22,7 +23,8 @@ struct conn {
 
 static void conn_free(struct conn *c)
 {
-	door_forget(c->u->door, &c->wait);
+	if (c->door)
+		door_forget(c->door, &c->wait);
 	gt_timer_clear(c->u->loop, &c->timer);
 	gt_watch_close(c->watch);
 	end_close(&c->end, true);
@@ -38,12 +40,11 @@ void conn_cancel(struct conn *c)
 
 static void conn_fail(struct conn *c, const struct gt_err *err)
 {
-	struct uplink *u = c->u;
 	conn_fn *fn = c->fn;
 	void *arg = c->arg;
 
 	if (c->tried && err->code != EACCES)
-		door_failed(u->door);
+		door_failed(c->door);
 	conn_free(c);
 	fn(NULL, err, arg);
 }
@@ -106,7 +107,7 @@ static void begin(struct conn *c)
 
 	c->tried = true;
 	gt_timer_set(c->u->loop, &c->timer, CONN_MS, on_late, c);
-	if (door_connect(c->u->door, &c->end.fd, &err) < 0 ||
+	if (door_connect(c->door, &c->end.fd, &err) < 0 ||
 	    gt_loop_watch(c->u->loop, c->end.fd, all, on_event, c, &c->watch, &err) < 0)
 		conn_fail(c, &err);
 }
@@ -124,18 +125,37 @@ static void on_address(const struct gt_err *err, void *arg)
 static void on_begin(void *arg)
 {
 	struct conn *c = arg;
+	struct gt_err err = { 0 };
 
+	if (!c->door) {
+		gt_err_set(&err, EAGAIN, "unavailable", "nobody else leads right now");
+		conn_fail(c, &err);
+		return;
+	}
 	/* A name server that does not answer is no reason to wait longer for the rest. */
 	gt_timer_set(c->u->loop, &c->timer, 2 * CONN_MS, on_late, c);
-	if (door_ready(c->u->door, &c->wait))
+	if (door_ready(c->door, &c->wait))
 		begin(c);
+}
+
+void conns_fail(struct uplink *u, const struct door *door, const struct gt_err *why)
+{
+	struct conn *c = u->conns;
+
+	while (c) {
+		bool its = c->door == door;
+
+		if (its)
+			conn_fail(c, why);
+		c = its ? u->conns : c->next; /* what is told of one may end others */
+	}
 }
 
 struct conn *conn_open(struct uplink *u, struct ssl_ctx_st *ctx, conn_fn *fn, void *arg)
 {
 	struct conn *c = gt_alloc(sizeof(*c));
 
-	*c = (struct conn){ .u = u, .end = END_NONE, .fn = fn, .arg = arg };
+	*c = (struct conn){ .u = u, .door = u->door, .end = END_NONE, .fn = fn, .arg = arg };
 	c->end.ssl = tls_new(ctx);
 	c->wait = (struct door_wait){ .fn = on_address, .arg = c };
 	DL_APPEND(u->conns, c);

@@ -87,8 +87,10 @@ int end_shut(struct end *e)
 	errno = 0;
 	int r = SSL_shutdown(e->ssl); /* 0: said; the peer may go on */
 
+	/* The socket's end, too: who waits for an answer reads no more, and hears of nothing else.
+	 */
 	if (r >= 0)
-		return 0;
+		return shutdown(e->fd, SHUT_WR) < 0 ? -errno : 0;
 	r = outcome(e, r);
 	return r ? r : -EPIPE;
 }

@@ -62,6 +62,21 @@ static int read_file(const char *dir, const char *name, size_t max, struct gt_bu
 
 /* ---- join.json ---- */
 
+static void read_doors(const struct gt_value *v, struct gt_uplink_joined *j)
+{
+	const struct gt_value *doors = gt_value_at(v, "doors");
+
+	j->n_doors = 0;
+	for (size_t i = 0; i < gt_value_len(doors) && j->n_doors < GT_UPLINK_DOORS_MAX; i++) {
+		char *door = j->doors[j->n_doors];
+
+		if (gt_strcopy(door, sizeof(j->doors[0]),
+			       gt_value_str(gt_value_item(doors, i), "", "")) &&
+		    gt_uplink_check_url(door, &(struct gt_err){ 0 }) == 0)
+			j->n_doors++;
+	}
+}
+
 int gt_uplink_joined(const char *dir, struct gt_uplink_joined *ret, struct gt_err *err)
 {
 	gt_auto(buf) struct gt_buf text = { 0 };
@@ -81,6 +96,7 @@ int gt_uplink_joined(const char *dir, struct gt_uplink_joined *ret, struct gt_er
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "%s/" IDENTITY_JOIN " is damaged; join again with a new token",
 				  dir);
+	read_doors(v, &j);
 	*ret = j;
 	return 0;
 }
@@ -96,6 +112,10 @@ static int write_joined(const char *dir, const struct gt_uplink_joined *joined, 
 	gt_json_str(&j, "node", joined->node);
 	gt_json_str(&j, "token_sha256", joined->token_sha256);
 	gt_json_str(&j, "ca_pin", joined->ca_pin);
+	gt_json_array(&j, "doors");
+	for (size_t i = 0; i < joined->n_doors; i++)
+		gt_json_str(&j, NULL, joined->doors[i]);
+	gt_json_close(&j, ']');
 	gt_json_close(&j, '}');
 	gt_buf_addc(&text, '\n');
 	return write_file(dir, IDENTITY_JOIN, text.data, text.len, err);
@@ -148,6 +168,22 @@ int identity_load(const char *dir, struct identity **ret, struct gt_err *err)
 	if (r == 0)
 		r = tls_member(gt_buf_str(&cert), gt_buf_str(&i->key), gt_buf_str(&i->ca), &i->ctx,
 			       err);
+	if (r < 0) {
+		identity_free(i);
+		return r;
+	}
+	*ret = i;
+	return 0;
+}
+
+int identity_hold(const char *key, const char *cert, const char *ca, struct identity **ret,
+		  struct gt_err *err)
+{
+	struct identity *i = gt_alloc(sizeof(*i));
+	int r = gt_pki_identity_pem(cert, strlen(cert), &i->id, err);
+
+	if (r == 0)
+		r = tls_member(cert, key, ca, &i->ctx, err);
 	if (r < 0) {
 		identity_free(i);
 		return r;

@@ -43,7 +43,10 @@ GT_MUST_USE int identity_joined(const char *dir, const struct gt_uplink_joined *
 /* The next certificate. On failure the present one stays; so it does when the next was signed by a
  * clock that was set back, as that one may be refused as soon as the clock is right again. */
 GT_MUST_USE int identity_renew(struct identity *i, const char *cert, struct gt_err *err);
-/* Remembers another address of the same cluster. */
+/* Remembers another address of the same cluster; and all that there are. */
 GT_MUST_USE int identity_move(struct identity *i, const char *url, struct gt_err *err);
+/* One that is nobody's but this process's: of a key that is in memory alone. */
+GT_MUST_USE int identity_hold(const char *key, const char *cert, const char *ca,
+			      struct identity **ret, struct gt_err *err);
 
 #endif

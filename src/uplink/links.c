@@ -1,18 +1,22 @@
-/* links.c - the agent's connections to control: what arrives at the node's link socket goes on to
- * the door, byte by byte, over a connection of its own with the node's certificate. The agent finds
+/* links.c - the agent's connections to control, and a gateway's to the one that leads: what arrives
+ * at a socket of this host goes on to the door, byte by byte, over a connection of its own with the
+ * node's certificate. The agent finds
  * a control that is away as it would on the host of control: by a connection that ends. */
 #include "uplink_priv.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <utlist.h>
 
 #include <gantry/base/log.h>
+#include <gantry/os/os.h>
 
 #include "identity.h"
 
-#define LINKS_MAX 256
+#define LINKS_MAX 8192
+#define LOOK_MS   500
 
 struct one {
 	struct links *links;
@@ -20,19 +24,32 @@ struct one {
 	struct end near;   /* until there is the other one */
 	struct conn *conn; /* then */
 	struct pump *pump;
+	int far; /* the pump's */
 };
 
 struct links {
 	struct uplink *u;
 	struct gt_watch *watch;
+	const char *greeting;
+	struct gt_timer look;
 	struct one *all;
 	unsigned n;
+	bool on;
 };
 
-static void resume(struct links *l)
+/* The others wait in the socket's queue. */
+static void listen_on(struct links *l)
 {
-	if (gt_watch_set(l->watch, GT_EV_READ, NULL) < 0)
-		gt_warn("the agent is not listened to any more: %m");
+	unsigned events = l->on && l->n < LINKS_MAX ? GT_EV_READ : 0;
+
+	if (gt_watch_set(l->watch, events, NULL) < 0)
+		gt_warn("link: %m");
+}
+
+void links_listen(struct links *l, bool on)
+{
+	l->on = on;
+	listen_on(l);
 }
 
 static void one_free(struct one *o)
@@ -44,8 +61,21 @@ static void one_free(struct one *o)
 	end_close(&o->near, false);
 	DL_DELETE(l->all, o);
 	if (l->n-- == LINKS_MAX)
-		resume(l);
+		listen_on(l);
 	free(o);
+}
+
+/* A call's body may wait for its function, so that the kernel does not judge: see who is gone. */
+static void on_look(void *arg)
+{
+	struct links *l = arg;
+	struct one *o, *next;
+
+	DL_FOREACH_SAFE (l->all, o, next)
+		if (o->pump && gt_os_tcp_silent(o->far))
+			one_free(o);
+	if (l->n)
+		gt_timer_set(l->u->loop, &l->look, LOOK_MS, on_look, l);
 }
 
 static void on_end(void *arg)
@@ -59,12 +89,24 @@ static void on_end(void *arg)
 static void on_conn(struct end *e, const struct gt_err *err, void *arg)
 {
 	struct one *o = arg;
-	struct pump_config config = {
-		.loop = o->links->u->loop, .left = &o->near, .right = e, .fn = on_end, .arg = o
-	};
+	const char *greeting = o->links->greeting;
+	struct pump_config config = { .loop = o->links->u->loop,
+				      .left = &o->near,
+				      .right = e,
+				      .to_left = greeting,
+				      .to_left_len = strlen(greeting),
+				      .fn = on_end,
+				      .arg = o };
 	struct gt_err why = { 0 };
 
 	o->conn = NULL;
+	o->far = e ? e->fd : -EBADF;
+	if (e && *greeting) {
+		(void)gt_os_tcp_patience(e->fd, true);
+		if (!gt_timer_is_set(&o->links->look))
+			gt_timer_set(o->links->u->loop, &o->links->look, LOOK_MS, on_look,
+				     o->links);
+	}
 	if (!e) {
 		gt_debug("link: %s", err->text);
 		one_free(o);
@@ -86,18 +128,18 @@ static void on_connect(struct gt_watch *w, unsigned events, void *arg)
 	o = gt_alloc(sizeof(*o));
 	*o = (struct one){ .links = l, .near = { .fd = fd } };
 	DL_APPEND(l->all, o);
-	/* The others wait in the socket's queue. */
-	if (++l->n == LINKS_MAX && gt_watch_set(w, 0, NULL) < 0)
-		gt_warn("link: %m");
+	if (++l->n == LINKS_MAX)
+		listen_on(l);
 	o->conn = conn_open(l->u, l->u->identity->ctx, on_conn, o);
 }
 
-int links_new(struct uplink *u, struct links **ret, struct gt_err *err)
+int links_new(struct uplink *u, int fd, const char *greeting, struct links **ret,
+	      struct gt_err *err)
 {
 	struct links *l = gt_alloc(sizeof(*l));
-	int fd = u->config.link_fd, r;
+	int r;
 
-	l->u = u;
+	*l = (struct links){ .u = u, .greeting = greeting, .on = true };
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	r = gt_loop_watch(u->loop, fd, GT_EV_READ, on_connect, l, &l->watch, err);
 	if (r < 0) {
@@ -108,12 +150,32 @@ int links_new(struct uplink *u, struct links **ret, struct gt_err *err)
 	return 0;
 }
 
+size_t links_busy(const struct links *l)
+{
+	return l->n;
+}
+
+void links_close(struct links *l)
+{
+	while (l->all)
+		one_free(l->all);
+}
+
+void links_leave(struct links *l)
+{
+	struct one *o, *next;
+
+	DL_FOREACH_SAFE (l->all, o, next)
+		if (!o->pump)
+			one_free(o);
+}
+
 void links_free(struct links *l)
 {
 	if (!l)
 		return;
-	while (l->all)
-		one_free(l->all);
+	links_close(l);
+	gt_timer_clear(l->u->loop, &l->look);
 	gt_watch_close(l->watch);
 	free(l);
 }

@@ -26,15 +26,17 @@
 
 #include "identity.h"
 
-#define IDLE_MIN       2
-#define IDLE_MAX       64 /* of a shard */
-#define SHARDS_MAX     16
-#define BUSY_MAX       8192
-#define RETRY_FIRST_MS 50
-#define RETRY_MOST_MS  2000
-#define ROUND_MS       1000
-#define UPGRADE_MS     3000
-#define PREFACE_MAX    64
+#define IDLE_MIN         2
+#define IDLE_MAX         64 /* of a shard */
+#define SHARDS_MAX       16
+#define BUSY_MAX         8192
+#define RETRY_FIRST_MS   50
+#define RETRY_MOST_MS    2000
+#define RETRY_SEVERAL_MS 300
+#define ROUND_MS         1000
+#define REFRESH_ROUNDS   10
+#define UPGRADE_MS       3000
+#define PREFACE_MAX      64
 
 enum state {
 	CONNECTING,
@@ -72,6 +74,7 @@ struct pipes {
 	size_t busy;
 	bool reached; /* the last one that ended its way got there */
 	bool drained;
+	unsigned rounds;
 	struct gt_timer retry, round;
 	uint64_t retry_ms;
 };
@@ -112,9 +115,33 @@ static void on_retry(void *arg)
 
 static void fill_later(struct pipes *p)
 {
+	bool several = p->u->leader || doors_several(p->u->doors); /* one of them will lead soon */
+	uint64_t most_ms = several ? RETRY_SEVERAL_MS : RETRY_MOST_MS;
+
 	if (!gt_timer_is_set(&p->retry))
 		gt_timer_set(p->u->loop, &p->retry,
-			     backoff_ms(&p->retry_ms, RETRY_FIRST_MS, RETRY_MOST_MS), on_retry, p);
+			     backoff_ms(&p->retry_ms, RETRY_FIRST_MS, most_ms), on_retry, p);
+}
+
+/* Nobody is there, or not who should be. One that answers and ends the connection has just begun,
+ * or is about to end. */
+static bool is_away(const struct gt_err *why)
+{
+	static const int codes[] = { ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES };
+
+	for (size_t i = 0; i < GT_LEN(codes); i++)
+		if (why->code == codes[i])
+			return true;
+	return false;
+}
+
+static void silent(struct pipes *p, const struct gt_err *why)
+{
+	p->reached = false;
+	uplink_door_silent(p->u, why);
+	if (p->u->doors && is_away(why))
+		doors_silent(p->u->doors);
+	fill_later(p);
 }
 
 /* It did not become one: the next try waits. */
@@ -123,9 +150,7 @@ static void pipe_failed(struct pipe *x, const struct gt_err *why)
 	struct pipes *p = x->pool;
 
 	pipe_free(x);
-	p->reached = false;
-	uplink_door_silent(p->u, why);
-	fill_later(p);
+	silent(p, why);
 }
 
 static void pipe_broke(struct pipe *x, ssize_t n)
@@ -133,14 +158,15 @@ static void pipe_broke(struct pipe *x, ssize_t n)
 	struct pipes *p = x->pool;
 	struct gt_err err = { 0 };
 
-	if (x->state == WAITING) { /* a gateway that ends, mostly: the next one is there already */
-		pipe_free(x);
+	if (x->state == WAITING && n != -ETIMEDOUT && n != -EHOSTUNREACH) {
+		pipe_free(x); /* a gateway that ends, mostly: the next one is there already */
 		fill_later(p);
 		return;
 	}
 	gt_err_errno(&err, n < 0 ? (int)-n : ECONNRESET, "%s",
-		     x->state == UPGRADING ? "it ended the connection; was this node removed?"
-					   : "it broke the connection");
+		     x->state == UPGRADING && n == 0
+			     ? "it ended the connection; was this node removed?"
+			     : "it broke the connection");
 	pipe_failed(x, &err);
 }
 
@@ -261,6 +287,30 @@ static unsigned shards_of(const struct gt_h1 *h)
 	return gt_parse_u64(text, SHARDS_MAX, &n) == 0 ? (unsigned)n : 0;
 }
 
+/* A field of the head as a text; NULL: it is not there, or too long. */
+static const char *field(const struct gt_h1 *h, const char *name, char *out, size_t size)
+{
+	const struct gt_h1_field *f = gt_h1_find_text(h, name);
+
+	if (!f || f->value.len >= size)
+		return NULL;
+	memcpy(out, gt_h1_text(h, f->value), f->value.len);
+	out[f->value.len] = '\0';
+	return out;
+}
+
+/* True: it sends us to another one. */
+static bool tell_doors(const struct pipe *x)
+{
+	struct doors *doors = x->pool->u->doors;
+	char leads[GT_UPLINK_URL_SIZE], all[GT_UPLINK_DOORS_MAX * GT_UPLINK_URL_SIZE];
+	const char *to = field(&x->head, "Gantry-Leader", leads, sizeof(leads));
+
+	if (doors)
+		doors_told(doors, to, field(&x->head, "Gantry-Doors", all, sizeof(all)));
+	return to != NULL;
+}
+
 static void trim(struct pipes *p)
 {
 	struct pipe *x, *next;
@@ -277,6 +327,14 @@ static bool arrived(struct pipe *x)
 	unsigned n = shards_of(&x->head);
 	struct gt_err err = { 0 };
 
+	bool elsewhere = tell_doors(x);
+
+	if (elsewhere) {
+		pipe_free(x);
+		p->reached = false;
+		fill_later(p);
+		return false;
+	}
 	if (x->head.status != 101 || n == 0) {
 		gt_err_set(&err, EPROTO, "unavailable", "it answers %u to a pipe%s", x->head.status,
 			   x->head.status == 403 ? "; was this node removed?" : "");
@@ -290,6 +348,8 @@ static bool arrived(struct pipe *x)
 	p->retry_ms = 0;
 	gt_timer_clear(p->u->loop, &p->retry);
 	uplink_door_answers(p->u);
+	if (p->u->doors)
+		doors_answers(p->u->doors);
 	if (n != p->n_shards) {
 		unsigned own = x->shard;
 
@@ -367,11 +427,14 @@ static void on_event(struct gt_watch *w, unsigned events, void *arg)
 
 static int send_wish(struct pipe *x)
 {
-	char text[256];
+	const struct uplink *u = x->pool->u;
+	const char *own = u->own_door;
+	char text[256 + sizeof(u->own_door)];
 	int n = snprintf(text, sizeof(text),
 			 "GET /link/v1/nodes/%s/pipe?shard=%u HTTP/1.1\r\nHost: " GT_PKI_SNI
-			 "\r\nConnection: Upgrade\r\nUpgrade: gantry-pipe\r\n\r\n",
-			 x->pool->u->config.node, x->shard);
+			 "\r\nConnection: Upgrade\r\nUpgrade: gantry-pipe\r\n%s%s%s\r\n",
+			 u->config.node, x->shard, *own ? "Gantry-Door: " : "", own,
+			 *own ? "\r\n" : "");
 	ssize_t sent = end_write(&x->end, text, (size_t)n);
 
 	/* A new connection has room for so little. */
@@ -423,7 +486,7 @@ static unsigned wanted(const struct shard *s)
 /* A door that was not reached lately is knocked at once, not by all. */
 static void fill(struct pipes *p)
 {
-	if (p->drained || gt_timer_is_set(&p->retry))
+	if (p->drained || !p->u->door || gt_timer_is_set(&p->retry))
 		return;
 	if (!p->reached) {
 		if (p->shards[0].idle == 0)
@@ -435,12 +498,26 @@ static void fill(struct pipes *p)
 			pipe_open(p, i);
 }
 
+static void refresh(struct pipes *p)
+{
+	struct pipe *x;
+
+	DL_FOREACH (p->all, x)
+		if (x->state == WAITING) {
+			pipe_free(x);
+			return;
+		}
+}
+
 /* The oldest go: the gateway takes the youngest first. */
 static void on_round(void *arg)
 {
 	struct pipes *p = arg;
 	struct pipe *x, *next;
 
+	/* What a gateway tells with each of them is told again. */
+	if (p->u->doors && ++p->rounds % REFRESH_ROUNDS == 0)
+		refresh(p);
 	for (unsigned i = 0; i < SHARDS_MAX; i++) {
 		p->shards[i].taken_before = p->shards[i].taken;
 		p->shards[i].taken = 0;
@@ -462,14 +539,31 @@ struct pipes *pipes_new(struct uplink *u)
 	return p;
 }
 
-void pipes_drain(struct pipes *p)
+static void leave(struct pipes *p)
 {
 	struct pipe *x, *next;
 
-	p->drained = true;
 	DL_FOREACH_SAFE (p->all, x, next)
 		if (is_idle(x))
 			pipe_free(x);
+}
+
+void pipes_drain(struct pipes *p)
+{
+	p->drained = true;
+	leave(p);
+}
+
+void pipes_move(struct pipes *p, bool at_once)
+{
+	leave(p);
+	p->reached = false;
+	p->n_shards = 1;
+	if (at_once) {
+		p->retry_ms = 0;
+		gt_timer_clear(p->u->loop, &p->retry);
+	}
+	fill(p);
 }
 
 size_t pipes_busy(const struct pipes *p)

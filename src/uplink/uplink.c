@@ -39,14 +39,14 @@ void uplink_fail(struct uplink *u, const struct gt_err *why)
 void uplink_door_answers(struct uplink *u)
 {
 	if (u->away)
-		gt_info("the cluster at %s answers again", u->config.url);
+		gt_info("the cluster at %s answers again", u->url);
 	u->away = false;
 }
 
 void uplink_door_silent(struct uplink *u, const struct gt_err *why)
 {
 	if (!u->away)
-		gt_warn("the cluster at %s is not reached, and is tried again: %s", u->config.url,
+		gt_warn("the cluster at %s is not reached, and is tried again: %s", u->url,
 			why->text);
 	u->away = true;
 }
@@ -63,7 +63,7 @@ int gt_uplink_check_url(const char *url, struct gt_err *err)
 void uplink_drained(struct uplink *u)
 {
 	if (u->draining && pipes_busy(u->pipes) == 0)
-		gt_loop_stop(u->loop);
+		gt_loop_stop(u->loop); /* what a gateway passes on has ended: it ends before */
 }
 
 static void on_late(void *arg)
@@ -89,17 +89,52 @@ static void on_signal(int signo, void *arg)
 
 /* ---- the beginning ---- */
 
-static void connect_all(struct uplink *u)
+static void tell_ready(struct uplink *u)
+{
+	if (u->config.ready_fd >= 0 && write(u->config.ready_fd, "READY\n", 6) != 6)
+		gt_warn("tell the supervisor: %m");
+}
+
+void uplink_connect(struct uplink *u)
 {
 	struct gt_err err = { 0 };
+	bool joined = !u->config.lead_path;
 
 	u->dialer = dialer_new(u);
 	u->pipes = pipes_new(u);
-	u->renewal = renewal_new(u);
-	if (links_new(u, &u->links, &err) < 0)
+	if (joined)
+		u->renewal = renewal_new(u);
+	if (links_new(u, u->config.link_fd, "", &u->links, &err) < 0 ||
+	    (!joined && links_new(u, u->config.forward_fd, "ok\n", &u->forwards, &err) < 0)) {
 		uplink_fail(u, &err);
-	else if (u->config.ready_fd >= 0 && write(u->config.ready_fd, "READY\n", 6) != 6)
-		gt_warn("tell the supervisor: %m");
+		return;
+	}
+	if (joined)
+		tell_ready(u);
+	else
+		links_listen(u->links, false); /* until it is known who leads */
+}
+
+void uplink_move(struct uplink *u, const char *url, bool at_once)
+{
+	struct door *before = u->door;
+	struct gt_err why = { 0 };
+
+	if (gt_streq(u->url, url ? url : ""))
+		return;
+	u->door = NULL;
+	if (url && door_new(u->loop, url, &u->door, &why) < 0)
+		gt_warn("%s", why.text);
+	gt_strcopy(u->url, sizeof(u->url), url ? url : "");
+	if (url)
+		gt_info("the cluster is at %s now", url);
+	pipes_move(u->pipes, at_once);
+	links_close(u->links);
+	if (u->forwards)
+		links_leave(u->forwards);
+	gt_err_set(&why, EAGAIN, "unavailable", "another daemon leads now");
+	conns_fail(u, before, &why);
+	door_free(before);
 }
 
 static void on_joined(struct uplink *u)
@@ -114,7 +149,8 @@ static void on_joined(struct uplink *u)
 		return;
 	}
 	gt_info("joined the cluster at %s as %s", u->config.url, u->config.node);
-	connect_all(u);
+	u->doors = doors_new(u);
+	uplink_connect(u);
 }
 
 static bool is_new_token(const struct identity *i, const char *token)
@@ -176,6 +212,10 @@ static int set_up(struct role *r, struct gt_err *err)
 	if (gt_loop_new(&u->loop, err) < 0 ||
 	    gt_loop_signals(u->loop, &mask, on_signal, u, err) < 0)
 		return -err->code;
+	if (u->config.lead_path) {
+		tell_ready(u); /* that nobody leads yet is no reason not to start */
+		return leader_new(u, &u->leader, err);
+	}
 	rc = find_identity(u, err);
 	joined = rc == 0;
 	if (rc < 0 && rc != -ENOENT)
@@ -184,11 +224,13 @@ static int set_up(struct role *r, struct gt_err *err)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "this node has not joined a cluster: give --join URL and --token "
 				  "TOKEN (of `gantry node token`)");
-	if (door_new(u->loop, u->config.url, &u->door, err) < 0)
+	gt_strcopy(u->url, sizeof(u->url), u->config.url);
+	if (door_new(u->loop, u->url, &u->door, err) < 0)
 		return -err->code;
 	if (!joined)
 		return join_new(u, on_joined, &r->join, err);
-	connect_all(u);
+	u->doors = doors_new(u);
+	uplink_connect(u);
 	return 0;
 }
 
@@ -197,8 +239,11 @@ static void tear_down(struct role *r)
 	struct uplink *u = &r->u;
 
 	join_free(r->join);
+	leader_free(u->leader);
+	doors_free(u->doors);
 	renewal_free(u->renewal);
 	links_free(u->links);
+	links_free(u->forwards);
 	pipes_free(u->pipes);
 	dialer_free(u->dialer);
 	door_free(u->door);

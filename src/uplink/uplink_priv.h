@@ -12,7 +12,9 @@
 struct conn;
 struct dialer;
 struct door;
+struct doors;
 struct identity;
+struct leader;
 struct links;
 struct pipes;
 struct renewal;
@@ -21,11 +23,14 @@ struct ssl_ctx_st;
 struct uplink {
 	struct gt_loop *loop;
 	struct gt_uplink_config config;
-	struct door *door;
+	struct door *door; /* NULL: nobody else leads */
+	char url[GT_UPLINK_URL_SIZE], own_door[GT_UPLINK_URL_SIZE];
+	struct doors *doors;   /* of a host that joined: those that there are */
+	struct leader *leader; /* of one that has the store: who leads */
 	struct identity *identity;
 	struct renewal *renewal;
 	struct dialer *dialer;
-	struct links *links;
+	struct links *links, *forwards;
 	struct pipes *pipes;
 	struct conn *conns; /* being made */
 	struct gt_timer late;
@@ -40,6 +45,26 @@ void uplink_drained(struct uplink *u);                        /* a pipe's call e
 /* The door was reached, or not: told in the log when that changes. */
 void uplink_door_answers(struct uplink *u);
 void uplink_door_silent(struct uplink *u, const struct gt_err *why);
+void uplink_connect(struct uplink *u); /* who it is, is known: all connections begin */
+/* To another door, or (NULL) to none: what waits at the one before, and what is on its way there,
+ * is closed. Calls go on where they are. at_once: it should answer; else after the pause between
+ * tries.
+ */
+void uplink_move(struct uplink *u, const char *url, bool at_once);
+
+/* doors.c: which of several. */
+struct doors *doors_new(struct uplink *u);
+void doors_free(struct doors *d); /* NULL is fine */
+/* What a gateway said: the door that leads, and all that there are, with blanks between them. Both
+ * may be NULL. */
+void doors_told(struct doors *d, const char *leads, const char *all);
+void doors_silent(struct doors *d);  /* nobody answers at the present one */
+void doors_answers(struct doors *d); /* it takes pipes: remembered for the next start */
+bool doors_several(const struct doors *d);
+
+/* leader.c: what the own control tells. */
+GT_MUST_USE int leader_new(struct uplink *u, struct leader **ret, struct gt_err *err);
+void leader_free(struct leader *l); /* NULL is fine */
 
 /* conn.c: a connection to the door until it is usable: name, TCP, TLS, who is there. */
 #define CONN_MS 3000
@@ -49,6 +74,8 @@ typedef void conn_fn(struct end *e, const struct gt_err *err, void *arg);
 /* ctx: of identity.h. Never calls back before it returned. */
 struct conn *conn_open(struct uplink *u, struct ssl_ctx_st *ctx, conn_fn *fn, void *arg);
 void conn_cancel(struct conn *c); /* NULL is fine */
+/* All on their way to that door. */
+void conns_fail(struct uplink *u, const struct door *door, const struct gt_err *why);
 
 /* ask.c: one HTTP exchange with the door on a connection of its own. */
 struct ask;
@@ -69,15 +96,23 @@ void dialer_free(struct dialer *d); /* NULL is fine; after those who ask */
 struct dial *dial_ask(struct dialer *d, const char *replica, dial_fn *fn, void *arg);
 void dial_cancel(struct dial *dial); /* NULL is fine */
 
-/* links.c: the agent's connections to control. */
-int links_new(struct uplink *u, struct links **ret, struct gt_err *err);
+/* links.c: the agent's connections to control, and those of a gateway to the one that leads.
+ * greeting: what is said at this end when the other one is there. */
+int links_new(struct uplink *u, int fd, const char *greeting, struct links **ret,
+	      struct gt_err *err);
 void links_free(struct links *l); /* NULL is fine */
+void links_listen(struct links *l, bool on);
+size_t links_busy(const struct links *l);
+void links_close(struct links *l); /* all that there are: they come again */
+/* Those whose other end is not there yet; what was passed on goes on where it is. */
+void links_leave(struct links *l);
 
 /* pipes.c: connections that wait at the door for calls. */
 struct pipes *pipes_new(struct uplink *u);
-void pipes_free(struct pipes *p);         /* NULL is fine */
-void pipes_drain(struct pipes *p);        /* none waits any more */
-size_t pipes_busy(const struct pipes *p); /* calls on them */
+void pipes_free(struct pipes *p);               /* NULL is fine */
+void pipes_drain(struct pipes *p);              /* none waits any more */
+void pipes_move(struct pipes *p, bool at_once); /* those of another door, or none */
+size_t pipes_busy(const struct pipes *p);       /* calls on them */
 
 /* Doubles from first to most, and tells a time between a half and the whole of it. */
 uint64_t backoff_ms(uint64_t *state, uint64_t first, uint64_t most);

@@ -424,6 +424,7 @@ static const struct gt_field stats_rows[] = {
 	{ "buffered_bytes", GT_F_U64, 0, AT(gt_gateway_stats, buffered_bytes), .max = UINT64_MAX },
 	{ "tls_handshakes", GT_F_U64, 0, AT(gt_gateway_stats, tls_handshakes), .max = UINT64_MAX },
 	{ "tls_resumed", GT_F_U64, 0, AT(gt_gateway_stats, tls_resumed), .max = UINT64_MAX },
+	{ "forwarded", GT_F_U64, 0, AT(gt_gateway_stats, forwarded), .max = UINT64_MAX },
 	{ "tls_failed", GT_F_U64, 0, AT(gt_gateway_stats, tls_failed), .max = UINT64_MAX },
 	{ "log_dropped", GT_F_U64, 0, AT(gt_gateway_stats, log_dropped), .max = UINT64_MAX },
 	{ "refusals", GT_F_U64S, 0, AT(gt_gateway_stats, refusals), .max = GT_REFUSALS },

@@ -254,11 +254,9 @@ class Hosts:
         self.net = Net()
         self.all = {}
         try:
-            for name in names:
-                kind = "run" if not self.all else "agent"
-                self.all[name] = Host(self.net, name, kind, (config or {}).get(name, ""), (gpus or {}).get(name, "none"),
-                                      disk)
-            self.first.start()
+            self.config, self.gpus, self.disk = config or {}, gpus or {}, disk
+            self.prepare(names)
+            self.first.start(60)
             if joined:
                 for name in names[1:]:
                     self.join(name)
@@ -266,6 +264,11 @@ class Hosts:
         except BaseException:
             self.abandon()
             raise
+
+    def prepare(self, names):
+        for name in names:
+            kind = "run" if not self.all else "agent"
+            self.all[name] = Host(self.net, name, kind, self.config.get(name, ""), self.gpus.get(name, "none"), self.disk)
 
     @property
     def first(self):
@@ -286,13 +289,13 @@ class Hosts:
         host.join = []
         return host
 
-    def nodes(self):
-        """name -> state"""
-        return {n["name"]: n["state"] for n in self.first.client.get("/v1/nodes").json()["items"]}
+    def nodes(self, ask=None):
+        """name -> state, by what the first host says, or another one"""
+        return {n["name"]: n["state"] for n in (ask or self.first).client.get("/v1/nodes").json()["items"]}
 
-    def wait_nodes(self, state, *names, timeout=15):
+    def wait_nodes(self, state, *names, timeout=15, ask=None):
         names = names or self.all
-        until(lambda: all(self.nodes().get(n) == state for n in names), f"{names} {state}", timeout)
+        until(lambda: all(self.nodes(ask).get(n) == state for n in names), f"{names} {state}", timeout)
 
     def log(self):
         return "\n".join(f"== {n}\n{h.log()[-4000:]}" for n, h in self.all.items())
@@ -323,8 +326,8 @@ class Hosts:
 class Load:
     """Calls one after the other in threads until stopped; what was not answered with 200 is kept."""
 
-    def __init__(self, client, path, threads=2, pause=0.0):
-        self.client, self.path, self.pause = client, path, pause
+    def __init__(self, client, path, threads=2, pause=0.0, method="GET"):
+        self.client, self.path, self.pause, self.method = client, path, pause, method
         self.stopping = threading.Event()
         self.served, self.failed, self.slowest = [0] * threads, [], 0.0
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
@@ -335,9 +338,9 @@ class Load:
         while not self.stopping.wait(self.pause):
             begin = time.monotonic()
             try:
-                reply = self.client.get(self.path, timeout=30)
+                reply = self.client.request(self.method, self.path, None if self.method == "GET" else b"x" * 3000, timeout=30)
                 if reply.status != 200:
-                    self.failed.append((reply.status, reply.text[:300]))
+                    self.failed.append((reply.status, reply.text[:500]))
             except Exception as e:
                 self.failed.append((0, repr(e)))
             self.served[i] += 1

@@ -1,4 +1,5 @@
 """A PostgreSQL of a test's own: Debian's programs, a directory, a socket in it, an unprivileged user."""
+import contextlib
 import glob
 import os
 import pathlib
@@ -19,25 +20,31 @@ def programs():
 
 
 class Postgres:
-    def __init__(self):
+    def __init__(self, address=None, around=contextlib.nullcontext):
+        """address: of TCP, too, where the context `around` is."""
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-pg-", dir="/tmp"))
         self.dir.chmod(0o755)  # control is another user
         os.chown(self.dir, NOBODY, NOBODY)
         self.bin = programs()
         self.proc = None
-        self.url = f"postgresql://gantry@/postgres?host={self.dir}"
+        self.address, self.around = address, around
+        self.url = f"postgresql://gantry@{address}/postgres" if address else f"postgresql://gantry@/postgres?host={self.dir}"
         self.run("initdb", "-D", "data", "-A", "trust", "-U", "gantry", "-E", "UTF8", "--no-locale", "-N").check_returncode()
+        if address:
+            with open(self.dir / "data/pg_hba.conf", "a") as rules:
+                rules.write("host all all samenet trust\n")
 
     def run(self, program, *words):
         return subprocess.run([self.bin / program, *words], cwd=self.dir, user=NOBODY, group=NOBODY, extra_groups=[],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
     def start(self):
-        self.proc = subprocess.Popen(
-            [self.bin / "postgres", "-D", "data", "-k", str(self.dir), "-c", "listen_addresses=",
-             "-c", "shared_buffers=16MB", "-c", "max_connections=40"],
-            cwd=self.dir, user=NOBODY, group=NOBODY, extra_groups=[], start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.around():
+            self.proc = subprocess.Popen(
+                [self.bin / "postgres", "-D", "data", "-k", str(self.dir), "-c", f"listen_addresses={self.address or ''}",
+                 "-c", "shared_buffers=16MB", "-c", "max_connections=60"],
+                cwd=self.dir, user=NOBODY, group=NOBODY, extra_groups=[], start_new_session=True,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: self.run("pg_isready", "-h", str(self.dir)).returncode == 0, "PostgreSQL answers", 60)
         return self
 

@@ -42,7 +42,7 @@ def control(database, node, lease="4s"):
 
 def both_are_known(daemon):
     """A daemon listens before its node has joined; a label that no node has is refused."""
-    until(lambda: len(daemon.client.get("/v1/nodes").json()["items"]) == 2, "both nodes are up")
+    until(lambda: [n["state"] for n in daemon.client.get("/v1/nodes").json()["items"]] == ["ready"] * 2, "both nodes are up")
 
 
 def deploy(daemon, name, host):

@@ -41,11 +41,14 @@ struct gt_gateway_config {
 	int files_fd; /* the files arrive here, the first before the start; -1 = none; the caller's
 		       */
 	int ready_fd; /* gets "READY\n" with the first routes; -1 = none; the caller's */
-	const char *name;         /* of this gateway, in link paths; NULL = "local" */
-	const char *node;         /* this host's: the broker is for it alone; NULL = "" */
-	const char *api_path;     /* control's API; NULL = "run/api.sock" */
-	const char *link_path;    /* control's link; NULL = "run/link.sock" */
-	const char *dial_path;    /* the node's broker; NULL = "run/dial.sock" */
+	const char *name;      /* of this gateway, in link paths; NULL = "local" */
+	const char *node;      /* this host's: the broker is for it alone; NULL = "" */
+	const char *api_path;  /* control's API; NULL = "run/api.sock" */
+	const char *link_path; /* control's link; NULL = "run/link.sock" */
+	const char *dial_path; /* the node's broker; NULL = "run/dial.sock" */
+	/* With several daemons that share a store: control tells here which of them leads, and the
+	 * uplink takes here what is passed on to that one. NULL, both: there is one. */
+	const char *lead_path, *forward_path;
 	unsigned threads;         /* up to GT_GATEWAY_THREADS_MAX; 0 = one for each processor */
 	uint32_t connections_max; /* client connections at once; 0 = 10000 */
 	uint64_t drain_ms;        /* after TERM: how long calls may go on; 0 = 30 s */

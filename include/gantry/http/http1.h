@@ -154,6 +154,7 @@ struct gt_h1_rewrite {
 	const char *target; /* instead of the parsed one; NULL = keep it (requests) */
 	size_t target_len;
 	bool drop_authorization, drop_tracestate;
+	bool keep_ours; /* responses: what the gateway states itself was stated by one */
 	enum gt_h1_framing framing; /* of what will be sent; CHUNKED writes Transfer-Encoding */
 	uint64_t length;            /* with GT_H1_LENGTH */
 	enum gt_h1_connection connection;

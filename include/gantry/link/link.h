@@ -11,16 +11,18 @@
  * A watch is one snapshot, then changes in order; a receiver too slow to follow is cut off and
  * starts again with a snapshot. A node or gateway is up exactly while its watch is open. Who may
  * connect is decided by the socket's file permissions; a gateway that passes on what came from
- * outside states who its sender has proven to be in the header Gantry-Peer ("node/NAME"), and a
- * node may do what is its own while it is a member, nothing else. Loop thread only. */
+ * outside states who its sender has proven to be in the header Gantry-Peer ("node/NAME", or
+ * "gateway/NAME" of a daemon with the same store), and a node may do what is its own, while it is a
+ * member or has the store, nothing else. Loop thread only. */
 #ifndef GANTRY_LINK_LINK_H
 #define GANTRY_LINK_LINK_H
 
 #include <gantry/control/control.h>
+#include <gantry/http/pki.h>
+#include <gantry/http/server.h>
 #include <gantry/loop/loop.h>
 
 struct gt_link;
-struct gt_pki_ca;
 
 struct gt_link_config {
 	struct gt_loop *loop;
@@ -36,6 +38,20 @@ struct gt_link_config {
 GT_MUST_USE int gt_link_new(const struct gt_link_config *config, struct gt_link **ret,
 			    struct gt_err *err);
 void gt_link_free(struct gt_link *link); /* NULL is fine */
+
+#define GT_LINK_GATEWAY_CERT_MS (24 * 3600000ULL)
+
+struct gt_link_cert {
+	enum gt_pki_kind kind;
+	const char *name, *csr;
+	size_t csr_len;
+	uint64_t now_ms, life_ms;
+};
+/* Answers with a certificate for the key of the request: {"certificate", "ca", KIND: name}. */
+void gt_link_certify(struct gt_request *req, const struct gt_pki_ca *authority,
+		     const struct gt_link_cert *of, int status);
+/* A hook of gt_http_hooks: the problem document. */
+void gt_link_refuse(struct gt_request *req, const struct gt_err *err, void *app);
 
 /* What control's ports of the same names are wired to. */
 void gt_link_on_order(struct gt_link *link, const char *node, const struct gt_order *order);

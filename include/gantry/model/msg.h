@@ -160,7 +160,8 @@ struct gt_gateway_stats {
 	uint64_t connections, accepted;                   /* of clients: open now; all */
 	uint64_t buffered_bytes;                          /* now */
 	uint64_t tls_handshakes, tls_resumed, tls_failed; /* all that succeeded; of them; others */
-	uint64_t log_dropped;                             /* lines of the access log */
+	uint64_t forwarded;             /* requests that other gateways passed on to this one */
+	uint64_t log_dropped;           /* lines of the access log */
 	uint64_t refusals[GT_REFUSALS]; /* of requests whose function is not known */
 };
 

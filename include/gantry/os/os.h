@@ -88,6 +88,9 @@ int gt_os_tcp_guard(int fd);
 /* Of a guarded one: may what was sent wait for a program that does not read it? The kernel takes a
  * window that stays closed for a peer that is gone. 0 or -errno. */
 int gt_os_tcp_patience(int fd, bool patient);
+/* Of a patient one: nothing was acknowledged for GT_OS_TCP_SILENT_MS, though something is on its
+ * way. A window that is closed is not: its peer still says so. */
+bool gt_os_tcp_silent(int fd);
 
 /* ---- packet sockets ---- */
 int gt_os_socketpair(int ret[2], struct gt_err *err); /* SOCK_SEQPACKET, blocking */

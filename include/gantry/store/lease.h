@@ -8,6 +8,7 @@
 #ifndef GANTRY_STORE_LEASE_H
 #define GANTRY_STORE_LEASE_H
 
+#include <gantry/base/buf.h>
 #include <gantry/base/cleanup.h>
 #include <gantry/base/err.h>
 
@@ -26,9 +27,8 @@ enum gt_lease_state {
 struct gt_lease_config {
 	const char *url;
 	const char *holder; /* for people: the node's name */
-	/* How others reach this one, as they are told while it leads: those of the same machine,
-	 * and all. */
-	const char *place, *door;
+	const char *place;  /* names this process alone */
+	const char *door;   /* where others reach its daemon while it leads */
 	/* By the database's clock, from the last renewal, every 0.3 of it. A leader that could not
 	 * renew it for 0.7 of it, by its own clock, stops. */
 	uint64_t lease_ms;
@@ -47,6 +47,10 @@ struct gt_lease_view {
 GT_MUST_USE int gt_lease_new(const struct gt_lease_config *config, struct gt_lease **ret,
 			     struct gt_err *err);
 void gt_lease_view(struct gt_lease *l, struct gt_lease_view *ret);
+/* Key and certificate of the cluster's authority, as PEM, also of one who follows; the buffers are
+ * added to: wipe the key. -EAGAIN: it was not seen yet. */
+GT_MUST_USE int gt_lease_authority(struct gt_lease *l, struct gt_buf *key, struct gt_buf *cert,
+				   struct gt_err *err);
 /* Hands the lease back, when it has it, so that another one follows at once. May take half a
  * second. NULL is fine. */
 void gt_lease_free(struct gt_lease *l);

@@ -182,7 +182,8 @@ static void who_comes_from_outside_may_do_what_is_its_own(void **state)
 					      "/link/v1/gateways/g/calls",
 					      "/link/v1/gateways/g/certificate",
 					      "/link/v1/nodes/b/report", "/link/v1/join" };
-	static const char *const senders[] = { "node/", "node/ab", "gateway/a", "a", "", "node" };
+	static const char *const senders[] = { "node/", "node/ab", "gateway/ab", "gateway/",
+					       "a",     "",        "node" };
 	struct world *w = *state;
 	struct machine m;
 
@@ -194,6 +195,10 @@ static void who_comes_from_outside_may_do_what_is_its_own(void **state)
 	for (size_t i = 0; i < GT_LEN(senders); i++)
 		assert_int_equal(post_as(w, "/link/v1/nodes/a/report", senders[i], "{}", 2, NULL),
 				 senders[i][0] ? 403 : 422);
+	/* A daemon that has the store joined nothing, and is let in. */
+	assert_int_equal(post_as(w, "/link/v1/nodes/z/report", "gateway/z", "{}", 2, NULL), 422);
+	for (size_t i = 0; i < GT_LEN(others); i++)
+		assert_int_equal(post_as(w, others[i], "gateway/a", "{}", 2, NULL), 403);
 	machine_fini(&m);
 }
 

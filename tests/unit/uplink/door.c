@@ -60,12 +60,28 @@ static SSL_CTX *server(struct gt_pki_ca *ca, enum gt_pki_kind kind)
 	return ctx;
 }
 
-void door_open(struct door *d)
+static void listen_anywhere(struct door *d)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct gt_buf key = { 0 }, cert = { 0 };
 	socklen_t size = sizeof(at);
+
+	d->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(d->fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(d->fd, 64), 0);
+	assert_int_equal(getsockname(d->fd, (struct sockaddr *)&at, &size), 0);
+	snprintf(d->url, sizeof(d->url), "https://127.0.0.1:%u", ntohs(at.sin_port));
+}
+
+void door_open_other(struct door *d, const struct door *first)
+{
+	*d = (struct door){ .ctx = server(first->ca, GT_PKI_GATEWAY) };
+	listen_anywhere(d);
+}
+
+void door_open(struct door *d)
+{
+	struct gt_buf key = { 0 }, cert = { 0 };
 	struct gt_err err;
 
 	assert_int_equal(gt_pki_ca_new(now_ms(), &key, &cert, &err), 0);
@@ -74,11 +90,7 @@ void door_open(struct door *d)
 	gt_pki_wipe(&key);
 	gt_buf_fini(&cert);
 	d->ctx = server(d->ca, GT_PKI_GATEWAY);
-	d->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(d->fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	assert_int_equal(listen(d->fd, 64), 0);
-	assert_int_equal(getsockname(d->fd, (struct sockaddr *)&at, &size), 0);
-	snprintf(d->url, sizeof(d->url), "https://127.0.0.1:%u", ntohs(at.sin_port));
+	listen_anywhere(d);
 }
 
 void door_close(struct door *d)

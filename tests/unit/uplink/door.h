@@ -23,6 +23,8 @@ struct door {
 };
 
 void door_open(struct door *d);
+/* Another one of the same cluster. */
+void door_open_other(struct door *d, const struct door *first);
 void door_close(struct door *d);
 /* The next who comes; false = nobody within wait_ms, or it did not like us. */
 bool door_guest(struct door *d, int wait_ms, struct guest *ret);

@@ -629,6 +629,99 @@ static void the_agent_speaks_with_control(void **state)
 	guest_leave(&pipes[1]);
 }
 
+/* ---- several doors ---- */
+
+static void away_to(struct guest *g, const char *url)
+{
+	char answer[200];
+
+	snprintf(answer, sizeof(answer),
+		 "HTTP/1.1 503 Service Unavailable\r\nGantry-Leader: %s\r\nContent-Length: "
+		 "0\r\n\r\n",
+		 url);
+	guest_say(g, answer);
+	guest_leave(g);
+}
+
+static void here_of(struct guest *g, const char *doors)
+{
+	char answer[300];
+
+	snprintf(answer, sizeof(answer),
+		 "HTTP/1.1 101 Switching Protocols\r\nGantry-Shards: 1\r\nGantry-Doors: %s\r\n\r\n",
+		 doors);
+	guest_say(g, answer);
+}
+
+static void is_pipe_at(struct door *d, struct guest *g)
+{
+	assert_true(door_guest(d, WAIT_MS, g));
+	assert_non_null(strstr(g->head, "GET /link/v1/nodes/n-1/pipe?shard=0 "));
+}
+
+static void it_goes_to_the_door_that_leads(void **state)
+{
+	struct world *w = *state;
+	struct door other;
+	struct guest g, h;
+	char text[8];
+
+	door_open_other(&other, &w->door);
+	let_in(w, WEEK_MS);
+	is_pipe_at(&w->door, &g);
+	gt_auto(fd) int agent = connect_to(w, "link.sock");
+	send_all(agent, "GET /link/v1/nodes/n-1/desired HTTP/1.1\r\n\r\n", 43);
+	assert_true(door_guest(&w->door, WAIT_MS, &h));
+	assert_null(strstr(h.head, "/pipe"));
+	away_to(&g, other.url);
+	is_pipe_at(&other, &g);
+	here_of(&g, other.url);
+	/* What the agent had there has ended, and comes here when it asks again. */
+	assert_true(recv(agent, text, sizeof(text), 0) <= 0);
+	guest_leave(&g);
+	guest_leave(&h);
+	door_close(&other);
+}
+
+static void a_door_that_is_told_of_is_tried_when_the_first_is_gone(void **state)
+{
+	struct world *w = *state;
+	struct gt_uplink_joined joined;
+	struct door other;
+	struct guest g, h, i;
+	char doors[160], path[128];
+	struct gt_err err;
+
+	door_open_other(&other, &w->door);
+	let_in(w, WEEK_MS);
+	is_pipe_at(&w->door, &g);
+	snprintf(doors, sizeof(doors), "%s nonsense %s", w->door.url, other.url);
+	here_of(&g, doors);
+	is_pipe_at(&w->door, &h);
+	here_of(&h, doors);
+	w->door.fd = gt_close(w->door.fd);
+	guest_leave(&g);
+	guest_leave(&h);
+	/* It does not lead, and names the one that is gone, as it knows no better yet. */
+	is_pipe_at(&other, &g);
+	away_to(&g, w->door.url);
+	is_pipe_at(&other, &g);
+	here_of(&g, other.url);
+	is_pipe_at(&other, &h); /* it is remembered by then */
+	snprintf(path, sizeof(path), "%s/link", w->dir);
+	assert_int_equal(gt_uplink_joined(path, &joined, &err), 0);
+	assert_string_equal(joined.url, other.url);
+	stop(w, SIGKILL);
+	guest_leave(&g);
+	guest_leave(&h);
+	while (door_guest(&other, 0, &i))
+		guest_leave(&i);
+	is_ready(start(w, NULL));
+	is_pipe_at(&other, &g);
+	guest_leave(&g);
+	door_close(&other);
+}
+
 int main(void)
 {
 #define WITH_WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -649,6 +742,8 @@ int main(void)
 		WITH_WORLD(a_line_without_an_end_is_cut),
 		WITH_WORLD(calls_in_flight_may_finish),
 		WITH_WORLD(the_agent_speaks_with_control),
+		WITH_WORLD(it_goes_to_the_door_that_leads),
+		WITH_WORLD(a_door_that_is_told_of_is_tried_when_the_first_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

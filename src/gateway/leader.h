@@ -1,0 +1,39 @@
+/* leader.h - several daemons with one store: functions, queues and slots are at home on the gateway
+ * of the one that leads, so that limits hold across all. The others pass on what comes to them:
+ * calls and requests, by connections that their uplink makes to the leader's door
+ * (run/forward.sock).
+ *
+ * What was passed on is served by a gateway that leads, and by no other: there is no second hop. */
+#ifndef GANTRY_GATEWAY_LEADER_H
+#define GANTRY_GATEWAY_LEADER_H
+
+#include <gantry/wire/leader.h>
+
+#include "conn.h"
+#include "up.h"
+
+#define GT_GW_LEADER_MS 20000 /* calls wait so long for one that leads */
+
+/* leader.c */
+/* Asks control who leads: from then on, what follows from it. */
+GT_MUST_USE int gt_leader_follow(struct gt_gateway *gw, struct gt_err *err);
+void gt_leader_free(struct gt_gateway *gw);
+/* Another daemon's gateway has all functions. */
+static inline bool gt_follows(const struct gt_gateway *gw)
+{
+	return gw->leader.state == GT_LEADER_OTHER;
+}
+
+/* forward.c */
+void gt_forward_begin(struct gt_call *call); /* a request's head is read */
+void gt_forward_connect(struct gt_call *call);
+/* The head of the answer is here: that gateway does not lead. True: the call is tried again, or has
+ * ended. False: it is an answer, and nothing is kept for a second try. */
+bool gt_forward_in_vain(struct gt_call *call);
+void gt_forward_cancel(struct gt_call *call); /* it waits for no connection any more */
+void gt_forward_heard(struct gt_up *up); /* of one that no call has, or that is not there yet */
+void gt_forward_park(struct gt_up *up);
+void gt_forward_forget(struct gt_up *up); /* it is being closed */
+void gt_forward_retire(struct gt_gateway *gw);
+
+#endif
