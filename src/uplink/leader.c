@@ -18,7 +18,6 @@
 #define RETRY_FIRST_MS 50
 #define RETRY_MOST_MS  2000
 #define ASK_MS         5000
-#define LOOK_MS        60000 /* the wall's clock may have been set meanwhile */
 
 struct leader {
 	struct uplink *u;
@@ -148,11 +147,10 @@ static void look(void *arg)
 {
 	struct leader *l = arg;
 	uint64_t now_ms = gt_wall_ms(gt_loop_clock(l->u->loop));
-	uint64_t due_ms = l->u->identity ? gt_pki_renew_ms(&l->u->identity->id) : 0;
+	uint64_t wait_ms = l->u->identity ? gt_pki_wait_ms(&l->u->identity->id, now_ms) : 0;
 
-	if (due_ms > now_ms)
-		gt_timer_set(l->u->loop, &l->timer, GT_MIN(due_ms - now_ms, (uint64_t)LOOK_MS),
-			     look, l);
+	if (wait_ms)
+		gt_timer_set(l->u->loop, &l->timer, wait_ms, look, l);
 	else
 		ask(l);
 }
