@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from harness import BIN, alive, until
+from harness import BIN, alive, processes, until
 
 BUSYBOX = shutil.which("busybox")
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containers need root"),
@@ -77,13 +77,7 @@ class Bundle:
 
     def leftovers(self):
         found = [str(p) for p in self.root.glob("*")] if self.root.exists() else []
-        for proc in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                if str(self.root).encode() in proc.read_bytes():
-                    found.append(str(proc))
-            except OSError:
-                pass
-        return found
+        return found + [f"process {pid}" for pid, (_, _, argv) in processes().items() if str(self.root) in " ".join(argv)]
 
 
 @pytest.fixture
