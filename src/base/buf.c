@@ -51,6 +51,13 @@ void gt_buf_fini(struct gt_buf *b)
 	gt_buf_init(b, b->max);
 }
 
+void gt_buf_wipe(struct gt_buf *b)
+{
+	if (b->data)
+		explicit_bzero(b->data, b->cap);
+	gt_buf_fini(b);
+}
+
 int gt_buf_add(struct gt_buf *b, const void *data, size_t len)
 {
 	if (!buf_make_room(b, len)) {

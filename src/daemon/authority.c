@@ -13,7 +13,7 @@ static int load(struct gt_store *store, struct gt_pki_ca **ret, struct gt_err *e
 	r = gt_store_authority(store, &key, &cert, err);
 	if (r == 0)
 		r = gt_pki_ca_open(gt_buf_str(&key), gt_buf_str(&cert), ret, err);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	return r;
 }
 
@@ -25,7 +25,7 @@ static int make(struct gt_store *store, uint64_t now_ms, struct gt_err *err)
 
 	if (r == 0)
 		r = gt_store_authority_keep(store, key.data, cert.data, err);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	return r;
 }
 

@@ -111,7 +111,7 @@ static int authority_open(struct gt_lead *l, struct gt_err *err)
 
 	if (r == 0 && !l->authority)
 		r = gt_pki_ca_open(gt_buf_str(&key), gt_buf_str(&cert), &l->authority, err);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	return r;
 }
 

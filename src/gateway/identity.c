@@ -134,7 +134,7 @@ static int make_key(struct gt_identity *id, struct gt_err *err)
 	if (r == 0)
 		r = gt_pki_request(gt_buf_str(&id->key), &id->request, err);
 	if (r < 0)
-		gt_pki_wipe(&id->key);
+		gt_buf_wipe(&id->key);
 	return r;
 }
 
@@ -193,7 +193,7 @@ void gt_identity_free(struct gt_gateway *gw)
 		return;
 	gt_http_cancel(id->call);
 	gt_timer_clear(gw->loop, &id->timer);
-	gt_pki_wipe(&id->key);
+	gt_buf_wipe(&id->key);
 	gt_buf_fini(&id->request);
 	free(id);
 }

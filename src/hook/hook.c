@@ -29,9 +29,7 @@ static void call_free(struct hook_call *call)
 	gt_http_cancel(call->http);
 	hook_exec_end(call);
 	gt_timer_clear(call->hooks->config.loop, &call->late);
-	if (call->ask.data)
-		explicit_bzero(call->ask.data, call->ask.len); /* it may have a token in it */
-	gt_buf_fini(&call->ask);
+	gt_buf_wipe(&call->ask); /* it may have a token in it */
 	gt_buf_fini(&call->answer);
 	free(call);
 }

@@ -19,13 +19,6 @@ struct gt_pki_ca {
 	char pin[GT_PKI_PIN_SIZE];
 };
 
-void gt_pki_wipe(struct gt_buf *pem)
-{
-	if (pem->data)
-		OPENSSL_cleanse(pem->data, pem->cap);
-	gt_buf_fini(pem);
-}
-
 /* What a memory BIO holds becomes the buffer's; the BIO is wiped and freed. `ok` says whether all
  * that was written to it was. */
 static int take(BIO *bio, bool ok, const char *what, struct gt_buf *out, struct gt_err *err)
@@ -152,7 +145,7 @@ int gt_pki_ca_new(uint64_t now_ms, struct gt_buf *key, struct gt_buf *cert, stru
 	int r = key_text(pkey, key, err);
 
 	if (r == 0 && (r = cert_text(x, cert, err)) < 0)
-		gt_pki_wipe(key);
+		gt_buf_wipe(key);
 	return r;
 }
 

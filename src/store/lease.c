@@ -6,7 +6,6 @@
  * stopped keeps its lock; then the time decides. */
 #include <pthread.h>
 #include <signal.h>
-#include <string.h>
 
 #include <gantry/base/clock.h>
 #include <gantry/base/log.h>
@@ -165,13 +164,6 @@ static int row_read(struct gt_lease *l, struct gt_lease_view *ret, int64_t *left
 	return 0;
 }
 
-static void key_wipe(struct gt_buf *key)
-{
-	if (key->len)
-		explicit_bzero(key->data, key->len);
-	gt_buf_fini(key);
-}
-
 /* For who follows: it opens no store, but its daemon has to prove who it is. The authority is made
  * once, by the first who leads, and never changes. */
 static void authority_look(struct gt_lease *l)
@@ -182,7 +174,7 @@ static void authority_look(struct gt_lease *l)
 	if (l->cert.len) /* this thread alone sets it */
 		return;
 	if (gt_authority_read(l->db, &key, &cert, &err) < 0) {
-		key_wipe(&key);
+		gt_buf_wipe(&key);
 		gt_buf_fini(&cert);
 		return;
 	}
@@ -417,7 +409,7 @@ void gt_lease_free(struct gt_lease *l)
 	gt_db_close(l->db, true);
 	pthread_cond_destroy(&l->wake);
 	pthread_mutex_destroy(&l->lock);
-	key_wipe(&l->key);
+	gt_buf_wipe(&l->key);
 	gt_buf_fini(&l->cert);
 	free(l->url);
 	free(l->holder);

@@ -31,7 +31,7 @@ static void ask_free(struct ask *a)
 	gt_timer_clear(a->u->loop, &a->late);
 	gt_watch_close(a->watch);
 	end_close(&a->end, false);
-	gt_pki_wipe(&a->request); /* it has a token */
+	gt_buf_wipe(&a->request); /* it has a token */
 	gt_h1_fini(&a->head);
 	gt_buf_fini(&a->answer);
 	free(a);

@@ -196,7 +196,7 @@ void identity_free(struct identity *i)
 {
 	if (!i)
 		return;
-	gt_pki_wipe(&i->key);
+	gt_buf_wipe(&i->key);
 	gt_buf_fini(&i->ca);
 	tls_free(i->ctx);
 	free(i);
@@ -243,7 +243,7 @@ int identity_joined(const char *dir, const struct gt_uplink_joined *joined, cons
 	if (r == 0)
 		r = tls_member(cert, gt_buf_str(&key), ca, &ctx, err);
 	tls_free(ctx);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	if (r == 0)
 		r = write_file(dir, IDENTITY_CA, ca, strlen(ca), err);
 	if (r == 0)

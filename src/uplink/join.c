@@ -104,7 +104,7 @@ static int make_body(struct join *j, struct gt_err *err)
 
 	if (r == 0)
 		r = gt_pki_request(gt_buf_str(&key), &csr, err);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	if (r < 0)
 		return r;
 	gt_buf_init(&j->body, 0);
@@ -149,7 +149,7 @@ void join_free(struct join *j)
 		return;
 	ask_cancel(j->ask);
 	gt_timer_clear(j->u->loop, &j->retry);
-	gt_pki_wipe(&j->body);
+	gt_buf_wipe(&j->body);
 	tls_free(j->ctx);
 	free(j);
 }

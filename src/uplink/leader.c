@@ -182,7 +182,7 @@ void leader_free(struct leader *l)
 	gt_http_cancel(l->call);
 	gt_http_client_free(l->http);
 	gt_timer_clear(l->u->loop, &l->timer);
-	gt_pki_wipe(&l->key);
+	gt_buf_wipe(&l->key);
 	gt_buf_fini(&l->csr);
 	free(l);
 }

@@ -26,7 +26,7 @@ static struct gt_pki_ca *authority(void)
 		return ca;
 	must(gt_pki_ca_new(NOW, &key, &cert, &err) == 0);
 	must(gt_pki_ca_open(key.data, cert.data, &ca, &err) == 0);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	gt_buf_fini(&cert);
 	return ca;
 }

@@ -16,6 +16,7 @@ struct gt_buf {
 
 void gt_buf_init(struct gt_buf *b, size_t max);
 void gt_buf_fini(struct gt_buf *b); /* frees; the buffer may be used again after it */
+void gt_buf_wipe(struct gt_buf *b); /* the same of a secret: nothing of it stays in memory */
 /* 0, or -ENOBUFS when it would pass the cap (nothing is added then, and `failed` is set). */
 int gt_buf_add(struct gt_buf *b, const void *data, size_t len);
 int gt_buf_adds(struct gt_buf *b, const char *s);

@@ -61,10 +61,8 @@ static inline bool gt_pki_since(const struct gt_pki_id *id, uint64_t since_ms)
 	return id->not_before_ms + GT_PKI_BACK_MS + 1000 > since_ms;
 }
 
-/* A new private key as PKCS #8 text. `pem` is initialised here; release with gt_pki_wipe. */
+/* A new private key as PKCS #8 text. `pem` is initialised here; release with gt_buf_wipe. */
 GT_MUST_USE int gt_pki_key_new(struct gt_buf *pem, struct gt_err *err);
-/* Overwrites what the buffer holds, then releases it. For text of keys and tokens. */
-void gt_pki_wipe(struct gt_buf *pem);
 /* A certificate request of the key: it carries the public key and proves that its sender has the
  * private one, nothing else. `csr` is initialised here. */
 GT_MUST_USE int gt_pki_request(const char *key_pem, struct gt_buf *csr, struct gt_err *err);

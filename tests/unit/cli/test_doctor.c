@@ -135,8 +135,8 @@ static void put_certificate(const char *dir, uint64_t signed_ms)
 				     &cert, &err),
 			 0);
 	put(dir, "node.crt", cert.data, cert.len);
-	gt_pki_wipe(&ca_key);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&ca_key);
+	gt_buf_wipe(&key);
 }
 
 static void is_found(const char *words, const char *check, const char *state, const char *text)

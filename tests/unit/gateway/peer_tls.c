@@ -43,7 +43,7 @@ struct cluster cluster_make(void)
 void cluster_free(struct cluster *c)
 {
 	gt_pki_ca_free(c->ca);
-	gt_pki_wipe(&c->ca_key);
+	gt_buf_wipe(&c->ca_key);
 	gt_buf_fini(&c->ca_cert);
 }
 
@@ -71,7 +71,7 @@ struct ssl_ctx_st *cluster_identity(struct cluster *c)
 	must(gt_tls_link_new(gt_buf_str(&cert), gt_buf_str(&key), gt_buf_str(&c->ca_cert), &tls,
 			     &err),
 	     &err);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	gt_buf_fini(&cert);
 	return tls;
 }
@@ -108,7 +108,7 @@ void cluster_serve(struct cluster *c, struct script *s)
 	s->gw->listeners[GT_LISTEN_PLAIN].tls = true;
 	gt_close(key_fd);
 	gt_close(cert_fd);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	gt_buf_fini(&cert);
 }
 
@@ -142,7 +142,7 @@ static void use_cert(SSL_CTX *ctx, struct cluster *c, enum gt_pki_kind kind, con
 	assert(SSL_CTX_use_certificate(ctx, x509) == 1 && SSL_CTX_use_PrivateKey(ctx, pkey) == 1);
 	gt_pki_cert_free(x509);
 	gt_pki_key_free(pkey);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	gt_buf_fini(&cert);
 }
 

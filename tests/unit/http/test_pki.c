@@ -42,9 +42,9 @@ static int teardown(void **state)
 	struct world *w = *state;
 
 	gt_pki_ca_free(w->ca);
-	gt_pki_wipe(&w->ca_key);
+	gt_buf_wipe(&w->ca_key);
 	gt_buf_fini(&w->ca_cert);
-	gt_pki_wipe(&w->key);
+	gt_buf_wipe(&w->key);
 	gt_buf_fini(&w->csr);
 	gt_buf_fini(&w->cert);
 	free(w);

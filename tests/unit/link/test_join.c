@@ -18,7 +18,7 @@ static void machine_init(struct machine *m)
 
 static void machine_fini(struct machine *m)
 {
-	gt_pki_wipe(&m->key);
+	gt_buf_wipe(&m->key);
 	gt_buf_fini(&m->csr);
 }
 

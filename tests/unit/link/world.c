@@ -69,7 +69,7 @@ static struct gt_pki_ca *authority_new(void)
 
 	assert_int_equal(gt_pki_ca_new(gt_wall_ms(&gt_clock_system), &key, &cert, NULL), 0);
 	assert_int_equal(gt_pki_ca_open(key.data, cert.data, &ca, NULL), 0);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	gt_buf_fini(&cert);
 	return ca;
 }

@@ -54,7 +54,7 @@ static SSL_CTX *server(struct gt_pki_ca *ca, enum gt_pki_kind kind)
 	SSL_CTX_set_num_tickets(ctx, 0);
 	X509_free(x);
 	EVP_PKEY_free(k);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	gt_buf_fini(&csr);
 	gt_buf_fini(&cert);
 	return ctx;
@@ -87,7 +87,7 @@ void door_open(struct door *d)
 	assert_int_equal(gt_pki_ca_new(now_ms(), &key, &cert, &err), 0);
 	assert_int_equal(gt_pki_ca_open(key.data, cert.data, &d->ca, &err), 0);
 	assert_int_equal(gt_pki_token_new(gt_pki_ca_pin(d->ca), d->token, &err), 0);
-	gt_pki_wipe(&key);
+	gt_buf_wipe(&key);
 	gt_buf_fini(&cert);
 	d->ctx = server(d->ca, GT_PKI_GATEWAY);
 	listen_anywhere(d);
