@@ -156,24 +156,21 @@ static void letter_add(struct letter *l, char *header GT_TAKES)
 static void letter_write(const struct gt_api *api, const struct gt_task *t, struct letter *l)
 {
 	uint64_t now_s = gt_wall_ms(&gt_clock_system) / 1000;
-	gt_auto(buf) struct gt_buf content = { 0 };
+	gt_auto(free) char *id = gt_asprintf("%s-%u", t->id, t->attempt);
 	char time[GT_TIME_TEXT], mac[GT_HMAC_BASE64_SIZE];
 	struct gt_json j;
 
 	gt_json_begin(&j, &l->body);
 	gt_view_call(&j, t, NULL, 0);
 	gt_time_text(t->ended_ms, time);
-	gt_buf_addf(&content, "%s-%u.%llu.", t->id, t->attempt, (unsigned long long)now_s);
-	gt_buf_add(&content, l->body.data, l->body.len);
-	gt_hmac_sha256_base64(api->config.webhook_key, strlen(api->config.webhook_key),
-			      content.data, content.len, mac);
+	gt_webhook_mac(api->config.webhook_key, id, now_s, l->body.data, l->body.len, mac);
 	letter_add(l, gt_strdup("ce-specversion: 1.0"));
 	letter_add(l, gt_strdup("ce-type: dev.gantry.call.finished"));
-	letter_add(l, gt_asprintf("ce-id: %s-%u", t->id, t->attempt));
+	letter_add(l, gt_asprintf("ce-id: %s", id));
 	letter_add(l, gt_asprintf("ce-source: /v1/functions/%s", t->function));
 	letter_add(l, gt_asprintf("ce-subject: %s", t->id));
 	letter_add(l, gt_asprintf("ce-time: %s", time));
-	letter_add(l, gt_asprintf("webhook-id: %s-%u", t->id, t->attempt));
+	letter_add(l, gt_asprintf("webhook-id: %s", id));
 	letter_add(l, gt_asprintf("webhook-timestamp: %llu", (unsigned long long)now_s));
 	letter_add(l, gt_asprintf("webhook-signature: v1,%s", mac));
 }

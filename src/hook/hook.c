@@ -87,13 +87,9 @@ static int post(struct hook_call *call, const char *url, const char *id, struct 
 {
 	const struct gt_hooks_config *c = &call->hooks->config;
 	uint64_t now_s = gt_wall_ms(&gt_clock_system) / 1000;
-	gt_auto(buf) struct gt_buf content = { 0 };
 	char mac[GT_HMAC_BASE64_SIZE];
 
-	gt_buf_addf(&content, "%s.%llu.", id, (unsigned long long)now_s);
-	gt_buf_add(&content, call->ask.data, call->ask.len);
-	gt_hmac_sha256_base64(c->key, strlen(c->key), content.data, content.len, mac);
-	explicit_bzero(content.data, content.len);
+	gt_webhook_mac(c->key, id, now_s, call->ask.data, call->ask.len, mac);
 	gt_auto(free) char *h_id = gt_asprintf("webhook-id: %s", id);
 	gt_auto(free) char *h_time = gt_asprintf("webhook-timestamp: %llu",
 						 (unsigned long long)now_s);

@@ -1,7 +1,9 @@
 /* digest.c - SHA-256 as text and comparison in constant time, by OpenSSL. */
+#include <gantry/base/buf.h>
 #include <gantry/http/digest.h>
 
 #include <pthread.h>
+#include <string.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -87,6 +89,17 @@ void gt_hmac_sha256_base64(const void *key, size_t key_len, const void *data, si
 
 	must(HMAC(EVP_sha256(), key, (int)key_len, data, len, mac, &n) != NULL);
 	EVP_EncodeBlock((unsigned char *)out, mac, sizeof(mac));
+}
+
+void gt_webhook_mac(const char *key, const char *id, uint64_t time_s, const void *body, size_t len,
+		    char out[GT_HMAC_BASE64_SIZE])
+{
+	struct gt_buf content = { 0 };
+
+	gt_buf_addf(&content, "%s.%llu.", id, (unsigned long long)time_s);
+	gt_buf_add(&content, body, len);
+	gt_hmac_sha256_base64(key, strlen(key), content.data, content.len, out);
+	gt_buf_wipe(&content); /* the body may have a token in it */
 }
 
 bool gt_secret_equal(const void *a, const void *b, size_t len)

@@ -16,11 +16,15 @@ void gt_sha256_end(struct gt_sha256 *s GT_TAKES, char hex[GT_SHA256_HEX_SIZE]); 
 void gt_sha256_free(struct gt_sha256 *s); /* without a result; NULL is fine */
 GT_CLEANUP_TYPE(sha256, struct gt_sha256 *, gt_sha256_free)
 
-/* Takes the same time wherever the two differ. */
 /* RFC 2104 over SHA-256, in base64. */
 #define GT_HMAC_BASE64_SIZE 45
 void gt_hmac_sha256_base64(const void *key, size_t key_len, const void *data, size_t len,
 			   char out[GT_HMAC_BASE64_SIZE]);
+/* The same over "ID.TIME.BODY", as webhooks are signed: a message's own id, and
+ * when it is sent, in seconds. */
+void gt_webhook_mac(const char *key, const char *id, uint64_t time_s, const void *body, size_t len,
+		    char out[GT_HMAC_BASE64_SIZE]);
+/* Takes the same time wherever the two differ. */
 bool gt_secret_equal(const void *a, const void *b, size_t len);
 
 #endif
