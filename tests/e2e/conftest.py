@@ -105,7 +105,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
         for daemon in running:
-            report.sections.append(("gantryd", daemon.log()[-6000:]))
+            report.sections.append(("gantryd", daemon.log()[-20000:]))
     return report
 
 

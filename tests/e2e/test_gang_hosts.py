@@ -1,6 +1,5 @@
 """Gangs over several hosts, with simulated GPUs: all or nothing, members that meet over the network, an epoch that ends
 and starts as a whole when a member dies or its host can not be reached."""
-import json
 import os
 import signal
 
@@ -8,6 +7,7 @@ import pytest
 
 from harness import FUNCTIONS, alive, until
 from hosts import Hosts
+from lent import started
 from test_gangs import members
 from test_hosts import node
 
@@ -17,10 +17,9 @@ HOSTS = "bcd"  # a has control and no GPU
 @pytest.fixture(scope="module")
 def cluster():
     names = "a" + HOSTS
-    hosts = Hosts(names, config=dict.fromkeys(names, "allow_host_network = yes\n"),
-                  gpus=dict.fromkeys(HOSTS, "sim:2x80GiB:H100"))
-    yield hosts
-    hosts.stop()
+    with started(Hosts(names, config=dict.fromkeys(names, "allow_host_network = yes\n"),
+                       gpus=dict.fromkeys(HOSTS, "sim:2x80GiB:H100"))) as hosts:
+        yield hosts
 
 
 @pytest.fixture(autouse=True)
@@ -32,15 +31,6 @@ def empty(cluster):
     for f in first.client.get("/v1/functions").json()["items"]:
         first.client.request("DELETE", f"/v1/functions/{f['name']}?force=1")
     until(lambda: not any(taken(cluster).values()), "all GPUs are free", 30)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if report.failed and "cluster" in item.funcargs:
-        hosts = item.funcargs["cluster"]
-        report.sections.append(("hosts", hosts.log() + json.dumps(hosts.first.events()[-40:], indent=0)))
-    return report
 
 
 def gang(size, gpus=1, **more):

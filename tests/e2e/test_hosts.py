@@ -13,36 +13,21 @@ import pytest
 
 from harness import BIN, Background, Raw, alive, proc_status, until
 from hosts import PORT, Hosts, Load, inside
+from lent import started
 
 MANY = {"scale": {"min": 1, "max": 1, "concurrency": 64, "idle": "60s"}}
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    hosts = Hosts("abc", gpus={"b": "sim:2x80GiB:H100"})
-    yield hosts
-    hosts.stop()
+    with started(Hosts("abc", gpus={"b": "sim:2x80GiB:H100"})) as hosts:
+        yield hosts
 
 
 @pytest.fixture
-def own_hosts(request):
-    made = []
-
-    def make(*args, **more):
-        made.append(Hosts(*args, **more))
-        return made[-1]
-
-    yield make
-    for hosts in made:
-        hosts.stop()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if report.failed and "cluster" in item.funcargs:
-        report.sections.append(("hosts", item.funcargs["cluster"].log()))
-    return report
+def own_hosts():
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **more: stack.enter_context(started(Hosts(*args, **more)))
 
 
 @pytest.fixture

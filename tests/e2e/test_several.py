@@ -1,4 +1,5 @@
 """Several daemons on several hosts with one store: any of them answers for all, one is killed, one is cut off."""
+import contextlib
 import json
 import signal
 import time
@@ -8,6 +9,7 @@ import pytest
 import postgres
 from harness import FUNCTIONS, Raw, echo_spec, until
 from hosts import Load
+from lent import started
 from several import TOKEN, Several
 
 pytestmark = pytest.mark.skipif(not postgres.programs(), reason="Debian's package postgresql is not installed")
@@ -18,30 +20,14 @@ GAUGE = {"image": "host:", "command": ["/usr/bin/python3", "/app/gauge.py"], "po
 
 @pytest.fixture(scope="module")
 def cluster():
-    hosts = Several("abc")
-    yield hosts
-    hosts.stop()
+    with started(Several("abc")) as hosts:
+        yield hosts
 
 
 @pytest.fixture
-def own(request):
-    made = []
-
-    def make(*args, **more):
-        made.append(Several(*args, **more))
-        return made[-1]
-
-    yield make
-    for hosts in made:
-        hosts.stop()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if report.failed and "cluster" in item.funcargs:
-        report.sections.append(("hosts", item.funcargs["cluster"].log()))
-    return report
+def own():
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **more: stack.enter_context(started(Several(*args, **more)))
 
 
 def unharmed(*loads):
