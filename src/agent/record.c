@@ -4,8 +4,8 @@
  *		Its last line says that it was ready, and how long that took
  *	stdout, stderr	FIFOs that process 1 keeps open
  *	status	process 1 writes the end of the program here, agent or not
- *	park	is there while it is parked ("parked"), or on its way there or back ("parking"); not
- *for those that are only frozen: the kernel knows
+ *	park	is there while it is parked ("parked"), or on its way there or back ("parking");
+ *		not for those that are only frozen: the kernel knows
  *
  * Renamed into place and never synced: after a crash of the machine there is nothing to adopt. */
 #include <dirent.h>

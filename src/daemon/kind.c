@@ -49,6 +49,7 @@ const struct gt_kind gt_kind_agent = {
 	.command = "agent",
 	.roles = 1U << GT_PROC_AGENT | 1U << GT_PROC_UPLINK,
 	.front = GT_PROC_UPLINK,
+	.joins = true,
 	.fds = {
 		[GT_PROC_AGENT] = 1U << GT_FD_AGENT | 1U << GT_FD_DIAL | 1U << GT_FD_LOCK,
 		[GT_PROC_UPLINK] = 1U << GT_FD_LINK | 1U << GT_FD_LOCK,
@@ -89,7 +90,7 @@ int gt_kind_dirs(const struct gt_kind *kind, const struct gt_config *c, uid_t ui
 
 	if (gt_kind_has(kind, GT_PROC_CONTROL))
 		r = gt_state_dir("control", uid, gid, err);
-	if (r == 0 && gt_kind_has(kind, GT_PROC_UPLINK) && kind != &kind_several)
+	if (r == 0 && kind->joins)
 		r = gt_state_dir(GT_UPLINK_DIR, gt_kind_uid(c, uid, GT_PROC_UPLINK), gid, err);
 	return r;
 }
@@ -114,7 +115,7 @@ int gt_kind_settle(const struct gt_kind *kind, struct gt_config *c, struct gt_er
 	struct gt_uplink_joined joined;
 	struct gt_err why;
 
-	if (gt_kind_has(kind, GT_PROC_UPLINK) && kind != &kind_several) {
+	if (kind->joins) {
 		bool has_joined = gt_uplink_joined(GT_UPLINK_DIR, &joined, &why) == 0;
 
 		if (!c->join_token[0] && c->join_token_file[0] &&

@@ -8,6 +8,7 @@ struct gt_kind {
 	const char *command;     /* of gantryd */
 	unsigned roles;          /* bits: 1 << enum gt_role_id */
 	enum gt_role_id front;   /* has the calls of others: it drains before the others end */
+	bool joins;              /* its uplink has an identity of its own, by a token */
 	unsigned fds[GT_PROC_N]; /* bits: 1 << enum gt_role_fd, what the supervisor has for all */
 };
 extern const struct gt_kind gt_kind_run, gt_kind_agent;

@@ -1,7 +1,7 @@
 /* daemon/lead.h - control's place among several with one PostgreSQL: it follows until it leads;
  * after that there is no way back but the end of the process. The roles of its daemon are told
- *which of both by run/lead.sock, all the time, and get certificates there, so that they can prove
- *to the daemon that leads who they are:
+ * which of both by run/lead.sock, all the time, and get certificates there, so that they can prove
+ * to the daemon that leads who they are:
  *
  *	GET  /link/v1/leader	watch: lines of wire/leader.h
  *	POST /link/v1/gateways/{gateway}/certificate

@@ -5,8 +5,8 @@
  *	a node that was removed	nothing: 403 node_removed
  *	node NAME		/link/v1/nodes/NAME/{desired,report,certificate}, to control's link
  *				/link/v1/nodes/NAME/pipe?shard=K, which becomes a pipe (nodes.h)
- *	gateway NAME		the same as node NAME; and what its clients ask for, which it passes
- *on (leader.h) control			/link/v1/nodes/NAME/agent/..., to that node's agent
+ *	gateway NAME		the same as node NAME; and all that it passes on (leader.h)
+ *	control			/link/v1/nodes/NAME/agent/..., to that node's agent
  *
  * While this gateway follows another one, each is told who leads, and nothing else is there.
  *

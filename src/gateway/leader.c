@@ -115,21 +115,11 @@ static void on_line(const char *text, size_t len, void *arg)
 	}
 }
 
-static void on_up(void *arg GT_UNUSED)
-{
-}
-
-static void on_down(const struct gt_err *why GT_UNUSED, void *arg GT_UNUSED)
-{
-}
-
 int gt_leader_follow(struct gt_gateway *gw, struct gt_err *err)
 {
 	struct gt_ndjson_config config = { .unix_path = gw->cfg.lead_path,
 					   .url = "http://control/link/v1/leader",
-					   .on_up = on_up,
 					   .on_line = on_line,
-					   .on_down = on_down,
 					   .arg = gw };
 
 	return gt_ndjson_watch_new(gw->loop, gw->http, &config, &gw->leads, err);

@@ -42,7 +42,7 @@ static void watch_down(struct gt_ndjson_watch *w, const struct gt_err *why)
 	gt_timer_clear(w->loop, &w->silence);
 	gt_timer_set(w->loop, &w->retry, w->retry_ms, on_retry, w);
 	w->retry_ms = GT_MIN(w->retry_ms * 2, RETRY_MAX_MS);
-	if (was_up)
+	if (was_up && w->config.on_down)
 		w->config.on_down(why, w->config.arg);
 }
 

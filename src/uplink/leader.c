@@ -52,21 +52,11 @@ static void on_line(const char *text, size_t len, void *arg)
 	uplink_move(u, now.state == GT_LEADER_OTHER ? now.door : NULL, true);
 }
 
-static void on_up(void *arg GT_UNUSED)
-{
-}
-
-static void on_down(const struct gt_err *why GT_UNUSED, void *arg GT_UNUSED)
-{
-}
-
 static void follow(struct leader *l)
 {
 	struct gt_ndjson_config config = { .unix_path = l->u->config.lead_path,
 					   .url = "http://control/link/v1/leader",
-					   .on_up = on_up,
 					   .on_line = on_line,
-					   .on_down = on_down,
 					   .arg = l };
 	struct gt_err err = { 0 };
 

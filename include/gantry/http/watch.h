@@ -15,7 +15,8 @@ struct gt_ndjson_config {
 				     every 10 s */
 	void (*on_up)(void *arg); /* connected with status 200: the next line is a snapshot */
 	void (*on_line)(const char *line, size_t len, void *arg); /* without the '\n' */
-	void (*on_down)(const struct gt_err *why, void *arg);     /* once for each on_up */
+	void (*on_down)(const struct gt_err *why, void *arg); /* once for each on_up; both may be
+								 NULL */
 	void *arg;
 };
 

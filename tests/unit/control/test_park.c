@@ -235,17 +235,16 @@ static void a_node_that_says_nothing_is_not_waited_for(void **state)
 	assert_int_equal(fix_view(x, "f").replicas[GT_REPLICA_PENDING], 1); /* another one */
 }
 
-static void the_coldest_makes_room(void **state)
+/* Two of 1 GiB are parked in 4 GiB, of which "a" is worth more; then "c" is to be parked, too. */
+static void a_third_comes(struct fix *x, uint64_t bytes, char id[3][GT_REPLICA_ID_SIZE])
 {
-	struct fix *x = *state;
 	static const char *const names[] = { "a", "b", "c" };
-	char id[3][GT_REPLICA_ID_SIZE];
 
 	node(x, 4 * GT_GIB, 0);
 	for (size_t i = 0; i < 3; i++) {
 		struct gt_spec *spec = parking(0);
 
-		spec->resources.memory_bytes = (i == 2 ? 3 : 1) * GT_GIB;
+		spec->resources.memory_bytes = i == 2 ? bytes : GT_GIB;
 		spec->park.priority = i == 0;
 		fix_put(x, names[i], spec, names[i]);
 	}
@@ -257,6 +256,14 @@ static void the_coldest_makes_room(void **state)
 	fix_demand(x, "c", 0, 0);
 	fix_pass(x, 5000);
 	fix_drained(x, id[2]);
+}
+
+static void the_coldest_makes_room(void **state)
+{
+	struct fix *x = *state;
+	char id[3][GT_REPLICA_ID_SIZE];
+
+	a_third_comes(x, 3 * GT_GIB, id);
 	/* "a" is colder, but worth more: "b" goes, and c waits for its memory. */
 	assert_string_equal(x->order.replica, id[1]);
 	assert_int_equal(x->order.want, GT_WANT_STOP);
@@ -378,25 +385,9 @@ static void the_one_that_is_called_keeps_its_memory(void **state)
 static void nothing_goes_for_one_that_does_not_fit_then_either(void **state)
 {
 	struct fix *x = *state;
-	static const char *const names[] = { "a", "b", "c" };
 	char id[3][GT_REPLICA_ID_SIZE];
 
-	node(x, 4 * GT_GIB, 0);
-	for (size_t i = 0; i < 3; i++) {
-		struct gt_spec *spec = parking(0);
-
-		spec->resources.memory_bytes = (i == 2 ? 4 : 1) * GT_GIB;
-		spec->park.priority = i == 0;
-		fix_put(x, names[i], spec, names[i]);
-	}
-	for (size_t i = 0; i < 2; i++) {
-		start(x, names[i], id[i]);
-		park(x, names[i], id[i]);
-	}
-	start(x, "c", id[2]);
-	fix_demand(x, "c", 0, 0);
-	fix_pass(x, 5000);
-	fix_drained(x, id[2]);
+	a_third_comes(x, 4 * GT_GIB, id);
 	assert_string_equal(x->order.replica, id[2]);
 	assert_int_equal(x->order.want, GT_WANT_STOP);
 	assert_int_equal(fix_view(x, "b").replicas[GT_REPLICA_PARKED], 1);
