@@ -494,6 +494,25 @@ def merged(spec, more):
     return out
 
 
+# A program that takes a websocket and says each thing backwards.
+REVERSER = (
+    "import os,socket\n"
+    "s=socket.socket();s.setsockopt(1,2,1);s.bind(('127.0.0.1',int(os.environ['PORT'])));s.listen(16)\n"
+    "while True:\n"
+    " c,_=s.accept();h=b''\n"
+    " while b'\\r\\n\\r\\n' not in h:\n"
+    "  d=c.recv(4096)\n"
+    "  if not d: break\n"
+    "  h+=d\n"
+    " if b'pgrade: websocket' not in h: c.close(); continue\n"
+    " c.sendall(b'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n')\n"
+    " while True:\n"
+    "  d=c.recv(4096)\n"
+    "  if not d: break\n"
+    "  c.sendall(d[::-1])\n"
+    " c.close()\n")
+
+
 def echo_spec(**more):
     return merged({"image": f"dir:{ECHO_ROOT}", "command": ["/echo"], "port": 8000,
                    "resources": {"memory": "32MiB"}, "scale": {"idle": "60s"}}, more)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import Background, Raw, echo_spec, until
+from harness import REVERSER, Background, Raw, echo_spec, until
 
 
 def phases(reply):
@@ -432,23 +432,7 @@ def test_delete_lets_calls_finish(gantry, name):
 
 def test_websocket_upgrade_is_a_pipe(gantry, name):
     """Whatever the replica speaks after its 101 passes untouched."""
-    script = (
-        "import os,socket\n"
-        "s=socket.socket();s.setsockopt(1,2,1);s.bind(('127.0.0.1',int(os.environ['PORT'])));s.listen(16)\n"
-        "while True:\n"
-        " c,_=s.accept();h=b''\n"
-        " while b'\\r\\n\\r\\n' not in h:\n"
-        "  d=c.recv(4096)\n"
-        "  if not d: break\n"
-        "  h+=d\n"
-        " if b'pgrade: websocket' not in h: c.close(); continue\n"
-        " c.sendall(b'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n')\n"
-        " while True:\n"
-        "  d=c.recv(4096)\n"
-        "  if not d: break\n"
-        "  c.sendall(d[::-1])\n"
-        " c.close()\n")
-    gantry.put(name, {"image": "host:", "command": ["/usr/bin/python3", "-c", script], "port": 8000})
+    gantry.put(name, {"image": "host:", "command": ["/usr/bin/python3", "-c", REVERSER], "port": 8000})
     with Raw(gantry.address) as raw:
         raw.send(f"GET /f/{name}/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gantry.token}\r\n"
                  "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

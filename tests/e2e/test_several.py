@@ -7,7 +7,7 @@ import time
 import pytest
 
 import postgres
-from harness import FUNCTIONS, Raw, echo_spec, until
+from harness import FUNCTIONS, REVERSER, Raw, echo_spec, until
 from hosts import Load
 from lent import started
 from several import TOKEN, Several
@@ -100,24 +100,8 @@ def test_streams_logs_and_a_client_that_leaves(cluster):
 
 
 def test_a_websocket_is_a_pipe(cluster):
-    script = (
-        "import os,socket\n"
-        "s=socket.socket();s.setsockopt(1,2,1);s.bind(('127.0.0.1',int(os.environ['PORT'])));s.listen(16)\n"
-        "while True:\n"
-        " c,_=s.accept();h=b''\n"
-        " while b'\\r\\n\\r\\n' not in h:\n"
-        "  d=c.recv(4096)\n"
-        "  if not d: break\n"
-        "  h+=d\n"
-        " if b'pgrade: websocket' not in h: c.close(); continue\n"
-        " c.sendall(b'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n')\n"
-        " while True:\n"
-        "  d=c.recv(4096)\n"
-        "  if not d: break\n"
-        "  c.sendall(d[::-1])\n"
-        " c.close()\n")
     b = cluster["b"]
-    b.put("ws", {"image": "host:", "command": ["/usr/bin/python3", "-c", script], "port": 8000})
+    b.put("ws", {"image": "host:", "command": ["/usr/bin/python3", "-c", REVERSER], "port": 8000})
     with b.inside():
         raw = Raw(b.address)
     with raw:
