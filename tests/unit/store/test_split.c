@@ -345,7 +345,7 @@ static void a_leader_that_slept_writes_nothing(void **state)
 	const char *rounds = getenv("SPLIT_ROUNDS");
 
 	(void)state;
-	run(rounds ? (unsigned)atoi(rounds) : backend_is_pg() ? LANES : 6 * LANES);
+	run(rounds ? (unsigned)atoi(rounds) : backend_is_pg() ? LANES : 3 * LANES);
 }
 
 static int set_up(void **state)
