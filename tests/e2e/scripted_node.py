@@ -42,9 +42,14 @@ class Pipe:
         return text.decode()
 
     def closed(self):
-        with contextlib.suppress(OSError):
+        """True when the other end has closed it; False when that says nothing for the time-out."""
+        try:
             while self.sock.recv(4096):
                 pass
+        except TimeoutError:
+            return False
+        except OSError:
+            pass
         return True
 
     def close(self):
@@ -145,7 +150,7 @@ class ScriptedNode:
     def report(self):
         replicas = [{"replica": o["replica"], "function": o["function"], "revision": o["revision"],
                      "state": "stopped" if o["want"] == "stop" else "ready", "created_ms": 1}
-                    for o in self.orders.values()]
+                    for o in list(self.orders.values())]  # the thread that follows may get more of them
         return self.ask("POST", f"/link/v1/nodes/{self.name}/report",
                         {"node": self.name, "full": True, "epoch": self.epoch, "cpu_milli": 8000,
                          "memory_bytes": 1 << 34, "labels": {"host": self.name}, "replicas": replicas})
