@@ -2,6 +2,7 @@
 import collections
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -523,3 +524,15 @@ def probe_spec(**more):
                    "volumes": [], "resources": {"memory": "128MiB"}, "scale": {"idle": "60s"}}, more)
     spec["volumes"] = [{"host": str(FUNCTIONS), "path": "/app"}, *spec["volumes"]]
     return spec
+
+
+_ports = itertools.count(os.getpid() % 6000)
+
+
+def free_port():
+    """Of loopback, for a program that is told its port: below those that the kernel gives to whoever names none, so
+    that nobody gets it before that program has it."""
+    while True:
+        port = 20000 + next(_ports) % 6000
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
