@@ -7,13 +7,12 @@ import io
 import json
 import pathlib
 import shutil
-import socket
 import subprocess
 import tarfile
 import tempfile
 import threading
 
-from harness import ECHO_ROOT, until
+from harness import ECHO_ROOT, free_port, until
 
 OCI = "application/vnd.oci.image."
 
@@ -63,9 +62,7 @@ FILES_CONFIG = {"Entrypoint": ["/bin/busybox", "httpd"], "Cmd": ["-f", "-p", "80
 class Registry:
     def __init__(self, htpasswd=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-registry-"))
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         auth = ""
         if htpasswd:

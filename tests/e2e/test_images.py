@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from harness import BIN, Background, Daemon, until
+from harness import BIN, Background, Daemon, children, comm, until
 from registry import (ECHO_CONFIG, FILES_CONFIG, OCI, Gate, Registry, digest_of, echo_layer, files_layer, tar_of,
                       zstd)
 
@@ -50,17 +50,8 @@ def store(daemon):
     return daemon.state / "agent" / "images"
 
 
-def comm_of(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return None
-
-
-def agent_children(daemon, comm):
-    agent = daemon.roles()["agent"]
-    return [int(p) for p in pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
-            if comm_of(p) == comm]
+def agent_children(daemon, name):
+    return [p for p in children(daemon.roles()["agent"]) if comm(p) == name]
 
 
 def test_smallest_deploy(daemon, registry):
@@ -166,7 +157,7 @@ def test_killed_while_unpacking(registry):
         until(lambda: (trees / "part" / "d1").exists(), "it is unpacked")
         child, = agent_children(daemon, "gantry-files")
         daemon.kill_everything()
-        until(lambda: comm_of(child) != "gantry-files", "the child ends with its agent")
+        until(lambda: comm(child) != "gantry-files", "the child ends with its agent")
         daemon.start()
         assert daemon.call("many", timeout=120).status == 200  # 40000 files on a busy disk
         assert not (trees / "part").exists()

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from harness import BIN, Client, Daemon, until
+from harness import BIN, Client, Daemon, free_port, until
 
 
 def openssl(*words, cwd):
@@ -197,8 +197,7 @@ def test_the_command_line_trusts_a_named_authority(daemon, files):
 
 
 def test_clients_certificates_and_a_second_listener(own, files, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     conf = configure(tmp_path / "gantryd.conf", files, tls_listen=f"127.0.0.1:{port}", tls_client_ca=files / "ca.pem")
     daemon = own(config=conf)
     tls_at = ("127.0.0.1", port)
