@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from harness import BIN, Background, Daemon, children, until
+from harness import BIN, Background, Daemon, children, comm, until
 from registry import (ECHO_CONFIG, FILES_CONFIG, OCI, Gate, Registry, digest_of, echo_layer, files_layer, tar_of,
                       zstd)
 
@@ -50,15 +50,8 @@ def store(daemon):
     return daemon.state / "agent" / "images"
 
 
-def comm_of(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return None
-
-
-def agent_children(daemon, comm):
-    return [pid for pid in children(daemon.roles()["agent"]) if comm_of(pid) == comm]
+def agent_children(daemon, name):
+    return [p for p in children(daemon.roles()["agent"]) if comm(p) == name]
 
 
 def test_smallest_deploy(daemon, registry):
@@ -174,7 +167,7 @@ def test_killed_while_unpacking(registry):
         until(lambda: (trees / "part" / "d1").exists(), "it is unpacked", 30)
         child, = agent_children(daemon, "gantry-files")
         daemon.kill_everything()
-        until(lambda: comm_of(child) != "gantry-files", "the child ends with its agent", 30)
+        until(lambda: comm(child) != "gantry-files", "the child ends with its agent", 30)
         daemon.start()
         assert daemon.call("many", timeout=120).status == 200  # 40000 files on a busy disk
         assert not (trees / "part").exists()

@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from harness import FUNCTIONS, Daemon, alive, processes, until
+from harness import FUNCTIONS, Daemon, alive, comm, processes, until
 from test_contract import check
 
 MIB = 1 << 20
@@ -120,15 +120,8 @@ def remove(gantry, *names):
 
 def readers(gantry):
     """Processes that find and read weights: process id -> name."""
-    found = {}
-    for pid in gantry.descendants():
-        try:
-            name = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-        except OSError:
-            continue
-        if name in ("gantry-weights", "gantry-scout"):
-            found[pid] = name
-    return found
+    found = {pid: comm(pid) for pid in gantry.descendants()}
+    return {pid: name for pid, name in found.items() if name in ("gantry-weights", "gantry-scout")}
 
 
 def why(gantry, name):
