@@ -558,13 +558,34 @@ def probe_spec(**more):
     return spec
 
 
-_ports = itertools.count(os.getpid() % 6000)
+def crash(daemon, role):
+    """Kills a role; returns when the next process of it is there, and control answers."""
+    pid = until(lambda: daemon.roles().get(role), f"there is a {role}")
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: daemon.roles().get(role) not in (None, pid), f"{role} is back")
+    until(lambda: daemon.client.get("/v1/nodes").status == 200, "control answers", 30)
 
 
-def free_port():
-    """Of loopback, for a program that is told its port: below those that the kernel gives to whoever names none, so
-    that nobody gets it before that program has it."""
-    while True:
-        port = 20000 + next(_ports) % 6000
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+class Held:
+    """A call of the echo that ends when it is told to: the last byte of its body comes only then."""
+    SIZE = 100_000  # a call gets a slot when 64 KiB of its body are there
+
+    def __init__(self, client, name, headers=None, timeout=30):
+        self.conn = client.open("POST", f"/f/{name}/", headers={"Content-Length": str(self.SIZE), **(headers or {})},
+                                timeout=timeout)
+        self.conn.send(b"x" * (self.SIZE - 1))
+        self.answer = None
+
+    def begun(self):
+        """Waits until a replica has it: the echo answers at once."""
+        # Not by the connection, which would close: "Connection: close" says that this call is its last.
+        self.answer = http.client.HTTPResponse(self.conn.sock, method="POST")
+        self.answer.begin()
+        assert self.answer.status == 200, self.answer.read()
+        return self
+
+    def end(self):
+        self.conn.send(b"x")
+        assert self.answer.read().endswith(b"x" * self.SIZE)
+        self.answer.close()
+        self.conn.close()
