@@ -6,6 +6,7 @@ is done at the bridge's end of it, so that no host can know of it but by what do
 """
 import contextlib
 import ctypes
+import http.client
 import itertools
 import os
 import pathlib
@@ -24,6 +25,7 @@ CLONE_NEWNET = 0x40000000
 PORT = 8080
 RANGES = 4000 * 65536  # ids of a node's containers
 BASE = 1879048192
+UNREADY = "a role is just being started"
 _libc = ctypes.CDLL(None, use_errno=True)
 _worlds = itertools.count()
 
@@ -141,8 +143,25 @@ class Host(Daemon):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         if number == signal.SIGKILL:
-            until(lambda: self.roles().get(role) not in (None, pid), f"{role} of {self.name} is back")
+            until(lambda: self.roles().get(role) not in (None, pid), f"{role} of {self.name} is back", 30)
         return True
+
+    def replace_roles(self, number):
+        """By a reload (SIGHUP) or another program (SIGUSR2), which is refused while a role is just being started, and asked
+        for again then; until each is another process. Returns those before."""
+        before, refused = self.roles(), self.log().count(UNREADY)
+        self.proc.send_signal(number)
+
+        def replaced():
+            nonlocal refused
+            if self.log().count(UNREADY) > refused:
+                refused += 1
+                self.proc.send_signal(number)
+            now = self.roles()
+            return all(now.get(r) not in (None, before.get(r)) for r in self.roles_of)
+
+        until(replaced, f"all roles of {self.name} are new", 30, 0.02)
+        return before
 
     def inside(self):
         return inside(self.netns_path)
@@ -293,9 +312,16 @@ class Hosts:
         """name -> state, by what the first host says, or another one"""
         return {n["name"]: n["state"] for n in (ask or self.first).client.get("/v1/nodes").json()["items"]}
 
-    def wait_nodes(self, state, *names, timeout=15, ask=None):
+    def wait_nodes(self, state, *names, timeout=30, ask=None):
         names = names or self.all
-        until(lambda: all(self.nodes(ask).get(n) == state for n in names), f"{names} {state}", timeout)
+
+        def all_are():
+            with contextlib.suppress(OSError, http.client.HTTPException, KeyError):  # control or the door may be away
+                states = self.nodes(ask)
+                return all(states.get(n) == state for n in names)
+            return False
+
+        until(all_are, f"{names} {state}", timeout)
 
     def log(self):
         return "\n".join(f"== {n}\n{h.log()[-4000:]}" for n, h in self.all.items())
