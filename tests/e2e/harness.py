@@ -1,8 +1,6 @@
 """A gantryd of its own per test module, and a client that shows every byte it wants to see."""
-import collections
 import contextlib
 import http.client
-import itertools
 import json
 import os
 import pathlib
@@ -429,7 +427,7 @@ class Daemon:
         for pid in children(self.proc.pid):
             with contextlib.suppress(OSError):
                 argv = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
-                found.update({role: pid for role in self.roles_of if role.encode() in argv[1:2]})
+                found.update({role: pid for role in self.roles_of if argv[1:] == [role.encode()]})
         return found
 
     def descendants(self):

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 
-from harness import BIN, OUT, ROLES, Background, Client, Daemon, alive, until
+from harness import BIN, OUT, ROLES, Background, Client, Daemon, until
 
 NETNS = pathlib.Path("/run/netns")
 CLONE_NEWNET = 0x40000000
