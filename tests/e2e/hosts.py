@@ -25,7 +25,6 @@ CLONE_NEWNET = 0x40000000
 PORT = 8080
 RANGES = 4000 * 65536  # ids of a node's containers
 BASE = 1879048192
-UNREADY = "a role is just being started"
 _libc = ctypes.CDLL(None, use_errno=True)
 _worlds = itertools.count()
 
@@ -147,16 +146,11 @@ class Host(Daemon):
         return True
 
     def replace_roles(self, number):
-        """By a reload (SIGHUP) or another program (SIGUSR2), which is refused while a role is just being started, and asked
-        for again then; until each is another process. Returns those before."""
-        before, refused = self.roles(), self.log().count(UNREADY)
+        """By a reload (SIGHUP) or another program (SIGUSR2), until each is another process. Returns those before."""
+        before = self.roles()
         self.proc.send_signal(number)
 
         def replaced():
-            nonlocal refused
-            if self.log().count(UNREADY) > refused:
-                refused += 1
-                self.proc.send_signal(number)
             now = self.roles()
             return all(now.get(r) not in (None, before.get(r)) for r in self.roles_of)
 
