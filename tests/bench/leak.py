@@ -1,13 +1,14 @@
 """CYCLES (10,000) cold starts and ends: nothing may be left of any of them. Control hears of a call's end a tenth of a
 second later, so WIDTH functions go through a cycle together, and one question asks for all of them."""
+import contextlib
 import http.client
 import json
 import os
 import pathlib
 import time
 
-from bench import Caller, pss_kib, row, write
-from harness import Daemon, cgroup_dirs, until
+from bench import Caller, row, write
+from harness import Daemon, cgroup_dirs, proc_status, until
 
 CYCLES = int(os.environ.get("CYCLES", "10000"))
 FILL = 1800
@@ -19,15 +20,11 @@ def namespaces(pids):
     """Of networks: those that processes are in, or hold open."""
     found = set()
     for pid in pids:
-        links = [f"/proc/{pid}/ns/net", *(e.path for e in os.scandir(f"/proc/{pid}/fd"))]
-        for link in links:
-            try:
-                target = os.readlink(link)
-            except OSError:  # it has ended, or is closed by now
-                continue
-            if target.startswith("net:"):
-                found.add(target)
-    return len(found)
+        with contextlib.suppress(OSError):  # it may end meanwhile
+            for link in [f"/proc/{pid}/ns/net", *(e.path for e in os.scandir(f"/proc/{pid}/fd"))]:
+                with contextlib.suppress(OSError):
+                    found.add(os.readlink(link))
+    return sum(target.startswith("net:") for target in found)
 
 
 def counts(daemon):
@@ -44,7 +41,7 @@ def counts(daemon):
     found["network links"] = len(os.listdir("/sys/class/net"))
     found["loop devices"] = len(list(pathlib.Path("/sys/block").glob("loop*/loop/backing_file")))
     found["files"] = sum(len(files) for _, _, files in os.walk(daemon.state))
-    memory = {role: pss_kib(pid) for role, pid in roles.items()}
+    memory = {role: int(proc_status(pid, "VmRSS")[0]) for role, pid in roles.items()}
     return found, memory
 
 
@@ -53,7 +50,7 @@ class Cycles:
         self.daemon = daemon
         self.callers = {}
         for i in range(WIDTH):
-            daemon.echo(f"echo-{i}")
+            daemon.echo(f"echo-{i}", scale={"max": 1})
             self.callers[f"echo-{i}"] = Caller(daemon, f"/f/echo-{i}/")
         self.api = http.client.HTTPConnection(*daemon.address, timeout=30)
 
