@@ -352,6 +352,9 @@ class Daemon:
         self.proc.send_signal(number)
         try:
             return self.proc.wait(timeout * SLOW)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it has not ended within {timeout} s of signal {number}; there are still {self.roles()}\n"
+                                 + self.log()[-8000:]) from None
         finally:
             if self.proc.poll() is None:
                 self.proc.kill()
