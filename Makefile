@@ -274,9 +274,10 @@ tsan:			## unit tests under the thread sanitizer
 	+@$(MAKE) --no-print-directory SAN=thread unit
 
 # Valgrind 3.19 knows neither pidfd_open nor open_tree nor mounts without a type, so what talks to the
-# kernel that way is left to `make asan`; the others run without root, which skips such tests.
+# kernel that way is left to `make asan`, and so are thousands of stores that open, and leases of half a second; the others
+# run without root, which skips such tests.
 VALGRIND_PROGS = $(filter-out $(foreach r,os runtime agent,$(O)/tests/unit/$(r)/%) \
-	$(O)/tests/unit/gpu/% $(O)/tests/unit/cli/test_doctor,$(TEST_PROGS))
+	$(O)/tests/unit/gpu/% $(addprefix $(O)/tests/unit/,cli/test_doctor store/test_power store/test_split),$(TEST_PROGS))
 valgrind: $(VALGRIND_PROGS)	## unit tests under valgrind
 	@RUNNER='$(if $(filter 0,$(shell id -u)),setpriv --reuid 65534 --regid 65534 --clear-groups) valgrind -q --error-exitcode=9 --leak-check=full --child-silent-after-fork=yes' \
 		scripts/run-tests.sh $(RESULTS)/valgrind.txt $^
@@ -318,8 +319,8 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 STORE_BENCH := $(OUT)/tests/bench/store/store
 measure-nodes: all examples $(STORE_BENCH)
 	@scripts/bench.sh nodes
-measure-faults: chaos
-	@scripts/bench.sh faults
+measure-faults: chaos $(addprefix $(O)/tests/unit/store/,test_power test_split)
+	@scripts/bench.sh faults faults_store leak
 $(STORE_BENCH): $(O)/tests/bench/store/store.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(LINK) -o $@ $^ $(LIBS)

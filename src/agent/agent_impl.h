@@ -133,6 +133,7 @@ struct agent {
 	int replicas_fd; /* DIR/agent/replicas */
 	uint64_t epoch;  /* of the watch; 0 = none yet */
 	bool link_up;
+	bool refuses;  /* the watch is of a control before that of `epoch` */
 	bool stopping; /* take no orders; the loop ends with the last replica */
 	uint64_t cpu_milli, memory_bytes;
 	uint64_t parking_bytes;           /* of that, for parked replicas */

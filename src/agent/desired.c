@@ -72,10 +72,15 @@ static void on_line(const char *text, size_t len, void *arg)
 		gt_warn("an order could not be read: %s", err.text);
 		return;
 	}
-	if (line.type == GT_LINE_SNAPSHOT) {
-		/* An older control that lives on must not undo what a newer one wants. */
-		if (line.epoch >= a->epoch)
-			take_snapshot(a, &line);
+	/* An older control that lives on must not undo what a newer one wants: neither by what it
+	 * begins with nor by what follows. */
+	if (line.type == GT_LINE_SNAPSHOT)
+		a->refuses = line.epoch < a->epoch;
+	if (a->refuses) {
+		gt_debug("an older control is not obeyed: epoch %llu has begun",
+			 (unsigned long long)a->epoch);
+	} else if (line.type == GT_LINE_SNAPSHOT) {
+		take_snapshot(a, &line);
 	} else if (line.type == GT_LINE_ORDER && line.n_orders == 1) {
 		obey(a, &line.orders[0]);
 	} else if (line.type == GT_LINE_FORGET) {

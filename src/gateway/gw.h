@@ -189,6 +189,7 @@ struct gt_gateway {
 		char value[512];
 	} vouched;
 	uint64_t epoch;
+	bool refuses; /* shard 0: the watch is of a control before that of `epoch` */
 	bool partial; /* routes are of a control that does not know all replicas yet */
 	bool synced, watch_up;
 	uint64_t down_since_ns;

@@ -313,11 +313,6 @@ void gt_routes_take(struct gt_gateway *gw, struct gt_line *line)
 
 	switch (line->type) {
 	case GT_LINE_SNAPSHOT:
-		if (line->epoch < gw->epoch) {
-			gt_warn("gateway: routes of an older control (epoch %llu) are ignored",
-				(unsigned long long)line->epoch);
-			break;
-		}
 		gw->epoch = line->epoch;
 		gw->partial = line->partial;
 		snapshot(gw, line);
@@ -362,8 +357,16 @@ void gt_routes_line(const char *text, size_t len, void *arg)
 		gt_error("gateway: a line of the routes watch is ignored: %s", err.text);
 		return;
 	}
-	gt_spread_line(gw, &line);
-	gt_routes_take(gw, &line);
+	if (line.type == GT_LINE_SNAPSHOT) {
+		gw->refuses = line.epoch < gw->epoch;
+		if (gw->refuses)
+			gt_warn("gateway: an older control (epoch %llu) is not listened to",
+				(unsigned long long)line.epoch);
+	}
+	if (!gw->refuses) {
+		gt_spread_line(gw, &line);
+		gt_routes_take(gw, &line);
+	}
 	gt_line_fini(&line);
 }
 

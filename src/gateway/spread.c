@@ -107,7 +107,7 @@ void gt_spread_line(struct gt_gateway *gw, struct gt_line *line)
 	struct gt_catalog *catalog = gw->shards ? gw->shards->catalog : NULL;
 	bool all = line->type == GT_LINE_SNAPSHOT;
 
-	if (!catalog || (all ? line->epoch < gw->epoch : !gw->synced))
+	if (!catalog || (!all && !gw->synced))
 		return;
 	gt_catalog_begin(catalog);
 	if (all || line->type == GT_LINE_ROUTE)

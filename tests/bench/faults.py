@@ -185,6 +185,8 @@ def counted(rows, add):
         fewest, "", 200, lambda v: v >= 200)
     add("F1.lost", f"of {kills.get('acknowledged', 0):,} calls acknowledged meanwhile: lost, or with two results",
         kills["lost"] + kills["twice"] if kills else None, "", 0, lambda v: v == 0)
+    add("F9", f"processes without an owner, 10 s after the last of those kills, on {kills.get('hosts', 0)} hosts",
+        kills.get("without_owner"), "", 0, lambda v: v == 0)
     faults = sum(sum(s["faults"].values()) for s in suites)
     add("F1.hosts", f"three hosts, both stores, {faults:,} faults of all kinds, "
         f"{sum(s['acknowledged'] for s in suites):,} calls: lost, or with two results",

@@ -233,11 +233,17 @@ class Pair:
             worker.join(60)
             assert not worker.is_alive() and not worker.error, (SEED, worker.error)
         self.hosts.wait_nodes("ready", timeout=60)
+        until(lambda: not self.without_owner(), "no process is without an owner", 10)
         until(lambda: self.db("SELECT count(*) FROM tasks WHERE state < 3") == [(0,)], "every call has ended", 60)
         acknowledged = {k: v for s in (*self.submitters, self.replica_calls) for k, v in s.acknowledged.items()}
         assert len({call for call, _ in acknowledged.values()}) == len(acknowledged), SEED
         self.check(acknowledged)
         return len(acknowledged)
+
+    def without_owner(self):
+        """Processes that neither a daemon nor a replica that control knows has."""
+        known = [r.get("pid") for name in ("job", *self.victims) for r in self.hosts.first.replicas(name)]
+        return [pid for host in self.hosts.all.values() for pid in host.without_owner(known)]
 
     def db(self, text):
         with contextlib.closing(sqlite3.connect(self.hosts.first.state / "control/gantry.db", timeout=30)) as db:
@@ -296,5 +302,6 @@ def test_each_role_is_killed_and_nothing_acknowledged_is_lost(tmp_path):
     kills = dict(sum((pair.kills for pair in pairs), collections.Counter()))
     pulls = sum(w.done for pair in pairs for w in pair.workers if isinstance(w, Puller))
     assert all(kills[role] >= KILLS for role in ROLES), kills
-    figures.note("kills", kills=kills, acknowledged=calls, lost=0, twice=0, pulls=pulls)
+    figures.note("kills", kills=kills, acknowledged=calls, lost=0, twice=0, without_owner=0, hosts=2 * PAIRS,
+                 pulls=pulls)
     print(f"{calls} calls, {pulls} images, kills {kills}, {time.monotonic() - begin:.1f} s")

@@ -392,8 +392,9 @@ class Daemon:
         subprocess.run([str(BIN / "gantryd"), "cleanup", "--state", str(self.state)],
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
-    def leftovers(self):
-        left = []
+    def own_processes(self):
+        """All that are anywhere in what this daemon has made, whoever their parent is."""
+        found = []
         for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
             with contextlib.suppress(OSError):
                 cwd = os.readlink(f"/proc/{pid}/cwd")
@@ -402,7 +403,22 @@ class Daemon:
                 # The number of a namespace that is gone may be that of another daemon's by now.
                 in_ns = ns in self.netns and not set(re.findall(GROUP, groups)) - self.groups
                 if cwd.startswith(str(self.state)) or in_ns or any(g in groups for g in self.groups):
-                    left.append(f"process {pid}: {processes().get(pid)}")
+                    found.append(pid)
+        return found
+
+    def without_owner(self, replicas):
+        """Those of its processes that are neither its own nor of these replicas, by the first process of each."""
+        self.remember_traces()
+        owners, everything = {self.proc.pid, *replicas}, processes()
+
+        def owned(pid):
+            while pid in everything and pid not in owners:
+                pid = everything[pid][0]
+            return pid in owners
+        return [pid for pid in self.own_processes() if pid in everything and not owned(pid)]
+
+    def leftovers(self):
+        left = [f"process {pid}: {processes().get(pid)}" for pid in self.own_processes()]
         for name in self.groups:
             left += [f"cgroup {d}" for d in cgroup_dirs(name)]
         for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():

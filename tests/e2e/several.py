@@ -1,10 +1,51 @@
 """Several daemons on hosts of their own that share one PostgreSQL, which is on another one; and hosts that joined."""
+import contextlib
 import shutil
 
 import postgres
+from harness import Daemon
 from hosts import Host, Hosts, inside
 
 TOKEN = "gty_" + "0123456789abcdef" * 4
+
+# By which daemon each statement is that changes something, and who leads then.
+NOTES = """
+CREATE TABLE writes(writer text, leader text, n bigint, PRIMARY KEY(writer, leader));
+CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO writes VALUES(current_setting('application_name'), (SELECT holder FROM leader), 1)
+    ON CONFLICT (writer, leader) DO UPDATE SET n = writes.n + 1;
+  RETURN NULL; END $$;
+DO $$ DECLARE t text; BEGIN
+  FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('leader', 'writes') LOOP
+    EXECUTE format('CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON %I EXECUTE FUNCTION note_write()', t);
+  END LOOP; END $$
+"""
+
+
+def note_writes(database):
+    database.sql(NOTES)
+
+
+def noted_writes(database):
+    """How many there were since, and how many of a daemon that did not lead."""
+    return [int(database.sql(f"SELECT coalesce(sum(n), 0) FROM writes WHERE {which}")) for which in ("true", "writer <> leader")]
+
+
+@contextlib.contextmanager
+def control(database, node, lease="4s"):
+    """A daemon with the database as its store, and the token that all of them have."""
+    daemon = Daemon()
+    daemon.state.mkdir()
+    (daemon.state / "admin.token").write_text(TOKEN + "\n")
+    (daemon.state / "admin.token").chmod(0o600)
+    daemon.config = daemon.dir / "conf"
+    url = database.url + ("&" if "?" in database.url else "?") + f"application_name={node}"
+    daemon.config.write_text(f"[control]\nstore = {url}\nlease = {lease}\n"
+                             f"[agent]\nnode = {node}\nlabels = host={node}\n")
+    try:
+        yield daemon.start(60)
+    finally:
+        daemon.stop()
 
 
 class Several(Hosts):

@@ -9,11 +9,10 @@ import time
 import pytest
 
 import postgres
-from harness import Daemon, echo_spec, until
+from harness import echo_spec, until
+from several import control, note_writes, noted_writes
 
 pytestmark = pytest.mark.skipif(not postgres.programs(), reason="Debian's package postgresql is not installed")
-
-TOKEN = "gty_" + "0123456789abcdef" * 4
 
 
 @pytest.fixture
@@ -23,22 +22,6 @@ def database():
         yield pg.start()
     finally:
         pg.stop()
-
-
-@contextlib.contextmanager
-def control(database, node, lease="4s"):
-    """A daemon with the database as its store, and the token that all of them have."""
-    daemon = Daemon()
-    daemon.state.mkdir()
-    (daemon.state / "admin.token").write_text(TOKEN + "\n")
-    (daemon.state / "admin.token").chmod(0o600)
-    daemon.config = daemon.dir / "conf"
-    daemon.config.write_text(f"[control]\nstore = {database.url}\nlease = {lease}\n"
-                             f"[agent]\nnode = {node}\nlabels = host={node}\n")
-    try:
-        yield daemon.start(60)
-    finally:
-        daemon.stop()
 
 
 def both_are_known(daemon):
@@ -146,6 +129,8 @@ def test_a_leader_that_slept_leads_no_more(database):
     with control(database, "a", "3s") as a, control(database, "b", "3s") as b:
         both_are_known(a)
         deploy(a, "fb", "b")
+        note_writes(database)
+        until(lambda: accepted(a, "fb"), "calls are accepted")
         victim = a.roles()["control"]
         os.kill(victim, signal.SIGSTOP)
         until(lambda: accepted(b, "fb"), "the other one leads", 30)
@@ -155,3 +140,5 @@ def test_a_leader_that_slept_leads_no_more(database):
         until(lambda: accepted(a, "fb"), "and another one follows", 20)
         assert database.sql("SELECT epoch FROM leader") == epoch
         assert "is over" in a.log()
+        writes, of_others = noted_writes(database)
+        assert writes and not of_others

@@ -50,7 +50,8 @@ void gt_end_write(struct gt_json *j, const struct gt_end *end, const char *text_
 
 void gt_event_write(const struct gt_event *e, struct gt_buf *out); /* one object, no newline */
 
-/* Link messages. Watch lines (downward) end in '\n':
+/* Link messages. Watch lines (downward) end in '\n', and are of the epoch of the snapshot that
+ * they follow: who has heard of a later epoch obeys none of them.
  *	{"type":"snapshot","epoch":E,"seq":N,"orders":[...]}		agent
  *	{"type":"order","seq":N,"order":{...}}   {"type":"forget","seq":N,"replica":"..."}
  *	{"type":"snapshot","epoch":E,"seq":N,"tokens":["<sha256 hex>"],"routes":[...]}	gateway

@@ -38,6 +38,7 @@ struct world {
 	pid_t agent;
 	struct gt_stream *watch;
 	uint64_t epoch, seq;
+	bool old;                         /* lines are of a control before this one */
 	bool known;                       /* orders say that the node has reported it */
 	struct gt_order orders[SEEN_MAX]; /* what the snapshot lists */
 	size_t n_orders;
@@ -54,7 +55,7 @@ static void send_line(struct world *w, struct gt_line *line)
 {
 	gt_auto(buf) struct gt_buf out = { 0 };
 
-	line->epoch = w->epoch;
+	line->epoch = w->epoch - w->old;
 	line->seq = ++w->seq;
 	gt_line_write(line, &out);
 	assert_non_null(w->watch);
@@ -322,6 +323,8 @@ static void order(struct world *w, const char *replica, enum gt_want want, const
 	gt_strcopy(o.function, sizeof(o.function), "hello");
 	o.spec_json = (char *)spec_json;
 	send_line(w, &line);
+	if (w->old) /* which lists nothing */
+		return;
 	for (size_t i = 0; i < w->n_orders; i++) {
 		if (gt_streq(w->orders[i].replica, replica)) {
 			w->orders[i].want = want;
@@ -607,6 +610,50 @@ static void a_new_control_asks_before_it_orders(void **state)
 }
 
 #define C "01CCCCCCCCCCCCCCCCCCCCCCCC"
+
+static bool watch_is_there(struct world *w, const void *arg)
+{
+	(void)arg;
+	return w->watch != NULL;
+}
+
+static void come_again(struct world *w)
+{
+	gt_stream_end(w->watch);
+	w->watch = NULL;
+	assert_true(wait_for(w, watch_is_there, NULL));
+}
+
+/* It was paused, is awake, and is found before the one that leads now. */
+static void an_old_control_is_not_obeyed(void **state)
+{
+	enum { ROUNDS = 1000 };
+	struct gt_line forget = { .type = GT_LINE_FORGET, .name = A };
+	int64_t pid;
+	int fd;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SERVER, 0);
+	pid = expect_state(w, A, GT_REPLICA_READY)->pid;
+	w->old = true;
+	come_again(w);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		order(w, A, GT_WANT_STOP, "", 0);
+		send_line(w, &forget);
+		order(w, B, GT_WANT_RUN, SERVER, 0);
+		assert_int_equal(gt_loop_step(w->loop, 0, NULL), 0);
+	}
+	w->old = false;
+	come_again(w);
+	order(w, C, GT_WANT_RUN, SERVER, 0);
+	expect_state(w, C, GT_REPLICA_READY);
+	assert_int_equal(expect_state(w, A, GT_REPLICA_READY)->pid, pid);
+	assert_int_equal(dial(w, A, &fd), 0);
+	gt_close(fd);
+	assert_int_equal(seen_slot(w, B)->pid, 0);
+}
+
 #define D "01DDDDDDDDDDDDDDDDDDDDDDDD"
 #define GPU_SHELL(gpu, ...)                                                               \
 	"{\"image\":\"host:\",\"command\":[\"sh\",\"-c\"," __VA_ARGS__ "],\"port\":8000," \
@@ -694,7 +741,7 @@ int main(void)
 		T(a_crash_leaves_no_memory_behind),     T(ready_is_what_the_path_says),
 		T(the_deaf_are_killed_after_the_grace), T(replicas_outlive_their_agent),
 		T(a_new_control_asks_before_it_orders), T(gpus_are_told_and_given_once),
-		T(the_book_of_gpus_outlives_the_agent),
+		T(the_book_of_gpus_outlives_the_agent), T(an_old_control_is_not_obeyed),
 	};
 
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);

@@ -278,6 +278,26 @@ static void test_drained_replica_is_told(void **state)
 	peer_close(&c);
 }
 
+/* It was paused, is awake, and is found before the one that leads now. */
+static void test_an_old_control_changes_nothing(void **state)
+{
+	struct world *w = *state;
+	struct peer c = ready_client(w);
+
+	w->epoch = 2;
+	world_snapshot(w);
+	w->epoch = 1;
+	world_replicas(w, 0);
+	world_snapshot(w);
+	world_route(w);
+	world_gone(w);
+	peer_send(&c, GET_ECHO);
+	UNTIL(w, peer_has(world_up(w, 0), "GET"));
+	peer_send(world_up(w, 0), OK_HI);
+	UNTIL(w, peer_has(&c, "hi"));
+	peer_close(&c);
+}
+
 static void test_management_is_passed_to_control(void **state)
 {
 	struct world *w = *state;
@@ -334,6 +354,7 @@ int main(void)
 		T(test_client_leaving_while_dialing),
 		T(test_answer_before_the_body_ends),
 		T(test_drained_replica_is_told),
+		T(test_an_old_control_changes_nothing),
 		T(test_management_is_passed_to_control),
 		T(test_control_restart_is_waited_for),
 	};

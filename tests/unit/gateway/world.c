@@ -47,6 +47,7 @@ int world_open(void **state)
 	struct world *w = gt_alloc(sizeof(*w));
 	struct gt_err err = { 0 };
 
+	w->epoch = 1;
 	snprintf(w->dir, sizeof(w->dir), "/tmp/gt-gateway-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	snprintf(w->dial_path, sizeof(w->dial_path), "%s/dial", w->dir);
@@ -167,7 +168,7 @@ static void tell(struct world *w, struct gt_line *line)
 	struct gt_buf out;
 
 	gt_buf_init(&out, 0);
-	line->epoch = 1;
+	line->epoch = w->epoch;
 	line->seq = ++w->seq;
 	gt_line_write(line, &out);
 	gt_routes_line(out.data, out.len - 1, w->gw);

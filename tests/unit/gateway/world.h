@@ -36,7 +36,7 @@ struct world {
 	size_t n_ups;
 	struct gt_route route; /* the next one to be told */
 	struct gt_route_replica replicas[4];
-	uint64_t seq;
+	uint64_t epoch, seq;
 };
 
 int world_open(void **state);

@@ -98,7 +98,7 @@ void backend_pg_return(void)
 				     "-c",
 				     "shared_buffers=16MB",
 				     "-c",
-				     "max_connections=40",
+				     "max_connections=150",
 				     "-c",
 				     "log_min_messages=error",
 				     NULL };

@@ -18,7 +18,6 @@
 
 #include <gantry/base/clock.h>
 #include <gantry/store/lease.h>
-#include <gantry/store/store.h>
 
 #include "backend.h"
 
@@ -26,7 +25,7 @@
 
 struct one {
 	pid_t pid;
-	int from; /* struct gt_lease_view, each time it changes; then a byte for each write */
+	int from; /* struct said, each time it changes */
 };
 
 static int event;
@@ -53,7 +52,6 @@ struct said {
 	enum gt_lease_state state;
 	uint64_t epoch;
 	char place[32];
-	int wrote; /* of one that was to write: 0, or the errno */
 };
 
 static void say(int to, const struct said *s)
@@ -62,29 +60,8 @@ static void say(int to, const struct said *s)
 		_exit(1);
 }
 
-static void on_done(const struct gt_err *err, void *arg)
-{
-	*(int *)arg = err ? err->code : 0;
-}
-
-/* A write under the epoch, as long as it takes; -1 = not done yet. */
-static int write_one(struct gt_store *s, unsigned n)
-{
-	gt_auto(free) char *name = gt_asprintf("%d-%u", getpid(), n);
-	struct gt_function_row row = { .name = name, .revision = 1, .spec_json = (char[]){ "{}" } };
-	int done = -1;
-
-	gt_strcopy(row.etag, sizeof(row.etag), "e");
-	gt_store_put(s, &row, on_done, &done);
-	while (done < 0) {
-		await_ring();
-		gt_store_poll(s);
-	}
-	return done;
-}
-
-/* Follows until it leads; then writes until it is refused. */
-static _Noreturn void child(const char *place, int to, bool writes)
+/* Follows until it leads, and leads until it may not. */
+static _Noreturn void child(const char *place, int to)
 {
 	struct gt_lease_config config = { .url = backend_path(),
 					  .holder = "node",
@@ -92,11 +69,7 @@ static _Noreturn void child(const char *place, int to, bool writes)
 					  .door = "http://door",
 					  .lease_ms = lease_ms,
 					  .notify = ring };
-	struct gt_store_config store = { .path = backend_path(),
-					 .notify = ring,
-					 .patience_ms = LEASE_MS / 3 };
 	struct gt_lease *l = NULL;
-	struct gt_store *s = NULL;
 	struct said said = { 0 };
 	struct gt_lease_view v;
 	struct gt_err err;
@@ -113,23 +86,15 @@ static _Noreturn void child(const char *place, int to, bool writes)
 		gt_strcopy(said.place, sizeof(said.place), v.place);
 		say(to, &said);
 	} while (v.state != GT_LEASE_LEADS);
-	store.epoch = v.epoch;
-	if (writes && gt_store_open(&store, &s, &err) < 0)
-		_exit(2);
-	for (unsigned n = 0; writes && said.wrote == 0; n++) {
-		said.wrote = write_one(s, n);
-		say(to, &said);
-	}
 	for (gt_lease_view(l, &v); v.state == GT_LEASE_LEADS; gt_lease_view(l, &v))
 		await_ring();
 	said.state = v.state;
 	say(to, &said);
-	gt_store_close(s);
 	gt_lease_free(l);
 	_exit(0);
 }
 
-static struct one begin(const char *place, bool writes)
+static struct one begin(const char *place)
 {
 	struct one o;
 	int fds[2];
@@ -139,7 +104,7 @@ static struct one begin(const char *place, bool writes)
 	assert_true(o.pid >= 0);
 	if (o.pid == 0) {
 		close(fds[0]);
-		child(place, fds[1], writes);
+		child(place, fds[1]);
 	}
 	close(fds[1]);
 	o.from = fds[0];
@@ -188,12 +153,12 @@ static int setup(void **state)
 
 static void one_leads_and_the_other_knows_where(void **state)
 {
-	struct one a = begin("a", false), b;
+	struct one a = begin("a"), b;
 	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch;
 	struct said s;
 
 	(void)state;
-	b = begin("b", false);
+	b = begin("b");
 	s = hear_state(&b, GT_LEASE_FOLLOWS, 20000);
 	assert_string_equal(s.place, "a");
 	assert_int_equal(s.epoch, epoch);
@@ -206,11 +171,11 @@ static void one_leads_and_the_other_knows_where(void **state)
 /* Its connection ends with it: nobody waits for the lease. */
 static void a_killed_leader_is_followed_at_once(void **state)
 {
-	struct one a = begin("a", false), b;
+	struct one a = begin("a"), b;
 	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch, begun_ms;
 
 	(void)state;
-	b = begin("b", false);
+	b = begin("b");
 	hear_state(&b, GT_LEASE_FOLLOWS, 20000);
 	begun_ms = now_ms();
 	end(&a);
@@ -220,46 +185,15 @@ static void a_killed_leader_is_followed_at_once(void **state)
 	end(&b);
 }
 
-/* Stopped, it keeps its connection and its locks; awake again, it writes nothing. */
-static void a_leader_that_slept_writes_nothing(void **state)
-{
-	struct one a = begin("a", true), b;
-	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch;
-	struct said s = { 0 };
-	long rows;
-
-	(void)state;
-	while (hear(&a, &s, 20000) && s.wrote == 0 && rand() % 50)
-		;
-	assert_int_equal(s.wrote, 0);
-	b = begin("b", true);
-	hear_state(&b, GT_LEASE_FOLLOWS, 20000);
-	kill(a.pid, SIGSTOP);
-	assert_int_equal(hear_state(&b, GT_LEASE_LEADS, 4 * LEASE_MS).epoch, epoch + 1);
-	for (int i = 0; i < 10; i++) /* it opened its store, and writes */
-		assert_true(hear(&b, &s, 20000) && s.wrote == 0);
-	kill(b.pid, SIGSTOP);
-	rows = backend_sql("SELECT count(*) FROM functions");
-	kill(a.pid, SIGCONT);
-	do
-		assert_true(hear(&a, &s, 20000));
-	while (s.state != GT_LEASE_OVER);
-	assert_true(s.wrote != 0);
-	assert_int_equal(backend_sql("SELECT count(*) FROM functions"), rows);
-	assert_int_equal(backend_sql("SELECT epoch FROM leader"), epoch + 1);
-	end(&a);
-	end(&b);
-}
-
 /* As of one that was stopped while it told the server of a change: nothing ends it by itself. */
 static void a_lock_of_the_last_leader_is_taken_from_it(void **state)
 {
-	struct one a = begin("a", false), b;
+	struct one a = begin("a"), b;
 	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch;
 	PGconn *held = PQconnectdb(backend_path());
 
 	(void)state;
-	b = begin("b", false);
+	b = begin("b");
 	hear_state(&b, GT_LEASE_FOLLOWS, 20000);
 	PQclear(PQexec(held, "BEGIN"));
 	PQclear(PQexec(held, "UPDATE leader SET commits = commits + 1"));
@@ -275,7 +209,7 @@ static void a_lock_of_the_last_leader_is_taken_from_it(void **state)
 /* It can not know whether another one was made leader meanwhile. */
 static void a_leader_without_a_database_stops_in_time(void **state)
 {
-	struct one a = begin("a", false);
+	struct one a = begin("a");
 	uint64_t begun_ms;
 
 	(void)state;
@@ -296,7 +230,7 @@ static void a_short_absence_of_the_database_ends_nothing(void **state)
 
 	(void)state;
 	lease_ms = 15000;
-	a = begin("a", false);
+	a = begin("a");
 	hear_state(&a, GT_LEASE_LEADS, 20000);
 	expires = backend_sql("SELECT expires_ms FROM leader");
 	backend_pg_crash();
@@ -312,7 +246,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		t(one_leads_and_the_other_knows_where),
 		t(a_killed_leader_is_followed_at_once),
-		t(a_leader_that_slept_writes_nothing),
 		t(a_lock_of_the_last_leader_is_taken_from_it),
 		t(a_leader_without_a_database_stops_in_time),
 		t(a_short_absence_of_the_database_ends_nothing),
@@ -320,7 +253,5 @@ int main(void)
 
 	if (!backend_pg_installed())
 		return 0;
-	srand((unsigned)getpid());
-	printf("seed %d\n", getpid());
 	return cmocka_run_group_tests(tests, backend_pg_begin, backend_pg_end);
 }
