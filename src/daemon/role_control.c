@@ -172,14 +172,20 @@ static void on_wake(void *arg)
 static void load_row(const struct gt_function_row *row, void *arg)
 {
 	struct plane *p = arg;
+	char unknown[GT_SPEC_UNKNOWN_SIZE];
 	struct gt_spec *spec = NULL;
 
 	if (p->load_failed)
 		return;
-	if (gt_spec_read(row->spec_json, strlen(row->spec_json), &spec, p->err) < 0)
+	if (gt_spec_read_kept(row->spec_json, strlen(row->spec_json), unknown, &spec, p->err) < 0) {
 		p->load_failed = gt_err_wrap(p->err, "stored function %s", row->name);
-	else
-		gt_control_load(p->control, row, spec);
+		return;
+	}
+	if (unknown[0])
+		gt_warn("function %s was deployed by a newer version: this one does not know its "
+			"member \"%s\", and starts no replica of it",
+			row->name, unknown);
+	gt_control_load(p->control, row, spec);
 }
 
 static void load_node(const struct gt_node_row *row, void *arg)
