@@ -26,6 +26,9 @@
 #define BODIES_DIR "control/bodies"
 #define BALLAST    "control/ballast"
 
+#define DRAIN_MS 500 /* at the end, for requests that were begun */
+#define LOOK_MS  2
+
 struct plane {
 	struct gt_role_env *env;
 	struct gt_loop *loop;
@@ -37,7 +40,8 @@ struct plane {
 	struct gt_http_client *client;
 	struct gt_link *link;
 	struct gt_api *api;
-	struct gt_timer due;
+	struct gt_timer due, drain;
+	uint64_t drain_ns; /* until then; 0 = the end has not begun */
 	struct gt_outbound outbound;
 	struct gt_providers providers;
 	const char *tokens[1]; /* digests; of env */
@@ -203,12 +207,30 @@ static void load_host(const struct gt_host_row *row, void *arg)
 	gt_control_load_host(((struct plane *)arg)->control, row);
 }
 
+static void drain(void *arg)
+{
+	struct plane *p = arg;
+
+	if (gt_api_active(p->api) == 0 || gt_loop_clock_ns(p->loop) >= p->drain_ns)
+		gt_loop_stop(p->loop);
+	else
+		gt_timer_set(p->loop, &p->drain, LOOK_MS, drain, p);
+}
+
+/* A call that was sent to be kept is answered, whatever comes after us: its client could not know
+ * what became of it. */
 static void on_signal(int signo, void *arg)
 {
 	struct plane *p = arg;
 
 	(void)signo;
-	gt_loop_stop(p->loop);
+	if (!p->api || p->drain_ns) {
+		gt_loop_stop(p->loop);
+		return;
+	}
+	p->drain_ns = gt_loop_clock_ns(p->loop) + DRAIN_MS * GT_NS_PER_MS;
+	gt_api_drain(p->api);
+	drain(p);
 }
 
 static int watch_signals(struct plane *p, struct gt_err *err)
