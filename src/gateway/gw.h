@@ -196,7 +196,7 @@ struct gt_gateway {
 	bool synced, watch_up;
 	uint64_t down_since_ns;
 	struct gt_call *held;
-	uint32_t n_control; /* requests that control's API has */
+	uint32_t n_control, heard; /* requests that control's API has; see gt_listeners_look */
 	/* connections */
 	struct gt_conn *conns;
 	uint32_t n_conns;
