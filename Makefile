@@ -318,7 +318,7 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 STORE_BENCH := $(OUT)/tests/bench/store/store
 measure-nodes: all examples $(STORE_BENCH)
 	@scripts/bench.sh nodes
-measure-faults: chaos
+measure-faults: chaos $(GATEWAY_BENCH)/load $(GATEWAY_BENCH)/rootfs/upstream
 	@scripts/bench.sh faults
 $(STORE_BENCH): $(O)/tests/bench/store/store.o $(LIB)
 	@mkdir -p $(@D)
