@@ -18,7 +18,7 @@ from hosts import Hosts
 
 REQUESTS = int(os.environ.get("REQUESTS", "50000"))
 FIRST = "b6a76be"  # of main; see docs/operating.md
-REFUSED = "upgrade: a role is just being started"  # the daemon asks to try again
+REFUSED = "upgrade: a role is just being started; try again"  # as older versions say
 
 
 def git(*words):
