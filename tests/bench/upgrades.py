@@ -32,7 +32,7 @@ class Old:
     def __init__(self):
         tag = git("tag", "--list", "v[0-9]*", "--sort=-version:refname").split("\n")[0]
         self.name = os.environ.get("OLD") or tag or FIRST
-        self.sha = git("rev-parse", "--short", f"{self.name}^{{commit}}")
+        self.sha = git("rev-parse", f"{self.name}^{{commit}}")
         if not self.sha:
             raise AssertionError(f"there is no revision {self.name}")
         self.tree = OUT / "old" / self.sha
@@ -239,9 +239,12 @@ def one_host(old):
     try:
         replica = echo_here(daemon, "warm")
         trial = Trial(daemon, "warm")
-        while not changes or trial.requests < REQUESTS:
+        while not changes or (old.goes_back and trial.requests < REQUESTS):
             with trial.load():
-                for program in (BIN / "gantryd", old.program) if old.goes_back else (BIN / "gantryd",):
+                for program in (BIN / "gantryd", old.program):
+                    if program == old.program and not old.goes_back:
+                        time.sleep(10)  # of load on what has become of it
+                        continue
                     become(daemon, program)
                     trial.cold()
                     changes += 1
