@@ -319,7 +319,8 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 STORE_BENCH := $(OUT)/tests/bench/store/store
 measure-nodes: all examples $(STORE_BENCH)
 	@scripts/bench.sh nodes
-measure-faults: chaos $(addprefix $(O)/tests/unit/store/,test_power test_split)
+measure-faults: chaos $(addprefix $(O)/tests/unit/store/,test_power test_split) \
+		$(GATEWAY_BENCH)/load $(GATEWAY_BENCH)/rootfs/upstream
 	@scripts/bench.sh faults faults_store leak
 $(STORE_BENCH): $(O)/tests/bench/store/store.o $(LIB)
 	@mkdir -p $(@D)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures; writes build/bench/NAME.json. As root, or by itself through sudo. `make report` prints them.
-# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak|runtime|gateway|sched|scale|cluster|gpu|nodes|faults|gangs]...
-# sched and scale read recorded clusters and calls from TRACES=dir. runtime, gateway, cluster, gpu, nodes, faults and gangs are `make bench-runtime` and so on, which also build what they measure with.
+# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak|runtime|gateway|sched|scale|cluster|gpu|nodes|faults|overload|upgrades|gangs]...
+# sched and scale read recorded clusters and calls from TRACES=dir. runtime, gateway, cluster, gpu, nodes, faults (of which overload and upgrades are parts) and gangs are `make bench-runtime` and so on, which also build what they measure with.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root" || exit 1
@@ -15,7 +15,7 @@ if [ "$(id -u)" -ne 0 ]; then
 	run=(sudo)
 fi
 settings=() # sudo drops them
-for name in ROUNDS CYCLES BURST_MS PULLS RUN_MS CONNS STARTS LEAVERS UPGRADES MUTANTS SEED TRACES SCHEDULES CALLS HOURS FUNCTIONS FILES PARTS MIB SPLITS; do
+for name in ROUNDS CYCLES BURST_MS PULLS RUN_MS CONNS STARTS LEAVERS UPGRADES MUTANTS SEED TRACES SCHEDULES CALLS HOURS FUNCTIONS FILES PARTS MIB SPLITS OLD REQUESTS LOAD_S; do
 	if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
 done
 [ $# -gt 0 ] || set -- cold footprint listing leak

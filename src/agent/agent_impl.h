@@ -92,8 +92,10 @@ struct reporter {
 	uint64_t sent_ns;
 	struct gt_timer retry, progress, beat;
 	uint64_t retry_ms;
-	bool full; /* the next one lists everything */
-	bool due;  /* control has not heard of us for a while */
+	bool full;                /* the next one lists everything */
+	uint64_t sent_full, told; /* epoch: of the one in flight, if it lists everything; of the
+				     last such one that arrived. 0 = none */
+	bool due;                 /* control has not heard of us for a while */
 	bool deferred;
 	bool stats; /* what GPUs measure goes with it */
 	struct gt_told_event events[GT_TOLD_EVENTS_MAX];

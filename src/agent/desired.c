@@ -43,10 +43,11 @@ static bool is_listed(const struct gt_line *l, const char *id)
 }
 
 /* What a snapshot does not list, the control that wrote it does not want. But a control that has
- * just started does not know it yet: it learns from the full report and decides then. */
+ * just started does not know it yet: it learns from the full report and decides then, however often
+ * its watch breaks before that has arrived. */
 static void take_snapshot(struct agent *a, const struct gt_line *l)
 {
-	bool same = a->epoch == l->epoch;
+	bool same = a->report.told == l->epoch;
 	struct replica *r, *next;
 
 	a->epoch = l->epoch;

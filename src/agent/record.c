@@ -1,7 +1,8 @@
 /* record.c - what a later agent needs to find a replica: DIR/agent/replicas/<id>/
  *
  *	record	which process, which sandbox, which spec; written before anything of the image runs.
- *		Its last line says that it was ready, and how long that took
+ *		Behind a NUL, where older agents do not look, is how long it took to be ready
+ *	ready	another name of it, there once it was ready: what older agents look for
  *	stdout, stderr	FIFOs that process 1 keeps open
  *	status	process 1 writes the end of the program here, agent or not
  *	park	is there while it is parked ("parked"), or on its way there or back ("parking");
@@ -117,36 +118,49 @@ int gt_record_write(struct replica *r, struct gt_err *err)
 	return 0;
 }
 
-/* Into the record: the first call waits meanwhile, and to make one more file can take milliseconds
- * (ext4 without a journal looks at each file that was deleted lately). */
+/* Into the record, and a name more for it: the first call waits meanwhile, and to make one more
+ * file can take milliseconds (ext4 without a journal looks at each file that was deleted lately).
+ */
 void gt_record_ready(const struct replica *r)
 {
 	const struct gt_phases *p = &r->phases;
-	char path[PATH_SIZE];
+	char path[PATH_SIZE], name[PATH_SIZE];
+	int dir = r->agent->replicas_fd;
 
-	gt_auto(fd) int fd = openat(r->agent->replicas_fd, path_of(r, "record", path),
+	gt_auto(fd) int fd = openat(dir, path_of(r, "record", path),
 				    O_WRONLY | O_APPEND | O_CLOEXEC);
-	if (fd >= 0)
-		dprintf(fd, "\n" READY "%llu %llu %llu %llu %llu %llu",
-			(unsigned long long)p->image_us, (unsigned long long)p->sandbox_us,
-			(unsigned long long)p->root_us, (unsigned long long)p->exec_us,
-			(unsigned long long)p->ready_us, (unsigned long long)p->weights_us);
+	if (fd < 0)
+		return;
+	dprintf(fd, "%c" READY "%llu %llu %llu %llu %llu %llu", '\0',
+		(unsigned long long)p->image_us, (unsigned long long)p->sandbox_us,
+		(unsigned long long)p->root_us, (unsigned long long)p->exec_us,
+		(unsigned long long)p->ready_us, (unsigned long long)p->weights_us);
+	(void)!linkat(dir, path, dir, path_of(r, "ready", name), 0);
 }
 
-/* Behind the specification, which we wrote in one line; cut off. Is it all there? */
-static bool read_ready(char *spec, struct gt_phases *ret)
+static bool read_phases(const char *text, struct gt_phases *ret)
 {
-	char *line = strchr(spec, '\n');
 	unsigned long long us[6];
 
-	if (!line)
-		return false;
-	*line = '\0';
-	if (sscanf(line + 1, READY "%llu %llu %llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3],
-		   &us[4], &us[5]) < 6)
+	if (sscanf(text, "%llu %llu %llu %llu %llu %llu", &us[0], &us[1], &us[2], &us[3], &us[4],
+		   &us[5]) < 6)
 		return false;
 	*ret = (struct gt_phases){ us[0], us[1], us[2], us[3], us[4], us[5] };
 	return true;
+}
+
+/* Was it ready, by the record itself, whose text has room for a NUL more behind its own; or, where
+ * an older agent made it, by the numbers in a file of their own? */
+static bool read_ready(struct agent *a, const char *id, const char *text, struct gt_phases *ret)
+{
+	const char *more = text + strlen(text) + 1;
+	char path[512], numbers[128];
+
+	if (gt_starts_with(more, READY))
+		return read_phases(more + strlen(READY), ret);
+	snprintf(path, sizeof(path), "%s/ready", id);
+	return gt_os_read_at(a->replicas_fd, path, numbers, sizeof(numbers), NULL) == 0 &&
+	       read_phases(numbers, ret);
 }
 
 void gt_record_park(const struct replica *r, enum gt_replica_state state)
@@ -194,7 +208,7 @@ enum gt_replica_state gt_record_park_state(struct replica *r)
 static void remove_id(int dir, const char *id)
 {
 	static const char *const names[] = {
-		"record", "record.new", "stdout", "stderr", "status", "weights", "park",
+		"record", "record.new", "stdout", "stderr", "status", "ready", "weights", "park",
 	};
 	char path[512];
 
@@ -245,14 +259,12 @@ static int read_gang(const char *at, struct gt_gang_member *ret, uint32_t *ret_s
 
 static bool load_one(struct agent *a, const char *id)
 {
-	gt_auto(free) char *text = gt_alloc(RECORD_MAX + 1);
+	gt_auto(free) char *text = gt_alloc(RECORD_MAX + 2);
 	struct gt_container_where where = { .pid = 0 };
-	struct gt_phases phases = { 0 };
 	unsigned long long created, start;
 	char path[512], function[GT_NAME_MAX + 1];
 	struct replica *r;
 	unsigned revision;
-	bool was_ready;
 	char *spec;
 	int pid, again = 0, len = 0; /* older records do not tell */
 	struct gt_gpu_grant gpus[GT_NODE_GPUS_MAX];
@@ -267,15 +279,15 @@ static bool load_one(struct agent *a, const char *id)
 	spec = strchr(text + strlen(RECORD_HEAD), '\n');
 	if (!spec || !gt_name_ok(function))
 		return false;
-	was_ready = read_ready(spec + 1, &phases);
+	/* It is one line; some agents wrote that it was ready as the next one. */
+	spec[1 + strcspn(spec + 1, "\n")] = '\0';
 	where.pid = pid;
 	where.again = again == 1;
 	where.start_time = start;
 	r = gt_replica_new(a, id, function, revision, spec + 1);
 	r->created_ms = created;
 	r->where = where;
-	r->was_ready = was_ready;
-	r->phases = phases;
+	r->was_ready = read_ready(a, id, text, &r->phases);
 	if (len) {
 		const char *rest = text + strlen(RECORD_HEAD) + len;
 

@@ -93,6 +93,7 @@ static void build(struct agent *a, struct gt_buf *out)
 	}
 	gt_report_write(&report, out);
 	free(report.replicas);
+	a->report.sent_full = report.full ? report.epoch : 0;
 	a->report.full = a->report.due = false;
 }
 
@@ -144,6 +145,8 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 	rep->call = NULL;
 	if (status / 100 == 2) {
 		rep->retry_ms = 0;
+		if (rep->sent_full)
+			rep->told = rep->sent_full;
 		gt_lease_heard(a, rep->sent_ns);
 		events_sent(rep);
 		gt_report_soon(a);

@@ -420,11 +420,12 @@ static int adopt(struct replica *r, struct gt_exit *how, struct gt_err *err)
 void gt_replica_adopt(struct replica *r)
 {
 	struct gt_exit how = { .code = -1 };
+	char unknown[GT_SPEC_UNKNOWN_SIZE]; /* it runs, made by who knew */
 	struct gt_err err = { 0 };
 	int res;
 
 	gt_replica_move(r, GT_REPLICA_STARTING);
-	if (gt_spec_read(r->spec_json, strlen(r->spec_json), &r->spec, &err) < 0) {
+	if (gt_spec_read_kept(r->spec_json, strlen(r->spec_json), unknown, &r->spec, &err) < 0) {
 		fail_unread(r, &err); /* the sweep removes the process */
 		return;
 	}

@@ -101,14 +101,25 @@ void gt_api_on_event(struct gt_api *api, const struct gt_event *event)
 	gt_api_poll_event(api);
 }
 
+static void waits_end(struct gt_api *api)
+{
+	gt_api_watches_end(api);
+	gt_api_polls_end(api);
+	gt_api_followers_end(api);
+}
+
+void gt_api_drain(struct gt_api *api)
+{
+	gt_http_server_quiesce(api->server);
+	waits_end(api);
+}
+
 void gt_api_free(struct gt_api *api)
 {
 	if (!api)
 		return;
 	gt_api_hooks_end(api);
-	gt_api_watches_end(api);
-	gt_api_polls_end(api);
-	gt_api_followers_end(api);
+	waits_end(api);
 	gt_http_server_free(api->server); /* what waits for control or the agent is told */
 	free(api->answers);
 	free(api->agent_path);

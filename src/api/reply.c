@@ -38,7 +38,7 @@ void gt_api_fail_etag(struct gt_request *req, const struct gt_err *err, const ch
 		.path = err->path[0] ? err->path : NULL,
 		.request_id = gt_request_id(req),
 		.trace_id = trace_id(req, trace),
-		.retry_after_s = kind->status == 503 ? 1 : -1,
+		.retry_after_s = kind->status == 503 || kind->status == 429 ? 1 : -1,
 		.etag = etag,
 		.limit = kind->status == 413 && route ? route->body_max : 0,
 	};

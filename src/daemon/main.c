@@ -11,6 +11,7 @@
 #include <gantry/gpu/helper.h>
 
 #include "backup.h"
+#include "check.h"
 #include "config.h"
 #include "files.h"
 #include "kind.h"
@@ -231,6 +232,8 @@ static int run_check(struct options *o, struct gt_err *err)
 	int r = gt_gateway_check_files(fds, err);
 
 	gt_config_files_close(fds);
+	if (r == 0)
+		r = gt_check_state(&c, err);
 	if (r < 0)
 		return r;
 	printf("configuration is valid%s%s\n", c.file[0] ? ": " : " (no file, all defaults)",

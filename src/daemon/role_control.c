@@ -26,6 +26,9 @@
 #define BODIES_DIR "control/bodies"
 #define BALLAST    "control/ballast"
 
+#define DRAIN_MS 500 /* at the end, for requests that were begun */
+#define LOOK_MS  2
+
 struct plane {
 	struct gt_role_env *env;
 	struct gt_loop *loop;
@@ -37,7 +40,8 @@ struct plane {
 	struct gt_http_client *client;
 	struct gt_link *link;
 	struct gt_api *api;
-	struct gt_timer due;
+	struct gt_timer due, drain;
+	uint64_t drain_ns; /* until then; 0 = the end has not begun */
 	struct gt_outbound outbound;
 	struct gt_providers providers;
 	const char *tokens[1]; /* digests; of env */
@@ -172,14 +176,20 @@ static void on_wake(void *arg)
 static void load_row(const struct gt_function_row *row, void *arg)
 {
 	struct plane *p = arg;
+	char unknown[GT_SPEC_UNKNOWN_SIZE];
 	struct gt_spec *spec = NULL;
 
 	if (p->load_failed)
 		return;
-	if (gt_spec_read(row->spec_json, strlen(row->spec_json), &spec, p->err) < 0)
+	if (gt_spec_read_kept(row->spec_json, strlen(row->spec_json), unknown, &spec, p->err) < 0) {
 		p->load_failed = gt_err_wrap(p->err, "stored function %s", row->name);
-	else
-		gt_control_load(p->control, row, spec);
+		return;
+	}
+	if (unknown[0])
+		gt_warn("function %s was deployed by a newer version: this one does not know its "
+			"member \"%s\", and starts no replica of it",
+			row->name, unknown);
+	gt_control_load(p->control, row, spec);
 }
 
 static void load_node(const struct gt_node_row *row, void *arg)
@@ -197,12 +207,30 @@ static void load_host(const struct gt_host_row *row, void *arg)
 	gt_control_load_host(((struct plane *)arg)->control, row);
 }
 
+static void drain(void *arg)
+{
+	struct plane *p = arg;
+
+	if (gt_api_active(p->api) == 0 || gt_loop_clock_ns(p->loop) >= p->drain_ns)
+		gt_loop_stop(p->loop);
+	else
+		gt_timer_set(p->loop, &p->drain, LOOK_MS, drain, p);
+}
+
+/* A call that was sent to be kept is answered, whatever comes after us: its client could not know
+ * what became of it. */
 static void on_signal(int signo, void *arg)
 {
 	struct plane *p = arg;
 
 	(void)signo;
-	gt_loop_stop(p->loop);
+	if (!p->api || p->drain_ns) {
+		gt_loop_stop(p->loop);
+		return;
+	}
+	p->drain_ns = gt_loop_clock_ns(p->loop) + DRAIN_MS * GT_NS_PER_MS;
+	gt_api_drain(p->api);
+	drain(p);
 }
 
 static int watch_signals(struct plane *p, struct gt_err *err)

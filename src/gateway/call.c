@@ -120,6 +120,12 @@ static void give_back(struct gt_call *call)
 	gt_outq_clear(&call->upq);
 }
 
+static void leave_control(struct gt_call *call)
+{
+	call->gw->n_control -= call->in_control;
+	call->in_control = false;
+}
+
 void gt_call_finish(struct gt_call *call)
 {
 	struct gt_conn *c = call->conn;
@@ -133,6 +139,7 @@ void gt_call_finish(struct gt_call *call)
 	c->whole = call->req_done;
 	if (call->state == GT_CALL_HELD)
 		DL_DELETE(call->gw->held, call);
+	leave_control(call);
 	call->state = GT_CALL_DONE;
 	gt_timer_clear(call->gw->loop, &call->timer);
 	gt_timer_clear(call->gw->loop, &call->beat);
@@ -487,8 +494,22 @@ static void hold(struct gt_call *call)
 	gt_call_arm(call);
 }
 
+/* Each is a connection, and control takes so many; one more would wait unseen behind all of them.
+ */
+static bool control_has_room(const struct gt_gateway *gw)
+{
+	return gw->n_control < GT_CALL_CONTROL_MAX / (gw->shards ? gw->shards->n : 1);
+}
+
 static void pass_to_control(struct gt_call *call)
 {
+	if (!control_has_room(call->gw)) {
+		gt_call_refuse_for_now(call, "overloaded",
+				       "control has as many requests as it takes at once");
+		return;
+	}
+	call->in_control = true;
+	call->gw->n_control++;
 	gt_call_want_body(call);
 	gt_relay_connect(call);
 }
@@ -558,6 +579,7 @@ void gt_call_reroute(struct gt_call *call)
 	call->upq.keep = true;
 	gt_openai_scan_free(call->scan);
 	call->scan = NULL;
+	leave_control(call);
 	call->fn = NULL;
 	call->way = path.way;
 	call->name_len = path.name_len;

@@ -11,6 +11,8 @@
 #include "up.h"
 
 #define GT_CALL_COLLECT_MAX (32 * GT_MIB) /* of a body, before its model is known */
+/* Requests that control's API has at once, of all shards; it takes 1000 connections. */
+#define GT_CALL_CONTROL_MAX 900
 
 /* path.c: no state of its own */
 struct gt_path {

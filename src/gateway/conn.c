@@ -582,10 +582,12 @@ bool gt_conn_waits_in_vain(struct gt_conn *c)
 static void on_event(struct gt_watch *w, unsigned events, void *arg)
 {
 	struct gt_conn *c = arg;
+	struct gt_gateway *gw = c->gw;
 
 	(void)w;
 	gt_sock_told(&c->sock, events);
 	gt_conn_hear(c);
+	gt_listeners_look(gw);
 }
 
 /* ---- from one shard to another ---- */
@@ -700,13 +702,13 @@ struct gt_conn *gt_conn_open_task(struct gt_gateway *gw, const struct gt_sock_op
 	return c;
 }
 
-void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
+struct gt_conn *gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
 {
 	bool proxy = gt_listener_is_proxy(l, peer);
 	struct gt_conn *c = open_with(l->gw, fd, peer, proxy ? INET6_ADDRSTRLEN : strlen(peer) + 1);
 
 	if (!c)
-		return;
+		return NULL;
 	c->tls = l->tls;
 	c->fresh = !l->door;
 	c->cluster = l->door;
@@ -714,10 +716,11 @@ void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer)
 		wake(c);
 	if (!proxy) {
 		gt_conn_begin(c);
-		return;
+		return c;
 	}
 	c->state = GT_CONN_PROXY;
 	c->x->proxy = gt_alloc(sizeof(*c->x->proxy));
 	gt_proxy_begin(c->x->proxy);
 	gt_conn_arm(c, GT_GW_HEAD_MS);
+	return c;
 }

@@ -61,7 +61,8 @@ struct gt_conn *gt_conn_open(struct gt_gateway *gw, int fd GT_TAKES, const char 
 struct gt_conn *gt_conn_open_task(struct gt_gateway *gw, const struct gt_sock_ops *ops,
 				  struct gt_task_run *run);
 void gt_conn_free_exchanges(struct gt_gateway *gw);
-void gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer); /* a fresh one */
+/* A fresh one; NULL: it could not be watched. */
+struct gt_conn *gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const char *peer);
 /* The one of some that has waited longest for a request and buffers at least so many bytes; NULL:
  * there is none among them. */
 struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding);

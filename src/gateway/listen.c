@@ -8,6 +8,8 @@
 #define NO_FD_PAUSE_MS 100
 #define FULL_PAUSE_MS  20
 #define HEARD_MAX      64 /* connections, for one that may give way */
+#define LOOK_AFTER     32 /* events of clients */
+#define LOOK_MAX       16
 
 /* Of several shards that sleep one is woken for a connection. */
 static unsigned events(const struct gt_gateway *gw)
@@ -76,21 +78,19 @@ static bool find_room(struct gt_gateway *gw, struct gt_conn **way)
 	return true;
 }
 
-static void accept_some(struct gt_watch *w, unsigned got, void *arg)
+static void accept_some(struct gt_listener *l, int most, bool read)
 {
-	struct gt_listener *l = arg;
 	struct gt_gateway *gw = l->gw;
 
-	(void)got;
-	for (int i = 0; i < ACCEPTS_MAX; i++) {
+	for (int i = 0; i < most; i++) {
 		char peer[INET6_ADDRSTRLEN];
-		struct gt_conn *way;
+		struct gt_conn *way, *c;
 
 		if (!find_room(gw, &way)) {
 			pause_full(gw);
 			return;
 		}
-		int fd = gw->port->accept(gt_watch_fd(w), peer);
+		int fd = gw->port->accept(gt_watch_fd(l->watch), peer);
 
 		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM) {
 			set_accepting(gw, false);
@@ -103,8 +103,30 @@ static void accept_some(struct gt_watch *w, unsigned got, void *arg)
 			continue; /* that client is gone already */
 		if (way)
 			gt_conn_close(way);
-		gt_conn_accept(l, fd, peer);
+		c = gt_conn_accept(l, fd, peer);
+		if (read && c && !c->closed)
+			(void)gt_conn_waits_in_vain(c);
 	}
+}
+
+static void on_event(struct gt_watch *w, unsigned got, void *arg)
+{
+	struct gt_listener *l = arg;
+
+	(void)w;
+	(void)got;
+	l->gw->heard = 0;
+	accept_some(l, ACCEPTS_MAX, false);
+}
+
+void gt_listeners_look(struct gt_gateway *gw)
+{
+	if (++gw->heard < LOOK_AFTER)
+		return;
+	gw->heard = 0;
+	for (size_t i = 0; i < GT_LISTENERS && !gw->accept_paused; i++)
+		if (gw->listeners[i].watch)
+			accept_some(&gw->listeners[i], LOOK_MAX, true);
 }
 
 bool gt_listener_is_proxy(const struct gt_listener *l, const char *peer)
@@ -164,7 +186,7 @@ int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err)
 		if (l->tls && !gw->tls)
 			return gt_err_set(err, EINVAL, "bad_config",
 					  "there is no certificate for TLS");
-		if (gt_loop_watch(gw->loop, fds[i], events(gw), accept_some, l, &l->watch, err) < 0)
+		if (gt_loop_watch(gw->loop, fds[i], events(gw), on_event, l, &l->watch, err) < 0)
 			return gt_err_wrap(err, "listen for calls");
 	}
 	return 0;

@@ -23,7 +23,10 @@ GT_MUST_USE int gt_listener_init(struct gt_listener *l, struct gt_gateway *gw,
 GT_MUST_USE int gt_gw_listen(struct gt_gateway *gw, struct gt_err *err);
 bool gt_listening(const struct gt_gateway *gw);
 bool gt_listener_is_proxy(const struct gt_listener *l, const char *peer);
-void gt_listeners_room(struct gt_gateway *gw);  /* a connection ended */
+void gt_listeners_room(struct gt_gateway *gw); /* a connection ended */
+/* Something was heard of a client. Where much is, who comes anew is not left behind all of that,
+ * and is heard at once: those that ask for health come so. */
+void gt_listeners_look(struct gt_gateway *gw);
 void gt_listeners_close(struct gt_gateway *gw); /* no more connections */
 void gt_listeners_free(struct gt_gateway *gw);
 

@@ -223,6 +223,11 @@ int gt_http_server_new(struct gt_loop *loop, const struct gt_http_config *config
 	return 0;
 }
 
+void gt_http_server_quiesce(struct gt_http_server *s)
+{
+	gt_close(MHD_quiesce_daemon(s->daemon));
+}
+
 size_t gt_http_server_active(const struct gt_http_server *s)
 {
 	return s->n_requests;

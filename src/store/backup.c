@@ -222,6 +222,18 @@ int gt_store_verify(const char *dir, struct gt_err *err)
 	return r < 0 ? r : bodies_check(db, bodies, err);
 }
 
+int gt_store_readable(const char *dir, struct gt_err *err)
+{
+	__attribute__((cleanup(gt_cleanup_db))) struct gt_db *db = NULL;
+	int r = db_open(dir, true, &db, err);
+
+	if (r == -ENOENT) {
+		gt_err_clear(err);
+		return 0;
+	}
+	return r < 0 ? r : gt_db_readable(db, dir, err);
+}
+
 int gt_store_renumber(const char *dir, struct gt_err *err)
 {
 	__attribute__((cleanup(gt_cleanup_db))) struct gt_db *db = NULL;

@@ -483,13 +483,24 @@ static unsigned wanted(const struct shard *s)
 	return GT_MIN(GT_MAX(taken, (unsigned)IDLE_MIN), (unsigned)IDLE_MAX);
 }
 
-/* A door that was not reached lately is knocked at once, not by all. */
+static bool knocks(const struct pipes *p)
+{
+	const struct pipe *x;
+
+	DL_FOREACH (p->all, x)
+		if (x->state < WAITING)
+			return true;
+	return false;
+}
+
+/* A door that was not reached lately is knocked at by one, not by all. Those that wait already may
+ * wait with a gateway that ends, and say nothing of the next one. */
 static void fill(struct pipes *p)
 {
 	if (p->drained || !p->u->door || gt_timer_is_set(&p->retry))
 		return;
 	if (!p->reached) {
-		if (p->shards[0].idle == 0)
+		if (!knocks(p))
 			pipe_open(p, 0);
 		return;
 	}

@@ -7,8 +7,10 @@
 #include "doc.h"
 #include "fields.h"
 
-#define ROWS(array, type) .rows = (array), .n = GT_LEN(array), .size = sizeof(struct type)
-#define AT(type, member)  .offset = offsetof(struct type, member)
+/* Who sends may be newer: what is not known is passed over. */
+#define ROWS(array, type) \
+	.rows = (array), .n = GT_LEN(array), .size = sizeof(struct type), .open = true
+#define AT(type, member) .offset = offsetof(struct type, member)
 #define LIST(type, member) \
 	.offset = offsetof(struct type, member), .count_offset = offsetof(struct type, n_##member)
 #define NUMBER(type, member)                                              \

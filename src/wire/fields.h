@@ -71,7 +71,7 @@ struct gt_fields {
 	size_t n;
 	size_t size;          /* of the struct */
 	const void *defaults; /* of a list's element; NULL = zeros */
-	bool open;            /* a foreign document: members that have no row are passed over */
+	bool open; /* foreign, or of another version: members without a row are passed over */
 };
 
 /* Reads js into *base, which holds defaults; at is NULL at the top. On failure *base may hold a

@@ -27,7 +27,8 @@ static const struct gt_field layer_rows[] = {
 	  .max = UINT64_MAX },
 };
 static const struct gt_fields layer_fields = { ROWS(layer_rows),
-					       .size = sizeof(struct gt_image_layer) };
+					       .size = sizeof(struct gt_image_layer),
+					       .open = true };
 
 static const struct gt_field record_rows[] = {
 	{ "digest", GT_F_CHARS, GT_F_NEEDED, AT(digest), DIGEST },
@@ -47,7 +48,8 @@ static const struct gt_field record_rows[] = {
 	  .sub = &layer_fields },
 };
 static const struct gt_fields record_fields = { ROWS(record_rows),
-						.size = sizeof(struct gt_image_record) };
+						.size = sizeof(struct gt_image_record),
+						.open = true };
 
 int gt_image_record_read(const char *text, size_t len, struct gt_image_record **ret,
 			 struct gt_err *err)

@@ -38,12 +38,13 @@ static const struct gt_field ask_rows[] = {
 	  .max = GT_JOIN_TTL_MAX_MS },
 	{ "node", GT_F_CHARS, 0, ASK(node), NODE_NAME },
 };
-static const struct gt_fields join_fields = { .rows = join_rows,
-					      .n = GT_LEN(join_rows),
-					      .size = sizeof(struct gt_join) };
-static const struct gt_fields renew_fields = { .rows = renew_rows,
-					       .n = GT_LEN(renew_rows),
-					       .size = sizeof(struct gt_join) };
+/* A node may be newer: what is not known of its words is passed over. */
+static const struct gt_fields join_fields = {
+	.rows = join_rows, .n = GT_LEN(join_rows), .size = sizeof(struct gt_join), .open = true
+};
+static const struct gt_fields renew_fields = {
+	.rows = renew_rows, .n = GT_LEN(renew_rows), .size = sizeof(struct gt_join), .open = true
+};
 static const struct gt_fields ask_fields = { .rows = ask_rows,
 					     .n = GT_LEN(ask_rows),
 					     .size = sizeof(struct gt_token_ask) };

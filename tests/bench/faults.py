@@ -9,7 +9,9 @@ import signal
 import time
 
 import bench
+import overload
 import postgres
+import upgrades
 from harness import OUT, Background, Daemon, alive, until
 from hosts import Hosts, Load
 
@@ -220,7 +222,7 @@ def main():
             lambda v: v <= 2)
         add("F6.calls", "calls there that failed meanwhile", failed, "", 0, lambda v: v == 0)
     add("F11", "PostgreSQL is back: until calls are accepted, worst", lost_store(), "s", 10, lambda v: v <= 10)
-    bench.write("faults", rows)
+    bench.write("faults", rows + upgrades.rows() + overload.rows())
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class System:
             raise AssertionError(f"{self.name}: {done.stderr}")
         result = json.loads(done.stdout.splitlines()[-1])
         if result["errors"]:
-            raise AssertionError(f"{self.name}: {mode} {what} had errors: {result}")
+            raise AssertionError(f"{self.name}: {mode} {what} had errors: {result} {done.stderr}")
         return result
 
 

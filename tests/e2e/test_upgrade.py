@@ -1,8 +1,12 @@
-"""A newer program in the place of the running one."""
+"""A newer program in the place of the running one, and what programs of other versions have written."""
+import contextlib
 import http.client
+import json
 import os
 import shutil
 import signal
+import sqlite3
+import subprocess
 import threading
 
 import pytest
@@ -176,3 +180,107 @@ def test_program_that_would_not_start(daemon, text):
     assert daemon.roles() == before and daemon.call("echo").status == 200
     upgrade(daemon, "0.1.1")
     assert daemon.call("echo").status == 200
+
+
+def record_of(daemon, replica):
+    return daemon.state / "agent/replicas" / replica["id"]
+
+
+def test_records_are_read_by_versions_before(own):
+    """Those take what is before a NUL for the record, and look for a file that says that it was ready."""
+    daemon = own()
+    daemon.echo("echo", scale={"min": 1})
+    replica = daemon.wait_replicas("echo", 1)[0]
+    folder = record_of(daemon, replica)
+    old, _, _ = (folder / "record").read_bytes().partition(b"\0")
+    head, _, spec = old.partition(b"\n")[2].partition(b"\n")
+    assert head.startswith(b"echo 1 ") and json.loads(spec)["port"] == 8000
+    assert (folder / "ready").exists()
+    # And what they have written is read by this one.
+    assert daemon.signal(signal.SIGTERM) == 0
+    (folder / "record").write_bytes(old)
+    (folder / "ready").unlink()
+    (folder / "ready").write_text("11000 12000 13000 14000 15000 0\n")
+    daemon.start()
+    now = daemon.wait_replicas("echo", 1)[0]
+    assert now["pid"] == replica["pid"] and now["timings"]["exec_ms"] == 14, now
+    assert daemon.call("echo").status == 200
+
+
+def test_function_of_a_newer_version(own):
+    """It is kept, and what runs of it goes on; but none is started without what is not known."""
+    daemon = own()
+    daemon.echo("echo", scale={"min": 1, "max": 1})
+    replica = daemon.wait_replicas("echo", 1)[0]
+    record = record_of(daemon, replica) / "record"
+    assert daemon.signal(signal.SIGTERM) == 0
+    newer = b'{"tomorrow":{"a":1},'
+    record.write_bytes(record.read_bytes().replace(b"{", newer, 1))
+    with sqlite3.connect(daemon.state / "control/gantry.db") as db:
+        db.execute("UPDATE revisions SET spec = ? || substr(spec, 2)", (newer.decode(),))
+    db.close()
+    daemon.start()
+    assert daemon.wait_replicas("echo", 1)[0]["pid"] == replica["pid"]
+    assert daemon.call("echo").status == 200
+    assert 'its member \\"tomorrow\\"' in daemon.log(), daemon.log()
+    os.kill(replica["pid"], signal.SIGKILL)
+    until(lambda: daemon.client.get("/v1/functions/echo").json()["replicas"].get("ready", 0) == 0, "it is gone")
+    reply = daemon.call("echo", timeout=30)
+    assert reply.slug == "start_failed" and "tomorrow: unknown member" in reply.text, reply
+
+
+def test_database_of_a_newer_version(own):
+    """A program that may not use it says so in its check, so that no daemon becomes it."""
+    daemon = own()
+    daemon.echo("echo")
+    assert daemon.signal(signal.SIGTERM) == 0
+
+    def check(least):
+        with sqlite3.connect(daemon.state / "control/gantry.db") as db:
+            db.execute("PRAGMA user_version = 99")
+            db.execute("UPDATE meta SET value = ? WHERE key = 'min_reader'", (least,))
+        db.close()
+        return subprocess.run([BIN / "gantryd", "check", "--state", daemon.state], capture_output=True, text=True, check=False)
+
+    refused = check(99)
+    assert refused.returncode != 0 and "has schema 99, this program knows up to" in refused.stderr, refused
+    assert check(9).returncode == 0
+    daemon.start()
+    assert daemon.call("echo").status == 200
+
+
+@contextlib.contextmanager
+def slow_syncs(pid):
+    """Each sync of a process takes a twentieth of a second."""
+    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
+                               "-e", "inject=fsync,fdatasync:delay_enter=50000"], stderr=subprocess.PIPE, text=True)
+    try:
+        line = tracer.stderr.readline()
+        assert "attached" in line, line
+        yield
+    finally:
+        tracer.terminate()
+        tracer.stderr.close()
+        tracer.wait()
+
+
+def test_control_finishes_what_it_has_begun(daemon):
+    """A durable call is always on its way into the store, also at the moment that control is replaced."""
+    daemon.echo("echo")
+    answers, ended = [], threading.Event()
+
+    def post():
+        while not ended.is_set():
+            answers.append(daemon.client.request("POST", "/v1/functions/echo/calls", b"x", {"Prefer": "respond-async"}))
+        return answers
+
+    with slow_syncs(daemon.roles()["control"]):
+        posting = [Background(post) for _ in range(2)]
+        until(lambda: len(answers) > 3, "calls are taken")
+        upgrade(daemon, "0.1.1")
+    before = len(answers)
+    until(lambda: len(answers) > before + 2, "and go on")
+    ended.set()
+    for p in posting:
+        p.result()
+    assert [r for r in answers if r.status != 202] == []

@@ -34,6 +34,9 @@ GT_MUST_USE int gt_api_new(const struct gt_api_config *config, struct gt_api **r
 /* Ends what is open. What control still owes an answer may come later: it goes nowhere. NULL is
  * fine. */
 void gt_api_free(struct gt_api *api);
+/* The end begins: no more connections are taken, and who waits for something to happen is told.
+ * What was begun goes on, while gt_api_active. */
+void gt_api_drain(struct gt_api *api);
 size_t gt_api_active(const struct gt_api *api); /* requests and streams in hand */
 
 /* For control's port of the same name: feeds who follows events or waits for a state. */

@@ -67,6 +67,8 @@ struct gt_http_config {
 
 GT_MUST_USE int gt_http_server_new(struct gt_loop *loop, const struct gt_http_config *config,
 				   struct gt_http_server **ret, struct gt_err *err);
+/* No more connections are taken: they wait for who listens at the same socket. */
+void gt_http_server_quiesce(struct gt_http_server *s);
 size_t gt_http_server_active(const struct gt_http_server *s); /* requests and streams in hand */
 /* Ends open streams; calls on_gone of unanswered requests, which must then be forgotten without an
  * answer. Not from a handler. NULL is fine. */

@@ -14,6 +14,9 @@ GT_MUST_USE int gt_store_copy(const char *from, const char *to, struct gt_err *e
 /* Whole? Its pages, its schema (a newer one names both numbers), and each body that a row names.
  * Changes nothing. */
 GT_MUST_USE int gt_store_verify(const char *dir, struct gt_err *err);
+/* May this program use it? A database of a newer one that does not say so names both numbers; where
+ * there is none it may. Changes nothing. */
+GT_MUST_USE int gt_store_readable(const char *dir, struct gt_err *err);
 /* What was copied is to be used again: what is numbered begins far above all that may have been
  * given since, so that neither agents take an old order for a new one nor an old result finds a new
  * call. */

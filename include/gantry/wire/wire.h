@@ -2,7 +2,8 @@
  *
  * Readers take text of any origin: sizes, depth (GT_JSON_DEPTH_MAX), types, ranges, duplicate and
  * unknown members are checked; the refusal names the JSON path ("scale.max") in err->path, its
- * reason and the fix in err->text. Slugs: "malformed_json" (400) for what is no JSON,
+ * reason and the fix in err->text. Messages between roles and hosts may have unknown members: who
+ * sends may be of a newer version. Slugs: "malformed_json" (400) for what is no JSON,
  * "invalid_spec" (422) for the rest. Nothing is written to *ret on failure. */
 #ifndef GANTRY_WIRE_WIRE_H
 #define GANTRY_WIRE_WIRE_H
@@ -20,6 +21,11 @@
  * ETags). */
 GT_MUST_USE int gt_spec_read(const char *text, size_t len, struct gt_spec **ret,
 			     struct gt_err *err);
+/* The same of one that was accepted before, perhaps by a newer program: members that this one does
+ * not know are passed over, and `unknown` gets the name of one of them, cut, or "". */
+#define GT_SPEC_UNKNOWN_SIZE 64
+GT_MUST_USE int gt_spec_read_kept(const char *text, size_t len, char unknown[GT_SPEC_UNKNOWN_SIZE],
+				  struct gt_spec **ret, struct gt_err *err);
 void gt_spec_write(const struct gt_spec *spec, struct gt_buf *out);
 /* The same with every default filled in: what is in force (GET ...?effective=1, the CLI). */
 void gt_spec_write_effective(const struct gt_spec *spec, struct gt_buf *out);

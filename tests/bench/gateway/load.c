@@ -1,6 +1,8 @@
-/* load.c - the load generator: one thread, epoll, keep-alive HTTP/1.1 to a gateway on 127.0.0.1.
+/* load.c - the load generator: one thread, epoll, keep-alive HTTP/1.1 to a gateway.
+ *
  * usage: load MODE port=N path=/PATH token=TOKEN [conns=N] [seconds=S] [rate=N] [window=N]
- *		[events=N] [seed=N] [core=N] [cpu=NAME:PID,PID]...
+ *		[events=N] [seed=N] [core=N] [cpu=NAME:PID,PID]... [host=ADDR] [overload=1]
+ *		[method=NAME] [field=LINE] [body=N | text=TEXT]
  *
  *	closed	each connection sends its next request when it has its answer, for so long
  *	open	`rate` requests a second at fixed times; latency counts from the time it should
@@ -10,13 +12,13 @@
  *		write to read
  *	once	each connection sends one request, at most `window` wait at once; says "sent"
  *		when all are; the connections stay open until standard input ends
- *
  *	churn	as closed, each request on a connection of its own; says "running", and goes on
- *until standard input ends
+ *		until standard input ends
  *
  * A fifth of `seconds` is warmed up before. Prints one JSON object: requests (or events), errors
- * (answers that are not 200, connections that ended), seconds, p50_us, p99_us, p999_us, and
- *cpu_NAME in ns for the measured part. */
+ * (answers that are not 2xx, connections that ended), seconds, p50_us, p99_us, p999_us, and
+ * cpu_NAME in ns for the measured part. With `overload` 429 and 503 with Retry-After are no errors
+ * but `refused`, with refused_p50_us and refused_p99_us, and no part of `requests`. */
 #include "measure.h"
 
 #include <arpa/inet.h>
@@ -46,7 +48,7 @@ enum mode { CLOSED, OPEN, SSE, ONCE, CHURN, N_MODES };
 struct conn {
 	struct conn *next; /* idle */
 	int fd;
-	bool busy, done, in_body, in_stamp;
+	bool busy, done, in_body, in_stamp, renewed;
 	size_t head_len, left; /* of the body */
 	uint64_t since_ns;     /* sent, or should have been; a stream: when it is to begin */
 	unsigned long events;
@@ -63,14 +65,24 @@ static struct {
 	double seconds;
 	struct bench_group groups[BENCH_GROUPS_MAX];
 	size_t n_groups;
-	char request[2048];
+	bool overload;
+	const char *method, *field, *text;
+	size_t body;
+	char *request;
 	size_t request_len;
-} cfg = { .path = "/", .token = "", .n_conns = 1, .seconds = 1, .events = 100 };
+} cfg = { .path = "/",
+	  .token = "",
+	  .n_conns = 1,
+	  .seconds = 1,
+	  .events = 100,
+	  .method = "GET",
+	  .field = "",
+	  .text = "" };
 
 static struct {
 	int epoll_fd;
 	struct conn *conns, *idle, **order;
-	struct bench_hist hist;
+	struct bench_hist hist, refused;
 	uint64_t errors, began_ns, ended_ns, due_ns, last_ns;
 	unsigned long busy, sent, done, streaming;
 	bool measuring, over;
@@ -82,6 +94,7 @@ static struct {
 static void measure_begin(void)
 {
 	memset(&run.hist, 0, sizeof(run.hist));
+	memset(&run.refused, 0, sizeof(run.refused));
 	run.errors = 0;
 	for (size_t i = 0; i < cfg.n_groups; i++)
 		cfg.groups[i].began_ns = bench_group_ns(&cfg.groups[i]);
@@ -110,6 +123,10 @@ static void print_result(void)
 	       (unsigned long long)run.hist.n, (unsigned long long)run.errors,
 	       (double)(run.ended_ns - run.began_ns) / 1e9, bench_hist_us(&run.hist, 0.5),
 	       bench_hist_us(&run.hist, 0.99), bench_hist_us(&run.hist, 0.999));
+	if (cfg.overload)
+		printf(", \"refused\": %llu, \"refused_p50_us\": %.3f, \"refused_p99_us\": %.3f",
+		       (unsigned long long)run.refused.n, bench_hist_us(&run.refused, 0.5),
+		       bench_hist_us(&run.refused, 0.99));
 	for (size_t i = 0; i < cfg.n_groups; i++)
 		printf(", \"cpu_%s\": %llu", cfg.groups[i].name,
 		       (unsigned long long)cfg.groups[i].began_ns);
@@ -122,13 +139,15 @@ static void print_result(void)
 static void conn_open(struct conn *c)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c };
-	int one = 1;
+	int one = 1, room = (int)cfg.request_len + (256 << 10);
 
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&cfg.addr, sizeof(cfg.addr)) < 0)
 		bench_die("connect, after %llu answers: %s", (unsigned long long)run.hist.n,
 			  strerror(errno));
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (cfg.body) /* a request is one send */
+		setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	if (fcntl(c->fd, F_SETFL, O_NONBLOCK) < 0 ||
 	    epoll_ctl(run.epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) < 0)
 		bench_die("watch a connection: %s", strerror(errno));
@@ -154,6 +173,7 @@ static void conn_renew(struct conn *c)
 	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	close(c->fd);
 	conn_open(c);
+	c->renewed = true;
 }
 
 /* What a connection does at its start and after its answer. */
@@ -167,31 +187,53 @@ static void conn_next(struct conn *c)
 	}
 }
 
-static void answered(struct conn *c, bool good)
+static bool is_good(const struct conn *c)
+{
+	return strncmp(c->head, "HTTP/1.1 2", 10) == 0;
+}
+
+static bool is_refusal(const struct conn *c)
+{
+	return cfg.overload &&
+	       (strncmp(c->head, "HTTP/1.1 429", 12) == 0 ||
+		strncmp(c->head, "HTTP/1.1 503", 12) == 0) &&
+	       strcasestr(c->head, "\r\nRetry-After: ");
+}
+
+static void answered(struct conn *c)
 {
 	uint64_t now_ns = bench_now_ns();
+	bool refused = is_refusal(c);
 
 	run.last_ns = now_ns;
-	run.errors += !good;
-	bench_hist_add(&run.hist, now_ns - c->since_ns);
+	if (!refused && !is_good(c) && run.errors++ == 0 && cfg.overload)
+		fprintf(stderr, "the first error: %s\n", c->head);
+	bench_hist_add(refused ? &run.refused : &run.hist, now_ns - c->since_ns);
 	c->busy = false;
 	c->done = true;
 	run.busy--;
 	run.done++;
-	if (cfg.mode == CHURN)
+	if (cfg.mode == CHURN || (cfg.overload && strcasestr(c->head, "\r\nConnection: close\r\n")))
 		conn_renew(c);
 	conn_next(c);
 }
 
 static void broken(struct conn *c, const char *why)
 {
+	if (!c->busy && cfg.mode == OPEN && cfg.overload) { /* some refusals end it */
+		close(c->fd);
+		conn_open(c);
+		return;
+	}
 	if (!c->busy && (cfg.mode == ONCE || cfg.mode == OPEN))
 		bench_die("an idle connection ended: %s", why);
 	if (cfg.mode == SSE && c->done) { /* had all its events */
 		close(c->fd);
 		return;
 	}
-	run.errors++;
+	if (run.errors++ == 0 && cfg.overload)
+		fprintf(stderr, "the first error: %s, after %zu bytes: %s\n", why, c->head_len,
+			c->head_len ? c->head : "");
 	if (run.errors > cfg.n_conns && cfg.mode != CHURN)
 		bench_die("too many connections broke: %s, after %s", why, c->head);
 	close(c->fd);
@@ -226,11 +268,6 @@ static size_t take_head(struct conn *c, const char *data, size_t len)
 	c->left = length && length < end ? strtoull(length + 17, NULL, 10) : 0;
 	c->in_body = true;
 	return (size_t)(end + 4 - c->head) - old;
-}
-
-static bool is_good(const struct conn *c)
-{
-	return strncmp(c->head, "HTTP/1.1 200", 12) == 0;
 }
 
 /* Events' stamps are looked for in all bytes, whatever chunks they come in. */
@@ -283,7 +320,7 @@ static void take(struct conn *c, const char *data, size_t len)
 		bench_die("%zu bytes after an answer: %s", len - c->left, c->head);
 	c->left -= len;
 	if (c->left == 0)
-		answered(c, is_good(c));
+		answered(c);
 }
 
 /* `ended`: an end was told with the data, and no edge will tell it again. */
@@ -300,9 +337,10 @@ static void conn_event(struct conn *c, bool ended)
 		}
 		if (!c->busy)
 			bench_die("an answer without a request");
+		c->renewed = false;
 		take(c, run.scratch, (size_t)n);
-		if (cfg.mode == CHURN)
-			return; /* a new connection may have taken its place */
+		if (c->renewed)
+			return; /* a new connection has taken its place */
 		if ((size_t)n < sizeof(run.scratch) && !ended)
 			return; /* the next edge tells what comes later */
 	}
@@ -415,21 +453,34 @@ static void open_all(void)
 	qsort(run.order, cfg.n_conns, sizeof(struct conn *), by_start);
 }
 
-/* Like that of a common client library: 12 fields. */
+/* Like that of a common client library: 12 fields, and those of a body. */
 static void make_request(void)
 {
-	int n = snprintf(cfg.request, sizeof(cfg.request),
-			 "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\n"
-			 "Accept-Encoding: gzip, deflate\r\nUser-Agent: OpenAI/Python 1.40.0\r\n"
-			 "X-Stainless-Lang: python\r\nX-Stainless-Package-Version: 1.40.0\r\n"
-			 "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\n"
-			 "X-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.11.2\r\n"
-			 "X-Stainless-Async: false\r\nAuthorization: Bearer %s\r\n\r\n",
-			 cfg.path, ntohs(cfg.addr.sin_port), cfg.token);
+	size_t size = cfg.text[0] ? strlen(cfg.text) : cfg.body, room = size + 4096;
+	char length[64] = "";
+	int n;
 
-	if (n < 0 || (size_t)n >= sizeof(cfg.request))
+	if (size)
+		snprintf(length, sizeof(length), "Content-Length: %zu\r\n", size);
+	cfg.request = malloc(room);
+	if (!cfg.request)
+		bench_die("out of memory");
+	n = snprintf(cfg.request, room,
+		     "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\n"
+		     "Accept-Encoding: gzip, deflate\r\nUser-Agent: OpenAI/Python 1.40.0\r\n"
+		     "X-Stainless-Lang: python\r\nX-Stainless-Package-Version: 1.40.0\r\n"
+		     "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\n"
+		     "X-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.11.2\r\n"
+		     "X-Stainless-Async: false\r\nAuthorization: Bearer %s\r\n%s%s%s\r\n",
+		     cfg.method, cfg.path, ntohs(cfg.addr.sin_port), cfg.token, length, cfg.field,
+		     cfg.field[0] ? "\r\n" : "");
+	if (n < 0 || (size_t)n + size > room)
 		bench_die("the request is too long");
-	cfg.request_len = (size_t)n;
+	if (cfg.text[0])
+		memcpy(cfg.request + n, cfg.text, size);
+	else
+		memset(cfg.request + n, 'x', size);
+	cfg.request_len = (size_t)n + size;
 }
 
 static void pin(int core)
@@ -448,6 +499,8 @@ static void setting(const char *name, const char *value)
 
 	if (strcmp(name, "port") == 0)
 		cfg.addr.sin_port = htons((uint16_t)n);
+	else if (strcmp(name, "host") == 0)
+		inet_pton(AF_INET, value, &cfg.addr.sin_addr);
 	else if (strcmp(name, "path") == 0)
 		cfg.path = value;
 	else if (strcmp(name, "token") == 0)
@@ -464,6 +517,16 @@ static void setting(const char *name, const char *value)
 		cfg.events = n;
 	else if (strcmp(name, "seed") == 0)
 		cfg.seed = n;
+	else if (strcmp(name, "overload") == 0)
+		cfg.overload = n;
+	else if (strcmp(name, "method") == 0)
+		cfg.method = value;
+	else if (strcmp(name, "field") == 0)
+		cfg.field = value;
+	else if (strcmp(name, "text") == 0)
+		cfg.text = value;
+	else if (strcmp(name, "body") == 0)
+		cfg.body = n;
 	else if (strcmp(name, "core") == 0)
 		pin((int)n);
 	else if (strcmp(name, "cpu") == 0 && cfg.n_groups < BENCH_GROUPS_MAX)

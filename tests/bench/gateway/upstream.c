@@ -3,12 +3,13 @@
  *
  * The last part of a GET's path says what the answer is:
  *	bytes-N		N bytes, in one send when the socket takes them
+ *	late-N-MS	the same MS milliseconds later; MS is one for all, and for all streams
  *	sse-N-MS	N events of about 200 bytes, one every MS milliseconds; each carries "@" and
  *			the 19 digits of CLOCK_MONOTONIC right before it was written
  *	hold-ID		none; when the connection ends is remembered
  *	held-ID		"ARRIVED CLOSED" of that hold, in ns of CLOCK_MONOTONIC; 0 = not yet
  *	stamps		"LISTENED FIRST": when listen() had returned, when the first request was
- *read With a gate it listens only once that file exists. Requests have no body. */
+ *read With a gate it listens only once that file exists. A request's body is passed over. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,8 @@ struct conn {
 	struct conn *next;
 	uint64_t due_ns, interval_ns;
 	unsigned long events;
+	const struct answer *late; /* instead of events */
+	size_t skip;               /* of a request's body */
 };
 
 struct answer {
@@ -206,6 +209,26 @@ static void stream_event(struct conn *c)
 	c->events--;
 }
 
+static void answer_late(struct conn *c, const struct answer *answer, unsigned long ms)
+{
+	c->late = answer;
+	c->interval_ns = ms * 1000000;
+	c->due_ns = now_ns() + c->interval_ns;
+	stream_append(c);
+}
+
+static void on_due(struct conn *c)
+{
+	if (!c->late) {
+		stream_event(c);
+		return;
+	}
+	c->out = c->late->data;
+	c->out_len = c->late->len;
+	c->late = NULL;
+	flush(c);
+}
+
 /* What is due; returns ns until the next is, or UINT64_MAX. */
 static uint64_t streams_run(void)
 {
@@ -217,7 +240,7 @@ static uint64_t streams_run(void)
 		if (!up.streams)
 			up.streams_end = &up.streams;
 		if (!c->closed)
-			stream_event(c);
+			on_due(c);
 		if (!c->closed && c->events) {
 			/* Late ones are not made up for: two at once would be one for a proxy. */
 			c->due_ns = now_ns() + c->interval_ns;
@@ -256,6 +279,8 @@ static void serve(struct conn *c, char *head)
 		c->out = answer->data;
 		c->out_len = answer->len;
 		flush(c);
+	} else if (sscanf(what, "late-%lu-%lu", &a, &b) == 2 && b) {
+		answer_late(c, answer_of(a), b);
 	} else if (sscanf(what, "sse-%lu-%lu", &a, &b) == 2 && a && b) {
 		stream_start(c, a, b);
 	} else if (sscanf(what, "hold-%lu", &a) == 1) {
@@ -272,8 +297,36 @@ static void serve(struct conn *c, char *head)
 	}
 }
 
+/* False: there is nothing more to read now. */
+static bool body_skip(struct conn *c)
+{
+	static char scratch[65536];
+
+	while (c->skip) {
+		ssize_t n = recv(c->fd, scratch,
+				 c->skip < sizeof(scratch) ? c->skip : sizeof(scratch), 0);
+
+		if (n <= 0) {
+			if (n == 0 || errno != EAGAIN)
+				conn_close(c);
+			return false;
+		}
+		c->skip -= (size_t)n;
+	}
+	return true;
+}
+
+static size_t body_of(const char *head)
+{
+	const char *length = strcasestr(head, "\r\nContent-Length:");
+
+	return length ? strtoul(length + 17, NULL, 10) : 0;
+}
+
 static void conn_read(struct conn *c)
 {
+	if (!body_skip(c))
+		return;
 	ssize_t n = recv(c->fd, c->in + c->len, sizeof(c->in) - 1 - c->len, 0);
 	char *end;
 
@@ -287,8 +340,13 @@ static void conn_read(struct conn *c)
 	c->in[c->len] = '\0';
 	end = strstr(c->in, "\r\n\r\n");
 	if (end) {
+		size_t body = body_of(c->in), here = c->len - (size_t)(end + 4 - c->in);
+
+		c->skip = body > here ? body - here : 0;
 		c->len = 0;
 		serve(c, c->in);
+		if (!c->closed)
+			body_skip(c); /* no edge tells again of what is here already */
 	} else if (c->len == sizeof(c->in) - 1) {
 		conn_close(c);
 	}

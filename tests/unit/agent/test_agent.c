@@ -39,6 +39,8 @@ struct world {
 	struct gt_stream *watch;
 	uint64_t epoch, seq;
 	bool old;                         /* lines are of a control before this one */
+	bool deaf;                        /* reports do not arrive */
+	unsigned unheard;                 /* so many have not */
 	bool known;                       /* orders say that the node has reported it */
 	struct gt_order orders[SEEN_MAX]; /* what the snapshot lists */
 	size_t n_orders;
@@ -96,6 +98,11 @@ static void post_report(struct gt_request *req, void *app)
 	struct world *w = app;
 	struct gt_err err = { 0 };
 
+	if (w->deaf) {
+		w->unheard++;
+		gt_request_reply(req, 503, NULL, NULL);
+		return;
+	}
 	if (gt_report_read(body->data, body->len, &report, &err) < 0)
 		fail_msg("%s: %s", err.path, err.text);
 	assert_string_equal(report.node, "n1");
@@ -609,6 +616,45 @@ static void a_new_control_asks_before_it_orders(void **state)
 	expect_state(w, A, GT_REPLICA_DRAINING);
 }
 
+static void end_watch(struct world *w)
+{
+	gt_stream_end(w->watch);
+	w->watch = NULL;
+}
+
+static bool is_unheard(struct world *w, const void *arg)
+{
+	(void)arg;
+	return w->unheard > 0;
+}
+
+/* Its watch breaks before it has heard of what runs: what it lists then it still does not know. */
+static void a_new_control_that_has_not_heard_ends_nothing(void **state)
+{
+	int64_t pid;
+
+	NEEDS_ROOT(w);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SERVER, 0);
+	pid = expect_state(w, A, GT_REPLICA_READY)->pid;
+	gt_order_fini(&w->orders[0]);
+	w->n_orders = 0;
+	w->epoch = 2;
+	w->deaf = true;
+	for (int i = 0; i < 3; i++) {
+		end_watch(w);
+		await_link(w);
+		w->unheard = 0;
+		assert_true(wait_for(w, is_unheard, NULL));
+	}
+	w->deaf = false;
+	memset(w->seen, 0, sizeof(w->seen)); /* strings of an end are in none of them */
+	w->n_seen = 0;
+	assert_int_equal(expect_state(w, A, GT_REPLICA_READY)->pid, pid);
+	end_watch(w); /* now it knows */
+	expect_state(w, A, GT_REPLICA_DRAINING);
+}
+
 #define C "01CCCCCCCCCCCCCCCCCCCCCCCC"
 
 static bool watch_is_there(struct world *w, const void *arg)
@@ -619,8 +665,7 @@ static bool watch_is_there(struct world *w, const void *arg)
 
 static void come_again(struct world *w)
 {
-	gt_stream_end(w->watch);
-	w->watch = NULL;
+	end_watch(w);
 	assert_true(wait_for(w, watch_is_there, NULL));
 }
 
@@ -737,11 +782,17 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(a_replica_from_order_to_forget),      T(failures_tell_why),
-		T(a_crash_leaves_no_memory_behind),     T(ready_is_what_the_path_says),
-		T(the_deaf_are_killed_after_the_grace), T(replicas_outlive_their_agent),
-		T(a_new_control_asks_before_it_orders), T(gpus_are_told_and_given_once),
-		T(the_book_of_gpus_outlives_the_agent), T(an_old_control_is_not_obeyed),
+		T(a_replica_from_order_to_forget),
+		T(failures_tell_why),
+		T(a_crash_leaves_no_memory_behind),
+		T(ready_is_what_the_path_says),
+		T(the_deaf_are_killed_after_the_grace),
+		T(replicas_outlive_their_agent),
+		T(a_new_control_asks_before_it_orders),
+		T(a_new_control_that_has_not_heard_ends_nothing),
+		T(gpus_are_told_and_given_once),
+		T(the_book_of_gpus_outlives_the_agent),
+		T(an_old_control_is_not_obeyed),
 	};
 
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);

@@ -543,6 +543,34 @@ static void test_answers_of_5xx_say_nothing_about_health(void **state)
 	peer_close(&c);
 }
 
+/* ---- control ---- */
+
+/* The last one that control takes is passed on, one more hears so at once, and no count is lost. */
+static void test_control_takes_so_many(void **state)
+{
+	static const char list[] = "GET /v1/functions HTTP/1.1\r\n" AUTH "\r\n";
+	struct world *w = *state;
+	struct peer c, d, api = { .fd = -1 };
+
+	warm(w, 1);
+	w->gw->n_control = GT_CALL_CONTROL_MAX - 1; /* as many others */
+	c = asks(w, list);
+	UNTIL(w, world_accept_api(w, &api) == 0);
+	d = asks(w, list);
+	is_answered(w, &d, "HTTP/1.1 503", "\"code\":\"overloaded\"");
+	retries_after(&d);
+	gt_buf_reset(&d.got);
+	peer_send(&d, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n");
+	is_answered(w, &d, "HTTP/1.1 200", "ok");
+	UNTIL(w, peer_has(&api, "GET /v1/functions"));
+	peer_send(&api, OK_HI);
+	UNTIL(w, peer_has(&c, "\r\n\r\nhi"));
+	assert_int_equal(w->gw->n_control, GT_CALL_CONTROL_MAX - 1);
+	peer_close(&c);
+	peer_close(&d);
+	peer_close(&api);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, world_open, world_close)
 int main(void)
 {
@@ -568,6 +596,7 @@ int main(void)
 		T(test_no_retry_past_the_budget),
 		T(test_retry_ends_with_the_deadline),
 		T(test_answers_of_5xx_say_nothing_about_health),
+		T(test_control_takes_so_many),
 	};
 
 	return cmocka_run_group_tests_name("gateway_limits", tests, NULL, NULL);

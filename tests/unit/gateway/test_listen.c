@@ -243,6 +243,27 @@ static void test_who_has_left_gives_way(void **state)
 	answered(w, &calls, 0);
 }
 
+/* The kernel has not told of who comes, as it does when its turn among all that are ready has come.
+ */
+static void test_who_comes_is_not_left_behind_what_is_said(void **state)
+{
+	struct world *w = *state;
+	struct peer talks = knock(""), next;
+
+	wake_shard(w, 0);
+	next = knock("GET /livez HTTP/1.1\r\nHost: h\r\n\r\n");
+	for (int i = 0; i < 32; i++) {
+		assert_int_equal(kernel.n, 1);
+		peer_send(&talks, i ? "/" : "GET ");
+		step(w);
+	}
+	assert_int_equal(kernel.n, 0);
+	settle(w);
+	assert_true(peer_has(&next, "HTTP/1.1 200"));
+	peer_close(&talks);
+	peer_close(&next);
+}
+
 /* ---- several ---- */
 
 /* Shard 1 alone has a connection, and that has a call. Whoever is woken for the next one, and
@@ -306,6 +327,7 @@ int main(void)
 		ONE(test_who_has_said_something_does_not_give_way),
 		ONE(test_who_says_nothing_gives_way),
 		ONE(test_who_has_left_gives_way),
+		ONE(test_who_comes_is_not_left_behind_what_is_said),
 		MANY(test_connection_of_another_shard_gives_way),
 		MANY(test_end_of_a_connection_is_room_for_all_shards),
 	};

@@ -404,6 +404,29 @@ static void so_many_wait_as_were_taken_lately(void **state)
 		guest_leave(&g[i]);
 }
 
+/* A gateway that ends keeps some for the calls that wait there, and refuses one more: the next
+ * gateway's are not put off until those end. */
+static void one_that_ends_keeps_none_from_the_next(void **state)
+{
+	static const char no[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+	struct world *w = *state;
+	struct guest kept, g, next[2];
+
+	let_in(w, WEEK_MS);
+	take_pipe(w, 1, &kept);
+	take_pipe(w, 1, &g);
+	guest_leave(&g);
+	assert_true(door_guest(&w->door, WAIT_MS, &g));
+	guest_say(&g, no);
+	guest_leave(&g);
+	take_pipe(w, 1, &next[0]);      /* as `kept` waits */
+	guest_say(&next[0], "agent\n"); /* it is taken, and replaced */
+	take_pipe(w, 1, &next[1]);
+	guest_leave(&next[0]);
+	guest_leave(&next[1]);
+	guest_leave(&kept);
+}
+
 static int broker_accept(struct world *w)
 {
 	int fd = accept4(w->dial_fd, NULL, NULL, SOCK_CLOEXEC);
@@ -735,6 +758,7 @@ int main(void)
 		WITH_WORLD(a_door_may_have_a_name),
 		cmocka_unit_test(what_is_no_door_is_refused),
 		WITH_WORLD(so_many_wait_as_were_taken_lately),
+		WITH_WORLD(one_that_ends_keeps_none_from_the_next),
 		WITH_WORLD(a_call_reaches_a_replica),
 		WITH_WORLD(a_replica_that_is_not_there_is_told),
 		WITH_WORLD(a_broker_that_died_is_asked_again),

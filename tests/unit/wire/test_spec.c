@@ -592,6 +592,29 @@ static void refused_when_repeated(const char *head, const char *item, size_t cou
 	assert_non_null(strstr(err.text, "too many"));
 }
 
+/* One that a newer program accepted. Values that this one does not know stay refused. */
+static void what_was_kept_may_have_members_of_a_newer_version(void **state)
+{
+	static const char text[] = WITH(
+		"\"tomorrow\":{\"a\":1},\"secrets\":[],"
+		"\"scale\":{\"max\":3,\"mood\":\"x\"},"
+		"\"volumes\":[{\"host\":\"/a\",\"path\":\"/b\",\"lazy\":true}]");
+	static const char value[] = WITH("\"network\":\"tomorrow\"");
+	char unknown[GT_SPEC_UNKNOWN_SIZE] = "?";
+	struct gt_spec *spec = NULL;
+
+	(void)state;
+	assert_true(gt_spec_read(text, strlen(text), &spec, NULL) < 0);
+	assert_int_equal(gt_spec_read_kept(text, strlen(text), unknown, &spec, NULL), 0);
+	assert_string_equal(unknown, "tomorrow");
+	assert_int_equal(spec->scale.max, 3);
+	assert_string_equal(spec->volumes[0].path, "/b");
+	gt_spec_free(spec);
+	spec = NULL;
+	assert_true(gt_spec_read_kept(value, strlen(value), unknown, &spec, NULL) < 0);
+	assert_string_equal(unknown, "");
+}
+
 static void counts_are_bounded(void **state)
 {
 	(void)state;
@@ -687,6 +710,7 @@ int main(void)
 		cmocka_unit_test(members_reach_their_places),
 		cmocka_unit_test(weights_are_found_below_the_deepest_mount),
 		cmocka_unit_test(bad_specs_are_refused_with_path_and_reason),
+		cmocka_unit_test(what_was_kept_may_have_members_of_a_newer_version),
 		cmocka_unit_test(counts_are_bounded),
 		cmocka_unit_test(lengths_and_depth_are_bounded),
 		cmocka_unit_test(canonical_text_stays_within_the_limit),

@@ -1,0 +1,11 @@
+/* daemon/check.h - what of a state directory would keep a daemon from starting. */
+#ifndef GANTRY_DAEMON_CHECK_H
+#define GANTRY_DAEMON_CHECK_H
+
+#include "config.h"
+
+/* Is its database one that this program may use? The process is control's user afterwards, and in
+ * the state directory. Who is not root may not look, and there may be none yet: then it is. */
+GT_MUST_USE int gt_check_state(const struct gt_config *c, struct gt_err *err);
+
+#endif
