@@ -312,7 +312,8 @@ static int manifest_read(const char *dir, char **ret, struct gt_err *err)
 	if (st.st_size > (off_t)LINES_MAX)
 		return gt_err_set(err, EFBIG, "bad_backup", "%s: too long", path);
 	text = gt_alloc((size_t)st.st_size + 1);
-	text[fread(text, 1, (size_t)st.st_size, f)] = '\0';
+	if (fread(text, 1, (size_t)st.st_size, f) < (size_t)st.st_size && ferror(f))
+		return gt_err_errno(err, errno, "read %s", path);
 	if (strncmp(text, FIRST, strlen(FIRST)) != 0 || !strstr(text, "  control/gantry.db\n"))
 		return gt_err_set(err, EINVAL, "bad_backup",
 				  "%s does not begin as one of `gantryd backup` does", path);
