@@ -63,13 +63,15 @@ start() {
 		listen=127.0.0.1:0
 	fi
 	: > "$log"
+	as_root rm -f build/demo.pid # of one that was killed
 	# setsid: Ctrl-C in this terminal must not end what is meant to stay.
 	as_root setsid -f sh -c "echo \$\$ > '$root/build/demo.pid'
 		exec '$root/build/gantryd' run --state '$state' --listen $listen >> '$log' 2>&1" < /dev/null
-	for _ in $(seq 100); do
+	for _ in $(seq 400); do
 		grep -q '^listening on ' "$log" && return 0
 		sleep 0.05
-		[ ! -s build/demo.pid ] || daemon_pid > /dev/null || break
+		# It is the shell at first, and nobody's at last.
+		[ ! -s build/demo.pid ] || [ -e "/proc/$(cat build/demo.pid)" ] || break
 	done
 	tail -n 20 "$log" >&2
 	die "the daemon did not start; that was the end of $log"

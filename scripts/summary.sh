@@ -21,5 +21,6 @@ while read -r stage; do
 		failed=$((failed + 1))
 	fi
 done < <(cat "$dir/stages.failed" 2>/dev/null)
+grep -hs '^unsteady: ' "$dir"/*.txt | sed 's/^/  /'
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -88,6 +88,7 @@ struct supervisor {
 		int pidfd;
 		struct gt_watch *watch;
 		struct gt_timer late;
+		bool waits; /* for a role that is just being started */
 	} check;
 	int status; /* of gt_supervise: 0, or the -errno in failure */
 	struct gt_err failure;
@@ -96,6 +97,7 @@ struct supervisor {
 static void role_start(struct role *role);
 static void stop_next(struct supervisor *sup);
 static void stop_begin(struct supervisor *sup);
+static void upgrade(struct supervisor *sup);
 
 static void fail(struct supervisor *sup, const struct gt_err *why)
 {
@@ -163,6 +165,8 @@ static void on_ready(struct gt_watch *w, unsigned events, void *arg)
 		if (role->id == GT_PROC_UPLINK) /* those before it may go */
 			signal_elders(role);
 		check_all_ready(role->sup);
+		if (role->sup->check.waits && all_ready(role->sup))
+			upgrade(role->sup);
 	}
 	gt_watch_close(w);
 	role->ready_watch = NULL;
@@ -593,7 +597,8 @@ static void become_next(struct supervisor *sup)
 	if (sup->stage != STAGE_RUNNING)
 		return;
 	if (!all_ready(sup)) {
-		gt_error("upgrade: a role is just being started; try again");
+		gt_info("upgrade: a role is just being started; the new program follows it");
+		sup->check.waits = true;
 		return;
 	}
 	hold(sup, &held);
@@ -636,6 +641,7 @@ static void upgrade(struct supervisor *sup)
 
 	if (sup->check.pid)
 		return;
+	sup->check.waits = false;
 	if (gt_upgrade_check(&sup->check.pid, &sup->check.pidfd, &err) < 0 ||
 	    gt_loop_watch(sup->loop, sup->check.pidfd, GT_EV_READ, on_checked, sup,
 			  &sup->check.watch, &err) < 0) {

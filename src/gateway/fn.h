@@ -13,6 +13,12 @@
 struct gt_up;
 struct gt_fn;
 
+/* Open connections without a call, last used first: up.h. */
+struct gt_up_pool {
+	struct gt_up *first;
+	unsigned n;
+};
+
 /* A replica as the gateway sees it. What a choice looks at comes first. */
 struct gt_target {
 	struct gt_target *prev, *next;
@@ -30,9 +36,8 @@ struct gt_target {
 	char id[GT_REPLICA_ID_SIZE];
 	char node[GT_NAME_MAX + 1]; /* where it runs; "" = here */
 	uint32_t revision;
-	unsigned fails;     /* in a row: not reached, or dropped a call */
-	struct gt_up *idle; /* open connections without a call, last used first */
-	unsigned n_idle;
+	unsigned fails; /* in a row: not reached, or dropped a call */
+	struct gt_up_pool idle;
 };
 
 /* A replica that drops a connection mid-call is most likely ending; the route says so within a few

@@ -8,56 +8,16 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
-#define IDLE_MAX     64
-#define IDLE_SURE_NS (1 * GT_NS_PER_S) /* see up.c */
-
 static const char ok[] = "ok\n";
-
-/* ---- idle ones ---- */
-
-static void leave_idle(struct gt_up *up)
-{
-	DL_DELETE(up->gw->forwards.idle, up);
-	up->gw->forwards.n--;
-	up->idle_since_ns = 0;
-}
-
-static struct gt_up *take_idle(struct gt_gateway *gw, bool idempotent)
-{
-	uint64_t most_ns = idempotent ? GT_UP_IDLE_NS : IDLE_SURE_NS;
-	struct gt_up *up;
-
-	while ((up = gw->forwards.idle)) {
-		uint64_t idle_ns = gt_gw_now(gw) - up->idle_since_ns;
-
-		if (idle_ns > GT_UP_IDLE_NS || up->sock.hup || !up->sock.ops->silent(&up->sock)) {
-			gt_up_close(up);
-			continue;
-		}
-		if (idle_ns > most_ns)
-			return NULL;
-		leave_idle(up);
-		up->reused = true;
-		up->sock.can_read = false;
-		return up;
-	}
-	return NULL;
-}
 
 void gt_forward_park(struct gt_up *up)
 {
-	struct gt_gateway *gw = up->gw;
-
-	up->idle_since_ns = gt_gw_now(gw);
-	DL_PREPEND(gw->forwards.idle, up);
-	if (++gw->forwards.n > IDLE_MAX)
-		gt_up_close(gw->forwards.idle->prev);
+	gt_pool_put(&up->gw->forwards, up);
 }
 
 void gt_forward_retire(struct gt_gateway *gw)
 {
-	while (gw->forwards.idle)
-		gt_up_close(gw->forwards.idle);
+	gt_pool_close(&gw->forwards);
 }
 
 void gt_forward_forget(struct gt_up *up)
@@ -66,7 +26,7 @@ void gt_forward_forget(struct gt_up *up)
 		up->asker->asked = NULL;
 	up->asker = NULL;
 	if (up->idle_since_ns)
-		leave_idle(up);
+		gt_pool_leave(&up->gw->forwards, up);
 }
 
 /* ---- a new one ---- */
@@ -74,7 +34,7 @@ void gt_forward_forget(struct gt_up *up)
 void gt_forward_connect(struct gt_call *call)
 {
 	struct gt_gateway *gw = call->gw;
-	struct gt_up *up = take_idle(gw, gt_call_idempotent(call));
+	struct gt_up *up = gt_pool_take(&gw->forwards, gt_call_idempotent(call), gt_gw_now(gw));
 	int fd;
 
 	call->slot_ns = gt_gw_now(gw);

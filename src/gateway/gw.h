@@ -56,7 +56,7 @@ struct gt_grave {
 
 struct gt_up {
 	struct gt_grave grave;
-	struct gt_up *prev, *next; /* in target->idle, or node->idle */
+	struct gt_up *prev, *next; /* in a pool, or node->idle */
 	struct gt_gateway *gw;
 	struct gt_sock sock;
 	struct gt_target *target; /* NULL: control, or an agent */
@@ -151,10 +151,7 @@ struct gt_gateway {
 	struct gt_ndjson_watch *watch;
 	struct gt_ndjson_watch *leads; /* shard 0's: leader.c; NULL = there is one daemon */
 	struct gt_leader leader;
-	struct {
-		struct gt_up *idle;
-		unsigned n;
-	} forwards;                                 /* forward.c */
+	struct gt_up_pool forwards;                 /* to the gateway that leads */
 	struct gt_listener listeners[GT_LISTENERS]; /* plain, TLS, control's */
 	struct ssl_ctx_st *tls;       /* for connections to come; NULL: none is configured */
 	struct ssl_ctx_st *link_tls;  /* of the cluster; NULL: none yet: identity.c */

@@ -226,7 +226,7 @@ static void hand_replica(struct gt_gateway *gw, struct gt_target *t)
 	struct gt_up *up, *next;
 
 	gt_strcopy(m.text, sizeof(m.text), t->id);
-	DL_FOREACH_SAFE (t->idle, up, next) {
+	DL_FOREACH_SAFE (t->idle.first, up, next) {
 		if (up->sock.layer) /* can not go; who still waits here may need it */
 			continue;
 		/* One that can not go is closed: the next gateway makes its own. */

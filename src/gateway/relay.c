@@ -158,7 +158,7 @@ void gt_relay_connect(struct gt_call *call)
 			connect_control(call);
 		return;
 	}
-	up = gt_up_take(t, gt_call_idempotent(call), gt_gw_now(call->gw));
+	up = gt_pool_take(&t->idle, gt_call_idempotent(call), gt_gw_now(call->gw));
 	if (up) {
 		gt_relay_attach(call, up);
 		return;

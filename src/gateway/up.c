@@ -70,10 +70,8 @@ void gt_up_close(struct gt_up *up)
 		gt_forward_forget(up);
 	if (up->call)
 		up->call->up = NULL;
-	else if (up->target && up->idle_since_ns) {
-		DL_DELETE(up->target->idle, up);
-		up->target->n_idle--;
-	}
+	else if (up->target && up->idle_since_ns)
+		gt_pool_leave(&up->target->idle, up);
 	up->call = NULL;
 	gt_sock_close(&up->sock);
 	gt_gw_bury(up->gw, &up->grave);
@@ -89,12 +87,26 @@ void gt_up_park(struct gt_up *up)
 		gt_up_close(up);
 		return;
 	}
-	up->idle_since_ns = gt_gw_now(up->gw);
-	DL_PREPEND(t->idle, up);
+	gt_pool_put(&t->idle, up);
 	if (up->pipe)
 		gt_node_parked(up);
-	if (++t->n_idle > IDLE_MAX)
-		gt_up_close(t->idle->prev); /* the one unused for longest */
+}
+
+/* ---- idle ones ---- */
+
+void gt_pool_put(struct gt_up_pool *pool, struct gt_up *up)
+{
+	up->idle_since_ns = gt_gw_now(up->gw);
+	DL_PREPEND(pool->first, up);
+	if (++pool->n > IDLE_MAX)
+		gt_up_close(pool->first->prev); /* the one unused for longest */
+}
+
+void gt_pool_leave(struct gt_up_pool *pool, struct gt_up *up)
+{
+	DL_DELETE(pool->first, up);
+	pool->n--;
+	up->idle_since_ns = 0;
 }
 
 static bool still_open(struct gt_up *up)
@@ -102,12 +114,12 @@ static bool still_open(struct gt_up *up)
 	return !up->sock.hup && up->sock.ops->silent(&up->sock);
 }
 
-struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns)
+struct gt_up *gt_pool_take(struct gt_up_pool *pool, bool idempotent, uint64_t now_ns)
 {
 	uint64_t most_ns = idempotent ? IDLE_NS : IDLE_SURE_NS;
 	struct gt_up *up;
 
-	while ((up = t->idle)) {
+	while ((up = pool->first)) {
 		/* An idempotent call finds out by itself, and is then sent again. */
 		if (now_ns - up->idle_since_ns > IDLE_NS || (!idempotent && !still_open(up))) {
 			gt_up_close(up);
@@ -115,9 +127,7 @@ struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns)
 		}
 		if (now_ns - up->idle_since_ns > most_ns)
 			return NULL;
-		DL_DELETE(t->idle, up);
-		t->n_idle--;
-		up->idle_since_ns = 0;
+		gt_pool_leave(pool, up);
 		up->reused = true;
 		up->sock.can_read = false;
 		return up;
@@ -125,8 +135,13 @@ struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns)
 	return NULL;
 }
 
+void gt_pool_close(struct gt_up_pool *pool)
+{
+	while (pool->first)
+		gt_up_close(pool->first);
+}
+
 void gt_up_retire(struct gt_target *t)
 {
-	while (t->idle)
-		gt_up_close(t->idle);
+	gt_pool_close(&t->idle);
 }

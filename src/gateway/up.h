@@ -14,8 +14,13 @@ struct gt_up *gt_up_of_conn(struct gt_conn *c);
 struct gt_up *gt_up_open(struct gt_gateway *gw, int fd GT_TAKES, struct gt_target *t);
 void gt_up_close(struct gt_up *up);
 void gt_up_park(struct gt_up *up); /* becomes idle in its target's pool */
-struct gt_up *gt_up_take(struct gt_target *t, bool idempotent, uint64_t now_ns);
 void gt_up_retire(struct gt_target *t);
+
+void gt_pool_put(struct gt_up_pool *pool, struct gt_up *up);
+void gt_pool_leave(struct gt_up_pool *pool, struct gt_up *up);
+/* NULL: there is none that such a call may have. */
+struct gt_up *gt_pool_take(struct gt_up_pool *pool, bool idempotent, uint64_t now_ns);
+void gt_pool_close(struct gt_up_pool *pool); /* all that are in it */
 
 /* dial.c */
 void gt_dialer_ask(struct gt_call *call, const char *replica);

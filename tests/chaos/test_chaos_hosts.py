@@ -95,7 +95,7 @@ def deploy(hosts, name, runs, **more):
 
 
 def record_of(hosts, call):
-    view = hosts.first.client.get(f"/v1/calls/{call}")
+    view = until(lambda: (v := hosts.first.client.get(f"/v1/calls/{call}")).status != 503 and v, f"what became of {call}")
     if view.status != 200:
         return None
     result = hosts.first.client.get(f"/v1/calls/{call}/result")
@@ -176,7 +176,7 @@ def test_nothing_acknowledged_is_lost_between_hosts(hosts, database, runs):
         nemesis.step()
     nemesis.rest()
     healed = time.monotonic()
-    hosts.wait_nodes("ready", timeout=15)
+    hosts.wait_nodes("ready")
     back = time.monotonic() - healed
     stop.set()
     for client in clients:
@@ -184,10 +184,10 @@ def test_nothing_acknowledged_is_lost_between_hosts(hosts, database, runs):
         assert not client.is_alive() and not client.error, (SEED, client.error)
     until(lambda: all_ended(hosts), "every call has ended", 60)
     for name, most in (("job", 3), ("near", 1), ("far", 1)):
-        until(lambda n=name, m=most: is_steady(hosts, n, m), f"{name} is as it was", 20)
+        until(lambda n=name, m=most: is_steady(hosts, n, m), f"{name} is as it was", 30)
     check(hosts, history, model.Runs(runs / "log"))
     until(lambda: len(workers()) == sum(len(hosts.first.running(n)) for n in ("job", "near", "far")),
-          "no replica is left that nobody knows", 15)
+          "no replica is left that nobody knows")
     served = [d for d in history.directs if d.status == 200]
     figures.note("postgresql" if database else "sqlite", seconds=SECONDS, seed=SEED, acknowledged=len(history.submits), lost=0,
                  twice=0, direct=len(history.directs), served=len(served), near_failed=sum(

@@ -11,7 +11,6 @@ import http.client
 import http.server
 import json
 import os
-import pathlib
 import random
 import signal
 import sqlite3
@@ -20,7 +19,7 @@ import time
 
 import figures
 from fake_gpu import FakeDriver
-from harness import SLOW, alive, children, until
+from harness import SLOW, alive, children, comm, until
 from hosts import Hosts
 from registry import ECHO_CONFIG, OCI, digest_of, tar_of
 
@@ -199,9 +198,8 @@ class Pair:
         host = b if role == "gpud" else a
         agent = host.roles().get("agent")
         for pid in children(agent) if agent else []:
-            with contextlib.suppress(OSError):
-                if pathlib.Path(f"/proc/{pid}/comm").read_text() == f"gantry-{role}\n":
-                    return pid
+            if comm(pid) == f"gantry-{role}":
+                return pid
         # One that died often is given a long pause, which ends with the agent.
         if role == "gpud" and agent and self.rng.random() < 0.02:
             self.end("agent", agent)

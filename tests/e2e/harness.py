@@ -1,10 +1,10 @@
 """A gantryd of its own per test module, and a client that shows every byte it wants to see."""
-import collections
 import contextlib
 import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -23,10 +23,12 @@ ECHO_ROOT = OUT / "examples/echo/rootfs"
 FUNCTIONS = ROOT / "tests/e2e/functions"
 SLOW = 5 if "asan" in str(OUT) or "address" in str(OUT) else 1
 ROLES = ("control", "gateway", "agent")
+HELD = 64 << 20  # examples/echo's /bytes?n=HELD is under way until its answer is read: sockets have no room for it
 
 
-def until(condition, what, timeout=10.0, pause=0.005):
-    """Asks again and again; returns what `condition` gave as soon as it is true."""
+def until(condition, what, timeout=20.0, pause=0.005):
+    """Asks again and again; returns what `condition` gave as soon as it is true. The time is for a machine that has
+    other things to do: nothing takes that long where all is well."""
     end = time.monotonic() + timeout * SLOW
     while True:
         value = condition()
@@ -43,7 +45,7 @@ def processes():
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
-                stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
+                stat = pathlib.Path(f"/proc/{entry}/stat").read_text(errors="replace")
                 rest = stat[stat.rindex(")") + 2:].split()
                 argv = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")[:-1]
                 found[int(entry)] = (int(rest[1]), rest[0], [a.decode("latin-1") for a in argv])
@@ -51,14 +53,28 @@ def processes():
 
 
 def children(pid):
-    """Those that a process started and has not waited for."""
-    found, tasks = [], []
-    with contextlib.suppress(OSError):  # it may end between any two looks
-        tasks = os.listdir(f"/proc/{pid}/task")
-    for task in tasks:
-        with contextlib.suppress(OSError):
-            found += map(int, pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    """Those that a process started and has not waited for. While one of them ends, the kernel may leave out another
+    one: two looks have to agree."""
+    def look():
+        found, tasks = [], []
+        with contextlib.suppress(OSError):  # it may end between any two looks
+            tasks = os.listdir(f"/proc/{pid}/task")
+        for task in tasks:
+            with contextlib.suppress(OSError):
+                found += map(int, pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+        return found
+
+    before, found = None, look()
+    while found != before:
+        before, found = found, look()
     return found
+
+
+def comm(pid):
+    """The name of a process; None: it has ended."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    return None
 
 
 def host_root(pid):
@@ -69,12 +85,17 @@ def host_root(pid):
     return outside
 
 
-def alive(pid):
+def proc_state(pid):
+    """The letter of proc(5): Z and X for one that has ended, which it also is when nothing is there."""
     try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return False
-    return stat[stat.rindex(")") + 2] not in "ZX"
+        return "X"
+    return stat[stat.rindex(")") + 2]
+
+
+def alive(pid):
+    return proc_state(pid) not in "ZX"
 
 
 def proc_status(pid, field):
@@ -90,6 +111,15 @@ GROUP = r"gantry-[0-9a-z]+"  # the control group of a daemon, in the path of its
 def cgroup_dirs(name):
     """The control groups, in all hierarchies, that carry `name`."""
     return [d for d, _, _ in os.walk("/sys/fs/cgroup") if name in d]
+
+
+def free_port():
+    """For a program that begins to listen in a moment: none of those that the kernel gives out by itself meanwhile."""
+    low = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("", random.randrange(max(1024, low - 10000), low) if low > 1024 else 0))
+            return s.getsockname()[1]
 
 
 def install(path, version):
@@ -292,7 +322,7 @@ class Daemon:
         words = [str(self.program), "run", "--state", str(self.state), "--listen", "127.0.0.1:0"]
         return words + (["--config", str(self.config)] if self.config else [])
 
-    def start(self, timeout=10):
+    def start(self, timeout=20):
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=log,
                                          stdin=subprocess.DEVNULL, cwd=self.dir)
@@ -322,6 +352,9 @@ class Daemon:
         self.proc.send_signal(number)
         try:
             return self.proc.wait(timeout * SLOW)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it has not ended within {timeout} s of signal {number}; there are still {self.roles()}\n"
+                                 + self.log()[-8000:]) from None
         finally:
             if self.proc.poll() is None:
                 self.proc.kill()
@@ -330,8 +363,9 @@ class Daemon:
     def kill_everything(self):
         """What a crash of the whole machine's user space would do to the roles, and only to them."""
         self.remember_traces()
-        victims = [self.proc.pid, *self.roles().values()]
         self.proc.send_signal(signal.SIGSTOP)  # so that it restarts nothing in between
+        until(lambda: proc_state(self.proc.pid) in "TZX", "the supervisor is stopped")
+        victims = [self.proc.pid, *children(self.proc.pid)]  # one that it has just forked has no role's name yet
         for pid in reversed(victims):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -378,7 +412,7 @@ class Daemon:
 
     def assert_nothing_left(self):
         left = self.leftovers()
-        end = time.monotonic() + 5 * SLOW
+        end = time.monotonic() + 20 * SLOW  # the kernel takes namespaces down when it comes to it
         while left and time.monotonic() < end:
             time.sleep(0.02)
             left = self.leftovers()
@@ -396,7 +430,7 @@ class Daemon:
         for pid in children(self.proc.pid):
             with contextlib.suppress(OSError):
                 argv = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
-                found.update({role: pid for role in self.roles_of if role.encode() in argv[1:2]})
+                found.update({role: pid for role in self.roles_of if argv[1:] == [role.encode()]})
         return found
 
     def descendants(self):
@@ -444,7 +478,7 @@ class Daemon:
     def running(self, name):
         return self.replicas(name, "pending", "pulling", "starting", "ready", "draining")
 
-    def wait_replicas(self, name, count, state="ready", timeout=15):
+    def wait_replicas(self, name, count, state="ready", timeout=20):
         """Waits until exactly `count` replicas are in `state`; returns them."""
         got = []
 
@@ -455,10 +489,10 @@ class Daemon:
         until(reached, f"{count} replicas of {name} {state}, not {got}", timeout)
         return got
 
-    def wait_zero(self, name, timeout=15):
+    def wait_zero(self, name, timeout=20):
         until(lambda: not self.running(name), f"{name} is at zero", timeout)
 
-    def wait_quiet(self, name, timeout=15):
+    def wait_quiet(self, name, timeout=20):
         """Waits until control has heard that no call waits or runs: a replica that is removed
         before that is replaced, for the calls that it seems to have."""
         def quiet():
@@ -523,3 +557,36 @@ def probe_spec(**more):
                    "volumes": [], "resources": {"memory": "128MiB"}, "scale": {"idle": "60s"}}, more)
     spec["volumes"] = [{"host": str(FUNCTIONS), "path": "/app"}, *spec["volumes"]]
     return spec
+
+
+def crash(daemon, role):
+    """Kills a role; returns when the next process of it is there, and control answers."""
+    pid = until(lambda: daemon.roles().get(role), f"there is a {role}")
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: daemon.roles().get(role) not in (None, pid), f"{role} is back")
+    until(lambda: daemon.client.get("/v1/nodes").status == 200, "control answers", 30)
+
+
+class Held:
+    """A call of the echo that ends when it is told to: the last byte of its body comes only then."""
+    SIZE = 100_000  # a call gets a slot when 64 KiB of its body are there
+
+    def __init__(self, client, name, headers=None, timeout=30):
+        self.conn = client.open("POST", f"/f/{name}/", headers={"Content-Length": str(self.SIZE), **(headers or {})},
+                                timeout=timeout)
+        self.conn.send(b"x" * (self.SIZE - 1))
+        self.answer = None
+
+    def begun(self):
+        """Waits until a replica has it: the echo answers at once."""
+        # Not by the connection, which would close: "Connection: close" says that this call is its last.
+        self.answer = http.client.HTTPResponse(self.conn.sock, method="POST")
+        self.answer.begin()
+        assert self.answer.status == 200, self.answer.read()
+        return self
+
+    def end(self):
+        self.conn.send(b"x")
+        assert self.answer.read().endswith(b"x" * self.SIZE)
+        self.answer.close()
+        self.conn.close()

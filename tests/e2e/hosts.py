@@ -6,6 +6,7 @@ is done at the bridge's end of it, so that no host can know of it but by what do
 """
 import contextlib
 import ctypes
+import http.client
 import itertools
 import os
 import pathlib
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 
-from harness import BIN, OUT, ROLES, Background, Client, Daemon, alive, until
+from harness import BIN, OUT, ROLES, Background, Client, Daemon, until
 
 NETNS = pathlib.Path("/run/netns")
 CLONE_NEWNET = 0x40000000
@@ -141,8 +142,20 @@ class Host(Daemon):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         if number == signal.SIGKILL:
-            until(lambda: self.roles().get(role) not in (None, pid), f"{role} of {self.name} is back")
+            until(lambda: self.roles().get(role) not in (None, pid), f"{role} of {self.name} is back", 30)
         return True
+
+    def replace_roles(self, number):
+        """By a reload (SIGHUP) or another program (SIGUSR2), until each is another process. Returns those before."""
+        before = self.roles()
+        self.proc.send_signal(number)
+
+        def replaced():
+            now = self.roles()
+            return all(now.get(r) not in (None, before.get(r)) for r in self.roles_of)
+
+        until(replaced, f"all roles of {self.name} are new", 30, 0.02)
+        return before
 
     def inside(self):
         return inside(self.netns_path)
@@ -293,9 +306,16 @@ class Hosts:
         """name -> state, by what the first host says, or another one"""
         return {n["name"]: n["state"] for n in (ask or self.first).client.get("/v1/nodes").json()["items"]}
 
-    def wait_nodes(self, state, *names, timeout=15, ask=None):
+    def wait_nodes(self, state, *names, timeout=30, ask=None):
         names = names or self.all
-        until(lambda: all(self.nodes(ask).get(n) == state for n in names), f"{names} {state}", timeout)
+
+        def all_are():
+            with contextlib.suppress(OSError, http.client.HTTPException, KeyError):  # control or the door may be away
+                states = self.nodes(ask)
+                return all(states.get(n) == state for n in names)
+            return False
+
+        until(all_are, f"{names} {state}", timeout)
 
     def log(self):
         return "\n".join(f"== {n}\n{h.log()[-4000:]}" for n, h in self.all.items())

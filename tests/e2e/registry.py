@@ -7,13 +7,12 @@ import io
 import json
 import pathlib
 import shutil
-import socket
 import subprocess
 import tarfile
 import tempfile
 import threading
 
-from harness import ECHO_ROOT, until
+from harness import ECHO_ROOT, free_port, until
 
 OCI = "application/vnd.oci.image."
 
@@ -63,9 +62,7 @@ FILES_CONFIG = {"Entrypoint": ["/bin/busybox", "httpd"], "Cmd": ["-f", "-p", "80
 class Registry:
     def __init__(self, htpasswd=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gantry-registry-"))
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         auth = ""
         if htpasswd:
@@ -83,7 +80,7 @@ class Registry:
     def start(self):
         self.proc = subprocess.Popen(["docker-registry", "serve", str(self.dir / "config.yml")],
                                      stdout=self.log, stderr=self.log)
-        until(self.answers, "the registry answers")
+        until(self.answers, "the registry answers", 30)
 
     def answers(self):
         try:
@@ -157,7 +154,7 @@ class Gate(http.server.ThreadingHTTPServer):
             gate = self.server
             gate.seen.set()
             if not gate.only:
-                gate.opened.wait(20)
+                gate.opened.wait(80)
             status, headers, data = gate.registry.request("GET", self.path, Accept=self.headers["Accept"] or "*/*")
             self.send_response(status)
             for name in ("Content-Type", "Docker-Content-Digest", "Content-Length"):
@@ -167,7 +164,7 @@ class Gate(http.server.ThreadingHTTPServer):
             half = len(data) // 2
             self.wfile.write(data[:half])
             if gate.only and self.path.endswith(gate.only):
-                gate.opened.wait(20)
+                gate.opened.wait(80)
             self.wfile.write(data[half:])
 
         def log_message(self, *_):

@@ -120,8 +120,7 @@ class Rig:
             raise
 
     def _limit(self):
-        if self.descriptors:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def _certify(self, files):
         """What the supervisor sends: which files, and their descriptors (src/gateway/files.c)."""
@@ -148,7 +147,7 @@ class Rig:
                    "GANTRY_TOKEN_SHA256": TOKEN_HASH, "GANTRY_INSTANCE": "1"}
             self.proc = subprocess.Popen([BIN / "gantryd", "gateway"], cwd=self.dir, env={**os.environ, **env},
                                          stdin=subprocess.DEVNULL, stderr=log, pass_fds=fds.values(),
-                                         preexec_fn=self._limit)
+                                         preexec_fn=self._limit if self.descriptors else None)
         os.close(told)
         with open(ready, "rb") as pipe:
             assert pipe.readline() == b"READY\n", self.log()

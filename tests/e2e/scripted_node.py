@@ -145,7 +145,7 @@ class ScriptedNode:
     def report(self):
         replicas = [{"replica": o["replica"], "function": o["function"], "revision": o["revision"],
                      "state": "stopped" if o["want"] == "stop" else "ready", "created_ms": 1}
-                    for o in self.orders.values()]
+                    for o in list(self.orders.values())]  # its thread takes more
         return self.ask("POST", f"/link/v1/nodes/{self.name}/report",
                         {"node": self.name, "full": True, "epoch": self.epoch, "cpu_milli": 8000,
                          "memory_bytes": 1 << 34, "labels": {"host": self.name}, "replicas": replicas})

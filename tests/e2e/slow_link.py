@@ -10,16 +10,17 @@ import sys
 import time
 
 SOL_PACKET, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING = 263, 15, 23
+EVERY_PROTOCOL = 3
 HEADER = 10  # of the kernel's, before each frame: what is left to do for checksums and segments
 ALL = b"\xff" * 6
 
 
 def port(name):
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # what comes before it is bound would be of any port
     for option in (PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING):
         sock.setsockopt(SOL_PACKET, option, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    sock.bind((name, 0))
+    sock.bind((name, EVERY_PROTOCOL))
     sock.setblocking(False)
     return sock
 
@@ -36,7 +37,10 @@ def main(delay, *ways):
         wait = max(0.0, late[0][0] - time.monotonic()) if late else None
         for sock in select.select(list(routes), [], [], wait)[0]:
             out, mac = routes[sock]
-            frame = sock.recv(1 << 17)
+            try:
+                frame = sock.recv(1 << 17)
+            except BlockingIOError:  # it was lost after all
+                continue
             if frame[HEADER:HEADER + 6] in (mac, ALL):
                 late.append((time.monotonic() + delay, out, frame))
         while late and late[0][0] <= time.monotonic():

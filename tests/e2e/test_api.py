@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness import ROOT, Background, Raw, echo_spec, until
+from harness import ROOT, SLOW, Background, Raw, echo_spec, until
 
 
 def problem(reply, status, slug):
@@ -308,7 +308,8 @@ def test_replica_shows_where_its_start_went(gantry, name):
     assert replica["node"] and replica["revision"] == 1 and replica["pid"] > 1
     timings = replica["timings"]
     assert {"sandbox_ms", "root_ms", "exec_ms", "ready_ms"} <= set(timings)
-    assert all(v >= 0 for v in timings.values()) and sum(timings.values()) < 10000
+    # No longer than the call may have waited for it.
+    assert all(v >= 0 for v in timings.values()) and sum(timings.values()) < 30000 * SLOW
     one = gantry.client.get(f"/v1/functions/{name}/replicas/{replica['id']}").json()
     assert one["id"] == replica["id"]
     problem(gantry.client.get(f"/v1/functions/{name}/replicas/01ARZ3NDEKTSV4RRFFQ69G5FAV"), 404, "not_found")
@@ -335,7 +336,7 @@ def test_long_poll_waits_for_a_state(gantry, name):
 
 
 def test_nodes(gantry):
-    items = gantry.client.get("/v1/nodes").json()["items"]
+    items = until(lambda: gantry.client.get("/v1/nodes").json()["items"], "the node is known")
     assert len(items) == 1
     node = items[0]
     one = gantry.client.get(f"/v1/nodes/{node['name']}").json()
@@ -375,15 +376,16 @@ def test_a_replica_tells_what_it_uses(gantry, name):
     gantry.echo(name, scale={"min": 1})
 
     def used():
-        replicas = [r for r in gantry.replicas(name) if r["state"] == "ready" and "usage" in r]
+        replicas = [r for r in gantry.replicas(name, "ready") if r.get("usage", {}).get("cpu_ms")]
         return replicas[0] if replicas else None
 
-    replica = until(used, "the node has looked", timeout=15)
+    replica = until(used, "the node has looked", timeout=20)
     usage = replica["usage"]
-    assert usage["cpu_ms"] > 0 and usage["pids"] >= 1 and usage["memory_bytes"] > 0
+    assert usage["pids"] >= 1 and usage["memory_bytes"] > 0
     assert usage["oom_kills"] == 0
-    labels = f'function="{name}",replica="{replica["id"]}"'
-    assert gantry.metrics()["gantry_replica_pids{%s}" % labels] == usage["pids"]
+    pids = f'gantry_replica_pids{{function="{name}",replica="{replica["id"]}"}}'
+    # Asked anew each time: the node looks again, also between the two questions.
+    until(lambda: gantry.metrics().get(pids) == used()["usage"]["pids"], "the metrics say the same")
 
 
 def test_status_of_the_api_under_load(gantry, name):
@@ -398,7 +400,7 @@ def test_status_of_the_api_under_load(gantry, name):
     workers = [Background(load) for _ in range(4)]
     try:
         for _ in range(20):
-            assert gantry.client.get("/v1/functions", timeout=2).status == 200
+            assert gantry.client.get("/v1/functions", timeout=10).status == 200
     finally:
         stop.set()
     for w in workers:

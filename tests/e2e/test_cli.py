@@ -43,7 +43,7 @@ def test_explain(cli, gantry, name, spec_file):
     cli("deploy", spec_file(echo_spec(scale={"idle": "500ms"})))
     assert "no decision is kept" in cli("explain", name).stdout
     replica = gantry.call(name).headers["Gantry-Replica"]
-    gantry.wait_zero(name, 10)
+    gantry.wait_zero(name)
     lines = cli("explain", name).stdout.splitlines()
     assert lines[0].startswith(f"{name} is idle, 0 ready, 0 wanted: "), lines
     assert "scale  0 -> 1 by queue: 0 in flight + 1 queued, target 16  [queue 1]" in lines[1], lines
@@ -161,11 +161,13 @@ def test_a_call_takes_its_body_from_standard_input_and_files(cli, name, spec_fil
 def test_an_answer_is_written_as_it_comes(cli, name, spec_file):
     cli("deploy", spec_file(echo_spec()))
     cli("call", name)
-    with subprocess.Popen([str(BIN / "gantry"), "call", name, "/stream?n=3&ms=300"], env=cli.env, cwd=ROOT,
+    assert len(cli("call", name, "/stream?n=3&ms=10").stdout.splitlines()) == 3
+    begin = time.monotonic()
+    with subprocess.Popen([str(BIN / "gantry"), "call", name, "/stream?n=2&ms=60000"], env=cli.env, cwd=ROOT,
                           stdout=subprocess.PIPE, text=True) as proc:
-        times = [time.monotonic() for _ in proc.stdout]
-    assert proc.returncode == 0 and len(times) == 3
-    assert times[-1] - times[0] > 0.4
+        assert proc.stdout.readline() == "line 0\n"
+        proc.kill()
+    assert time.monotonic() - begin < 30, "it came with the end of all"
 
 
 def test_logs_follow_until_interrupted(cli, gantry, name):
@@ -181,7 +183,7 @@ def test_logs_follow_until_interrupted(cli, gantry, name):
         while proc.stdout.readline() != "new 0\n":
             assert proc.poll() is None
         proc.send_signal(signal.SIGINT)
-        assert proc.wait(5 * SLOW) == 130
+        assert proc.wait(20 * SLOW) == 130
 
 
 def test_logs_follow_that_breaks_off_is_no_success(cli, gantry, name):
@@ -191,7 +193,7 @@ def test_logs_follow_that_breaks_off_is_no_success(cli, gantry, name):
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as proc:
         assert proc.stdout.readline() == "here\n"
         os.kill(gantry.roles()["agent"], signal.SIGKILL)
-        assert proc.wait(10 * SLOW) == 1
+        assert proc.wait(20 * SLOW) == 1
         assert "follow again" in proc.stderr.read()
 
 
@@ -248,5 +250,5 @@ def test_a_pipe_that_closes_ends_it_quietly(cli, gantry, name):
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as proc:
         proc.stdout.read(10)
         proc.stdout.close()
-        assert proc.wait(10 * SLOW) in (141, -signal.SIGPIPE)
+        assert proc.wait(20 * SLOW) in (141, -signal.SIGPIPE)
         assert proc.stderr.read() == b""

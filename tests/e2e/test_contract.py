@@ -162,7 +162,7 @@ VALUES = some.recursive(
 
 
 @settings(max_examples=150, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # by a clock
 @given(spec=some.dictionaries(some.sampled_from(MEMBERS), VALUES, max_size=8),
        valid=some.booleans())
 def test_any_json_is_answered_and_a_refusal_says_where(gantry, spec, valid):

@@ -1,5 +1,6 @@
 """Functions and calls in PostgreSQL: it goes and comes back, and of several controls one leads."""
 import contextlib
+import http.client
 import os
 import signal
 import threading
@@ -42,7 +43,8 @@ def control(database, node, lease="4s"):
 
 def both_are_known(daemon):
     """A daemon listens before its node has joined; a label that no node has is refused."""
-    until(lambda: [n["state"] for n in daemon.client.get("/v1/nodes").json()["items"]] == ["ready"] * 2, "both nodes are up")
+    until(lambda: [n["state"] for n in daemon.client.get("/v1/nodes").json().get("items", [])] == ["ready"] * 2,
+          "both nodes are up", 30)
 
 
 def deploy(daemon, name, host):
@@ -80,7 +82,7 @@ def submit(daemon, name, **more):
 
 
 def accepted(daemon, name):
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, http.client.HTTPException):
         answer = submit(daemon, name)
         return answer.json()["id"] if answer.status == 202 else None
 
@@ -104,7 +106,7 @@ def test_a_lost_database_costs_no_warm_call(database):
         assert refused.status == 503 and refused.headers["Retry-After"], refused
         database.start()
         back = time.monotonic()
-        again = until(lambda: accepted(a, "f"), "calls are accepted again", 10)
+        again = until(lambda: accepted(a, "f"), "calls are accepted again")
         print(f"full service {time.monotonic() - back:.2f} s after the database is back")
         for call in first, again:
             view = a.client.get(f"/v1/calls/{call}?wait=20s").json()
@@ -113,7 +115,7 @@ def test_a_lost_database_costs_no_warm_call(database):
 
 
 def test_another_control_follows_a_leader_that_was_killed(database):
-    with control(database, "a") as a, control(database, "b") as b:
+    with control(database, "a", "20s") as a, control(database, "b", "20s") as b:
         both_are_known(b)
         deploy(b, "fa", "a")  # by the one that follows
         deploy(b, "fb", "b")
@@ -126,10 +128,10 @@ def test_another_control_follows_a_leader_that_was_killed(database):
         os.kill(a.proc.pid, signal.SIGSTOP)  # its supervisor starts no other one before
         os.kill(a.roles()["control"], signal.SIGKILL)
         begun = time.monotonic()
-        until(lambda: accepted(b, "fb"), "calls are accepted again", 10)
+        until(lambda: accepted(b, "fb"), "calls are accepted again", 30)
         took = time.monotonic() - begun
         print(f"calls are accepted {took:.2f} s after the leader was killed")
-        assert took < 3, took
+        assert took < 10, took  # its connection has ended: nobody waits for the end of its lease
         assert database.sql("SELECT holder FROM leader") == "b"
         keys = {d: (d.state / "control/webhook.key").read_text() for d in (a, b)}
         assert keys[a] == keys[b] and len(keys[a]) == 64  # receivers of webhooks know one
@@ -141,12 +143,12 @@ def test_another_control_follows_a_leader_that_was_killed(database):
 
 
 def test_a_leader_that_slept_leads_no_more(database):
-    with control(database, "a", "2s") as a, control(database, "b", "2s") as b:
+    with control(database, "a", "3s") as a, control(database, "b", "3s") as b:
         both_are_known(a)
         deploy(a, "fb", "b")
         victim = a.roles()["control"]
         os.kill(victim, signal.SIGSTOP)
-        until(lambda: accepted(b, "fb"), "the other one leads", 15)
+        until(lambda: accepted(b, "fb"), "the other one leads", 30)
         epoch = database.sql("SELECT epoch FROM leader")
         os.kill(victim, signal.SIGCONT)
         until(lambda: a.roles().get("control") not in (None, victim), "the one that slept has ended", 20)

@@ -49,7 +49,7 @@ def test_a_database_that_was_removed_accepts_no_more(own_daemon):
         file.unlink()
     refused = [submit(own_daemon, "gone") for _ in range(2)]
     assert [r.status for r in refused] == [503, 503] and "was removed or replaced" in refused[1].json()["detail"], refused
-    assert "removed or replaced while it was in use" in own_daemon.log()
+    until(lambda: "removed or replaced while it was in use" in own_daemon.log(), "it is in the log")
     assert own_daemon.call("gone", "/").status == 200
 
 

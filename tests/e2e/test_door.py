@@ -1,5 +1,6 @@
 """The gateway's door for other hosts, between a daemon and a scripted node: what it may ask for, calls over its pipes,
 and a node that lies."""
+import contextlib
 import os
 import signal
 import socket
@@ -131,7 +132,7 @@ def test_a_call_waits_for_a_pipe_and_not_for_ever(gantry, far, remote):
     begun = time.monotonic()
     refused = gantry.client.get("/f/remote/")
     assert refused.status == 503 and refused.slug == "unavailable" and "node far" in refused.text
-    assert 2.5 < time.monotonic() - begun < 6
+    assert 2.5 < time.monotonic() - begun < 20  # far from limits.wait, which is minutes
 
 
 # ---- a node that lies ------------------------------------------------------------------------------
@@ -141,7 +142,8 @@ def test_no_lie_reaches_a_client(gantry, far, remote, lie):
     call = gantry.client.background("GET", "/f/remote/")
     second.line()
     second.say(lie)
-    second.sock.shutdown(socket.SHUT_RDWR)  # "ok" alone is half an answer
+    with contextlib.suppress(OSError):  # "ok" alone is half an answer; others may have ended it by now
+        second.sock.shutdown(socket.SHUT_RDWR)
     take(first, replica_of(far))
     answer(first, "truth")
     assert call.result().body == b"truth"
@@ -155,8 +157,10 @@ def test_an_error_ends_the_call(gantry, far, remote):
     def refuse():
         while not stop.is_set():
             pipe = far.pipe()
-            if pipe.line():
-                pipe.say("err 111\n")
+            pipe.sock.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):  # nobody asks: perhaps it is over
+                if pipe.line():
+                    pipe.say("err 111\n")
             pipe.close()
 
     thread = threading.Thread(target=refuse, daemon=True)
@@ -164,8 +168,8 @@ def test_an_error_ends_the_call(gantry, far, remote):
     refused = gantry.client.get("/f/remote/")
     assert refused.status == 502 and refused.slug == "replica_lost", refused
     stop.set()
-    gantry.client.background("GET", "/f/remote/")  # lets the thread go
-    thread.join(10)
+    thread.join(20)
+    assert not thread.is_alive()  # it would take pipes of the next test
 
 
 # ---- control's own way -----------------------------------------------------------------------------
@@ -217,9 +221,16 @@ def test_a_new_gateway_gets_the_nodes_at_once(gantry, far, remote):
     call = gantry.client.background("GET", "/f/remote/")
     take(pipe, replica_of(far))
     pipe.head()
+
+    def takes_reports():
+        try:
+            return far.report()[0] == 204
+        except OSError:
+            return False  # the old one ended the connection
+
     gantry.proc.send_signal(signal.SIGUSR2)
     until(lambda: "draining" in gantry.log(), "the old one gives way", timeout=20)
-    until(lambda: far.report()[0] == 204 and far.snapshots, "the new one takes watches and reports")
+    until(lambda: takes_reports() and far.snapshots, "the new one takes watches and reports", 20)
     pipe.say("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
     assert call.result().body == b"old"
     pipe.close()

@@ -3,7 +3,6 @@ import http.client
 import json
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -52,13 +51,15 @@ def test_the_answer_is_waited_for(gantry, name):
     gantry.echo(name)
     reply = gantry.client.request("POST", f"/v1/functions/{name}/calls", b"now")
     assert reply.status == 200 and reply.text.endswith("now"), reply
-    slow = gantry.client.request("POST", f"/v1/functions/{name}/calls?path=/sleep?ms=1500", b"",
+    slow = gantry.client.request("POST", f"/v1/functions/{name}/calls?path=/sleep?ms=60000", b"",
                                  {"Prefer": "wait=1"})
     assert slow.status == 202, slow
     assert slow.headers["Preference-Applied"] == "wait"
     early = gantry.client.get(f"/v1/calls/{slow.json()['id']}/result")
     assert early.status == 202 and early.headers["Retry-After"]
-    late = gantry.client.get(f"/v1/calls/{slow.json()['id']}/result?wait=20s")
+    assert gantry.client.request("DELETE", f"/v1/calls/{slow.json()['id']}").status == 200
+    call = submit(gantry, name, b"late", query="?path=/sleep?ms=500")
+    late = gantry.client.get(f"/v1/calls/{call['id']}/result?wait=20s")
     assert late.status == 200, late
 
 
@@ -130,7 +131,7 @@ def test_a_batch_is_many_calls_with_an_answer_a_line(gantry, name):
         page = gantry.client.get(f"/v1/calls?batch={end['batch']}&state=queued,waiting,running").json()
         return not page["items"]
 
-    until(done, "the batch is done", 30)
+    until(done, "the batch is done", 60)
     seen, cursor = 0, "0"
     while cursor:
         page = gantry.client.get(f"/v1/calls?batch={end['batch']}&state=succeeded&limit=300"
@@ -197,17 +198,19 @@ def test_a_call_is_told_to_run_while_it_runs(gantry, name):
     # whoever comes later, and after another start of control, hears of it as well
     before = gantry.roles()["control"]
     os.kill(before, signal.SIGKILL)
-    until(lambda: gantry.roles().get("control") not in (None, before), "another control")
-    until(lambda: [e["running"] for e in until_running(gantry, call)[1:]] == [running], "it is told again")
+    until(lambda: gantry.roles().get("control") not in (None, before), "another control", 20)
+    until(lambda: [e["running"] for e in until_running(gantry, call)[1:]] == [running], "it is told again", 20)
     assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
 
 
 LOGGER = """print("up", flush=True)
-import http.server
+import http.server, os, time
 class H(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         print(self.path, self.headers["Gantry-Call-Id"] if "named" in self.path else "", flush=True)
+        while not os.path.exists("/gate" + self.path):
+            time.sleep(0.01)
         self.send_response(204)
         self.end_headers()
     def log_message(self, *args):
@@ -217,23 +220,35 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 8000), H).serve_forever()
 
 
 @pytest.mark.parametrize("concurrency, scope", [(1, "attempt"), (4, "replica")])
-def test_what_a_call_wrote(gantry, name, concurrency, scope):
+def test_what_a_call_wrote(gantry, name, tmp_path, concurrency, scope):
+    tmp_path.chmod(0o755)
     gantry.put(name, {"image": "host:", "command": ["/usr/bin/python3", "-c", LOGGER], "port": 8000,
+                      "volumes": [{"host": str(tmp_path), "path": "/gate"}],
                       "scale": {"concurrency": {"target": 1, "max": concurrency}, "min": 1, "max": 1}})
-    # A line has the time at which the node read it, so what a start wrote can be read when the first call has begun.
-    until(lambda: "up" in gantry.client.get(f"/v1/functions/{name}/logs").text, "its greeting")
+
+    def until_read(text):
+        until(lambda: text in gantry.client.get(f"/v1/functions/{name}/logs").text, f"the node has read {text}", 20)
+
+    def run(path):
+        call = submit(gantry, name, query=f"?path={path}")["id"]
+        until_read(path)
+        (tmp_path / path[1:]).touch()
+        ended(gantry, call)
+        return call
+
+    # A line has the time at which the node read it: what a start wrote may be read when the first call has begun, and
+    # what a call wrote, long after its end. So each waits for its lines.
+    until_read("up")
 
     def lines(call, more=""):
         reply = gantry.client.get(f"/v1/calls/{call}/logs{more}")
         assert reply.status == 200, reply
         return [json.loads(line)["line"].strip() for line in reply.text.splitlines()], reply.headers
 
-    first = submit(gantry, name, query="?path=/first")["id"]
-    ended(gantry, first)
+    first = run("/first")
     until(lambda: lines(first)[0] == ["/first"], "what it wrote")  # and not what came before it
     time.sleep(0.06)  # the next one begins when lines of the first have passed
-    second = submit(gantry, name, query="?path=/named")["id"]
-    ended(gantry, second)
+    second = run("/named")
     until(lambda: lines(second, "?printed=1")[0] == [f"/named {second}"], "what it wrote")
     got, headers = lines(first)
     assert got == ["/first"] and headers["Gantry-Log-Scope"] == scope and headers["Gantry-Attempt"] == "1"
@@ -250,13 +265,15 @@ def test_what_a_call_wrote(gantry, name, concurrency, scope):
 
 def test_a_cancel_stops_no_later_attempt(gantry, name):
     """Replayed at once, while the gateway hears of the end: the order to stop names the attempt."""
-    gantry.echo(name)
+    gantry.echo(name, scale={"max": 1, "concurrency": 8})
+    calls = []
     for _ in range(5):
-        call = submit(gantry, name, query="?path=/sleep?ms=1000")["id"]
-        until(lambda: show(gantry, call)["state"] == "running", "it runs")
+        calls.append(submit(gantry, name, query="?path=/sleep?ms=3000")["id"])
+        until(lambda: show(gantry, calls[-1])["state"] == "running", "it runs")
         for _ in range(3):
-            assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
-            assert gantry.client.request("POST", f"/v1/calls/{call}/replay").status == 202
+            assert gantry.client.request("DELETE", f"/v1/calls/{calls[-1]}").status == 200
+            assert gantry.client.request("POST", f"/v1/calls/{calls[-1]}/replay").status == 202
+    for call in calls:
         ended(gantry, call)
 
 
@@ -271,7 +288,7 @@ def test_a_call_that_does_not_run_in_time_expires(gantry, name):
 def test_calls_wait_through_a_crash_loop(gantry, name):
     gantry.shell(name, "exit 3")
     call = submit(gantry, name)
-    until(lambda: gantry.client.get(f"/v1/functions/{name}").json()["state"] == "failing", "it fails")
+    until(lambda: gantry.client.get(f"/v1/functions/{name}").json()["state"] == "failing", "it fails", 20)
     assert show(gantry, call["id"])["state"] in ("queued", "running", "waiting")
     gantry.echo(name)
     view = ended(gantry, call["id"])
@@ -314,13 +331,14 @@ def test_calls_survive_the_end_of_a_role(gantry, name, role):
     gantry.echo(name, scale={"max": 1, "concurrency": 4})
     calls = [submit(gantry, name, str(i).encode(), query="?path=/sleep?ms=200")["id"] for i in range(20)]
     until(lambda: show(gantry, calls[0])["state"] != "queued", "the first one runs")
-    os.kill(gantry.roles()[role], signal.SIGKILL)
-    until(lambda: role in gantry.roles(), "it is back")
+    before = gantry.roles()[role]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: gantry.roles().get(role) not in (None, before), "it is back", 20)
 
     def view(call):
         try:
             return show(gantry, call)
-        except (OSError, AssertionError):
+        except (OSError, http.client.HTTPException, AssertionError):
             return {"state": "unknown"}
 
     until(lambda: all(view(c)["state"] == "succeeded" for c in calls), "all calls are done", 40)

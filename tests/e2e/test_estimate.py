@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 
@@ -59,7 +59,7 @@ TENSORS = st.lists(st.tuples(st.text(max_size=8).filter(lambda s: s != "__metada
                    max_size=8, unique_by=lambda t: t[0])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # goes by a clock
 @given(tensors=TENSORS)
 def test_weights_are_those_of_the_reference(model, tensors):
     header, size = laid_out(tensors)
@@ -71,7 +71,7 @@ def test_weights_are_those_of_the_reference(model, tensors):
     assert got["tensors"] == len(told) == len(header)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tensors=TENSORS, draw=st.data())
 def test_what_the_reference_refuses_is_refused(model, tensors, draw):
     """Its refusals are ours. The other way round the format's README is stricter than the reference."""

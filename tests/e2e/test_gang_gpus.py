@@ -66,12 +66,13 @@ def test_gpus_that_add_up_are_let_go_and_known(gantry):
     admitted(gantry, "good", 2)
     assert gantry.ask("good")["met"].keys() == {"1"}
     until(lambda: "[preflight] the gang's 2 GPUs here add up" in log(gantry, "good"), "it is in the log")
-    assert [e.get("cause") for e in preflights(gantry, "good")] == [None]
+    until(lambda: [e.get("cause") for e in preflights(gantry, "good")] == [None], "it is told")
     remove(gantry, "good")
     fault(gantry, "corrupt=1")  # nobody looks
     gantry.put("again", gpu_gang())
     admitted(gantry, "again", 2)
-    assert "checked within 10 minutes" in log(gantry, "again") and not preflights(gantry, "again")
+    until(lambda: "checked within 10 minutes" in log(gantry, "again"), "it is in the log")
+    assert not preflights(gantry, "again")
 
 
 def test_gpus_that_do_not_are_not_admitted(gantry):
@@ -82,7 +83,7 @@ def test_gpus_that_do_not_are_not_admitted(gantry):
     assert failure["cause"] == "preflight_failed", failure
     assert "corrupt" in failure["detail"] and "should be" in failure["detail"] and "GPU-00000000" in failure["detail"]
     assert not gantry.replicas("bad", "ready") and "it has begun" not in log(gantry, "bad")
-    assert {e["cause"] for e in preflights(gantry, "bad")} == {"preflight_failed"}
+    until(lambda: {e["cause"] for e in preflights(gantry, "bad")} == {"preflight_failed"}, "it is told")
     fault(gantry, "")  # mended: a failure is not remembered
     until(lambda: len(gantry.replicas("bad", "ready")) == 2, "it is tried anew", 60)
     until(lambda: "it has begun" in log(gantry, "bad"), "it runs")

@@ -46,8 +46,11 @@ def taken(cluster):
 
 
 def admitted(cluster, name, size, epoch=1, timeout=30):
-    until(lambda: len(members(cluster.first, name, epoch, "ready")) == size, f"epoch {epoch} of {name} is ready", timeout)
-    return members(cluster.first, name, epoch, "ready")
+    def ready():
+        found = members(cluster.first, name, epoch, "ready")
+        return found if len(found) == size else None
+
+    return until(ready, f"epoch {epoch} of {name} is ready", timeout)
 
 
 def test_members_on_several_hosts_meet(cluster):
@@ -85,7 +88,7 @@ def test_a_member_that_dies_takes_those_on_other_hosts_along(cluster):
     cluster.first.put("die", gang(3))
     first = admitted(cluster, "die", 3)
     os.kill(first[1]["pid"], signal.SIGKILL)
-    until(lambda: not any(alive(r["pid"]) for r in first), "all of the epoch are dead", 5)
+    until(lambda: not any(alive(r["pid"]) for r in first), "all of the epoch are dead")
     second = admitted(cluster, "die", 3, epoch=2)
     assert second[0]["gang"]["id"] == first[0]["gang"]["id"]
     assert cluster.first.ask("die")["env"]["GANTRY_GANG_EPOCH"] == "2"
@@ -117,6 +120,8 @@ def test_a_drained_host_gives_its_gang_to_others(cluster):
     first = admitted(cluster, "drains", 2)
     node(cluster, "drain", first[0]["node"], "--wait")
     until(lambda: not any(alive(r["pid"]) for r in first), "the old ones ended")
-    until(lambda: len(cluster.first.replicas("drains", "ready")) == 2, "it runs again", 30)
-    assert first[0]["node"] not in {r["node"] for r in cluster.first.replicas("drains", "ready")}
+    old = {r["id"] for r in first}
+    second = until(lambda: len(found := cluster.first.replicas("drains", "ready")) == 2
+                   and not old & {r["id"] for r in found} and found, "it runs again", 30)
+    assert first[0]["node"] not in {r["node"] for r in second}
     node(cluster, "uncordon", first[0]["node"])

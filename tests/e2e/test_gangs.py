@@ -60,8 +60,16 @@ def members(gantry, name, epoch, *states):
 
 
 def admitted(gantry, name, size=3, epoch=1):
-    until(lambda: len(members(gantry, name, epoch, "ready")) == size, f"epoch {epoch} of {name} is ready")
-    return members(gantry, name, epoch, "ready")
+    def all_ready():
+        found = members(gantry, name, epoch, "ready")
+        return found if len(found) == size else None
+
+    return until(all_ready, f"epoch {epoch} of {name} is ready", 30)
+
+
+def wait_control(gantry):
+    """It answers for itself again: while it was away, what is asked of it may be refused."""
+    until(lambda: gantry.client.get("/v1/functions").status == 200, "control is back", 20)
 
 
 def test_members_meet_and_rank_0_answers(gantry):
@@ -107,7 +115,7 @@ def test_one_that_makes_no_progress_ends_its_epoch(gantry):
     gantry.put("quiet", spec(command=command, gang={"progress": "2s"}))
     first = admitted(gantry, "quiet")
     until(lambda: not any(alive(r["pid"]) for r in first), "all of the epoch are dead", 20)
-    stuck = [r for r in members(gantry, "quiet", 1) if r.get("cause") == "gang_stuck"]
+    stuck = until(lambda: [r for r in members(gantry, "quiet", 1) if r.get("cause") == "gang_stuck"], "the cause is known")
     assert [r["gang"]["rank"] for r in stuck] == [2], members(gantry, "quiet", 1)
     assert "rank 2 has written nothing for" in stuck[0]["end"]["detail"]
     admitted(gantry, "quiet", epoch=2)
@@ -117,7 +125,7 @@ def test_one_dies_and_all_go(gantry):
     gantry.put("die", spec())
     first = admitted(gantry, "die")
     os.kill(first[1]["pid"], signal.SIGKILL)
-    until(lambda: not any(alive(r["pid"]) for r in first), "all of the epoch are dead", 5)
+    until(lambda: not any(alive(r["pid"]) for r in first), "all of the epoch are dead", 20)
     second = admitted(gantry, "die", epoch=2)
     assert second[0]["gang"]["id"] == first[0]["gang"]["id"]
     assert gantry.ask("die")["env"]["GANTRY_GANG_EPOCH"] == "2"
@@ -128,16 +136,18 @@ def test_one_dies_and_all_go(gantry):
 
 def test_the_budget_ends_in_backoff(gantry):
     gantry.put("budget", spec(gang={"restarts": 0}))
-    os.kill(admitted(gantry, "budget")[2]["pid"], signal.SIGKILL)
-    again = until(lambda: [r for r in gantry.replicas("budget", "ready") if r["gang"]["rank"] == 0], "a new gang")
-    assert again[0]["gang"]["epoch"] == 1
+    first = admitted(gantry, "budget")
+    os.kill(first[2]["pid"], signal.SIGKILL)
+    again = until(lambda: [r for r in gantry.replicas("budget", "ready") if r["gang"]["rank"] == 0
+                           and r["id"] != first[0]["id"]], "a new gang", 30)
+    assert again[0]["gang"]["epoch"] == 1 and again[0]["gang"]["id"] != first[0]["gang"]["id"]
     assert not [e for e in gantry.events() if e["type"] == "gang.restarted" and e.get("function") == "budget"]
 
 
 def test_a_start_that_fails_is_no_restart(gantry):
     gantry.put("broken", spec(command=["/bin/sh", "-c", "[ $RANK = 1 ] && exit 3; exec sleep 1000"]))
     view = until(lambda: gantry.client.get("/v1/functions/broken").json().get("last_failure"),
-                 "the start failed")
+                 "the start failed", 20)
     assert "code 3" in view["detail"]
     until(lambda: not members(gantry, "broken", 1, "ready"), "no part of it is ready")
 
@@ -146,10 +156,13 @@ def test_gangs_outlive_control_and_agent(gantry):
     gantry.put("stay", spec())
     before = admitted(gantry, "stay")
     for role in ("control", "agent"):
-        os.kill(gantry.roles()[role], signal.SIGKILL)
-        until(lambda: len(members(gantry, "stay", 1, "ready")) == 3, f"known again after {role} died")
+        pid = gantry.roles()[role]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: gantry.roles().get(role) not in (None, pid), f"the next {role}", 20)
+        wait_control(gantry)
+        admitted(gantry, "stay")
         assert gantry.ask("stay")["met"].keys() == {"1", "2"}
-    after = members(gantry, "stay", 1, "ready")
+    after = admitted(gantry, "stay")
     assert [(r["id"], r["pid"], r["gang"]) for r in after] == [(r["id"], r["pid"], r["gang"]) for r in before]
     ips = gantry.ask("stay")["env"]["GANTRY_RANK_IPS"].split(",")
     assert gantry.ask("stay", f"/reach?where={ips[0]}:8000") == "ok"
@@ -163,6 +176,7 @@ def test_a_member_that_dies_while_control_is_away(gantry):
     before = admitted(gantry, "away")
     os.kill(gantry.roles()["control"], signal.SIGKILL)
     os.kill(before[2]["pid"], signal.SIGKILL)
+    wait_control(gantry)
     again = until(lambda: [r for r in gantry.replicas("away", "ready") if r["id"] not in {b["id"] for b in before}
                            and r["gang"]["rank"] == 0], "the gang started again whole", 40)
     assert not any(alive(r["pid"]) for r in before)
@@ -182,7 +196,7 @@ def test_a_gang_drains_with_its_calls(gantry):
     call = Background(lambda: gantry.call("drain", "/reach?where=203.0.113.1:9"))
     call.result()
     gantry.client.request("DELETE", f"/v1/functions/drain/replicas/{replicas[2]['id']}")
-    until(lambda: not any(alive(r["pid"]) for r in replicas), "all of it are stopped")
+    until(lambda: not any(alive(r["pid"]) for r in replicas), "all of it are stopped", 30)
 
 
 @pytest.mark.parametrize("change, path", [

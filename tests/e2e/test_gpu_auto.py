@@ -166,6 +166,8 @@ def played(tmp_path):
     daemon = Daemon(config=config)
     daemon.start()
     daemon.driver = driver
+    # Without them what is deployed would be refused.
+    until(lambda: len(daemon.client.get("/v1/nodes/n1").json().get("gpus", [])) == 2, "the driver answers")
     yield daemon
     daemon.stop()
 

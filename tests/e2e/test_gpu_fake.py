@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from fake_gpu import GIB, FakeDriver
-from harness import BIN, Daemon, probe_spec, until
+from harness import BIN, Daemon, comm, probe_spec, until
 from test_contract import check
 
 
@@ -130,8 +130,8 @@ def test_a_gpu_that_fell_off_fails_over(gantry):
     assert place(gantry, new) != number
     assert gpu(gantry, number)["health"] == "lost" and not gpu(gantry, number)["healthy"]
     assert gpu(gantry, number)["reason"] == "XID 79: the GPU has fallen off the bus"
-    ended = next(r for r in gantry.replicas("web") if r["id"] == old["id"])
-    assert ended["state"] in ("failed", "stopped"), ended
+    # The new one was not to wait for the end of the old one.
+    until(lambda: old["id"] in [r["id"] for r in gantry.replicas("web", "failed", "stopped")], "the old one ended")
     until(lambda: events(gantry, "gpu.health") and events(gantry, "gpu.xid"), "events tell of it")
     assert "XID 79" in events(gantry, "gpu.health")[0]["text"]
     uuid = gpu(gantry, number)["uuid"]
@@ -239,14 +239,14 @@ def test_what_others_have_is_not_given_away(gantry):
 
 
 def gpud(gantry):
-    found = [p for p in gantry.descendants() if open(f"/proc/{p}/comm").read().strip() == "gantry-gpud"]
+    found = [p for p in gantry.descendants() if comm(p) == "gantry-gpud"]
     return found[0] if found else None
 
 
 def test_a_driver_that_crashes_takes_nobody_with_it(gantry):
     replica = deploy(gantry, "web")
     agent = gantry.roles()["agent"]
-    first = gpud(gantry)
+    first = until(lambda: gpud(gantry), "gpud has its name")
     os.kill(first, signal.SIGKILL)
     until(lambda: gpud(gantry) not in (None, first) and driver_state(gantry) == "ready", "another gpud", 20)
     gantry.driver.call("nvmlDeviceGetTemperature", "crash")
@@ -267,7 +267,7 @@ def test_replicas_outlive_an_agent_that_does_not_know_its_gpus_yet(gantry):
     until(lambda: driver_state(gantry) == "starting", "its driver hangs")
     assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] and gantry.call("web").status == 200
     gantry.driver.call("nvmlInit_v2", None)
-    os.kill(gpud(gantry), signal.SIGKILL)
+    os.kill(until(lambda: gpud(gantry), "gpud has its name"), signal.SIGKILL)
     until(lambda: driver_state(gantry) == "ready", "the driver answers", 20)
     assert gantry.replicas("web", "ready")[0]["id"] == replica["id"]
     assert sum(g["taken"] for g in node(gantry)["gpus"]) == 1

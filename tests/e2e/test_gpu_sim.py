@@ -35,8 +35,13 @@ def node(gantry):
     return gantry.client.get("/v1/nodes/n1").json()
 
 
+def gpus(gantry):
+    """[] while control, which may have just started, has not heard of the node."""
+    return node(gantry).get("gpus", [])
+
+
 def taken(gantry):
-    return [g["taken"] for g in node(gantry)["gpus"]]
+    return [g["taken"] for g in gpus(gantry)]
 
 
 def deploy(gantry, name, gpu, **more):
@@ -62,7 +67,7 @@ def refusal(gantry, resources=None, **more):
 
 
 def test_a_node_shows_its_gpus_and_labels(gantry):
-    until(lambda: node(gantry)["labels"] and len(node(gantry)["gpus"]) > 1, "the node has reported")
+    until(lambda: len(gpus(gantry)) > 1, "the node has reported", 20)
     view = node(gantry)
     assert view["labels"] == {"zone": "a", "rack": "7"}
     assert view["gpus"][1] == {"uuid": "SIM-n1-1", "model": "NVIDIA H100 80GB", "backend": "sim", "healthy": True, "health": "well",
@@ -152,11 +157,11 @@ def test_a_crash_forgets_no_gpu(gantry, role):
     seen = node(gantry)["gpus"]
     pid = gantry.roles()[role]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: gantry.roles().get(role, pid) != pid, f"there is another {role}")
+    until(lambda: gantry.roles().get(role, pid) != pid, f"there is another {role}", 20)
     until(lambda: gantry.client.get("/readyz").status == 200, "it is ready again")
-    until(lambda: node(gantry)["gpus"] == seen, "the node's GPUs are taken as before")
+    until(lambda: gpus(gantry) == seen, "the node's GPUs are taken as before", 20)
     for name, was in before.items():
-        until(lambda: gantry.replicas(name, "ready"), f"{name} is known")
+        until(lambda: gantry.replicas(name, "ready"), f"{name} is known", 20)
         assert (uuids(gantry, name), gantry.replicas(name, "ready")[0]["id"]) == was
     # Neither book forgot: the rest of the shared GPU is given, and no more.
     deploy(gantry, "rest", {"share": 0.5})
@@ -170,10 +175,10 @@ def test_everything_crashes_and_the_books_are_the_same(gantry):
     deploy(gantry, "half", {"share": 0.5})
     was = uuids(gantry, "half"), gantry.replicas("half", "ready")[0]["pid"]
     gantry.kill_everything()
-    gantry.start()
-    until(lambda: gantry.replicas("half", "ready"), "it is found")
+    gantry.start(20)
+    until(lambda: gantry.replicas("half", "ready"), "it is found", 20)
     assert (uuids(gantry, "half"), gantry.replicas("half", "ready")[0]["pid"]) == was
-    assert sorted(taken(gantry)) == [0, 0.5]
+    until(lambda: sorted(taken(gantry)) == [0, 0.5], "its half is taken")
 
 
 def test_gpus_that_go_take_their_replicas_along(gantry):
@@ -184,8 +189,8 @@ def test_gpus_that_go_take_their_replicas_along(gantry):
     gantry.config.write_text(before.replace("2x80GiB", "1x80GiB"))
     gantry.proc.send_signal(signal.SIGHUP)
     try:
-        until(lambda: len(node(gantry).get("gpus", [])) == 1, "one GPU is gone")
-        until(lambda: not alive(first["pid"]), "the replica has ended")
+        until(lambda: len(gpus(gantry)) == 1, "one GPU is gone", 20)
+        until(lambda: not alive(first["pid"]), "the replica has ended", 20)
         assert f"replica {first['id']}: this node has no GPU SIM-n1-1" in gantry.log()
         blocked = until(lambda: [e for e in gantry.events(function="both") if e["type"] == "scale.blocked"], "it waits")
         assert "2 GPUs" in blocked[0]["text"], blocked

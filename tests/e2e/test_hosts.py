@@ -2,7 +2,6 @@
 import contextlib
 import hashlib
 import http.client
-import json
 import os
 import signal
 import stat
@@ -11,10 +10,14 @@ import time
 
 import pytest
 
-from harness import BIN, Background, Raw, alive, proc_status, until
+from harness import BIN, REVERSER, SLOW, Background, Raw, alive, proc_status, until
 from hosts import PORT, Hosts, Load, inside
 from lent import started
 
+# Takes what comes, and says nothing.
+SILENT = ("import os, socket\n"
+          "s, kept = socket.create_server(('127.0.0.1', int(os.environ['PORT']))), []\n"
+          "while True: kept.append(s.accept())\n")
 MANY = {"scale": {"min": 1, "max": 1, "concurrency": 64, "idle": "60s"}}
 
 
@@ -53,6 +56,16 @@ def node(cluster, *words, code=0):
     return done.stdout + done.stderr
 
 
+def serves(cluster, name, timeout=30):
+    """What broke on the way to it is back."""
+    def answers():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return cluster.first.call(name, "/x", timeout=10).status == 200
+        return False
+
+    until(answers, f"{name} serves", timeout)
+
+
 # ---- joining ---------------------------------------------------------------------------------
 def test_hosts_join_and_are_listed(cluster):
     assert cluster.nodes() == {"a": "ready", "b": "ready", "c": "ready"}
@@ -82,15 +95,16 @@ def test_a_token_is_good_once(own_hosts):
         if good:
             host.wait_ready()
             continue
-        assert host.proc.wait(20) == 1
+        assert host.proc.wait(20 * SLOW) == 1
         assert "bad_join_token" in host.log() or "token" in host.log(), host.log()
+    hosts.wait_nodes("ready", "a", "b")  # a daemon listens before its node has joined
     assert set(hosts.nodes()) == {"a", "b"}
     # A name is one host's; the token is not used up by who asked for it.
     hosts["c"].name = "b"
     hosts["c"].write_config()
     hosts["c"].join[-1] = hosts.new_token()
     hosts["c"].spawn()
-    assert hosts["c"].proc.wait(20) == 1
+    assert hosts["c"].proc.wait(20 * SLOW) == 1
     hosts["c"].name = "c"
     hosts["c"].write_config()
     hosts["c"].start()
@@ -118,14 +132,14 @@ def test_a_host_waits_for_a_cluster_that_is_not_there_yet(own_hosts):
 def test_a_removed_node_is_refused_at_once(own_hosts):
     hosts = own_hosts("abc")
     place(hosts, "f", "b", limits={"wait": "1s"})
-    assert hosts.first.call("f").status == 200
+    serves(hosts, "f")
     busy = hosts.first.client.background("GET", "/f/f/sleep?ms=20000")
     until(lambda: hosts.first.client.get("/v1/functions/f").json()["in_flight"] == 1, "it runs")
     node(hosts, "rm", "b", code=6)
     begin = time.monotonic()
     node(hosts, "rm", "b", "--force")
     assert busy.result().status in (502, 503, 504)
-    assert time.monotonic() - begin < 2, "its connections end at once"
+    assert time.monotonic() - begin < 10, "its connections end at once, not with the call"
     assert hosts.first.call("f").status in (503, 504)
     until(lambda: "b" not in hosts.nodes(), "it is gone")
     until(lambda: "was this node removed?" in hosts["b"].log(), "it says why")
@@ -133,7 +147,7 @@ def test_a_removed_node_is_refused_at_once(own_hosts):
     hosts["b"].signal(signal.SIGTERM)
     hosts.join("b")
     hosts.wait_nodes("ready", "b")
-    until(lambda: hosts.first.call("f", timeout=20).status == 200, "it serves again", 20)
+    serves(hosts, "f")
 
 
 def test_a_certificate_is_renewed_under_load(own_hosts):
@@ -156,15 +170,13 @@ def test_an_agent_host_is_reloaded_and_upgraded_under_load(own_hosts):
     hosts.wait_nodes("ready")
     pid = place(hosts, "f", "b")["pid"]
     load = Load(hosts.first.client, "/f/f/x", threads=4)
-    for what, number in (("reload: replacing the roles", signal.SIGHUP), ("replacing the roles", signal.SIGUSR2)):
-        before = host.roles()
+    for number in (signal.SIGHUP, signal.SIGUSR2):
         host.text += "[gateway]\ndrain = 9s\n"
         host.write_config()
         served = load.served[0]
         until(lambda: load.served[0] > served + 20, "calls run")
-        os.kill(host.proc.pid, number)
-        until(lambda: all(host.roles().get(r) not in (None, before[r]) for r in before), f"after {what}: all are new")
-        until(lambda: not any(alive(p) for p in before.values()), "those before have ended", 15)
+        before = host.replace_roles(number)
+        until(lambda: not any(alive(p) for p in before.values()), "those before have ended", 20)
         served = load.served[0]
         until(lambda: load.served[0] > served + 20, "calls run")
     load.stop()
@@ -232,51 +244,33 @@ def test_many_at_once(cluster, on_b):
 
 
 def test_a_stream_arrives_as_it_is_made(cluster, on_b):
-    with cluster.first.client.stream("GET", f"/f/{on_b}/stream?n=5&ms=100") as answer:
-        begin = time.monotonic()
-        first = answer.readline()
-        assert first and time.monotonic() - begin < 0.35
-        assert len(answer.read().splitlines()) == 4
+    with cluster.first.client.stream("GET", f"/f/{on_b}/stream?n=2&ms=60000") as answer:
+        assert answer.readline() == b"line 0\n", "long before the next one is made"
+    assert len(cluster.first.call(on_b, "/stream?n=5&ms=10").text.splitlines()) == 5
 
 
 def test_a_websocket_is_a_pipe(cluster):
-    script = (
-        "import os,socket\n"
-        "s=socket.socket();s.setsockopt(1,2,1);s.bind(('127.0.0.1',int(os.environ['PORT'])));s.listen(16)\n"
-        "while True:\n"
-        " c,_=s.accept();h=b''\n"
-        " while b'\\r\\n\\r\\n' not in h:\n"
-        "  d=c.recv(4096)\n"
-        "  if not d: break\n"
-        "  h+=d\n"
-        " if b'pgrade: websocket' not in h: c.close(); continue\n"
-        " c.sendall(b'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n')\n"
-        " while True:\n"
-        "  d=c.recv(4096)\n"
-        "  if not d: break\n"
-        "  c.sendall(d[::-1])\n"
-        " c.close()\n")
-    cluster.first.put("ws", {"image": "host:", "command": ["/usr/bin/python3", "-c", script], "port": 8000,
+    cluster.first.put("ws", {"image": "host:", "command": ["/usr/bin/python3", "-c", REVERSER], "port": 8000,
                              "placement": {"labels": {"host": "c"}}})
     with cluster.first.inside():
-        raw = Raw(cluster.first.address)
+        raw = Raw(cluster.first.address, 30)
     with raw:
         raw.send("GET /f/ws/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                  f"Authorization: Bearer {cluster.first.token}\r\nSec-WebSocket-Version: 13\r\n"
                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
-        assert raw.read_some().startswith(b"HTTP/1.1 101 ")
+        assert raw.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
         for word in (b"abc", b"\x00\xff\x01", b"HTTP/1.1"):
             raw.send(word)
-            assert raw.read_some() == word[::-1]
+            assert raw.read_until(word[::-1]) == word[::-1]
     cluster.first.delete("ws")
 
 
 def test_a_client_that_leaves_frees_the_slot(cluster):
     place(cluster, "one", "b", scale={"min": 1, "max": 1, "concurrency": 1})
-    gone = cluster.first.client.open("GET", "/f/one/sleep?ms=20000")
+    gone = cluster.first.client.open("GET", "/f/one/sleep?ms=60000")
     until(lambda: cluster.first.client.get("/v1/functions/one").json()["in_flight"] == 1, "it runs")
     gone.close()
-    assert cluster.first.call("one", "/x", timeout=8).status == 200
+    assert cluster.first.call("one", "/x", timeout=20).status == 200
     cluster.first.delete("one")
 
 
@@ -319,14 +313,7 @@ def test_a_drain_moves_replicas_from_host_to_host(cluster):
 def test_a_role_that_dies_is_missed_for_a_moment(cluster, on_b, host, role):
     pid = cluster.first.replicas(on_b)[0]["pid"]
     assert cluster[host].kill_role(role)
-
-    def served():
-        try:
-            return cluster.first.call(on_b, "/after", timeout=10).status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-
-    until(served, "calls get there again", 6)
+    serves(cluster, on_b, 20)
     cluster.wait_nodes("ready")
     until(lambda: [r["pid"] for r in cluster.first.replicas(on_b, "ready")] == [pid], "the replica goes on")
     assert alive(pid)
@@ -350,27 +337,28 @@ def test_a_blackholed_node_is_noticed_by_a_call(cluster):
     print(f"noticed after {noticed:.2f} s: {reply.status}; others: at most {before * 1000:.0f} ms before, "
           f"{quiet.slowest * 1000:.0f} ms now")
     assert reply.status in (502, 503, 504), reply
-    assert noticed <= 3.1 + 0.5, noticed  # the machine is shared with others
+    assert noticed < 8, noticed  # by the call, long before the node is lost; the machine may have much else to do
     quiet.stop()
     assert not quiet.failed, quiet.failed[:3]
     cluster.net.heal()
-    cluster.wait_nodes("ready", timeout=20)
-    until(lambda: cluster.first.call("far", "/x", timeout=20).status == 200, "it is back", 30)
+    cluster.wait_nodes("ready")
+    serves(cluster, "far")
     for name in ("far", "near", "job"):
         cluster.first.delete(name)
 
 
 def test_durable_calls_of_a_blackholed_node_run_once_more(cluster):
-    cluster.first.echo("jobs", placement={"labels": {"host": "b"}}, scale={"min": 1, "max": 1, "concurrency": 4},
-                       retry={"max": 5, "on": ["crash", "timeout", "502", "503", "504"],
-                              "backoff": {"first": "100ms", "most": "200ms"}})
+    more = {"scale": {"min": 1, "max": 1, "concurrency": 4},
+            "retry": {"max": 5, "on": ["crash", "timeout", "502", "503", "504"],
+                      "backoff": {"first": "100ms", "most": "200ms"}}}
+    cluster.first.put("jobs", {"image": "host:", "command": ["/usr/bin/python3", "-c", SILENT], "port": 8000,
+                               "placement": {"labels": {"host": "b"}}, **more})
     cluster.first.wait_replicas("jobs", 1)
-    calls = [cluster.first.client.request("POST", "/v1/functions/jobs/calls?path=/sleep?ms=3000", "x",
+    calls = [cluster.first.client.request("POST", "/v1/functions/jobs/calls", "x",
                                           {"Prefer": "respond-async"}).json()["id"] for _ in range(3)]
     until(lambda: cluster.first.client.get("/v1/functions/jobs").json()["in_flight"] == 3, "they run on b")
     cluster.net.cut("a", "b")
-    cluster.first.put("jobs", {**json.loads(cluster.first.client.get("/v1/functions/jobs").text)["spec"],
-                               "placement": {"labels": {"host": "c"}}})
+    cluster.first.echo("jobs", placement={"labels": {"host": "c"}}, **more)
 
     def ended():
         views = [cluster.first.client.get(f"/v1/calls/{c}").json() for c in calls]
@@ -379,7 +367,7 @@ def test_durable_calls_of_a_blackholed_node_run_once_more(cluster):
     views = until(ended, "they ran elsewhere", 40)
     assert [v["attempts"] if isinstance(v["attempts"], int) else len(v["attempts"]) for v in views] == [2, 2, 2], views
     cluster.net.heal()
-    cluster.wait_nodes("ready", timeout=20)
+    cluster.wait_nodes("ready")
     cluster.first.delete("jobs")
 
 
@@ -393,12 +381,12 @@ def test_a_partition_heals(cluster):
         replica = cluster.first.wait_replicas("part", 1)[0]
         away = replica["node"]
     cluster.net.cut("a", away)
-    until(lambda: cluster.nodes()[away] == "suspect", "it is suspect", 8)
+    until(lambda: cluster.nodes()[away] == "suspect", "it is suspect", 20)
     assert alive(replica["pid"]), "it goes on alone"
     until(lambda: cluster.nodes()[away] == "lost", "it is lost", 20)
-    until(lambda: cluster.first.call("part", "/x", timeout=20).status == 200, "another one serves", 30)
+    serves(cluster, "part")
     cluster.net.heal()
-    cluster.wait_nodes("ready", away, timeout=20)
+    cluster.wait_nodes("ready", away)
     until(lambda: not alive(replica["pid"]), "the one that was given up is stopped")
     until(lambda: len(cluster.first.running("part")) == 1, "one is left", 15)
     node(cluster, "uncordon", "a")
@@ -418,24 +406,25 @@ def test_what_must_not_run_twice_is_stopped_by_the_node_that_is_cut_off(cluster)
     cluster.net.cut("a", "c")
     begin, dead_at, next_at = time.monotonic(), None, None
     while next_at is None and time.monotonic() - begin < 40:
-        if any(r["node"] == "b" for r in cluster.first.running("once")):
-            next_at = time.monotonic()
-            assert not alive(pid), "two of them run"
+        on_b = any(r["node"] == "b" for r in cluster.first.running("once"))
         if dead_at is None and not alive(pid):
             dead_at = time.monotonic()
+        if on_b:
+            assert dead_at, "two of them run"
+            next_at = time.monotonic()
         time.sleep(0.01)
-    assert dead_at and next_at and dead_at <= next_at, (dead_at, next_at)
+    assert next_at, "no other one was started"
     print(f"stopped {dead_at - begin:.1f} s after the cut, given to another after {next_at - begin:.1f} s")
     cluster.net.heal()
     node(cluster, "uncordon", "a")
-    cluster.wait_nodes("ready", timeout=20)
+    cluster.wait_nodes("ready")
     cluster.first.delete("once")
 
 
 @pytest.mark.parametrize("one, other", [("a", "b"), ("b", "a")])
 def test_a_cut_of_one_direction_is_a_cut(cluster, on_b, one, other):
     cluster.net.cut(one, other, both=False)
-    until(lambda: cluster.nodes()["b"] == "suspect", "it is suspect", 10)
+    until(lambda: cluster.nodes()["b"] == "suspect", "it is suspect", 20)
     cluster.net.heal()
-    cluster.wait_nodes("ready", timeout=20)
-    until(lambda: cluster.first.call(on_b, "/x", timeout=20).status == 200, "it serves", 20)
+    cluster.wait_nodes("ready")
+    serves(cluster, on_b)

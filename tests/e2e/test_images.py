@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from harness import BIN, Background, Daemon, until
+from harness import BIN, Background, Daemon, children, comm, until
 from registry import (ECHO_CONFIG, FILES_CONFIG, OCI, Gate, Registry, digest_of, echo_layer, files_layer, tar_of,
                       zstd)
 
@@ -50,17 +50,8 @@ def store(daemon):
     return daemon.state / "agent" / "images"
 
 
-def comm_of(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return None
-
-
-def agent_children(daemon, comm):
-    agent = daemon.roles()["agent"]
-    return [int(p) for p in pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
-            if comm_of(p) == comm]
+def agent_children(daemon, name):
+    return [p for p in children(daemon.roles()["agent"]) if comm(p) == name]
 
 
 def test_smallest_deploy(daemon, registry):
@@ -73,6 +64,15 @@ def test_smallest_deploy(daemon, registry):
     replica = daemon.replicas("smallest", "ready")[0]
     assert daemon.client.get(f"/v1/functions/smallest/replicas/{replica['id']}").json()["timings"]["image_ms"] > 0
     assert images(daemon)[digest]["in_use"]
+
+
+def inodes(folder):
+    """name -> inode of what is there, without what is removed at this moment."""
+    found = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[path.name] = path.stat().st_ino
+    return found
 
 
 def check_layers(daemon, registry, compress):
@@ -128,7 +128,7 @@ def test_unpacked_layers(registry):
         daemon.start()
         name, digest = check_layers(daemon, registry, "gzip")
         assert trees.stat().st_mode & 0o7777 == 0o700  # what is setuid in there is nobody's outside
-        made = {p.name: p.stat().st_ino for p in trees.iterdir()}
+        made = inodes(trees)
         assert set(made) == {p.stem for p in (store(daemon) / "layers").glob("*.tar")} and len(made) == 3
         daemon.put("again", {"image": f"{registry.host}/team/layers-gzip:1"})
         assert daemon.call("again", "/app/new").text == "new"
@@ -136,7 +136,7 @@ def test_unpacked_layers(registry):
         (trees / "part").mkdir()
         (trees / "part" / "half").write_bytes(b"x")
         daemon.start()
-        until(lambda: {p.name: p.stat().st_ino for p in trees.iterdir()} == made, "the half one is removed")
+        until(lambda: inodes(trees) == made, "the half one is removed")
         assert daemon.call(name, "/app/new").text == "new"
         data = zstd(tar_of({"app/new": b"bundle"}))
         upload(daemon, data)
@@ -144,7 +144,8 @@ def test_unpacked_layers(registry):
         assert daemon.call("over", "/app/new").text == "bundle"
         for function in (name, "again", "over"):
             daemon.delete(function)
-        until(lambda: not images(daemon)[digest]["in_use"], "no replica has it")
+        assert digest in images(daemon)
+        until(lambda: not any(i["in_use"] for i in images(daemon).values()), "no replica has one")
         assert daemon.client.request("POST", "/v1/images/gc?all=1").json()["images"] == 2
         until(lambda: not list(trees.iterdir()), "the directories are removed")
     finally:
@@ -163,10 +164,10 @@ def test_killed_while_unpacking(registry):
         daemon.start()
         pull(daemon, f"{registry.host}/team/many:1")
         daemon.put("many", {"image": f"{registry.host}/team/many:1", "scale": {"min": 1}})
-        until(lambda: (trees / "part" / "d1").exists(), "it is unpacked")
+        until(lambda: (trees / "part" / "d1").exists(), "it is unpacked", 30)
         child, = agent_children(daemon, "gantry-files")
         daemon.kill_everything()
-        until(lambda: comm_of(child) != "gantry-files", "the child ends with its agent")
+        until(lambda: comm(child) != "gantry-files", "the child ends with its agent", 30)
         daemon.start()
         assert daemon.call("many", timeout=120).status == 200  # 40000 files on a busy disk
         assert not (trees / "part").exists()
@@ -218,6 +219,7 @@ def test_stop_while_pulling(signo):
             until(lambda: daemon.replicas("first", "pulling"), "it waits for the registry")
             daemon.delete("first")
             until(lambda: daemon.client.get("/v1/functions/first").status == 404, "it is gone")
+            until(lambda: not connections(silent.getsockname()[1]), "nobody asks for it any more")
             daemon.put("second", spec)
             until(lambda: daemon.replicas("second", "pulling"), "it waits for the registry")
             deploy = Background(lambda: daemon.client.request(
@@ -247,7 +249,7 @@ def test_condition_holds_after_resolution(daemon, registry):
         change = Background(lambda: daemon.client.request(
             "PUT", "/v1/functions/gate", {"image": f"{gate.host}/team/gate:1"},
             headers={"If-Match": "*"}))
-        assert gate.seen.wait(10)
+        assert gate.seen.wait(30)
         daemon.delete("gate")
         until(lambda: daemon.client.get("/v1/functions/gate").status == 404, "it is deleted")
         gate.opened.set()
@@ -293,12 +295,12 @@ def test_progress_of_a_pull(registry):
         daemon.start()
         spec = {"image": f"{gate.host}/team/progress@{digest}", "port": 8000, "scale": {"min": 1}}
         daemon.put("first", spec)
-        until(lambda: pulls("first") == [want], "half of the large layer is told")
+        until(lambda: pulls("first") == [want], "half of the large layer is told", 20)
         daemon.put("second", spec)
-        until(lambda: pulls("second") == [want], "who comes later hears the same")
+        until(lambda: pulls("second") == [want], "who comes later hears the same", 20)
         assert f"its image: {here / (1 << 20):.0f} of {all_bytes / (1 << 20):.0f} MiB, 1 of 2 layers" in gantry(daemon, "ps").stdout
         gate.opened.set()
-        until(lambda: daemon.replicas("first", "ready") and daemon.replicas("second", "ready"), "both are ready")
+        until(lambda: daemon.replicas("first", "ready") and daemon.replicas("second", "ready"), "both are ready", 30)
         assert not any("pull" in r for name in ("first", "second") for r in daemon.replicas(name, "ready"))
     finally:
         gate.close()
@@ -312,7 +314,7 @@ def test_many_replicas_one_pull(registry):
     try:
         daemon.start()
         daemon.put("fleet", {"image": f"{registry.host}/team/fleet:1", "scale": {"min": 8, "max": 8}})
-        until(lambda: len(daemon.replicas("fleet", "ready")) == 8, "all are ready")
+        until(lambda: len(daemon.replicas("fleet", "ready")) == 8, "all are ready", 40)
         assert len(list((store(daemon) / "layers").glob("*.tar"))) == 2
         assert image in images(daemon)
     finally:
@@ -340,7 +342,7 @@ def test_tag_moves_replicas_do_not(daemon, registry):
     assert daemon.call("moving", "/v").text == "one"
     second = daemon.put("moving", spec).json()
     assert second["changed"] and second["spec"]["image"] != first["spec"]["image"]
-    until(lambda: daemon.call("moving", "/v").text == "two", "the new revision serves")
+    until(lambda: daemon.call("moving", "/v").text == "two", "the new revision serves", 30)
 
 
 def test_registry_gone_after_deploy(daemon):
@@ -416,18 +418,23 @@ def test_basic_auth():
 
 
 def test_removal_and_collection(daemon, registry):
+    used = registry.push("team/used", "1", [echo_layer(), tar_of({"used": b"used"})], ECHO_CONFIG)
+    daemon.put("used", {"image": f"{registry.host}/team/used:1", "scale": {"min": 1}})
+    daemon.wait_replicas("used", 1, timeout=30)
     digest = registry.push("team/rm", "1", [echo_layer(), tar_of({"rm": b"rm"})], ECHO_CONFIG)
     pull(daemon, f"{registry.host}/team/rm:1")
     assert digest in images(daemon)
-    used = next(d for d, i in images(daemon).items() if i["in_use"])
     assert daemon.client.request("DELETE", f"/v1/images/{used}").status == 409
     assert daemon.client.request("DELETE", f"/v1/images/{digest}").json()["images"] == 1
     assert digest not in images(daemon)
     assert daemon.client.request("DELETE", f"/v1/images/{digest}").status == 404
     pull(daemon, f"{registry.host}/team/rm:1")
     assert daemon.client.request("POST", "/v1/images/gc").json()["images"] == 0
-    assert daemon.client.request("POST", "/v1/images/gc?all=1").json()["images"] > 0
-    assert all(i["in_use"] for i in images(daemon).values())
+    unused = {d for d, i in images(daemon).items() if not i["in_use"]}
+    assert digest in unused and used not in unused
+    assert daemon.client.request("POST", "/v1/images/gc?all=1").json()["images"] >= len(unused)
+    left = images(daemon).keys()
+    assert used in left and not unused & left
     until(lambda: not list((store(daemon) / "work").iterdir()), "the trash is emptied")
 
 
@@ -516,28 +523,31 @@ def test_worker_is_bounded(registry):
             silent.listen(64)
             daemon.start()
             daemon.put("tall", {"image": f"{gate.host}/team/tall@{digest}", "port": 8000, "scale": {"min": 1}})
-            until(lambda: [r.get("pull", {}).get("layers") for r in daemon.replicas("tall")] == [41], "all but one")
+            until(lambda: [r.get("pull", {}).get("layers") for r in daemon.replicas("tall")] == [41], "all but one", 30)
             worker, = agent_children(daemon, "gantry-images")
 
             def files():
-                fds = pathlib.Path(f"/proc/{worker}/fd").iterdir()
-                return [p for p in map(os.readlink, fds) if ".tar" in p or ".erofs" in p]
+                found = []
+                for fd in pathlib.Path(f"/proc/{worker}/fd").iterdir():
+                    with contextlib.suppress(FileNotFoundError):  # it may close any of them meanwhile
+                        found.append(os.readlink(fd))
+                return [p for p in found if ".tar" in p or ".erofs" in p]
 
             def threads():
                 return len(os.listdir(f"/proc/{worker}/task"))
 
-            until(lambda: len(files()) == 2, f"the files of the one that comes: {files()}")
+            until(lambda: len(files()) == 2, "the files of the one that comes are all that it has")
             for i in range(60):
                 conn = daemon.client.open("POST", "/v1/images/pull", {
                     "image": f"127.0.0.1:{silent.getsockname()[1]}/team/silent:{i}"})
                 clients.callback(conn.close)
-            until(lambda: threads() > 32, "the pulls have begun")
+            until(lambda: threads() > 32, "the pulls have begun", 20)
             assert daemon.client.get("/v1/images").status == 200 and threads() < 40
             clients.close()
             gate.opened.set()
-            until(lambda: daemon.replicas("tall", "ready"), "what was cancelled makes room")
+            until(lambda: daemon.replicas("tall", "ready"), "what was cancelled makes room", 30)
             assert pull(daemon, f"{registry.host}/team/tall:1")["image"]["digest"] == digest
-            until(lambda: len(list((store(daemon) / "layers").glob("*.ok"))) == 42, "all layers are on the disk")
+            until(lambda: len(list((store(daemon) / "layers").glob("*.ok"))) == 42, "all layers are on the disk", 30)
         finally:
             gate.close()
             daemon.stop()

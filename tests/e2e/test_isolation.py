@@ -14,7 +14,7 @@ SEEN = "inside"
 
 @pytest.fixture(scope="module")
 def facts(gantry):
-    gantry.probe(SEEN, env={"GREETING": "hello"}, workdir="/tmp",
+    gantry.probe(SEEN, env={"GREETING": "hello"}, workdir="/tmp", scale={"min": 1, "max": 1},  # one and the same for all
                  resources={"memory": "128MiB", "pids": 64, "disk": "16MiB"},
                  tmpfs=[{"path": "/scratch", "size": "4MiB"}])
     return gantry.ask(SEEN, "/facts")
@@ -276,9 +276,9 @@ def test_two_functions_do_not_see_each_other(gantry, facts, name):
 
 
 def test_replicas_of_one_function_share_nothing_writable(gantry, name):
-    gantry.probe(name, scale={"max": 2, "concurrency": 1})
-    calls = [gantry.client.background("GET", f"/f/{name}/hang?s=1") for _ in range(2)]
+    gantry.probe(name, scale={"min": 2, "max": 2, "concurrency": 1})
     gantry.wait_replicas(name, 2)
+    calls = [gantry.client.background("GET", f"/f/{name}/hang?s=1") for _ in range(2)]
     assert len({c.result().headers["Gantry-Replica"] for c in calls}) == 2
 
 
@@ -287,10 +287,13 @@ def test_children_die_with_the_replica(gantry, name):
                "setsid sleep 4242 & exec /usr/bin/python3 -m http.server --bind 127.0.0.1 $PORT"]})
     gantry.call(name)
     init = gantry.replicas(name, "ready")[0]["pid"]
-    table = processes()
-    sleepers = [pid for pid, (parent, _, argv) in table.items()
+
+    def asleep():
+        table = processes()
+        return [pid for pid, (parent, _, argv) in table.items()
                 if argv == ["sleep", "4242"] and init in (parent, table.get(parent, (0,))[0])]
-    assert sleepers
+
+    sleepers = until(asleep, "the child sleeps")
     gantry.delete(name)
     until(lambda: not any(alive(p) for p in sleepers), "the stray child is gone")
 

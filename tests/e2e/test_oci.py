@@ -156,7 +156,8 @@ def test_delete_by_force(bundle, started):
     if started:
         bundle.ok("start", "c")
     bundle.ok("delete", "--force", "c")
-    assert not alive(pid) and not bundle.leftovers()
+    assert not alive(pid) and not (bundle.root / "c").exists()
+    until(lambda: not bundle.leftovers(), "its monitor, which has nothing to do any more, has ended")
     bundle.ok("delete", "--force", "c")
 
 
@@ -165,7 +166,9 @@ def test_a_killed_monitor_leaves_a_container_that_can_be_deleted(bundle):
     bundle.ok("run", "-d", "c")
     pid = bundle.state()["pid"]
     stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    os.kill(int(stat.rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
+    monitor = int(stat.rsplit(")", 1)[1].split()[1])
+    os.kill(monitor, signal.SIGKILL)
+    until(lambda: not alive(monitor), "its monitor is dead")
     assert bundle.state()["status"] == "running"
     bundle.ok("delete", "--force", "c")
     until(lambda: not alive(pid), "it is gone")
@@ -286,7 +289,8 @@ def test_a_failed_hook_ends_the_creation(bundle):
     bundle.write("touch /ran", hooks={"createRuntime": [{"path": "/bin/false"}], "poststop": hook(bundle, "end")})
     assert "hook /bin/false: exit code 1" in bundle.refused("create", "c")
     assert json.loads((bundle.path / "end").read_text())["status"] == "stopped"
-    assert not bundle.leftovers() and not (bundle.rootfs / "ran").exists()
+    assert not (bundle.root / "c").exists() and not (bundle.rootfs / "ran").exists()
+    until(lambda: not bundle.leftovers(), "its monitor, which has told why, has ended")
 
 
 def test_a_hook_that_hangs_is_ended(bundle):

@@ -54,7 +54,7 @@ def test_body_arrives_byte_for_byte_in_any_pieces(gantry, chat, gate):
     request = raw_request(gantry, "/v1/chat/completions", body)
     cuts = range(len(request) - len(body), len(request), 9)
     for cut in cuts:
-        with Raw(gantry.address) as raw:
+        with Raw(gantry.address, timeout=30) as raw:  # the first one waits for a start
             raw.send(request[:cut])
             raw.send(request[cut:])
             assert hashlib.sha256(body).hexdigest().encode() in raw.read_all()
@@ -134,7 +134,7 @@ def test_cold_stream_is_kept_alive(gantry, chat, gate):
     with Raw(gantry.address, timeout=30) as raw:
         raw.send(raw_request(gantry, "/v1/chat/completions", body))
         stream = ask(chat, "hi", stream=True)  # returns with the head, which comes before any replica
-        head = raw.read_some()
+        head = raw.read_until(b": starting\n\n\r\n")
         assert not gate.exists()
         gate.touch()
         assert list(words(stream)) == ["one", "two", "three"]
@@ -154,7 +154,9 @@ def test_refusal_after_a_cold_start_is_raised(chat, gate):
 
 def test_failed_start_is_raised_from_the_stream(chat, gate):
     stream = ask(chat, "hi", stream=True)
-    gate.write_text("die")
+    word = gate.with_name("word")
+    word.write_text("die")
+    word.rename(gate)  # which is read as soon as it is there
     with pytest.raises(openai.APIError, match="could not be started") as e:
         list(stream)
     assert e.value.code == "start_failed"
@@ -171,7 +173,7 @@ def test_replica_that_dies_inside_its_stream(chat, gate):
 def test_every_whole_event_comes_before_the_loss(gantry, chat, gate):
     gate.touch()
     body = json.dumps({"model": chat.model, "stream": True, "messages": [{"content": "die"}]}).encode()
-    with Raw(gantry.address) as raw:
+    with Raw(gantry.address, timeout=30) as raw:
         raw.send(raw_request(gantry, "/v1/chat/completions", body))
         answer = raw.read_all()
     assert answer.count(b'"content"') == 2 and b'"obj' + b"\r" not in answer

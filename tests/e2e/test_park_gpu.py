@@ -4,6 +4,7 @@ their errors are not."""
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -113,7 +114,7 @@ def test_one_whose_processes_nobody_knows_is_not_parked(fake):
 
 def test_busy_functions_take_turns_and_neither_starves(own):
     daemon = own()
-    calls = {}
+    begin, calls = time.monotonic(), {}
     for name in ("a", "b"):
         deploy(daemon, name, scale={"concurrency": 1, "max": 1})
         calls[name] = [daemon.client.background("GET", f"/f/{name}/sleep?ms=100", timeout=120) for _ in range(60)]
@@ -121,7 +122,7 @@ def test_busy_functions_take_turns_and_neither_starves(own):
         assert [c.result(120).status for c in calls[name]] == [200] * 60
         assert view(daemon, name)["starts_total"] == 1
     swaps = sum(v for k, v in daemon.metrics().items() if k.startswith("gantry_parks_total") and '"park"' in k)
-    assert 1 <= swaps <= 8, swaps  # a turn lasts 2 s at least
+    assert 1 <= swaps <= 2 + (time.monotonic() - begin) / 2, swaps  # a turn lasts 2 s at least
 
 
 def parked_by(daemon, first, second):
@@ -160,7 +161,8 @@ def test_a_helper_that_dies_leaves_nothing_stuck(own, tmp_path, op, victim):
         call_ok(daemon, "b")
     call = daemon.client.background("GET", f"/f/{victim}/", timeout=60)
     until(lambda: f": {op}: " in daemon.log(), "the helper has died", 20)
-    (tmp_path / "script.json").write_text(json.dumps({"bandwidth_bytes": 100 << 30}))
+    (tmp_path / "next.json").write_text(json.dumps({"bandwidth_bytes": 100 << 30}))
+    (tmp_path / "next.json").rename(tmp_path / "script.json")  # who reads it finds one or the other
     assert call.result(60).status == 200
     for name in ("a", "b", "a"):
         call_ok(daemon, name)
@@ -172,8 +174,9 @@ def test_a_helper_that_dies_leaves_nothing_stuck(own, tmp_path, op, victim):
 def test_an_agent_that_dies_leaves_nothing_stuck(own):
     daemon = own()
     parked_by(daemon, "a", "b")
-    os.kill(daemon.roles()["agent"], signal.SIGKILL)
-    until(lambda: "agent" in daemon.roles(), "the agent is back")
+    agent = daemon.roles()["agent"]
+    os.kill(agent, signal.SIGKILL)
+    until(lambda: daemon.roles().get("agent") not in (None, agent), "the agent is back")
     for name in ("a", "b", "a"):
         until(lambda n=name: daemon.call(n).status == 200, f"{name} answers", 30)
     assert taken(daemon) <= 1

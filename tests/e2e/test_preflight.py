@@ -2,13 +2,12 @@
 double knows is found, with its cause. How fast is the benchmark's (make bench-gangs)."""
 import json
 import os
-import socket
 import subprocess
 import time
 
 import pytest
 
-from harness import BIN, OUT, Background
+from harness import BIN, OUT, Background, free_port
 
 FAKE = OUT / "tests/fake/libnccl.so.2"
 SIZES = "8,1048576,4194304"
@@ -77,8 +76,7 @@ def test_a_failing_rank_and_a_missing_library_say_why():
 
 
 def test_ranks_of_several_processes_meet():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     other = Background(lambda: preflight("--ranks", "4", "--first", "2", "--here", "2", "--master",
                                          f"127.0.0.1:{port}"))
     status, v = preflight("--ranks", "4", "--here", "2", "--master", f"127.0.0.1:{port}")

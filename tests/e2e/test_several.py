@@ -57,7 +57,7 @@ def test_a_follower_answers_as_the_leader_does(cluster, where):
     assert b.call(name, "/", "POST", big).body == b"POST /\n" + big
     assert b.call(name, "/bytes?n=5000000").body == a.call(name, "/bytes?n=5000000").body
     b.delete(name)
-    assert a.call(name).status == b.call(name).status == 404
+    until(lambda: a.call(name).status == b.call(name).status == 404, "neither gateway knows it any more")
 
 
 def test_what_is_refused_is_refused_alike(cluster):
@@ -81,8 +81,7 @@ def test_the_client_stays_known(cluster):
     assert seen["traceparent"].split("-")[1] == trace.split("-")[1] == reply.headers["Gantry-Trace-Id"]
     assert seen["x-forwarded-for"] == b.ip and seen["x-forwarded-host"] == "box.example", seen
     assert seen["x-forwarded-proto"] == "http" and "authorization" not in seen
-    metrics = b.client.get("/metrics").text
-    assert any(line.startswith("gantry_gateway_forwarded_total") and not line.endswith(" 0") for line in metrics.splitlines())
+    until(lambda: any(n for key, n in b.metrics().items() if key.startswith("gantry_gateway_forwarded_total")), "it is counted")
     b.delete("gauge")
 
 
@@ -92,10 +91,10 @@ def test_streams_logs_and_a_client_that_leaves(cluster):
     with b.client.stream("GET", f"/f/{name}/stream?n=2&ms=60000") as answer:
         assert answer.readline() == b"line 0\n"  # long before the other one
     assert b.client.get(f"/v1/functions/{name}/logs").status == 200
-    gone = b.client.open("GET", f"/f/{name}/sleep?ms=20000")
+    gone = b.client.open("GET", f"/f/{name}/sleep?ms=60000")
     until(lambda: cluster["a"].client.get(f"/v1/functions/{name}").json()["in_flight"] == 1, "it runs")
     gone.close()
-    assert b.call(name, "/x", timeout=8).status == 200
+    assert b.call(name, "/x", timeout=30).status == 200  # the only slot is free long before
     b.delete(name)
 
 
@@ -103,11 +102,11 @@ def test_a_websocket_is_a_pipe(cluster):
     b = cluster["b"]
     b.put("ws", {"image": "host:", "command": ["/usr/bin/python3", "-c", REVERSER], "port": 8000})
     with b.inside():
-        raw = Raw(b.address)
+        raw = Raw(b.address, timeout=30)  # the first answer waits for a start
     with raw:
         raw.send(f"GET /f/ws/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer {TOKEN}\r\n"
                  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
-        assert raw.read_some().startswith(b"HTTP/1.1 101 ")
+        assert raw.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
         for word in (b"abc", b"\x00\xff\x01", b"HTTP/1.1"):
             raw.send(word)
             assert raw.read_some() == word[::-1]
@@ -120,7 +119,7 @@ def test_a_limit_holds_across_gateways(cluster):
                     "placement": {"labels": {"host": "c"}}, "scale": {"min": 1, "max": 1, "concurrency": 2}})
     b.wait_replicas("gauge", 1)
     loads = [Load(daemon.client, "/f/gauge/work?ms=20", threads=4) for daemon in (a, b)]
-    until(lambda: min(sum(load.served) for load in loads) > 50, "both are served")
+    until(lambda: min(sum(load.served) for load in loads) > 50, "both are served", 20)
     unharmed(*loads)
     assert a.call("gauge", "/most").json()["most"] == 2
     b.delete("gauge")
@@ -136,12 +135,12 @@ def test_calls_that_wait_go_to_the_next_leader(own):
     b.wait_replicas("gauge", 1)
     loads = [Load(daemon.client, "/f/gauge/work?ms=5", threads=3, method=method)
              for daemon in (a, b) for method in ("GET", "POST")]
-    until(lambda: min(sum(load.served) for load in loads) > 50, "all are served")
+    until(lambda: min(sum(load.served) for load in loads) > 50, "all are served", 20)
     for _ in range(4):
         epoch = int(hosts.db.sql("SELECT epoch FROM leader"))
         leader = hosts[hosts.leader()]
         leader.kill_role("control")
-        until(lambda: int(hosts.db.sql("SELECT epoch FROM leader")) > epoch, "somebody leads")
+        until(lambda: int(hosts.db.sql("SELECT epoch FROM leader")) > epoch, "somebody leads", 20)
         marks = [sum(load.served) for load in loads]
         until(lambda: all(sum(load.served) > mark + 30 for load, mark in zip(loads, marks, strict=True)), "calls go on", 20)
     unharmed(*loads)
@@ -152,7 +151,7 @@ def test_gateways_are_replaced_under_load(own):
     a, b = hosts["a"], hosts["b"]
     place(b, "onc", "c")
     loads = [Load(daemon.client, "/f/onc/x", threads=2) for daemon in (a, b)]
-    until(lambda: min(sum(load.served) for load in loads) > 50, "all are served")
+    until(lambda: min(sum(load.served) for load in loads) > 50, "all are served", 20)
     for daemon in b, a:
         before = daemon.roles()
         daemon.proc.send_signal(signal.SIGUSR2)
@@ -170,11 +169,11 @@ def test_a_leader_that_is_killed_costs_warm_calls_nothing(own):
     place(b, "onb", "b")
     place(b, "ond", "d")
     loads = [Load(b.client, "/f/onb/x"), Load(b.client, "/f/ond/x"), Load(c.client, "/f/ond/x")]
-    until(lambda: min(sum(load.served) for load in loads) > 50, "they are warm")
+    until(lambda: min(sum(load.served) for load in loads) > 50, "they are warm", 20)
     epoch = int(hosts.db.sql("SELECT epoch FROM leader"))
     a.kill_everything()
     begun = time.monotonic()
-    until(lambda: hosts.leader() in "bc" and int(hosts.db.sql("SELECT epoch FROM leader")) == epoch + 1, "another one leads")
+    until(lambda: hosts.leader() in "bc" and int(hosts.db.sql("SELECT epoch FROM leader")) > epoch, "another one leads", 20)
     leads = time.monotonic() - begun
     marks = [sum(load.served) for load in loads]
     until(lambda: all(sum(load.served) > mark + 20 for load, mark in zip(loads, marks, strict=True)), "warm calls go on", 20)
@@ -185,7 +184,8 @@ def test_a_leader_that_is_killed_costs_warm_calls_nothing(own):
           f"{time.monotonic() - begun:.2f} s; slowest calls {[round(load.slowest, 2) for load in loads]}")
     unharmed(*loads)
     hosts.wait_nodes("ready", "b", "c", "d", ask=b)
-    a.start(60)  # and follows
+    a.start(60)
+    until(lambda: a.client.get("/v1/nodes").status == 200, "it follows", 30)
     hosts.wait_nodes("ready", ask=a, timeout=30)
     assert a.call("ond").status == 200
 
@@ -197,7 +197,7 @@ def test_a_leader_that_is_cut_off_costs_what_it_had_in_hand(own):
                     "placement": {"labels": {"host": "c"}}, "scale": {"min": 1, "max": 1, "concurrency": 2}})
     b.wait_replicas("gauge", 1)
     loads = [Load(a.client, "/f/gauge/work?ms=20", threads=4), Load(b.client, "/f/gauge/work?ms=20", threads=4)]
-    until(lambda: min(sum(load.served) for load in loads) > 50, "both are served")
+    until(lambda: min(sum(load.served) for load in loads) > 50, "both are served", 20)
     hosts.blackhole("a")
     begun = time.monotonic()
     until(lambda: hosts.leader() == "b", "the other one leads", 20)
@@ -206,7 +206,14 @@ def test_a_leader_that_is_cut_off_costs_what_it_had_in_hand(own):
     until(lambda: sum(loads[1].served) > mark + 50, "warm calls go on", 20)
     print(f"another leads after {leads:.2f} s, calls go on after {time.monotonic() - begun:.2f} s, slowest {loads[1].slowest:.2f} s")
     hosts.net.heal()
-    until(lambda: a.call("gauge", "/most").status == 200, "the one that was cut off follows", 30)
+
+    def follows():
+        try:
+            return a.call("gauge", "/most", timeout=5).status == 200
+        except OSError:
+            return False  # by a way that is not there any more
+
+    until(follows, "the one that was cut off follows", 30)
     mark = sum(loads[0].served)
     until(lambda: sum(loads[0].served) > mark + 50, "and serves", 20)
     loads[0].stop()  # its calls were in the hands of the host that was cut off

@@ -124,9 +124,11 @@ def test_a_slow_receiver_has_nobody_wait_but_itself(telling):
     try:
         for _ in range(40):
             assert call(telling, f"http://127.0.0.1:{deaf.getsockname()[1]}/").status == 202
-        until(lambda: len(telling.client.get("/v1/calls?state=succeeded").json()["items"]) == 40, "their ends")
+        until(lambda: len(telling.client.get("/v1/calls?state=succeeded").json()["items"]) == 40, "their ends", 20)
+        given_up = telling.log().count("was not taken")
         own = call(telling, swift.url).json()["id"]
-        until(lambda: [h["webhook-id"] for h, _ in swift.seen] == [f"{own}-1"], "the swift one is told", timeout=4)
+        until(lambda: [h["webhook-id"] for h, _ in swift.seen] == [f"{own}-1"], "the swift one is told", timeout=20)
+        assert telling.log().count("was not taken") == given_up, "it waited until the deaf one was given up"
     finally:
         swift.close()
         deaf.close()

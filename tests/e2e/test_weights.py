@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from harness import FUNCTIONS, Daemon, alive, processes, until
+from harness import FUNCTIONS, Daemon, alive, comm, processes, until
 from test_contract import check
 
 MIB = 1 << 20
@@ -54,7 +54,10 @@ def daemon_with(text):
     config = daemon.dir / "conf"
     config.write_text("[agent]\nnode = n1\n" + text)
     daemon.config = config
-    return daemon.start()
+    daemon.start()
+    # It listens before its node has joined.
+    until(lambda: "weights" in daemon.client.get("/v1/nodes/n1").json(), "its node is known")
+    return daemon
 
 
 @pytest.fixture(scope="module")
@@ -120,19 +123,14 @@ def remove(gantry, *names):
 
 def readers(gantry):
     """Processes that find and read weights: process id -> name."""
-    found = {}
-    for pid in gantry.descendants():
-        try:
-            name = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-        except OSError:
-            continue
-        if name in ("gantry-weights", "gantry-scout"):
-            found[pid] = name
-    return found
+    found = {pid: comm(pid) for pid in gantry.descendants()}
+    return {pid: name for pid, name in found.items() if name in ("gantry-weights", "gantry-scout")}
 
 
 def why(gantry, name):
-    return [e for e in gantry.events() if e["type"] == "replica.weights" and e.get("function") == name]
+    """Of its replicas now: a function of that name may have been there before."""
+    ids = {r["id"] for r in gantry.replicas(name)}
+    return [e for e in gantry.events(function=name) if e["type"] == "replica.weights" and e["replica"] in ids]
 
 
 # ---- the page cache -------------------------------------------------------------------------------------------
@@ -274,7 +272,7 @@ def test_agents_after_a_crash_have_the_store(gantry, place):
     os.kill(agent, signal.SIGKILL)
     until(lambda: gantry.roles().get("agent") not in (None, agent), "another agent")
     until(lambda: node(gantry)["store_used_bytes"] == used, "it has the store")
-    assert progress(gantry, "kept")["store"]
+    assert until(lambda: progress(gantry, "kept"), "its replica is taken up")["store"]
     forget(path)
     # Its replica's copy is in use: there is no room for more than what is left.
     (place / "large").mkdir()
@@ -324,6 +322,8 @@ class Held:
         replica(gantry, "first")
         self.agent = gantry.roles()["agent"]
         self.group = weights_group(gantry, True)[0].parent / "cgroup.procs"
+        # It may serve before somebody has looked for its weights, who would be held for another one's.
+        until(lambda: why(gantry, "first") and not self.group.read_text(), "nobody looks for weights")
 
     def __enter__(self):
         freeze(self.gantry, True)
@@ -406,7 +406,8 @@ def test_nothing_is_left(own, place):
     mounts = pathlib.Path("/proc/self/mountinfo").read_text()
     assert f"{own.state}/agent/weights " in mounts
     own.start()
-    until(lambda: node(own)["store_used_bytes"] == 8 * MIB, "the store is taken up")
+    until(lambda: own.client.get("/v1/nodes/n1").json().get("weights", {}).get("store_used_bytes") == 8 * MIB,
+          "the store is taken up")
     assert load(own, "stays")["read_bytes"] == 0
     own.kill_everything()
     own.cleanup()

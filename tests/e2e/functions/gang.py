@@ -13,7 +13,7 @@ MASTER = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
 met = {}
 
 
-def connect(where, tries=200):
+def connect(where, tries=1000):
     while True:
         try:
             return socket.create_connection(where, 2)

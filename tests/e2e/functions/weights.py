@@ -15,6 +15,11 @@ def read_bytes():
         return int(dict(line.split(": ") for line in f.read().splitlines())["read_bytes"])
 
 
+# What of the programs' own files this needs is in memory before anything is counted.
+hashlib.sha256(bytes(1 << 20)).hexdigest()
+read_bytes()
+
+
 def load(path):
     with open(path, "rb") as f:
         size = os.fstat(f.fileno()).st_size

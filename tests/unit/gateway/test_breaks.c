@@ -93,9 +93,9 @@ static void test_dead_idle_connection_is_noticed(void **state)
 	struct peer c = ready_client(w);
 
 	warm_up(w, &c);
-	assert_int_equal(world_fn(w)->targets->n_idle, 1);
+	assert_int_equal(world_fn(w)->targets->idle.n, 1);
 	peer_close(world_up(w, 0));
-	UNTIL(w, world_fn(w)->targets->n_idle == 0);
+	UNTIL(w, world_fn(w)->targets->idle.n == 0);
 	peer_send(&c, POST_ECHO);
 	UNTIL(w, peer_has(world_up(w, 1), "\r\n\r\nx"));
 	peer_close(&c);
@@ -110,7 +110,7 @@ static void test_answer_with_more_bytes_ends_the_connection(void **state)
 	UNTIL(w, peer_has(world_up(w, 0), "GET"));
 	peer_send(world_up(w, 0), OK_HI "HTTP/1.1 200 stolen\r\n\r\n");
 	UNTIL(w, peer_has(&c, "\r\n\r\nhi"));
-	assert_int_equal(world_fn(w)->targets->n_idle, 0);
+	assert_int_equal(world_fn(w)->targets->idle.n, 0);
 	UNTIL(w, peer_eof(world_up(w, 0)));
 	assert_false(peer_has(&c, "stolen"));
 	peer_close(&c);

@@ -34,7 +34,7 @@ static void end(struct play *p, const char *what, size_t cut)
 {
 	struct gt_fn *fn = gt_routes_function(p->s->gw, "echo", 4);
 
-	if (!p->up->closed || fn->in_flight || fn->targets->n_idle)
+	if (!p->up->closed || fn->in_flight || fn->targets->idle.n)
 		fail_msg("%s, cut at %zu: the replica's connection or the slot is still in use",
 			 what, cut);
 	if (!p->client->closed)
