@@ -114,6 +114,11 @@ static int spawn(struct world *w, struct gt_err *err)
 
 static struct gt_store *store;
 
+static void nobody(void *arg)
+{
+	(void)arg;
+}
+
 static int give(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
@@ -124,7 +129,9 @@ static int give(const char *path, const struct stat *st, int type, struct FTW *f
 
 static void with_state(struct world *w)
 {
-	struct gt_store_config c = { .path = "control/gantry.db", .bodies_dir = "control/bodies" };
+	struct gt_store_config c = { .path = "control/gantry.db",
+				     .bodies_dir = "control/bodies",
+				     .notify = nobody };
 	struct gt_err err;
 	char dir[128], hex[65];
 	int lock;
@@ -146,7 +153,9 @@ static void with_state(struct world *w)
 
 static int secrets(struct world *w, struct gt_err *err)
 {
-	struct gt_store_config c = { .path = "control/gantry.db", .bodies_dir = "control/bodies" };
+	struct gt_store_config c = { .path = "control/gantry.db",
+				     .bodies_dir = "control/bodies",
+				     .notify = nobody };
 	char key[GT_WEBHOOK_KEY_SIZE], again[GT_WEBHOOK_KEY_SIZE];
 	struct gt_pki_ca *ca = NULL;
 	int r;
