@@ -84,6 +84,17 @@ void memory_follow(struct plan *p, const char *as)
 	plan = p;
 }
 
+/* With threads the numbers are not the same each time. */
+static bool is_by_them(void)
+{
+	void *frames[DEPTH];
+	bool theirs = false;
+
+	for (int i = 1, many = backtrace(frames, DEPTH); i < many; i++)
+		theirs |= is_theirs((uintptr_t)frames[i]);
+	return theirs;
+}
+
 /* Remembers allocation number n when nothing before it came from the same callers. */
 static void gather(unsigned n)
 {
@@ -128,7 +139,7 @@ static bool fails(void)
 
 	if (atomic_load_explicit(&plan->gathers, memory_order_relaxed))
 		gather(n);
-	if (n != atomic_load(&plan->alloc_at))
+	if (n != atomic_load(&plan->alloc_at) || is_by_them())
 		return false;
 	void *frames[DEPTH];
 

@@ -186,14 +186,20 @@ static int backup(struct world *w, struct gt_err *err)
 	int r;
 
 	snprintf(to, sizeof(to), "%s/copy", w->dir);
-	remove_all(to);
 	r = gt_backup(&config, to, err);
 	if (chdir(w->dir) < 0)
 		MUST(chdir(w->dir) == 0);
 	/* Whole or not at all. */
-	if (r < 0 && stat(to, &st) == 0 && !w->wrong[0])
+	if (r < 0 && lstat(to, &st) == 0 && !w->wrong[0])
 		wrong(w, "refused, and %s is there: %s", to, err->text);
 	return r;
+}
+
+static void no_backup(struct world *w)
+{
+	(void)w;
+	remove_all("copy");
+	remove_all("copy.partial"); /* as the operator is told to */
 }
 
 static void with_backup(struct world *w)
@@ -211,15 +217,15 @@ static void forget_before(void)
 	DIR *d = opendir("state");
 	struct dirent *e;
 
-	MUST(d);
-	while ((e = readdir(d))) {
+	while (d && (e = readdir(d))) {
 		char path[300];
 
 		snprintf(path, sizeof(path), "state/%s", e->d_name);
 		if (strstr(e->d_name, ".before-"))
 			remove_all(path);
 	}
-	closedir(d);
+	if (d)
+		closedir(d);
 }
 
 static void restored(struct world *w)
@@ -235,11 +241,12 @@ static int restore(struct world *w, struct gt_err *err)
 	int r;
 
 	snprintf(from, sizeof(from), "%s/copy", w->dir);
+	forget_before(); /* of a run that was refused */
 	r = gt_restore(&config, from, err);
 	if (chdir(w->dir) < 0)
 		MUST(chdir(w->dir) == 0);
 	/* The store that was there, or the one that was asked for: never none. */
-	if (stat("state/control/gantry.db", &st) < 0) {
+	if (stat("state/control/gantry.db", &st) < 0 && errno == ENOENT) {
 		DIR *d = opendir("state");
 		struct dirent *e;
 		bool aside = false;
@@ -260,7 +267,7 @@ const struct scene daemon_scenes[] = {
 	{ "daemon.sockets", KEEPS, NULL, sockets, NULL, NULL, NULL },
 	{ "daemon.spawn", KEEPS, with_config, spawn, NULL, NULL, NULL },
 	{ "daemon.secrets", ROOT | KEEPS | WARM, with_state, secrets, NULL, NULL, NULL },
-	{ "daemon.backup", ROOT | KEEPS | WARM, with_state, backup, NULL, NULL, NULL },
+	{ "daemon.backup", ROOT | KEEPS | WARM, with_state, backup, no_backup, NULL, no_backup },
 	{ "daemon.restore", ROOT | KEEPS | WARM, with_backup, restore, restored, NULL, NULL },
 };
 SCENES_OF(daemon);
