@@ -207,6 +207,7 @@ static void with_backup(struct world *w)
 	struct gt_err err = { 0 };
 
 	with_state(w);
+	no_backup(w);
 	if (backup(w, &err) < 0)
 		broken("%s", err.text);
 }
