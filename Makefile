@@ -33,7 +33,8 @@ PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFL
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
-CPPFLAGS += -D_GNU_SOURCE -DGT_VERSION='"$(VERSION)"' -Iinclude
+# uthash's own way out without memory is an exit that says nothing.
+CPPFLAGS += -D_GNU_SOURCE -DGT_VERSION='"$(VERSION)"' -D'uthash_fatal(msg)=gt_out_of_memory()' -Iinclude
 CFLAGS ?= -O2 -g
 SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 FORTIFY := $(if $(SAN)$(FUZZ),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
@@ -79,6 +80,7 @@ FUZZERS := $(wildcard tests/fuzz/fuzz_*.c)
 TEST_PROGS := $(TESTS:%.c=$(O)/%)
 SIM_PROGS := $(SIMS:%.c=$(O)/%)
 FUZZ_PROGS := $(FUZZERS:%.c=$(O)/%)
+TORTURE_SRCS := $(wildcard tests/torture/*.c tests/torture/scenes/*.c)
 BENCH_SRCS := $(filter-out tests/bench/runtime/stamp.c,$(wildcard tests/bench/runtime/*.c))
 BENCH := $(OUT)/tests/bench/runtime/bench
 STAMP := $(OUT)/tests/bench/runtime/stamp
@@ -86,7 +88,7 @@ GATEWAY_BENCH := $(OUT)/tests/bench/gateway
 GATEWAY_PROGS := $(addprefix $(GATEWAY_BENCH)/,load rootfs/upstream proxy)
 ALL_OBJS := $(OBJS) $(addprefix $(O)/,$(patsubst %.c,%.o,$(wildcard $(MAINS)) $(TESTS) \
 	$(TEST_HELPERS) $(SIMS) $(SIM_HELPERS) $(FUZZERS) tests/fuzz/replay.c $(BENCH_SRCS) \
-	$(wildcard tests/bench/control/*.c tests/bench/gpu/*.c tests/bench/store/*.c)))
+	$(TORTURE_SRCS) $(wildcard tests/bench/control/*.c tests/bench/gpu/*.c tests/bench/store/*.c)))
 
 BENCHES := bench $(addprefix bench-,runtime nodes faults cluster gateway gangs sched scale gpu)
 MEASURES := $(BENCHES:bench%=measure%)
@@ -94,6 +96,7 @@ MEASURES := $(BENCHES:bench%=measure%)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib deps doctor lint unit sim fuzz fuzz-programs fuzz-replay e2e uml chaos soak check check-stages \
+	torture torture-program torture-sample \
 	asan tsan valgrind $(BENCHES) $(MEASURES) report \
 	demo demo-stop examples install \
 	uninstall format clean help opts FORCE
@@ -253,12 +256,37 @@ chaos: all examples	## three hosts under faults for CHAOS_SECONDS (60)
 soak: all examples	## the same for an hour
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-3600} BIN=$(BIN) GT_RESULTS=$(RESULTS)/soak.txt scripts/e2e.sh tests/chaos -s
 
+# Every call and allocation of every scene fails once, under the address and leak sanitizers: `make torture`, and a few points of
+# them, without the former, as a part of `check`. SEED=N picks the errors and the points.
+TORTURE_HELPERS := $(addprefix $(O)/tests/unit/,http/fake_server.o image/layer_tar.o image/reg_world.o)
+TORTURE_PROG := $(O)/tests/torture/torture
+$(O)/tests/torture/%.o: FLAGS += -DGT_SANITIZED
+$(O)/tests/torture/memory.o: FLAGS += -fno-sanitize=all # called before the sanitizer is ready
+$(TORTURE_PROG): $(TORTURE_SRCS:%.c=$(O)/%.o) $(TORTURE_HELPERS) $(LIB)
+	$(call say,LD,$@)$(LINK) $(if $(SAN),,-fsanitize=leak) -o $@ $^ -lcmocka $(LIBS)
+GUARD := $(OUT)/tests/torture/guard
+$(GUARD): tests/torture/guard/guard.c tests/torture/inject.c tests/torture/inject.h tests/torture/calls.tbl Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $(filter %.c,$^)
+MEMORY_LIB := $(OUT)/tests/torture/libmemory.so
+$(MEMORY_LIB): tests/torture/memory.c tests/torture/memory.h tests/torture/inject.h Makefile
+	@mkdir -p $(@D)
+	$(call say,SO,$@)gcc -std=gnu11 -D_GNU_SOURCE -DGT_TORTURE_LIBRARY -O2 -g $(WARN) -fPIC -shared -o $@ $<
+
+torture:		## every call and allocation of 60 scenes fails once, then some of a whole daemon's
+	+@$(MAKE) --no-print-directory SAN=address,undefined torture-program
+	+@$(MAKE) --no-print-directory all examples $(GUARD) $(MEMORY_LIB)
+	@SEED=$${SEED:-1} POINTS=$${POINTS:-20} BIN=$(BIN) scripts/torture.sh
+torture-program: $(TORTURE_PROG)
+torture-sample: $(TORTURE_PROG)	## 200 points of the former, with the leak sanitizer alone
+	@scripts/run-stage.sh torture $(RESULTS)/torture.txt $(TORTURE_PROG) -n 200 -s $${SEED:-1}
+
 # A kernel that this machine may not have (tests/uml/run.sh). Too slow for `check`.
 UML_PROGS := $(addprefix $(O)/tests/unit/runtime/test_,cgroup cgroup_live container hardening ids inject layers prepared)
 uml: all examples $(UML_PROGS)	## control groups, containers, images under Linux 6.1 with cgroup v2 alone
 	@BIN=$(BIN) tests/uml/run.sh $(RESULTS)/uml.txt $(UML_PROGS)
 
-STAGES := lint unit sim fuzz-replay e2e
+STAGES := lint unit sim torture-sample fuzz-replay e2e
 check: deps		## everything a change must pass; ends in `N passed, N failed`
 	+@$(MAKE) --no-print-directory check-stages
 

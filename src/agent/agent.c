@@ -162,7 +162,9 @@ static int open_runtime(struct agent *a, const struct gt_agent_config *config, s
 	if (r < 0)
 		return r;
 	/* Whom the last agent left running; what nobody knows goes. */
-	gt_records_load(a);
+	r = gt_records_load(a, err);
+	if (r < 0)
+		return r;
 	gt_runtime_sweep(a->rt);
 	gt_lease_watch(a);
 	return 0;

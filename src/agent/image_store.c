@@ -410,7 +410,7 @@ uint64_t gt_image_orphans_remove(struct images *im, uint64_t since_ms)
 
 unsigned gt_image_uploads_drop(struct images *im, uint64_t since_ms)
 {
-	DIR *d = fdopendir(openat(im->work_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *d = gt_os_list(im->work_fd);
 	struct dirent *e;
 	unsigned n = 0;
 
@@ -432,17 +432,24 @@ unsigned gt_image_uploads_drop(struct images *im, uint64_t since_ms)
 
 /* ---- the start ---- */
 
-static void each(int dir, void (*fn)(struct images *im, const char *name), struct images *im)
+/* A start that does not see what there is would throw it away. */
+static int each(int dir, void (*fn)(struct images *im, const char *name), struct images *im,
+		struct gt_err *err)
 {
-	DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *d = gt_os_list(dir);
 	struct dirent *e;
+	int r = 0;
 
-	while (d && (e = readdir(d))) {
+	if (!d)
+		return gt_err_errno(err, errno, "list what is kept of images");
+	while ((errno = 0, e = readdir(d))) {
 		if (e->d_name[0] != '.')
 			fn(im, e->d_name);
 	}
-	if (d)
-		closedir(d);
+	if (errno)
+		r = gt_err_errno(err, errno, "list what is kept of images");
+	closedir(d);
+	return r;
 }
 
 /* "<64 hex><end>" as a digest. */
@@ -487,20 +494,22 @@ static void drop_unsynced(struct images *im, const char *name)
 }
 
 /* After a crash of the machine what was never synced may hold anything. */
-static void check_boot(struct images *im)
+static int check_boot(struct images *im, struct gt_err *err)
 {
 	char now[64] = "", before[64] = "";
 
 	gt_os_read_at(AT_FDCWD, BOOT_ID, now, sizeof(now), NULL);
 	if (gt_os_read_at(im->layers_fd, BOOT_FILE, before, sizeof(before), NULL) >= 0 &&
 	    gt_streq(now, before))
-		return;
+		return 0;
 	im->new_boot = true;
-	each(im->layers_fd, drop_unsynced, im);
+	if (each(im->layers_fd, drop_unsynced, im, err) < 0)
+		return -err->code;
 	gt_auto(fd) int fd = openat(im->layers_fd, BOOT_FILE,
 				    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd >= 0)
 		dprintf(fd, "%s\n", now);
+	return 0;
 }
 
 static void load_record(struct images *im, const char *name)
@@ -551,12 +560,16 @@ int gt_image_store_open(struct images *im, const char *dir, struct gt_err *err)
 			     err);
 	if (r < 0)
 		return gt_err_wrap(err, "images");
-	check_boot(im);
-	each(im->layers_fd, load_layer, im);
-	each(im->layers_fd, drop_stray, im);
-	each(im->records_fd, load_record, im);
-	each(im->trees_fd, gt_image_tree_load, im);
-	return 0;
+	r = check_boot(im, err);
+	if (r == 0)
+		r = each(im->layers_fd, load_layer, im, err);
+	if (r == 0)
+		r = each(im->layers_fd, drop_stray, im, err);
+	if (r == 0)
+		r = each(im->records_fd, load_record, im, err);
+	if (r == 0)
+		r = each(im->trees_fd, gt_image_tree_load, im, err);
+	return r;
 }
 
 void gt_image_store_close(struct images *im)

@@ -257,7 +257,13 @@ static int read_gang(const char *at, struct gt_gang_member *ret, uint32_t *ret_s
 	return len;
 }
 
-static bool load_one(struct agent *a, const char *id)
+static bool is_want(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+/* 0, or -EBADMSG: there is no whole record of this id. */
+static int load_one(struct agent *a, const char *id, struct gt_err *err)
 {
 	gt_auto(free) char *text = gt_alloc(RECORD_MAX + 2);
 	struct gt_container_where where = { .pid = 0 };
@@ -266,19 +272,22 @@ static bool load_one(struct agent *a, const char *id)
 	struct replica *r;
 	unsigned revision;
 	char *spec;
-	int pid, again = 0, len = 0; /* older records do not tell */
+	int pid, again = 0, len = 0, r_read; /* older records do not tell */
 	struct gt_gpu_grant gpus[GT_NODE_GPUS_MAX];
 
 	snprintf(path, sizeof(path), "%s/record", id);
-	if (strlen(id) != GT_ULID_LEN ||
-	    gt_os_read_at(a->replicas_fd, path, text, RECORD_MAX, NULL) < 0 ||
-	    !gt_starts_with(text, RECORD_HEAD) ||
+	if (strlen(id) != GT_ULID_LEN)
+		return -EBADMSG;
+	r_read = gt_os_read_at(a->replicas_fd, path, text, RECORD_MAX, err);
+	if (is_want(r_read))
+		return r_read;
+	if (r_read < 0 || !gt_starts_with(text, RECORD_HEAD) ||
 	    sscanf(text + strlen(RECORD_HEAD), "%63s %u %llu %47s %d %llu%*[ ]%d%n", function,
 		   &revision, &created, where.sandbox, &pid, &start, &again, &len) < 6)
-		return false;
+		return -EBADMSG;
 	spec = strchr(text + strlen(RECORD_HEAD), '\n');
 	if (!spec || !gt_name_ok(function))
-		return false;
+		return -EBADMSG;
 	/* It is one line; some agents wrote that it was ready as the next one. */
 	spec[1 + strcspn(spec + 1, "\n")] = '\0';
 	where.pid = pid;
@@ -295,21 +304,29 @@ static bool load_one(struct agent *a, const char *id)
 		gt_replica_gpus_set(r, gpus, read_gpus(rest, gpus));
 	}
 	gt_replica_adopt(r);
-	return true;
+	return 0;
 }
 
-void gt_records_load(struct agent *a)
+int gt_records_load(struct agent *a, struct gt_err *err)
 {
-	DIR *d = fdopendir(openat(a->replicas_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *d = gt_os_list(a->replicas_fd);
 	struct dirent *e;
+	int r = 0;
 
 	if (!d)
-		return;
-	while ((e = readdir(d))) {
-		if (e->d_name[0] == '.' || load_one(a, e->d_name))
+		return gt_err_errno(err, errno, "list the records of replicas");
+	while (r == 0 && (errno = 0, e = readdir(d))) {
+		int one = e->d_name[0] == '.' ? 0 : load_one(a, e->d_name, err);
+
+		if (is_want(one))
+			r = gt_err_wrap(err, "record of a replica");
+		if (one == 0 || r < 0)
 			continue;
 		gt_debug("record %s is not complete: removed", e->d_name);
 		remove_id(a->replicas_fd, e->d_name);
 	}
+	if (r == 0 && errno)
+		r = gt_err_errno(err, errno, "list the records of replicas");
 	closedir(d);
+	return r;
 }

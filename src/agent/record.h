@@ -17,8 +17,9 @@ void gt_record_ready(const struct replica *r); /* with its phases; no file is ma
 void gt_record_park(const struct replica *r, enum gt_replica_state state);
 enum gt_replica_state gt_record_park_state(struct replica *r); /* and its processes on the GPU */
 void gt_record_remove(struct replica *r);
-/* Makes a replica of each record and removes what is not one. */
-void gt_records_load(struct agent *a);
+/* Makes a replica of each record and removes what is not one. Fails for want of descriptors or
+ * memory: replicas that were not looked for are not gone. */
+GT_MUST_USE int gt_records_load(struct agent *a, struct gt_err *err);
 enum { RECORD_STDOUT, RECORD_STDERR, RECORD_STATUS };
 
 #endif

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /* No stdio and no allocation here: there is no memory left for either. */
-static _Noreturn void out_of_memory(void)
+void gt_out_of_memory(void)
 {
 	static const char msg[] = "gantry: out of memory\n";
 	ssize_t ignored = write(STDERR_FILENO, msg, sizeof(msg) - 1);
@@ -22,7 +22,7 @@ void *gt_alloc(size_t size)
 	void *p = calloc(1, size ? size : 1);
 
 	if (!p)
-		out_of_memory();
+		gt_out_of_memory();
 	return p;
 }
 
@@ -31,7 +31,7 @@ void *gt_alloc_array(size_t n, size_t size)
 	void *p = n && size ? calloc(n, size) : calloc(1, 1);
 
 	if (!p)
-		out_of_memory();
+		gt_out_of_memory();
 	return p;
 }
 
@@ -40,7 +40,7 @@ void *gt_grow(void *p, size_t n, size_t size)
 	void *grown = n && size ? reallocarray(p, n, size) : realloc(p, 1);
 
 	if (!grown)
-		out_of_memory();
+		gt_out_of_memory();
 	return grown;
 }
 
@@ -69,6 +69,6 @@ char *gt_asprintf(const char *fmt, ...)
 	int r = vasprintf(&s, fmt, args);
 	va_end(args);
 	if (r < 0)
-		out_of_memory();
+		gt_out_of_memory();
 	return s;
 }

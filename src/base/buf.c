@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define BUF_FIRST_CAP 64
+#define BUF_SMALL     (64 * GT_KIB) /* an allocation like any other: many that add look at nothing */
 
 static size_t buf_max(const struct gt_buf *b)
 {
@@ -33,6 +34,8 @@ static bool buf_make_room(struct gt_buf *b, size_t len)
 	cap = GT_MAX(need, GT_MIN(cap, max < SIZE_MAX ? max + 1 : max));
 	char *grown = realloc(b->data, cap);
 
+	if (!grown && cap <= BUF_SMALL)
+		gt_out_of_memory();
 	if (!grown)
 		return false;
 	b->data = grown;

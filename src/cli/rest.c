@@ -29,7 +29,7 @@ static struct gt_rest *make(const char *url, const char *token, const char *ca)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	r->curl = curl_easy_init();
 	if (!r->curl)
-		abort(); /* as with any small allocation */
+		gt_out_of_memory();
 	r->url = gt_strdup(url);
 	r->token = gt_strdup(token);
 	r->ca = gt_strdup(ca);

@@ -147,6 +147,8 @@ static enum gt_exit file_read(struct gt_cli *cli, const char *path, struct gt_bu
 		return gt_cli_usage(cli, "-f %s: %s", path, strerror(errno));
 	while ((n = fread(piece, 1, sizeof(piece), f)))
 		gt_buf_add(out, piece, n);
+	if (ferror(f))
+		return gt_cli_usage(cli, "-f %s: %s", path, strerror(errno));
 	return GT_EXIT_DONE;
 }
 

@@ -255,13 +255,22 @@ int gt_backup(const struct gt_config *c, const char *to, struct gt_err *err)
 	if (access(full, F_OK) == 0)
 		return gt_err_set(err, EEXIST, "usage", "%s is there already", full);
 	if (mkdir(partial, 0700) < 0)
-		return gt_err_errno(err, errno, "%s", partial);
+		return errno != EEXIST
+			       ? gt_err_errno(err, errno, "%s", partial)
+			       : gt_err_set(
+					 err, EEXIST, "usage",
+					 "%s is there: of a backup that is being made, or that did "
+					 "not end; remove it then",
+					 partial);
 	if (backup_fill(c, partial, err) < 0) {
 		tree_remove(partial);
 		return gt_err_wrap(err, "backup");
 	}
-	if (rename(partial, full) < 0)
-		return gt_err_errno(err, errno, "%s", full);
+	if (rename(partial, full) < 0) {
+		gt_err_errno(err, errno, "%s", full);
+		tree_remove(partial);
+		return -err->code;
+	}
 	return 0;
 }
 
@@ -312,7 +321,8 @@ static int manifest_read(const char *dir, char **ret, struct gt_err *err)
 	if (st.st_size > (off_t)LINES_MAX)
 		return gt_err_set(err, EFBIG, "bad_backup", "%s: too long", path);
 	text = gt_alloc((size_t)st.st_size + 1);
-	text[fread(text, 1, (size_t)st.st_size, f)] = '\0';
+	if (fread(text, 1, (size_t)st.st_size, f) < (size_t)st.st_size && ferror(f))
+		return gt_err_errno(err, errno, "read %s", path);
 	if (strncmp(text, FIRST, strlen(FIRST)) != 0 || !strstr(text, "  control/gantry.db\n"))
 		return gt_err_set(err, EINVAL, "bad_backup",
 				  "%s does not begin as one of `gantryd backup` does", path);

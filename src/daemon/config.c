@@ -484,6 +484,8 @@ int gt_config_read(struct gt_config *c, const char *file, struct gt_err *err)
 		if (read_line(&next, line, section, err) < 0)
 			return gt_err_wrap(err, "%s:%d", file, n);
 	}
+	if (ferror(f))
+		return gt_err_errno(err, errno, "read %s", file);
 	*c = next;
 	return 0;
 }

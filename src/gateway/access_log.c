@@ -296,7 +296,7 @@ static void rings_new(struct gt_access_log *log, unsigned n)
 {
 	log->rings = aligned_alloc(_Alignof(struct ring), n * sizeof(*log->rings));
 	if (!log->rings)
-		abort();
+		gt_out_of_memory();
 	memset(log->rings, 0, n * sizeof(*log->rings));
 	log->n = n;
 	for (log->size = GT_ACCESS_RING; log->size > GT_ACCESS_RING_MIN && n > 1; n = (n + 1) / 2)

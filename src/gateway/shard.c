@@ -176,7 +176,7 @@ struct gt_shards *gt_shards_new(struct gt_gateway *first)
 	struct gt_shards *s = aligned_alloc(_Alignof(struct gt_shards), sizeof(*s));
 
 	if (!s)
-		abort();
+		gt_out_of_memory();
 	*s = (struct gt_shards){ .catalog = gt_catalog_new() };
 	gt_shards_add(s, first);
 	return s;

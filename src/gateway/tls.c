@@ -316,7 +316,7 @@ void gt_tls_begin(struct gt_sock *s, struct ssl_ctx_st *server, struct ssl_ctx_s
 	t->link = server ? link : NULL;
 	t->ssl = SSL_new(server ? server : *link);
 	if (!bio || !t->ssl)
-		abort(); /* as with any small allocation */
+		gt_out_of_memory();
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(t->ssl, bio, bio);

@@ -8,6 +8,8 @@
 #include <gantry/base/buf.h>
 #include <gantry/http/client.h>
 
+#include "curl.h"
+
 #define CONNECT_TIMEOUT_MS_DEFAULT 2000
 #define ANSWER_MAX_DEFAULT         GT_MIB
 #define IDLE_CONNECTIONS_MAX       8L
@@ -31,6 +33,7 @@ struct gt_http_call {
 	int status;
 	bool added;     /* to the multi handle */
 	bool cancelled; /* while curl was on the stack; collect() frees it */
+	bool lost;      /* neither curl nor the loop will bring it on; collect() ends it */
 	char why[CURL_ERROR_SIZE];
 	struct gt_http_call *prev, *next;
 };
@@ -71,6 +74,17 @@ static void call_done(struct gt_http_call *call, CURLcode code)
 	call_free(call);
 }
 
+/* One whose end is still to be told: its callback may have changed the list. */
+static struct gt_http_call *first_lost(struct gt_http_client *c)
+{
+	struct gt_http_call *call;
+
+	DL_FOREACH (c->calls, call)
+		if (call->lost)
+			return call;
+	return NULL;
+}
+
 /* After curl has returned: drops what was cancelled, starts what was asked for, reports ends. */
 static void collect(struct gt_http_client *c)
 {
@@ -81,9 +95,9 @@ static void collect(struct gt_http_client *c)
 	DL_FOREACH_SAFE (c->calls, call, tmp) {
 		if (call->cancelled) {
 			call_free(call);
-		} else if (!call->added) {
-			curl_multi_add_handle(c->multi, call->easy);
-			call->added = true;
+		} else if (!call->added && !call->lost) {
+			call->added = curl_multi_add_handle(c->multi, call->easy) == CURLM_OK;
+			call->lost = !call->added;
 		}
 	}
 	while ((m = curl_multi_info_read(c->multi, &left))) {
@@ -94,6 +108,8 @@ static void collect(struct gt_http_client *c)
 		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &p);
 		call_done((struct gt_http_call *)p, m->data.result);
 	}
+	while ((call = first_lost(c)))
+		call_done(call, CURLE_OUT_OF_MEMORY);
 }
 
 static void on_collect(void *arg)
@@ -125,8 +141,18 @@ static void on_socket(struct gt_watch *w, unsigned events, void *arg)
 	client_action(arg, gt_watch_fd(w), what ? what : CURL_CSELECT_IN);
 }
 
-static int on_curl_socket(CURL *easy GT_UNUSED, curl_socket_t fd, int what, void *arg,
-			  void *watch_arg)
+/* Nobody watches its socket. To tell curl so (-1) would end this client for good, not this call. */
+static int lose(CURL *easy)
+{
+	char *p = NULL;
+
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &p);
+	if (p)
+		((struct gt_http_call *)p)->lost = true;
+	return 0;
+}
+
+static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *watch_arg)
 {
 	struct gt_http_client *c = arg;
 	struct gt_watch *w = watch_arg;
@@ -139,9 +165,9 @@ static int on_curl_socket(CURL *easy GT_UNUSED, curl_socket_t fd, int what, void
 		return 0;
 	}
 	if (w)
-		return gt_watch_set(w, events, NULL) < 0 ? -1 : 0;
+		return gt_watch_set(w, events, NULL) < 0 ? lose(easy) : 0;
 	if (gt_loop_watch(c->loop, fd, events, on_socket, c, &w, NULL) < 0)
-		return -1;
+		return lose(easy);
 	curl_multi_assign(c->multi, fd, w);
 	return 0;
 }
@@ -194,7 +220,7 @@ int gt_http_client_new(struct gt_loop *loop, struct gt_http_client **ret, struct
 	struct gt_http_client *c = gt_alloc(sizeof(*c));
 
 	c->loop = loop;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(c->multi = curl_multi_init())) {
+	if (gt_curl_start() < 0 || !(c->multi = curl_multi_init())) {
 		free(c);
 		return gt_err_set(err, ENOMEM, "system_error", "libcurl did not start");
 	}

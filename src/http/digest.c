@@ -3,6 +3,7 @@
 #include <gantry/http/digest.h>
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
@@ -29,7 +30,32 @@ static void to_hex(const unsigned char sum[SHA256_DIGEST_LENGTH], char out[GT_SH
 static void must(int ok)
 {
 	if (ok != 1)
-		abort();
+		gt_out_of_memory();
+}
+
+/* OpenSSL's allocations are small ones as ours are: it does not survive it everywhere that one
+ * fails. Before it makes the first; all that use it for connections use digests, too. */
+static void *allocate(size_t size, const char *file GT_UNUSED, int line GT_UNUSED)
+{
+	return size ? gt_grow(NULL, size, 1) : NULL;
+}
+
+static void *grow(void *p, size_t size, const char *file GT_UNUSED, int line GT_UNUSED)
+{
+	if (size)
+		return gt_grow(p, size, 1);
+	free(p);
+	return NULL;
+}
+
+static void release(void *p, const char *file GT_UNUSED, int line GT_UNUSED)
+{
+	free(p);
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+	CRYPTO_set_mem_functions(allocate, grow, release);
 }
 
 static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;

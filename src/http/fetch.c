@@ -8,6 +8,7 @@
 
 #include <gantry/base/clock.h>
 
+#include "curl.h"
 #include "fetch_head.h"
 
 #define CONNECT_MS_DEFAULT 10000
@@ -39,7 +40,7 @@ int gt_fetcher_new(const struct gt_fetcher_config *config, struct gt_fetcher **r
 {
 	struct gt_fetcher *f = gt_alloc(sizeof(*f));
 
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(f->easy = curl_easy_init())) {
+	if (gt_curl_start() < 0 || !(f->easy = curl_easy_init())) {
 		free(f);
 		return gt_err_set(err, ENOMEM, "system_error", "libcurl did not start");
 	}

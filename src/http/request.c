@@ -295,6 +295,8 @@ static void answer_set(struct gt_request *req, int status, const char *content_t
 
 	if (req->status)
 		abort(); /* answered twice: the handler is wrong, and its client confused */
+	if (!answer)
+		gt_out_of_memory();
 	req->status = status;
 	req->answer = answer;
 	if (content_type)
@@ -309,6 +311,14 @@ static void answer_set(struct gt_request *req, int status, const char *content_t
 void gt_request_reply(struct gt_request *req, int status, const char *content_type,
 		      struct gt_buf *body)
 {
+	if (body && body->failed) { /* it was cut */
+		struct gt_err err;
+
+		gt_buf_fini(body);
+		gt_err_set(&err, ENOBUFS, "overloaded", "there is no memory for the answer");
+		req->server->config.hooks.refuse(req, &err, req->server->config.app);
+		return;
+	}
 	size_t len = body ? body->len : 0;
 	void *bytes = body ? gt_buf_steal(body) : NULL;
 

@@ -1,8 +1,10 @@
 /* http/server.c - libmicrohttpd driven by our loop: its epoll descriptor is one watch of ours, its
  * time-out one timer. No thread of its own. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <utlist.h>
 
 #include <gantry/base/cleanup.h>
@@ -13,6 +15,8 @@
 #define BODIES_MAX_DEFAULT     GT_GIB
 #define CONNECTIONS_DEFAULT    1000
 #define IDLE_TIMEOUT_S_DEFAULT 60
+#define ACCEPTS_MAX            64 /* in one round */
+#define DOOR_MS                50 /* until another look, after one for which there was no room */
 
 static void on_log(void *arg GT_UNUSED, const char *fmt, va_list args)
 {
@@ -178,26 +182,82 @@ static void on_completed(void *arg, struct MHD_Connection *connection GT_UNUSED,
 	gt_request_free(req);
 }
 
+/* ---- who comes ---- */
+
+static void on_door(struct gt_watch *w, unsigned events, void *arg);
+
+static void door_open(void *arg)
+{
+	struct gt_http_server *s = arg;
+
+	if (gt_watch_set(s->door, GT_EV_READ, NULL) < 0)
+		gt_timer_set(s->loop, &s->later, DOOR_MS, door_open, s);
+}
+
+static void door_close(struct gt_http_server *s)
+{
+	if (gt_watch_set(s->door, 0, NULL) == 0)
+		gt_timer_set(s->loop, &s->later, DOOR_MS, door_open, s);
+}
+
+static unsigned connections_max(const struct gt_http_server *s)
+{
+	return s->config.connections_max ? s->config.connections_max : CONNECTIONS_DEFAULT;
+}
+
+static bool is_full(struct gt_http_server *s)
+{
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon,
+							       MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+	return info && info->num_connections >= connections_max(s);
+}
+
+/* libmicrohttpd would take no more connections, once there was no descriptor for one, before one of
+ * those that it has ends: and they may all be watches, which never do. So it is given them. */
+static void on_door(struct gt_watch *w GT_UNUSED, unsigned events GT_UNUSED, void *arg)
+{
+	struct gt_http_server *s = arg;
+
+	for (unsigned i = 0; i < ACCEPTS_MAX; i++) {
+		struct sockaddr_storage from;
+		socklen_t len = sizeof(from);
+		int fd;
+
+		if (is_full(s)) {
+			door_close(s);
+			break;
+		}
+		fd = accept4(s->config.listen_fd, (struct sockaddr *)&from, &len,
+			     SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0 && errno != EAGAIN)
+			door_close(s);
+		if (fd < 0)
+			break;
+		MHD_add_connection(s->daemon, fd, (struct sockaddr *)&from, len); /* or closes it */
+	}
+	server_run(s);
+}
+
 static int daemon_start(struct gt_http_server *s, struct gt_err *err)
 {
 	const struct gt_http_config *c = &s->config;
-	gt_auto(fd) int fd = fcntl(c->listen_fd, F_DUPFD_CLOEXEC,
-				   0); /* MHD closes the one it has */
+	int flags = fcntl(c->listen_fd, F_GETFL);
 
-	if (fd < 0)
+	if (flags < 0 || fcntl(c->listen_fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return gt_err_errno(err, errno, "listening descriptor %d", c->listen_fd);
 	s->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-		on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-		fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, s, MHD_OPTION_CONNECTION_LIMIT,
-		c->connections_max ? c->connections_max : CONNECTIONS_DEFAULT,
-		MHD_OPTION_CONNECTION_TIMEOUT,
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+			MHD_USE_NO_LISTEN_SOCKET,
+		0, NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+		MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+		s, MHD_OPTION_CONNECTION_LIMIT, connections_max(s), MHD_OPTION_CONNECTION_TIMEOUT,
 		c->idle_timeout_s ? c->idle_timeout_s : IDLE_TIMEOUT_S_DEFAULT,
 		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 	if (!s->daemon)
 		return gt_err_set(err, EIO, "system_error", "the HTTP server did not start");
-	gt_steal_fd(&fd);
 	return 0;
 }
 
@@ -215,6 +275,8 @@ int gt_http_server_new(struct gt_loop *loop, const struct gt_http_config *config
 		info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 		r = gt_loop_watch(loop, info->epoll_fd, GT_EV_READ, on_watch, s, &s->watch, err);
 	}
+	if (r == 0)
+		r = gt_loop_watch(loop, config->listen_fd, GT_EV_READ, on_door, s, &s->door, err);
 	if (r < 0) {
 		gt_http_server_free(s);
 		return r;
@@ -239,7 +301,9 @@ void gt_http_server_free(struct gt_http_server *s)
 
 	if (!s)
 		return;
+	gt_watch_close(s->door);
 	gt_watch_close(s->watch);
+	gt_timer_clear(s->loop, &s->later);
 	DL_FOREACH (s->requests, req) {
 		if (req->stream)
 			gt_stream_hung_up(req->stream);

@@ -15,6 +15,8 @@ struct gt_http_server {
 	struct gt_http_config config;
 	struct MHD_Daemon *daemon;
 	struct gt_watch *watch; /* the daemon's own epoll descriptor */
+	struct gt_watch *door;  /* the listening socket */
+	struct gt_timer later;  /* set while nobody is let in, for want of something */
 	struct gt_timer timer;  /* what the daemon asked to be run at, or at once after a resume */
 	struct gt_request *requests; /* all in hand */
 	size_t n_requests;

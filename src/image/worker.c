@@ -170,7 +170,7 @@ static void cancel_job(struct worker *w, uint32_t id)
  * the agent's. */
 static void sweep(const struct worker *w, bool all)
 {
-	DIR *d = fdopendir(openat(w->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *d = gt_os_list(w->dir_fd);
 	struct dirent *e;
 
 	while (d && (e = readdir(d))) {

@@ -111,11 +111,12 @@ void gt_task_op_free(struct gt_task_op *op)
 	free(op);
 }
 
-/* Arrays of an operation grow by doubling: their sizes are powers of two from 4 on. */
+/* Arrays of an operation grow by doubling: their sizes are powers of two from 4 on. One that is
+ * filled once more, from 0, is still there. */
 static void *one_more(void *items, size_t n, size_t size)
 {
 	if (n == 0)
-		return gt_grow(NULL, 4, size);
+		return gt_grow(items, 4, size);
 	return n >= 4 && (n & (n - 1)) == 0 ? gt_grow(items, 2 * n, size) : items;
 }
 

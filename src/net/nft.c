@@ -138,7 +138,7 @@ int gt_nft_table_exists(struct gt_nft *nft, const char *table, struct gt_err *er
 	int r;
 
 	if (!t)
-		abort();
+		gt_out_of_memory();
 	nftnl_table_set_str(t, NFTNL_TABLE_NAME, table);
 	nftnl_table_nlmsg_build_payload(m, t);
 	nftnl_table_free(t);
@@ -194,7 +194,7 @@ void gt_nft_table_add(struct gt_nft *nft, bool owned)
 	struct nftnl_table *t = nftnl_table_alloc();
 
 	if (!t)
-		abort();
+		gt_out_of_memory();
 	nftnl_table_set_str(t, NFTNL_TABLE_NAME, nft->table);
 	nftnl_table_set_u32(t, NFTNL_TABLE_FLAGS, owned ? NFT_TABLE_F_OWNER | TABLE_PERSIST : 0);
 	nftnl_table_nlmsg_build_payload(m, t);
@@ -208,7 +208,7 @@ void gt_nft_table_delete(struct gt_nft *nft)
 	struct nftnl_table *t = nftnl_table_alloc();
 
 	if (!t)
-		abort();
+		gt_out_of_memory();
 	nftnl_table_set_str(t, NFTNL_TABLE_NAME, nft->table);
 	nftnl_table_nlmsg_build_payload(m, t);
 	nftnl_table_free(t);
@@ -222,7 +222,7 @@ static void chain_add(struct gt_nft *nft, const char *chain, const char *type, u
 	struct nftnl_chain *c = nftnl_chain_alloc();
 
 	if (!c)
-		abort();
+		gt_out_of_memory();
 	nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, nft->table);
 	nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, chain);
 	if (type) {
@@ -254,7 +254,7 @@ void gt_nft_rule(struct gt_nft *nft, const char *chain)
 	end_rule(nft);
 	nft->rule = nftnl_rule_alloc();
 	if (!nft->rule)
-		abort();
+		gt_out_of_memory();
 	nftnl_rule_set_u32(nft->rule, NFTNL_RULE_FAMILY, NFPROTO_INET);
 	nftnl_rule_set_str(nft->rule, NFTNL_RULE_TABLE, nft->table);
 	nftnl_rule_set_str(nft->rule, NFTNL_RULE_CHAIN, chain);
@@ -265,7 +265,7 @@ static struct nftnl_expr *expr(struct gt_nft *nft, const char *name)
 	struct nftnl_expr *e = nftnl_expr_alloc(name);
 
 	if (!e)
-		abort();
+		gt_out_of_memory();
 	nftnl_rule_add_expr(nft->rule, e);
 	return e;
 }

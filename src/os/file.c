@@ -54,6 +54,16 @@ int gt_os_open_dir(int dirfd, const char *path, int *ret, struct gt_err *err)
 	return 0;
 }
 
+DIR *gt_os_list(int dirfd)
+{
+	gt_auto(fd) int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (d)
+		gt_steal_fd(&fd); /* its own now */
+	return d;
+}
+
 int gt_os_open_in(int root, const char *path, int flags, int *ret, struct gt_err *err)
 {
 	const struct open_how how = { .flags = (unsigned)flags | O_CLOEXEC,

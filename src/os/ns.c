@@ -5,11 +5,14 @@
 #include <linux/securebits.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <gantry/base/log.h>
 
 int gt_os_ns_open(pid_t pid, const char *name, int *ret, struct gt_err *err)
 {
@@ -91,8 +94,10 @@ static int enter_net(int netns, struct gt_err *err)
 /* Nothing of this process may go on in a stranger's network. */
 static void leave_net(int home)
 {
-	if (setns(home, CLONE_NEWNET) < 0)
+	if (setns(home, CLONE_NEWNET) < 0) {
+		gt_error("leave a network namespace: %s", strerror(errno));
 		abort();
+	}
 }
 
 int gt_os_read_in(int netns, int home, const char *path, char *buf, size_t size, struct gt_err *err)

@@ -77,7 +77,7 @@ static int find_mount(const char *proc, const char *ctl, char point[GT_CGROUP_PA
 			: gt_streq(type, "cgroup2"))
 			return 0;
 	}
-	return -ENOENT;
+	return ferror(f) ? gt_err_errno(err, errno, "read %s", path) : -ENOENT;
 }
 
 /* The group of this process: "id:controllers:path" is a line of /proc/self/cgroup. */

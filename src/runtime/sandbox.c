@@ -225,7 +225,7 @@ static bool read_answer(struct sandbox *box)
 	size_t len;
 	int r = gt_os_recv(box->control, &a, sizeof(a), &len, NULL, 0, NULL, NULL);
 
-	if (r == -EAGAIN)
+	if (r == -EAGAIN || r == -ENOMEM || r == -ENOBUFS) /* it is still there, and told again */
 		return false;
 	if (r < 0 || len != sizeof(a))
 		close_control(box); /* its death tells the rest */

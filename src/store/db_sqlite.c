@@ -1,4 +1,5 @@
 /* store/db_sqlite.c - a connection to a file of SQLite; see db.h. */
+#include <errno.h>
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -172,31 +173,37 @@ static int lite_begin(struct gt_db *db, struct gt_err *err)
 
 /* SQLite goes on writing to files that were removed under it, and all of it would be gone with this
  * process. While it is open nobody else may remove its log, either. */
-static bool in_place(struct lite *l)
+static int in_place(struct lite *l, struct gt_err *err)
 {
 	const char *name = sqlite3_db_filename(l->handle, "main");
 	int moved = 0;
 	struct stat log;
 
 	if (!name || !name[0]) /* in memory */
-		return true;
-	sqlite3_file_control(l->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-	if (moved || stat(sqlite3_filename_wal(name), &log) < 0)
-		return false;
-	if (!l->log)
+		return 0;
+	/* It takes any failure to look for a file that has moved. */
+	for (int i = 0; i < 2 && (i == 0 || moved); i++)
+		sqlite3_file_control(l->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+	if (!moved && stat(sqlite3_filename_wal(name), &log) < 0) {
+		if (errno != ENOENT)
+			return gt_err_set(err, EIO, "unavailable", "look at its log: %s",
+					  strerror(errno));
+		moved = 1;
+	}
+	if (!moved && !l->log)
 		l->log = log.st_ino;
-	return l->log == log.st_ino;
+	if (moved || l->log != log.st_ino)
+		return gt_err_set(err, EBADMSG, "unavailable",
+				  "its file, or that of its log, was removed or replaced while it "
+				  "was in use");
+	return 0;
 }
 
 static int lite_commit(struct gt_db *db, struct gt_err *err)
 {
 	int r = lite_exec(db, "COMMIT", err);
 
-	if (r == 0 && !in_place(of(db)))
-		return gt_err_set(err, EBADMSG, "unavailable",
-				  "its file, or that of its log, was removed or replaced while it "
-				  "was in use");
-	return r;
+	return r < 0 ? r : in_place(of(db), err);
 }
 
 /* SQLite may have given up the whole transaction: a full disk does that. */

@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #include <gantry/base/cleanup.h>
+#include <gantry/base/log.h>
 #include <gantry/base/units.h>
 #include <gantry/os/os.h>
 #include <gantry/uplink/uplink.h>
@@ -146,8 +147,10 @@ static void start(struct door *d)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&d->thread, NULL, run, d->asked);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r != 0)
-		abort(); /* as with any small allocation */
+	if (r != 0) { /* as with any small allocation */
+		gt_error("a thread for the door's address: %s", strerror(r));
+		abort();
+	}
 	d->busy = true;
 }
 

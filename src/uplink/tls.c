@@ -78,7 +78,7 @@ struct ssl_st *tls_new(struct ssl_ctx_st *ctx)
 	SSL *ssl = SSL_new(ctx);
 
 	if (!ssl || SSL_set_tlsext_host_name(ssl, GT_PKI_SNI) != 1)
-		abort(); /* as with any small allocation */
+		gt_out_of_memory();
 	SSL_set_connect_state(ssl);
 	return ssl;
 }
@@ -86,7 +86,7 @@ struct ssl_st *tls_new(struct ssl_ctx_st *ctx)
 void tls_attach(struct ssl_st *ssl, int fd)
 {
 	if (SSL_set_fd(ssl, fd) != 1)
-		abort();
+		gt_out_of_memory();
 }
 
 /* That its certificate is genuine was checked on the way; whose is it? */

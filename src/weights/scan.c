@@ -113,19 +113,30 @@ static uint64_t resident_of(int fd, uint64_t size)
 	return GT_MIN(stat.cache * (uint64_t)sysconf(_SC_PAGESIZE), size);
 }
 
+/* Of a file that could not be opened or looked at (errno): it is passed over, as the program will
+ * not be able to read it either, unless it is this process that lacks something. */
+static int passed_over(const struct scan *s, struct gt_err *err)
+{
+	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+		return gt_err_errno(err, errno, "weights: %s", *s->path ? s->path : ".");
+	return 0;
+}
+
 static int found(struct scan *s, int at, struct gt_err *err)
 {
 	struct gt_weights_found f = { .path = s->path };
 	struct stat st;
 
-	if (fstat(at, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+	if (fstat(at, &st) < 0)
+		return passed_over(s, err);
+	if (!S_ISREG(st.st_mode) || st.st_size == 0)
 		return 0;
 	if (++s->files > GT_WEIGHTS_FILES_MAX)
 		return gt_err_set(err, E2BIG, "weights_many", "more than %d files",
 				  GT_WEIGHTS_FILES_MAX);
 	gt_auto(fd) int fd = reopen(at);
 	if (fd < 0 || gt_weights_id_of(fd, &f.id, NULL) < 0)
-		return 0; /* its file system refuses: then the program will not read it either */
+		return passed_over(s, err);
 	f.fd = fd;
 	f.resident = resident_of(fd, f.id.size);
 	s->ended = !s->fn(&f, s->arg);
@@ -160,10 +171,11 @@ static int list(struct scan *s, const char *match, char ***ret, size_t *n, struc
 	int r = 0;
 
 	if (!d) {
+		r = passed_over(s, err);
 		gt_close(fd);
-		return 0;
+		return r;
 	}
-	while (r == 0 && (e = readdir(d))) {
+	while (r == 0 && (errno = 0, e = readdir(d))) {
 		if (++s->names > GT_WEIGHTS_NAMES_MAX)
 			r = gt_err_set(err, E2BIG, "weights_many",
 				       "more than %d names to look through", GT_WEIGHTS_NAMES_MAX);
@@ -173,6 +185,8 @@ static int list(struct scan *s, const char *match, char ***ret, size_t *n, struc
 			(*ret)[(*n)++] = gt_strdup(e->d_name);
 		}
 	}
+	if (r == 0)
+		r = passed_over(s, err);
 	closedir(d);
 	if (*n > 1)
 		qsort(*ret, *n, sizeof(**ret), by_name);
@@ -203,7 +217,7 @@ static int walk(struct scan *s, const char *pattern, struct gt_err *err)
 	if (*pattern == '\0') {
 		gt_auto(fd) int at = open_below(s->root, s->path, O_PATH);
 
-		return at < 0 ? 0 : found(s, at, err);
+		return at < 0 ? passed_over(s, err) : found(s, at, err);
 	}
 	if (len > NAME_MAX || ++s->parts > PARTS_MAX)
 		return gt_err_set(err, ENAMETOOLONG, "weights_many", "the pattern is too long");

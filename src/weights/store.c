@@ -88,7 +88,7 @@ void gt_weights_store_drop(struct gt_weights_store *s, struct gt_weights_copy *c
 
 static int load(struct gt_weights_store *s, struct gt_err *err)
 {
-	DIR *d = fdopendir(openat(s->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *d = gt_os_list(s->dir_fd);
 	struct dirent *e;
 	struct stat st;
 

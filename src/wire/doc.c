@@ -3,6 +3,7 @@
 
 #include <gantry/model/limits.h>
 
+#include "load.h"
 #include "refuse.h"
 #include "scan.h"
 
@@ -59,7 +60,7 @@ int gt_doc_parse(const char *text, size_t len, size_t max, json_t **ret, struct 
 
 	if (r < 0)
 		return r;
-	json_t *js = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+	json_t *js = gt_json_load(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
 
 	if (!js)
 		return parse_failed(text, len, &e, err);

@@ -8,6 +8,7 @@
 #include <gantry/base/units.h>
 
 #include "doc.h"
+#include "load.h"
 #include "scan.h"
 #include "utf8.h"
 
@@ -50,7 +51,7 @@ static bool token_text(const struct header *h, char *out, size_t size)
 		return true;
 	}
 	/* Escapes are rare in names: the parser knows them. */
-	json_t *js = json_loadb(h->scan.tok, h->scan.len, JSON_DECODE_ANY, NULL);
+	json_t *js = gt_json_load(h->scan.tok, h->scan.len, JSON_DECODE_ANY, NULL);
 
 	if (js)
 		fits = gt_strcopy(out, size, json_string_value(js));

@@ -7,6 +7,7 @@
 #include <gantry/base/units.h>
 
 #include "doc.h"
+#include "load.h"
 #include "task_line.h"
 
 struct plan {
@@ -104,7 +105,8 @@ static bool is_json(const struct gt_task *c)
 
 	if (!c->content_type || !strstr(c->content_type, "json"))
 		return false;
-	js = json_loadb(c->body.data, c->body.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+	js = gt_json_load(c->body.data, c->body.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES,
+			  NULL);
 	again = js ? json_dumps(js, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 	return again && strlen(again) == c->body.len &&
 	       memcmp(again, c->body.data, c->body.len) == 0;

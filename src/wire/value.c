@@ -3,6 +3,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "load.h"
+
 #define SEGMENT_MAX 128
 
 /* A gt_value is a json_t by another name, so that jansson stays in this room. */
@@ -19,7 +21,7 @@ static const struct gt_value *value(const json_t *j)
 int gt_value_parse(const char *text, size_t len, struct gt_value **ret, struct gt_err *err)
 {
 	json_error_t je;
-	json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+	json_t *j = gt_json_load(text, len, JSON_REJECT_DUPLICATES, &je);
 
 	if (!j)
 		return gt_err_set(err, EINVAL, "malformed_json", "line %d, column %d: %s", je.line,

@@ -23,8 +23,9 @@
 #define GT_MIB       (1024ULL * 1024)
 #define GT_GIB       (1024ULL * 1024 * 1024)
 
-/* Small allocations abort the process when memory is gone (the supervisor restarts it);
- * anything sized by input goes through gt_buf, which has a cap and can fail. */
+/* Small allocations abort the process when memory is gone (the supervisor restarts it); what is
+ * sized by input goes through gt_buf, which has a cap and can fail. */
+_Noreturn void gt_out_of_memory(void); /* for those that libraries make: says so, and aborts */
 void *gt_alloc(size_t size) __attribute__((malloc, returns_nonnull)); /* zeroed */
 void *gt_alloc_array(size_t n, size_t size) __attribute__((malloc, returns_nonnull));
 void *gt_grow(void *p, size_t n, size_t size) __attribute__((returns_nonnull)); /* realloc */

@@ -1,5 +1,6 @@
-/* base/buf.h - a growing byte buffer with a hard cap. Always NUL-terminated after the last byte,
- * so that text in it can be used as a string. */
+/* base/buf.h - a growing byte buffer with a hard cap. Up to 64 KiB are a small allocation (base.h);
+ * no memory for more is as if the cap were passed. Always NUL-terminated after the last byte, so
+ * that text in it can be used as a string. */
 #ifndef GANTRY_BASE_BUF_H
 #define GANTRY_BASE_BUF_H
 

@@ -99,7 +99,8 @@ GT_MUST_USE int gt_request_query_check(const struct gt_request *req, const char 
 
 /* Adds a header to the coming answer. X-Request-Id and Date are added by the server. */
 void gt_request_header_set(struct gt_request *req, const char *name, const char *value);
-/* Answers; body's bytes are moved out of `body` (NULL = none). */
+/* Answers; body's bytes are moved out of `body` (NULL = none). One that was cut (body->failed) is
+ * none: the request is refused (overloaded) instead. */
 void gt_request_reply(struct gt_request *req, int status, const char *content_type,
 		      struct gt_buf *body);
 /* Called when the client is gone before the answer was complete; at most once. Replying is then

@@ -6,6 +6,7 @@
 #ifndef GANTRY_OS_OS_H
 #define GANTRY_OS_OS_H
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #include <gantry/base/cleanup.h>
@@ -19,6 +20,8 @@ int gt_os_write_at(int dirfd, const char *path, const char *text, struct gt_err 
 /* At most size - 1 bytes, NUL-terminated, without trailing blanks. Fits files of the kernel. */
 int gt_os_read_at(int dirfd, const char *path, char *buf, size_t size, struct gt_err *err);
 int gt_os_open_dir(int dirfd, const char *path, int *ret, struct gt_err *err);
+/* To read the names in a directory; the caller's, for closedir(3). NULL: errno says why. */
+DIR *gt_os_list(int dirfd);
 /* As open(2), but the directory `root` is the root of all that path and symbolic links name. */
 int gt_os_open_in(int root, const char *path, int flags, int *ret, struct gt_err *err);
 int gt_os_mkdir_at(int dirfd, const char *path, mode_t mode, struct gt_err *err); /* may exist */

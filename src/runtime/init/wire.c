@@ -6,9 +6,15 @@
 
 #include "init.h"
 
+#define SAY_TRIES 10000
+
 void init_answer(const struct gt_init_answer *a)
 {
-	while (send(GT_INIT_SOCKET, a, sizeof(*a), MSG_NOSIGNAL) < 0 && errno == EINTR)
+	unsigned tries = 0;
+
+	/* What is not said is waited for: for want of memory too it is said again. */
+	while (send(GT_INIT_SOCKET, a, sizeof(*a), MSG_NOSIGNAL) < 0 &&
+	       (errno == EINTR || errno == ENOMEM || errno == ENOBUFS) && tries++ < SAY_TRIES)
 		;
 }
 

@@ -8,10 +8,11 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <gantry/base/cleanup.h>
+#include <gantry/base/buf.h>
 
 /* Runs fn in a child whose standard error is dropped; true when it did not come
  * back from it: by SIGABRT, or by the exit of a sanitizer that refused the size before we could. */
@@ -132,11 +133,32 @@ static void steal_leaves_null(void **state)
 	free(q);
 }
 
+/* Whoever adds a few bytes need not look whether they were taken. */
+static void fill_small_buffers(void)
+{
+	char text[60 * GT_KIB] = { 0 };
+
+	setrlimit(RLIMIT_AS, &(struct rlimit){ 0 });
+	for (unsigned i = 0; i < 100; i++) {
+		struct gt_buf b = { 0 };
+
+		if (gt_buf_add(&b, text, sizeof(text)) < 0)
+			return;
+	}
+}
+
+static void a_small_buffer_without_memory_aborts(void **state)
+{
+	(void)state;
+	assert_true(aborts(fill_small_buffers));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(allocations_are_zeroed_and_never_null),
 		cmocka_unit_test(a_size_that_overflows_aborts),
+		cmocka_unit_test(a_small_buffer_without_memory_aborts),
 		cmocka_unit_test(strings_are_copied),
 		cmocka_unit_test(strcopy_says_when_it_cuts),
 		cmocka_unit_test(comparing_takes_null),

@@ -42,6 +42,17 @@ static int read_text(struct gt_config *c, const char *text, struct gt_err *err)
 	return gt_config_read(c, path, err);
 }
 
+static void a_file_that_can_not_be_read_is_no_empty_one(void **state)
+{
+	struct gt_config c;
+	struct gt_err err = { 0 };
+
+	(void)state;
+	gt_config_defaults(&c);
+	assert_int_equal(gt_config_read(&c, "/", &err), -EISDIR);
+	assert_non_null(strstr(err.text, "/: "));
+}
+
 static void a_file_sets_what_it_names(void **state)
 {
 	struct gt_config c;
@@ -272,6 +283,7 @@ static void the_page_for_operators_is_right(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_file_that_can_not_be_read_is_no_empty_one),
 		cmocka_unit_test(a_file_sets_what_it_names),
 		cmocka_unit_test(a_node_without_a_name_has_the_host_s),
 		cmocka_unit_test(a_mistake_is_named_with_its_line_and_changes_nothing),

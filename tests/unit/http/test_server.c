@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -64,6 +66,16 @@ static void on_gone(void *arg)
 	w->gone++;
 }
 
+static void on_large(struct gt_request *req, void *app)
+{
+	gt_auto(buf) struct gt_buf b = { .max = 8 };
+
+	(void)app;
+	gt_buf_adds(&b, "12345678");
+	gt_buf_adds(&b, "9");
+	gt_request_reply(req, 200, "text/plain", &b);
+}
+
 static void on_hold(struct gt_request *req, void *app)
 {
 	struct world *w = app;
@@ -100,6 +112,7 @@ static void on_strict(struct gt_request *req, void *app)
 static const struct gt_http_route routes[] = {
 	{ GT_GET, "/echo/{name}", GT_ROLE_NONE, 0, on_echo, "getEcho", "" },
 	{ GT_PUT, "/echo/{name}", GT_ROLE_NONE, 16, on_echo, "putEcho", "" },
+	{ GT_GET, "/large", GT_ROLE_NONE, 0, on_large, "large", "" },
 	{ GT_GET, "/hold", GT_ROLE_NONE, 0, on_hold, "hold", "" },
 	{ GT_GET, "/stream", GT_ROLE_NONE, 0, on_stream, "stream", "" },
 	{ GT_GET, "/strict", GT_ROLE_NONE, 0, on_strict, "strict", "" },
@@ -501,6 +514,16 @@ static void free_ends_open_streams(void **state)
 	gt_buf_fini(&t.got);
 }
 
+static void an_answer_that_was_cut_is_none(void **state)
+{
+	struct world *w = *state;
+	struct answer a;
+
+	fetch(w, "GET", "/large", &a);
+	assert_int_equal(a.status, 499);
+	assert_string_equal(a.body, "overloaded");
+}
+
 static void client_says_why_there_is_no_answer(void **state)
 {
 	struct world *w = *state;
@@ -510,6 +533,68 @@ static void client_says_why_there_is_no_answer(void **state)
 	fetch(w, "GET", "/hold", &a);
 	assert_int_equal(a.status, 0);
 	assert_true(a.why[0]);
+}
+
+/* In libc's place: for so many connections there is no descriptor. */
+static unsigned unaccepted;
+
+int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	if (unaccepted > 0) {
+		unaccepted--;
+		errno = EMFILE;
+		return -1;
+	}
+	return (int)syscall(SYS_accept4, fd, addr, len, flags);
+}
+
+/* While a connection stays that nothing ends, as a watch's does. */
+static void takes_connections_after_it_could_not(void **state)
+{
+	struct world *w = *state;
+	struct answer held, a;
+
+	start(w, "GET", "/hold", &held);
+	step_until(w, w->held);
+	unaccepted = 2;
+	fetch(w, "GET", "/echo/a", &a);
+	assert_int_equal(unaccepted, 0);
+	assert_int_equal(a.status, 200);
+	reply_text(w->held, 200, "");
+	step_until(w, held.done);
+}
+
+/* In libc's place: so many sockets can not be watched. */
+static unsigned unwatched;
+
+int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+	if (op == EPOLL_CTL_ADD && unwatched > 0) {
+		unwatched--;
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_epoll_ctl, epfd, op, fd, event);
+}
+
+static void a_socket_that_can_not_be_watched_ends_its_call_alone(void **state)
+{
+	struct world *w = *state;
+	struct answer lost, kept;
+
+	start(w, "GET", "/hold", &kept);
+	step_until(w, w->held);
+	unwatched = 1;
+	fetch(w, "GET", "/echo/a", &lost);
+	assert_int_equal(unwatched, 0);
+	assert_int_equal(lost.status, 0);
+	assert_true(lost.why[0]);
+	assert_false(kept.done);
+	reply_text(w->held, 200, "kept");
+	step_until(w, kept.done);
+	assert_string_equal(kept.body, "kept");
+	fetch(w, "GET", "/echo/a", &kept);
+	assert_int_equal(kept.status, 200);
 }
 
 /* ---- the watch ------------------------------------------------------------------------------ */
@@ -665,7 +750,10 @@ int main(void)
 		t(cancels_inside_a_callback),
 		t(refuses_more_than_the_queue_holds),
 		t(free_ends_open_streams),
+		t(an_answer_that_was_cut_is_none),
 		t(client_says_why_there_is_no_answer),
+		t(takes_connections_after_it_could_not),
+		t(a_socket_that_can_not_be_watched_ends_its_call_alone),
 		t(watch_cuts_lines_and_reconnects),
 		t(watch_survives_a_restart_of_the_server),
 		t(watch_gives_up_on_a_line_without_end),

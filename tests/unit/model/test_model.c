@@ -13,6 +13,7 @@
 #include <gantry/model/image.h>
 #include <gantry/model/msg.h>
 #include <gantry/model/problem.h>
+#include <gantry/model/task.h>
 #include <gantry/model/usage.h>
 
 /* Rows: from; columns: to, in the order of the enum. */
@@ -393,10 +394,29 @@ static void parked_memory_is_what_it_has(void **state)
 	assert_int_equal(gt_usage_gpu_parked(&u, 80 * GT_GIB), 8 * GT_GIB + GT_PARK_SLACK);
 }
 
+/* A transaction that is tried again fills it anew; what it had is its own still, and is not lost
+ * (the leak sanitizer says so). */
+static void an_operation_is_filled_once_more(void **state)
+{
+	gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_ACCEPT);
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		op->n_changes = op->n_ended = 0;
+		gt_task_op_change(op, "f", 1);
+		gt_task_op_change(op, "g", 1);
+		gt_task_op_ended(op, "id");
+	}
+	assert_int_equal(op->n_changes, 2);
+	assert_string_equal(op->changes[1].function, "g");
+	assert_int_equal(op->n_ended, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parked_memory_is_what_it_has),
+		cmocka_unit_test(an_operation_is_filled_once_more),
 		cmocka_unit_test(replica_moves_follow_the_table),
 		cmocka_unit_test(an_illegal_move_aborts),
 		cmocka_unit_test(state_names_round_trip),

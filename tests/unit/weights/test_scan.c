@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -194,6 +195,37 @@ static void another_content_has_another_name(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* With room for none, one, two ... descriptors: never that there is nothing, or less. */
+static void a_lack_of_descriptors_is_told(void **state)
+{
+	struct world *w = *state;
+	struct rlimit before, few;
+	unsigned told = 0;
+	int r = -EMFILE, lowest = dup(w->root);
+
+	assert_true(lowest >= 0);
+	close(lowest);
+	make(w, "a.bin", 10);
+	make(w, "b.bin", 10);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	for (unsigned room = 0; r == -EMFILE && room < 8; room++) {
+		gt_auto(buf) struct gt_buf got = { 0 };
+		struct gt_err err = { 0 };
+
+		few = (struct rlimit){ (rlim_t)lowest + room, before.rlim_max };
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		r = gt_weights_scan(w->root, "*.bin", note, &got, &err);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		told += r == -EMFILE;
+		if (r == 0)
+			assert_string_equal(gt_buf_str(&got), "a.bin b.bin ");
+		else
+			assert_int_equal(r, -EMFILE);
+	}
+	assert_int_equal(r, 0);
+	assert_true(told >= 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +233,7 @@ int main(void)
 		TEST(only_files_of_the_place_are_opened),
 		TEST(a_volume_may_be_a_file),
 		TEST(too_much_is_refused),
+		TEST(a_lack_of_descriptors_is_told),
 		TEST(another_content_has_another_name),
 	};
 
