@@ -26,7 +26,7 @@
 #define BODIES_DIR "control/bodies"
 #define BALLAST    "control/ballast"
 
-#define DRAIN_MS 500 /* at the end, for requests that were begun */
+#define DRAIN_MS 1000 /* at the end, for requests that were begun */
 #define LOOK_MS  2
 
 struct plane {

@@ -287,7 +287,9 @@ int gt_http_server_new(struct gt_loop *loop, const struct gt_http_config *config
 
 void gt_http_server_quiesce(struct gt_http_server *s)
 {
-	gt_close(MHD_quiesce_daemon(s->daemon));
+	gt_watch_close(s->door);
+	s->door = NULL;
+	gt_timer_clear(s->loop, &s->later);
 }
 
 size_t gt_http_server_active(const struct gt_http_server *s)

@@ -564,6 +564,30 @@ static void takes_connections_after_it_could_not(void **state)
 	step_until(w, held.done);
 }
 
+/* It has some time still, and who comes waits in the socket: for the next server. */
+static void what_was_begun_is_finished_and_no_more(void **state)
+{
+	struct world *w = *state;
+	struct answer held, later;
+
+	start(w, "GET", "/hold", &held);
+	step_until(w, w->held);
+	gt_http_server_quiesce(w->server);
+	start(w, "GET", "/echo/a", &later);
+	reply_text(w->held, 200, "kept");
+	step_until(w, held.done);
+	assert_string_equal(held.body, "kept");
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(gt_loop_step(w->loop, 0, NULL), 0);
+	assert_int_equal(gt_http_server_active(w->server), 0);
+	assert_false(later.done);
+	gt_http_server_free(w->server);
+	w->server = NULL;
+	serve(w);
+	step_until(w, later.done);
+	assert_int_equal(later.status, 200);
+}
+
 /* In libc's place: so many sockets can not be watched. */
 static unsigned unwatched;
 
@@ -753,6 +777,7 @@ int main(void)
 		t(an_answer_that_was_cut_is_none),
 		t(client_says_why_there_is_no_answer),
 		t(takes_connections_after_it_could_not),
+		t(what_was_begun_is_finished_and_no_more),
 		t(a_socket_that_can_not_be_watched_ends_its_call_alone),
 		t(watch_cuts_lines_and_reconnects),
 		t(watch_survives_a_restart_of_the_server),
