@@ -416,7 +416,8 @@ def test_replicas_survive_a_restart_and_are_adopted(own):
     call_ok(daemon, "stay")
     before = daemon.wait_replicas("stay", 1)[0]
     record = daemon.state / "agent/replicas" / before["id"]
-    assert sorted(p.name for p in record.iterdir()) == ["record", "status", "stderr", "stdout"], "no file to be ready"
+    assert sorted(p.name for p in record.iterdir()) == ["ready", "record", "status", "stderr", "stdout"]
+    assert (record / "ready").samefile(record / "record"), "no file was made for it"
     assert daemon.signal(signal.SIGTERM) == 0
     assert alive(before["pid"]), "the replica runs while the daemon is down"
     daemon.start()
