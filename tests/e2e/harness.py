@@ -132,11 +132,21 @@ def install(path, version):
     new.rename(path)
 
 
-@contextlib.contextmanager
 def failing_syncs(pid):
-    """Each sync of a process fails until it ends."""
+    """Each sync of a process fails."""
+    return changed_syncs(pid, "error=EIO")
+
+
+def slow_syncs(pid):
+    """Each sync of a process takes a twentieth of a second."""
+    return changed_syncs(pid, "delay_enter=50000")
+
+
+@contextlib.contextmanager
+def changed_syncs(pid, how):
+    """What becomes of each, in the words of strace's inject, until it ends."""
     tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
-                               "-e", "inject=fsync,fdatasync:error=EIO"], stderr=subprocess.PIPE, text=True)
+                               "-e", f"inject=fsync,fdatasync:{how}"], stderr=subprocess.PIPE, text=True)
     try:
         line = tracer.stderr.readline()
         assert "attached" in line, line

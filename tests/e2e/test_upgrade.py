@@ -1,5 +1,4 @@
 """A newer program in the place of the running one, and what programs of other versions have written."""
-import contextlib
 import http.client
 import json
 import os
@@ -11,7 +10,7 @@ import threading
 
 import pytest
 
-from harness import BIN, HELD, Background, Raw, install, processes, until
+from harness import BIN, HELD, Background, Raw, install, processes, slow_syncs, until
 
 
 @pytest.fixture
@@ -247,21 +246,6 @@ def test_database_of_a_newer_version(own):
     assert check(9).returncode == 0
     daemon.start()
     assert daemon.call("echo").status == 200
-
-
-@contextlib.contextmanager
-def slow_syncs(pid):
-    """Each sync of a process takes a twentieth of a second."""
-    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), "-e", "trace=fsync,fdatasync",
-                               "-e", "inject=fsync,fdatasync:delay_enter=50000"], stderr=subprocess.PIPE, text=True)
-    try:
-        line = tracer.stderr.readline()
-        assert "attached" in line, line
-        yield
-    finally:
-        tracer.terminate()
-        tracer.stderr.close()
-        tracer.wait()
 
 
 def test_control_finishes_what_it_has_begun(daemon):
