@@ -307,7 +307,7 @@ def test_a_reload_changes_the_rules_of_replicas_that_run(own):
     daemon.proc.send_signal(signal.SIGHUP)
     until(lambda: f"ip daddr {SITE4} goto refuse" in nft("list ruleset"), "the new rule is there")
     assert daemon.attempt("f", "connect", f"{SITE4}:80") == "ECONNREFUSED"
-    assert daemon.replicas("f", "ready")[0]["pid"] == pid
+    assert daemon.wait_replicas("f", 1)[0]["pid"] == pid  # the next control has to hear of it first
 
 
 def test_a_name_server_on_the_node_is_reached_at_its_port_alone(own):
