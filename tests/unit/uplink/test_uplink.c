@@ -105,9 +105,20 @@ static int tear_down(void **state)
 	gt_close(w->link_fd);
 	gt_close(w->dial_fd);
 	gt_close(w->agent_fd);
-	static const char *const files[] = { "link/node.key",  "link/node.crt", "link/ca.crt",
-					     "link/join.json", "link",          "link.sock",
-					     "dial.sock",      "agent.sock",    "" };
+	/* It may have been killed while it wrote one of them anew. */
+	static const char *const files[] = { "link/node.key.new",
+					     "link/node.crt.new",
+					     "link/ca.crt.new",
+					     "link/join.json.new",
+					     "link/node.key",
+					     "link/node.crt",
+					     "link/ca.crt",
+					     "link/join.json",
+					     "link",
+					     "link.sock",
+					     "dial.sock",
+					     "agent.sock",
+					     "" };
 
 	for (size_t i = 0; i < GT_LEN(files); i++) {
 		snprintf(command, sizeof(command), "%s/%s", w->dir, files[i]);
