@@ -165,7 +165,8 @@ static void on_ready(struct gt_watch *w, unsigned events, void *arg)
 		if (role->id == GT_PROC_UPLINK) /* those before it may go */
 			signal_elders(role);
 		check_all_ready(role->sup);
-		if (role->sup->check.waits && all_ready(role->sup))
+		if (role->sup->check.waits && role->sup->stage == STAGE_RUNNING &&
+		    all_ready(role->sup))
 			upgrade(role->sup);
 	}
 	gt_watch_close(w);
