@@ -257,11 +257,6 @@ static int read_gang(const char *at, struct gt_gang_member *ret, uint32_t *ret_s
 	return len;
 }
 
-static bool is_want(int r)
-{
-	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
-}
-
 /* 0, or -EBADMSG: there is no whole record of this id. */
 static int load_one(struct agent *a, const char *id, struct gt_err *err)
 {
@@ -279,7 +274,7 @@ static int load_one(struct agent *a, const char *id, struct gt_err *err)
 	if (strlen(id) != GT_ULID_LEN)
 		return -EBADMSG;
 	r_read = gt_os_read_at(a->replicas_fd, path, text, RECORD_MAX, err);
-	if (is_want(r_read))
+	if (gt_err_is_want(-r_read))
 		return r_read;
 	if (r_read < 0 || !gt_starts_with(text, RECORD_HEAD) ||
 	    sscanf(text + strlen(RECORD_HEAD), "%63s %u %llu %47s %d %llu%*[ ]%d%n", function,
@@ -318,7 +313,7 @@ int gt_records_load(struct agent *a, struct gt_err *err)
 	while (r == 0 && (errno = 0, e = readdir(d))) {
 		int one = e->d_name[0] == '.' ? 0 : load_one(a, e->d_name, err);
 
-		if (is_want(one))
+		if (gt_err_is_want(-one))
 			r = gt_err_wrap(err, "record of a replica");
 		if (one == 0 || r < 0)
 			continue;

@@ -571,11 +571,15 @@ void gt_conn_hear(struct gt_conn *c)
 		gt_conn_kick(c);
 }
 
-/* The loop may not have told yet of what has come. */
-bool gt_conn_waits_in_vain(struct gt_conn *c)
+void gt_conn_look(struct gt_conn *c)
 {
 	c->sock.can_read = true;
 	gt_conn_hear(c);
+}
+
+bool gt_conn_waits_in_vain(struct gt_conn *c)
+{
+	gt_conn_look(c);
 	return !c->closed && waits_since_ns(c) > 0;
 }
 

@@ -66,7 +66,9 @@ struct gt_conn *gt_conn_accept(struct gt_listener *l, int fd GT_TAKES, const cha
 /* The one of some that has waited longest for a request and buffers at least so many bytes; NULL:
  * there is none among them. */
 struct gt_conn *gt_conn_idlest(struct gt_gateway *gw, size_t holding);
-/* Reads what has come on one that waits for a request; whether it still does. */
+/* Reads what has come, of which the loop may not have told yet. */
+void gt_conn_look(struct gt_conn *c);
+/* The same of one that waits for a request; whether it still does. */
 bool gt_conn_waits_in_vain(struct gt_conn *c);
 /* Closes some of those until no more is buffered; false = more is, by calls. */
 bool gt_conn_make_room(struct gt_gateway *gw, size_t bytes_max);

@@ -92,7 +92,7 @@ static void accept_some(struct gt_listener *l, int most, bool read)
 		}
 		int fd = gw->port->accept(gt_watch_fd(l->watch), peer);
 
-		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM) {
+		if (fd < 0 && gt_err_is_want(-fd)) {
 			set_accepting(gw, false);
 			gt_timer_set(gw->loop, &gw->accept_timer, NO_FD_PAUSE_MS, accept_again, gw);
 			return;
@@ -105,7 +105,7 @@ static void accept_some(struct gt_listener *l, int most, bool read)
 			gt_conn_close(way);
 		c = gt_conn_accept(l, fd, peer);
 		if (read && c && !c->closed)
-			(void)gt_conn_waits_in_vain(c);
+			gt_conn_look(c);
 	}
 }
 

@@ -76,7 +76,7 @@ int gt_body_write(struct gt_tasks_db *t, const struct gt_blob *body, char name[G
 /* Not there, or not to be read: no later try will do better. */
 static int lost(struct gt_err *err, int code, const char *name)
 {
-	if (code == ENOMEM || code == EMFILE || code == ENFILE)
+	if (gt_err_is_want(code))
 		return failed(err, code, name);
 	return gt_err_set(err, ENODATA, "unavailable", "a body of a call (%s) is lost: %s", name,
 			  strerror(code));

@@ -117,7 +117,7 @@ static uint64_t resident_of(int fd, uint64_t size)
  * not be able to read it either, unless it is this process that lacks something. */
 static int passed_over(const struct scan *s, struct gt_err *err)
 {
-	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+	if (gt_err_is_want(errno))
 		return gt_err_errno(err, errno, "weights: %s", *s->path ? s->path : ".");
 	return 0;
 }

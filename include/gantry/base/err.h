@@ -6,6 +6,8 @@
 #ifndef GANTRY_BASE_ERR_H
 #define GANTRY_BASE_ERR_H
 
+#include <errno.h>
+
 #include <gantry/base/base.h>
 
 struct gt_err {
@@ -27,5 +29,12 @@ int gt_err_path(struct gt_err *err, const char *fmt, ...) GT_PRINTF(2, 3);
 /* Control characters in text and path become '?': for what repeats words from outside. */
 void gt_err_printable(struct gt_err *err);
 void gt_err_clear(struct gt_err *err);
+
+/* A positive errno: was there no descriptor or memory? That says nothing of what was asked for, and
+ * a later try may do better. */
+static inline bool gt_err_is_want(int code)
+{
+	return code == EMFILE || code == ENFILE || code == ENOMEM;
+}
 
 #endif
