@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import until
+from harness import crash, until
 
 
 def submit(gantry, name, body=b"x", headers=None, query=""):
@@ -196,9 +196,7 @@ def test_a_call_is_told_to_run_while_it_runs(gantry, name):
     running = seen[-1]["running"]
     assert running["attempt"] == 1 and running["replica"] == gantry.replicas(name, "ready")[0]["id"]
     # whoever comes later, and after another start of control, hears of it as well
-    before = gantry.roles()["control"]
-    os.kill(before, signal.SIGKILL)
-    until(lambda: gantry.roles().get("control") not in (None, before), "another control", 20)
+    crash(gantry, "control")
     until(lambda: [e["running"] for e in until_running(gantry, call)[1:]] == [running], "it is told again", 20)
     assert gantry.client.request("DELETE", f"/v1/calls/{call}").status == 200
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from harness import FUNCTIONS, Background, Daemon, alive, until
+from harness import FUNCTIONS, Background, Daemon, alive, crash, until
 from lent import running
 from test_contract import check
 
@@ -156,10 +156,7 @@ def test_gangs_outlive_control_and_agent(gantry):
     gantry.put("stay", spec())
     before = admitted(gantry, "stay")
     for role in ("control", "agent"):
-        pid = gantry.roles()[role]
-        os.kill(pid, signal.SIGKILL)
-        until(lambda: gantry.roles().get(role) not in (None, pid), f"the next {role}", 20)
-        wait_control(gantry)
+        crash(gantry, role)
         admitted(gantry, "stay")
         assert gantry.ask("stay")["met"].keys() == {"1", "2"}
     after = admitted(gantry, "stay")

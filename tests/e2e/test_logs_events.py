@@ -1,7 +1,7 @@
 """What functions print and what happened: tail, follow, resume, bounds."""
 import json
 
-from harness import until
+from harness import crash, until
 
 
 def lines(reply):
@@ -68,14 +68,10 @@ def test_logs_of_an_ended_replica_are_kept(gantry, name):
 
 
 def test_logs_survive_a_restart_of_the_agent(gantry, name):
-    import os
-    import signal
     gantry.probe(name)
     gantry.ask(name, "/print?text=before&lines=1")
     until(lambda: any(x["line"] == "before 0" for x in logs(gantry, name)), "the line")
-    agent = gantry.roles()["agent"]
-    os.kill(agent, signal.SIGKILL)
-    until(lambda: gantry.roles().get("agent") not in (None, agent), "the agent is back")
+    crash(gantry, "agent")
     until(lambda: gantry.call(name).status == 200, "calls work")
     gantry.ask(name, "/print?text=after&lines=1")
 

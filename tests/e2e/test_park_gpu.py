@@ -2,14 +2,12 @@
 the books of everybody, and with what a driver may do wrong. The GPU is simulated; the calls to its driver, their order and
 their errors are not."""
 import json
-import os
-import signal
 import time
 
 import pytest
 
 from fake_gpu import FakeDriver
-from harness import Daemon, echo_spec, until
+from harness import Daemon, crash, echo_spec, until
 
 PARK = {"method": "auto", "after": "60s"}
 
@@ -174,9 +172,7 @@ def test_a_helper_that_dies_leaves_nothing_stuck(own, tmp_path, op, victim):
 def test_an_agent_that_dies_leaves_nothing_stuck(own):
     daemon = own()
     parked_by(daemon, "a", "b")
-    agent = daemon.roles()["agent"]
-    os.kill(agent, signal.SIGKILL)
-    until(lambda: daemon.roles().get("agent") not in (None, agent), "the agent is back")
+    crash(daemon, "agent")
     for name in ("a", "b", "a"):
         until(lambda n=name: daemon.call(n).status == 200, f"{name} answers", 30)
     assert taken(daemon) <= 1
