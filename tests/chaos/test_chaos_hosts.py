@@ -21,7 +21,7 @@ from nemesis import Nemesis
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
-CONTROL = "[control]\nnode_suspect = 1s\nnode_lost = 3s\n"
+CONTROL = "[control]\nnode_suspect = 2s\nnode_lost = 3s\n"
 HOME = {("a", "gateway"), ("a", "agent")}
 MINE = f"of-{os.getpid()}"  # another run may be on the machine
 
