@@ -217,6 +217,7 @@ def test_replicas_share_one_copy_and_read_no_disk(gantry, place):
     assert second["weights"]["resident"] == path.stat().st_size and second["weights"]["bytes"] == 0, second
     answer = load(gantry, "shared2")
     assert answer["read_bytes"] == 0 and answer["faults"] == 0 and resident(path) == 0
+    assert answer["huge_bytes"] == (24 * MIB if node(gantry)["store_huge"] else 0), answer
     assert node(gantry)["store_used_bytes"] == before + 26 * MIB
     explained = gantry.client.get("/v1/functions/shared2/autoscaler/decisions").json()["items"]
     placed = [d for d in explained if d["kind"] == "place"][0]["outcome"]
