@@ -6,6 +6,7 @@
 #include <utlist.h>
 
 #include <gantry/base/log.h>
+#include <gantry/base/skew.h>
 #include <gantry/http/digest.h>
 
 #include "calls.h"
@@ -33,6 +34,8 @@ struct gt_hooks {
 	unsigned n_open;
 	struct gt_timer timer;
 	bool asking;
+	int64_t skew_ms;
+	bool set_back; /* the clock was: pauses between tries would last longer */
 };
 
 static void look(void *arg);
@@ -57,6 +60,8 @@ void gt_api_hooks_start(struct gt_api *api)
 	if (!api->config.webhook_key)
 		return;
 	api->hooks = gt_alloc(sizeof(*api->hooks));
+	api->hooks->skew_ms = GT_SKEW_NONE;
+	(void)gt_clock_set_back(&gt_clock_system, &api->hooks->skew_ms);
 	look_in(api, COLLECT_MS);
 }
 
@@ -257,19 +262,39 @@ static void on_found(struct gt_task_op *op, const struct gt_err *err, void *arg)
 	gt_task_op_free(op);
 }
 
-static void look(void *arg)
+static void ask(struct gt_api *api, struct gt_task_op *op GT_TAKES, gt_task_fn *done)
 {
-	struct gt_api *api = arg;
-	struct gt_task_op *op;
 	struct gt_err err = { 0 };
 
-	if (api->hooks->asking || api->hooks->n_open == OPEN_MAX)
-		return; /* the end of one looks again */
-	op = gt_task_op_new(GT_TASK_HOOKS);
-	op->limit = 2 * OPEN_MAX;
 	api->hooks->asking = true;
-	if (gt_control_task(api->config.control, op, on_found, api, &err) == 0)
+	if (gt_control_task(api->config.control, op, done, api, &err) == 0)
 		return;
 	api->hooks->asking = false;
 	gt_task_op_free(op);
+}
+
+static void on_all_due(struct gt_task_op *op, const struct gt_err *err, void *arg)
+{
+	struct gt_api *api = arg;
+
+	if (api->hooks) {
+		api->hooks->asking = false;
+		api->hooks->set_back = err != NULL;
+		look_in(api, err ? FIRST_MS : 0);
+	}
+	gt_task_op_free(op);
+}
+
+static void look(void *arg)
+{
+	struct gt_api *api = arg;
+	struct gt_hooks *h = api->hooks;
+	struct gt_task_op *op;
+
+	if (h->asking || h->n_open == OPEN_MAX)
+		return; /* the end of one looks again */
+	h->set_back |= gt_clock_set_back(&gt_clock_system, &h->skew_ms);
+	op = gt_task_op_new(h->set_back ? GT_TASK_HOOKS_NOW : GT_TASK_HOOKS);
+	op->limit = 2 * OPEN_MAX;
+	ask(api, op, h->set_back ? on_all_due : on_found);
 }
