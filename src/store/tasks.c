@@ -195,6 +195,7 @@ static bool lease_take(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_t
 		return false;
 	}
 	task->leased_ms = op->now_ms;
+	task->left_ms = task->deadline_ms - GT_MIN(op->now_ms, task->deadline_ms);
 	return true;
 }
 

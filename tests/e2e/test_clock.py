@@ -101,6 +101,20 @@ def test_a_clock_of_another_decade_does_no_harm_that_lasts(cluster, host, jump):
     durable(cluster)
 
 
+@pytest.mark.parametrize("jump", [YEARS, -YEARS])
+def test_a_durable_call_has_its_time_whatever_the_gateways_clock_says(cluster, jump):
+    """On control's own host, so that no connection between hosts is needed."""
+    first = cluster.first
+    first.echo("near", placement={"labels": {"host": "a"}}, scale={"min": 1, "max": 1})
+    first.wait_replicas("near", 1)
+    cluster["a"].clock.set(jump, "gateway")
+    reply = first.client.request("POST", "/v1/functions/near/calls?path=/sleep%3Fms=1500", b"", {"Prefer": "wait=20"})
+    assert reply.status == 200, reply
+    reply = first.client.request("POST", "/v1/functions/near/calls?path=/sleep%3Fms=20000", b"",
+                                 {"Prefer": "wait=20", "Gantry-Deadline": "2"})
+    assert reply.status == 504, reply
+
+
 def test_a_webhook_does_not_wait_for_a_clock_that_was_set_back(cluster):
     first = cluster.first
     with first.inside():
