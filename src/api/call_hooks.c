@@ -7,6 +7,7 @@
 
 #include <gantry/base/log.h>
 #include <gantry/base/skew.h>
+#include <gantry/control/webhook.h>
 #include <gantry/http/digest.h>
 
 #include "calls.h"
@@ -57,8 +58,8 @@ void gt_api_hooks_kick(struct gt_api *api)
 
 void gt_api_hooks_start(struct gt_api *api)
 {
-	if (!api->config.webhook_key)
-		return;
+	if (!gt_control_webhook_keys(api->config.control)->n)
+		return; /* nobody could know who tells */
 	api->hooks = gt_alloc(sizeof(*api->hooks));
 	api->hooks->skew_ms = GT_SKEW_NONE;
 	(void)gt_clock_set_back(&gt_clock_system, &api->hooks->skew_ms);
@@ -160,15 +161,17 @@ static void letter_add(struct letter *l, char *header GT_TAKES)
 
 static void letter_write(const struct gt_api *api, const struct gt_task *t, struct letter *l)
 {
-	uint64_t now_s = gt_wall_ms(&gt_clock_system) / 1000;
-	gt_auto(free) char *id = gt_asprintf("%s-%u", t->id, t->attempt);
-	char time[GT_TIME_TEXT], mac[GT_HMAC_BASE64_SIZE];
+	uint64_t now_ms = gt_wall_ms(&gt_clock_system), now_s = now_ms / 1000;
+	gt_auto(free) char *id = gt_asprintf("%s-%u", t->id, t->attempt), *signature = NULL;
+	const char *keys[GT_WEBHOOK_KEYS_MAX];
+	size_t n = gt_webhook_keys_good(gt_control_webhook_keys(api->config.control), now_ms, keys);
+	char time[GT_TIME_TEXT];
 	struct gt_json j;
 
 	gt_json_begin(&j, &l->body);
 	gt_view_call(&j, t, NULL, 0);
 	gt_time_text(t->ended_ms, time);
-	gt_webhook_mac(api->config.webhook_key, id, now_s, l->body.data, l->body.len, mac);
+	signature = gt_webhook_signature(keys, n, id, now_s, l->body.data, l->body.len);
 	letter_add(l, gt_strdup("ce-specversion: 1.0"));
 	letter_add(l, gt_strdup("ce-type: dev.gantry.call.finished"));
 	letter_add(l, gt_asprintf("ce-id: %s", id));
@@ -177,7 +180,7 @@ static void letter_write(const struct gt_api *api, const struct gt_task *t, stru
 	letter_add(l, gt_asprintf("ce-time: %s", time));
 	letter_add(l, gt_asprintf("webhook-id: %s", id));
 	letter_add(l, gt_asprintf("webhook-timestamp: %llu", (unsigned long long)now_s));
-	letter_add(l, gt_asprintf("webhook-signature: v1,%s", mac));
+	letter_add(l, gt_asprintf("webhook-signature: %s", signature));
 }
 
 /* It is on its way, or its host has as many as it is told at a time: a receiver that is slow has

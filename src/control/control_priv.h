@@ -162,6 +162,7 @@ struct gt_control {
 	struct gt_ctl_started *started;     /* started.c: hash of calls that run */
 	struct gt_ctl_schedules *schedules; /* schedule.c; the same */
 	struct gt_ctl_zone *zones;          /* timing.c: hash by name */
+	struct gt_webhook_keys webhook_keys;
 	struct gt_ctl_ring events, decisions;
 	uint64_t last_event, last_decision;
 };
