@@ -24,26 +24,30 @@ static void file_path(const struct log *log, bool older, char path[PATH_SIZE])
 
 void gt_log_file_format(const struct log_line *line, struct gt_buf *out)
 {
-	gt_buf_addf(out, "%llu %llu %c %u ", (unsigned long long)line->seq,
-		    (unsigned long long)line->wall_ms, line->stream == LOG_STDOUT ? 'o' : 'e',
-		    line->revision);
+	gt_buf_addf(out, "%llu %llu", (unsigned long long)line->seq,
+		    (unsigned long long)line->wall_ms);
+	if (line->late_ms > 0)
+		gt_buf_addf(out, "-%llu", (unsigned long long)line->late_ms);
+	gt_buf_addf(out, " %c %u ", line->stream == LOG_STDOUT ? 'o' : 'e', line->revision);
 	gt_buf_add(out, line->text, line->len);
 	gt_buf_addc(out, '\n');
 }
 
 bool gt_log_line_parse(const char *at, size_t len, struct log_line *ret)
 {
-	unsigned long long seq, ms;
+	unsigned long long seq, ms, late = 0;
 	unsigned revision;
-	char head[64], stream;
-	int used = 0;
+	char head[96], stream;
+	int times = 0, used = 0;
 
 	snprintf(head, sizeof(head), "%.*s", (int)GT_MIN(len, sizeof(head) - 1), at);
-	if (sscanf(head, "%llu %llu %c %u%n", &seq, &ms, &stream, &revision, &used) != 4 ||
-	    (size_t)used >= len || at[used] != ' ' || (stream != 'o' && stream != 'e'))
+	if (sscanf(head, "%llu %llu%n-%llu%n", &seq, &ms, &times, &late, &times) < 2 ||
+	    sscanf(head + times, " %c %u%n", &stream, &revision, &used) != 2 ||
+	    (size_t)(used += times) >= len || at[used] != ' ' || (stream != 'o' && stream != 'e'))
 		return false;
 	ret->seq = seq;
 	ret->wall_ms = ms;
+	ret->late_ms = GT_MIN(late, ms);
 	ret->stream = stream == 'o' ? LOG_STDOUT : LOG_STDERR;
 	ret->revision = revision;
 	ret->text = at + used + 1;

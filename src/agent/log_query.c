@@ -29,7 +29,8 @@ bool gt_log_query_wants(const struct log_query *q, const struct log_line *line)
 	       (!q->replica[0] || gt_streq(q->replica, line->replica)) &&
 	       (q->revision < 0 || q->revision == line->revision) &&
 	       (q->stream < 0 || q->stream == (int)line->stream) && line->seq > q->after &&
-	       line->wall_ms >= q->since_ms && (!q->until_ms || line->wall_ms <= q->until_ms) &&
+	       line->wall_ms >= q->since_ms &&
+	       (!q->until_ms || line->wall_ms - line->late_ms <= q->until_ms) &&
 	       (!q->contains[0] || memmem(line->text, line->len, q->contains, strlen(q->contains)));
 }
 

@@ -13,7 +13,7 @@ struct log_query {
 	int stream;                        /* enum log_stream, -1 = both */
 	size_t tail;                       /* this many of the newest */
 	uint64_t after, since_ms;          /* only larger numbers, only later ones */
-	uint64_t until_ms;                 /* and none later than this; 0 = any */
+	uint64_t until_ms;                 /* none surely written later; 0 = any */
 	char contains[GT_TASK_ID_MAX + 1]; /* "" = any */
 	bool follow;
 };

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -115,6 +116,7 @@ static void take_line(struct log_pipe *p, const char *text, size_t len, struct g
 	struct log_line line = {
 		.seq = ++log->seq,
 		.wall_ms = gt_wall_ms(&gt_clock_system),
+		.late_ms = p->late_ms,
 		.stream = p->stream,
 		.function = log->function,
 		.replica = log->replica,
@@ -140,6 +142,7 @@ void gt_log_say(struct log *log, const char *text)
 	if (!log->logs)
 		return;
 	gt_buf_init(&file, 0);
+	log->pipes[LOG_STDERR].late_ms = 0;
 	take_line(&log->pipes[LOG_STDERR], text, strlen(text), &file);
 	write_lines(log, &file);
 }
@@ -170,6 +173,26 @@ static void take_bytes(struct log_pipe *p, const char *data, size_t len, struct 
 	}
 }
 
+/* How long what is read next can have been there: since the last read if that did not take all,
+ * else since the FIFO was last written to, as its file system says. Some file systems never say,
+ * and of a write that goes on they have not said yet: then that time has not moved, and nothing is
+ * known. */
+static uint64_t lateness(struct log_pipe *p)
+{
+	uint64_t now = gt_wall_ms(&gt_clock_system), since = now;
+	struct timespec before = p->wrote;
+	struct stat st;
+
+	if (fstat(p->fd, &st) == 0)
+		p->wrote = st.st_mtim;
+	if (p->full)
+		since = p->read_ms;
+	else if (p->wrote.tv_sec != before.tv_sec || p->wrote.tv_nsec != before.tv_nsec)
+		since = (uint64_t)p->wrote.tv_sec * 1000 + (uint64_t)p->wrote.tv_nsec / 1000000;
+	p->read_ms = now;
+	return since < now ? now - since : 0;
+}
+
 /* Returns how many bytes came. */
 static size_t read_pipe(struct log_pipe *p)
 {
@@ -177,9 +200,11 @@ static size_t read_pipe(struct log_pipe *p)
 	gt_auto(buf) struct gt_buf file = { 0 };
 	ssize_t n;
 
+	p->late_ms = lateness(p);
 	do {
 		n = read(p->fd, data, sizeof(data));
 	} while (n < 0 && errno == EINTR);
+	p->full = n == READ_SIZE;
 	if (n <= 0)
 		return 0;
 	p->log->said_ns = gt_loop_clock_ns(p->log->logs->loop);
@@ -227,6 +252,15 @@ static void flush_part(struct log_pipe *p)
 	take_line(p, p->part.data, p->part.len, &file);
 	gt_buf_reset(&p->part);
 	write_lines(p->log, &file);
+}
+
+void gt_logs_catch_up(struct logs *l, const char *function)
+{
+	struct log *log;
+
+	DL_FOREACH (l->open, log)
+		for (int i = 0; i < LOG_STREAM_N && gt_streq(log->function, function); i++)
+			read_pipe(&log->pipes[i]); /* all of it: a pipe holds no more */
 }
 
 void gt_log_drain(struct log *log)

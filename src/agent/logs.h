@@ -2,10 +2,13 @@
  * size, handed to whoever follows.
  *
  * A file DIR/agent/logs/<function>/<replica>.log holds lines "SEQ MS STREAM REVISION TEXT", STREAM
- * o or e. At half its limit it becomes <replica>.log.1 in place of an older one: the newest half is
- * always there, and a gap in SEQ shows what was dropped. */
+ * o or e. MS is when it was read; "MS-LATE" when it is known to have waited for that. At half its
+ * limit it becomes <replica>.log.1 in place of an older one: the newest half is always there, and a
+ * gap in SEQ shows what was dropped. */
 #ifndef GANTRY_AGENT_LOGS_H
 #define GANTRY_AGENT_LOGS_H
+
+#include <time.h>
 
 #include <gantry/base/buf.h>
 #include <gantry/loop/loop.h>
@@ -18,6 +21,7 @@ enum log_stream { LOG_STDOUT, LOG_STDERR, LOG_STREAM_N };
 
 struct log_line {
 	uint64_t seq, wall_ms;
+	uint64_t late_ms; /* it may have been written so long before it was read */
 	enum log_stream stream;
 	const char *function, *replica;
 	uint32_t revision;
@@ -31,6 +35,10 @@ struct log_pipe {
 	int fd; /* our end of the FIFO */
 	struct gt_watch *watch;
 	struct gt_timer pause; /* it prints faster than we care to store */
+	struct timespec wrote; /* the FIFO's own note of its last write, at the last read */
+	uint64_t read_ms;      /* when that was */
+	uint64_t late_ms;      /* of what it brought */
+	bool full;             /* it left something there */
 	struct gt_buf part;    /* a line without its end */
 };
 
@@ -64,6 +72,8 @@ int gt_logs_dir(const struct logs *l); /* descriptor of the directory */
 /* fds: read ends of the FIFOs (taken). Goes on after the last line of an earlier agent. */
 int gt_log_open(struct logs *l, struct log *log, int fds[LOG_STREAM_N], struct gt_err *err);
 void gt_log_say(struct log *log, const char *text); /* a line of ours among the program's */
+/* Reads now what the program has written until now: who asks need not wait for our turn. */
+void gt_logs_catch_up(struct logs *l, const char *function);
 void gt_log_drain(struct log *log); /* everything that is in the FIFOs, and the unfinished lines */
 char *gt_log_tail(
 	const struct log *log); /* the last lines, '\n' between; NULL = none; caller frees */

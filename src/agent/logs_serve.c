@@ -154,6 +154,7 @@ static void get_logs(struct gt_request *req, void *app)
 		gt_agent_refuse(req, &err, app);
 		return;
 	}
+	gt_logs_catch_up(a->logs, q.function);
 	rd = gt_alloc(sizeof(*rd));
 	rd->query = q;
 	rd->logs = a->logs;

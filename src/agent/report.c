@@ -13,8 +13,7 @@
 #define POST_TIMEOUT_MS 5000
 #define RETRY_FIRST_MS  10
 #define RETRY_MAX_MS    1000
-#define BEAT_MS         1000 /* without anything to tell */
-#define PROGRESS_MS     250  /* pulls that go on make a report at most so often */
+#define PROGRESS_MS     250 /* pulls that go on make a report at most so often */
 
 static void post(struct agent *a);
 
@@ -165,7 +164,7 @@ static void on_beat(void *arg)
 
 	a->report.due = true;
 	post(a);
-	gt_timer_set(a->loop, &a->report.beat, BEAT_MS, on_beat, a);
+	gt_timer_set(a->loop, &a->report.beat, GT_NODE_BEAT_MS, on_beat, a);
 }
 
 static void post(struct agent *a)
@@ -187,7 +186,8 @@ static void post(struct agent *a)
 	if (a->report.call || !a->link_up || a->epoch == 0 || !is_needed(a) ||
 	    gt_timer_is_set(&a->report.retry))
 		return;
-	gt_timer_set(a->loop, &a->report.beat, BEAT_MS, on_beat, a); /* from the last one on */
+	gt_timer_set(a->loop, &a->report.beat, GT_NODE_BEAT_MS, on_beat,
+		     a); /* from the last one on */
 	a->report.sent_ns = gt_loop_clock_ns(a->loop);
 	gt_buf_init(&body, 0);
 	build(a, &body);

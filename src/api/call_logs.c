@@ -7,7 +7,7 @@
 
 #include "calls.h"
 
-#define LATE_MS      50 /* a line has the time at which it was read */
+#define LATE_MS      50 /* the node reads when it can; what it knows to have waited longer it finds */
 #define TAIL_DEFAULT 1000
 
 struct question {

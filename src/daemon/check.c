@@ -2,23 +2,60 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include <gantry/base/buf.h>
 #include <gantry/store/backup.h>
+#include <gantry/store/store.h>
 
 #include "kind.h"
 
-int gt_check_state(const struct gt_config *c, struct gt_err *err)
+#define LOOK_S 4 /* libpq gives up after 3 for each address, but waits for names without an end */
+
+static int become_control(const struct gt_config *c, struct gt_err *err)
 {
 	uid_t uid;
 	gid_t gid;
 
-	if (geteuid() != 0 || c->store[0] || chdir(c->state) < 0)
-		return 0;
 	if (gt_kind_ids(c, &uid, &gid, err) < 0)
 		return -err->code;
-	/* What is made beside the database, and what is in it, is control's. */
 	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
 		return gt_err_errno(err, errno, "become user %u", (unsigned)uid);
-	return gt_store_readable("control", err);
+	return 0;
+}
+
+static void on_alarm(int sig GT_UNUSED)
+{
+	static const char text[] = "gantryd: store: PostgreSQL does not answer\n";
+
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(EXIT_FAILURE);
+	_exit(EXIT_FAILURE);
+}
+
+static int look(const char *url, struct gt_err *err)
+{
+	gt_auto(buf) struct gt_buf says = { 0 };
+
+	signal(SIGALRM, on_alarm);
+	alarm(LOOK_S);
+	int r = gt_store_look(url, &says, err);
+
+	alarm(0);
+	fputs(gt_buf_str(&says), stdout);
+	return r;
+}
+
+int gt_check_state(const struct gt_config *c, struct gt_err *err)
+{
+	if (geteuid() != 0 || (!c->store[0] && chdir(c->state) < 0))
+		return 0;
+	/* Its file of passwords, what is made beside the database, and what is in it, are
+	 * control's. */
+	if (become_control(c, err) < 0)
+		return -err->code;
+	return c->store[0] ? look(c->store, err) : gt_store_readable("control", err);
 }

@@ -47,6 +47,7 @@ struct key {
 #define CERTIFICATE_MIN_MS 10000
 
 #define LEASE_MIN_MS   2000
+#define SILENT_MIN_MS  (2 * GT_NODE_BEAT_MS) /* one report may be late */
 #define SUBID_BASE_MAX 4000000000ULL
 _Static_assert(SUBID_BASE_MAX + GT_ID_RANGES * GT_ID_RANGE < UINT32_MAX, "all ids fit");
 
@@ -275,6 +276,14 @@ int gt_config_check_control(const struct gt_config *c, struct gt_err *err)
 	if (c->lease_ms < LEASE_MIN_MS)
 		return gt_err_set(err, EINVAL, "bad_config",
 				  "lease: at least 2s: it is renewed after a third of it");
+	if (c->node_suspect_ms && c->node_suspect_ms < SILENT_MIN_MS)
+		return gt_err_set(
+			err, EINVAL, "bad_config",
+			"node_suspect: at least 2s, as nodes report once a second; or 0s: "
+			"only their connections count");
+	if (c->node_lost_ms < SILENT_MIN_MS || c->node_lost_ms < c->node_suspect_ms)
+		return gt_err_set(err, EINVAL, "bad_config",
+				  "node_lost: at least 2s, and not below node_suspect");
 	if (c->node_certificate_ms >= CERTIFICATE_MIN_MS)
 		return 0;
 	return gt_err_set(

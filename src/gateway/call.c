@@ -123,7 +123,8 @@ static void give_back(struct gt_call *call)
 static void leave_control(struct gt_call *call)
 {
 	call->gw->n_control -= call->in_control;
-	call->in_control = false;
+	call->gw->n_strangers -= call->stranger;
+	call->in_control = call->stranger = false;
 }
 
 void gt_call_finish(struct gt_call *call)
@@ -496,20 +497,27 @@ static void hold(struct gt_call *call)
 
 /* Each is a connection, and control takes so many; one more would wait unseen behind all of them.
  */
-static bool control_has_room(const struct gt_gateway *gw)
+static bool control_has_room(const struct gt_gateway *gw, bool stranger)
 {
-	return gw->n_control < GT_CALL_CONTROL_MAX / (gw->shards ? gw->shards->n : 1);
+	uint32_t n = gw->shards ? gw->shards->n : 1;
+
+	return gw->n_control < GT_CALL_CONTROL_MAX / n &&
+	       (!stranger || gw->n_strangers < GT_CALL_STRANGERS_MAX / n);
 }
 
 static void pass_to_control(struct gt_call *call)
 {
-	if (!control_has_room(call->gw)) {
+	bool stranger = !gt_routes_caller(call->gw, &call->conn->x->req);
+
+	if (!control_has_room(call->gw, stranger)) {
 		gt_call_refuse_for_now(call, "overloaded",
 				       "control has as many requests as it takes at once");
 		return;
 	}
 	call->in_control = true;
 	call->gw->n_control++;
+	call->stranger = stranger;
+	call->gw->n_strangers += stranger;
 	gt_call_want_body(call);
 	gt_relay_connect(call);
 }

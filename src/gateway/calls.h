@@ -13,6 +13,9 @@
 #define GT_CALL_COLLECT_MAX (32 * GT_MIB) /* of a body, before its model is known */
 /* Requests that control's API has at once, of all shards; it takes 1000 connections. */
 #define GT_CALL_CONTROL_MAX 900
+/* Of these, without a valid token. Control says who needs one, and which is valid: it alone knows
+ * its paths, and a token that was just changed. But strangers keep nobody else out. */
+#define GT_CALL_STRANGERS_MAX 100
 
 /* path.c: no state of its own */
 struct gt_path {

@@ -121,7 +121,8 @@ struct gt_call {
 	struct gt_trace trace;
 	char replica[GT_REPLICA_ID_SIZE]; /* that answers; kept after the slot was given back */
 	uint32_t revision;
-	bool authed, req_done, counted, in_control; /* the last: it is one of gw->n_control */
+	bool authed, req_done, counted;
+	bool in_control, stranger; /* it is one of gw->n_control, and of gw->n_strangers */
 	bool forwarded; /* another gateway passed it on: what it states of the client is true */
 	bool retrying;  /* in the function's budget */
 	bool chunk_up, chunk_down;             /* bodies are written in chunks */
@@ -194,7 +195,8 @@ struct gt_gateway {
 	bool synced, watch_up;
 	uint64_t down_since_ns;
 	struct gt_call *held;
-	uint32_t n_control, heard; /* requests that control's API has; see gt_listeners_look */
+	uint32_t n_control, n_strangers; /* requests that control's API has; without a token */
+	uint32_t heard;                  /* see gt_listeners_look */
 	/* connections */
 	struct gt_conn *conns;
 	uint32_t n_conns;

@@ -319,7 +319,7 @@ static void proc_forget(struct gt_world *w, struct w_proc *p)
 }
 
 /* ---- without control ---- */
-#define BEAT_NS  GT_NS_PER_S
+#define BEAT_NS  (GT_NODE_BEAT_MS * GT_NS_PER_MS)
 #define LEASE_NS (100 * W_MS)
 
 void gt_w_agent_heard(struct w_agent *a, uint64_t sent_ns)

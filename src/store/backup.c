@@ -216,7 +216,7 @@ int gt_store_verify(const char *dir, struct gt_err *err)
 	if (r == 0)
 		r = gt_db_check(db, true, err);
 	if (r == 0)
-		r = gt_db_readable(db, dir, err);
+		r = gt_db_readable(db, dir, NULL, err);
 	if (r == 0)
 		r = dir_open(dir, BODIES_NAME, false, &bodies, err);
 	return r < 0 ? r : bodies_check(db, bodies, err);
@@ -231,7 +231,7 @@ int gt_store_readable(const char *dir, struct gt_err *err)
 		gt_err_clear(err);
 		return 0;
 	}
-	return r < 0 ? r : gt_db_readable(db, dir, err);
+	return r < 0 ? r : gt_db_readable(db, dir, NULL, err);
 }
 
 int gt_store_renumber(const char *dir, struct gt_err *err)

@@ -48,8 +48,12 @@ void gt_db_on_trouble(struct gt_db *db, void (*fn)(void *arg, const struct gt_er
  * unreadable for this one. migrate.c */
 GT_MUST_USE int gt_db_migrate(struct gt_db *db, const char *path, struct gt_err *err);
 
-/* Would that refuse it? Changes nothing. SQLite only. */
-GT_MUST_USE int gt_db_readable(struct gt_db *db, const char *path, struct gt_err *err);
+/* Would that refuse it? Changes nothing; ret may be NULL. Of PostgreSQL with tables only. */
+struct gt_schema {
+	int64_t version, known; /* the database's, and the newest of this program */
+};
+GT_MUST_USE int gt_db_readable(struct gt_db *db, const char *path, struct gt_schema *ret,
+			       struct gt_err *err);
 
 GT_MUST_USE int gt_db_begin(struct gt_db *db, struct gt_err *err);
 /* -EINPROGRESS (and ENOTCONN in err): nobody knows whether it was made. Roll back after any

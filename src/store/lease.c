@@ -13,6 +13,7 @@
 
 #include "db.h"
 #include "keys.h"
+#include "lease_row.h"
 #include "wait.h"
 
 #define WAIT_MS  500 /* for the lock, and between two tries to connect */
@@ -145,12 +146,11 @@ static int tables_make(struct gt_lease *l, struct gt_err *err)
 	return r == 0 ? gt_db_migrate(l->db, "the state database", err) : r;
 }
 
-static int row_read(struct gt_lease *l, struct gt_lease_view *ret, int64_t *left_ms,
-		    struct gt_err *err)
+int gt_lease_row_read(struct gt_db *db, struct gt_lease_view *ret, int64_t *left_ms,
+		      struct gt_err *err)
 {
 	gt_auto(query) struct gt_query *q = gt_db_query(
-		l->db, err, "SELECT epoch, holder, place, door, expires_ms - " NOW " FROM leader",
-		"");
+		db, err, "SELECT epoch, holder, place, door, expires_ms - " NOW " FROM leader", "");
 	int r = gt_db_step(q, err);
 
 	if (r <= 0)
@@ -267,7 +267,7 @@ static int follow(struct gt_lease *l, struct gt_err *err)
 	if (r == 0)
 		r = tables_make(l, err);
 	if (r >= 0)
-		r = row_read(l, &v, &left_ms, err);
+		r = gt_lease_row_read(l->db, &v, &left_ms, err);
 	if (r < 0)
 		return r;
 	if (left_ms <= 0)

@@ -197,6 +197,8 @@ static const char *const migrations[] = {
 
 /* ---- which of them a database has seen ------------------------------------------------------ */
 
+#define PRAGMA "PRAGMA user_version"
+
 /* Two that start at once on an empty database make it one after the other. */
 static const char version_table[] =
 	"SELECT pg_advisory_xact_lock(7205759403);"
@@ -205,28 +207,29 @@ static const char version_table[] =
 	"	version BIGINT NOT NULL);"
 	"INSERT INTO schema_version VALUES(1, 0) ON CONFLICT DO NOTHING;";
 
-static int version_read(struct gt_db *db, int64_t *ret, struct gt_err *err)
+static int version_select(struct gt_db *db, const char *sql, int64_t *ret, struct gt_err *err)
 {
-	gt_auto(query) struct gt_query *q = NULL;
-	int r;
+	gt_auto(query) struct gt_query *q = gt_db_query(db, err, sql, "");
+	int r = q ? gt_db_step(q, err) : -err->code;
 
-	if (gt_db_is_pg(db) && gt_db_exec(db, version_table, err) < 0)
-		return -err->code;
-	q = gt_db_query(db, err,
-			gt_db_is_pg(db) ? "SELECT version FROM schema_version FOR UPDATE"
-					: "PRAGMA user_version",
-			"");
-	r = q ? gt_db_step(q, err) : -err->code;
 	if (r < 0)
 		return r;
 	*ret = r > 0 ? gt_db_int(q, 0) : 0;
 	return 0;
 }
 
+static int version_read(struct gt_db *db, int64_t *ret, struct gt_err *err)
+{
+	if (!gt_db_is_pg(db))
+		return version_select(db, PRAGMA, ret, err);
+	if (gt_db_exec(db, version_table, err) < 0)
+		return -err->code;
+	return version_select(db, "SELECT version FROM schema_version FOR UPDATE", ret, err);
+}
+
 static int version_apply(struct gt_db *db, size_t version, struct gt_err *err)
 {
-	const char *set = gt_db_is_pg(db) ? "UPDATE schema_version SET version ="
-					  : "PRAGMA user_version =";
+	const char *set = gt_db_is_pg(db) ? "UPDATE schema_version SET version =" : PRAGMA " =";
 	gt_auto(free) char *sql = gt_asprintf("%s%s %zu", migrations[version], set, version + 1);
 
 	return gt_db_exec(db, sql, err);
@@ -253,12 +256,19 @@ static int version_check(struct gt_db *db, int64_t version, const char *path, st
 			  path, (long long)version, GT_LEN(migrations));
 }
 
-int gt_db_readable(struct gt_db *db, const char *path, struct gt_err *err)
+int gt_db_readable(struct gt_db *db, const char *path, struct gt_schema *ret, struct gt_err *err)
 {
-	int64_t version = 0;
-	int r = version_read(db, &version, err);
+	struct gt_schema is = { .known = GT_LEN(migrations) };
+	int r = version_select(db, gt_db_is_pg(db) ? "SELECT version FROM schema_version" : PRAGMA,
+			       &is.version, err);
 
-	return r < 0 ? r : GT_MIN(version_check(db, version, path, err), 0);
+	if (r == 0)
+		r = version_check(db, is.version, path, err);
+	if (r < 0)
+		return r;
+	if (ret)
+		*ret = is;
+	return 0;
 }
 
 static int min_reader_write(struct gt_db *db, struct gt_err *err)

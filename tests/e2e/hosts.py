@@ -46,6 +46,16 @@ def inside(path):
                 os.abort()
 
 
+@contextlib.contextmanager
+def undone(undo, *args):
+    """What is begun here is undone when it fails half-way."""
+    try:
+        yield
+    except BaseException:
+        undo(*args)
+        raise
+
+
 class HostClient(Client):
     """From where the host is."""
 
@@ -81,6 +91,10 @@ class Host(Daemon):
 
     def __init__(self, net, name, kind, config="", gpus="none", disk=None):
         super().__init__()
+        with undone(shutil.rmtree, self.dir):
+            self.make(net, name, kind, config, gpus, disk)
+
+    def make(self, net, name, kind, config, gpus, disk):
         self.program = self.dir / "gantryd"  # which a test may replace
         for program in ("gantryd", "gantry-preflight"):
             shutil.copy(BIN / program, self.dir / program)
@@ -175,6 +189,13 @@ class Host(Daemon):
     def unfill(self):
         (self.state / "filler").unlink(missing_ok=True)
 
+    def abandon(self):
+        if self.proc and self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        self.cleanup()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
     def cleanup(self):
         """After the end of all: of what was there no mount is left."""
         super().cleanup()
@@ -190,13 +211,14 @@ class Net:
         self.hub = f"{self.tag}-hub"
         self.names = []
         self.slow_ways = []
-        run("ip", "netns", "add", self.hub)
-        self.on_hub("ip", "link", "add", "br0", "type", "bridge")
-        self.on_hub("ip", "link", "set", "br0", "up")
-        # A link that is down answers no more; these rules lose what should go on over one that is up.
-        self.nft("add table bridge cut", "add set bridge cut pairs { type ifname . ifname; }",
-                 "add chain bridge cut f { type filter hook forward priority 0; }",
-                 "add rule bridge cut f iifname . oifname @pairs drop")
+        with undone(self.remove):
+            run("ip", "netns", "add", self.hub)
+            self.on_hub("ip", "link", "add", "br0", "type", "bridge")
+            self.on_hub("ip", "link", "set", "br0", "up")
+            # A link that is down answers no more; these rules lose what should go on over one that is up.
+            self.nft("add table bridge cut", "add set bridge cut pairs { type ifname . ifname; }",
+                     "add chain bridge cut f { type filter hook forward priority 0; }",
+                     "add rule bridge cut f iifname . oifname @pairs drop")
 
     def on_hub(self, *words, **more):
         return run("ip", "netns", "exec", self.hub, *words, **more)
@@ -266,7 +288,7 @@ class Hosts:
     def __init__(self, names="ab", config=None, gpus=None, joined=True, disk=None):
         self.net = Net()
         self.all = {}
-        try:
+        with undone(self.abandon):
             self.config, self.gpus, self.disk = config or {}, gpus or {}, disk
             self.prepare(names)
             self.first.start(60)
@@ -274,9 +296,6 @@ class Hosts:
                 for name in names[1:]:
                     self.join(name)
                 self.wait_nodes("ready")
-        except BaseException:
-            self.abandon()
-            raise
 
     def prepare(self, names):
         for name in names:
@@ -334,13 +353,10 @@ class Hosts:
 
     def abandon(self):
         """After a failure to begin."""
-        for host in reversed(self.all.values()):
-            if host.proc and host.proc.poll() is None:
-                host.proc.kill()
-                host.proc.wait()
-            host.cleanup()
-            shutil.rmtree(host.dir, ignore_errors=True)
-        self.net.remove()
+        with contextlib.ExitStack() as last:  # the last host first; none keeps what is left of another
+            last.callback(self.net.remove)
+            for host in self.all.values():
+                last.callback(host.abandon)
 
 
 class Load:

@@ -29,8 +29,15 @@ class Postgres:
         self.proc = None
         self.address, self.around = address, around
         self.url = f"postgresql://gantry@{address}/postgres" if address else f"postgresql://gantry@/postgres?host={self.dir}"
+        try:
+            self.initialize()
+        except BaseException:
+            self.stop()
+            raise
+
+    def initialize(self):
         self.run("initdb", "-D", "data", "-A", "trust", "-U", "gantry", "-E", "UTF8", "--no-locale", "-N").check_returncode()
-        if address:
+        if self.address:
             with open(self.dir / "data/pg_hba.conf", "a") as rules:
                 rules.write("host all all samenet trust\n")
 

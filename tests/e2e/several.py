@@ -4,7 +4,7 @@ import shutil
 
 import postgres
 from harness import Daemon
-from hosts import Host, Hosts, inside
+from hosts import Host, Hosts, inside, undone
 
 TOKEN = "gty_" + "0123456789abcdef" * 4
 
@@ -57,20 +57,18 @@ class Several(Hosts):
         self.more = config or {}
         self.daemons = list(names[:daemons])
         super().__init__(names, joined=False)
-        try:
+        with undone(self.abandon):
             for name in names[1:daemons]:
                 self.all[name].start(60)
             for name in names[daemons:]:
                 self.join(name)
             self.wait_nodes("ready", timeout=30)
-        except BaseException:
-            self.abandon()
-            raise
 
     def prepare(self, names):
         """Before the first host starts."""
         path = self.net.add("db")
-        self.db = postgres.Postgres(address=self.net.address("db"), around=lambda: inside(path)).start()
+        self.db = postgres.Postgres(address=self.net.address("db"), around=lambda: inside(path))
+        self.db.start()
         for name in names:
             text = self.more.get(name, "")
             if name in self.daemons:

@@ -2,16 +2,17 @@
 import contextlib
 import hashlib
 import http.client
+import itertools
 import os
 import signal
 import stat
 import subprocess
+import tempfile
 import time
 
 import pytest
-
 from harness import BIN, REVERSER, SLOW, Background, Raw, alive, proc_status, until
-from hosts import PORT, Hosts, Load, inside
+from hosts import NETNS, PORT, Hosts, Load, inside, run
 from lent import started
 
 # Takes what comes, and says nothing.
@@ -31,6 +32,35 @@ def cluster():
 def own_hosts():
     with contextlib.ExitStack() as stack:
         yield lambda *args, **more: stack.enter_context(started(Hosts(*args, **more)))
+
+
+def test_hosts_that_can_not_be_made_leave_nothing(monkeypatch, tmp_path):
+    """Each command of a setup fails once, the last one a mount; then no namespace and no directory is there."""
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **more: str(tmp_path / "own"))
+    begun = []
+
+    def fails_at(last):
+        begun.clear()
+
+        def run_or_fail(*words, check=True, **more):
+            if check:
+                begun.append(words)
+                if len(begun) > last:
+                    raise subprocess.CalledProcessError(1, words)
+            return run(*words, check=check, **more)
+
+        (tmp_path / "own").mkdir()
+        monkeypatch.setattr("hosts.run", run_or_fail)
+        with pytest.raises(subprocess.CalledProcessError):
+            Hosts("a", disk="16m")
+        assert not list(NETNS.glob(f"gt{os.getpid() % 100000}x{1000 + last}-*")), begun[-1]
+        with contextlib.suppress(FileNotFoundError):  # not a host's yet
+            (tmp_path / "own").rmdir()
+        return begun[-1][0]
+
+    monkeypatch.setattr("hosts._worlds", itertools.count(1000))
+    steps = [fails_at(n) for n in range(12)]
+    assert steps[3] == "nsenter" and steps[-1] == "mount", steps
 
 
 @pytest.fixture

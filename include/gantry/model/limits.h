@@ -12,7 +12,8 @@
 #define GT_ENV_VALUE_MAX     32768
 #define GT_VOLUMES_MAX       32
 #define GT_TMPFS_MAX         16
-#define GT_DISCONNECT_MIN_MS 5000ULL /* a node is heard of once a second */
+#define GT_NODE_BEAT_MS      1000ULL /* a node without anything to tell is heard of so often */
+#define GT_DISCONNECT_MIN_MS 5000ULL /* some beats */
 #define GT_DISCONNECT_MAX_MS (30ULL * 86400 * 1000)
 #define GT_USER_NAME_MAX     63
 #define GT_USER_ID_MAX       65535 /* users and groups inside a container */

@@ -44,6 +44,13 @@ struct gt_store_config {
 /* Is it a URL of PostgreSQL that may be given to roles? Slug bad_config. Connects to nothing. */
 GT_MUST_USE int gt_store_check(const char *url, struct gt_err *err);
 
+/* Connects to it and looks whether a control could begin there, as the process's user: what is
+ * there is added to *ret, a line each, for people. Changes nothing. Fails, with what is missing,
+ * when no control could: ENOTCONN when it is not there. May take some seconds, or wait for a
+ * resolver of names. */
+struct gt_buf;
+GT_MUST_USE int gt_store_look(const char *url, struct gt_buf *ret, struct gt_err *err);
+
 /* Opens, migrates, and begins the epoch, durably. Fails with slug storage_full when the disk is
  * full, else with the file and what is wrong with it (a newer schema names both numbers). */
 GT_MUST_USE int gt_store_open(const struct gt_store_config *config, struct gt_store **ret,
@@ -75,7 +82,6 @@ GT_MUST_USE int gt_store_load_hosts(struct gt_store *s,
 
 /* The authority that signs certificates, as PEM text that is added to both; -ENOENT (not_found):
  * there is none. Blocks. */
-struct gt_buf;
 GT_MUST_USE int gt_store_authority(struct gt_store *s, struct gt_buf *key, struct gt_buf *cert,
 				   struct gt_err *err);
 /* Keeps this one, durably, unless there is one: ask again which it is. Blocks. */

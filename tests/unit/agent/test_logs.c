@@ -20,6 +20,7 @@ struct world {
 	struct gt_loop *loop;
 	struct logs *logs;
 	struct log log;
+	bool fifo; /* standard output is one, as a replica's: its file system notes times */
 	int in[LOG_STREAM_N]; /* writing ends */
 	char got[65536];      /* "seq stream text\n" of what was asked for */
 };
@@ -69,6 +70,17 @@ static void open_log(struct world *w, const char *replica, uint64_t max_bytes)
 		assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
 		fds[i] = ends[0];
 		w->in[i] = ends[1];
+		if (w->fifo && i == LOG_STDOUT) {
+			char path[128];
+
+			gt_close(ends[0]);
+			gt_close(ends[1]);
+			snprintf(path, sizeof(path), "%s/fifo", w->dir);
+			assert_int_equal(mkfifo(path, 0600), 0);
+			fds[i] = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+			w->in[i] = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+			assert_true(fds[i] >= 0 && w->in[i] >= 0);
+		}
 	}
 	assert_int_equal(gt_log_open(w->logs, &w->log, fds, NULL), 0);
 }
@@ -297,6 +309,75 @@ static void numbers_go_on_after_strange_bytes(void **state)
 	end_log(w);
 }
 
+/* Writes and has the FIFO note that it was so long ago. */
+static void say_ago(struct world *w, const char *text, uint64_t now_ms, uint64_t ago_ms)
+{
+	struct timespec t = { .tv_sec = (time_t)((now_ms - ago_ms) / 1000),
+			      .tv_nsec = (long)((now_ms - ago_ms) % 1000) * 1000000 };
+	const struct timespec both[2] = { t, t };
+
+	assert_int_equal(write(w->in[LOG_STDOUT], text, strlen(text)), strlen(text));
+	assert_int_equal(futimens(w->in[LOG_STDOUT], both), 0);
+}
+
+static void what_is_read_late_is_found_by_when_it_was_written(void **state)
+{
+	struct world *w = *state;
+	uint64_t now = gt_wall_ms(&gt_clock_system);
+	struct log_query q = EVERYTHING;
+
+	w->fifo = true;
+	open_log(w, ID("01"), GT_MIB);
+	say_ago(w, "waited\n", now, 5000);
+	gt_log_drain(&w->log);
+	/* Of this one the file system says nothing new: it was written just now. */
+	say_ago(w, "did not\n", now, 5000);
+	gt_log_drain(&w->log);
+	gt_log_say(&w->log, "of ours");
+	assert_string_equal(ask(w, q), "1 o waited\n2 o did not\n3 e of ours\n");
+	q.until_ms = now - 4000;
+	assert_string_equal(ask(w, q), "1 o waited\n");
+	q.until_ms = now - 6000;
+	assert_string_equal(ask(w, q), "");
+	q.until_ms = 0;
+	q.since_ms = now; /* a line is never called earlier than it may have been written */
+	assert_string_equal(ask(w, q), "1 o waited\n2 o did not\n3 e of ours\n");
+	end_log(w);
+}
+
+static void what_waits_behind_a_full_pipe_is_as_old_as_the_last_read(void **state)
+{
+	struct world *w = *state;
+	static char text[65536];
+	struct log_query q = EVERYTHING;
+
+	open_log(w, ID("01"), GT_MIB);
+	memset(text, 'x', sizeof(text));
+	assert_int_equal(write(w->in[LOG_STDOUT], text, sizeof(text)), sizeof(text));
+	assert_int_equal(gt_loop_step(w->loop, 1000, NULL), 0);
+	q.after = w->log.seq;
+	q.until_ms = gt_wall_ms(&gt_clock_system);
+	assert_int_equal(write(w->in[LOG_STDOUT], "\nsoon\n", 6), 6);
+	while (gt_wall_ms(&gt_clock_system) <= q.until_ms)
+		;
+	gt_log_drain(&w->log);
+	assert_non_null(strstr(ask(w, q), "o soon\n"));
+	end_log(w);
+}
+
+static void who_asks_gets_what_was_written_before(void **state)
+{
+	struct world *w = *state;
+
+	open_log(w, ID("01"), GT_MIB);
+	assert_int_equal(write(w->in[LOG_STDOUT], "just now\n", 9), 9);
+	gt_logs_catch_up(w->logs, "other");
+	assert_string_equal(ask(w, EVERYTHING), "");
+	gt_logs_catch_up(w->logs, "hello");
+	assert_string_equal(ask(w, EVERYTHING), "1 o just now\n");
+	end_log(w);
+}
+
 static void strange_bytes_do_no_harm(void **state)
 {
 	struct world *w = *state;
@@ -320,17 +401,30 @@ static void strange_bytes_do_no_harm(void **state)
 	assert_false(gt_log_line_parse("1 2 o 3", 7, &line));
 	assert_true(gt_log_line_parse("1 2 o 3 ", 8, &line));
 	assert_int_equal(line.len, 0);
+	assert_true(gt_log_line_parse("1 20-5 o 3 x", 12, &line));
+	assert_true(line.wall_ms == 20 && line.late_ms == 5 && line.len == 1);
+	assert_true(gt_log_line_parse("1 20-50 o 3 x", 13, &line));
+	assert_int_equal(line.late_ms, 20); /* nothing was written before the world began */
+	assert_false(gt_log_line_parse("1 20- o 3 x", 11, &line));
 }
 
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(lines_come_back_in_order),  T(a_line_may_come_in_pieces),
-		T(long_lines_are_cut),        T(the_newest_stay_within_the_limit),
-		T(old_files_make_room),       T(many_short_lines_keep_the_limit_too),
-		T(the_tail_is_what_was_last), T(followers_hear_each_line_once),
-		T(strange_bytes_do_no_harm),  T(numbers_go_on_after_strange_bytes),
+		T(lines_come_back_in_order),
+		T(a_line_may_come_in_pieces),
+		T(long_lines_are_cut),
+		T(the_newest_stay_within_the_limit),
+		T(old_files_make_room),
+		T(many_short_lines_keep_the_limit_too),
+		T(the_tail_is_what_was_last),
+		T(followers_hear_each_line_once),
+		T(strange_bytes_do_no_harm),
+		T(numbers_go_on_after_strange_bytes),
+		T(what_is_read_late_is_found_by_when_it_was_written),
+		T(what_waits_behind_a_full_pipe_is_as_old_as_the_last_read),
+		T(who_asks_gets_what_was_written_before),
 	};
 
 	return cmocka_run_group_tests_name("logs", tests, NULL, NULL);

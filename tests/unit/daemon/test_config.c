@@ -153,6 +153,35 @@ static void a_node_that_can_not_be_is_refused(void **state)
 	}
 }
 
+static void times_that_healthy_nodes_can_not_keep_are_refused(void **state)
+{
+	static const struct {
+		const char *text, *says; /* NULL: that is fine */
+	} cases[] = {
+		{ "node_suspect = 1999ms\n", "node_suspect: at least 2s" },
+		{ "node_suspect = 1ms\n", "node_suspect: at least 2s" },
+		{ "node_suspect = 2s\nnode_lost = 2s\n", NULL },
+		{ "node_suspect = 0s\nnode_lost = 2s\n", NULL },
+		{ "node_lost = 0s\n", "node_lost: at least 2s" },
+		{ "node_suspect = 0s\nnode_lost = 1s\n", "node_lost: at least 2s" },
+		{ "node_suspect = 5s\nnode_lost = 4s\n", "not below node_suspect" },
+		{ "lease = 1s\n", "lease: at least 2s" },
+		{ "node_certificate = 9s\n", "node_certificate: at least 10s" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < GT_LEN(cases); i++) {
+		gt_auto(free) char *text = gt_asprintf("[control]\n%s", cases[i].text);
+		struct gt_err err = { 0 };
+		struct gt_config c;
+
+		assert_int_equal(read_text(&c, text, &err), 0);
+		assert_int_equal(gt_config_check_control(&c, &err), cases[i].says ? -EINVAL : 0);
+		if (cases[i].says && !strstr(err.text, cases[i].says))
+			fail_msg("\"%s\" does not say \"%s\"", err.text, cases[i].says);
+	}
+}
+
 static void what_is_packed_for_a_role_is_what_it_unpacks(void **state)
 {
 	struct gt_config c, back;
@@ -288,6 +317,7 @@ int main(void)
 		cmocka_unit_test(a_node_without_a_name_has_the_host_s),
 		cmocka_unit_test(a_mistake_is_named_with_its_line_and_changes_nothing),
 		cmocka_unit_test(a_node_that_can_not_be_is_refused),
+		cmocka_unit_test(times_that_healthy_nodes_can_not_keep_are_refused),
 		cmocka_unit_test(what_is_packed_for_a_role_is_what_it_unpacks),
 		cmocka_unit_test(providers_are_sections_with_a_name),
 		cmocka_unit_test(a_provider_that_can_not_be_is_refused),

@@ -571,6 +571,44 @@ static void test_control_takes_so_many(void **state)
 	peer_close(&api);
 }
 
+/* Whoever has no token, or one that is none, finds no room, and takes none of the others'. */
+static void test_strangers_have_few_places_in_control(void **state)
+{
+	static const char *const strangers[] = {
+		"GET /v1/version HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /v1/functions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer wrong\r\n\r\n",
+	};
+	struct world *w = *state;
+	struct peer c, api = { .fd = -1 };
+
+	warm(w, 1);
+	w->gw->n_control = w->gw->n_strangers = GT_CALL_STRANGERS_MAX - 1; /* as many others */
+	c = asks(w, strangers[1]);
+	UNTIL(w, world_accept_api(w, &api) == 0);
+	for (size_t i = 0; i < GT_LEN(strangers); i++) {
+		struct peer d = asks(w, strangers[i]);
+
+		is_answered(w, &d, "HTTP/1.1 503", "\"code\":\"overloaded\"");
+		retries_after(&d);
+		peer_close(&d);
+	}
+	struct peer holder = asks(w, "GET /v1/nodes HTTP/1.1\r\n" AUTH "\r\n"), its = { .fd = -1 };
+
+	UNTIL(w, world_accept_api(w, &its) == 0);
+	UNTIL(w, peer_has(&its, "GET /v1/nodes"));
+	peer_send(&its, OK_HI);
+	UNTIL(w, peer_has(&holder, "\r\n\r\nhi"));
+	UNTIL(w, peer_has(&api, "GET /v1/functions"));
+	peer_send(&api, OK_HI);
+	UNTIL(w, peer_has(&c, "\r\n\r\nhi"));
+	assert_int_equal(w->gw->n_control, GT_CALL_STRANGERS_MAX - 1);
+	assert_int_equal(w->gw->n_strangers, GT_CALL_STRANGERS_MAX - 1);
+	peer_close(&c);
+	peer_close(&api);
+	peer_close(&holder);
+	peer_close(&its);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, world_open, world_close)
 int main(void)
 {
@@ -597,6 +635,7 @@ int main(void)
 		T(test_retry_ends_with_the_deadline),
 		T(test_answers_of_5xx_say_nothing_about_health),
 		T(test_control_takes_so_many),
+		T(test_strangers_have_few_places_in_control),
 	};
 
 	return cmocka_run_group_tests_name("gateway_limits", tests, NULL, NULL);

@@ -1,0 +1,15 @@
+/* store/lease_row.h - the row of who leads. PostgreSQL only: a file of SQLite belongs to who has
+ * it.
+ */
+#ifndef GANTRY_SRC_STORE_LEASE_ROW_H
+#define GANTRY_SRC_STORE_LEASE_ROW_H
+
+#include <gantry/store/lease.h>
+
+#include "db.h"
+
+/* left_ms: until its time is over, by the database's clock; below 0 it is. lease.c */
+GT_MUST_USE int gt_lease_row_read(struct gt_db *db, struct gt_lease_view *ret, int64_t *left_ms,
+				  struct gt_err *err);
+
+#endif
