@@ -21,7 +21,7 @@ BIN = BIN if BIN.is_absolute() else ROOT / BIN
 OUT = BIN.parent if BIN.name == "bin" else BIN
 ECHO_ROOT = OUT / "examples/echo/rootfs"
 FUNCTIONS = ROOT / "tests/e2e/functions"
-SLOW = 5 if "asan" in str(OUT) or "address" in str(OUT) else 1
+SLOW = 5 if OUT.name in ("address-undefined", "thread") else 1  # under a sanitizer
 ROLES = ("control", "gateway", "agent")
 HELD = 64 << 20  # examples/echo's /bytes?n=HELD is under way until its answer is read: sockets have no room for it
 
