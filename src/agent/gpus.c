@@ -163,11 +163,15 @@ static void end_lost(struct agent *a)
 static void on_change(void *arg)
 {
 	struct agent *a = arg;
+	struct replica *r, *next;
 
 	gt_park_choose_again(a);
 	gt_report_full(a);
-	if (a->gpus && gt_gpus_known(a->gpus))
+	if (a->gpus && gt_gpus_known(a->gpus)) {
 		end_lost(a);
+		HASH_ITER (hh, a->replicas, r, next)
+			gt_park_pursue(r); /* what was ordered before */
+	}
 	gt_gpu_reset_look(a);
 }
 

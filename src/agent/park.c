@@ -284,6 +284,7 @@ void gt_park_pursue(struct replica *r)
 	bool off = r->state == GT_REPLICA_READY && p->wanted;
 
 	if (p->busy || r->killed || gt_gpu_reset_runs(r->agent) ||
+	    (r->n_gpus > 0 && !gt_gpus_known(r->agent->gpus)) ||
 	    (!off && (r->state != GT_REPLICA_PARKED || p->wanted)))
 		return;
 	if (off && r->park.method == GT_PARK_STOP) {

@@ -39,7 +39,8 @@ struct parking {
 void gt_park_choose(struct replica *r);
 void gt_park_choose_again(struct agent *a); /* its driver has changed its mind */
 void gt_park_order(struct replica *r, bool park, uint32_t turn);
-/* It is ready or parked: is that what is wanted? */
+/* It is ready or parked: is that what is wanted? Nothing is done about it while a GPU is reset, or
+ * the node's GPUs are not known yet. */
 void gt_park_pursue(struct replica *r);
 /* What was under way with it is over, with this. */
 void gt_park_done(struct replica *r, enum park_came came);

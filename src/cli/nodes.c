@@ -73,6 +73,7 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *n, void
 {
 	struct list *list = arg;
 	struct gt_table *t = list->table;
+	const char *driver = gt_value_str(gt_value_at(n, "gpu_driver"), "state", "");
 	char age[16], gpus[200] = "", labels[200] = "";
 
 	gt_age_text(gt_value_str(n, "since", NULL), gt_wall_ms(&gt_clock_system), age, sizeof(age));
@@ -83,7 +84,7 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *n, void
 	gt_table_cellf(t, "%.1f GiB", gt_value_num(n, "memory_bytes", 0) / (double)GT_GIB);
 	gt_table_cellf(t, "%u", (unsigned)gt_value_u64(n, "replicas", 0));
 	gpus_text(gt_value_at(n, "gpus"), gpus, sizeof(gpus));
-	gt_table_cell(t, gpus);
+	gt_table_cell(t, !gpus[0] && gt_streq(driver, "starting") ? "not known yet" : gpus);
 	labels_text(gt_value_at(n, "labels"), labels, sizeof(labels));
 	gt_table_cell(t, labels);
 	add_notes(n, &list->notes);

@@ -111,19 +111,25 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 {
 	uint64_t now = gt_ctl_now(c);
 	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
+	const struct gt_ctl_node *node = gt_ctl_gpus_may_come(c, live->f->rev->spec);
 
 	if (live->blocked_ns == 0) {
+		gt_auto(free) char *text = gt_asprintf(
+			"%s%s%s", why->text,
+			node ? "; which GPUs there are is not known yet on node " : "",
+			node ? node->name : "");
+
 		live->blocked_ns = now;
 		gt_ctl_blocked_add(c, live);
 		(void)gt_ctl_pressure(c, live);
 		gt_ctl_event(c, "scale.blocked", gt_ctl_name(live->f), NULL, NULL, "no_capacity",
-			     "%s", why->text);
-		gt_ctl_journal_place(c, live, NULL, look, why->text);
+			     "%s", text);
+		gt_ctl_journal_place(c, live, NULL, look, text);
 		return;
 	}
 	if (gt_ctl_pressure(c, live) || now < live->blocked_ns + CTL_NO_CAPACITY_NS ||
-	    t->ready + t->old_ready > 0 || live->coming)
-		return; /* it waits for its turn or a host, or has something to serve with */
+	    t->ready + t->old_ready > 0 || live->coming || node)
+		return; /* it waits for its turn, GPUs or a host, or has something to serve with */
 	gt_strcopy(end.text, sizeof(end.text), why->text);
 	gt_ctl_failure_refuse(live, &end, now + CTL_NO_CAPACITY_NS);
 	live->blocked_ns = now + CTL_NO_CAPACITY_NS; /* who comes after that may wait again */

@@ -18,6 +18,26 @@ void gt_ctl_node_free(struct gt_ctl_node *node)
 	free(node);
 }
 
+bool gt_ctl_gpus_awaited(const struct gt_ctl_node *node)
+{
+	return node->driver && node->driver->state == GT_GPU_DRIVER_STARTING;
+}
+
+const struct gt_ctl_node *gt_ctl_gpus_may_come(const struct gt_control *c,
+					       const struct gt_spec *spec)
+{
+	const struct gt_ctl_node *node;
+
+	if (spec->resources.gpu.count == 0)
+		return NULL;
+	for (node = c->nodes; node; node = node->hh.next)
+		if (node->up && !node->silent && gt_ctl_gpus_awaited(node) &&
+		    gt_labels_have(node->labels, node->n_labels, spec->placement.labels,
+				   spec->placement.n_labels))
+			return node;
+	return NULL;
+}
+
 /* The same ones, however they are. */
 static bool gpus_are(const struct gt_ctl_node *node, const struct gt_gpu *gpus, size_t n)
 {
@@ -193,7 +213,7 @@ void gt_ctl_node_told(struct gt_control *c, struct gt_ctl_node *node, const stru
 void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const struct gt_report *r)
 {
 	bool labels = !labels_same(node, r->labels, r->n_labels);
-	bool gpus = !gpus_same(node, r->gpus, r->n_gpus);
+	bool awaited = gt_ctl_gpus_awaited(node), gpus, news;
 
 	node->told = true;
 	gt_strcopy(node->address, sizeof(node->address), r->address);
@@ -202,11 +222,15 @@ void gt_ctl_node_facts(struct gt_control *c, struct gt_ctl_node *node, const str
 		node->n_labels = r->n_labels;
 	}
 	driver_keep(node, &r->gpu_driver);
+	/* An agent that has just started knows less than its last one did. */
+	gpus = !gpus_same(node, r->gpus, r->n_gpus) &&
+	       (r->n_gpus > 0 || !gt_ctl_gpus_awaited(node));
+	news = labels || awaited != gt_ctl_gpus_awaited(node);
 	if (gpus)
 		gpus_change(c, node, r);
-	else if (labels)
+	else if (news)
 		gt_ctl_node_tell(c, node);
-	if (gpus || labels)
+	if (gpus || news)
 		gt_ctl_blocked_touch(c);
 }
 
@@ -262,7 +286,7 @@ bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
 		const struct gt_gpu *gpu = &node->gpus[i];
 
 		told->gpus[i].vram_bytes = gt_gpu_room(gpu);
-		told->gpus[i].broken = !gt_gpu_healthy(gpu);
+		told->gpus[i].broken = !gt_gpu_healthy(gpu) || gt_ctl_gpus_awaited(node);
 		told->gpus[i].link = (uint8_t)(gpu->link + 1);
 		told->gpus[i].bridge = (uint8_t)(gpu->bridge + 1);
 		if (model_id(c, gpu->model, &told->gpus[i].model, err) < 0)

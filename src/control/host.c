@@ -431,8 +431,7 @@ static void retire(struct gt_control *c, struct gt_ctl_host *h, const struct gt_
 /* Its driver may take a while to tell of GPUs. */
 static bool has_told(const struct gt_ctl_host *h, const struct gt_ctl_node *node)
 {
-	return node->reported && (h->p->offer.n_gpus == 0 || node->n_gpus > 0 || !node->driver ||
-				  node->driver->state != GT_GPU_DRIVER_STARTING);
+	return node->reported && (h->p->offer.n_gpus == 0 || !gt_ctl_gpus_awaited(node));
 }
 
 static void compare(struct gt_control *c, struct gt_ctl_host *h, const struct gt_ctl_node *node)

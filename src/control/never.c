@@ -134,6 +134,7 @@ struct offer {
 	size_t gpus, of_model; /* at all, and of the models that will do */
 	uint64_t most_bytes;   /* of one of these */
 	uint32_t most_alike;   /* on one node: of one model and size, with enough memory */
+	bool awaited;          /* a node may turn out to have any */
 	const char *node;      /* which that is */
 	/* Of nodes that have so many; UINT64_MAX: unknown size. `beside`: the memory of those that
 	 * have the cpu, too. */
@@ -165,6 +166,10 @@ static uint32_t offer_gpus(const struct gt_ctl_node *node, const struct gt_gpu_w
 {
 	uint32_t most = 0;
 
+	if (gt_ctl_gpus_awaited(node)) {
+		o->awaited = true;
+		return UINT32_MAX;
+	}
 	for (size_t i = 0; i < node->n_gpus; i++) {
 		const struct gt_gpu *gpu = &node->gpus[i];
 
@@ -245,6 +250,8 @@ static int check_gpus(const struct gt_control *c, const struct gt_gpu_want *want
 {
 	char near[GT_GPU_MODEL_MAX + 32], bytes[32], most[32];
 
+	if (o->awaited)
+		return 0;
 	if (o->gpus == 0)
 		return refused(err, "resources.gpu", "no node%s has a GPU", where);
 	if (o->of_model == 0) {
@@ -340,7 +347,7 @@ static uint64_t members_on(const struct gt_ctl_node *node, const struct gt_spec 
 
 	if (!has_labels(node, spec))
 		return 0;
-	if (spec->resources.gpu.count)
+	if (spec->resources.gpu.count && !gt_ctl_gpus_awaited(node))
 		n = GT_MIN(n, members_by_gpus(node, &spec->resources.gpu, together));
 	if (spec->resources.cpu_milli)
 		n = GT_MIN(n, cpu_of(node) / spec->resources.cpu_milli);

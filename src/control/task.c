@@ -423,22 +423,33 @@ static int session_heard(struct gt_control *c, const struct gt_task_op *op, stru
 	return 0;
 }
 
-/* Enough for every slot that there is, and as many again, so that one that becomes free has work;
- * never so many that they could fill the function's queue. */
-static uint32_t window(const struct gt_ctl_function *f)
+/* How many calls of the function ran to their end while the exchange before this one was under way.
+ */
+static uint64_t ended_meanwhile(const struct gt_task_op *op, const char *function)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < op->n_results; i++)
+		n += op->results[i].counts && gt_streq(op->results[i].function, function);
+	return n;
+}
+
+/* Enough for every slot that there is and for what ends during an exchange, and as many again, so
+ * that one that becomes free has work; never so many that they could fill the function's queue. */
+static uint32_t window(const struct gt_ctl_function *f, const struct gt_task_op *op)
 {
 	const struct gt_spec *spec = f->rev->spec;
 	const struct gt_ctl_replica *r;
-	uint64_t slots = 0;
+	uint64_t n = ended_meanwhile(op, gt_ctl_name(f));
 
 	DL_FOREACH (f->live->replicas, r)
 		if (!gt_ctl_leaving(r))
-			slots += spec->scale.concurrency;
-	slots = GT_MIN(GT_MAX(2 * slots, (uint64_t)WINDOW_LEAST), (uint64_t)WINDOW_MOST);
-	return (uint32_t)GT_MIN(slots, GT_MAX(spec->limits.queue / 2 + 1, 1u));
+			n += spec->scale.concurrency;
+	n = GT_MIN(GT_MAX(2 * n, (uint64_t)WINDOW_LEAST), (uint64_t)WINDOW_MOST);
+	return (uint32_t)GT_MIN(n, GT_MAX(spec->limits.queue / 2 + 1, 1u));
 }
 
-static void want_limit(struct gt_control *c, struct gt_task_want *w)
+static void want_limit(struct gt_control *c, const struct gt_task_op *op, struct gt_task_want *w)
 {
 	struct gt_ctl_function *f = gt_ctl_function_find(c, w->function);
 	struct gt_ctl_live *live = f && desk_of(c, w->function) ? gt_ctl_live(c, f) : NULL;
@@ -449,7 +460,7 @@ static void want_limit(struct gt_control *c, struct gt_task_want *w)
 		w->n = 0;
 		return;
 	}
-	most = window(f);
+	most = window(f, op);
 	w->n = GT_MIN(w->n, most - GT_MIN(most, w->held));
 }
 
@@ -522,7 +533,7 @@ int gt_control_task_exchange(struct gt_control *c, uint64_t epoch, struct gt_tas
 	for (size_t i = 0; i < op->n_results; i++)
 		gt_ctl_verdict(c, &op->results[i]);
 	for (size_t i = 0; i < op->n_wants; i++)
-		want_limit(c, &op->wants[i]);
+		want_limit(c, op, &op->wants[i]);
 	op->asker = asker;
 	op->asker_arg = arg;
 	gt_ctl_task_send(c, op, on_exchanged);

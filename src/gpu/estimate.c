@@ -15,8 +15,14 @@
 #include <gantry/os/child.h>
 #include <gantry/os/os.h>
 
-#define MEMORY_MAX (GT_GIB) /* of address space: a header of 100 MB takes up to half of it */
-#define CPU_S      60
+/* Of address space: a header of 100 MB takes up to half of it. What a sanitizer maps for itself is
+ * terabytes. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEMORY_MAX RLIM_INFINITY
+#else
+#define MEMORY_MAX (GT_GIB)
+#endif
+#define CPU_S 60
 
 enum { SOCKET_FD = GT_OS_CHILD_FD, ROOT_FD };
 

@@ -124,21 +124,27 @@ static void answer(struct gpud *g, uint32_t id, int r, const struct gt_gpu_reply
 
 static pthread_mutex_t begun_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t begun_changed = PTHREAD_COND_INITIALIZER;
-static bool begun;
+static bool begun, cuda_begun;
 
-static void set_begun(void)
+static void set_begun(bool *which)
 {
 	pthread_mutex_lock(&begun_lock);
-	begun = true;
+	*which = true;
 	pthread_cond_broadcast(&begun_changed);
 	pthread_mutex_unlock(&begun_lock);
 }
 
-/* Until the driver has begun, or failed to: which its answers then say. */
-static void await_begun(void)
+/* Until what it needs of the driver has begun, or failed to: which its answers then say. A process
+ * that is parked can wait for CUDA to be loaded; an error would be its end. */
+static void await_begun(enum gt_gpu_op_kind kind)
 {
+	const bool *which = kind == GT_GPU_OP_PROCESSES || kind == GT_GPU_OP_MEMORY ||
+					    kind == GT_GPU_OP_REREAD
+				    ? &begun
+				    : &cuda_begun;
+
 	pthread_mutex_lock(&begun_lock);
-	while (!begun)
+	while (!*which)
 		pthread_cond_wait(&begun_changed, &begun_lock);
 	pthread_mutex_unlock(&begun_lock);
 }
@@ -152,7 +158,7 @@ static void *run_ask(void *arg)
 	uint64_t begin;
 	int r;
 
-	await_begun();
+	await_begun(job->ask.request.kind);
 	begin = gt_mono_ns(&gt_clock_system);
 	r = g->driver->ask(g, &job->ask.request, &reply, &err);
 	reply.took_us = (gt_mono_ns(&gt_clock_system) - begin) / GT_NS_PER_US;
@@ -227,6 +233,7 @@ static void *run_cuda(void *arg)
 
 	driver.cuda[0] = '\0';
 	g->driver->begin_cuda(g, driver.cuda, sizeof(driver.cuda));
+	set_begun(&cuda_begun);
 	tell_driver(g, &driver);
 	return NULL;
 }
@@ -242,13 +249,14 @@ static void *run_samples(void *arg)
 	if (g->driver->begin(g, &driver, &err) < 0) {
 		driver.state = GT_GPU_DRIVER_FAILED;
 		gt_strcopy(driver.text, sizeof(driver.text), err.text);
-		set_begun();
+		set_begun(&begun);
+		set_begun(&cuda_begun);
 		tell_driver(g, &driver);
 		return NULL;
 	}
 	size_t n = tell_gpus(g, &last);
 
-	set_begun();
+	set_begun(&begun);
 
 	gt_strcopy(driver.cuda, sizeof(driver.cuda), "it is being loaded");
 	driver.state = GT_GPU_DRIVER_READY;

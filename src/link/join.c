@@ -9,13 +9,6 @@
 
 #include "link_priv.h"
 
-/* A join that waits for the store. */
-struct joining {
-	struct gt_link *link;
-	struct gt_request *req; /* NULL: the machine left; it may ask once more */
-	char *csr;
-};
-
 void gt_link_certify(struct gt_request *req, const struct gt_pki_ca *authority,
 		     const struct gt_link_cert *of, int status)
 {
@@ -68,27 +61,19 @@ static bool no_authority(struct gt_link *link, struct gt_request *req)
 
 /* ---- joining -------------------------------------------------------------------------------- */
 
-static void on_gone(void *arg)
-{
-	struct joining *w = arg;
-
-	gt_request_reply(w->req, 503, NULL, NULL); /* to nobody, but it must be answered */
-	w->req = NULL;
-}
-
 static void on_joined(struct gt_member_op *op, const struct gt_err *err, void *arg)
 {
-	struct joining *w = arg;
+	struct gt_link_owed *w = arg;
+	struct gt_link *link = w->link;
+	struct gt_request *req = w->req;
+	gt_auto(free) char *csr = gt_steal(&w->csr);
 
-	if (w->req)
-		gt_request_on_gone(w->req, NULL, NULL);
-	if (w->req && err)
-		gt_link_refuse(w->req, err, w->link);
-	else if (w->req)
-		certify(w->link, w->req, 201, GT_PKI_NODE, op->member.node, w->csr, strlen(w->csr));
+	gt_link_owed_free(w);
+	if (req && err)
+		gt_link_refuse(req, err, link);
+	else if (req)
+		certify(link, req, 201, GT_PKI_NODE, op->member.node, csr, strlen(csr));
 	gt_member_op_free(op);
-	free(w->csr);
-	free(w);
 }
 
 /* What can be refused without asking the store. The request's key is what a second try of the same
@@ -116,7 +101,7 @@ void gt_link_post_join(struct gt_request *req, void *app)
 	gt_auto(member_op) struct gt_member_op *op = gt_member_op_new(GT_MEMBER_JOIN);
 	struct gt_join join = { 0 };
 	struct gt_err err = { 0 };
-	struct joining *w;
+	struct gt_link_owed *w;
 
 	if (no_authority(link, req))
 		return;
@@ -125,17 +110,13 @@ void gt_link_post_join(struct gt_request *req, void *app)
 	if (r == 0)
 		r = check(link, &join, op, &err);
 	if (r == 0) {
-		w = gt_alloc(sizeof(*w));
-		*w = (struct joining){ link, req, gt_steal(&join.csr) };
-		gt_request_on_gone(req, on_gone, w);
+		w = gt_link_owe(link, req);
+		w->csr = gt_steal(&join.csr);
 		r = gt_control_member_do(link->config.control, op, on_joined, w, &err);
-		if (r == 0) {
+		if (r == 0)
 			op = NULL; /* the store's, or done already */
-		} else {
-			gt_request_on_gone(req, NULL, NULL);
-			free(w->csr);
-			free(w);
-		}
+		else
+			gt_link_owed_free(w);
 	}
 	if (r < 0)
 		gt_link_refuse(req, &err, link);

@@ -89,6 +89,7 @@ void gt_link_free(struct gt_link *link)
 		return;
 	gt_link_peers_end(link);
 	gt_http_server_free(link->server);
+	gt_link_owed_end(link);
 	gt_buf_fini(&link->line);
 	free(link);
 }

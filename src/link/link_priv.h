@@ -26,10 +26,19 @@ struct gt_peer {
 	struct gt_peer *prev, *next;
 };
 
+/* A post that the store has not answered yet. */
+struct gt_link_owed {
+	struct gt_link *link;
+	struct gt_request *req; /* NULL: who sent it left; what was done is done */
+	char *csr;              /* of a join; owned */
+	struct gt_link_owed *prev, *next;
+};
+
 struct gt_link {
 	struct gt_link_config config;
 	struct gt_http_server *server;
 	struct gt_peer *peers;
+	struct gt_link_owed *owed;
 	struct gt_timer ping;
 	struct gt_timer drop; /* peers that were cut off, outside of control's calls */
 	struct gt_buf line;   /* scratch, reused */
@@ -45,6 +54,11 @@ void gt_link_post_calls(struct gt_request *req, void *app);
 void gt_link_post_join(struct gt_request *req, void *app);
 void gt_link_certify_node(struct gt_request *req, void *app);
 void gt_link_certify_gateway(struct gt_request *req, void *app);
+
+/* Until it is freed, or the link is. */
+struct gt_link_owed *gt_link_owe(struct gt_link *link, struct gt_request *req);
+void gt_link_owed_free(struct gt_link_owed *o);
+void gt_link_owed_end(struct gt_link *link);
 
 /* Who sent it, as a gateway states: "node/NAME" of one that joined, "gateway/NAME" of a daemon that
  * has the same store; NULL: a role of this daemon. */

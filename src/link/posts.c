@@ -54,33 +54,20 @@ void gt_link_post_demand(struct gt_request *req, void *app)
 
 /* ---- durable calls: answered when the store has them ---------------------------------------- */
 
-struct exchange {
-	struct gt_request *req; /* NULL: the gateway left; what was done is done */
-	struct gt_link *link;
-};
-
-static void on_gone(void *arg)
-{
-	struct exchange *x = arg;
-
-	gt_request_reply(x->req, 503, NULL, NULL); /* to nobody, but it must be answered */
-	x->req = NULL;
-}
-
 static void on_exchanged(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
-	gt_auto(free) struct exchange *x = arg;
+	struct gt_link_owed *x = arg;
+	struct gt_link *link = x->link;
+	struct gt_request *req = x->req;
 	struct gt_buf body = { 0 };
 
-	if (x->req)
-		gt_request_on_gone(x->req, NULL, NULL);
-	if (x->req && err) {
-		gt_link_refuse(x->req, err, x->link);
-	} else if (x->req) {
+	gt_link_owed_free(x);
+	if (req && err) {
+		gt_link_refuse(req, err, link);
+	} else if (req) {
 		gt_buf_init(&body, GT_LINK_QUEUED_MAX);
 		gt_leases_write(op, &body);
-		gt_request_reply(x->req, body.failed ? 500 : 200, "application/octet-stream",
-				 &body);
+		gt_request_reply(req, body.failed ? 500 : 200, "application/octet-stream", &body);
 		gt_buf_fini(&body);
 	}
 	gt_task_op_free(op);
@@ -92,7 +79,7 @@ void gt_link_post_calls(struct gt_request *req, void *app)
 	const struct gt_buf *body = gt_request_body(req);
 	struct gt_task_op *op = NULL;
 	struct gt_err err = { 0 };
-	struct exchange *x;
+	struct gt_link_owed *x;
 	uint64_t epoch = 0;
 
 	int r = gt_exchange_read(body->data ? body->data : "", body->len, &op, &epoch, &err);
@@ -103,14 +90,11 @@ void gt_link_post_calls(struct gt_request *req, void *app)
 		gt_link_refuse(req, &err, link);
 		return;
 	}
-	x = gt_alloc(sizeof(*x));
-	*x = (struct exchange){ req, link };
-	gt_request_on_gone(req, on_gone, x);
+	x = gt_link_owe(link, req);
 	r = gt_control_task_exchange(link->config.control, epoch, op, on_exchanged, x, &err);
 	if (r == 0)
 		return;
-	gt_request_on_gone(req, NULL, NULL);
+	gt_link_owed_free(x);
 	gt_link_refuse(req, &err, link);
 	gt_task_op_free(op);
-	free(x);
 }

@@ -49,5 +49,7 @@ GT_MUST_USE int gt_db_pg_open(const struct gt_db_config *config, struct gt_db **
 			      struct gt_err *err);
 /* The file layer that leaves relative paths relative. vfs.c */
 GT_MUST_USE int gt_db_vfs(const char **name, struct gt_err *err);
+/* The errno of the last read of a file of SQLite's that failed in this thread, once; 0 = none. */
+int gt_db_unread(void);
 
 #endif

@@ -55,6 +55,7 @@ static int failed(sqlite3 *db, struct gt_err *err, const char *what)
 {
 	int code = sqlite3_errcode(db);
 	int system = sqlite3_system_errno(db);
+	int unread = gt_db_unread();
 	bool io = code != SQLITE_IOERR_NOMEM &&
 		  ((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN);
 
@@ -65,6 +66,9 @@ static int failed(sqlite3 *db, struct gt_err *err, const char *what)
 	if (io && system)
 		return gt_err_set(err, EIO, "unavailable", "%s: %s: %s", what, sqlite3_errmsg(db),
 				  strerror(system));
+	if ((code & 0xff) == SQLITE_CORRUPT && unread) /* another process may read it */
+		return gt_err_set(err, EIO, "unavailable", "%s: a read failed: %s", what,
+				  strerror(unread));
 	return gt_err_set(err, errno_of(code), "unavailable", "%s: %s", what, sqlite3_errmsg(db));
 }
 

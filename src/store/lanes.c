@@ -153,15 +153,19 @@ static void *bodies_main(void *arg)
 
 /* ---- damage --------------------------------------------------------------------------------- */
 
-/* Once, beside all else: what is damaged is better known before it is needed. */
+/* Once, beside all else: what is damaged is better known before it is needed. A page that can not
+ * be read twice stays so, however often we start. */
 static void *check_main(void *arg)
 {
 	struct gt_lane *l = arg;
 	struct gt_err err = { 0 };
 
-	if (gt_db_check(l->tasks.db, false, &err) == 0 || !gt_is_trouble(&err))
-		return NULL;
-	err.code = EBADMSG; /* a page that can not be read stays so, however often we start */
+	for (int looks = 0; looks < 2; looks++) {
+		gt_err_clear(&err);
+		if (gt_db_check(l->tasks.db, false, &err) == 0 || !gt_is_trouble(&err))
+			return NULL;
+	}
+	err.code = EBADMSG;
 	gt_trouble_note(l->store, &err);
 	return NULL;
 }

@@ -9,6 +9,11 @@ Direct = collections.namedtuple("Direct", "nonce begin end status answer")  # st
 Fault = collections.namedtuple("Fault", "what begin end roles")    # roles: (host, role) that it touched
 
 
+def brief(text):
+    """An answer without its padding, of which an hour's would be gigabytes."""
+    return json.dumps({k: v for k, v in json.loads(text).items() if k != "pad"})
+
+
 class History:
     def __init__(self):
         self.lock = threading.Lock()

@@ -77,7 +77,7 @@ class Caller(Client):
         begin = time.monotonic()
         try:
             reply = self.hosts.first.client.request("POST", f"/f/{self.function}/", body, timeout=30)
-            status, answer = reply.status, reply.text
+            status, answer = reply.status, model.brief(reply.text) if reply.status == 200 else reply.text
         except (OSError, http.client.HTTPException) as e:
             status, answer = 0, repr(e)
         self.history.add(model.Direct(nonce, begin, time.monotonic(), status, answer))
@@ -99,7 +99,7 @@ def record_of(hosts, call):
     if view.status != 200:
         return None
     result = hosts.first.client.get(f"/v1/calls/{call}/result")
-    return view.json(), result.status, result.text
+    return view.json(), result.status, model.brief(result.text) if result.status == 200 else result.text
 
 
 def all_ended(hosts):

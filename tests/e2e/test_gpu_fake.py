@@ -266,11 +266,43 @@ def test_replicas_outlive_an_agent_that_does_not_know_its_gpus_yet(gantry):
     until(lambda: gantry.roles().get("agent") not in (None, agent) and node(gantry)["state"] == "ready", "another agent", 20)
     until(lambda: driver_state(gantry) == "starting", "its driver hangs")
     assert gantry.replicas("web", "ready")[0]["id"] == replica["id"] and gantry.call("web").status == 200
+    assert sum(g["taken"] for g in node(gantry)["gpus"]) == 1 and "H100" in cli(gantry, "nodes")
     gantry.driver.call("nvmlInit_v2", None)
     os.kill(until(lambda: gpud(gantry), "gpud has its name"), signal.SIGKILL)
     until(lambda: driver_state(gantry) == "ready", "the driver answers", 20)
     assert gantry.replicas("web", "ready")[0]["id"] == replica["id"]
     assert sum(g["taken"] for g in node(gantry)["gpus"]) == 1
+
+
+def test_what_a_node_does_not_know_yet_may_come(tmp_path):
+    """A driver that takes longer to begin than a node does: its GPUs are awaited, not missing."""
+    daemon = start(tmp_path, before=lambda d: d.call("nvmlInit_v2", "wait"))
+    try:
+        until(lambda: driver_state(daemon) == "starting", "the node says it")
+        assert "not known yet" in cli(daemon, "nodes")
+        check("listNodes", daemon.client.get("/v1/nodes"))
+        daemon.put("web", probe_spec(resources={"memory": "64MiB", "gpu": {"count": 2}}))
+        call = daemon.client.background("GET", "/f/web/", timeout=60)
+        blocked = until(lambda: events(daemon, "scale.blocked"), "it waits")[0]
+        assert "not known yet on node n1" in blocked["text"], blocked
+        daemon.driver.call("nvmlInit_v2", None)
+        assert call.result(60).status == 200
+        assert len(daemon.replicas("web", "ready")[0]["gpus"]) == 2
+    finally:
+        daemon.stop()
+
+
+def test_what_no_driver_tells_of_is_refused(tmp_path):
+    daemon = start(tmp_path, before=lambda d: d.call("nvmlInit_v2", "wait"))
+    try:
+        until(lambda: driver_state(daemon) == "starting", "the node says it")
+        daemon.driver.call("nvmlInit_v2", 18)
+        until(lambda: driver_state(daemon) == "failed", "the driver failed")
+        spec = probe_spec(resources={"memory": "64MiB", "gpu": {"count": 1}})
+        reply = daemon.client.request("PUT", "/v1/functions/web", spec)
+        assert reply.status == 422 and "no node has a GPU" in reply.text, reply
+    finally:
+        daemon.stop()
 
 
 @pytest.mark.parametrize("call,what,state,words", [

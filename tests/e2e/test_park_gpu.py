@@ -176,3 +176,31 @@ def test_an_agent_that_dies_leaves_nothing_stuck(own):
     for name in ("a", "b", "a"):
         until(lambda n=name: daemon.call(n).status == 200, f"{name} answers", 30)
     assert taken(daemon) <= 1
+
+
+def begins(daemon):
+    driver = daemon.client.get("/v1/nodes/n1").json()["gpu_driver"]
+    return driver["state"] == "starting" or driver.get("checkpoints") == "it is being loaded"
+
+
+@pytest.mark.parametrize("slow", ["nvmlInit_v2", "cuInit"])
+def test_one_that_is_parked_waits_for_a_driver_that_begins(fake, slow):
+    """Its agent, and with it the process that talks to the driver, has just started: what it can not do yet it does later."""
+    for name in ("a", "b"):
+        deploy(fake, name, resources={"memory": "64MiB", "gpu": {"count": 1}}, park={"method": "cuda", "after": "60s"})
+    first = call_ok(fake, "a").headers["Gantry-Replica"]
+    fake.driver.set(0, processes=[{"pid": fake.replicas("a")[0]["pid"], "bytes": 1 << 30}])
+    call_ok(fake, "b")
+    assert [r["id"] for r in fake.replicas("a", "parked")] == [first]
+    fake.delete("b")
+    until(lambda: taken(fake) == 0, "the GPU is free")
+    fake.driver.call(slow, "wait")
+    crash(fake, "agent")
+    until(lambda: begins(fake), "its driver begins")
+    call = fake.client.background("GET", "/f/a/", timeout=60)
+    until(lambda: fake.replicas("a", "unparking"), "it is woken")
+    assert begins(fake)
+    fake.driver.call(slow, None)
+    reply = call.result(60)
+    assert reply.status == 200 and reply.headers["Gantry-Replica"] == first
+    assert view(fake, "a")["starts_total"] == 1

@@ -2,9 +2,12 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -37,18 +40,31 @@ void script_done(void)
 	pthread_mutex_unlock(&lock);
 }
 
-int script_call(const char *name)
+/* A word, or a code; false: nothing, it works. */
+static bool call_says(const char *name, char *word, size_t size, int *code)
 {
 	const json_t *what = json_object_get(json_object_get(script_take(), "calls"), name);
-	const char *word = json_string_value(what);
-	int code = (int)json_integer_value(what);
+	const char *text = json_string_value(what);
 
+	snprintf(word, size, "%s", text ? text : "");
+	*code = (int)json_integer_value(what);
 	script_done();
-	if (word && strcmp(word, "hang") == 0) {
+	return what != NULL;
+}
+
+int script_call(const char *name)
+{
+	static const struct timespec moment = { .tv_nsec = 5000000 };
+	char word[8];
+	int code;
+
+	while (call_says(name, word, sizeof(word), &code) && strcmp(word, "wait") == 0)
+		nanosleep(&moment, NULL);
+	if (strcmp(word, "hang") == 0) {
 		for (;;)
 			pause();
 	}
-	if (word && strcmp(word, "crash") == 0) {
+	if (strcmp(word, "crash") == 0) {
 		signal(SIGSEGV, SIG_DFL);
 		raise(SIGSEGV);
 	}

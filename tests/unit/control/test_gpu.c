@@ -424,6 +424,155 @@ static void what_could_never_run_is_refused(void **state)
 	assert_int_equal(dry_put(x, spec).code, 0); /* nobody knows how large the node is */
 }
 
+/* ---- GPUs that nobody knows yet ---- */
+
+static struct gt_spec *gang_of(uint32_t size, uint32_t gpus_each, enum gt_gang_spread spread)
+{
+	struct gt_spec *spec = fix_spec();
+
+	spec->network = GT_NETWORK_HOST;
+	spec->gang.size = size;
+	spec->gang.spread = spread;
+	spec->resources.gpu.count = gpus_each;
+	return spec;
+}
+
+static void report_driver(struct fix *x, enum gt_gpu_driver_state state, size_t n,
+			  struct gt_observed *replicas, size_t n_replicas)
+{
+	const struct gt_report r = { .node = "n1",
+				     .full = true,
+				     .epoch = FIX_EPOCH,
+				     .cpu_milli = 4000,
+				     .memory_bytes = 8 * GT_GIB,
+				     .gpus = gpus,
+				     .n_gpus = n,
+				     .gpu_driver = { .state = state },
+				     .replicas = replicas,
+				     .n_replicas = n_replicas };
+
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+}
+
+static void what_a_driver_may_yet_tell_of_is_accepted(void **state)
+{
+	struct fix *x = *state;
+	struct gt_spec *spec;
+
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, NULL, 0);
+	assert_int_equal(dry_put(x, want(64, 1000, models_l4)).code, 0);
+	spec = gang_of(4, 8, GT_GANG_NODE);
+	assert_int_equal(dry_put(x, spec).code, 0);
+	spec = gang_of(2, 8, GT_GANG_NODES); /* of nodes there are as many as there are */
+	expect_never(x, spec, "gang.size", "and 1 of the nodes would do");
+	spec = want(1, 0, NULL); /* nor has it more memory than it says */
+	spec->resources.memory_bytes = 64 * GT_GIB;
+	expect_never(x, spec, "resources.memory", "the most is 32GiB");
+	report_driver(x, GT_GPU_DRIVER_FAILED, 0, NULL, 0);
+	expect_never(x, want(1, 0, NULL), "resources.gpu", "no node has a GPU");
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	assert_int_equal(dry_put(x, want(2, 0, NULL)).code, 0);
+	expect_never(x, want(3, 0, NULL), "resources.gpu.count", "the most is 2");
+}
+
+static void calls_wait_for_a_driver(void **state)
+{
+	struct fix *x = *state;
+
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	fix_demand(x, "f", 1, 0);
+	assert_string_equal(x->event.type, "scale.blocked");
+	assert_non_null(strstr(x->event.text, "GPUs there are is not known yet on node n1"));
+	fix_pass(x, 15000); /* longer than for room that there is not */
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, NULL, 0);
+	assert_null(fix_view(x, "f").last_failure);
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	assert_string_equal(x->order.function, "f");
+	assert_int_equal(x->order.n_gpus, 1);
+}
+
+static void calls_do_not_wait_for_a_driver_that_failed(void **state)
+{
+	struct fix *x = *state;
+
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	fix_demand(x, "f", 1, 0);
+	fix_pass(x, 15000);
+	report_driver(x, GT_GPU_DRIVER_FAILED, 0, NULL, 0);
+	assert_string_equal(fix_view(x, "f").last_failure->cause, "no_capacity");
+}
+
+/* Its agent starts again, and the driver takes its time. */
+static void gpus_stay_whose_they_are_while_a_driver_begins(void **state)
+{
+	struct fix *x = *state;
+	struct gt_observed o;
+	char id[GT_REPLICA_ID_SIZE];
+	size_t events, orders;
+
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	fix_put(x, "g", want_gpu(1, 0), "g");
+	fix_start(x, "f", id);
+	o = fix_observed(id, "f", 1, GT_REPLICA_READY);
+	events = x->n_events;
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, &o, 1);
+	assert_int_equal(x->n_events, events); /* no GPU is gone, none is another's */
+	assert_int_equal(node_view(x).n_gpus, 2);
+	assert_int_equal(node_view(x).gpus[0].taken_milli + node_view(x).gpus[1].taken_milli,
+			 GT_GPU_WHOLE);
+	orders = x->n_orders;
+	fix_demand(x, "g", 1, 0); /* its agent would refuse what it does not know */
+	assert_int_equal(x->n_orders, orders);
+	report_driver(x, GT_GPU_DRIVER_READY, 2, &o, 1);
+	assert_string_equal(x->order.function, "g");
+	assert_int_equal(node_view(x).gpus[0].taken_milli, GT_GPU_WHOLE);
+	assert_int_equal(node_view(x).gpus[1].taken_milli, GT_GPU_WHOLE);
+}
+
+/* A gang is as good as the least of its GPUs, and what is not told of yet is not out of use. */
+static void gangs_go_on_while_a_driver_begins(void **state)
+{
+	struct fix *x = *state;
+	struct gt_observed o[2];
+	struct gt_order orders[4];
+	struct gt_spec *spec = gang_of(2, 1, GT_GANG_NODE);
+
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	spec->network = GT_NETWORK_EGRESS;
+	fix_put(x, "f", spec, "f");
+	fix_demand(x, "f", 1, 0);
+	assert_int_equal(fix_orders(x, orders, 4), 2);
+	for (int i = 0; i < 2; i++) {
+		o[i] = fix_observed(orders[i].replica, "f", 1, GT_REPLICA_STARTING);
+		o[i].gang = orders[i].gang;
+	}
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, o, 2);
+	assert_int_equal(fix_orders(x, orders, 4), 2);
+	assert_int_equal(orders[0].want, GT_WANT_RUN);
+	report_driver(x, GT_GPU_DRIVER_READY, 1, o, 2); /* now it is */
+	assert_int_equal(fix_orders(x, orders, 4), 2);
+	assert_int_equal(orders[0].want, GT_WANT_STOP);
+}
+
+/* So does control: of the GPUs of what runs it knows by its replicas alone. */
+static void gpus_of_found_replicas_are_taken_when_they_are_known(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu_grant whole = { "G1", GT_GPU_WHOLE, 80 * GT_GIB };
+	struct gt_observed o = fix_observed("01AAAAAAAAAAAAAAAAAAAAAAAA", "f", 1, GT_REPLICA_READY);
+
+	fix_put(x, "f", fix_spec(), "f");
+	o.gpus = &whole;
+	o.n_gpus = 1;
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, &o, 1);
+	report_driver(x, GT_GPU_DRIVER_READY, 2, &o, 1);
+	assert_int_equal(node_view(x).gpus[1].taken_milli, GT_GPU_WHOLE);
+	assert_int_equal(node_view(x).gpus[0].taken_milli, 0);
+}
+
 /* A node of so much cpu and memory with the first n of GPUs that are alike. */
 static void tell(struct fix *x, const char *node, uint64_t cpu_milli, uint64_t gib, size_t n)
 {
@@ -443,17 +592,6 @@ static void tell(struct fix *x, const char *node, uint64_t cpu_milli, uint64_t g
 	}
 	gt_strcopy(r.node, sizeof(r.node), node);
 	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
-}
-
-static struct gt_spec *gang_of(uint32_t size, uint32_t gpus_each, enum gt_gang_spread spread)
-{
-	struct gt_spec *spec = fix_spec();
-
-	spec->network = GT_NETWORK_HOST;
-	spec->gang.size = size;
-	spec->gang.spread = spread;
-	spec->resources.gpu.count = gpus_each;
-	return spec;
 }
 
 /* n1 has the cpu and 4 GPUs, n2 the memory and 2. */
@@ -536,6 +674,12 @@ int main(void)
 		T(what_no_two_nodes_make_up_is_refused),
 		cmocka_unit_test_setup_teardown(what_nobody_can_know_is_accepted, fix_setup_empty,
 						fix_teardown),
+		T(what_a_driver_may_yet_tell_of_is_accepted),
+		T(calls_wait_for_a_driver),
+		T(calls_do_not_wait_for_a_driver_that_failed),
+		T(gpus_stay_whose_they_are_while_a_driver_begins),
+		T(gangs_go_on_while_a_driver_begins),
+		T(gpus_of_found_replicas_are_taken_when_they_are_known),
 		T(idle_that_is_left_out),
 	};
 

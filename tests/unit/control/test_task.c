@@ -203,6 +203,30 @@ static void leases_fit_a_window_and_a_function_that_is_there(void **state)
 	answer(d, NULL);
 }
 
+/* Calls that are shorter than an exchange would leave the slots without work until its answer. */
+static void the_window_has_room_for_what_ends_during_an_exchange(void **state)
+{
+	struct desk *d = *state;
+	struct gt_task_op *op = exchange(100, 0);
+
+	deploy(d);
+	accept(d, 1000);
+	for (int i = 0; i < 30; i++) {
+		struct gt_task_result *r = gt_task_op_result(op);
+
+		gt_strcopy(r->function, sizeof(r->function), i < 25 ? "f" : "other");
+		r->status = i < 20 ? 200 : 0; /* the rest did not run */
+		gt_strcopy(r->slug, sizeof(r->slug), i < 20 ? "" : "queue_full");
+		gt_strcopy(r->id, sizeof(r->id), "x");
+	}
+	give(d, op);
+	assert_int_equal(op->wants[0].n, 40);
+	answer(d, NULL);
+	give(d, exchange(100, 0));
+	assert_int_equal(d->ops[0]->wants[0].n, 16);
+	answer(d, NULL);
+}
+
 static void another_epoch_is_refused(void **state)
 {
 	struct desk *d = *state;
@@ -370,6 +394,7 @@ int main(void)
 		t(work_is_told_once_and_again_when_it_is_new),
 		t(backlog_is_demand),
 		t(leases_fit_a_window_and_a_function_that_is_there),
+		t(the_window_has_room_for_what_ends_during_an_exchange),
 		t(another_epoch_is_refused),
 		t(silent_gateways_lose_their_leases),
 		t(retries_are_woken_when_they_are_due),

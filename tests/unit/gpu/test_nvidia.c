@@ -236,6 +236,48 @@ static void without_cuda_the_rest_works(void **state)
 	rig_free(r);
 }
 
+struct answer {
+	bool came;
+	int code;
+};
+
+static void keep_answer(const struct gt_gpu_reply *reply, const struct gt_err *err, void *arg)
+{
+	struct answer *a = arg;
+
+	(void)reply;
+	a->came = true;
+	a->code = err ? err->code : 0;
+}
+
+/* An error would be the end of a process that is parked. */
+static void who_asks_for_cuda_waits_until_it_is_loaded(void **state)
+{
+	static const char text[] =
+		"{\"devices\":[{\"uuid\":\"" GPU0
+		"\",\"name\":\"H100\",\"processes\":[{\"pid\":%d,\"bytes\":1}]}],"
+		"\"calls\":{%s}}";
+	struct gt_gpu_request parked = { .kind = GT_GPU_OP_STATE, .pid = getpid() };
+	struct gt_gpu_request memory = { .kind = GT_GPU_OP_MEMORY, .uuid = GPU0 };
+	struct answer a = { 0 };
+	char script[512];
+	struct rig *r;
+
+	(void)state;
+	snprintf(script, sizeof(script), text, (int)getpid(), "\"cuInit\":\"wait\"");
+	r = scripted(script);
+	rig_until(r, r->driver.state == GT_GPU_DRIVER_READY);
+	assert_int_equal(gt_gpu_helper_ask(r->h, &parked, keep_answer, &a, NULL, NULL), 0);
+	assert_int_equal(rig_ask(r, &memory), 0); /* that needs no CUDA */
+	assert_int_equal(rig_ask(r, &memory), 0);
+	assert_false(a.came);
+	snprintf(script, sizeof(script), text, (int)getpid(), "");
+	write_script(script);
+	rig_until(r, a.came);
+	assert_int_equal(a.code, 0);
+	rig_free(r);
+}
+
 static const char *const calls[] = {
 #define NAME(member, symbol, args) #symbol,
 	NVML_CALLS(NAME)
@@ -352,6 +394,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(processes_and_errors_are_told),
 		cmocka_unit_test(a_process_is_parked),
 		cmocka_unit_test(a_driver_that_is_not_well_says_so),
+		cmocka_unit_test(who_asks_for_cuda_waits_until_it_is_loaded),
 		cmocka_unit_test(without_cuda_the_rest_works),
 		cmocka_unit_test(a_call_that_fails_costs_what_it_tells),
 		cmocka_unit_test(a_call_that_crashes_costs_one_gpud),

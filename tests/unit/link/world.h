@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <gantry/control/member.h>
+#include <gantry/control/task.h>
 #include <gantry/http/client.h>
 #include <gantry/http/pki.h>
 #include <gantry/link/link.h>
@@ -30,6 +31,8 @@ struct world {
 	struct gt_timer stored_member;
 	struct gt_member_op *member; /* that waits for the store */
 	struct gt_err member_err;    /* what the store says of it; code 0 = done */
+	struct gt_task_op *task;     /* that waits for the store, for ever */
+	bool silent;                 /* the store answers nothing of members either */
 	struct gt_pki_ca *authority;
 	uint64_t now_ms; /* of certificates */
 };
@@ -50,5 +53,7 @@ int world_teardown(void **state);
 int post_as(struct world *w, const char *path, const char *sender, const char *body, size_t len,
 	    struct gt_buf *answer);
 int post(struct world *w, const char *path, const char *body, size_t len);
+/* The same, without waiting for the answer. */
+void post_only(struct world *w, const char *path, const char *body, size_t len);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -27,6 +28,8 @@ struct world {
 static atomic_int failing, syncs; /* of the log, since failing was set */
 static atomic_int failing_db;
 static atomic_long bad_from; /* of the database: can not be read from here on; 0 = all can */
+static atomic_bool bad_once, read_again; /* the second read of a place is good */
+static atomic_long failed_at;
 static int (*real_open)(sqlite3_vfs *, const char *, sqlite3_file *, int, int *);
 static int (*real_sync)(sqlite3_file *, int);
 static int (*real_read)(sqlite3_file *, void *, int, sqlite3_int64);
@@ -53,6 +56,11 @@ static int db_read(sqlite3_file *f, void *to, int len, sqlite3_int64 at)
 {
 	if (!bad_from || at < bad_from)
 		return real_read(f, to, len, at);
+	if (bad_once && at == failed_at) {
+		read_again = true;
+		return real_read(f, to, len, at);
+	}
+	failed_at = at;
 	errno = EIO;
 	return SQLITE_IOERR_READ;
 }
@@ -119,7 +127,8 @@ static int setup(void **state)
 	struct world *w = gt_alloc(sizeof(*w));
 
 	failing = failing_db = 0;
-	bad_from = 0;
+	bad_from = failed_at = 0;
+	bad_once = read_again = false;
 	snprintf(w->dir, sizeof(w->dir), "/tmp/gt-disk-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	assert_int_equal(chdir(w->dir), 0);
@@ -137,7 +146,8 @@ static int teardown(void **state)
 					     "control/gantry.db-shm" };
 
 	failing = failing_db = 0;
-	bad_from = 0;
+	bad_from = failed_at = 0;
+	bad_once = read_again = false;
 	gt_store_close(w->store);
 	close(w->event);
 	for (size_t i = 0; i < GT_LEN(files); i++)
@@ -404,6 +414,74 @@ static void a_log_that_can_not_be_looked_at_is_not_taken_for_removed(void **stat
 	assert_int_equal(put(w, "c", "{}").code, 0);
 }
 
+/* In libc's place: so many reads of the file whose name ends so fail. */
+static atomic_int unread;
+static const char *_Atomic unread_of;
+
+ssize_t pread(int fd, void *to, size_t len, off_t at)
+{
+	char link[64], name[256] = "";
+	const char *end = unread_of;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (unread > 0 && readlink(link, name, sizeof(name) - 1) > 0 &&
+	    strlen(name) >= strlen(end) && strcmp(name + strlen(name) - strlen(end), end) == 0) {
+		unread--;
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_pread64, fd, to, len, at);
+}
+
+static void on_revisions(const struct gt_err *err, const struct gt_function_row *rows GT_UNUSED,
+			 size_t n GT_UNUSED, void *arg)
+{
+	on_done(err, arg);
+}
+
+/* SQLite says of it that the database is malformed. */
+static void a_read_that_fails_is_not_taken_for_damage(void **state)
+{
+	struct world *w = *state;
+	struct outcome o = { 0 };
+	struct gt_err err = { 0 };
+
+	assert_int_equal(put(w, "a", "{}").code, 0);
+	unread_of = ".db-wal";
+	unread = 1;
+	gt_store_revisions(w->store, "a", on_revisions, &o);
+	while (!o.done)
+		wait_event(w);
+	assert_int_equal(unread, 0);
+	assert_int_equal(o.err.code, EIO);
+	assert_int_equal(put(w, "b", "{}").code, EIO);
+	assert_int_equal(gt_store_failed(w->store, &err), -EIO); /* another process can do better */
+	assert_null(strstr(err.text, "restore"));
+	assert_non_null(strstr(err.text, "a read failed: Input/output error"));
+	reopen(w);
+	assert_int_equal(put(w, "c", "{}").code, 0);
+}
+
+static void a_page_that_is_read_the_next_time_is_no_damage(void **state)
+{
+	struct world *w = *state;
+	gt_auto(free) char *spec = gt_alloc(20000);
+	struct pollfd told = { .fd = w->event, .events = POLLIN };
+	struct stat st;
+
+	memset(spec, ' ', 19990);
+	assert_int_equal(put(w, "a", spec).code, 0);
+	gt_store_close(w->store);
+	w->store = NULL;
+	assert_int_equal(stat("control/gantry.db", &st), 0);
+	bad_once = true;
+	bad_from = st.st_size - 4096;
+	reopen(w);
+	while (!read_again)
+		assert_int_equal(poll(&told, 1, 1), 0);
+	assert_int_equal(put(w, "b", "{}").code, 0);
+}
+
 /* As one that is damaged: to start anew would end the same way. */
 static void a_page_that_can_not_be_read_is_damage(void **state)
 {
@@ -432,7 +510,9 @@ int main(void)
 		t(another_process_goes_on_from_what_is_there),
 		t(files_of_what_may_be_in_the_log_stay),
 		t(a_database_that_can_not_be_synced_is_the_end),
+		t(a_read_that_fails_is_not_taken_for_damage),
 		t(a_page_that_can_not_be_read_is_damage),
+		t(a_page_that_is_read_the_next_time_is_no_damage),
 		t(a_damaged_database_is_found_and_not_written),
 		t(a_database_that_was_removed_is_found),
 		t(a_log_that_can_not_be_looked_at_is_not_taken_for_removed),
