@@ -15,7 +15,7 @@ if [ "$(id -u)" -ne 0 ]; then
 	run=(sudo)
 fi
 settings=() # sudo drops them
-for name in ROUNDS CYCLES BURST_MS PULLS RUN_MS CONNS STARTS LEAVERS UPGRADES MUTANTS SEED TRACES SCHEDULES CALLS HOURS FUNCTIONS FILES PARTS MIB SPLITS OLD REQUESTS LOAD_S; do
+for name in ROUNDS CYCLES BURST_MS PULLS RUN_MS OUTAGE_MS CONNS STARTS LEAVERS UPGRADES MUTANTS SEED TRACES SCHEDULES CALLS HOURS FUNCTIONS FILES PARTS MIB SPLITS OLD REQUESTS LOAD_S; do
 	if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
 done
 [ $# -gt 0 ] || set -- cold footprint listing leak

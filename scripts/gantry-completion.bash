@@ -6,7 +6,7 @@ _gantry()
 		[[ ${COMP_WORDS[i]} == -* ]] || { cmd=${COMP_WORDS[i]}; break; }
 	done
 	local global='--url --ca --token --token-file --json --verbose --help'
-	local commands='deploy ls get call calls schedule logs ps rm events explain image bundle nodes node providers gpu simulate doctor version help completion'
+	local commands='deploy ls get call calls schedule webhook logs ps rm events explain image bundle nodes node providers gpu simulate doctor version help completion'
 	case $cmd in
 	'') words=$commands ;;
 	deploy) words='--file --image --base --pull --port --socket --env --volume --tmpfs --workdir --user --memory --cpu --disk --gpu --pids --min --max --concurrency --idle --ready --ready-timeout --model --public --dry-run --wait --timeout --create --if-match' ;;
@@ -15,6 +15,7 @@ _gantry()
 	call) words='--request --data --header --async --key --timeout' ;;
 	calls) words='--state --attempt --printed --wait' ;;
 	schedule) words='--function --cron --zone --every --catch-up --cold --data --path --method --priority --deadline --file --count --from' ;;
+	webhook) words='--overlap' ;;
 	logs) words='--follow --tail --since --replica --stream --plain' ;;
 	ps) words='--all' ;;
 	rm) words='--force' ;;

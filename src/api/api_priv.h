@@ -155,6 +155,7 @@ gt_handler_fn gt_api_put_function, gt_api_get_function, gt_api_list_functions,
 	gt_api_follow_call, gt_api_get_call_logs, gt_api_replay_call, gt_api_list_schedules,
 	gt_api_put_schedule, gt_api_get_schedule, gt_api_delete_schedule, gt_api_pause_schedule,
 	gt_api_resume_schedule, gt_api_run_schedule, gt_api_get_version, gt_api_get_live,
-	gt_api_get_ready, gt_api_get_contract, gt_api_list_providers;
+	gt_api_get_ready, gt_api_get_contract, gt_api_list_providers, gt_api_create_webhook_key,
+	gt_api_list_webhook_keys, gt_api_delete_webhook_key;
 
 #endif

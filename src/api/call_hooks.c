@@ -6,6 +6,8 @@
 #include <utlist.h>
 
 #include <gantry/base/log.h>
+#include <gantry/base/skew.h>
+#include <gantry/control/webhook.h>
 #include <gantry/http/digest.h>
 
 #include "calls.h"
@@ -33,6 +35,8 @@ struct gt_hooks {
 	unsigned n_open;
 	struct gt_timer timer;
 	bool asking;
+	int64_t skew_ms;
+	bool set_back; /* the clock was: pauses between tries would last longer */
 };
 
 static void look(void *arg);
@@ -54,9 +58,11 @@ void gt_api_hooks_kick(struct gt_api *api)
 
 void gt_api_hooks_start(struct gt_api *api)
 {
-	if (!api->config.webhook_key)
-		return;
+	if (!gt_control_webhook_keys(api->config.control)->n)
+		return; /* nobody could know who tells */
 	api->hooks = gt_alloc(sizeof(*api->hooks));
+	api->hooks->skew_ms = GT_SKEW_NONE;
+	(void)gt_clock_set_back(&gt_clock_system, &api->hooks->skew_ms);
 	look_in(api, COLLECT_MS);
 }
 
@@ -155,15 +161,17 @@ static void letter_add(struct letter *l, char *header GT_TAKES)
 
 static void letter_write(const struct gt_api *api, const struct gt_task *t, struct letter *l)
 {
-	uint64_t now_s = gt_wall_ms(&gt_clock_system) / 1000;
-	gt_auto(free) char *id = gt_asprintf("%s-%u", t->id, t->attempt);
-	char time[GT_TIME_TEXT], mac[GT_HMAC_BASE64_SIZE];
+	uint64_t now_ms = gt_wall_ms(&gt_clock_system), now_s = now_ms / 1000;
+	gt_auto(free) char *id = gt_asprintf("%s-%u", t->id, t->attempt), *signature = NULL;
+	const char *keys[GT_WEBHOOK_KEYS_MAX];
+	size_t n = gt_webhook_keys_good(gt_control_webhook_keys(api->config.control), now_ms, keys);
+	char time[GT_TIME_TEXT];
 	struct gt_json j;
 
 	gt_json_begin(&j, &l->body);
 	gt_view_call(&j, t, NULL, 0);
 	gt_time_text(t->ended_ms, time);
-	gt_webhook_mac(api->config.webhook_key, id, now_s, l->body.data, l->body.len, mac);
+	signature = gt_webhook_signature(keys, n, id, now_s, l->body.data, l->body.len);
 	letter_add(l, gt_strdup("ce-specversion: 1.0"));
 	letter_add(l, gt_strdup("ce-type: dev.gantry.call.finished"));
 	letter_add(l, gt_asprintf("ce-id: %s", id));
@@ -172,7 +180,7 @@ static void letter_write(const struct gt_api *api, const struct gt_task *t, stru
 	letter_add(l, gt_asprintf("ce-time: %s", time));
 	letter_add(l, gt_asprintf("webhook-id: %s", id));
 	letter_add(l, gt_asprintf("webhook-timestamp: %llu", (unsigned long long)now_s));
-	letter_add(l, gt_asprintf("webhook-signature: v1,%s", mac));
+	letter_add(l, gt_asprintf("webhook-signature: %s", signature));
 }
 
 /* It is on its way, or its host has as many as it is told at a time: a receiver that is slow has
@@ -257,19 +265,39 @@ static void on_found(struct gt_task_op *op, const struct gt_err *err, void *arg)
 	gt_task_op_free(op);
 }
 
-static void look(void *arg)
+static void ask(struct gt_api *api, struct gt_task_op *op GT_TAKES, gt_task_fn *done)
 {
-	struct gt_api *api = arg;
-	struct gt_task_op *op;
 	struct gt_err err = { 0 };
 
-	if (api->hooks->asking || api->hooks->n_open == OPEN_MAX)
-		return; /* the end of one looks again */
-	op = gt_task_op_new(GT_TASK_HOOKS);
-	op->limit = 2 * OPEN_MAX;
 	api->hooks->asking = true;
-	if (gt_control_task(api->config.control, op, on_found, api, &err) == 0)
+	if (gt_control_task(api->config.control, op, done, api, &err) == 0)
 		return;
 	api->hooks->asking = false;
 	gt_task_op_free(op);
+}
+
+static void on_all_due(struct gt_task_op *op, const struct gt_err *err, void *arg)
+{
+	struct gt_api *api = arg;
+
+	if (api->hooks) {
+		api->hooks->asking = false;
+		api->hooks->set_back = err != NULL;
+		look_in(api, err ? FIRST_MS : 0);
+	}
+	gt_task_op_free(op);
+}
+
+static void look(void *arg)
+{
+	struct gt_api *api = arg;
+	struct gt_hooks *h = api->hooks;
+	struct gt_task_op *op;
+
+	if (h->asking || h->n_open == OPEN_MAX)
+		return; /* the end of one looks again */
+	h->set_back |= gt_clock_set_back(&gt_clock_system, &h->skew_ms);
+	op = gt_task_op_new(h->set_back ? GT_TASK_HOOKS_NOW : GT_TASK_HOOKS);
+	op->limit = 2 * OPEN_MAX;
+	ask(api, op, h->set_back ? on_all_due : on_found);
 }

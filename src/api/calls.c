@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include <gantry/base/units.h>
+#include <gantry/control/webhook.h>
 
 #include "calls.h"
 
@@ -159,8 +160,8 @@ static int callback_read(const struct gt_api *api, struct gt_request *req, struc
 
 	if (!url)
 		return 0;
-	if (!api->config.webhook_key || strlen(url) > GT_TASK_CALLBACK_MAX ||
-	    !gt_outbound_url_ok(url))
+	if (!gt_control_webhook_keys(api->config.control)->n ||
+	    strlen(url) > GT_TASK_CALLBACK_MAX || !gt_outbound_url_ok(url))
 		return bad(err, "Gantry-Callback",
 			   "Gantry-Callback: %.100s: use an http:// or https:// URL without a user",
 			   url);

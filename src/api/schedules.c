@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <gantry/control/schedule.h>
+#include <gantry/control/webhook.h>
 #include <gantry/http/digest.h>
 
 #include "calls.h"
@@ -183,7 +184,7 @@ static int said_read(const struct gt_api *api, struct gt_request *req, struct gt
 	if (r < 0)
 		return r;
 	url = s->call.callback;
-	if (url && (!api->config.webhook_key || !gt_outbound_url_ok(url))) {
+	if (url && (!gt_control_webhook_keys(api->config.control)->n || !gt_outbound_url_ok(url))) {
 		gt_err_set(err, EINVAL, "invalid_schedule",
 			   "callback: use an http:// or https:// URL without a user");
 		return gt_err_path(err, "callback");

@@ -30,8 +30,6 @@
 #define CTL_GATEWAYS_MAX      64 /* bits of gt_ctl_replica.drained */
 #define CTL_OPS_MAX           64 /* changes that wait on one function */
 #define CTL_NEVER             UINT64_MAX
-#define CTL_JUMP_MS           2000 /* so much less is no drift of the wall's clock */
-#define CTL_SKEW_NONE         (INT64_MIN / 2)
 
 /* One revision of a function, shared by the function and the replicas that run it. */
 struct gt_ctl_revision {
@@ -164,6 +162,7 @@ struct gt_control {
 	struct gt_ctl_started *started;     /* started.c: hash of calls that run */
 	struct gt_ctl_schedules *schedules; /* schedule.c; the same */
 	struct gt_ctl_zone *zones;          /* timing.c: hash by name */
+	struct gt_webhook_keys webhook_keys;
 	struct gt_ctl_ring events, decisions;
 	uint64_t last_event, last_decision;
 };
@@ -171,16 +170,6 @@ struct gt_control {
 static inline uint64_t gt_ctl_now(const struct gt_control *c)
 {
 	return gt_mono_ns(&c->ports.clock);
-}
-
-/* Was the wall's clock set back since the last look? skew_ms: against the one that goes on;
- * CTL_SKEW_NONE at first. */
-static inline bool gt_ctl_set_back(const struct gt_control *c, int64_t *skew_ms)
-{
-	int64_t was = *skew_ms;
-
-	*skew_ms = (int64_t)gt_wall_ms(&c->ports.clock) - (int64_t)(gt_ctl_now(c) / GT_NS_PER_MS);
-	return *skew_ms < was - CTL_JUMP_MS;
 }
 
 static inline const char *gt_ctl_name(const struct gt_ctl_function *f)

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <gantry/base/skew.h>
+
 #define NEAR_MS       (15 * 60000ULL) /* those that are due within it are in memory */
 #define LEAD_MOST_MS  (10 * 60000ULL) /* a start takes at most so long */
 #define LOOK_MS       60000ULL        /* the wall clock may be set */
@@ -44,7 +46,7 @@ struct gt_ctl_schedules {
 	unsigned in_flight;
 	uint64_t serial;
 	char swept[GT_SCHEDULE_NAME_MAX + 1]; /* so far */
-	int64_t skew_ms;                      /* see gt_ctl_set_back */
+	int64_t skew_ms;                      /* see gt_clock_set_back */
 };
 
 static uint64_t wall_ms(const struct gt_control *c)
@@ -367,7 +369,7 @@ static void clock_check(struct gt_control *c)
 {
 	struct gt_ctl_schedules *s = c->schedules;
 
-	if (gt_ctl_set_back(c, &s->skew_ms)) {
+	if (gt_clock_set_back(&c->ports.clock, &s->skew_ms)) {
 		s->sweep_again = true;
 		s->sweep_ns = 0;
 	}
@@ -435,7 +437,7 @@ void gt_control_schedules_load(struct gt_control *c)
 		return;
 	c->schedules = gt_alloc(sizeof(*c->schedules));
 	c->schedules->sweep_again = true;
-	c->schedules->skew_ms = CTL_SKEW_NONE;
+	c->schedules->skew_ms = GT_SKEW_NONE;
 	look_soon(c);
 }
 

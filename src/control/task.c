@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <gantry/base/skew.h>
+
 #define SESSIONS_MAX   128
 #define SESSION_NS     (10 * GT_NS_PER_S) /* a gateway that is silent for so long has ended */
 #define LEFT_NS        (1 * GT_NS_PER_S)  /* one whose watch has closed; it may come back */
@@ -47,7 +49,8 @@ struct gt_ctl_tasks *gt_ctl_tasks_new(struct gt_control *c)
 
 	t->seen = c->epoch << 32;
 	t->load_ns = t->wake_ns = CTL_NEVER;
-	t->skew_ms = CTL_SKEW_NONE;
+	t->skew_ms = GT_SKEW_NONE;
+	(void)gt_clock_set_back(&c->ports.clock, &t->skew_ms); /* the first look of many: now */
 	t->orphans = true;
 	t->release_ns = gt_ctl_now(c) + SESSION_NS;
 	return t;
@@ -248,7 +251,7 @@ static void wake(struct gt_control *c)
 	struct gt_ctl_tasks *t = c->tasks;
 	struct gt_task_op *op = gt_task_op_new(GT_TASK_WAKE);
 
-	t->all_due |= gt_ctl_set_back(c, &t->skew_ms);
+	t->all_due |= gt_clock_set_back(&c->ports.clock, &t->skew_ms);
 	op->told_ms = t->all_due ? GT_TASK_ALL_DUE : 0;
 	t->waking = true;
 	t->wake_ns = CTL_NEVER;

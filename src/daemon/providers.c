@@ -15,10 +15,11 @@ int gt_providers_read(struct gt_providers *p, const struct gt_config *conf, stru
 }
 
 void gt_providers_open(struct gt_providers *p, struct gt_loop *loop, struct gt_http_client *client,
-		       const struct gt_pki_ca *authority, const char *webhook_key)
+		       const struct gt_pki_ca *authority,
+		       const struct gt_webhook_keys *webhook_keys)
 {
 	const struct gt_hooks_config config = {
-		.loop = loop, .client = client, .key = webhook_key, .cluster = p->cluster
+		.loop = loop, .client = client, .keys = webhook_keys, .cluster = p->cluster
 	};
 
 	p->pin = gt_pki_ca_pin(authority);

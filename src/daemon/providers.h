@@ -21,7 +21,8 @@ GT_MUST_USE int gt_providers_read(struct gt_providers *p, const struct gt_config
 				  struct gt_err *err);
 /* Before control's first input. */
 void gt_providers_open(struct gt_providers *p, struct gt_loop *loop, struct gt_http_client *client,
-		       const struct gt_pki_ca *authority, const char *webhook_key);
+		       const struct gt_pki_ca *authority,
+		       const struct gt_webhook_keys *webhook_keys);
 /* A new token: its text, and its id and digest. */
 GT_MUST_USE int gt_providers_token(const struct gt_providers *p, char text[GT_HOST_TOKEN_SIZE],
 				   struct gt_join_token *ret, struct gt_err *err);

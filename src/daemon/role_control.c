@@ -9,6 +9,7 @@
 #include <gantry/control/provider.h>
 #include <gantry/control/schedule.h>
 #include <gantry/control/task.h>
+#include <gantry/control/webhook.h>
 #include <gantry/link/link.h>
 #include <gantry/loop/loop.h>
 #include <gantry/store/store.h>
@@ -44,8 +45,7 @@ struct plane {
 	uint64_t drain_ns; /* until then; 0 = the end has not begun */
 	struct gt_outbound outbound;
 	struct gt_providers providers;
-	const char *tokens[1]; /* digests; of env */
-	char webhook_key[GT_WEBHOOK_KEY_SIZE];
+	const char *tokens[1];        /* digests; of env */
 	struct gt_recorder *recorder; /* NULL: not asked for */
 	struct gt_learner *learner;
 	int load_failed;
@@ -107,6 +107,14 @@ static void on_task_stop(void *ctx, uint64_t seq, uint32_t attempt)
 static void on_members(void *ctx)
 {
 	gt_link_on_members(((struct plane *)ctx)->link);
+}
+
+static void on_webhook_keys(void *ctx)
+{
+	struct gt_err err = { 0 };
+
+	if (gt_webhook_key_copy(gt_control_webhook_keys(((struct plane *)ctx)->control), &err) < 0)
+		gt_warn("the copy of the newest key of webhooks is an old one: %s", err.text);
 }
 
 static int zone(void *ctx, const char *name, struct gt_zone **ret, struct gt_err *err)
@@ -284,6 +292,7 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 			   .revisions = gt_store_revisions,
 			   .task = gt_store_task,
 			   .member = gt_store_member,
+			   .webhook = gt_store_webhook,
 			   .host = gt_store_host },
 		.ctx = p,
 		.on_order = on_order,
@@ -297,6 +306,7 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 		.hook = hook,
 		.join_token = join_token,
 		.on_members = on_members,
+		.on_webhook_keys = on_webhook_keys,
 		.zone = zone,
 		.on_due = on_due,
 	};
@@ -332,13 +342,18 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 
 static int webhooks_prepare(struct plane *p, const struct gt_config *conf, struct gt_err *err)
 {
+	struct gt_webhook_keys keys;
 	int n = gt_cidr_list("webhook_allow", conf->webhook_allow, p->outbound.allowed,
 			     GT_LEN(p->outbound.allowed), err);
 
 	if (n < 0)
 		return n;
 	p->outbound.n_allowed = (size_t)n;
-	return gt_webhook_key_open(p->store, p->webhook_key, err);
+	n = gt_webhook_keys_open(p->store, &keys, err);
+	if (n == 0)
+		gt_control_load_webhook_keys(p->control, &keys);
+	explicit_bzero(&keys, sizeof(keys));
+	return n;
 }
 
 static int run(struct plane *p, struct gt_err *err)
@@ -376,9 +391,9 @@ static int begin(struct plane *p, uint64_t epoch, struct gt_err *err)
 	link.control = api.control = p->control;
 	if (gt_http_client_new(p->loop, &p->client, err) < 0)
 		return -err->code;
-	gt_providers_open(&p->providers, p->loop, p->client, p->authority, p->webhook_key);
+	gt_providers_open(&p->providers, p->loop, p->client, p->authority,
+			  gt_control_webhook_keys(p->control));
 	api.client = p->client;
-	api.webhook_key = p->webhook_key;
 	api.outbound = &p->outbound;
 	if (gt_link_new(&link, &p->link, err) < 0 || gt_api_new(&api, &p->api, err) < 0)
 		return -err->code;

@@ -127,11 +127,20 @@ static void leave_control(struct gt_call *call)
 	call->in_control = call->stranger = false;
 }
 
+/* Nobody waits for the answer any more. An orderly end may be that of a body: on another host the
+ * replica's connection would stay until it answers. Of a websocket words may be on their way. */
+static void give_up(struct gt_up *up, bool tunnel)
+{
+	if (up->sock.layer && !tunnel)
+		up->sock.ops->reset(&up->sock);
+	gt_up_close(up);
+}
+
 void gt_call_finish(struct gt_call *call)
 {
 	struct gt_conn *c = call->conn;
 	struct gt_fn *fn = call->fn;
-	bool waited = call->waiter.queued;
+	bool waited = call->waiter.queued, tunnel = call->state == GT_CALL_TUNNEL;
 
 	if (c->call != call)
 		return;
@@ -151,7 +160,7 @@ void gt_call_finish(struct gt_call *call)
 	else if (call->asked)
 		gt_forward_cancel(call);
 	if (call->up)
-		gt_up_close(call->up);
+		give_up(call->up, tunnel);
 	count(call);
 	if (c->task)
 		gt_task_run_over(c->task, call);

@@ -298,13 +298,19 @@ void gt_task_run_free(struct gt_task_run *run)
 	free(run);
 }
 
+/* A version of control that does not say it is believed to have this host's clock. */
+static uint64_t left_of(const struct gt_gateway *gw, const struct gt_task *t)
+{
+	uint64_t now_ms = gt_wall_ms(gt_loop_clock(gw->loop));
+
+	return t->left_ms ? t->left_ms : t->deadline_ms - GT_MIN(now_ms, t->deadline_ms);
+}
+
 static void write_request(struct gt_gateway *gw, struct gt_task_run *run)
 {
 	static const char *const priorities[GT_TASK_CLASSES] = { "high", "normal", "low" };
 	const struct gt_task *t = &run->task;
-	uint64_t now_ms = gt_wall_ms(gt_loop_clock(gw->loop));
-	uint64_t left_ms = t->deadline_ms > now_ms ? t->deadline_ms - now_ms : 0;
-	uint64_t left_s = GT_MAX((left_ms + 999) / 1000, 1ULL);
+	uint64_t left_s = GT_MAX((left_of(gw, t) + 999) / 1000, 1ULL);
 	struct gt_buf *out = &run->req;
 
 	gt_buf_addf(out, "%s /f/%s%s HTTP/1.1\r\nHost: gantry\r\nConnection: close\r\n", t->method,

@@ -86,14 +86,15 @@ static void on_answer(int status, const char *body, size_t len, const struct gt_
 static int post(struct hook_call *call, const char *url, const char *id, struct gt_err *err)
 {
 	const struct gt_hooks_config *c = &call->hooks->config;
-	uint64_t now_s = gt_wall_ms(&gt_clock_system) / 1000;
-	char mac[GT_HMAC_BASE64_SIZE];
-
-	gt_webhook_mac(c->key, id, now_s, call->ask.data, call->ask.len, mac);
+	uint64_t now_ms = gt_wall_ms(&gt_clock_system), now_s = now_ms / 1000;
+	const char *keys[GT_WEBHOOK_KEYS_MAX];
+	size_t n = gt_webhook_keys_good(c->keys, now_ms, keys);
+	gt_auto(free) char *signature = gt_webhook_signature(keys, n, id, now_s, call->ask.data,
+							     call->ask.len);
 	gt_auto(free) char *h_id = gt_asprintf("webhook-id: %s", id);
 	gt_auto(free) char *h_time = gt_asprintf("webhook-timestamp: %llu",
 						 (unsigned long long)now_s);
-	gt_auto(free) char *h_mac = gt_asprintf("webhook-signature: v1,%s", mac);
+	gt_auto(free) char *h_mac = gt_asprintf("webhook-signature: %s", signature);
 	const char *headers[] = { h_id, h_time, h_mac };
 	const struct gt_http_out out = { .method = "POST",
 					 .url = url,

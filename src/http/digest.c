@@ -128,6 +128,19 @@ void gt_webhook_mac(const char *key, const char *id, uint64_t time_s, const void
 	gt_buf_wipe(&content); /* the body may have a token in it */
 }
 
+char *gt_webhook_signature(const char *const *keys, size_t n, const char *id, uint64_t time_s,
+			   const void *body, size_t len)
+{
+	gt_auto(buf) struct gt_buf text = { 0 };
+	char mac[GT_HMAC_BASE64_SIZE];
+
+	for (size_t i = 0; i < n; i++) {
+		gt_webhook_mac(keys[i], id, time_s, body, len, mac);
+		gt_buf_addf(&text, "%sv1,%s", i ? " " : "", mac);
+	}
+	return gt_strdup(gt_buf_str(&text));
+}
+
 bool gt_secret_equal(const void *a, const void *b, size_t len)
 {
 	return CRYPTO_memcmp(a, b, len) == 0;

@@ -1,6 +1,7 @@
 /* store/job.c - the operations on functions, as SQL; those on durable calls are in tasks.c. */
 #include "job.h"
 #include "hosts.h"
+#include "keys.h"
 #include "members.h"
 
 static int put_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
@@ -144,6 +145,19 @@ struct gt_job *gt_job_host(struct gt_host_op *op)
 	return job;
 }
 
+static int webhook_run(struct gt_job *job, struct gt_tasks_db *t, struct gt_err *err)
+{
+	return gt_webhook_run(job->webhook, t->db, err);
+}
+
+struct gt_job *gt_job_webhook(struct gt_webhook_op *op)
+{
+	struct gt_job *job = job_new("", webhook_run);
+
+	job->webhook = op;
+	return job;
+}
+
 struct gt_job *gt_job_revisions(const char *function)
 {
 	return job_new(function, revisions_run);
@@ -254,6 +268,10 @@ void gt_job_complete(struct gt_job *job)
 		struct gt_host_op *op = gt_steal(&job->host);
 
 		op->done(op, err, op->arg);
+	} else if (job->webhook) {
+		struct gt_webhook_op *op = gt_steal(&job->webhook);
+
+		op->done(op, err, op->arg);
 	} else if (job->done_rows)
 		job->done_rows(err, job->rows, err ? 0 : job->n_rows, job->arg);
 	else
@@ -271,6 +289,7 @@ void gt_job_free(struct gt_job *job)
 	gt_task_op_free(job->op);
 	gt_member_op_free(job->member);
 	free(job->host);
+	gt_webhook_op_free(job->webhook);
 	gt_body_list_clear(&job->files);
 	free(job);
 }

@@ -5,6 +5,7 @@
 #include <gantry/model/member.h>
 #include <gantry/model/provider.h>
 #include <gantry/model/row.h>
+#include <gantry/model/webhook.h>
 
 #include "task_db.h"
 
@@ -23,7 +24,8 @@ struct gt_job {
 	struct gt_body_list files;   /* made for it, before its transaction */
 	struct gt_member_op *member; /* likewise, of gt_job_member */
 	struct gt_host_op *host;     /* likewise, of gt_job_host */
-	struct gt_err err;           /* the outcome */
+	struct gt_webhook_op *webhook;
+	struct gt_err err; /* the outcome */
 	struct gt_job *prev, *next;
 };
 
@@ -32,6 +34,7 @@ struct gt_job *gt_job_drop(const char *function);
 struct gt_job *gt_job_node(const struct gt_node_row *row);
 struct gt_job *gt_job_member(struct gt_member_op *op GT_TAKES);
 struct gt_job *gt_job_host(struct gt_host_op *op GT_TAKES);
+struct gt_job *gt_job_webhook(struct gt_webhook_op *op GT_TAKES);
 struct gt_job *gt_job_revisions(const char *function);
 struct gt_job *gt_job_task(struct gt_task_op *op GT_TAKES);
 bool gt_job_reads(const struct gt_job *job); /* changes nothing: needs no transaction */

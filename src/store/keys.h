@@ -4,6 +4,7 @@
 #define GANTRY_SRC_STORE_KEYS_H
 
 #include <gantry/base/buf.h>
+#include <gantry/model/webhook.h>
 
 #include "db.h"
 
@@ -16,7 +17,12 @@ GT_MUST_USE int gt_authority_keep(struct gt_db *db, const char *key, const char 
 /* Likewise one of `keys`. */
 GT_MUST_USE int gt_key_read(struct gt_db *db, const char *name, struct gt_buf *ret,
 			    struct gt_err *err);
-GT_MUST_USE int gt_key_keep(struct gt_db *db, const char *name, const char *value,
+GT_MUST_USE int gt_key_keep(struct gt_db *db, const char *name, const char *value, uint64_t now_ms,
 			    struct gt_err *err);
+
+/* Those that sign webhooks; the second within the caller's transaction. */
+GT_MUST_USE int gt_webhook_keys_read(struct gt_db *db, struct gt_webhook_keys *ret,
+				     struct gt_err *err);
+GT_MUST_USE int gt_webhook_run(struct gt_webhook_op *op, struct gt_db *db, struct gt_err *err);
 
 #endif

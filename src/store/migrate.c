@@ -188,6 +188,9 @@ static const char *const migrations[] = {
 	"	token TEXT NOT NULL," /* id of its join token; '' = none */
 	"	asked_ms INTEGER NOT NULL,"
 	"	releasing INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+	/* 12: keys follow one another; 0 = not noted, no end. */
+	"ALTER TABLE keys ADD COLUMN created_ms INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE keys ADD COLUMN ends_ms INTEGER NOT NULL DEFAULT 0;",
 };
 
 /* The oldest program, by the number of steps that it knows, that may use a database that has seen

@@ -93,6 +93,7 @@ const char *const gt_sql_text[GT_SQL_N] = {
 	[GT_SQL_HOOK_SET] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3 WHERE seq = ?1",
 	[GT_SQL_HOOK_TOLD] = "UPDATE task_hooks SET due_ms = ?2, tries = ?3"
 			     " WHERE seq = ?1 AND due_ms = ?4",
+	[GT_SQL_HOOKS_NOW] = "UPDATE task_hooks SET due_ms = ?1 WHERE due_ms > ?1",
 	[GT_SQL_HOOK_DROP] = "DELETE FROM task_hooks WHERE seq = ?1",
 	/* The first of each host, then the second ones ...: one that is slow stands before none. */
 	[GT_SQL_HOOKS] = "SELECT " ROW ", h_url, h_tries, h_due FROM (SELECT t.*, h.url AS h_url,"

@@ -370,12 +370,23 @@ int gt_store_key(struct gt_store *s, const char *name, struct gt_buf *ret, struc
 	return r;
 }
 
-int gt_store_key_keep(struct gt_store *s, const char *name, const char *value, struct gt_err *err)
+int gt_store_webhook_keys(struct gt_store *s, struct gt_webhook_keys *ret, struct gt_err *err)
 {
 	int r;
 
 	pthread_mutex_lock(&s->db_lock);
-	r = gt_key_keep(s->lanes[GT_LANE_WRITER].tasks.db, name, value, err);
+	r = gt_webhook_keys_read(s->lanes[GT_LANE_WRITER].tasks.db, ret, err);
+	pthread_mutex_unlock(&s->db_lock);
+	return r;
+}
+
+int gt_store_key_keep(struct gt_store *s, const char *name, const char *value, uint64_t now_ms,
+		      struct gt_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->db_lock);
+	r = gt_key_keep(s->lanes[GT_LANE_WRITER].tasks.db, name, value, now_ms, err);
 	pthread_mutex_unlock(&s->db_lock);
 	return r;
 }
@@ -446,6 +457,11 @@ void gt_store_put_node(void *ctx, const struct gt_node_row *row,
 void gt_store_member(void *ctx, struct gt_member_op *op)
 {
 	job_queue(ctx, gt_job_member(op));
+}
+
+void gt_store_webhook(void *ctx, struct gt_webhook_op *op)
+{
+	job_queue(ctx, gt_job_webhook(op));
 }
 
 void gt_store_host(void *ctx, struct gt_host_op *op)

@@ -195,6 +195,7 @@ static bool lease_take(struct gt_tasks_db *t, struct gt_task_op *op, struct gt_t
 		return false;
 	}
 	task->leased_ms = op->now_ms;
+	task->left_ms = task->deadline_ms - GT_MIN(op->now_ms, task->deadline_ms);
 	return true;
 }
 
@@ -255,6 +256,9 @@ int gt_task_write(struct gt_tasks_db *t, struct gt_task_op *op, const struct gt_
 		return gt_db_finish(gt_sql(t->db, err, GT_SQL_HOOK_TOLD, "iiii",
 					   (int64_t)op->before, (int64_t)op->next_ms,
 					   (int64_t)op->limit, (int64_t)op->told_ms),
+				    err);
+	case GT_TASK_HOOKS_NOW:
+		return gt_db_finish(gt_sql(t->db, err, GT_SQL_HOOKS_NOW, "i", (int64_t)op->now_ms),
 				    err);
 	case GT_TASK_PLAN_PUT:
 	case GT_TASK_PLAN_DROP:

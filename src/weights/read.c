@@ -100,7 +100,7 @@ static int direct_piece(struct job *job, uint64_t at, uint64_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return -errno;
+			return errno == EFAULT ? -ENOSPC : -errno; /* no page for it */
 		if (n == 0)
 			return -ESTALE;
 		at += (uint64_t)n;
@@ -210,12 +210,16 @@ int gt_weights_fill(int from, int into, uint64_t size, gt_weights_tick_fn *tick,
 	};
 	int flags = fcntl(from, F_GETFL), r;
 
-	if (fallocate(into, 0, 0, (off_t)size) < 0)
+	if (ftruncate(into, (off_t)size) < 0)
 		return gt_err_errno(err, errno, "memory for %llu bytes of weights",
 				    (unsigned long long)size);
 	job.map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, into, 0);
 	if (job.map == MAP_FAILED)
 		return gt_err_errno(err, errno, "map the copy of weights");
+	/* For a huge page of a mapping that asks for them the kernel compacts memory and gives up
+	 * page cache; for one of fallocate(2) it takes what lies ready, which on a host that has
+	 * run for a while is nothing. */
+	(void)!madvise(job.map, size, MADV_HUGEPAGE);
 	/* File systems that can not do without the page cache say so. */
 	if (flags >= 0)
 		(void)!fcntl(from, F_SETFL, flags | O_DIRECT);

@@ -108,6 +108,7 @@ static const struct gt_field lease_rows[] = {
 	{ "type", GT_F_STR, 0, AT(gt_task, content_type), .max = GT_TASK_TYPE_MAX },
 	{ "priority", GT_F_U32, 0, AT(gt_task, priority), .max = GT_TASK_CLASSES - 1 },
 	NUMBER(gt_task, deadline_ms),
+	NUMBER(gt_task, left_ms),
 	BODY(gt_task),
 };
 static const struct gt_fields lease_fields = { ROWS(lease_rows, gt_task) };

@@ -1,9 +1,11 @@
-/* join.c - what a machine says that wants to join, and what an operator says of a token. */
+/* join.c - what a machine says that wants to join, and what an operator says of a token, or of a
+ * key of webhooks. */
 #include <stdlib.h>
 #include <string.h>
 
 #include <gantry/base/cleanup.h>
 #include <gantry/model/spec.h>
+#include <gantry/model/webhook.h>
 #include <gantry/wire/wire.h>
 
 #include "doc.h"
@@ -38,6 +40,9 @@ static const struct gt_field ask_rows[] = {
 	  .max = GT_JOIN_TTL_MAX_MS },
 	{ "node", GT_F_CHARS, 0, ASK(node), NODE_NAME },
 };
+static const struct gt_field overlap_rows[] = {
+	{ "overlap", GT_F_DURATION, 0, 0, .max = GT_WEBHOOK_OVERLAP_MAX_MS },
+};
 /* A node may be newer: what is not known of its words is passed over. */
 static const struct gt_fields join_fields = {
 	.rows = join_rows, .n = GT_LEN(join_rows), .size = sizeof(struct gt_join), .open = true
@@ -48,6 +53,10 @@ static const struct gt_fields renew_fields = {
 static const struct gt_fields ask_fields = { .rows = ask_rows,
 					     .n = GT_LEN(ask_rows),
 					     .size = sizeof(struct gt_token_ask) };
+
+static const struct gt_fields overlap_fields = { .rows = overlap_rows,
+						 .n = GT_LEN(overlap_rows),
+						 .size = sizeof(uint64_t) };
 
 /* The tables' walker speaks of specifications. */
 static int read_body(const struct gt_fields *fields, const char *text, size_t len, void *base,
@@ -99,5 +108,15 @@ int gt_token_ask_read(const char *text, size_t len, struct gt_token_ask *ret, st
 
 	if (r == 0)
 		*ret = ask;
+	return r;
+}
+
+int gt_webhook_ask_read(const char *text, size_t len, uint64_t *overlap_ms, struct gt_err *err)
+{
+	uint64_t ms = GT_WEBHOOK_OVERLAP_MS;
+	int r = read_body(&overlap_fields, text, len, &ms, err);
+
+	if (r == 0)
+		*overlap_ms = ms;
 	return r;
 }

@@ -71,13 +71,16 @@ class HostClient(Client):
 class Clock:
     """A host's, which can be set: tests/fake/clock has what its processes are told."""
 
+    roles = ("control", "gateway", "agent", "uplink")
+
     def __init__(self, path):
         self.path = path
-        self.set(0)
+        path.write_bytes(bytes(8 * (1 + len(self.roles))))
 
-    def set(self, seconds):
-        """That many seconds off the machine's, at once and for all processes of the host."""
-        with open(self.path, "r+b" if self.path.exists() else "wb") as f:
+    def set(self, seconds, role=None):
+        """That many seconds off the machine's, at once and for all processes of the host, or for those of a role more."""
+        with open(self.path, "r+b") as f:
+            f.seek(8 * (1 + self.roles.index(role)) if role else 0)
             f.write(struct.pack("q", int(seconds * 1e9)))
 
     def env(self):

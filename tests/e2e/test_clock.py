@@ -2,6 +2,7 @@
 import contextlib
 import http.client
 import json
+import socket
 import time
 
 import pytest
@@ -17,7 +18,7 @@ ROLES = (("b", "uplink"), ("a", "gateway"), ("a", "control"), ("b", "agent"))
 @pytest.fixture(scope="module")
 def cluster():
     # So long that only a clock that jumps can make a node seem silent, and no load of the machine's.
-    hosts = Hosts("ab", config={"a": "[control]\nnode_suspect = 40s\nnode_lost = 80s\n"})
+    hosts = Hosts("ab", config={"a": "[control]\nnode_suspect = 40s\nnode_lost = 80s\nwebhook_allow = 10.91.0.0/16\n"})
     hosts.first.echo("f", placement={"labels": {"host": "b"}}, scale={"min": 1, "max": 1, "concurrency": 16})
     hosts.first.wait_replicas("f", 1)
     yield hosts
@@ -29,6 +30,8 @@ def right_clocks(cluster):
     yield
     for host in cluster.all.values():
         host.clock.set(0)
+        for role in host.roles_of:
+            host.clock.set(0, role)
 
 
 def served(cluster):
@@ -40,6 +43,14 @@ def served(cluster):
 def kill(cluster, where, role):
     """There may be none just then: one that ended of the clock is started again."""
     until(lambda: cluster[where].kill_role(role), f"a {role} to kill")
+
+
+def refuse(server):
+    """Who asks is told that it failed."""
+    conn = server.accept()[0]
+    with contextlib.closing(conn):
+        conn.recv(65536)
+        conn.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
 def durable(cluster):
@@ -90,6 +101,35 @@ def test_a_clock_of_another_decade_does_no_harm_that_lasts(cluster, host, jump):
     until(lambda: served(cluster), "calls run", 40)
     cluster.wait_nodes("ready", timeout=40)
     durable(cluster)
+
+
+@pytest.mark.parametrize("jump", [YEARS, -YEARS])
+def test_a_durable_call_has_its_time_whatever_the_gateways_clock_says(cluster, jump):
+    """On control's own host, so that no connection between hosts is needed."""
+    first = cluster.first
+    first.echo("near", placement={"labels": {"host": "a"}}, scale={"min": 1, "max": 1})
+    first.wait_replicas("near", 1)
+    cluster["a"].clock.set(jump, "gateway")
+    reply = first.client.request("POST", "/v1/functions/near/calls?path=/sleep%3Fms=1500", b"", {"Prefer": "wait=20"})
+    assert reply.status == 200, reply
+    reply = first.client.request("POST", "/v1/functions/near/calls?path=/sleep%3Fms=20000", b"",
+                                 {"Prefer": "wait=20", "Gantry-Deadline": "2"})
+    assert reply.status == 504, reply
+
+
+def test_a_webhook_does_not_wait_for_a_clock_that_was_set_back(cluster):
+    first = cluster.first
+    with first.inside():
+        server = socket.create_server((first.ip, 0))
+    with contextlib.closing(server):
+        server.settimeout(90)
+        tries = Background(lambda: [refuse(server), refuse(server)])
+        url = f"http://{first.ip}:{server.getsockname()[1]}/"
+        reply = first.client.request("POST", "/v1/functions/f/calls", b"x", {"Prefer": "respond-async", "Gantry-Callback": url})
+        assert reply.status == 202, reply
+        until(lambda: "was not taken" in first.log(), "a first try")
+        cluster["a"].clock.set(-HOUR)
+        tries.result(90)
 
 
 def test_a_schedule_makes_no_more_calls_than_it_says(cluster):

@@ -99,7 +99,7 @@ def test_the_steps_of_parking_pass_on_a_simulated_gpu():
                   "print(json.dumps([p.cycles(*a), p.turns(*a)]))")
     cycles, turns = found
     assert cycles["same_hash"] and cycles["park"]["parks"] == 3 and cycles["park"]["refused"] == 0, cycles
-    assert [r["park"]["unparks"] > 0 for r in turns["one"] + turns["two"]] == [True, True], turns
+    assert [r["park"]["unparks"] > 0 for r in turns["one"] + turns["two"] + turns["three"]] == [True, True, True], turns
     assert any("replica.unparking" in line for line in turns["events"])
 
 
@@ -109,7 +109,7 @@ def test_a_step_of_parking_that_fails_tells_all_that_there_is_to_know():
                   "try: p.turns(sys.executable, 1, 'sim:1x1024GiB:H100', 'host', 0.03)\n"
                   "except p.Failed as e: print(json.dumps([str(e), e.evidence]))")
     why, evidence = found
-    assert "stopped, not parked" in why and evidence["functions"] == ["one", "two"]
+    assert "stopped, not parked" in why and evidence["functions"] == ["one", "three", "two"]
     assert any("scale.pressure" in line for line in evidence["events"]), evidence["events"]
     assert evidence["one"]["explain"] and evidence["one"]["replicas"] and any("/touch" in line for line in evidence["one"]["logs"])
     assert evidence["node"]["gpus"] and evidence["said"] and evidence["log"]

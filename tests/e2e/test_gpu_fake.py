@@ -117,6 +117,9 @@ def test_dashboards_for_dcgm_find_their_names(gantry):
     assert all('gpu="1"' in k for k in prof)  # the other one does not count them
     assert {k.split("{")[0]: v for k, v in prof.items()} == {"DCGM_FI_PROF_GR_ENGINE_ACTIVE": 0.5, "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": 0.125, "DCGM_FI_PROF_DRAM_ACTIVE": 0.25,
                     "DCGM_FI_PROF_PCIE_TX_BYTES": 3 << 20, "DCGM_FI_PROF_PCIE_RX_BYTES": 4 << 20}
+    # What the panels of its stock dashboard ask for, of a host and a GPU of their lists.
+    for name in ("DEV_GPU_TEMP", "DEV_POWER_USAGE", "DEV_SM_CLOCK", "DEV_FB_USED", "DEV_FB_FREE", "PROF_GR_ENGINE_ACTIVE", "PROF_PIPE_TENSOR_ACTIVE"):
+        assert [k for k in gantry.metrics() if k.startswith(f"DCGM_FI_{name}{{") and 'gpu="1"' in k and 'Hostname="n1"' in k], name
     gantry.driver.set(0, temperature=None)  # what the driver does not tell is not there
     until(lambda: len([k for k in gantry.metrics() if k.startswith("DCGM_FI_DEV_GPU_TEMP{")]) == 1, "it is gone", 20)
     assert not any(v > 9e18 for v in gantry.metrics().values())

@@ -304,6 +304,21 @@ def test_a_client_that_leaves_frees_the_slot(cluster):
     cluster.first.delete("one")
 
 
+def test_a_call_that_is_given_up_is_given_up_there(cluster):
+    """Else each call of a replica that hangs would have the host hold connections until it speaks."""
+    place(cluster, "stuck", "b", scale={"min": 1, "max": 1, "concurrency": 8}, limits={"first_byte": "500ms"})
+    assert cluster.first.call("stuck", "/x", timeout=20).status == 200
+    uplink = cluster["b"].roles()["uplink"]
+
+    def held():
+        return len(os.listdir(f"/proc/{uplink}/fd"))
+    before = held()
+    calls = [cluster.first.client.background("GET", "/f/stuck/sleep?ms=50000") for _ in range(8)]
+    assert {c.result().status for c in calls} == {504}
+    until(lambda: held() <= before + 4, "the host holds no more than before, but for connections in stock", 15)
+    cluster.first.delete("stuck")
+
+
 def test_gpus_of_other_nodes(cluster):
     cluster.first.echo("gpu", resources={"gpu": {"count": 2}}, **MANY)
     replica = cluster.first.wait_replicas("gpu", 1)[0]

@@ -7,11 +7,12 @@ import http.server
 import signal
 import socket
 import sqlite3
+import subprocess
 import threading
 
 import pytest
 
-from harness import Daemon, until
+from harness import BIN, Daemon, until
 
 
 class Receiver:
@@ -62,6 +63,70 @@ def call(daemon, url):
                                  {"Prefer": "respond-async", "Gantry-Callback": url})
 
 
+def mac(key, headers, body):
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(key.encode(), signed, hashlib.sha256).digest()).decode()
+
+
+def told(daemon, receiver):
+    """One more call, and what is told of its end."""
+    seen = len(receiver.seen)
+    assert call(daemon, receiver.url).status == 202
+    until(lambda: len(receiver.seen) > seen, "it is told", 30)
+    return receiver.seen[-1]
+
+
+def test_a_new_key_signs_beside_the_one_before(telling):
+    """A receiver that knows one of them alone can tell all along, first by the old one, then by the new one."""
+    receiver, file = Receiver(), telling.state / "control/webhook.key"
+    old = file.read_text()
+
+    def keys():
+        return telling.client.get("/v1/webhooks/keys").json()["items"]
+    try:
+        telling.echo("f")
+        headers, body = told(telling, receiver)
+        assert headers["webhook-signature"] == mac(old, headers, body)
+        reply = telling.client.request("POST", "/v1/webhooks/keys", {"overlap": "1h"})
+        assert reply.status == 201 and reply.headers["Cache-Control"] == "no-store", reply
+        new = reply.json()["key"]
+        assert file.read_text() == new != old
+        assert [k["id"] for k in keys()] == [hashlib.sha256(k.encode()).hexdigest()[:16] for k in (new, old)]
+        assert "ends_at" not in keys()[0] and keys()[1]["ends_at"] > keys()[0]["created_at"] > keys()[1]["created_at"]
+        for restarted in (False, True):
+            if restarted:
+                assert telling.signal(signal.SIGTERM) == 0
+                telling.start()
+            headers, body = told(telling, receiver)
+            assert headers["webhook-signature"].split() == [mac(new, headers, body), mac(old, headers, body)]
+        reply = telling.client.request("DELETE", f"/v1/webhooks/keys/{keys()[1]['id']}")
+        assert reply.status == 200, reply
+        headers, body = told(telling, receiver)
+        assert headers["webhook-signature"] == mac(new, headers, body)
+        assert file.read_text() == new
+    finally:
+        receiver.close()
+
+
+def test_the_key_is_changed_by_the_command(telling):
+    def gantry(*words):
+        done = subprocess.run([BIN / "gantry", "webhook", *words], capture_output=True, text=True, check=False,
+                              env={"GANTRY_URL": telling.url, "GANTRY_TOKEN": telling.token})
+        return done.returncode, done.stdout.strip(), done.stderr
+    file = telling.state / "control/webhook.key"
+    old = file.read_text()
+    status, new, err = gantry("rotate", "--overlap", "2d")
+    assert status == 0 and file.read_text() == new != old, err
+    ids = [hashlib.sha256(k.encode()).hexdigest()[:16] for k in (new, old)]
+    status, table, err = gantry("keys")
+    assert status == 0 and [line.split()[0] for line in table.splitlines()[1:]] == ids, (table, err)
+    assert gantry("rm", ids[0])[0] != 0
+    assert gantry("rm", ids[1])[:2] == (0, f"{ids[1]} signs nothing any more")
+    assert gantry("rotate", "--overlap", "soon")[0] == 2 and gantry("keys", "--overlap", "1h")[0] == 2
+    assert gantry("rotate", "--overlap", "0s")[0] == 0  # one that others know is gone at once
+    assert len(telling.client.get("/v1/webhooks/keys").json()["items"]) == 1 and file.read_text() != new
+
+
 def test_the_end_of_a_call_is_told_and_signed(telling, receiver):
     telling.echo("f")
     made = call(telling, receiver.url)
@@ -72,9 +137,7 @@ def test_the_end_of_a_call_is_told_and_signed(telling, receiver):
         assert headers["ce-specversion"] == "1.0" and headers["ce-type"] == "dev.gantry.call.finished"
         assert headers["ce-subject"] == made.json()["id"] and headers["ce-source"] == "/v1/functions/f"
         assert b'"state":"succeeded"' in body
-        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-        mac = base64.b64encode(hmac.new(key.encode(), signed, hashlib.sha256).digest()).decode()
-        assert headers["webhook-signature"] == f"v1,{mac}"
+        assert headers["webhook-signature"] == mac(key, headers, body)
     assert receiver.seen[0][0]["webhook-id"] == receiver.seen[1][0]["webhook-id"]
 
 

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -217,6 +218,7 @@ def test_replicas_share_one_copy_and_read_no_disk(gantry, place):
     assert second["weights"]["resident"] == path.stat().st_size and second["weights"]["bytes"] == 0, second
     answer = load(gantry, "shared2")
     assert answer["read_bytes"] == 0 and answer["faults"] == 0 and resident(path) == 0
+    assert answer["huge_bytes"] == (24 * MIB if node(gantry)["store_huge"] else 0), answer
     assert node(gantry)["store_used_bytes"] == before + 26 * MIB
     explained = gantry.client.get("/v1/functions/shared2/autoscaler/decisions").json()["items"]
     placed = [d for d in explained if d["kind"] == "place"][0]["outcome"]
@@ -391,6 +393,23 @@ def test_a_file_that_shrinks_hurts_its_reader_alone(gantry, place):
     assert gantry.roles()["agent"] == held.agent and alive(held.agent)
     assert load(gantry, "shrunk")["size"] == 4096
     remove(gantry, "first", "shrunk")
+
+
+@pytest.mark.parametrize("own", ["weight_cache = 16MiB\nweight_read_bps = 50MiB\n"], indirect=True)
+def test_what_is_read_ahead_has_a_budget(own, place):
+    """Of memory and of the disk's speed."""
+    small, large = model(place, "small.bin", 4 * MIB), model(place, "z-large.bin", 16 * MIB)
+    with Held(own, place) as held:
+        deploy(own, "some", place, "*.bin")
+        held.next()
+        if os.major(small.stat().st_dev) != 0:
+            limits = [pathlib.Path(path).read_text() for name in ("blkio.throttle.read_bps_device", "io.max")
+                      for path in glob.glob(f"/sys/fs/cgroup/**/{held.group.parent.parent.name}/weights/{name}", recursive=True)]
+            assert re.search(rf"^\d+:\d+ (rbps=)?{50 << 20}\b", "".join(limits), re.M), limits
+    replica(own, "some")
+    assert until(lambda: why(own, "some"), "the event")[0]["cause"] == "cache_full"
+    until(lambda: progress(own, "some")["bytes"] == 4 * MIB, "the first one is there")
+    assert resident(small) == 4 * MIB and resident(large) == 0
 
 
 @pytest.mark.parametrize("own", ["weight_store = 16MiB\nweight_cache = 0\n"], indirect=True)

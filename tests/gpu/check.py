@@ -133,7 +133,7 @@ def function_parked(found):
     parking.cycles(python_with("torch", anyone=True), found=found)
 
 
-@step("daemon: two functions take turns", 60, alone=["gpu"], after=[BUILD])
+@step("daemon: three functions take turns", 90, alone=["gpu"], after=[BUILD])
 def functions_take_turns(found):
     daemon_has_a_gpu()
     parking.turns(python_with("torch", anyone=True), found=found)

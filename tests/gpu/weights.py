@@ -231,13 +231,13 @@ def bench(path):
     if not program:
         return "not built: make build/tests/bench/gpu/weights"
     found = {}
-    for mode in ("direct", "ahead", "use", "both", "warm", "huge"):
+    for mode in ("direct", "ahead", "use", "both", "warm", "huge", "own"):
         run = subprocess.run([program, mode, path], capture_output=True, text=True, timeout=60, check=False)
         if run.returncode:
             found[mode] = run.stderr[-300:]
             continue
-        wall, cpu, faults, read = map(int, run.stdout.split())
-        found[mode] = {"s": round(wall / 1e9, 3), "cpu_s": round(cpu / 1e9, 3), "faults": faults, "read_bytes": read}
+        wall, cpu, faults, read, huge = map(int, run.stdout.split())
+        found[mode] = {"s": round(wall / 1e9, 3), "cpu_s": round(cpu / 1e9, 3), "faults": faults, "read_bytes": read, "huge_bytes": huge}
     return found
 
 

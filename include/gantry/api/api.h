@@ -21,8 +21,7 @@ struct gt_api_config {
 	const char *agent_path;        /* its agent's socket; copied; NULL = "run/agent.sock" */
 	/* Other agents are asked here, of a gateway; copied; NULL = "run/door.sock". */
 	const char *door_path;
-	const char *webhook_key;            /* signs what is told of calls; NULL: nobody is told */
-	const struct gt_outbound *outbound; /* who may be told; both borrowed */
+	const struct gt_outbound *outbound; /* who may be told of calls; borrowed */
 	const struct gt_pki_ca *authority;  /* borrowed; NULL: there are no join tokens */
 	const char *const *tokens_sha256;   /* hex digests of valid tokens; borrowed, fixed */
 	size_t n_tokens;

@@ -12,6 +12,7 @@
 #include <gantry/model/provider.h>
 #include <gantry/model/row.h>
 #include <gantry/model/task.h>
+#include <gantry/model/webhook.h>
 #include <gantry/scale/scale.h>
 
 /* Writes are durable before `done`; done is never called before the port call returned. err is NULL
@@ -38,6 +39,8 @@ struct gt_store_port {
 	void (*task)(void *ctx, struct gt_task_op *op GT_TAKES);
 	/* Members and join tokens, in the order of the calls. NULL: no machine may join. */
 	void (*member)(void *ctx, struct gt_member_op *op GT_TAKES);
+	/* The keys that sign webhooks, in the order of the calls. NULL: they can not be changed. */
+	void (*webhook)(void *ctx, struct gt_webhook_op *op GT_TAKES);
 	/* Hosts of providers, in the order of the calls. Needed where `hook` is there. */
 	void (*host)(void *ctx, struct gt_host_op *op GT_TAKES);
 };
@@ -69,8 +72,9 @@ struct gt_control_ports {
 	void (*hook)(void *ctx, const struct gt_hook_ask *ask, gt_hook_fn *done, void *arg);
 	int (*join_token)(void *ctx, char text[GT_HOST_TOKEN_SIZE], struct gt_join_token *ret,
 			  struct gt_err *err);
-	void (*on_members)(void *ctx); /* gt_control_members changed. NULL = not asked for */
-	void (*on_due)(void *ctx);     /* gt_control_due_ns may have changed */
+	void (*on_members)(void *ctx);      /* gt_control_members changed. NULL = not asked for */
+	void (*on_webhook_keys)(void *ctx); /* gt_control_webhook_keys changed. NULL = likewise */
+	void (*on_due)(void *ctx);          /* gt_control_due_ns may have changed */
 	/* Every decision of the scale room, also those that change nothing; in and out NULL: the
 	 * function's state is forgotten. NULL = not asked for. */
 	void (*on_scale)(void *ctx, const char *function, const struct gt_scale_in *in,

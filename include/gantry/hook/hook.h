@@ -14,14 +14,15 @@
 #include <gantry/http/client.h>
 #include <gantry/loop/loop.h>
 #include <gantry/model/provider.h>
+#include <gantry/model/webhook.h>
 
 struct gt_hooks;
 
 struct gt_hooks_config {
 	struct gt_loop *loop;
-	struct gt_http_client *client; /* borrowed */
-	const char *key;               /* that signs; borrowed */
-	const char *cluster;           /* for the questions; borrowed */
+	struct gt_http_client *client;      /* borrowed */
+	const struct gt_webhook_keys *keys; /* that sign; borrowed, they may change */
+	const char *cluster;                /* for the questions; borrowed */
 };
 
 struct gt_hooks *gt_hooks_new(const struct gt_hooks_config *config);

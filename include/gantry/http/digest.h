@@ -24,6 +24,10 @@ void gt_hmac_sha256_base64(const void *key, size_t key_len, const void *data, si
  * when it is sent, in seconds. */
 void gt_webhook_mac(const char *key, const char *id, uint64_t time_s, const void *body, size_t len,
 		    char out[GT_HMAC_BASE64_SIZE]);
+/* The value of webhook-signature: one of these for each key, "v1,MAC v1,MAC"; any that fits is
+ * good. The caller's to free. */
+char *gt_webhook_signature(const char *const *keys, size_t n, const char *id, uint64_t time_s,
+			   const void *body, size_t len);
 /* Takes the same time wherever the two differ. */
 bool gt_secret_equal(const void *a, const void *b, size_t len);
 

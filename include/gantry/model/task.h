@@ -77,6 +77,9 @@ struct gt_task {
 	uint32_t attempt;  /* leases so far */
 	uint32_t tries;    /* attempts that count for the function's retry.max; 0 after a replay */
 	uint64_t created_ms, due_ms, deadline_ms, leased_ms, ended_ms, expires_ms; /* wall clock */
+	/* Of a lease: until deadline_ms when it was given, whatever the gateway's clock says. 0:
+	 * who gave it did not say. */
+	uint64_t left_ms;
 	char method[GT_TASK_METHOD_MAX + 1];
 	char *path, *content_type; /* content_type NULL: none was given */
 	char *key;                 /* Idempotency-Key, or NULL */

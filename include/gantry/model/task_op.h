@@ -17,6 +17,7 @@ enum gt_task_verb {
 	GT_TASK_COUNT,  /* changes[] out: how many wait for each function; next_ms */
 	/* before (seq), told_ms, limit (tries) and next_ms (due; 0 = done) in */
 	GT_TASK_HOOK_SET,
+	GT_TASK_HOOKS_NOW, /* callbacks that would be due later are due now */
 	/* Schedules: schedules[0] in, by its name; out as it is then. */
 	GT_TASK_PLAN_PUT,  /* if_match, if_none_match in */
 	GT_TASK_PLAN_DROP, /* if_match in */

@@ -15,6 +15,7 @@
 #include <gantry/model/provider.h>
 #include <gantry/model/row.h>
 #include <gantry/model/task.h>
+#include <gantry/model/webhook.h>
 
 struct gt_store;
 
@@ -92,9 +93,13 @@ GT_MUST_USE int gt_store_authority_keep(struct gt_store *s, const char *key, con
  * (not_found): there is none of this name. Blocks. */
 GT_MUST_USE int gt_store_key(struct gt_store *s, const char *name, struct gt_buf *ret,
 			     struct gt_err *err);
-/* Keeps this one, durably, unless there is one: ask again which it is. Blocks. */
+/* Keeps this one, durably, unless there is one: ask again which it is. now_ms: when it was made, 0
+ * = nobody knows. Blocks. */
 GT_MUST_USE int gt_store_key_keep(struct gt_store *s, const char *name, const char *value,
-				  struct gt_err *err);
+				  uint64_t now_ms, struct gt_err *err);
+/* Those that sign webhooks: the one of name GT_WEBHOOK_NEWEST, and those before. Blocks. */
+GT_MUST_USE int gt_store_webhook_keys(struct gt_store *s, struct gt_webhook_keys *ret,
+				      struct gt_err *err);
 
 /* The store port of control (control/ports.h): ctx is the struct gt_store. Rows are copied; done is
  * called by gt_store_poll, in the order of the calls; err is NULL on success. */
@@ -106,6 +111,7 @@ void gt_store_put_node(void *ctx, const struct gt_node_row *row,
 		       void (*done)(const struct gt_err *err, void *arg), void *arg);
 /* Members and join tokens: does what op asks for, durably, and calls op->done. */
 void gt_store_member(void *ctx, struct gt_member_op *op GT_TAKES);
+void gt_store_webhook(void *ctx, struct gt_webhook_op *op GT_TAKES);
 /* Hosts of providers: likewise. */
 void gt_store_host(void *ctx, struct gt_host_op *op GT_TAKES);
 void gt_store_revisions(void *ctx, const char *function,

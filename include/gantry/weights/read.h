@@ -26,8 +26,8 @@ typedef void gt_weights_tick_fn(const struct gt_weights_done *done, void *arg);
  * file later takes one fault for each too. tick: now and then, from the calling thread. */
 GT_MUST_USE int gt_weights_prefetch(int fd, uint64_t size, gt_weights_tick_fn *tick, void *arg,
 				    struct gt_weights_done *ret, struct gt_err *err);
-/* Past the page cache into an empty file of a tmpfs, which gets all its memory first: -ENOSPC
- * before anything is read. -ESTALE: the file became shorter. */
+/* Past the page cache into an empty file of a tmpfs, in huge pages where it may have any. -ENOSPC:
+ * the tmpfs is full. -ESTALE: the file became shorter. */
 GT_MUST_USE int gt_weights_fill(int from, int into, uint64_t size, gt_weights_tick_fn *tick,
 				void *arg, struct gt_weights_done *ret, struct gt_err *err);
 

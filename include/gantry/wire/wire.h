@@ -141,6 +141,10 @@ struct gt_token_ask {
 GT_MUST_USE int gt_token_ask_read(const char *text, size_t len, struct gt_token_ask *ret,
 				  struct gt_err *err);
 
+/* And of a key of webhooks: overlap, which may be left out. */
+GT_MUST_USE int gt_webhook_ask_read(const char *text, size_t len, uint64_t *overlap_ms,
+				    struct gt_err *err);
+
 GT_MUST_USE int gt_demand_read(const char *text, size_t len, struct gt_demand *ret,
 			       struct gt_err *err);
 void gt_demand_write(const struct gt_demand *d, struct gt_buf *out);

@@ -1,6 +1,6 @@
 /* weights.c - one way to get a file of weights into memory, measured: `weights MODE FILE [INTO]`
- *prints nanoseconds, nanoseconds of processor time of all that took part, faults and bytes from
- *disks.
+ *prints nanoseconds, nanoseconds of processor time of all that took part, faults, bytes from disks,
+ *and bytes that the program had mapped 2 MiB at a time.
  *
  *	direct	past the page cache, four threads, each with its own huge pages: what the disk can
  *	ahead	a reader as the agent starts it, into the page cache
@@ -9,7 +9,8 @@
  *	warm	the same, on a page cache filled by readahead(2)
  *	huge	the same, on one filled by a reader
  *	fill	a reader as the agent starts it, into the new file INTO
- *	again	the program alone, on whatever holds the file */
+ *	again	the program alone, on whatever holds the file
+ *	own	the same, on as much of its own memory in huge pages: what the copying out is */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -79,13 +80,40 @@ static void direct(void)
 		pthread_join(threads[i], NULL);
 }
 
+static uint64_t mapped_huge(const char *map)
+{
+	unsigned long long from, to, kib, sum = 0;
+	FILE *f = fopen("/proc/self/smaps", "re");
+	bool here = false;
+	char line[512];
+
+	must(f != NULL, "/proc/self/smaps");
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%llx-%llx ", &from, &to) == 2)
+			here = from <= (uintptr_t)map && (uintptr_t)map < to;
+		else if (here && (sscanf(line, "ShmemPmdMapped: %llu", &kib) == 1 ||
+				  sscanf(line, "FilePmdMapped: %llu", &kib) == 1))
+			sum += kib * GT_KIB;
+	}
+	fclose(f);
+	return sum;
+}
+
+static void copy_out(char *window, const char *map)
+{
+	for (uint64_t at = 0; at < size; at += WINDOW)
+		memcpy(window, map + at, GT_MIN((uint64_t)WINDOW, size - at));
+}
+
+static uint64_t huge;
+
 static void use(char *window)
 {
 	char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 
 	must(map != MAP_FAILED, "mmap");
-	for (uint64_t at = 0; at < size; at += WINDOW)
-		memcpy(window, map + at, GT_MIN((uint64_t)WINDOW, size - at));
+	copy_out(window, map);
+	huge = mapped_huge(map);
 	munmap(map, size);
 }
 
@@ -191,6 +219,8 @@ static void run(const char *mode, char *window, int into)
 		p = reader(-1);
 		use(window);
 		ended(&p);
+	} else if (strcmp(mode, "own") == 0) {
+		copy_out(window, ballast);
 	} else {
 		use(window);
 	}
@@ -209,13 +239,14 @@ int main(int argc, char **argv)
 	size = (uint64_t)st.st_size;
 	window = huge_pages(WINDOW);
 	ballast = huge_pages(size + WINDOW);
-	if (strcmp(mode, "again") != 0)
+	if (strcmp(mode, "again") != 0 && strcmp(mode, "own") != 0)
 		forget();
 	if (strcmp(mode, "fill") == 0) {
 		into = open(argv[3], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		must(into >= 0, argv[3]);
 	}
-	ballast_drop();
+	if (strcmp(mode, "own") != 0)
+		ballast_drop();
 	if (strcmp(mode, "warm") == 0) {
 		warm();
 	} else if (strcmp(mode, "huge") == 0) {
@@ -226,9 +257,9 @@ int main(int argc, char **argv)
 	before = cost_now();
 	run(mode, window, into);
 	after = cost_now();
-	printf("%llu %llu %llu %llu\n", (unsigned long long)(after.wall - before.wall),
+	printf("%llu %llu %llu %llu %llu\n", (unsigned long long)(after.wall - before.wall),
 	       (unsigned long long)(after.cpu - before.cpu),
 	       (unsigned long long)(after.faults - before.faults),
-	       (unsigned long long)(after.bytes - before.bytes));
+	       (unsigned long long)(after.bytes - before.bytes), (unsigned long long)huge);
 	return 0;
 }

@@ -15,6 +15,18 @@ def read_bytes():
         return int(dict(line.split(": ") for line in f.read().splitlines())["read_bytes"])
 
 
+def mapped_huge(path):
+    """Bytes of the file that are mapped 2 MiB at a time."""
+    found, here = 0, False
+    with open("/proc/self/smaps") as f:
+        for line in f:
+            if line[0] in "0123456789abcdef":
+                here = line.rstrip().endswith(path)
+            elif here and line.startswith(("ShmemPmdMapped", "FilePmdMapped")):
+                found += int(line.split()[1]) << 10
+    return found
+
+
 # What of the programs' own files this needs is in memory before anything is counted.
 hashlib.sha256(bytes(1 << 20)).hexdigest()
 read_bytes()
@@ -25,12 +37,12 @@ def load(path):
         size = os.fstat(f.fileno()).st_size
         before, cpu, begin = read_bytes(), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
         with mmap.mmap(f.fileno(), size, prot=mmap.PROT_READ) as m:
-            digest = hashlib.sha256(m).hexdigest()
+            digest, huge = hashlib.sha256(m).hexdigest(), mapped_huge(path)
         end = resource.getrusage(resource.RUSAGE_SELF)
         st = os.fstat(f.fileno())
         return {"sha256": digest, "size": size, "read_bytes": read_bytes() - before, "dev": st.st_dev,
                 "mode": st.st_mode & 0o7777, "mtime_ns": st.st_mtime_ns, "faults": end.ru_majflt - cpu.ru_majflt,
-                "seconds": time.monotonic() - begin}
+                "huge_bytes": huge, "seconds": time.monotonic() - begin}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -156,7 +156,7 @@ static int secrets(struct world *w, struct gt_err *err)
 	struct gt_store_config c = { .path = "control/gantry.db",
 				     .bodies_dir = "control/bodies",
 				     .notify = nobody };
-	char key[GT_WEBHOOK_KEY_SIZE], again[GT_WEBHOOK_KEY_SIZE];
+	struct gt_webhook_keys key, again;
 	struct gt_pki_ca *ca = NULL;
 	int r;
 
@@ -166,10 +166,10 @@ static int secrets(struct world *w, struct gt_err *err)
 	if (r == 0)
 		r = gt_authority_open(store, NOW_MS, &ca, err);
 	if (r == 0)
-		r = gt_webhook_key_open(store, key, err);
+		r = gt_webhook_keys_open(store, &key, err);
 	if (r == 0)
-		r = gt_webhook_key_open(store, again, err);
-	if (r == 0 && !gt_streq(key, again))
+		r = gt_webhook_keys_open(store, &again, err);
+	if (r == 0 && !gt_streq(key.at[0].text, again.at[0].text))
 		wrong(w, "two keys");
 	gt_pki_ca_free(ca);
 	gt_store_close(store);

@@ -288,7 +288,7 @@ static int keep_key(struct world *w, struct gt_err *err)
 
 	snprintf(name, sizeof(name), "key%llu", (unsigned long long)++place.number);
 	if (r == 0)
-		r = gt_store_key_keep(place.store, name, "secret", err);
+		r = gt_store_key_keep(place.store, name, "secret", NOW_MS, err);
 	if (r == 0)
 		r = gt_store_key(place.store, name, &got, err);
 	store_close();

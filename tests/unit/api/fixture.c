@@ -138,6 +138,38 @@ static void store_member(void *ctx, struct gt_member_op *op)
 	gt_timer_set(j->w->loop, &j->timer, 0, on_member_job, j);
 }
 
+/* Two of them at most. */
+static void on_webhook_job(void *arg)
+{
+	struct job *j = arg;
+	struct gt_webhook_op *op = j->arg;
+	struct gt_webhook_keys *keys = &j->w->webhook_keys;
+	struct gt_err err = { 0 };
+
+	if (j->full) {
+		gt_err_set(&err, ENOSPC, "storage_full", "full");
+	} else if (op->verb == GT_WEBHOOK_ROTATE) {
+		keys->at[1] = keys->at[0];
+		gt_strcopy(keys->at[1].name, sizeof(keys->at[1].name), op->old);
+		keys->at[1].ends_ms = op->now_ms + op->overlap_ms;
+		keys->at[0] = op->key;
+		keys->n = 2;
+	} else {
+		assert_string_equal(op->key.name, keys->at[1].name);
+		keys->n = 1;
+	}
+	op->keys = *keys;
+	op->done(op, err.code ? &err : NULL, op->arg);
+	free(j);
+}
+
+static void store_webhook(void *ctx, struct gt_webhook_op *op)
+{
+	struct job *j = job_new(ctx, "", op);
+
+	gt_timer_set(j->w->loop, &j->timer, 0, on_webhook_job, j);
+}
+
 /* ---- control's other ports ------------------------------------------------------------------ */
 
 static void on_order(void *ctx, const char *node, const struct gt_order *order)
@@ -297,7 +329,8 @@ static void control_start(struct world *w)
 			   .drop = store_drop,
 			   .put_node = store_put_node,
 			   .revisions = store_revisions,
-			   .member = store_member },
+			   .member = store_member,
+			   .webhook = store_webhook },
 		.ctx = w,
 		.on_order = on_order,
 		.on_forget = on_two,

@@ -11,6 +11,7 @@
 
 #include <gantry/api/api.h>
 #include <gantry/control/member.h>
+#include <gantry/control/webhook.h>
 #include <gantry/http/pki.h>
 #include <gantry/http/server.h>
 #include <gantry/wire/value.h>
@@ -29,7 +30,8 @@ struct world {
 	bool storage_full;
 	struct gt_pki_ca *authority;
 	struct gt_join_token join_token; /* the last that was made */
-	char log_question[256];          /* what the agent was asked */
+	struct gt_webhook_keys webhook_keys;
+	char log_question[256]; /* what the agent was asked */
 	struct gt_stream *log_stream;
 	const char *log_text; /* the agent's answer when not followed */
 	/* Of node "far", by way of the door. */

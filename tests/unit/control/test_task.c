@@ -298,6 +298,26 @@ static void retries_do_not_wait_for_a_clock_that_was_set_back(void **state)
 	}
 }
 
+/* Nor for one that was set back before the first look at what waits. */
+static void a_control_that_has_just_started_knows_its_clock(void **state)
+{
+	struct desk *d = *state;
+	struct gt_task_op *op = exchange(0, 0);
+
+	deploy(d);
+	gt_strcopy(gt_task_op_result(op)->function, sizeof(op->results[0].function), "f");
+	op->results[0].status = 503;
+	give(d, op);
+	gt_strcopy(op->results[0].id, sizeof(op->results[0].id), "x");
+	answer(d, NULL);
+	d->x.set_ms -= 3600000;
+	fix_pass(&d->x, 1000);
+	op = next_op(d, GT_TASK_WAKE);
+	assert_int_equal(op->told_ms, GT_TASK_ALL_DUE);
+	op->next_ms = UINT64_MAX;
+	answer(d, NULL);
+}
+
 static const struct end {
 	int status;
 	const char *slug;
@@ -399,6 +419,7 @@ int main(void)
 		t(silent_gateways_lose_their_leases),
 		t(retries_are_woken_when_they_are_due),
 		t(retries_do_not_wait_for_a_clock_that_was_set_back),
+		t(a_control_that_has_just_started_knows_its_clock),
 		t(ends_mean_what_the_policy_says),
 		t(exchanges_of_a_gateway_do_not_overtake),
 		t(an_unread_store_is_asked_again_after_a_pause),

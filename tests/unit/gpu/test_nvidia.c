@@ -357,6 +357,65 @@ static void a_call_that_hangs_costs_one_gpud(void **state)
 	a_call_costs_one_gpud("hang");
 }
 
+/* ---- the same of CUDA, which is asked for one process ---- */
+
+static const struct {
+	const char *call;
+	enum gt_gpu_op_kind kind;
+} checkpoint_calls[] = {
+	{ "cuCheckpointProcessGetState", GT_GPU_OP_STATE },
+	{ "cuCheckpointProcessLock", GT_GPU_OP_LOCK },
+	{ "cuCheckpointProcessCheckpoint", GT_GPU_OP_CHECKPOINT },
+	{ "cuCheckpointProcessRestore", GT_GPU_OP_RESTORE },
+	{ "cuCheckpointProcessUnlock", GT_GPU_OP_UNLOCK },
+	{ "cuCheckpointProcessGetRestoreThreadId", GT_GPU_OP_THREAD },
+};
+
+/* Each of them does `what`, and its request ends with this error; the next gpud, where there is
+ * one, works when the driver does again. */
+static void requests_end(const char *what, int code, unsigned starts)
+{
+	for (size_t i = 0; i < GT_LEN(checkpoint_calls); i++) {
+		struct gt_gpu_request rq = { .kind = checkpoint_calls[i].kind,
+					     .pid = getpid(),
+					     .lock_ms = 1,
+					     .deadline_ms = 200 };
+		char text[1024];
+		struct rig *r;
+
+		snprintf(text, sizeof(text), "{" TWO ",\"calls\":{\"%s\":%s}}",
+			 checkpoint_calls[i].call, what);
+		r = scripted(text);
+		rig_until(r, r->driver.state == GT_GPU_DRIVER_READY && !r->driver.cuda[0]);
+		if (rig_ask(r, &rq) != -code)
+			fail_msg("%s: %d, %s", checkpoint_calls[i].call, r->err.code, r->err.text);
+		write_script("{" TWO "}");
+		r->n_samples = 0;
+		rig_until(r, r->driver.state == GT_GPU_DRIVER_READY && r->n_samples >= 2);
+		assert_int_equal(gt_gpu_helper_starts(r->h), starts);
+		rig_free(r);
+	}
+}
+
+static void a_cuda_call_that_fails_costs_its_request(void **state)
+{
+	(void)state;
+	requests_end("999", EIO, 1);
+	requests_end("801", ENOTSUP, 1);
+}
+
+static void a_cuda_call_that_hangs_costs_one_gpud(void **state)
+{
+	(void)state;
+	requests_end("\"hang\"", ETIMEDOUT, 2);
+}
+
+static void a_cuda_call_that_crashes_costs_one_gpud(void **state)
+{
+	(void)state;
+	requests_end("\"crash\"", ECHILD, 2);
+}
+
 /* No program of ours is linked to the driver. */
 static void the_driver_is_not_linked(void **state)
 {
@@ -399,6 +458,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_call_that_fails_costs_what_it_tells),
 		cmocka_unit_test(a_call_that_crashes_costs_one_gpud),
 		cmocka_unit_test(a_call_that_hangs_costs_one_gpud),
+		cmocka_unit_test(a_cuda_call_that_fails_costs_its_request),
+		cmocka_unit_test(a_cuda_call_that_hangs_costs_one_gpud),
+		cmocka_unit_test(a_cuda_call_that_crashes_costs_one_gpud),
 		cmocka_unit_test(the_driver_is_not_linked),
 	};
 	char dir[256] = "";

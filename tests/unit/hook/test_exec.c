@@ -30,7 +30,8 @@ static struct world {
 
 static int setup(void **state)
 {
-	struct gt_hooks_config config = { .key = "k", .cluster = "c" };
+	static const struct gt_webhook_keys keys = { .at = { { .text = "k" } }, .n = 1 };
+	struct gt_hooks_config config = { .keys = &keys, .cluster = "c" };
 
 	signal(SIGPIPE, SIG_IGN);
 	w = (struct world){ .provider = {

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -41,11 +42,25 @@ static void an_unfinished_digest_is_released(void **state)
 	gt_sha256_free(NULL);
 }
 
+/* Of `printf i.7.body | openssl dgst -sha256 -hmac KEY -binary | base64`. */
+static void each_key_has_its_signature(void **state)
+{
+	static const char *const keys[] = { "new", "old" };
+	gt_auto(free) char *both = gt_webhook_signature(keys, 2, "i", 7, "body", 4);
+	gt_auto(free) char *one = gt_webhook_signature(keys, 1, "i", 7, "body", 4);
+
+	(void)state;
+	assert_string_equal(one, "v1,zxDLvaeQdB0opsLO/QW3AGGDz5MQtmAiavnqaW0WjRU=");
+	assert_string_equal(both, "v1,zxDLvaeQdB0opsLO/QW3AGGDz5MQtmAiavnqaW0WjRU="
+				  " v1,vDHe3z+lkpw6lUlgCwI+xgNjfnbi807OHbvuxvTOSds=");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pieces_give_the_digest_of_the_whole),
 		cmocka_unit_test(an_unfinished_digest_is_released),
+		cmocka_unit_test(each_key_has_its_signature),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

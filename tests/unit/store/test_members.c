@@ -27,6 +27,7 @@ struct world {
 	bool done;
 	struct gt_err err;
 	struct gt_member_op *op;
+	struct gt_webhook_keys keys;
 };
 
 static void ring(void *arg)
@@ -411,14 +412,100 @@ static void a_key_is_the_first_one_that_was_kept(void **state)
 	struct gt_err err = { 0 };
 
 	assert_int_equal(gt_store_key(w->store, "a", &one, &err), -ENOENT);
-	assert_int_equal(gt_store_key_keep(w->store, "a", "first", &err), 0);
-	assert_int_equal(gt_store_key_keep(w->store, "a", "second", &err), 0);
-	assert_int_equal(gt_store_key_keep(w->store, "b", "third", &err), 0);
+	assert_int_equal(gt_store_key_keep(w->store, "a", "first", NOW, &err), 0);
+	assert_int_equal(gt_store_key_keep(w->store, "a", "second", NOW, &err), 0);
+	assert_int_equal(gt_store_key_keep(w->store, "b", "third", NOW, &err), 0);
 	reopen(w);
 	assert_int_equal(gt_store_key(w->store, "a", &one, &err), 0);
 	assert_int_equal(gt_store_key(w->store, "b", &other, &err), 0);
 	assert_string_equal(one.data, "first");
 	assert_string_equal(other.data, "third");
+}
+
+/* ---- keys of webhooks ---- */
+
+static void on_webhook(struct gt_webhook_op *op, const struct gt_err *err, void *arg)
+{
+	struct world *w = arg;
+
+	w->done = true;
+	w->err = err ? *err : (struct gt_err){ 0 };
+	w->keys = op->keys;
+	gt_webhook_op_free(op);
+}
+
+static int webhook(struct world *w, struct gt_webhook_op *op)
+{
+	op->done = on_webhook;
+	op->arg = w;
+	w->done = false;
+	gt_store_webhook(w->store, op);
+	return outcome(w);
+}
+
+static int rotate(struct world *w, const char *text, uint64_t now_ms, uint64_t overlap_ms)
+{
+	struct gt_webhook_op *op = gt_webhook_op_new(GT_WEBHOOK_ROTATE);
+
+	op->now_ms = op->key.created_ms = now_ms;
+	op->overlap_ms = overlap_ms;
+	gt_strcopy(op->key.text, sizeof(op->key.text), text);
+	snprintf(op->old, sizeof(op->old), GT_WEBHOOK_NEWEST "/before-%s", text);
+	return webhook(w, op);
+}
+
+static int end_key(struct world *w, const char *name)
+{
+	struct gt_webhook_op *op = gt_webhook_op_new(GT_WEBHOOK_DROP);
+
+	gt_strcopy(op->key.name, sizeof(op->key.name), name);
+	return webhook(w, op);
+}
+
+/* Text and end of each, as the last operation told, and as they are found after a start. */
+static void assert_keys(struct world *w, const char *wanted)
+{
+	struct gt_webhook_keys found;
+
+	for (int i = 0; i < 2; i++) {
+		gt_auto(buf) struct gt_buf text = { 0 };
+
+		if (i)
+			assert_int_equal(gt_store_webhook_keys(w->store, &found, NULL), 0);
+		for (size_t k = 0; k < (i ? found : w->keys).n; k++) {
+			const struct gt_webhook_key *key = &(i ? &found : &w->keys)->at[k];
+
+			gt_buf_addf(&text, "%s %lld;", key->text,
+				    key->ends_ms ? (long long)(key->ends_ms - NOW) : -1);
+		}
+		assert_string_equal(gt_buf_str(&text), wanted);
+		reopen(w);
+	}
+}
+
+static void keys_of_webhooks_follow_one_another(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(gt_store_key_keep(w->store, GT_WEBHOOK_NEWEST, "k0", NOW, NULL), 0);
+	assert_int_equal(rotate(w, "k1", NOW + 10, HOUR), 0);
+	assert_keys(w, "k1 -1;k0 3600010;");
+	assert_int_equal(w->keys.at[1].created_ms, NOW);
+	assert_int_equal(rotate(w, "k2", NOW + 20, HOUR), 0);
+	assert_int_equal(rotate(w, "k3", NOW + 30, HOUR), 0);
+	assert_keys(w, "k3 -1;k2 3600030;k1 3600020;k0 3600010;");
+	assert_int_equal(rotate(w, "k4", NOW + 40, HOUR), EBUSY);
+	assert_string_equal(w->err.slug, "conflict");
+	/* One that everybody knows makes room for its successor. */
+	assert_int_equal(rotate(w, "k4", NOW + 40, 0), 0);
+	assert_keys(w, "k4 -1;k2 3600030;k1 3600020;k0 3600010;");
+	/* What is over makes room. */
+	assert_int_equal(rotate(w, "k5", NOW + HOUR + 20, HOUR), 0);
+	assert_keys(w, "k5 -1;k4 7200020;k2 3600030;");
+	assert_int_equal(end_key(w, GT_WEBHOOK_NEWEST), ENOENT);
+	assert_int_equal(end_key(w, "webhook/before-k5"), 0);
+	assert_keys(w, "k5 -1;k2 3600030;");
+	assert_int_equal(end_key(w, "webhook/before-k5"), ENOENT);
 }
 
 int main(void)
@@ -435,6 +522,7 @@ int main(void)
 		t(a_host_and_its_token_come_and_go_together),
 		t(there_is_one_authority),
 		t(a_key_is_the_first_one_that_was_kept),
+		t(keys_of_webhooks_follow_one_another),
 	};
 
 	int failed = cmocka_run_group_tests_name("on SQLite", tests, NULL, NULL);

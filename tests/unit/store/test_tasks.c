@@ -724,6 +724,48 @@ static void a_replay_is_told_of_at_its_own_end(void **state)
 	assert_int_equal(done->n_tasks, 0);
 }
 
+/* By its time a try would wait for as long as the clock was set back by. */
+static void tries_do_not_wait_for_a_clock_that_was_set_back(void **state)
+{
+	struct world *w = *state;
+	gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_ACCEPT);
+
+	add(op, "one", "f", 1)->callback = gt_strdup("https://example.org/");
+	run_ok(w, op);
+	gt_task_op_free(ask(w, GT_TASK_CANCEL, "one"));
+	gt_auto(task_op) struct gt_task_op *first = hooks_due(w);
+
+	hook_told(w, &first->tasks[0], w->now_ms + 5000);
+	w->now_ms -= 500000;
+	gt_auto(task_op) struct gt_task_op *none = hooks_due(w);
+
+	assert_int_equal(none->n_tasks, 0);
+	gt_task_op_free(ask(w, GT_TASK_HOOKS_NOW, ""));
+	gt_auto(task_op) struct gt_task_op *second = hooks_due(w);
+
+	assert_int_equal(second->n_tasks, 1);
+	hook_told(w, &second->tasks[0], 0);
+	gt_task_op_free(ask(w, GT_TASK_HOOKS_NOW, "")); /* one that is done stays so */
+	gt_auto(task_op) struct gt_task_op *done = hooks_due(w);
+
+	assert_int_equal(done->n_tasks, 0);
+}
+
+/* So that a gateway needs no clock like control's. */
+static void a_lease_says_how_much_time_is_left(void **state)
+{
+	struct world *w = *state;
+	gt_auto(task_op) struct gt_task_op *op = gt_task_op_new(GT_TASK_ACCEPT);
+
+	add(op, "one", "f", 1)->deadline_ms = w->now_ms + 7000;
+	run_ok(w, op);
+	w->now_ms += 2000;
+	gt_auto(task_op) struct gt_task_op *got = lease(w, 1);
+
+	assert_int_equal(got->n_tasks, 1);
+	assert_int_equal(got->tasks[0].left_ms, 5000);
+}
+
 int main(void)
 {
 #define t(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -744,6 +786,8 @@ int main(void)
 		t(a_page_looks_at_so_many),
 		t(a_body_that_is_lost_holds_up_no_other),
 		t(a_replay_is_told_of_at_its_own_end),
+		t(tries_do_not_wait_for_a_clock_that_was_set_back),
+		t(a_lease_says_how_much_time_is_left),
 	};
 
 	int failed = cmocka_run_group_tests_name("on SQLite", tests, NULL, NULL);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -144,6 +145,83 @@ static void a_fill_is_the_same_to_the_last_byte(void **state)
 	}
 }
 
+/* What of the mapping at `map` is mapped 2 MiB at a time. */
+static unsigned long huge_kib(const void *map)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long from, to, kib, found = 0;
+	char line[512];
+	bool here = false;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = from <= (uintptr_t)map && (uintptr_t)map < to;
+		else if (here && sscanf(line, "ShmemPmdMapped: %lu kB", &kib) == 1)
+			found = kib;
+	}
+	fclose(f);
+	return found;
+}
+
+struct filled {
+	struct gt_weights_word w;
+	int status;
+	bool same;
+	unsigned long huge_kib;
+};
+
+/* Into a tmpfs with these options; false: nobody may mount one here. */
+static bool fill_tmpfs(const char *options, size_t size, struct filled *ret)
+{
+	gt_auto(fd) int fd = file_of(size), into = -EBADF;
+	char dir[] = "/tmp/gantry-weights-XXXXXX", path[sizeof(dir) + 8];
+	char *map;
+
+	assert_non_null(mkdtemp(dir));
+	if (mount("none", dir, "tmpfs", 0, options) < 0) {
+		rmdir(dir);
+		return false;
+	}
+	snprintf(path, sizeof(path), "%s/copy", dir);
+	into = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+	assert_true(into >= 0);
+	ret->w = read_all(fd, into, size, &ret->status);
+	if (ret->w.code)
+		return true;
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, into, 0);
+	ret->same = map != MAP_FAILED && memcmp(map, data, size) == 0;
+	ret->huge_kib = huge_kib(map);
+	munmap(map, size);
+	return true;
+}
+
+/* By a tmpfs that gives huge pages to nobody else, as a host does with no memory lying ready. */
+static void a_fill_asks_for_huge_pages(void **state)
+{
+	struct filled f = { 0 };
+
+	(void)state;
+	if (!fill_tmpfs("huge=advise,size=8m", 4 * GT_MIB, &f))
+		skip();
+	assert_int_equal(f.w.code, 0);
+	assert_true(f.status == 0 && f.same);
+	assert_int_equal(f.huge_kib, 4 * GT_MIB / GT_KIB);
+}
+
+static void a_full_store_is_said(void **state)
+{
+	struct filled f = { 0 };
+
+	(void)state;
+	if (!fill_tmpfs("size=2m", SIZE, &f))
+		skip();
+	assert_int_equal(f.w.code, ENOSPC);
+	assert_int_equal(f.status, 0);
+}
+
 static void a_file_that_shrank_is_the_readers_trouble(void **state)
 {
 	gt_auto(fd) int fd = file_of(SIZE);
@@ -239,6 +317,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_prefetch_has_all_of_it_in_memory),
 		cmocka_unit_test(a_fill_is_the_same_to_the_last_byte),
+		cmocka_unit_test(a_fill_asks_for_huge_pages),
+		cmocka_unit_test(a_full_store_is_said),
 		cmocka_unit_test(a_file_that_shrank_is_the_readers_trouble),
 		cmocka_unit_test(a_copy_without_room_is_not_begun),
 		cmocka_unit_test(a_reader_has_no_rights),

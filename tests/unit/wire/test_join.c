@@ -99,6 +99,23 @@ static void a_token_is_asked_for_with_defaults(void **state)
 	assert_int_equal(gt_token_ask_read("{\"ttl\":\"0s\"}", 12, &ask, &err), -EINVAL);
 }
 
+static void a_key_of_webhooks_has_an_overlap(void **state)
+{
+	static const char much[] = "{\"overlap\":\"31d\"}";
+	struct gt_err err = { 0 };
+	uint64_t ms = 0;
+
+	(void)state;
+	assert_int_equal(gt_webhook_ask_read("{}", 2, &ms, &err), 0);
+	assert_int_equal(ms, 24 * 3600000);
+	assert_int_equal(gt_webhook_ask_read("{\"overlap\":\"0s\"}", 16, &ms, &err), 0);
+	assert_int_equal(ms, 0);
+	assert_int_equal(gt_webhook_ask_read(much, sizeof(much) - 1, &ms, &err), -EINVAL);
+	assert_string_equal(err.slug, "bad_parameter");
+	assert_string_equal(err.path, "overlap");
+	assert_int_equal(ms, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -107,6 +124,7 @@ int main(void)
 		cmocka_unit_test(what_a_newer_node_adds_is_passed_over),
 		cmocka_unit_test(a_large_request_is_refused),
 		cmocka_unit_test(a_token_is_asked_for_with_defaults),
+		cmocka_unit_test(a_key_of_webhooks_has_an_overlap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
