@@ -189,6 +189,7 @@ static uint64_t lateness(struct log_pipe *p)
 		since = p->read_ms;
 	else if (p->wrote.tv_sec != before.tv_sec || p->wrote.tv_nsec != before.tv_nsec)
 		since = (uint64_t)p->wrote.tv_sec * 1000 + (uint64_t)p->wrote.tv_nsec / 1000000;
+	since = GT_MAX(since, p->read_ms); /* what was there then was taken */
 	p->read_ms = now;
 	return since < now ? now - since : 0;
 }

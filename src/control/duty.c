@@ -1,5 +1,6 @@
 /* duty.c - what users say of nodes: no new replicas there (cordon), none at all (drain), forget it
  * (delete). What was said is durable first. */
+#include "host.h"
 #include "place.h"
 
 #include <stdlib.h>
@@ -120,6 +121,25 @@ static void op_answer(struct gt_ctl_node_op *op, const struct gt_err *err)
 	free(op);
 }
 
+static void row_gone(struct gt_host_op *drop GT_TAKES, const struct gt_err *why, void *arg)
+{
+	struct gt_ctl_node_op *op = arg;
+	struct gt_control *c = op->c;
+
+	free(drop);
+	if (!why)
+		gt_ctl_host_forgotten(c, op->row.name);
+	op_answer(op, why);
+	gt_ctl_finish(c);
+}
+
+/* A host that its provider can not be asked for any more goes with its node. */
+static void gone(struct gt_ctl_node_op *op, const struct gt_err *why)
+{
+	if (why || !gt_ctl_host_forget(op->c, op->row.name, row_gone, op))
+		op_answer(op, why);
+}
+
 static int unknown(const char *name, struct gt_err *err)
 {
 	return gt_err_set(err, ENOENT, "not_found", "there is no node %.80s", name);
@@ -191,7 +211,7 @@ static void drop_done(const struct gt_err *why, void *arg)
 	} else if (!why && node) {
 		forget(c, node);
 	}
-	op_answer(op, why);
+	gone(op, why);
 	gt_ctl_finish(c);
 }
 
@@ -207,7 +227,7 @@ static void left(struct gt_member_op *leave, const struct gt_err *why, void *arg
 		gt_ctl_members_tell(c);
 	}
 	gt_member_op_free(leave);
-	op_answer(op, why);
+	gone(op, why);
 	gt_ctl_finish(c);
 }
 
@@ -272,14 +292,18 @@ void gt_control_node_delete(struct gt_control *c, const char *name, bool force,
 	struct gt_ctl_node_op *op;
 	struct gt_err err = { 0 };
 
-	if (!node || (node->up && !(force && node->member_ms))) {
-		(void)!(node ? connected(node, &err) : unknown(name, &err));
+	if (node && node->up && !(force && node->member_ms)) {
+		(void)!connected(node, &err);
 		done(&err, arg);
 		return;
 	}
 	op = op_new(c, name, done, arg);
 	op->drops = true;
-	if (node->member_ms)
+	if (!node && gt_ctl_host_forget(c, name, row_gone, op))
+		return;
+	if (!node)
+		op_answer(op, (unknown(name, &err), &err));
+	else if (node->member_ms)
 		member_leave(op);
 	else
 		c->ports.store.put_node(c->ports.store.ctx, &op->row, drop_done, op);

@@ -13,6 +13,7 @@ const char *gt_host_state_name(enum gt_host_state s)
 		[GT_HOST_NEW] = "new",           [GT_HOST_ASKED] = "asked",
 		[GT_HOST_STARTING] = "starting", [GT_HOST_UP] = "up",
 		[GT_HOST_RETIRING] = "retiring", [GT_HOST_RELEASING] = "releasing",
+		[GT_HOST_ORPHANED] = "orphaned",
 	};
 
 	_Static_assert(GT_LEN(names) == GT_HOST_STATES, "every state has a name");
@@ -148,9 +149,10 @@ void gt_control_load_host(struct gt_control *c, const struct gt_host_row *row)
 	h->row = *row;
 	h->loaded = true;
 	h->stored = row->releasing;
-	h->state = row->releasing ? GT_HOST_RELEASING
-		   : row->id[0]   ? GT_HOST_STARTING
-				  : GT_HOST_ASKED;
+	h->state = !p->configured   ? GT_HOST_ORPHANED
+		   : row->releasing ? GT_HOST_RELEASING
+		   : row->id[0]     ? GT_HOST_STARTING
+				    : GT_HOST_ASKED;
 	until_ms = row->asked_ms + p->conf.start_ms;
 	h->deadline_ns = gt_ctl_now(c) +
 			 (until_ms > now_ms ? GT_MIN(until_ms - now_ms, p->conf.start_ms) : 0) *
@@ -334,7 +336,7 @@ static bool is_back(const struct gt_control *c, const struct gt_ctl_host *h)
 
 static void look_releasing(struct gt_control *c, struct gt_ctl_host *h, uint64_t now)
 {
-	if (h->calling || h->removing || h->retry_ns > now || !h->p->configured)
+	if (h->calling || h->removing || h->retry_ns > now)
 		return;
 	if (is_back(c, h)) {
 		h->state = GT_HOST_UP;
@@ -353,6 +355,45 @@ static void look_releasing(struct gt_control *c, struct gt_ctl_host *h, uint64_t
 	} else {
 		store(c, h, GT_HOST_DROP, NULL);
 	}
+}
+
+/* ---- one that nobody can take back ---- */
+
+static struct gt_ctl_host *orphan_find(struct gt_control *c, const char *key)
+{
+	struct gt_ctl_host *h;
+
+	HASH_FIND_STR(c->hosts->all, key, h);
+	return h && h->state == GT_HOST_ORPHANED ? h : NULL;
+}
+
+bool gt_ctl_host_forget(struct gt_control *c, const char *key, gt_ctl_host_fn *done, void *arg)
+{
+	struct gt_ctl_host *h = orphan_find(c, key);
+	struct gt_host_op *op;
+
+	if (!h)
+		return false;
+	op = gt_alloc(sizeof(*op));
+	op->verb = GT_HOST_DROP;
+	op->row = h->row;
+	op->done = done;
+	op->arg = arg;
+	c->ports.store.host(c->ports.store.ctx, op);
+	return true;
+}
+
+void gt_ctl_host_forgotten(struct gt_control *c, const char *key)
+{
+	struct gt_ctl_host *h = orphan_find(c, key);
+
+	if (!h) /* asked for twice */
+		return;
+	gt_ctl_event(
+		c, "host.forgotten", NULL, NULL, key, NULL,
+		"by an operator: provider %s, which is not configured, was not asked to take it",
+		h->p->conf.name);
+	host_free(c, h);
 }
 
 /* ---- one that is here ---- */
@@ -474,7 +515,7 @@ static void look_coming(struct gt_control *c, struct gt_ctl_host *h, uint64_t no
 
 static void look(struct gt_control *c, struct gt_ctl_host *h, uint64_t now)
 {
-	if (h->writing || !h->p->configured)
+	if (h->writing)
 		return;
 	switch (h->state) {
 	case GT_HOST_ASKED:
@@ -490,6 +531,7 @@ static void look(struct gt_control *c, struct gt_ctl_host *h, uint64_t now)
 		break;
 	case GT_HOST_NEW:
 	case GT_HOST_RETIRING:
+	case GT_HOST_ORPHANED:
 	case GT_HOST_STATES:
 		break;
 	}
@@ -501,7 +543,7 @@ static uint64_t host_due(const struct gt_ctl_host *h, uint64_t now)
 {
 	uint64_t idle_ns = h->p->conf.idle_ms * GT_NS_PER_MS;
 
-	if (h->writing || h->calling || h->removing || !h->p->configured)
+	if (h->writing || h->calling || h->removing)
 		return CTL_NEVER;
 	switch (h->state) {
 	case GT_HOST_ASKED: /* one that waits for a call that ends is looked at then */

@@ -74,6 +74,10 @@ void gt_ctl_host_found(struct gt_control *c, struct gt_ctl_provider *p, const ch
 		       const char *id);
 void gt_ctl_host_release(struct gt_control *c, struct gt_ctl_host *h, const char *why);
 void gt_ctl_host_put(struct gt_control *c, struct gt_ctl_host *h);
+/* Has the store drop an orphan; when it has, say forgotten. False: none is called so. */
+typedef void gt_ctl_host_fn(struct gt_host_op *op GT_TAKES, const struct gt_err *err, void *arg);
+bool gt_ctl_host_forget(struct gt_control *c, const char *key, gt_ctl_host_fn *done, void *arg);
+void gt_ctl_host_forgotten(struct gt_control *c, const char *key);
 /* How many there are in these states (bits). */
 uint32_t gt_ctl_hosts_count(const struct gt_control *c, const struct gt_ctl_provider *p,
 			    unsigned states);

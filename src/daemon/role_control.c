@@ -210,6 +210,19 @@ static void load_member(const struct gt_member *m, void *arg)
 	gt_control_load_member(((struct plane *)arg)->control, m);
 }
 
+static void warn_of_orphans(const struct gt_provider_view *v, void *arg GT_UNUSED)
+{
+	unsigned n = v->hosts[GT_HOST_ORPHANED];
+
+	if (n > 0)
+		gt_warn("provider %s has %u host%s and is not configured: nobody can be asked to "
+			"take "
+			"them back. Put [provider %s] back, or end them and remove each with "
+			"gantry "
+			"node rm; gantry providers names them",
+			v->conf->name, n, n == 1 ? "" : "s", v->conf->name);
+}
+
 static void load_host(const struct gt_host_row *row, void *arg)
 {
 	gt_control_load_host(((struct plane *)arg)->control, row);
@@ -321,6 +334,7 @@ static int start_control(struct plane *p, const struct gt_config *conf, struct g
 	    gt_store_load_members(p->store, load_member, p, err) < 0 ||
 	    gt_store_load_hosts(p->store, load_host, p, err) < 0)
 		return -err->code;
+	gt_control_providers(p->control, warn_of_orphans, NULL);
 	if (p->load_failed == 0)
 		gt_learner_open(p->loop, p->control, p->recorder, &p->learner);
 	return p->load_failed;

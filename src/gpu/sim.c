@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include <gantry/base/cleanup.h>
-#include <gantry/base/units.h>
 
 #define MODEL "simulated"
 
@@ -17,28 +16,6 @@ static int refused(const char *group, const char *why, struct gt_err *err)
 			  "sim: \"%.100s\": %s; write COUNTxSIZE or COUNTxSIZE:MODEL, such as "
 			  "4x80GiB:H100",
 			  group, why);
-}
-
-/* Cuts `group` at its parts. */
-static int parse(char *group, uint64_t *count, uint64_t *bytes, const char **model,
-		 struct gt_err *err)
-{
-	gt_auto(free) char *whole = gt_strdup(group);
-	char *colon = strchr(group, ':'), *x = strchr(group, 'x');
-
-	if (colon)
-		*colon = '\0';
-	if (!x || (colon && x > colon))
-		return refused(whole, "there is no count", err);
-	*x = '\0';
-	*model = colon ? colon + 1 : MODEL;
-	if (gt_parse_u64(group, GT_NODE_GPUS_MAX, count) < 0 || *count == 0)
-		return refused(whole, "the count is none of 1 to 16", err);
-	if (gt_parse_bytes(x + 1, bytes) < 0 || *bytes < GT_MIB || *bytes > GT_GPU_BYTES_MAX)
-		return refused(whole, "the size is none of 1MiB to 1TiB", err);
-	if (!gt_gpu_model_ok(*model))
-		return refused(whole, "this is no name of a model", err);
-	return 0;
 }
 
 static int add(const struct gt_gpu *gpu, uint64_t count, const char *node, struct gt_gpu *ret,
@@ -67,8 +44,7 @@ int gpu_sim_list(const char *config, const char *node, struct gt_gpu *ret, size_
 	for (char *group = strtok_r(copy, ",", &at); r == 0 && group;
 	     group = strtok_r(NULL, ",", &at)) {
 		struct gt_gpu gpu = gt_gpu_unknown;
-		const char *model = NULL;
-		uint64_t count = 0;
+		struct gt_gpu_group is;
 
 		if (gt_starts_with(group, GPU_SIM_SCRIPT)) {
 			if (group[strlen(GPU_SIM_SCRIPT)] != '/')
@@ -78,12 +54,14 @@ int gpu_sim_list(const char *config, const char *node, struct gt_gpu *ret, size_
 				return refused(group, "the path is too long", err);
 			continue;
 		}
-		r = parse(group, &count, &gpu.memory_bytes, &model, err);
-		if (r == 0) {
-			gpu.backend = GT_GPU_SIM;
-			gt_strcopy(gpu.model, sizeof(gpu.model), model);
-			r = add(&gpu, count, node, ret, &n, err);
-		}
+		const char *why = gt_gpu_group_read(group, &is);
+
+		if (why)
+			return refused(group, why, err);
+		gpu.backend = GT_GPU_SIM;
+		gpu.memory_bytes = is.memory_bytes;
+		gt_strcopy(gpu.model, sizeof(gpu.model), is.model[0] ? is.model : MODEL);
+		r = add(&gpu, is.count, node, ret, &n, err);
 	}
 	if (r < 0)
 		return r;

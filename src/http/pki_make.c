@@ -134,7 +134,7 @@ int gt_pki_ca_new(uint64_t now_ms, struct gt_buf *key, struct gt_buf *cert, stru
 	gt_auto(pki_key) EVP_PKEY *pkey = EVP_EC_gen("P-256");
 	gt_auto(pki_cert) X509 *x = X509_new();
 	bool ok = pkey && x &&
-		  fill(x, x, pkey, "Gantry cluster", backdated(now_ms), now_ms + GT_PKI_CA_MS) &&
+		  fill(x, x, pkey, "Gantry cluster", backdated(now_ms), GT_PKI_CA_END_MS) &&
 		  add_ext(x, x, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
 		  add_ext(x, x, NID_key_usage, "critical,keyCertSign,cRLSign") &&
 		  add_ext(x, x, NID_subject_key_identifier, "hash") &&

@@ -94,6 +94,20 @@ static int check(const struct gt_link *link, const struct gt_join *join, struct 
 	return 0;
 }
 
+/* What it signs then would be over for good as soon as the clock is right. */
+static int check_clock(const struct gt_link *link, struct gt_err *err)
+{
+	uint64_t now_ms = gt_wall_ms(&link->config.clock);
+	char text[GT_TIME_TEXT];
+
+	if (now_ms >= GT_PKI_LEAST_MS)
+		return 0;
+	gt_time_text(now_ms, text);
+	return gt_err_set(err, EAGAIN, "unavailable",
+			  "the clock of the machine with control says %s: set it, and join then",
+			  text);
+}
+
 void gt_link_post_join(struct gt_request *req, void *app)
 {
 	struct gt_link *link = app;
@@ -105,8 +119,10 @@ void gt_link_post_join(struct gt_request *req, void *app)
 
 	if (no_authority(link, req))
 		return;
-	int r = gt_join_read(body->data ? body->data : "", body->len, &join, &err);
+	int r = check_clock(link, &err);
 
+	if (r == 0)
+		r = gt_join_read(body->data ? body->data : "", body->len, &join, &err);
 	if (r == 0)
 		r = check(link, &join, op, &err);
 	if (r == 0) {

@@ -4,6 +4,9 @@
 #include <ctype.h>
 #include <string.h>
 
+#include <gantry/base/cleanup.h>
+#include <gantry/base/units.h>
+
 const char *gt_gpu_backend_name(enum gt_gpu_backend backend)
 {
 	static const char *const names[] = {
@@ -94,6 +97,27 @@ bool gt_gpu_model_ok(const char *model)
 		if (*p < ' ' || *p >= 0x7f || strchr(",:\"\\", *p))
 			return false;
 	return strpbrk(model, ALNUM) != NULL;
+}
+
+const char *gt_gpu_group_read(const char *text, struct gt_gpu_group *ret)
+{
+	const char *colon = strchr(text, ':'), *end = colon ? colon : text + strlen(text);
+	const char *x = memchr(text, 'x', (size_t)(end - text));
+
+	*ret = (struct gt_gpu_group){ 0 };
+	if (!x)
+		return "there is no count";
+	gt_auto(free) char *count = gt_strndup(text, (size_t)(x - text));
+	gt_auto(free) char *size = gt_strndup(x + 1, (size_t)(end - x - 1));
+	if (gt_parse_u64(count, GT_NODE_GPUS_MAX, &ret->count) < 0 || ret->count == 0)
+		return "the count is none of 1 to 16";
+	if (gt_parse_bytes(size, &ret->memory_bytes) < 0 || ret->memory_bytes < GT_MIB ||
+	    ret->memory_bytes > GT_GPU_BYTES_MAX)
+		return "the size is none of 1MiB to 1TiB";
+	if (colon &&
+	    (!gt_gpu_model_ok(colon + 1) || !gt_strcopy(ret->model, sizeof(ret->model), colon + 1)))
+		return "this is no name of a model";
+	return NULL;
 }
 
 /* The next word at or behind *at and its length; 0 = none is left. */

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include <gantry/base/cleanup.h>
-#include <gantry/base/units.h>
 #include <gantry/model/gpu.h>
 #include <gantry/model/spec.h>
 
@@ -49,32 +48,26 @@ bool gt_host_key_ok(const char *key, const char *provider)
 	       strlen(key + len + 1) == GT_ULID_LEN && gt_name_ok(key);
 }
 
-static int gpus_refused(const char *group, struct gt_err *err)
+/* Adds what `group` names. */
+static int gpus_add(const char *group, struct gt_offer *o, struct gt_err *err)
 {
-	return gt_err_set(err, EINVAL, "bad_config",
-			  "gpus: \"%.100s\" is no COUNTxSIZE:MODEL such as 8x80GiB:H100, 16 in all",
-			  group);
-}
+	struct gt_gpu_group is;
+	const char *why = gt_gpu_group_read(group, &is);
 
-/* Cuts `group` at its parts. */
-static int gpus_add(char *group, struct gt_offer *o, struct gt_err *err)
-{
-	gt_auto(free) char *whole = gt_strdup(group);
-	char *x = strchr(group, 'x'), *colon = x ? strchr(x, ':') : NULL;
-	uint64_t count, bytes;
-
-	if (!colon)
-		return gpus_refused(whole, err);
-	*x = *colon = '\0';
-	if (gt_parse_u64(group, GT_NODE_GPUS_MAX - o->n_gpus, &count) < 0 || count == 0 ||
-	    gt_parse_bytes(x + 1, &bytes) < 0 || bytes < GT_MIB || bytes > GT_GPU_BYTES_MAX ||
-	    !gt_gpu_model_ok(colon + 1))
-		return gpus_refused(whole, err);
-	for (; count > 0; count--) {
+	if (!why && !is.model[0])
+		why = "there is no model";
+	if (!why && is.count > GT_NODE_GPUS_MAX - o->n_gpus)
+		why = "with those before it there are more than 16";
+	if (why)
+		return gt_err_set(
+			err, EINVAL, "bad_config",
+			"gpus: \"%.100s\": %s; write COUNTxSIZE:MODEL, such as 8x80GiB:H100", group,
+			why);
+	for (; is.count > 0; is.count--) {
 		struct gt_offer_gpu *gpu = &o->gpus[o->n_gpus++];
 
-		gpu->memory_bytes = bytes;
-		gt_strcopy(gpu->model, sizeof(gpu->model), colon + 1);
+		gpu->memory_bytes = is.memory_bytes;
+		gt_strcopy(gpu->model, sizeof(gpu->model), is.model);
 	}
 	return 0;
 }

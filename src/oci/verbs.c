@@ -250,13 +250,20 @@ static int pass_signal(const struct oci_dir *dir, const struct gt_oci_state *sta
 		       struct gt_err *err)
 {
 	gt_auto(fd) int pidfd = -EBADF;
+	uint64_t start_time;
 	int r;
 
-	if (oci_lock_wait(dir, 0, NULL) < 0)
+	/* KILL needs no monitor, which may itself be killed with the request in its hands: all that
+	 * runs in the container ends with process 1. */
+	if (signo != SIGKILL && oci_lock_wait(dir, 0, NULL) < 0)
 		return oci_control_ask(dir, signo, err);
-	/* Its monitor was killed; process 1 passes signals on by itself. */
+	/* Of a monitor that was killed, too: process 1 passes signals on by itself. */
 	r = gt_os_pidfd_open(state->pid, &pidfd, err);
-	return r < 0 ? r : gt_os_pidfd_signal(pidfd, signo, err);
+	if (r == 0)
+		r = gt_os_start_time(state->pid, &start_time, err);
+	if (r < 0 || start_time == state->start_time)
+		return r < 0 ? r : gt_os_pidfd_signal(pidfd, signo, err);
+	return gt_err_set(err, ESRCH, "not_running", "container \"%s\" has ended", state->id);
 }
 
 int oci_kill(const struct oci_args *args, struct gt_err *err)

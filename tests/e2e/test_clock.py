@@ -3,11 +3,13 @@ import contextlib
 import http.client
 import json
 import socket
+import time
 
 import pytest
 
 from harness import Background, until
-from hosts import Hosts, Load
+from hosts import PORT, Hosts, Load
+from lent import started
 
 HOUR, YEARS = 3600, 10 * 365 * 86400
 ROLES = (("b", "uplink"), ("a", "gateway"), ("a", "control"), ("b", "agent"))
@@ -149,3 +151,39 @@ def test_a_schedule_makes_no_more_calls_than_it_says(cluster):
     dues = calls()
     assert len(dues) == len(set(dues)) and len(dues) < 300, len(dues)
     first.client.request("DELETE", "/v1/schedules/tick")
+
+
+class NoBattery(Hosts):
+    def prepare(self, names):
+        super().prepare(names)
+        for host in self.all.values():
+            host.clock.set(60 - time.time())
+
+
+def test_a_first_start_before_the_clock_is_set():
+    """In 1970 it serves; no host joins, as it would be out of reach for good when the clock is right. Then one does."""
+    with started(NoBattery("ab", joined=False)) as hosts:
+        first = hosts.first
+        first.echo("g")
+        assert first.call("g", "/x").status == 200
+        assert first.client.get("/v1/functions/g").json()["created_at"].startswith("1970-")
+        assert "this machine's clock was never set" in first.log()
+        hosts["b"].join = ["--join", f"https://{first.ip}:{PORT}", "--token", hosts.new_token()]
+        hosts["b"].spawn()
+        until(lambda: "the clock of the machine with control says 1970-" in hosts["b"].log(), "it is told why")
+        for host in hosts.all.values():
+            host.clock.set(0)
+        hosts["b"].join[-1] = hosts.new_token()
+        hosts["b"].proc.terminate()
+        hosts["b"].proc.wait(20)
+
+        def joined():
+            hosts["b"].spawn()
+            return Background(hosts["b"].proc.stdout.readline).result(20) == b"running as node b\n"
+
+        until(joined, "it joins when the door has its next certificate", 40)
+        hosts.wait_nodes("ready", "a", "b")
+        for role in "control", "gateway":
+            first.kill_role(role)
+        first.echo("h", placement={"labels": {"host": "b"}})
+        until(lambda: first.call("h", "/x").status == 200, "calls go there", 30)

@@ -161,12 +161,31 @@ def test_delete_by_force(bundle, started):
     bundle.ok("delete", "--force", "c")
 
 
+def monitor_of(pid):
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+@pytest.mark.parametrize("words", [["kill", "c", "KILL"], ["delete", "--force", "c"]])
+def test_a_monitor_that_is_killed_while_it_is_asked_to_kill(bundle, words):
+    """It holds the request, and comes to nothing: its container ends all the same."""
+    bundle.write("exec sleep 60")
+    bundle.ok("run", "-d", "c")
+    pid = bundle.state()["pid"]
+    monitor = monitor_of(pid)
+    os.kill(monitor, signal.SIGSTOP)
+    with subprocess.Popen(bundle.command(*words), cwd=bundle.path) as asked:
+        until(lambda: not alive(pid), "the container has ended")
+        os.kill(monitor, signal.SIGKILL)
+        assert asked.wait(30) == 0
+    if words[0] == "kill":
+        bundle.until("stopped")
+
+
 def test_a_killed_monitor_leaves_a_container_that_can_be_deleted(bundle):
     bundle.write("exec sleep 60")
     bundle.ok("run", "-d", "c")
     pid = bundle.state()["pid"]
-    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    monitor = int(stat.rsplit(")", 1)[1].split()[1])
+    monitor = monitor_of(pid)
     os.kill(monitor, signal.SIGKILL)
     until(lambda: not alive(monitor), "its monitor is dead")
     assert bundle.state()["status"] == "running"

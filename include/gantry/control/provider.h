@@ -14,6 +14,7 @@ enum gt_host_state {
 	GT_HOST_UP,        /* it has joined */
 	GT_HOST_RETIRING,  /* it was empty for long: is being cordoned; may be called back */
 	GT_HOST_RELEASING, /* the provider is to take it back */
+	GT_HOST_ORPHANED,  /* that is not configured any more: nobody can be asked to */
 	GT_HOST_STATES
 };
 const char *gt_host_state_name(enum gt_host_state s); /* "new", "asked" ...; static */

@@ -16,11 +16,12 @@ struct x509_st;       /* X509 */
 struct stack_st_X509; /* STACK_OF(X509) */
 struct x509_store_ctx_st;
 
-#define GT_PKI_PEM_MAX    (8 * GT_KIB) /* of one key, request or certificate */
-#define GT_PKI_NAME_SIZE  64           /* [a-z0-9]([a-z0-9-]*[a-z0-9])?, with NUL */
-#define GT_PKI_PIN_SIZE   44           /* base64url of a SHA-256, with NUL */
-#define GT_PKI_TOKEN_SIZE 81           /* gtj_ secret _ pin, with NUL */
-#define GT_PKI_CA_MS      (10ULL * 365 * 86400 * 1000)
+#define GT_PKI_PEM_MAX    (8 * GT_KIB)       /* of one key, request or certificate */
+#define GT_PKI_NAME_SIZE  64                 /* [a-z0-9]([a-z0-9-]*[a-z0-9])?, with NUL */
+#define GT_PKI_PIN_SIZE   44                 /* base64url of a SHA-256, with NUL */
+#define GT_PKI_TOKEN_SIZE 81                 /* gtj_ secret _ pin, with NUL */
+#define GT_PKI_CA_END_MS  253402300799000ULL /* 9999-12-31T23:59:59Z: for X.509, no end */
+#define GT_PKI_LEAST_MS   1767225600000ULL   /* 2026: a clock that says less was never set */
 #define GT_PKI_BACK_MS    (5ULL * 60 * 1000) /* certificates begin this long ago: clocks differ */
 #define GT_PKI_LOOK_MS    5000ULL            /* between two looks at whether one is due */
 /* What a client asks a door for by SNI to speak with the cluster and not with a web site. */
@@ -67,7 +68,8 @@ GT_MUST_USE int gt_pki_key_new(struct gt_buf *pem, struct gt_err *err);
  * private one, nothing else. `csr` is initialised here. */
 GT_MUST_USE int gt_pki_request(const char *key_pem, struct gt_buf *csr, struct gt_err *err);
 
-/* A new authority, 10 years from now. Both buffers are initialised here; wipe `key`. */
+/* A new authority, without an end: it may be made before the clock is right. Both buffers are
+ * initialised here; wipe `key`. */
 GT_MUST_USE int gt_pki_ca_new(uint64_t now_ms, struct gt_buf *key, struct gt_buf *cert,
 			      struct gt_err *err);
 struct gt_pki_ca; /* an authority that can sign */

@@ -137,6 +137,13 @@ struct gt_gpu_grant {
 bool gt_gpu_uuid_ok(const char *uuid);
 /* Printable ASCII with a letter or digit and without , : " \; blanks only inside. */
 bool gt_gpu_model_ok(const char *model);
+/* So many that are alike, as configurations say it: "8x80GiB:H100", or "8x80GiB" of no model. */
+struct gt_gpu_group {
+	uint64_t count, memory_bytes;
+	char model[GT_GPU_MODEL_MAX + 1]; /* "" = none is named */
+};
+/* NULL, or what is wrong with it; *ret is no group then. */
+const char *gt_gpu_group_read(const char *text, struct gt_gpu_group *ret);
 /* Whether each word of `wanted` is a word of `model`, in the same order, upper and lower case being
  * equal. Words are parted by everything that is no letter and no digit: "h100" is "NVIDIA H100 80GB
  * HBM3", "a100-80gb" is "NVIDIA A100-SXM4-80GB", "L4" is no "NVIDIA L40S". */

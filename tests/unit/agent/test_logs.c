@@ -335,13 +335,21 @@ static void what_is_read_late_is_found_by_when_it_was_written(void **state)
 	gt_log_drain(&w->log);
 	gt_log_say(&w->log, "of ours");
 	assert_string_equal(ask(w, q), "1 o waited\n2 o did not\n3 e of ours\n");
+	/* Nor was anything from before the last look still there. */
+	say_ago(w, "set clock\n", now, 4500);
+	gt_log_drain(&w->log);
+	q.tail = 1;
+	q.until_ms = now - 4000;
+	q.after = 3;
+	assert_string_equal(ask(w, q), "");
+	q = EVERYTHING;
 	q.until_ms = now - 4000;
 	assert_string_equal(ask(w, q), "1 o waited\n");
 	q.until_ms = now - 6000;
 	assert_string_equal(ask(w, q), "");
 	q.until_ms = 0;
 	q.since_ms = now; /* a line is never called earlier than it may have been written */
-	assert_string_equal(ask(w, q), "1 o waited\n2 o did not\n3 e of ours\n");
+	assert_string_equal(ask(w, q), "1 o waited\n2 o did not\n3 e of ours\n4 o set clock\n");
 	end_log(w);
 }
 

@@ -721,8 +721,55 @@ static void a_provider_that_is_gone_keeps_its_rows(void **state GT_UNUSED)
 	answer_list(NULL, 0);
 	fix_pass(w.x, 10000000 / 100);
 	assert_false(view("p").configured);
-	assert_int_equal(view("p").hosts[GT_HOST_STARTING], 1);
+	assert_int_equal(view("p").hosts[GT_HOST_ORPHANED], 1);
 	assert_int_equal(w.n_ops, 0);
+}
+
+static void note(const struct gt_err *err, void *arg)
+{
+	*(int *)arg = err ? -err->code : 1;
+}
+
+/* Only who removes it by hand has it forgotten: with its node, or where that never came or is gone.
+ */
+static void an_orphan_goes_when_it_is_removed(void **state GT_UNUSED)
+{
+	const struct gt_provider other = provider("other", "");
+	const struct gt_host_row rows[] = { row(ULID("a"), "i-a", false),
+					    row(ULID("b"), "i-b", true) };
+	const struct gt_err busy = { .code = EAGAIN, .slug = "unavailable" };
+	int said = 0;
+
+	begin(&other, 1);
+	for (size_t i = 0; i < GT_LEN(rows); i++) {
+		gt_control_load_host(w.x->c, &rows[i]);
+		w.rows[w.n_rows++] = rows[i];
+	}
+	ready();
+	answer_list(NULL, 0);
+	node_joins(rows[0].key, "x");
+	assert_int_equal(view("p").hosts[GT_HOST_ORPHANED], 2);
+
+	gt_control_node_delete(w.x->c, rows[1].key, false, note, &said);
+	store_answer(&busy);
+	assert_int_equal(said, -EAGAIN);
+	gt_control_node_delete(w.x->c, rows[1].key, false, note, &said);
+	store_answer(NULL);
+	assert_int_equal(said, 1);
+	assert_string_equal(w.x->event.type, "host.forgotten");
+	gt_control_node_delete(w.x->c, rows[1].key, false, note, &said);
+	assert_int_equal(said, -ENOENT);
+
+	gt_control_node_delete(w.x->c, rows[0].key, true, note, &said);
+	struct gt_member_op *leave = next_leave();
+
+	leave->done(leave, NULL, leave->arg);
+	assert_int_equal(said, -ENOENT); /* not yet */
+	store_answer(NULL);
+	assert_int_equal(said, 1);
+	assert_int_equal(view("p").hosts[GT_HOST_ORPHANED], 0);
+	assert_int_equal(w.n_rows, 0);
+	assert_false(is_asked(GT_HOOK_RELEASE));
 }
 
 /* A host with less than was offered is seen once; then what it has is what is planned with. */
@@ -1050,6 +1097,7 @@ int main(void)
 		t(a_list_with_two_that_are_one_is_not_believed),
 		t(one_that_is_up_and_not_listed_stays_while_it_answers),
 		t(a_provider_that_is_gone_keeps_its_rows),
+		t(an_orphan_goes_when_it_is_removed),
 		t(a_host_that_is_not_as_offered_is_a_fault),
 		t(nothing_is_forgotten),
 	};

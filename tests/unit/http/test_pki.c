@@ -150,9 +150,26 @@ static void no_certificate_outlives_the_authority(void **state)
 	struct gt_pki_id id;
 	struct gt_err err;
 
-	assert_int_equal(sign(w, GT_PKI_NODE, "n", 2 * GT_PKI_CA_MS), 0);
+	assert_int_equal(sign(w, GT_PKI_NODE, "n", GT_PKI_CA_END_MS), 0);
 	assert_int_equal(gt_pki_identity_pem(w->cert.data, w->cert.len, &id, &err), 0);
-	assert_int_equal(id.not_after_ms, NOW + GT_PKI_CA_MS);
+	assert_int_equal(id.not_after_ms, GT_PKI_CA_END_MS);
+}
+
+/* A machine's first start may be before its clock is set. */
+static void an_authority_of_1970_is_good_in_2100(void **state)
+{
+	struct world *w = *state;
+	struct gt_pki_id id;
+	struct gt_err err;
+	gt_auto(buf) struct gt_buf key = { 0 }, cert = { 0 };
+	struct gt_pki_ca *before = w->ca;
+
+	assert_int_equal(gt_pki_ca_new(60000, &key, &cert, &err), 0);
+	assert_int_equal(gt_pki_ca_open(gt_buf_str(&key), gt_buf_str(&cert), &w->ca, &err), 0);
+	gt_pki_ca_free(before);
+	assert_int_equal(sign(w, GT_PKI_NODE, "n", 100 * 365 * 86400000ULL), 0);
+	assert_int_equal(gt_pki_identity_pem(w->cert.data, w->cert.len, &id, &err), 0);
+	assert_int_equal(id.not_after_ms, NOW + 100 * 365 * 86400000ULL);
 }
 
 /* ---- requests ------------------------------------------------------------------------------ */
@@ -493,6 +510,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_certificate_from_before_its_node_joined_is_anothers, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_that_are_none_get_no_certificate, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(an_authority_of_1970_is_good_in_2100, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(no_certificate_outlives_the_authority, setup,
 						teardown),

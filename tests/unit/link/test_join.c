@@ -156,6 +156,24 @@ static void bad_joins_are_refused(void **state)
 	machine_fini(&m);
 }
 
+/* The token is good when the clock is. */
+static void nobody_joins_by_a_clock_that_was_never_set(void **state)
+{
+	struct world *w = *state;
+	gt_auto(buf) struct gt_buf answer = { 0 };
+	uint64_t now_ms = w->now_ms;
+	char token[GT_PKI_TOKEN_SIZE];
+	struct machine m;
+
+	machine_init(&m);
+	token_new(w, token);
+	w->now_ms = 60000; /* 1970 */
+	refused(w, token, "far", m.csr.data, 503, "unavailable");
+	w->now_ms = now_ms;
+	assert_int_equal(join_as(w, NULL, token, "far", m.csr.data, &answer), 201);
+	machine_fini(&m);
+}
+
 static void a_member_renews_its_own_certificate_alone(void **state)
 {
 	struct world *w = *state;
@@ -332,6 +350,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		t(a_join_is_answered_with_a_certificate),
 		t(bad_joins_are_refused),
+		t(nobody_joins_by_a_clock_that_was_never_set),
 		t(a_member_renews_its_own_certificate_alone),
 		t(who_comes_from_outside_may_do_what_is_its_own),
 		t(a_gateway_gets_a_certificate_for_a_day),
