@@ -4,6 +4,7 @@
 #include "cluster.h"
 #include "files.h"
 #include "handover.h"
+#include "held.h"
 #include "leader.h"
 #include "nodes.h"
 #include "splice.h"
@@ -291,6 +292,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_timer_clear(gw->loop, &gw->trim_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
 	gt_handover_close(gw);
+	gt_held_free(gw);
 	gt_dialer_close(gw);
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);

@@ -44,6 +44,7 @@ struct gt_access_log;
 struct ssl_ctx_st;
 struct gt_call;
 struct gt_conn;
+struct gt_held;
 struct gt_model;    /* routes.c */
 struct gt_route_fn; /* routes.h */
 struct gt_node;     /* nodes.h */
@@ -218,6 +219,7 @@ struct gt_gateway {
 		uint32_t tag;
 	} dialer;
 	struct gt_handover handover;
+	struct gt_held *slots_held; /* hash: those that calls of other gateways have; held.c */
 	struct gt_tasks *tasks;   /* shard 0's: leases of durable calls; NULL = none yet */
 	struct gt_task_run *runs; /* hash: those at home here */
 	struct {                  /* demand.c */

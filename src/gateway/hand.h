@@ -6,8 +6,6 @@
 #include <gantry/base/buf.h>
 #include <gantry/loop/loop.h>
 
-struct gt_held;
-
 struct gt_hand_peer {
 	int fd;
 	struct gt_watch *watch; /* NULL: there is none */
@@ -16,7 +14,6 @@ struct gt_hand_peer {
 
 struct gt_handover {
 	struct gt_hand_peer before, after; /* shard 0's */
-	struct gt_held *held; /* slots of the one before, also of replicas not known yet */
 	struct gt_timer timer;
 	bool preceded; /* the one before has slots that it may be lent */
 	bool asked;    /* the one before to give way */

@@ -2,6 +2,7 @@
  * away, so that warm calls go on. */
 #include "calls.h"
 #include "handover.h"
+#include "held.h"
 #include "nodes.h"
 #include "tasks.h"
 
@@ -258,7 +259,7 @@ static void apply(struct gt_gateway *gw, struct gt_route *route, bool partial)
 	unsigned found = gt_fn_apply(&rf->fn, route, partial, gt_gw_now(gw));
 
 	rf->fn.seen = true;
-	gt_handover_applied(gw, &rf->fn);
+	gt_held_applied(gw, &rf->fn);
 	learn_models(gw, rf);
 	if (found & GT_FN_FAILED)
 		refuse_all(&rf->fn, gt_call_refuse_start);
