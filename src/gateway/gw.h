@@ -66,7 +66,7 @@ struct gt_up {
 	uint64_t idle_since_ns;
 	bool reused, closed;
 	struct gt_node_pipe *pipe; /* nodes.h; NULL: it was made on this host */
-	bool forward;              /* forward.c: to the gateway that leads */
+	uint64_t forward; /* forward.c: to the gateway that leads, by this epoch; 0 = not */
 	struct gt_call *asker;     /* of such a one that is not there yet */
 };
 

@@ -87,7 +87,7 @@ static void take_everywhere(struct gt_gateway *gw, const struct gt_leader *now)
 	take(gw, now);
 }
 
-static void on_line(const char *text, size_t len, void *arg)
+void gt_leader_line(const char *text, size_t len, void *arg)
 {
 	struct gt_gateway *gw = arg;
 	struct gt_leader now;
@@ -97,7 +97,8 @@ static void on_line(const char *text, size_t len, void *arg)
 		gt_error("gateway: a line of control is ignored: %s", err.text);
 		return;
 	}
-	if (now.state == GT_LEADER_NONE || !memcmp(&now, &gw->leader, sizeof(now)))
+	if (now.state == GT_LEADER_NONE || !now.epoch || !memcmp(&now, &gw->leader, sizeof(now)) ||
+	    now.epoch < gw->leader.epoch)
 		return;
 	if (now.state == GT_LEADER_OTHER) {
 		gt_ndjson_watch_free(gw->watch);
@@ -109,7 +110,7 @@ static void on_line(const char *text, size_t len, void *arg)
 		return;
 	}
 	take_everywhere(gw, &now);
-	if (!gw->watch && gt_gw_watch(gw, &err) < 0) {
+	if (!gw->watch && gw->http && gt_gw_watch(gw, &err) < 0) {
 		gt_error("gateway: %s", err.text);
 		gt_loop_stop(gw->loop);
 	}
@@ -119,7 +120,7 @@ int gt_leader_follow(struct gt_gateway *gw, struct gt_err *err)
 {
 	struct gt_ndjson_config config = { .unix_path = gw->cfg.lead_path,
 					   .url = "http://control/link/v1/leader",
-					   .on_line = on_line,
+					   .on_line = gt_leader_line,
 					   .arg = gw };
 
 	return gt_ndjson_watch_new(gw->loop, gw->http, &config, &gw->leads, err);
