@@ -49,6 +49,15 @@ struct gt_up *gt_forward_open(struct gt_gateway *gw, uint64_t epoch, const char 
 	return up;
 }
 
+void gt_forward_tell(struct gt_gateway *gw)
+{
+	int error;
+	struct gt_up *up = gt_forward_open(gw, gw->leader.epoch, gw->leader.door, &error);
+
+	if (up)
+		gt_up_close(up);
+}
+
 void gt_forward_connect(struct gt_call *call)
 {
 	struct gt_gateway *gw = call->gw;

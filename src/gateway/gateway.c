@@ -5,6 +5,7 @@
 #include "files.h"
 #include "handover.h"
 #include "held.h"
+#include "holds.h"
 #include "leader.h"
 #include "nodes.h"
 #include "splice.h"
@@ -277,6 +278,8 @@ void gt_gw_free(struct gt_gateway *gw)
 		gt_conn_close(gw->conns);
 	gt_ndjson_watch_free(gw->watch);
 	gt_leader_free(gw);
+	gt_holds_free(gw);
+	gt_tells_stop(gw);
 	gt_identity_free(gw);
 	gt_demander_stop(gw);
 	gt_tasks_free(gw);

@@ -31,7 +31,7 @@ static struct gt_held *find(struct gt_gateway *gw, const char *replica)
 {
 	struct gt_held *h = NULL;
 
-	HASH_FIND_STR(gw->slots_held, replica, h);
+	HASH_FIND_STR(gw->others.held, replica, h);
 	return h;
 }
 
@@ -46,7 +46,7 @@ static uint32_t sum(const struct gt_held *h)
 
 static void drop(struct gt_gateway *gw, struct gt_held *h)
 {
-	HASH_DEL(gw->slots_held, h);
+	HASH_DEL(gw->others.held, h);
 	free(h);
 }
 
@@ -57,14 +57,19 @@ int gt_held_change(struct gt_gateway *gw, unsigned by, const char *replica, int6
 
 	if (!h && change <= 0)
 		return 0;
-	if (!h && HASH_COUNT(gw->slots_held) >= GT_HELD_MAX)
+	if (!h && HASH_COUNT(gw->others.held) >= GT_HELD_MAX)
 		return -ENOSPC;
 	if (!h) {
 		h = gt_alloc(sizeof(*h));
 		gt_strcopy(h->id, sizeof(h->id), replica);
-		HASH_ADD_STR(gw->slots_held, id, h);
+		HASH_ADD_STR(gw->others.held, id, h);
 	}
-	h->by[by] = (uint32_t)GT_MIN(GT_MAX(h->by[by] + change, 0), INT32_MAX);
+	uint32_t was = h->by[by], is = (uint32_t)GT_MIN(GT_MAX(was + change, 0), INT32_MAX);
+
+	h->by[by] = is;
+	/* What the one before has is this one's to tell, where that one has led. */
+	if (by == GT_HELD_BEFORE && is < was && gw->shard == 0)
+		gt_tells_given(gw, replica, was - is);
 	if (t)
 		gt_target_held(t, sum(h));
 	if (!sum(h))
@@ -78,9 +83,29 @@ void gt_held_forget(struct gt_gateway *gw, unsigned by)
 {
 	struct gt_held *h, *next;
 
-	HASH_ITER (hh, gw->slots_held, h, next)
+	HASH_ITER (hh, gw->others.held, h, next)
 		if (h->by[by])
 			gt_held_change(gw, by, h->id, -(int64_t)h->by[by]);
+}
+
+bool gt_held_any(struct gt_gateway *gw, unsigned by)
+{
+	struct gt_held *h, *next;
+
+	HASH_ITER (hh, gw->others.held, h, next)
+		if (h->by[by])
+			return true;
+	return false;
+}
+
+void gt_held_before(struct gt_gateway *gw, void (*fn)(const char *replica, uint32_t n, void *arg),
+		    void *arg)
+{
+	struct gt_held *h, *next;
+
+	HASH_ITER (hh, gw->others.held, h, next)
+		if (h->by[GT_HELD_BEFORE])
+			fn(h->id, h->by[GT_HELD_BEFORE], arg);
 }
 
 void gt_held_applied(struct gt_gateway *gw, struct gt_fn *fn)
@@ -88,7 +113,7 @@ void gt_held_applied(struct gt_gateway *gw, struct gt_fn *fn)
 	struct gt_target *t;
 
 	DL_FOREACH (fn->targets, t) {
-		uint32_t n = gw->slots_held ? sum(find(gw, t->id)) : 0;
+		uint32_t n = gw->others.held ? sum(find(gw, t->id)) : 0;
 
 		if (n != t->elsewhere)
 			gt_target_held(t, n);
@@ -99,6 +124,6 @@ void gt_held_free(struct gt_gateway *gw)
 {
 	struct gt_held *h, *next;
 
-	HASH_ITER (hh, gw->slots_held, h, next)
+	HASH_ITER (hh, gw->others.held, h, next)
 		drop(gw, h);
 }

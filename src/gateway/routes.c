@@ -162,8 +162,9 @@ void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn)
 	struct gt_waiter *w;
 	struct gt_target *t;
 
-	gt_handover_lend(gw, fn);
-	while (gt_fn_next(fn, gt_gw_now(gw), &w, &t))
+	if (!gw->others.shut)
+		gt_handover_lend(gw, fn);
+	while (!gw->others.shut && gt_fn_next(fn, gt_gw_now(gw), &w, &t))
 		gt_call_got_slot(call_of(w), t);
 	gt_handover_settle(gw, fn);
 }

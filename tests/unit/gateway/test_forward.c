@@ -148,6 +148,7 @@ static void test_this_one_leads_before_anything_was_sent(void **state)
 	struct script_end *c = asks(s, POST_ECHO);
 
 	script_leads(s, 8, NULL, "");
+	script_puts(to(s, 1), "none\n"); /* who led before is asked what it still has */
 	script_tell(s, 1);
 	script_eof(to(s, 0));
 	script_wait(s, 100);
@@ -302,6 +303,7 @@ static void test_there_is_no_second_hop(void **state)
 	assert_null(to(s, 0));
 	node_close(&n);
 	script_leads(s, 8, NULL, "");
+	script_puts(to(s, 0), "none\n");
 	script_tell(s, 1);
 	n = node_open(&cluster, s, GT_PKI_GATEWAY, "yonder", 3600 * SECONDS);
 	node_say(&n, GET_ECHO);
