@@ -47,6 +47,7 @@ static void line_write(const struct gt_lead *l, struct gt_buf *line)
 	else if (v->state == GT_LEASE_FOLLOWS && !gt_streq(v->holder, l->config.node))
 		w.state = GT_LEADER_OTHER; /* else it is the one that was here before this one */
 	gt_strcopy(w.own_door, sizeof(w.own_door), l->config.door);
+	gt_strcopy(w.before, sizeof(w.before), v->before);
 	if (w.state != GT_LEADER_NONE) {
 		gt_strcopy(w.node, sizeof(w.node), v->holder);
 		gt_strcopy(w.door, sizeof(w.door), v->door);

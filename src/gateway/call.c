@@ -3,6 +3,7 @@
 #include "calls.h"
 #include "cluster.h"
 #include "handover.h"
+#include "holds.h"
 #include "leader.h"
 #include "nodes.h"
 #include "splice.h"
@@ -28,6 +29,8 @@ void gt_call_free_slot(struct gt_call *call)
 	if (!t)
 		return;
 	call->target = NULL;
+	if (gt_follows(call->gw))
+		gt_tells_given(call->gw, t->id, 1);
 	uint64_t now_ns = gt_gw_now(call->gw);
 	unsigned found = gt_fn_release(fn, t, now_ns - call->slot_ns, now_ns);
 

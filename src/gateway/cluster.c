@@ -2,6 +2,7 @@
  * certificate of the cluster, or came by control's own socket, or may join and nothing else. */
 #include "cluster.h"
 #include "calls.h"
+#include "holds.h"
 #include "leader.h"
 #include "nodes.h"
 #include "tls.h"
@@ -109,14 +110,13 @@ static void pass_on(struct gt_call *call, enum gt_way way)
 	}
 }
 
-static bool wants_pipe(const struct gt_h1 *req)
+static bool wants(const struct gt_h1 *req, const char *word)
 {
 	const struct gt_h1_field *f = gt_h1_find(req, GT_H1_UPGRADE);
-	static const char word[] = "gantry-pipe";
 
 	return gt_h1_is(req, req->method, "GET") && req->framing == GT_H1_NO_BODY && f && f->hop &&
-	       f->value.len == sizeof(word) - 1 &&
-	       !strncasecmp(gt_h1_text(req, f->value), word, sizeof(word) - 1);
+	       f->value.len == strlen(word) &&
+	       !strncasecmp(gt_h1_text(req, f->value), word, strlen(word));
 }
 
 /* It waits here from now on. Nothing that the node may have sent behind its request is kept: it has
@@ -156,7 +156,19 @@ static void become_pipe(struct gt_call *call)
 
 void gt_cluster_resume(struct gt_call *call)
 {
-	become_pipe(call);
+	if (gt_cluster_path(call).way == GT_CLUSTER_HOLDS)
+		gt_tells_begin(call);
+	else
+		become_pipe(call);
+}
+
+static void holds_begin(struct gt_call *call)
+{
+	call->way = GT_WAY_LINK;
+	if (!wants(&call->conn->x->req, "gantry-holds"))
+		refuse(call, "bad_parameter", "it is asked for by GET with Upgrade: gantry-holds");
+	else if (!gt_conn_bind_to(call->conn, 0))
+		gt_tells_begin(call);
 }
 
 static void pipe_begin(struct gt_call *call, unsigned shard)
@@ -164,7 +176,7 @@ static void pipe_begin(struct gt_call *call, unsigned shard)
 	struct gt_gateway *gw = call->gw;
 
 	call->way = GT_WAY_LINK;
-	if (!wants_pipe(&call->conn->x->req))
+	if (!wants(&call->conn->x->req, "gantry-pipe"))
 		refuse(call, "bad_parameter",
 		       "a pipe is asked for by GET with Upgrade: gantry-pipe");
 	else if (!gt_conn_bind_to(call->conn, gw->shards ? shard % gw->shards->n : 0))
@@ -237,6 +249,10 @@ void gt_cluster_begin(struct gt_call *call)
 
 	if (who->until_ns <= gt_gw_now(call->gw)) {
 		gt_conn_close(call->conn); /* the next handshake would refuse it, too */
+		return;
+	}
+	if (path.way == GT_CLUSTER_HOLDS) { /* who has something to tell is one that follows */
+		holds_begin(call);
 		return;
 	}
 	if (gt_follows(call->gw)) {

@@ -5,10 +5,12 @@
  *	a node that was removed	nothing: 403 node_removed
  *	node NAME		/link/v1/nodes/NAME/{desired,report,certificate}, to control's link
  *				/link/v1/nodes/NAME/pipe?shard=K, which becomes a pipe (nodes.h)
- *	gateway NAME		the same as node NAME; and all that it passes on (leader.h)
+ *	gateway NAME		the same as node NAME; all that it passes on (leader.h); and
+ *				/link/v1/nodes/NAME/holds, which becomes what holds.h says
  *	control			/link/v1/nodes/NAME/agent/..., to that node's agent
  *
- * While this gateway follows another one, each is told who leads, and nothing else is there.
+ * While this gateway follows another one, each is told who leads, and nothing else is there but
+ * .../holds.
  *
  * Control comes by a unix socket that nobody else may open. */
 #ifndef GANTRY_GATEWAY_CLUSTER_H
@@ -43,6 +45,7 @@ enum gt_cluster_way {
 	GT_CLUSTER_DENIED,
 	GT_CLUSTER_LINK,
 	GT_CLUSTER_PIPE,
+	GT_CLUSTER_HOLDS, /* holds.h */
 	GT_CLUSTER_AGENT,
 };
 struct gt_cluster_path {

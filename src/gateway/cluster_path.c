@@ -1,6 +1,7 @@
-/* cluster_path.c - what a peer of the cluster may ask for, and what nodes answer. All of it is
+/* cluster_path.c - what a peer of the cluster may ask for, and what it answers. All of it is
  * compared byte by byte: nothing is decoded, so nothing has a second form. */
 #include "cluster.h"
+#include "holds.h"
 
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #define NODES     "/link/v1/nodes/"
 #define SHARD_MAX 65535
 #define ERRNO_MAX 4095
+#define SLOTS_MAX UINT16_MAX
 
 struct piece {
 	const char *at;
@@ -61,13 +63,15 @@ static bool is_pipe(struct piece p, unsigned *shard)
 }
 
 /* `p` is what follows the name of its own node. */
-static enum gt_cluster_way of_node(struct piece p, unsigned *shard)
+static enum gt_cluster_way of_node(struct piece p, enum gt_cluster_kind kind, unsigned *shard)
 {
 	static const char *const relayed[] = { "desired", "report", "certificate" };
 
 	for (size_t i = 0; i < GT_LEN(relayed); i++)
 		if (is(p, relayed[i]))
 			return GT_CLUSTER_LINK;
+	if (kind == GT_CLUSTER_GATEWAY && is(p, "holds"))
+		return GT_CLUSTER_HOLDS;
 	return is_pipe(p, shard) ? GT_CLUSTER_PIPE : GT_CLUSTER_DENIED;
 }
 
@@ -96,9 +100,43 @@ struct gt_cluster_path gt_cluster_path_read(const struct gt_cluster_peer *who, c
 		path.rest = len - p.len;
 	} else if (strlen(who->id.name) == path.node_len &&
 		   !memcmp(who->id.name, path.node, path.node_len) && skip(&p, "/")) {
-		path.way = of_node(p, &path.shard);
+		path.way = of_node(p, who->kind, &path.shard);
 	}
 	return path;
+}
+
+static bool is_replica(struct piece p)
+{
+	for (size_t i = 0; i < p.len; i++)
+		if (!memchr("0123456789ABCDEFGHJKMNPQRSTVWXYZ", p.at[i], 32))
+			return false;
+	return p.len == GT_REPLICA_ID_SIZE - 1;
+}
+
+int gt_hold_read(const char *text, size_t len, struct gt_hold_line *ret)
+{
+	struct piece p = { text, len }, number;
+	struct gt_hold_line line = { .word = GT_HOLD_ALL };
+	const char *blank;
+	uint64_t n;
+
+	if (!is(p, "all")) {
+		line.word = skip(&p, "held ") ? GT_HOLD_HELD : GT_HOLD_GIVEN;
+		if (line.word == GT_HOLD_GIVEN && !skip(&p, "given "))
+			return -EPROTO;
+		blank = memchr(p.at, ' ', p.len);
+		number = (struct piece){ p.at, blank ? (size_t)(blank - p.at) : 0 };
+		if (decimal(number, SLOTS_MAX, &n) < 0 || number.at[0] == '0')
+			return -EPROTO;
+		p.at += number.len + 1;
+		p.len -= number.len + 1;
+		if (!is_replica(p))
+			return -EPROTO;
+		line.n = (uint32_t)n;
+		memcpy(line.replica, p.at, p.len);
+	}
+	*ret = line;
+	return 0;
 }
 
 int gt_cluster_answer(const char *text, size_t len)

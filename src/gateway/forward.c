@@ -4,6 +4,7 @@
 #include "calls.h"
 #include "leader.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <utlist.h>
@@ -31,24 +32,49 @@ void gt_forward_forget(struct gt_up *up)
 
 /* ---- a new one ---- */
 
+struct gt_up *gt_forward_open(struct gt_gateway *gw, uint64_t epoch, const char *door, int *error)
+{
+	char text[24 + GT_DOOR_SIZE];
+	int len = snprintf(text, sizeof(text), "%llu %s\n", (unsigned long long)epoch, door);
+	const struct iovec iov = { text, (size_t)len };
+	int fd = gw->port->connect(gw->cfg.forward_path, SOCK_STREAM);
+	struct gt_up *up = fd < 0 ? NULL : gt_up_open(gw, fd, NULL);
+
+	*error = fd < 0 ? -fd : ENOMEM;
+	if (up && up->sock.ops->write(&up->sock, &iov, 1) != len) { /* it was empty */
+		gt_up_close(up);
+		up = NULL;
+		*error = ECONNRESET;
+	}
+	return up;
+}
+
+void gt_forward_tell(struct gt_gateway *gw)
+{
+	int error;
+	struct gt_up *up = gt_forward_open(gw, gw->leader.epoch, gw->leader.door, &error);
+
+	if (up)
+		gt_up_close(up);
+}
+
 void gt_forward_connect(struct gt_call *call)
 {
 	struct gt_gateway *gw = call->gw;
 	struct gt_up *up = gt_pool_take(&gw->forwards, gt_call_idempotent(call), gt_gw_now(gw));
-	int fd;
+	int error;
 
 	call->slot_ns = gt_gw_now(gw);
 	if (up) {
 		gt_relay_attach(call, up);
 		return;
 	}
-	fd = gw->port->connect(gw->cfg.forward_path, SOCK_STREAM);
-	up = fd < 0 ? NULL : gt_up_open(gw, fd, NULL);
+	up = gt_forward_open(gw, gw->leader.epoch, gw->leader.door, &error);
 	if (!up) {
-		gt_relay_no_broker(call, fd < 0 ? -fd : ENOMEM);
+		gt_relay_no_broker(call, error);
 		return;
 	}
-	up->forward = true;
+	up->forward = gw->leader.epoch;
 	up->asker = call;
 	call->asked = up;
 	call->state = GT_CALL_DIALING;

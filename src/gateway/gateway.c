@@ -4,6 +4,8 @@
 #include "cluster.h"
 #include "files.h"
 #include "handover.h"
+#include "held.h"
+#include "holds.h"
 #include "leader.h"
 #include "nodes.h"
 #include "splice.h"
@@ -276,6 +278,8 @@ void gt_gw_free(struct gt_gateway *gw)
 		gt_conn_close(gw->conns);
 	gt_ndjson_watch_free(gw->watch);
 	gt_leader_free(gw);
+	gt_holds_free(gw);
+	gt_tells_stop(gw);
 	gt_identity_free(gw);
 	gt_demander_stop(gw);
 	gt_tasks_free(gw);
@@ -291,6 +295,7 @@ void gt_gw_free(struct gt_gateway *gw)
 	gt_timer_clear(gw->loop, &gw->trim_timer);
 	gt_timer_clear(gw->loop, &gw->rest_timer);
 	gt_handover_close(gw);
+	gt_held_free(gw);
 	gt_dialer_close(gw);
 	gt_dialer_forget(gw);
 	gt_routes_free(gw);

@@ -39,10 +39,8 @@
 #define GT_GW_RETRIES    3
 #define GT_GW_REQUEST_ID 64
 
-struct gt_gateway;
 struct gt_access_log;
 struct ssl_ctx_st;
-struct gt_call;
 struct gt_conn;
 struct gt_model;    /* routes.c */
 struct gt_route_fn; /* routes.h */
@@ -65,8 +63,9 @@ struct gt_up {
 	uint64_t idle_since_ns;
 	bool reused, closed;
 	struct gt_node_pipe *pipe; /* nodes.h; NULL: it was made on this host */
-	bool forward;              /* forward.c: to the gateway that leads */
-	struct gt_call *asker;     /* of such a one that is not there yet */
+	uint64_t forward;      /* forward.c: to the gateway that leads, by this epoch; 0 = not */
+	struct gt_hold *hold;  /* holds.h; NULL: it is none of these */
+	struct gt_call *asker; /* of such a one that is not there yet */
 };
 
 enum gt_call_state {
@@ -218,6 +217,7 @@ struct gt_gateway {
 		uint32_t tag;
 	} dialer;
 	struct gt_handover handover;
+	struct gt_others others;
 	struct gt_tasks *tasks;   /* shard 0's: leases of durable calls; NULL = none yet */
 	struct gt_task_run *runs; /* hash: those at home here */
 	struct {                  /* demand.c */

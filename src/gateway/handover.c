@@ -1,4 +1,5 @@
 #include "handover.h"
+#include "held.h"
 #include "routes.h"
 #include "up.h"
 
@@ -29,14 +30,6 @@ struct hand {
 
 _Static_assert(INET6_ADDRSTRLEN <= 72 && GT_REPLICA_ID_SIZE <= 72 && GT_NAME_MAX < 72,
 	       "a text fits");
-
-/* What the one before has of a replica. Control begins anew with an upgrade, too, so that a replica
- * may be told of by the gateway first. */
-struct gt_held {
-	char id[GT_REPLICA_ID_SIZE];
-	uint32_t n;
-	UT_hash_handle hh;
-};
 
 /* ---- messages ---- */
 
@@ -175,37 +168,14 @@ static unsigned of_shard(const struct gt_gateway *gw, uint32_t hash)
 	return gw->shards ? hash % gw->shards->n : 0;
 }
 
-static struct gt_target *target_of(struct gt_gateway *gw, const char *replica)
-{
-	struct gt_route_fn *f, *next;
-	struct gt_target *t;
-
-	HASH_ITER (hh, gw->fns, f, next) {
-		DL_FOREACH (f->fn.targets, t) {
-			if (gt_streq(t->id, replica) && gt_target_serves(t))
-				return t;
-		}
-	}
-	return NULL;
-}
-
-static void forget_held(struct gt_gateway *gw)
-{
-	struct gt_held *h, *next;
-
-	HASH_ITER (hh, gw->handover.held, h, next) {
-		HASH_DEL(gw->handover.held, h);
-		free(h);
-	}
-}
-
 static void own_all(struct gt_gateway *gw)
 {
 	struct gt_route_fn *f, *next;
 
-	forget_held(gw);
+	gt_held_forget(gw, GT_HELD_BEFORE);
 	HASH_ITER (hh, gw->fns, f, next) {
 		gt_fn_own_all(&f->fn);
+		gt_held_applied(gw, &f->fn);
 		gt_routes_pump(gw, &f->fn);
 	}
 }
@@ -403,42 +373,12 @@ enum gt_handed gt_handover_client(struct gt_conn *c)
 
 /* ---- the new one ---- */
 
-static void held(struct gt_gateway *gw, const char *replica, int change)
-{
-	struct gt_target *t = target_of(gw, replica);
-	struct gt_held *h;
-
-	HASH_FIND_STR(gw->handover.held, replica, h);
-	if (!h) {
-		h = gt_alloc(sizeof(*h));
-		gt_strcopy(h->id, sizeof(h->id), replica);
-		HASH_ADD_STR(gw->handover.held, id, h);
-	}
-	h->n += (uint32_t)GT_MAX(change, -(int)h->n);
-	if (t)
-		gt_target_held(t, h->n);
-}
-
-void gt_handover_applied(struct gt_gateway *gw, struct gt_fn *fn)
-{
-	struct gt_target *t;
-	struct gt_held *h;
-
-	if (!gw->handover.held)
-		return;
-	DL_FOREACH (fn->targets, t) {
-		HASH_FIND_STR(gw->handover.held, t->id, h);
-		if (h)
-			gt_target_held(t, h->n);
-	}
-}
-
 void gt_handover_lend(struct gt_gateway *gw, struct gt_fn *fn)
 {
 	struct gt_target *t;
 
 	while (gw->handover.preceded && (t = gt_fn_lend(fn, gt_gw_now(gw)))) {
-		held(gw, t->id, 1);
+		gt_held_change(gw, GT_HELD_BEFORE, t->id, 1);
 		tell(gw, say_before, HAND_LEND, hash_of(fn), t->id);
 	}
 }
@@ -455,18 +395,13 @@ static void accept_now(void *arg)
 static void take_held(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
 {
 	(void)fd;
-	held(gw, m->text, (int)GT_MIN(m->n, INT32_MAX));
+	gt_held_change(gw, GT_HELD_BEFORE, m->text, m->n);
 }
 
 static void take_given(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
 {
-	struct gt_target *t;
-
 	(void)fd;
-	held(gw, m->text, -(int)GT_MIN(m->n, INT32_MAX));
-	t = target_of(gw, m->text);
-	if (t)
-		gt_routes_pump(gw, t->fn);
+	gt_held_change(gw, GT_HELD_BEFORE, m->text, -(int64_t)m->n);
 }
 
 static void take_want(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
@@ -482,7 +417,7 @@ static void take_want(struct gt_gateway *gw, const struct hand *m, int fd GT_TAK
 
 static void take_replica(struct gt_gateway *gw, const struct hand *m, int fd GT_TAKES)
 {
-	struct gt_target *t = target_of(gw, m->text);
+	struct gt_target *t = gt_held_target(gw, m->text);
 	struct gt_up *up = t && fd >= 0 ? gt_up_open(gw, fd, t) : NULL;
 
 	if (up)
@@ -592,7 +527,6 @@ int gt_handover_open(struct gt_gateway *gw, struct gt_err *err)
 void gt_handover_close(struct gt_gateway *gw)
 {
 	gt_timer_clear(gw->loop, &gw->handover.timer);
-	forget_held(gw);
 	hang_up(&gw->handover.before);
 	hang_up(&gw->handover.after);
 }

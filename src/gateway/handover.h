@@ -28,8 +28,6 @@ void gt_handover_close(struct gt_gateway *gw);
 /* The routes are known. True: the one before was told, and gt_gw_accept follows when it has given
  * way; false: there is none. */
 bool gt_handover_begin(struct gt_gateway *gw);
-/* A route came: its replicas may have calls of the one before. */
-void gt_handover_applied(struct gt_gateway *gw, struct gt_fn *fn);
 /* Before who waits here: a successor's predecessor has the older calls. */
 void gt_handover_lend(struct gt_gateway *gw, struct gt_fn *fn);
 /* The calls of a function, its replicas or their slots changed, and who could run here runs. */

@@ -18,13 +18,21 @@
 /* Asks control who leads: from then on, what follows from it. */
 GT_MUST_USE int gt_leader_follow(struct gt_gateway *gw, struct gt_err *err);
 void gt_leader_free(struct gt_gateway *gw);
+void gt_leader_line(const char *text, size_t len, void *gw); /* one line of control's */
 /* Another daemon's gateway has all functions. */
 static inline bool gt_follows(const struct gt_gateway *gw)
 {
 	return gw->leader.state == GT_LEADER_OTHER;
 }
 
+/* Shard 0. The gateway that leads says so itself: it is followed, where this is news. */
+void gt_leader_told(struct gt_gateway *gw, const struct gt_leader *now);
+
 /* forward.c */
+/* A connection to the gateway behind that door, which the uplink makes: it says "ok\n" when it is
+ * there. epoch: by which that one leads; 0 = that is not said. NULL: *error is a positive errno. */
+struct gt_up *gt_forward_open(struct gt_gateway *gw, uint64_t epoch, const char *door, int *error);
+void gt_forward_tell(struct gt_gateway *gw); /* to the uplink: who leads */
 void gt_forward_begin(struct gt_call *call); /* a request's head is read */
 void gt_forward_connect(struct gt_call *call);
 /* The head of the answer is here: that gateway does not lead. True: the call is tried again, or has

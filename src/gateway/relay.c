@@ -382,7 +382,7 @@ static void complete(struct gt_call *call, bool clean)
 	c->keep = c->keep && call->req_done;
 	if (clean && call->target && !call->target->gone && !call->target->draining)
 		gt_up_park(up);
-	else if (clean && up->forward && gt_follows(call->gw))
+	else if (clean && gt_follows(call->gw) && up->forward == call->gw->leader.epoch)
 		gt_forward_park(up);
 	else
 		gt_up_close(up);

@@ -2,6 +2,7 @@
  * away, so that warm calls go on. */
 #include "calls.h"
 #include "handover.h"
+#include "held.h"
 #include "nodes.h"
 #include "tasks.h"
 
@@ -161,8 +162,9 @@ void gt_routes_pump(struct gt_gateway *gw, struct gt_fn *fn)
 	struct gt_waiter *w;
 	struct gt_target *t;
 
-	gt_handover_lend(gw, fn);
-	while (gt_fn_next(fn, gt_gw_now(gw), &w, &t))
+	if (!gw->others.shut)
+		gt_handover_lend(gw, fn);
+	while (!gw->others.shut && gt_fn_next(fn, gt_gw_now(gw), &w, &t))
 		gt_call_got_slot(call_of(w), t);
 	gt_handover_settle(gw, fn);
 }
@@ -258,7 +260,7 @@ static void apply(struct gt_gateway *gw, struct gt_route *route, bool partial)
 	unsigned found = gt_fn_apply(&rf->fn, route, partial, gt_gw_now(gw));
 
 	rf->fn.seen = true;
-	gt_handover_applied(gw, &rf->fn);
+	gt_held_applied(gw, &rf->fn);
 	learn_models(gw, rf);
 	if (found & GT_FN_FAILED)
 		refuse_all(&rf->fn, gt_call_refuse_start);

@@ -1,5 +1,6 @@
 /* up.c - upstream connections: opened, idle in their replica's pool, closed. */
 #include "up.h"
+#include "holds.h"
 #include "leader.h"
 #include "nodes.h"
 
@@ -22,6 +23,8 @@ static void on_event(struct gt_watch *w, unsigned events, void *arg)
 		gt_conn_hear(up->call->conn);
 	else if (up->pipe)
 		gt_node_heard(up);
+	else if (up->hold)
+		up->hold->heard(up->hold);
 	else if (up->forward)
 		gt_forward_heard(up);
 	else if (events & (GT_EV_READ | GT_EV_HANGUP))
@@ -68,6 +71,9 @@ void gt_up_close(struct gt_up *up)
 		gt_node_forget(up);
 	if (up->forward)
 		gt_forward_forget(up);
+	if (up->hold)
+		up->hold->gone(up->hold);
+	up->hold = NULL;
 	if (up->call)
 		up->call->up = NULL;
 	else if (up->target && up->idle_since_ns)

@@ -236,23 +236,25 @@ static int holders_end(struct gt_lease *l, uint64_t was, struct gt_err *err)
 }
 
 /* From leader `was`, whose time has passed or whose connection has ended (sure). */
-static int take(struct gt_lease *l, uint64_t was, bool sure, struct gt_err *err)
+static int take(struct gt_lease *l, const struct gt_lease_view *was, bool sure, struct gt_err *err)
 {
-	struct gt_lease_view v = { .state = GT_LEASE_LEADS, .epoch = was + 1 };
+	struct gt_lease_view v = { .state = GT_LEASE_LEADS, .epoch = was->epoch + 1 };
 	uint64_t begun_ns = now_ns();
-	int r = lock_try(l, was + 1, err);
+	int r = lock_try(l, v.epoch, err);
 
 	if (r <= 0)
 		return r;
-	r = row_take(l, was, sure, err);
+	r = row_take(l, was->epoch, sure, err);
 	if (r <= 0) {
-		lock_drop(l, was + 1);
-		return r == -EAGAIN ? holders_end(l, was, err) : r;
+		lock_drop(l, v.epoch);
+		return r == -EAGAIN ? holders_end(l, was->epoch, err) : r;
 	}
 	pthread_mutex_lock(&l->lock);
 	l->good_ns = begun_ns;
 	pthread_mutex_unlock(&l->lock);
 	gt_strcopy(v.holder, sizeof(v.holder), l->holder);
+	if (!gt_streq(was->holder, l->holder))
+		gt_strcopy(v.before, sizeof(v.before), was->door);
 	state_set(l, &v);
 	return 1;
 }
@@ -271,13 +273,13 @@ static int follow(struct gt_lease *l, struct gt_err *err)
 	if (r < 0)
 		return r;
 	if (left_ms <= 0)
-		return take(l, v.epoch, false, err);
+		return take(l, &v, false, err);
 	state_set(l, &v);
 	authority_look(l);
 	r = lock_wait(l, v.epoch, (uint64_t)GT_MIN(left_ms, (int64_t)WAIT_MS) + 1, err);
 	if (r <= 0)
 		return r;
-	r = take(l, v.epoch, true, err);
+	r = take(l, &v, true, err);
 	lock_drop(l, v.epoch);
 	return r;
 }

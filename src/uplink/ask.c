@@ -160,7 +160,7 @@ struct ask *ask_post(struct uplink *u, struct ssl_ctx_st *ctx, const char *path,
 		    path, body->len);
 	gt_buf_add(&a->request, body->data, body->len);
 	gt_timer_set(u->loop, &a->late, ASK_MS, on_late, a);
-	a->conn = conn_open(u, ctx, on_conn, a);
+	a->conn = conn_open(u, u->door, ctx, on_conn, a);
 	return a;
 }
 

@@ -151,11 +151,12 @@ void conns_fail(struct uplink *u, const struct door *door, const struct gt_err *
 	}
 }
 
-struct conn *conn_open(struct uplink *u, struct ssl_ctx_st *ctx, conn_fn *fn, void *arg)
+struct conn *conn_open(struct uplink *u, struct door *door, struct ssl_ctx_st *ctx, conn_fn *fn,
+		       void *arg)
 {
 	struct conn *c = gt_alloc(sizeof(*c));
 
-	*c = (struct conn){ .u = u, .door = u->door, .end = END_NONE, .fn = fn, .arg = arg };
+	*c = (struct conn){ .u = u, .door = door, .end = END_NONE, .fn = fn, .arg = arg };
 	c->end.ssl = tls_new(ctx);
 	c->wait = (struct door_wait){ .fn = on_address, .arg = c };
 	DL_APPEND(u->conns, c);

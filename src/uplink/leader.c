@@ -46,10 +46,20 @@ static void on_line(const char *text, size_t len, void *arg)
 		return;
 	}
 	gt_strcopy(u->own_door, sizeof(u->own_door), now.own_door);
-	if (now.state == GT_LEADER_NONE)
-		return;
+	if (now.state == GT_LEADER_NONE || now.epoch < u->epoch)
+		return; /* it does not know, or not yet */
+	u->epoch = now.epoch;
 	links_listen(u->links, now.state == GT_LEADER_OTHER);
 	uplink_move(u, now.state == GT_LEADER_OTHER ? now.door : NULL, true);
+}
+
+void leader_heard(struct uplink *u, uint64_t epoch, const char *url)
+{
+	if (epoch <= u->epoch)
+		return;
+	u->epoch = epoch;
+	links_listen(u->links, true);
+	uplink_move(u, url, true);
 }
 
 static void follow(struct leader *l)
@@ -104,6 +114,8 @@ static void on_done(int status, const char *body, size_t len, const struct gt_er
 	else if (take(l, body, len, &err) < 0)
 		failed(l, err.text);
 	else {
+		if (l->told)
+			gt_info("the certificate from control is there");
 		l->retry_ms = 0;
 		l->told = false;
 		if (!l->watch)

@@ -471,7 +471,7 @@ static void pipe_open(struct pipes *p, unsigned shard)
 	gt_buf_init(&x->in, PUMP_ROOM / 4);
 	DL_APPEND(p->all, x);
 	p->shards[shard].idle++;
-	x->conn = conn_open(p->u, p->u->identity->ctx, on_conn, x);
+	x->conn = conn_open(p->u, p->u->door, p->u->identity->ctx, on_conn, x);
 }
 
 /* ---- all ---- */

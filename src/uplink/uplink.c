@@ -104,8 +104,8 @@ void uplink_connect(struct uplink *u)
 	u->pipes = pipes_new(u);
 	if (joined)
 		u->renewal = renewal_new(u);
-	if (links_new(u, u->config.link_fd, "", &u->links, &err) < 0 ||
-	    (!joined && links_new(u, u->config.forward_fd, "ok\n", &u->forwards, &err) < 0)) {
+	if (links_new(u, u->config.link_fd, false, &u->links, &err) < 0 ||
+	    (!joined && links_new(u, u->config.forward_fd, true, &u->forwards, &err) < 0)) {
 		uplink_fail(u, &err);
 		return;
 	}

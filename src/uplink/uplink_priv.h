@@ -27,6 +27,7 @@ struct uplink {
 	char url[GT_UPLINK_URL_SIZE], own_door[GT_UPLINK_URL_SIZE];
 	struct doors *doors;   /* of a host that joined: those that there are */
 	struct leader *leader; /* of one that has the store: who leads */
+	uint64_t epoch;        /* and since when */
 	struct identity *identity;
 	struct renewal *renewal;
 	struct dialer *dialer;
@@ -65,14 +66,19 @@ bool doors_several(const struct doors *d);
 /* leader.c: what the own control tells. */
 GT_MUST_USE int leader_new(struct uplink *u, struct leader **ret, struct gt_err *err);
 void leader_free(struct leader *l); /* NULL is fine */
+/* The gateway says that the one behind this door leads: it may know before the own control does,
+ * which may be dead, or hang. */
+void leader_heard(struct uplink *u, uint64_t epoch, const char *url);
 
 /* conn.c: a connection to the door until it is usable: name, TCP, TLS, who is there. */
 #define CONN_MS 3000
 /* e: the caller's when there is one; NULL = it failed, err says why. Once, and not when cancelled.
  * -EACCES: somebody is there who is not of this cluster. */
 typedef void conn_fn(struct end *e, const struct gt_err *err, void *arg);
-/* ctx: of identity.h. Never calls back before it returned. */
-struct conn *conn_open(struct uplink *u, struct ssl_ctx_st *ctx, conn_fn *fn, void *arg);
+/* door: lives for as long as it; NULL = there is none, which is told as a failure. ctx: of
+ * identity.h. Never calls back before it returned. */
+struct conn *conn_open(struct uplink *u, struct door *door, struct ssl_ctx_st *ctx, conn_fn *fn,
+		       void *arg);
 void conn_cancel(struct conn *c); /* NULL is fine */
 /* All on their way to that door. */
 void conns_fail(struct uplink *u, const struct door *door, const struct gt_err *why);
@@ -96,10 +102,9 @@ void dialer_free(struct dialer *d); /* NULL is fine; after those who ask */
 struct dial *dial_ask(struct dialer *d, const char *replica, dial_fn *fn, void *arg);
 void dial_cancel(struct dial *dial); /* NULL is fine */
 
-/* links.c: the agent's connections to control, and those of a gateway to the one that leads.
- * greeting: what is said at this end when the other one is there. */
-int links_new(struct uplink *u, int fd, const char *greeting, struct links **ret,
-	      struct gt_err *err);
+/* links.c: the agent's connections to control, and those of a gateway to another one. The latter
+ * name the door first (uplink.h), and are told when its other end is there. */
+int links_new(struct uplink *u, int fd, bool forwards, struct links **ret, struct gt_err *err);
 void links_free(struct links *l); /* NULL is fine */
 void links_listen(struct links *l, bool on);
 size_t links_busy(const struct links *l);

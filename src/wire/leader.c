@@ -19,6 +19,7 @@ void gt_leader_write(const struct gt_leader *l, struct gt_buf *out)
 	gt_json_str(&j, "node", l->node);
 	gt_json_str(&j, "door", l->door);
 	gt_json_str(&j, "own_door", l->own_door);
+	gt_json_str(&j, "before", l->before);
 	gt_json_close(&j, '}');
 	gt_buf_addc(out, '\n');
 }
@@ -36,7 +37,8 @@ int gt_leader_read(const char *text, size_t len, struct gt_leader *ret, struct g
 	if (state == GT_LEN(states) ||
 	    !gt_strcopy(l.node, sizeof(l.node), gt_value_str(v, "node", "")) ||
 	    !gt_strcopy(l.door, sizeof(l.door), gt_value_str(v, "door", "")) ||
-	    !gt_strcopy(l.own_door, sizeof(l.own_door), gt_value_str(v, "own_door", "")))
+	    !gt_strcopy(l.own_door, sizeof(l.own_door), gt_value_str(v, "own_door", "")) ||
+	    !gt_strcopy(l.before, sizeof(l.before), gt_value_str(v, "before", "")))
 		return gt_err_set(err, EINVAL, "malformed_json",
 				  "this does not say which control leads");
 	l.state = (enum gt_leader_state)state;

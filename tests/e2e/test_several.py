@@ -1,7 +1,9 @@
 """Several daemons on several hosts with one store: any of them answers for all, one is killed, one is cut off."""
 import contextlib
 import json
+import os
 import signal
+import threading
 import time
 
 import pytest
@@ -233,3 +235,85 @@ def test_a_leader_that_is_cut_off_costs_what_it_had_in_hand(own):
     loads[1].failed.clear()
     unharmed(loads[1])
     assert b.call("gauge", "/most").json()["most"] == 2
+
+
+# ---- limits across a change of who leads -----------------------------------------------------------
+def gauges(daemon, hosts, most=1):
+    """A function on each host, whose replica counts its calls."""
+    for host in hosts:
+        daemon.put(f"on{host}", {**GAUGE, "volumes": [{"host": str(FUNCTIONS), "path": "/app"}],
+                                 "placement": {"labels": {"host": host}}, "scale": {"min": 1, "max": 1, "concurrency": most}})
+    for host in hosts:
+        daemon.wait_replicas(f"on{host}", 1)
+    return [f"on{host}" for host in hosts]
+
+
+class Answers:
+    """Calls at once, each by a thread of its own."""
+
+    def __init__(self):
+        self.threads, self.failed, self.ended = [], [], []
+
+    def add(self, daemon, name, ms, method="POST"):
+        def run():
+            try:
+                reply = daemon.call(name, f"/work?ms={ms}", method, timeout=90)
+                if reply.status != 200:
+                    self.failed.append((daemon.name, name, ms, reply))
+            except OSError as e:
+                self.failed.append((daemon.name, name, ms, e))
+            self.ended.append((name, ms))
+        self.threads.append(threading.Thread(target=run, daemon=True))
+        self.threads[-1].start()
+
+    def all(self):
+        for thread in self.threads:
+            thread.join(120)
+        assert not self.failed, self.failed
+        return self.ended
+
+
+def busy(daemon, name, n=1):
+    until(lambda: daemon.client.get(f"/v1/functions/{name}").json().get("in_flight") == n, f"{n} of {name} run", 20)
+
+
+@contextlib.contextmanager
+def without_control(daemon, signo):
+    """Its control alone is killed or paused, and there is no other one as long as this lasts."""
+    stopped = [daemon.proc.pid, daemon.roles()["control"]]  # the supervisor, and who it would start anew
+    os.kill(stopped[0], signal.SIGSTOP)
+    os.kill(stopped[1], signo)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("how", ["killed", "paused"])
+def test_what_a_former_leader_has_in_hand_counts(own, how):
+    """Its control alone dies or hangs: its gateway lives, with calls, and is no home of functions any more."""
+    hosts = own("abc", config={"a": "[gateway]\nthreads = 2\n", "b": "[gateway]\nthreads = 3\n"})
+    a, b = hosts["a"], hosts["b"]
+    names = gauges(b, "abc" if how == "killed" else "bc")
+    until(lambda: a.log().count("no certificate from control yet") == a.log().count("the certificate from control is there"),
+          "the uplink has what it needs of its control", 20)
+    calls = Answers()
+    for name in names:
+        calls.add(a, name, 6000)
+        busy(b, name)
+    victim = a.roles()["control"]
+    with without_control(a, signal.SIGKILL if how == "killed" else signal.SIGSTOP):
+        begun = time.monotonic()
+        until(lambda: hosts.leader() == "b", "the other one leads", 20)
+        print(f"another one leads after {time.monotonic() - begun:.2f} s")
+        for name in names:
+            for daemon in a, b, b:
+                calls.add(daemon, name, 20)
+        assert len(calls.all()) == 4 * len(names)
+        for name in names:
+            assert b.call(name, "/most").json()["most"] == 1
+            assert calls.ended.index((name, 6000)) < calls.ended.index((name, 20)), calls.ended
+    until(lambda: a.roles().get("control") not in (None, victim), "the next control is there", 30)
+    until(lambda: a.client.get("/v1/nodes").status == 200, "and follows", 30)

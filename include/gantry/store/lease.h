@@ -40,7 +40,8 @@ struct gt_lease_view {
 	enum gt_lease_state state;
 	uint64_t epoch;                                                        /* of who leads */
 	char holder[GT_LEASE_TEXT], place[GT_LEASE_TEXT], door[GT_LEASE_TEXT]; /* of who leads */
-	struct gt_err why;                                                     /* WAITS, OVER */
+	char before[GT_LEASE_TEXT]; /* LEADS: the door of who led before; "" = the same holder */
+	struct gt_err why;          /* WAITS, OVER */
 };
 
 /* Connects to nothing yet: the first state is told by notify. */

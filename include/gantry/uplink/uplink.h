@@ -27,8 +27,10 @@ struct gt_uplink_config {
 	int link_fd; /* listening: what connects here speaks with control; borrowed. With lead_path:
 			while another one leads */
 	const char *lead_path; /* control's own (daemon/lead.h); NULL = this host has joined */
-	/* With lead_path: listening, borrowed. What connects here is told "ok\n" when there is a
-	 * connection to the door that leads, and speaks with that gateway then. */
+	/* With lead_path: listening, borrowed. What connects here says "EPOCH DOOR\n": it wants the
+	 * gateway behind that door, which leads with that epoch; 0 = that is not said. It is told
+	 * "ok\n" when there is a connection, and speaks with that gateway then; else the connection
+	 * ends, after "none\n" where nobody listens at that door. */
 	int forward_fd;
 	int ready_fd;      /* gets "READY\n" once the node has joined; < 0 = none */
 	uint64_t drain_ms; /* for the calls in flight after SIGTERM */

@@ -21,6 +21,8 @@ struct gt_leader {
 	char node[GT_NAME_MAX + 1]; /* who leads */
 	char door[GT_DOOR_SIZE];    /* where that one's gateway is */
 	char own_door[GT_DOOR_SIZE];
+	char before[GT_DOOR_SIZE]; /* GT_LEADER_SELF: that of who led before; "" = the same daemon
+				    */
 };
 
 /* One line, with its newline. */

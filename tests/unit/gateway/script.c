@@ -9,6 +9,8 @@
 #include <gantry/http/digest.h>
 #include <gantry/model/dial.h>
 
+#include "leader.h"
+
 #define FD_BASE 1000 /* nothing real has this number */
 #define EVENTS  (GT_EV_READ | GT_EV_WRITE | GT_EV_HANGUP | GT_EV_FAILED)
 
@@ -179,7 +181,9 @@ static int port_connect(const char *path, int type)
 	if (!strcmp(path, "dial"))
 		e = end_new(s, SCRIPT_BROKER);
 	else
-		e = end_new(s, !strcmp(path, "link") ? SCRIPT_LINK : SCRIPT_API);
+		e = end_new(s, !strcmp(path, "link")      ? SCRIPT_LINK
+			       : !strcmp(path, "forward") ? SCRIPT_FORWARD
+							  : SCRIPT_API);
 	return e ? fd_of(e) : -EMFILE;
 }
 
@@ -289,6 +293,20 @@ void script_members(struct script *s, const struct gt_member *members, size_t n)
 	script_run(s);
 }
 
+void script_leads(struct script *s, uint64_t epoch, const char *door, const char *before)
+{
+	struct gt_leader l = { .state = door ? GT_LEADER_OTHER : GT_LEADER_SELF, .epoch = epoch };
+	gt_auto(buf) struct gt_buf line = { 0 };
+
+	gt_strcopy(l.node, sizeof(l.node), door ? "there" : "here");
+	gt_strcopy(l.door, sizeof(l.door), door ? door : "");
+	gt_strcopy(l.own_door, sizeof(l.own_door), "https://here:1");
+	gt_strcopy(l.before, sizeof(l.before), before);
+	gt_leader_write(&l, &line);
+	gt_leader_line(line.data, line.len - 1, s->gw);
+	script_run(s);
+}
+
 struct script *script_open(size_t n_replicas)
 {
 	return script_open_shards(n_replicas, 1);
@@ -304,7 +322,8 @@ struct script *script_open_shards(size_t n_replicas, unsigned n_shards)
 					       .ready_fd = -1,
 					       .api_path = "api",
 					       .link_path = "link",
-					       .dial_path = "dial" };
+					       .dial_path = "dial",
+					       .forward_path = "forward" };
 	struct gt_err err = { 0 };
 
 	now_playing = s;

@@ -11,7 +11,15 @@
 #define SCRIPT_SHARDS  4
 #define SCRIPT_REPLICA "01ARZ3NDEKTSV4RRFFQ69G5FA" /* and a letter from A on */
 
-enum script_role { SCRIPT_FREE, SCRIPT_CLIENT, SCRIPT_BROKER, SCRIPT_UP, SCRIPT_API, SCRIPT_LINK };
+enum script_role {
+	SCRIPT_FREE,
+	SCRIPT_CLIENT,
+	SCRIPT_BROKER,
+	SCRIPT_UP,
+	SCRIPT_API,
+	SCRIPT_LINK,
+	SCRIPT_FORWARD, /* the uplink, for another gateway */
+};
 
 /* One connection, seen from the peer. */
 struct script_end {
@@ -46,7 +54,7 @@ struct script {
 	size_t room;         /* of connections to come */
 	unsigned dial_fails; /* so many dials fail */
 	bool dial_hold;      /* the broker says nothing */
-	bool api_away;       /* control can not be connected to */
+	bool api_away;       /* control and the uplink can not be connected to */
 	struct gt_route route;
 	struct gt_route_replica replicas[4];
 	const char *others[SCRIPT_SHARDS]; /* more functions like it; their replicas' ids go on */
@@ -67,6 +75,9 @@ struct script *script_open_shards(size_t n_replicas, unsigned n_shards);
 size_t script_close(struct script *s);
 void script_tell(struct script *s, size_t n_replicas); /* s->route, again or changed */
 void script_members(struct script *s, const struct gt_member *members, size_t n); /* borrowed */
+/* Control says who leads: NULL = the gateway here, after the one at `before`; else the one at door.
+ * This one is at https://here:1. */
+void script_leads(struct script *s, uint64_t epoch, const char *door, const char *before);
 struct script_end *script_door(struct script *s); /* control, by its own socket */
 struct script_end *script_client(struct script *s, const char *peer); /* NULL: no ends left */
 struct script_end *script_client_at(struct script *s, unsigned shard, const char *peer);

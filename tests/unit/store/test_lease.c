@@ -51,7 +51,7 @@ static void await_ring(void)
 struct said {
 	enum gt_lease_state state;
 	uint64_t epoch;
-	char place[32];
+	char place[32], before[32];
 };
 
 static void say(int to, const struct said *s)
@@ -63,10 +63,11 @@ static void say(int to, const struct said *s)
 /* Follows until it leads, and leads until it may not. */
 static _Noreturn void child(const char *place, int to)
 {
+	gt_auto(free) char *door = gt_asprintf("http://%s", place);
 	struct gt_lease_config config = { .url = backend_path(),
-					  .holder = "node",
+					  .holder = place,
 					  .place = place,
-					  .door = "http://door",
+					  .door = door,
 					  .lease_ms = lease_ms,
 					  .notify = ring };
 	struct gt_lease *l = NULL;
@@ -84,6 +85,7 @@ static _Noreturn void child(const char *place, int to)
 		said.state = v.state;
 		said.epoch = v.epoch;
 		gt_strcopy(said.place, sizeof(said.place), v.place);
+		gt_strcopy(said.before, sizeof(said.before), v.before);
 		say(to, &said);
 	} while (v.state != GT_LEASE_LEADS);
 	for (gt_lease_view(l, &v); v.state == GT_LEASE_LEADS; gt_lease_view(l, &v))
@@ -173,15 +175,21 @@ static void a_killed_leader_is_followed_at_once(void **state)
 {
 	struct one a = begin("a"), b;
 	uint64_t epoch = hear_state(&a, GT_LEASE_LEADS, 20000).epoch, begun_ms;
+	struct said s;
 
 	(void)state;
 	b = begin("b");
 	hear_state(&b, GT_LEASE_FOLLOWS, 20000);
 	begun_ms = now_ms();
 	end(&a);
-	assert_int_equal(hear_state(&b, GT_LEASE_LEADS, 20000).epoch, epoch + 1);
+	s = hear_state(&b, GT_LEASE_LEADS, 20000);
+	assert_int_equal(s.epoch, epoch + 1);
+	assert_string_equal(s.before, "http://a");
 	printf("followed after %u ms\n", (unsigned)(now_ms() - begun_ms));
 	assert_true(now_ms() - begun_ms < LEASE_MS / 2);
+	end(&b);
+	b = begin("b"); /* the next one of the same daemon */
+	assert_string_equal(hear_state(&b, GT_LEASE_LEADS, 20000).before, "");
 	end(&b);
 }
 

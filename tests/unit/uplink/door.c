@@ -149,7 +149,7 @@ bool door_guest(struct door *d, int wait_ms, struct guest *ret)
 	X509 *cert = SSL_get0_peer_certificate(ret->ssl);
 	if (cert) {
 		assert_int_equal(gt_pki_identity(cert, &id, &err), 0);
-		assert_int_equal(id.kind, GT_PKI_NODE);
+		assert_int_equal(id.kind, d->gateways ? GT_PKI_GATEWAY : GT_PKI_NODE);
 		snprintf(ret->node, sizeof(ret->node), "%s", id.name);
 	}
 	if (read_request(ret))

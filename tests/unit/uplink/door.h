@@ -18,6 +18,7 @@ struct door {
 	char token[GT_PKI_TOKEN_SIZE];
 	void *ctx;
 	uint64_t back_ms; /* its clock was set back by that */
+	bool gateways;    /* and no nodes are its guests */
 	int fd;
 	char url[64];
 };

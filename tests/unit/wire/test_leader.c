@@ -21,6 +21,7 @@ static void what_is_written_is_read(void **state)
 		gt_strcopy(l.node, sizeof(l.node), "a");
 		gt_strcopy(l.door, sizeof(l.door), "https://[2001:db8::1]:8080");
 		gt_strcopy(l.own_door, sizeof(l.own_door), "https://b:8080");
+		gt_strcopy(l.before, sizeof(l.before), "https://c:8080");
 		gt_leader_write(&l, &line);
 		assert_int_equal(line.data[line.len - 1], '\n');
 		assert_int_equal(gt_leader_read(line.data, line.len - 1, &same, &err), 0);
@@ -29,6 +30,7 @@ static void what_is_written_is_read(void **state)
 		assert_string_equal(same.node, l.node);
 		assert_string_equal(same.door, l.door);
 		assert_string_equal(same.own_door, l.own_door);
+		assert_string_equal(same.before, l.before);
 	}
 }
 
