@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures; writes build/bench/NAME.json. As root, or by itself through sudo. `make report` prints them.
-# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak|runtime|gateway|sched|scale|cluster|gpu|nodes|faults|overload|upgrades|gangs]...
-# sched and scale read recorded clusters and calls from TRACES=dir. runtime, gateway, cluster, gpu, nodes, faults (of which overload and upgrades are parts) and gangs are `make bench-runtime` and so on, which also build what they measure with.
+# usage: [BIN=build] scripts/bench.sh [cold|footprint|listing|leak|runtime|gateway|sched|scale|cluster|gpu|nodes|faults|overload|upgrades|gangs|doors]...
+# sched and scale read recorded clusters and calls from TRACES=dir. runtime, cluster, gpu, nodes, faults (of which overload and upgrades are parts), gangs and gateway (of which doors is one) are `make bench-runtime` and so on, which also build what they measure with.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root" || exit 1

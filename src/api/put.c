@@ -71,6 +71,17 @@ static int create_only_read(struct gt_request *req, bool *ret, struct gt_err *er
 	return gt_err_set(err, EINVAL, "bad_parameter", "If-None-Match: only * has a meaning here");
 }
 
+/* The gateway passes the answer on when it knows of all that control had told until now: whoever
+ * has it finds the change in force. It never sees the header. */
+static void say_routes(struct gt_op *op)
+{
+	gt_auto(free) char *told = gt_asprintf("%llu.%llu",
+					       (unsigned long long)gt_control_epoch(op->control),
+					       (unsigned long long)gt_control_news(op->control));
+
+	gt_request_header_set(op->req, "Gantry-Routes", told);
+}
+
 /* A refusal by control; the body of 412 says which tag is the current one. */
 static void refuse_change(struct gt_op *op, const struct gt_err *err)
 {
@@ -119,6 +130,7 @@ static void on_put(const struct gt_err *err, enum gt_put_result result,
 		refuse_change(op, err);
 	} else if (op->req) {
 		write_result(&body, op, result, view);
+		say_routes(op);
 		gt_view_etag_header(op->req, op->etag);
 		if (created)
 			gt_request_header_set(op->req, "Location", gt_request_path(op->req));
@@ -247,6 +259,7 @@ static void on_deleted(const struct gt_err *err, void *arg)
 		gt_json_str(&j, "name", op->function);
 		gt_json_bool(&j, "deleted", true);
 		gt_json_close(&j, '}');
+		say_routes(op);
 		gt_api_reply(op->req, 200, &body);
 	}
 	op->req = NULL;

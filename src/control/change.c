@@ -153,7 +153,7 @@ static void deployed(struct gt_control *c, struct op *op, bool created)
 		gt_ctl_failure_forget(f->live);
 		f->live->route_changed = false;
 	}
-	c->ports.on_route(c->ports.ctx, gt_ctl_name(f));
+	gt_ctl_tell_route(c, f);
 }
 
 static void put_done(const struct gt_err *err, void *arg)
@@ -221,6 +221,7 @@ static void removed(struct gt_control *c, struct gt_ctl_function *f, bool force)
 	gt_ctl_function_remove(c, f);
 	gt_ctl_event(c, "function.deleted", name, NULL, NULL, NULL, "%s",
 		     force ? "its replicas are killed" : "its replicas drain");
+	c->news++;
 	c->ports.on_route_gone(c->ports.ctx, name);
 }
 

@@ -16,6 +16,7 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 
 	c->ports = *ports;
 	c->epoch = config->epoch;
+	c->news = 1;
 	c->started_ns = gt_ctl_now(c);
 	c->node_suspect_ns = config->node_suspect_ms * GT_NS_PER_MS;
 	c->drains_due_ns = c->away_due_ns = CTL_NEVER;
@@ -78,6 +79,17 @@ void gt_control_free(struct gt_control *c)
 uint64_t gt_control_epoch(const struct gt_control *c)
 {
 	return c->epoch;
+}
+
+uint64_t gt_control_news(const struct gt_control *c)
+{
+	return c->news;
+}
+
+void gt_ctl_tell_route(struct gt_control *c, const struct gt_ctl_function *f)
+{
+	c->news++;
+	c->ports.on_route(c->ports.ctx, gt_ctl_name(f));
 }
 
 uint64_t gt_control_decided(const struct gt_control *c)

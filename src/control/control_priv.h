@@ -118,7 +118,7 @@ struct gt_ctl_lane;    /* change.c */
 
 struct gt_control {
 	struct gt_control_ports ports;
-	uint64_t epoch, started_ns, node_lost_ns, node_suspect_ns;
+	uint64_t epoch, news, started_ns, node_lost_ns, node_suspect_ns;
 	struct gt_scale_pool *pool, *shadow_pool; /* what functions learn from each other */
 	struct gt_scale_candidate candidate;
 	bool settled; /* replicas of before this start are known: decisions may be taken */
@@ -151,9 +151,8 @@ struct gt_control {
 	struct gt_ctl_node_op *node_ops;
 	unsigned joins; /* that wait for the store */
 	char local_node[GT_NAME_MAX + 1];
-	uint64_t away_due_ns; /* when a replica of a lost node may be given up */
-	uint64_t drains_due_ns,
-		beats_due_ns; /* the next end of a drain; the next look for silence */
+	uint64_t away_due_ns;                 /* when a replica of a lost node may be given up */
+	uint64_t drains_due_ns, beats_due_ns; /* an end of a drain; a look for silence */
 	struct gt_ctl_gateway *gateways;
 	uint64_t gateway_bits; /* in use */
 
@@ -196,6 +195,7 @@ static inline bool gt_ctl_current(const struct gt_ctl_replica *r)
 
 /* control.c */
 void gt_ctl_finish(struct gt_control *c);
+void gt_ctl_tell_route(struct gt_control *c, const struct gt_ctl_function *f);
 
 /* function.c: the table, and what hangs on a function */
 struct gt_ctl_revision *gt_ctl_revision_new(const struct gt_function_row *row,

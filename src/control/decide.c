@@ -433,5 +433,5 @@ void gt_ctl_decide(struct gt_control *c, struct gt_ctl_function *f)
 	if (!live->route_changed)
 		return;
 	live->route_changed = false;
-	c->ports.on_route(c->ports.ctx, gt_ctl_name(f));
+	gt_ctl_tell_route(c, f);
 }

@@ -54,8 +54,10 @@ void gt_control_members(struct gt_control *c, void (*fn)(const struct gt_member 
 
 void gt_ctl_members_tell(struct gt_control *c)
 {
-	if (c->ports.on_members)
-		c->ports.on_members(c->ports.ctx);
+	if (!c->ports.on_members)
+		return;
+	c->news++;
+	c->ports.on_members(c->ports.ctx);
 }
 
 static void joined(struct gt_control *c, const struct gt_member *m)

@@ -113,6 +113,7 @@ void gt_call_fini(struct gt_call *call)
 static void give_back(struct gt_call *call)
 {
 	gt_splice_end(call);
+	gt_fence_free(call);
 	gt_openai_scan_free(call->scan);
 	call->scan = NULL;
 	gt_sse_free(call);

@@ -25,6 +25,7 @@ static void or_sooner(struct due *d, const char *limit, uint64_t from_ns, uint64
 static const char away[] = "control";
 static const char reach[] = "node";
 static const char ended[] = "certificate";
+static const char fence[] = "routes";
 
 /* Control is needed, and says nothing even on its link. */
 static void or_away(struct due *d, const struct gt_call *call, uint64_t ms)
@@ -51,7 +52,9 @@ static void until_end(struct due *d, const struct gt_call *call)
 /* Of a request to control or to an agent; whoever asks an agent has a limit of its own. */
 static void due_of_none(struct due *d, const struct gt_call *call)
 {
-	if (call->node)
+	if (call->fenced)
+		or_sooner(d, fence, call->fenced->since_ns, GT_GW_REACH_MS);
+	else if (call->node)
 		or_sooner(d, reach, call->ask_ns, GT_GW_REACH_MS);
 	else if (call->way != GT_WAY_AGENT && call->way != GT_WAY_LEADER)
 		or_away(d, call, GT_GW_REACH_MS);
@@ -185,6 +188,10 @@ static void on_timer(void *arg)
 	}
 	if (d.limit == reach) {
 		gt_node_late(call);
+		return;
+	}
+	if (d.limit == fence) {
+		gt_fence_late(call);
 		return;
 	}
 	if (d.limit == ended) {

@@ -100,7 +100,8 @@ static bool account(struct gt_conn *c)
 	size_t now = c->x->out.buf.cap + c->x->in.cap + c->x->req.head_cap;
 
 	if (c->call)
-		now += c->call->upq.buf.cap + c->call->resp.head_cap + gt_sse_size(c->call);
+		now += c->call->upq.buf.cap + c->call->resp.head_cap + gt_sse_size(c->call) +
+		       (c->call->fenced ? c->call->fenced->rest.cap : 0);
 	bool grew = now > c->x->accounted;
 
 	if (now != c->x->accounted)

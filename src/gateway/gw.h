@@ -20,6 +20,7 @@
 #include <gantry/wire/wire.h>
 
 #include "demand.h"
+#include "fence.h"
 #include "fn.h"
 #include "hand.h"
 #include "listen.h"
@@ -116,6 +117,7 @@ struct gt_call {
 	struct gt_outq upq;          /* to the replica: head and body */
 	struct gt_openai_scan *scan; /* reads the body on GT_WAY_OPENAI */
 	struct gt_sse *sse;          /* the answer is an event stream of OpenAI's API */
+	struct gt_fenced *fenced;    /* control's answer waits; NULL: none does */
 	struct gt_timer timer, beat;
 	char request_id[GT_GW_REQUEST_ID + 1];
 	struct gt_trace trace;
@@ -159,8 +161,7 @@ struct gt_gateway {
 	bool link_wanted;             /* shard 0 was told so */
 	struct gt_identity *identity; /* shard 0's; NULL: nobody has asked for it */
 	struct gt_node *nodes;        /* hash: those that joined */
-	struct gt_timer
-		pipes_timer; /* set while a replica of another node has an idle connection */
+	struct gt_timer pipes_timer;  /* set while a replica elsewhere has an idle connection */
 	struct gt_conn *handshakes;
 	uint32_t n_handshakes, handshakes_max;
 	struct gt_watch *files;
@@ -189,20 +190,19 @@ struct gt_gateway {
 		size_t len;
 		char value[512];
 	} vouched;
-	uint64_t epoch;
+	uint64_t epoch, down_since_ns;
 	bool refuses; /* shard 0: the watch is of a control before that of `epoch` */
 	bool partial; /* routes are of a control that does not know all replicas yet */
 	bool synced, watch_up;
-	uint64_t down_since_ns;
+	struct gt_fence fence;
 	struct gt_call *held;
 	uint32_t n_control, n_strangers; /* requests that control's API has; without a token */
 	uint32_t heard;                  /* see gt_listeners_look */
 	/* connections */
 	struct gt_conn *conns;
 	uint32_t n_conns;
-	bool accept_paused, accept_full, quiescing, freeing;
-	bool quiet; /* shard 0's: all of them are quiescing */
-	bool was_ready;
+	bool accept_paused, accept_full, quiescing, freeing, was_ready;
+	bool quiet;                     /* shard 0's: all of them are quiescing */
 	size_t buffered, buffered_most; /* most: since memory was given back last */
 	struct gt_timer trim_timer;
 	int64_t buffered_told;  /* to all shards */

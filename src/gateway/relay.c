@@ -410,12 +410,27 @@ static int start_tunnel(struct gt_call *call)
 	return r;
 }
 
-/* 0; 1 = the message was refused and the call is over; -errno. */
+/* To the client. 0 or -errno. */
+static int pass_head(struct gt_call *call)
+{
+	const struct gt_h1 *resp = &call->resp;
+	int r;
+
+	call->status = resp->status;
+	call->state = GT_CALL_STREAM;
+	gt_call_answered(call);
+	gt_call_arm(call);
+	r = gt_sse_head(call) ? 0 : gt_head_down(call);
+	if (resp->framing != GT_H1_LENGTH && resp->framing != GT_H1_NO_BODY)
+		settle(call);
+	return r;
+}
+
+/* 0; 1 = the message was refused and the call is over, or it waits; -errno. */
 static int on_head(struct gt_call *call)
 {
 	const struct gt_h1 *resp = &call->resp;
 	const struct gt_h1 *req = &call->conn->x->req;
-	int r;
 	bool wanted = resp->status != 100 || (req->expect_continue && !call->continued);
 
 	if (resp->status == 101) {
@@ -435,16 +450,9 @@ static int on_head(struct gt_call *call)
 		}
 		return wanted && req->minor == 1 && !call->sse ? gt_head_interim(call) : 0;
 	}
-	if (gt_forward_in_vain(call))
+	if (gt_forward_in_vain(call) || gt_fence_holds(call))
 		return 1;
-	call->status = resp->status;
-	call->state = GT_CALL_STREAM;
-	gt_call_answered(call);
-	gt_call_arm(call);
-	r = gt_sse_head(call) ? 0 : gt_head_down(call);
-	if (resp->framing != GT_H1_LENGTH && resp->framing != GT_H1_NO_BODY)
-		settle(call);
-	return r;
+	return pass_head(call);
 }
 
 int gt_relay_down(struct gt_call *call, const char *data, size_t len)
@@ -487,15 +495,12 @@ static int on_event(struct gt_call *call, enum gt_h1_event ev, const struct gt_h
 	}
 }
 
-static void take(struct gt_call *call, const char *data, size_t len)
+/* r: of what came before. */
+static void pass(struct gt_call *call, const char *data, size_t len, int r)
 {
 	struct gt_conn *c = call->conn;
 	size_t at = 0;
-	int r = 0;
 
-	/* It answers: no second try any more, but where the leader is another one by now. */
-	if (call->upq.keep && call->way != GT_WAY_LEADER)
-		gt_outq_forget(&call->upq);
 	while (r == 0 && call->state != GT_CALL_TUNNEL) {
 		struct gt_h1_body body;
 		size_t used;
@@ -512,8 +517,28 @@ static void take(struct gt_call *call, const char *data, size_t len)
 		call->down_bytes += len - at;
 		r = gt_sock_send(&c->sock, &c->x->out, &part, 1);
 	}
+	if (call->fenced)
+		r = gt_buf_add(&call->fenced->rest, data + at, len - at);
 	if (r < 0)
 		gt_relay_cut(call);
+}
+
+static void take(struct gt_call *call, const char *data, size_t len)
+{
+	/* It answers: no second try any more, but where the leader is another one by now. */
+	if (call->upq.keep && call->way != GT_WAY_LEADER)
+		gt_outq_forget(&call->upq);
+	pass(call, data, len, 0);
+}
+
+/* The answer has waited for long enough. */
+static void go_on(struct gt_call *call)
+{
+	gt_auto(buf) struct gt_buf rest = call->fenced->rest;
+
+	call->fenced->rest = (struct gt_buf){ 0 };
+	gt_fence_free(call);
+	pass(call, gt_buf_str(&rest), rest.len, pass_head(call));
 }
 
 static void upstream_ended(struct gt_call *call, int error)
@@ -554,6 +579,13 @@ static bool spliced(struct gt_call *call)
 
 bool gt_relay_read(struct gt_call *call)
 {
+	if (call->fenced) {
+		bool over = call->fenced->over;
+
+		if (over)
+			go_on(call);
+		return over;
+	}
 	if (!call->pipe && !call->up->sock.can_read)
 		return false;
 	size_t unsent = gt_outq_unsent(&call->conn->x->out);

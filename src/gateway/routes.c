@@ -366,6 +366,7 @@ void gt_routes_line(const char *text, size_t len, void *arg)
 	if (!gw->refuses) {
 		gt_spread_line(gw, &line);
 		gt_routes_take(gw, &line);
+		gt_fence_heard(gw, line.seq);
 	}
 	gt_line_fini(&line);
 }

@@ -107,6 +107,7 @@ const struct gt_h1_known gt_h1_known[GT_H1_NAME_N] = {
 	[GT_H1_GANTRY_PRIORITY] = K("Gantry-Priority", 0),
 	[GT_H1_GANTRY_REPLICA] = K("Gantry-Replica", H1_OURS),
 	[GT_H1_GANTRY_REVISION] = K("Gantry-Revision", H1_OURS),
+	[GT_H1_GANTRY_ROUTES] = K("Gantry-Routes", H1_OURS),
 	[GT_H1_GANTRY_TRACE_ID] = K("Gantry-Trace-Id", H1_OURS),
 	[GT_H1_HOST] = K("Host", 0),
 	[GT_H1_KEEP_ALIVE] = K("Keep-Alive", H1_HOP),

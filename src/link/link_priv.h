@@ -22,7 +22,7 @@ struct gt_peer {
 	char name[GT_NAME_MAX + 1];
 	bool joined; /* from another machine: it must stay a member */
 	struct gt_stream *stream;
-	uint64_t seq;
+	uint64_t seq; /* a node's; see peer_send */
 	struct gt_peer *prev, *next;
 };
 

@@ -57,7 +57,9 @@ static void peer_send(struct gt_peer *peer, struct gt_line *line)
 
 	if (!peer->stream)
 		return;
-	line->seq = ++peer->seq;
+	/* A gateway is told how far it has heard of what control says in answers. */
+	line->seq = peer->kind == GT_PEER_GATEWAY ? gt_control_news(link->config.control)
+						  : ++peer->seq;
 	gt_buf_reset(&link->line);
 	link->line.failed = false;
 	gt_line_write(line, &link->line);

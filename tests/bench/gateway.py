@@ -1,13 +1,15 @@
 """The gateway against nginx, HAProxy and Go's reverse proxy in the same run, in a network namespace of its own.
 ROUNDS (5) interleaved runs of each figure, each of RUN_MS (1000); CONNS (10000) idle connections and held requests;
 STARTS (60) cold calls; LEAVERS (100) clients that leave; UPGRADES (20) of
-the daemon; MUTANTS (450000) of each message of the oracle's. SEED is printed and can be given back."""
+the daemon; MUTANTS (450000) of each message of the oracle's; CALLS of
+doors.py's. SEED is printed and can be given back."""
 import os
 import random
 import re
 import statistics
 import subprocess
 
+import doors
 import gateway_latency
 import gateway_memory
 import gateway_upgrade
@@ -184,6 +186,7 @@ def main():
         rows += gateway_latency.leaving(ours, LEAVERS)
         rows += gateway_latency.vectors(ours)
     rows += gateway_memory.burst(CONNS, ROUNDS, RUN_MS / 1000)
+    rows += doors.rows()
     write("gateway", sorted(rows, key=lambda r: int(r["id"][1:].split(".")[0])))
 
 

@@ -56,8 +56,19 @@ def test_a_follower_answers_as_the_leader_does(cluster, where):
     big = b"x" * (8 << 20)
     assert b.call(name, "/", "POST", big).body == b"POST /\n" + big
     assert b.call(name, "/bytes?n=5000000").body == a.call(name, "/bytes?n=5000000").body
-    b.delete(name)
-    until(lambda: a.call(name).status == b.call(name).status == 404, "neither gateway knows it any more")
+    assert b.client.request("DELETE", f"/v1/functions/{name}").status == 200
+    assert a.call(name).status == b.call(name).status == 404  # neither knows it any more
+
+
+def test_a_change_is_in_force_at_all_when_one_answers(cluster):
+    a, b = cluster["a"], cluster["b"]
+    spec = echo_spec(limits={"body": 1})
+    for i in range(50):
+        one, other = (a, b) if i % 2 else (b, a)
+        assert one.client.request("PUT", "/v1/functions/change", spec).status == 201
+        assert other.call("change", "/", "POST", "xx").status == one.call("change", "/", "POST", "xx").status == 413
+        assert one.client.request("DELETE", "/v1/functions/change").status == 200
+        assert other.call("change").status == one.call("change").status == 404
 
 
 def test_what_is_refused_is_refused_alike(cluster):

@@ -28,6 +28,9 @@ struct gt_control *gt_control_new(const struct gt_control_ports *ports,
 				  const struct gt_control_config *config);
 void gt_control_free(struct gt_control *c);
 uint64_t gt_control_epoch(const struct gt_control *c);
+/* How many changes of routes and members gateways were told of, since its start and in order: each
+ * raises it before the ports are told. */
+uint64_t gt_control_news(const struct gt_control *c);
 uint64_t gt_control_decided(const struct gt_control *c); /* since its start, of all functions */
 /* Until nodes have said which replicas there are (or 5 s passed), nothing is started or stopped,
  * and routes may lack replicas that do serve: a gateway that has routes should keep them until

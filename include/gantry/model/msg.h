@@ -5,10 +5,11 @@
  *	control -> gateway  struct gt_route   where calls of a function may go
  *	gateway -> control  struct gt_demand  who waits and who is being served
  *
- * Downward a watch: one snapshot, then changes, each with a growing `seq`; upward posts, the first
- * after a (re)connect with full = true. Losing any of them costs time only. `epoch` grows with each
- * start of control; a message of a lower epoch is ignored.
- * Strings are owned by the struct that holds them; *_fini frees what a struct holds. */
+ * Downward a watch: one snapshot, then changes, each with a `seq` that never falls; upward posts,
+ * the first after a (re)connect with full = true. To a gateway `seq` is how many changes of routes
+ *it knows of by then, which control names in its answers, too (Gantry-Routes: EPOCH.SEQ). Losing
+ *any of them costs time only. `epoch` grows with each start of control; a message of a lower epoch
+ *is ignored. Strings are owned by the struct that holds them; *_fini frees what a struct holds. */
 #ifndef GANTRY_MODEL_MSG_H
 #define GANTRY_MODEL_MSG_H
 

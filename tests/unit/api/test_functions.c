@@ -16,6 +16,17 @@ static const char *str(const struct answer *a, const char *path)
 	return s ? s : "(absent)";
 }
 
+/* What gateways were told until then; they pass the answer on when they have heard of it. */
+static bool says_news(struct world *w, const struct answer *a)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "Gantry-Routes: %llu.%llu\r\n",
+		 (unsigned long long)gt_control_epoch(w->control),
+		 (unsigned long long)gt_control_news(w->control));
+	return header_has(a, text);
+}
+
 static void refused(struct world *w, const char *method, const char *path, const char *headers,
 		    const char *body, int status, const char *code)
 {
@@ -55,6 +66,7 @@ static void creates_then_unchanged_then_changes(void **state)
 	assert_int_equal(a.status, 201);
 	assert_true(header_has(&a, "Location: /v1/functions/one\r\n"));
 	assert_true(header_has(&a, "ETag: \""));
+	assert_true(says_news(w, &a));
 	assert_true(gt_value_bool(a.json, "created", false));
 	answer_fini(&a);
 	ask(w, "PUT", "/v1/functions/one", JSON, SPEC, &a);
@@ -168,6 +180,7 @@ static void deletes(void **state)
 	put_ok(w, "one", SPEC, 201);
 	ask(w, "DELETE", "/v1/functions/one", NULL, NULL, &a);
 	assert_int_equal(a.status, 200);
+	assert_true(says_news(w, &a));
 	answer_fini(&a);
 	refused(w, "GET", "/v1/functions/one", NULL, NULL, 404, "function_not_found");
 	put_ok(w, "one", SPEC, 201);

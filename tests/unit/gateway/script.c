@@ -241,7 +241,7 @@ static void tell(struct script *s, struct gt_line *line)
 {
 	gt_auto(buf) struct gt_buf out = { 0 };
 
-	line->epoch = 1;
+	line->epoch = s->epoch;
 	line->seq = ++s->seq;
 	gt_line_write(line, &out);
 	gt_routes_line(out.data, out.len - 1, s->gw);
@@ -308,6 +308,7 @@ struct script *script_open_shards(size_t n_replicas, unsigned n_shards)
 	struct gt_err err = { 0 };
 
 	now_playing = s;
+	s->epoch = 1;
 	s->now_ns = 1000 * GT_NS_PER_S;
 	s->wall_ms = 1700000000000;
 	s->room = SIZE_MAX / 2;

@@ -51,7 +51,7 @@ struct script {
 	struct gt_route_replica replicas[4];
 	const char *others[SCRIPT_SHARDS]; /* more functions like it; their replicas' ids go on */
 	const char *token;                 /* that is told with them */
-	uint64_t seq;
+	uint64_t epoch, seq;
 	unsigned guarded; /* connections that are watched as those of other hosts */
 	const struct gt_member *members;
 	size_t n_members;
