@@ -9,7 +9,9 @@
 #include <gantry/base/cleanup.h>
 #include <utlist.h>
 
-#define EVENTS_MAX 256 /* descriptors a round; the rest are ready again in the next one */
+/* Descriptors a round; the rest are ready again in the next one. What a round defers, the gateway's
+ * writes above all, waits for as many: more would save wake-ups and cost delay and cache. */
+#define EVENTS_MAX 32
 
 struct gt_loop *gt_loop_new_virtual(const struct gt_clock *clock)
 {
