@@ -76,7 +76,7 @@ static size_t count_drained(const struct gt_fn *fn, struct gt_demand *d)
 	size_t n = 0;
 
 	DL_FOREACH (fn->targets, t) {
-		if (!t->draining || t->gone || t->in_flight)
+		if (t->gone || !gt_target_drained(t))
 			continue;
 		if (d->drained)
 			gt_strcopy(d->drained[d->n_drained++], GT_REPLICA_ID_SIZE, t->id);

@@ -143,7 +143,7 @@ unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, bool partial, uin
 		t->draining = r->draining;
 		if (t->draining && fn->retire)
 			fn->retire(t); /* a server that ends waits for its open connections */
-		if (t->draining && !t->in_flight)
+		if (gt_target_drained(t))
 			found |= GT_FN_DRAINED;
 	}
 	if (!partial)
@@ -298,7 +298,7 @@ unsigned gt_fn_release(struct gt_fn *fn, struct gt_target *t, uint64_t held_ns, 
 		measure(fn, (double)held_ns / 1e6);
 	if (target_unused(t))
 		target_free(fn, t);
-	else if (t->draining && !t->in_flight)
+	else if (gt_target_drained(t))
 		found |= GT_FN_DRAINED;
 	note_need(fn, now_ns);
 	return found;

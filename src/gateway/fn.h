@@ -24,7 +24,7 @@ struct gt_target {
 	struct gt_target *prev, *next;
 	uint32_t in_flight; /* slots taken */
 	uint32_t quota;     /* slots that this gateway may take, when fn->yields: lend.c */
-	uint32_t elsewhere; /* slots that the gateway before this one has */
+	uint32_t elsewhere; /* slots that calls of other gateways have: held.h */
 	bool draining;
 	bool gone;                 /* left the route; freed when nothing is in flight */
 	bool seen;                 /* in the route being applied */
@@ -139,6 +139,7 @@ void gt_fn_forget_gone(struct gt_fn *fn); /* frees replicas that had slots to gi
 void gt_target_lent(struct gt_target *t);
 /* The new one. The old one's calls have so many slots. */
 void gt_target_held(struct gt_target *t, uint32_t n);
+bool gt_target_drained(const struct gt_target *t); /* it drains, and no call has a slot of it */
 /* Whose slot the next one who waits at the old one should have; NULL = none is free or wanted. */
 struct gt_target *gt_fn_lend(struct gt_fn *fn, uint64_t now_ns);
 void gt_fn_own_all(struct gt_fn *fn); /* the other one is gone */

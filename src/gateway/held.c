@@ -1,4 +1,5 @@
 #include "held.h"
+#include "demand.h"
 #include "routes.h"
 
 #include <errno.h>
@@ -13,18 +14,23 @@ struct gt_held {
 	UT_hash_handle hh;
 };
 
-struct gt_target *gt_held_target(struct gt_gateway *gw, const char *replica)
+static struct gt_target *target(struct gt_gateway *gw, const char *replica)
 {
 	struct gt_route_fn *f, *next;
 	struct gt_target *t;
 
-	HASH_ITER (hh, gw->fns, f, next) {
-		DL_FOREACH (f->fn.targets, t) {
-			if (gt_streq(t->id, replica) && gt_target_serves(t))
+	HASH_ITER (hh, gw->fns, f, next)
+		DL_FOREACH (f->fn.targets, t)
+			if (gt_streq(t->id, replica))
 				return t;
-		}
-	}
 	return NULL;
+}
+
+struct gt_target *gt_held_target(struct gt_gateway *gw, const char *replica)
+{
+	struct gt_target *t = target(gw, replica);
+
+	return t && gt_target_serves(t) ? t : NULL;
 }
 
 static struct gt_held *find(struct gt_gateway *gw, const char *replica)
@@ -52,7 +58,7 @@ static void drop(struct gt_gateway *gw, struct gt_held *h)
 
 int gt_held_change(struct gt_gateway *gw, unsigned by, const char *replica, int64_t change)
 {
-	struct gt_target *t = gt_held_target(gw, replica);
+	struct gt_target *t = target(gw, replica);
 	struct gt_held *h = find(gw, replica);
 
 	if (!h && change <= 0)
@@ -74,6 +80,8 @@ int gt_held_change(struct gt_gateway *gw, unsigned by, const char *replica, int6
 		gt_target_held(t, sum(h));
 	if (!sum(h))
 		drop(gw, h);
+	if (t && change < 0 && gt_target_drained(t))
+		gt_demander_changed(gw, true);
 	if (t && change < 0)
 		gt_routes_pump(gw, t->fn);
 	return 0;

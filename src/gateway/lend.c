@@ -12,6 +12,11 @@ uint32_t gt_target_room(const struct gt_target *t)
 	return gt_target_serves(t) && taken < most ? most - taken : 0;
 }
 
+bool gt_target_drained(const struct gt_target *t)
+{
+	return t->draining && !t->in_flight && !t->elsewhere;
+}
+
 static void change(struct gt_target *t, uint32_t *part, uint32_t n)
 {
 	uint32_t before = gt_target_room(t);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "demand.h"
 #include "held.h"
 #include "leader.h"
 #include "peer_tls.h"
@@ -141,6 +142,27 @@ static void test_slots_that_are_not_held_are_free(void **state)
 	assert_true(runs(s, 1));
 	script_puts(way(s, 0), "given 1 " B "\n");
 	assert_true(runs(s, 2));
+	close_all(s);
+}
+
+/* Else control would stop it under them. */
+static void test_a_replica_with_held_slots_is_not_drained(void **state)
+{
+	struct script *s = next_one(1);
+	struct gt_demand d;
+
+	(void)state;
+	hears(s, 0, "held 2 " A "\nall\n");
+	s->replicas[0].draining = true;
+	script_tell(s, 1);
+	for (size_t i = 0; i < 3; i++) {
+		gt_demander_build(s->gw, true, &d);
+		assert_int_equal(d.n_drained, i == 2);
+		gt_demand_fini(&d);
+		if (i < 2)
+			script_puts(way(s, 0), "given 1 " A "\n");
+	}
+	assert_true(s->gw->demand.urgent); /* control hears of it now */
 	close_all(s);
 }
 
@@ -615,6 +637,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_who_led_before_is_asked),
 		cmocka_unit_test(test_slots_that_are_not_held_are_free),
+		cmocka_unit_test(test_a_replica_with_held_slots_is_not_drained),
 		cmocka_unit_test(test_all_shards_hear_of_it),
 		cmocka_unit_test(test_nobody_listens_there),
 		cmocka_unit_test(test_one_that_says_nothing_is_not_waited_for_long),
