@@ -313,13 +313,14 @@ static void on_answer(const struct gt_err *err, const struct gt_hook_answer *ans
 static int hook(struct world *w, struct gt_err *err)
 {
 	static const struct gt_offer offer;
+	static const struct gt_webhook_keys keys = { .at = { { .text = "k" } }, .n = 1 };
 	struct gt_provider p = { .name = "p", .timeout_ms = 5000, .join = "https://a:1" };
 	struct gt_hook_ask ask = { .verb = GT_HOOK_CREATE,
 				   .provider = &p,
 				   .offer = &offer,
 				   .key = "p-k",
 				   .token = "gtj_t" };
-	struct gt_hooks_config config = { .key = "k", .cluster = "c" };
+	struct gt_hooks_config config = { .keys = &keys, .cluster = "c" };
 	struct answered a = { 0 };
 	struct gt_loop *l = NULL;
 	struct gt_http_client *client = NULL;
