@@ -1,6 +1,7 @@
 /* Requests as the commands need them: one document, a list of pages, a stream of lines. */
 #include "cli.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include <curl/curl.h>
@@ -243,4 +244,35 @@ const char *gt_cli_function(struct gt_cli *cli, size_t i)
 		"63 characters",
 		name);
 	return NULL;
+}
+
+enum gt_exit gt_cli_table(struct gt_cli *cli, const char *path, const char *const *headers,
+			  size_t n_headers, gt_item_fn *add_row)
+{
+	gt_auto(table) struct gt_table *t = gt_table_new(headers, n_headers);
+	enum gt_exit code = gt_cli_list(cli, path, add_row, t);
+
+	if (code == GT_EXIT_DONE && !cli->json)
+		gt_table_print(t, cli->out, cli->color);
+	return code;
+}
+
+enum gt_exit gt_cli_remove(struct gt_cli *cli, const char *path, const char *fmt, ...)
+{
+	gt_auto(answer) struct gt_rest_answer answer = { 0 };
+	struct gt_rest_request req = { .method = "DELETE", .path = path, .timeout_ms = 60000 };
+	enum gt_exit code = gt_cli_send(cli, &req, &answer);
+	va_list ap;
+
+	if (code != GT_EXIT_DONE)
+		return code;
+	if (cli->json && answer.body.len)
+		gt_cli_print_json(cli, &answer.body);
+	if (cli->json)
+		return code;
+	va_start(ap, fmt);
+	vfprintf(cli->out, fmt, ap);
+	va_end(ap);
+	fputc('\n', cli->out);
+	return code;
 }

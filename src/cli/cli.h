@@ -81,6 +81,12 @@ enum gt_exit gt_cli_get(struct gt_cli *cli, const char *path, struct gt_buf *tex
 typedef bool gt_item_fn(struct gt_cli *cli, const struct gt_value *item, void *arg);
 enum gt_exit gt_cli_each(struct gt_cli *cli, const char *path, gt_item_fn *fn, void *arg);
 enum gt_exit gt_cli_list(struct gt_cli *cli, const char *path, gt_item_fn *fn, void *arg);
+/* The same as a table: add_row adds the cells of one, its arg is the table. */
+enum gt_exit gt_cli_table(struct gt_cli *cli, const char *path, const char *const *headers,
+			  size_t n_headers, gt_item_fn *add_row);
+/* DELETE, and fmt as a line that it is done; with --json what was answered. */
+enum gt_exit gt_cli_remove(struct gt_cli *cli, const char *path, const char *fmt, ...)
+	GT_PRINTF(3, 4);
 /* Such a document by hand: arg is a size_t, 0 at first. */
 bool gt_items_print(struct gt_cli *cli, const struct gt_value *item, void *arg);
 void gt_items_end(struct gt_cli *cli, size_t n);

@@ -66,22 +66,12 @@ static enum gt_exit make(struct gt_cli *cli)
 
 static enum gt_exit drop(struct gt_cli *cli, const char *id)
 {
-	gt_auto(answer) struct gt_rest_answer answer = { 0 };
 	gt_auto(free) char *path = gt_asprintf("/v1/nodes/tokens/%s", id);
-	struct gt_rest_request req = { .method = "DELETE", .path = path, .timeout_ms = 60000 };
-	enum gt_exit code;
 
 	if (!*id || id[strspn(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ")])
 		return gt_cli_usage(cli, "\"%s\" is no token's id; `gantry node tokens` lists them",
 				    id);
-	code = gt_cli_send(cli, &req, &answer);
-	if (code != GT_EXIT_DONE)
-		return code;
-	if (cli->json)
-		gt_cli_print_json(cli, &answer.body);
-	else
-		fprintf(cli->out, "%s lets nobody in any more\n", id);
-	return code;
+	return gt_cli_remove(cli, path, "%s lets nobody in any more", id);
 }
 
 static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *v, void *arg)
@@ -104,12 +94,8 @@ static enum gt_exit list(struct gt_cli *cli)
 {
 	static const char *const headers[] = { "TOKEN",   "STATE", ">AGE",
 					       "EXPIRES", "?FOR",  "?USED BY" };
-	gt_auto(table) struct gt_table *t = gt_table_new(headers, GT_LEN(headers));
-	enum gt_exit code = gt_cli_list(cli, "/v1/nodes/tokens", add_row, t);
 
-	if (code == GT_EXIT_DONE && !cli->json)
-		gt_table_print(t, cli->out, cli->color);
-	return code;
+	return gt_cli_table(cli, "/v1/nodes/tokens", headers, GT_LEN(headers), add_row);
 }
 
 enum gt_exit gt_node_token(struct gt_cli *cli)

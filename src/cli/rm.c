@@ -1,22 +1,11 @@
 #include "commands.h"
-#include "rest.h"
-#include "table.h"
 
 static enum gt_exit remove_one(struct gt_cli *cli, const char *name)
 {
-	gt_auto(answer) struct gt_rest_answer answer = { 0 };
 	gt_auto(free) char *path = gt_asprintf("/v1/functions/%s%s", name,
 					       gt_args_has(&cli->args, "force") ? "?force=1" : "");
-	struct gt_rest_request req = { .method = "DELETE", .path = path, .timeout_ms = 60000 };
-	enum gt_exit code = gt_cli_send(cli, &req, &answer);
 
-	if (code != GT_EXIT_DONE)
-		return code;
-	if (cli->json && answer.body.len)
-		gt_cli_print_json(cli, &answer.body);
-	else if (!cli->json)
-		fprintf(cli->out, "%s removed\n", name);
-	return GT_EXIT_DONE;
+	return gt_cli_remove(cli, path, "%s removed", name);
 }
 
 static enum gt_exit run(struct gt_cli *cli)

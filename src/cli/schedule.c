@@ -47,12 +47,8 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *s, void
 static enum gt_exit list(struct gt_cli *cli)
 {
 	static const char *const headers[] = { "NAME", "FUNCTION", "WHEN", "ZONE", "DUE", "LAST" };
-	gt_auto(table) struct gt_table *t = gt_table_new(headers, GT_LEN(headers));
-	enum gt_exit code = gt_cli_list(cli, "/v1/schedules?limit=1000", add_row, t);
 
-	if (code == GT_EXIT_DONE && !cli->json)
-		gt_table_print(t, cli->out, cli->color);
-	return code;
+	return gt_cli_table(cli, "/v1/schedules?limit=1000", headers, GT_LEN(headers), add_row);
 }
 
 /* ---- what a schedule is answered with ---- */

@@ -58,22 +58,12 @@ static enum gt_exit rotate(struct gt_cli *cli)
 
 static enum gt_exit drop(struct gt_cli *cli, const char *id)
 {
-	gt_auto(answer) struct gt_rest_answer answer = { 0 };
 	gt_auto(free) char *path = gt_asprintf(KEYS_PATH "/%s", id);
-	struct gt_rest_request req = { .method = "DELETE", .path = path, .timeout_ms = 60000 };
-	enum gt_exit code;
 
 	if (!*id || id[strspn(id, "0123456789abcdef")])
 		return gt_cli_usage(cli, "\"%s\" is no key's id; `gantry webhook keys` lists them",
 				    id);
-	code = gt_cli_send(cli, &req, &answer);
-	if (code != GT_EXIT_DONE)
-		return code;
-	if (cli->json)
-		gt_cli_print_json(cli, &answer.body);
-	else
-		fprintf(cli->out, "%s signs nothing any more\n", id);
-	return code;
+	return gt_cli_remove(cli, path, "%s signs nothing any more", id);
 }
 
 static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *v, void *arg)
@@ -89,12 +79,8 @@ static bool add_row(struct gt_cli *cli GT_UNUSED, const struct gt_value *v, void
 static enum gt_exit list(struct gt_cli *cli)
 {
 	static const char *const headers[] = { "KEY", "CREATED", "ENDS" };
-	gt_auto(table) struct gt_table *t = gt_table_new(headers, GT_LEN(headers));
-	enum gt_exit code = gt_cli_list(cli, KEYS_PATH, add_row, t);
 
-	if (code == GT_EXIT_DONE && !cli->json)
-		gt_table_print(t, cli->out, cli->color);
-	return code;
+	return gt_cli_table(cli, KEYS_PATH, headers, GT_LEN(headers), add_row);
 }
 
 static enum gt_exit run(struct gt_cli *cli)
@@ -122,14 +108,12 @@ const struct gt_command gt_cmd_webhook = {
 	.name = "webhook",
 	.args = "keys | rotate | rm KEY",
 	.summary = "the keys that sign webhooks",
-	.help = "rotate makes a new key and prints it. Until the overlap is over each webhook has "
-		"a "
-		"signature by\n"
+	.help = "rotate makes a new key and prints it. Until the overlap is over each webhook "
+		"has a signature by\n"
 		"the new one and by the one before, so receivers can change theirs in between; "
 		"with 0s the old one\n"
 		"signs nothing any more. rm ends an old one at once. keys lists those that sign, "
-		"by "
-		"the first digits\n"
+		"by the first digits\n"
 		"of their SHA-256.",
 	.flags = flags,
 	.n_flags = GT_LEN(flags),

@@ -568,3 +568,22 @@ void put_ok(struct world *w, const char *name, const char *spec, int status)
 		fail_msg("%s: %d %s", path, a.status, a.body);
 	answer_fini(&a);
 }
+
+const char *str(const struct answer *a, const char *path)
+{
+	const char *s = gt_value_str(a->json, path, NULL);
+
+	return s ? s : "(absent)";
+}
+
+void refused(struct world *w, const char *method, const char *path, const char *headers,
+	     const char *body, int status, const char *code)
+{
+	struct answer a;
+
+	ask(w, method, path, headers, body, &a);
+	if (a.status != status)
+		fail_msg("%s %s: %d %s", method, path, a.status, a.body);
+	assert_string_equal(str(&a, "code"), code);
+	answer_fini(&a);
+}

@@ -71,6 +71,10 @@ bool answer_has(struct answer *a, const char *text); /* reads what is there; in 
 bool answer_closed(struct answer *a);
 void answer_fini(struct answer *a);
 bool header_has(const struct answer *a, const char *line); /* "ETag: \"x", without its end */
+const char *str(const struct answer *a, const char *path); /* of its JSON; "(absent)" */
+/* Asks, and must be answered with a problem. */
+void refused(struct world *w, const char *method, const char *path, const char *headers,
+	     const char *body, int status, const char *code);
 
 void put_ok(struct world *w, const char *name, const char *spec, int status);
 /* What a node and a gateway would tell control. */

@@ -9,24 +9,6 @@
 #define WARM    "{\"image\":\"host:\",\"command\":[\"/bin/true\"],\"port\":8000,\"scale\":{\"min\":1}}"
 #define REPLICA "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
-static const char *str(const struct answer *a, const char *path)
-{
-	const char *s = gt_value_str(a->json, path, NULL);
-
-	return s ? s : "(absent)";
-}
-
-static void refused(struct world *w, const char *path, int status, const char *code)
-{
-	struct answer a;
-
-	ask(w, "GET", path, NULL, NULL, &a);
-	if (a.status != status)
-		fail_msg("%s: %d %s", path, a.status, a.body);
-	assert_string_equal(str(&a, "code"), code);
-	answer_fini(&a);
-}
-
 /* Runs what control has decided to do by now: the daemon does this from a timer. */
 static void tick(struct world *w)
 {
@@ -67,8 +49,8 @@ static void reports_events_in_order(void **state)
 	ask(w, "GET", "/v1/events?tail=1", NULL, NULL, &a);
 	assert_string_equal(str(&a, "items[0].function"), "two");
 	answer_fini(&a);
-	refused(w, "/v1/events?after=x", 400, "bad_parameter");
-	refused(w, "/v1/events?limit=1001", 400, "bad_parameter");
+	refused(w, "GET", "/v1/events?after=x", NULL, NULL, 400, "bad_parameter");
+	refused(w, "GET", "/v1/events?limit=1001", NULL, NULL, 400, "bad_parameter");
 }
 
 static void follows_events_after_history(void **state)
@@ -136,8 +118,9 @@ static void waits_for_a_state(void **state)
 	assert_int_equal(a.status, 200);
 	assert_true(answer_has(&a, "\"reached\":true"));
 	answer_fini(&a);
-	refused(w, "/v1/functions/one?wait=11m", 400, "bad_parameter");
-	refused(w, "/v1/functions/one?wait=1s&until=never", 400, "bad_parameter");
+	refused(w, "GET", "/v1/functions/one?wait=11m", NULL, NULL, 400, "bad_parameter");
+	refused(w, "GET", "/v1/functions/one?wait=1s&until=never", NULL, NULL, 400,
+		"bad_parameter");
 }
 
 static void a_waiting_client_may_leave(void **state)
@@ -189,8 +172,8 @@ static void shows_and_stops_replicas(void **state)
 	assert_int_equal(a.status, 202);
 	assert_string_not_equal(str(&a, "state"), "ready");
 	answer_fini(&a);
-	refused(w, "/v1/functions/one/replicas/" REPLICA, 404, "not_found");
-	refused(w, "/v1/functions/no/replicas", 404, "function_not_found");
+	refused(w, "GET", "/v1/functions/one/replicas/" REPLICA, NULL, NULL, 404, "not_found");
+	refused(w, "GET", "/v1/functions/no/replicas", NULL, NULL, 404, "function_not_found");
 }
 
 static void passes_logs_on(void **state)
@@ -199,7 +182,7 @@ static void passes_logs_on(void **state)
 	struct answer a;
 
 	w->log_text = "{\"seq\":1,\"line\":\"hello\"}\n{\"seq\":2,\"line\":\"w\\u00f6rld\"}\n";
-	refused(w, "/v1/functions/one/logs", 404, "function_not_found");
+	refused(w, "GET", "/v1/functions/one/logs", NULL, NULL, 404, "function_not_found");
 	put_ok(w, "one", SPEC, 201);
 	ask(w, "GET", "/v1/functions/one/logs?tail=5&since=10m&stream=stderr", NULL, NULL, &a);
 	assert_string_equal(a.body, w->log_text);
@@ -208,10 +191,11 @@ static void passes_logs_on(void **state)
 	ask(w, "GET", "/v1/functions/one/logs", "Accept: text/plain\r\n", NULL, &a);
 	assert_string_equal(a.body, "hello\nwörld\n");
 	answer_fini(&a);
-	refused(w, "/v1/functions/one/logs?tail=10001", 400, "bad_parameter");
-	refused(w, "/v1/functions/one/logs?since=soon", 400, "bad_parameter");
-	refused(w, "/v1/functions/one/logs?stream=both", 400, "bad_parameter");
-	refused(w, "/v1/functions/one/logs?replica=..%2F..", 400, "bad_parameter");
+	refused(w, "GET", "/v1/functions/one/logs?tail=10001", NULL, NULL, 400, "bad_parameter");
+	refused(w, "GET", "/v1/functions/one/logs?since=soon", NULL, NULL, 400, "bad_parameter");
+	refused(w, "GET", "/v1/functions/one/logs?stream=both", NULL, NULL, 400, "bad_parameter");
+	refused(w, "GET", "/v1/functions/one/logs?replica=..%2F..", NULL, NULL, 400,
+		"bad_parameter");
 }
 
 static void follows_logs(void **state)
@@ -240,7 +224,7 @@ static void says_that_logs_can_not_be_had(void **state)
 	gt_http_server_free(w->agent);
 	w->agent = NULL;
 	shutdown(w->agent_fd, 2);
-	refused(w, "/v1/functions/one/logs", 503, "unavailable");
+	refused(w, "GET", "/v1/functions/one/logs", NULL, NULL, 503, "unavailable");
 }
 
 #define t(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)

@@ -9,13 +9,6 @@
 	"{\"image\":\"host:\",\"command\":[\"/bin/true\"],\"port\":8000," \
 	"\"env\":{\"A\":\"b\"},\"serves\":{\"openai\":[\"m/one\"]}}"
 
-static const char *str(const struct answer *a, const char *path)
-{
-	const char *s = gt_value_str(a->json, path, NULL);
-
-	return s ? s : "(absent)";
-}
-
 /* What gateways were told until then; they pass the answer on when they have heard of it. */
 static bool says_news(struct world *w, const struct answer *a)
 {
@@ -25,18 +18,6 @@ static bool says_news(struct world *w, const struct answer *a)
 		 (unsigned long long)gt_control_epoch(w->control),
 		 (unsigned long long)gt_control_news(w->control));
 	return header_has(a, text);
-}
-
-static void refused(struct world *w, const char *method, const char *path, const char *headers,
-		    const char *body, int status, const char *code)
-{
-	struct answer a;
-
-	ask(w, method, path, headers, body, &a);
-	if (a.status != status)
-		fail_msg("%s %s: %d %s", method, path, a.status, a.body);
-	assert_string_equal(str(&a, "code"), code);
-	answer_fini(&a);
 }
 
 static void asks_for_a_token(void **state)

@@ -3,23 +3,6 @@
 
 #define JSON "Content-Type: application/json\r\n"
 
-static const char *str(const struct answer *a, const char *path)
-{
-	return gt_value_str(a->json, path, "(absent)");
-}
-
-static void refused(struct world *w, const char *method, const char *path, const char *headers,
-		    const char *body, int status, const char *code)
-{
-	struct answer a;
-
-	ask(w, method, path, headers, body, &a);
-	if (a.status != status)
-		fail_msg("%s %s: %d %s", method, path, a.status, a.body);
-	assert_string_equal(str(&a, "code"), code);
-	answer_fini(&a);
-}
-
 static void a_token_is_shown_once(void **state)
 {
 	struct world *w = *state;
