@@ -48,8 +48,7 @@ static void add_notes(struct list *list, const struct gt_value *p, const char *n
 	if (!gt_value_bool(p, "configured", true))
 		gt_buf_addf(&list->notes,
 			    "%s: it is not configured any more, so its hosts can not be given "
-			    "back: put "
-			    "it back, or end them and use gantry node rm KEY\n",
+			    "back: put it back, or end them and use gantry node rm KEY\n",
 			    name);
 	if (error)
 		gt_buf_addf(&list->notes, "%s: %s\n", name, error);

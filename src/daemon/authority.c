@@ -36,8 +36,7 @@ int gt_authority_open(struct gt_store *store, uint64_t now_ms, struct gt_pki_ca 
 
 	if (now_ms < GT_PKI_LEAST_MS)
 		gt_warn("this machine's clock was never set: times are wrong, schedules run by it, "
-			"and no "
-			"host can join until it is");
+			"and no host can join until it is");
 	if (r == -ENOENT) {
 		gt_info("the cluster's authority for certificates is made");
 		r = make(store, now_ms, err);

@@ -216,10 +216,8 @@ static void warn_of_orphans(const struct gt_provider_view *v, void *arg GT_UNUSE
 
 	if (n > 0)
 		gt_warn("provider %s has %u host%s and is not configured: nobody can be asked to "
-			"take "
-			"them back. Put [provider %s] back, or end them and remove each with "
-			"gantry "
-			"node rm; gantry providers names them",
+			"take them back. Put [provider %s] back, or end them and remove each with "
+			"gantry node rm; gantry providers names them",
 			v->conf->name, n, n == 1 ? "" : "s", v->conf->name);
 }
 
