@@ -46,6 +46,9 @@ void gt_api_fail(struct gt_request *req, const struct gt_err *err); /* answers w
 void gt_api_fail_etag(struct gt_request *req, const struct gt_err *err, const char *etag);
 void gt_api_refuse(struct gt_request *req, const struct gt_err *err, void *app);
 void gt_api_reply(struct gt_request *req, int status, struct gt_buf *json);
+/* A list on one page: begun, then its items, then answered with. */
+void gt_api_list_begin(struct gt_json *j, struct gt_buf *body);
+void gt_api_list_reply(struct gt_request *req, struct gt_json *j, struct gt_buf *body);
 /* Each of these answers with a problem and returns false when the parameter is bad. */
 bool gt_api_query(struct gt_request *req, const char *const *known);
 bool gt_api_flag(struct gt_request *req, const char *name, bool *ret); /* absent: unchanged */

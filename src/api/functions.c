@@ -147,15 +147,10 @@ static void reply_revisions(struct gt_request *req, const struct gt_function_row
 	gt_auto(buf) struct gt_buf body = { 0 };
 	struct gt_json j;
 
-	gt_json_begin(&j, &body);
-	gt_json_object(&j, NULL);
-	gt_json_array(&j, "items");
+	gt_api_list_begin(&j, &body);
 	for (size_t i = 0; i < n; i++)
 		gt_view_revision(&j, &rows[i]);
-	gt_json_close(&j, ']');
-	gt_json_null(&j, "next_cursor");
-	gt_json_close(&j, '}');
-	gt_api_reply(req, 200, &body);
+	gt_api_list_reply(req, &j, &body);
 }
 
 static void reply_revision(struct gt_op *op, const struct gt_function_row *rows, size_t n)

@@ -58,14 +58,9 @@ void gt_api_list_providers(struct gt_request *req, void *app)
 
 	if (!gt_api_query(req, no_query))
 		return;
-	gt_json_begin(&j, &body);
-	gt_json_object(&j, NULL);
-	gt_json_array(&j, "items");
+	gt_api_list_begin(&j, &body);
 	gt_control_providers(api->config.control, add_provider, &w);
-	gt_json_close(&j, ']');
-	gt_json_null(&j, "next_cursor");
-	gt_json_close(&j, '}');
-	gt_api_reply(req, 200, &body);
+	gt_api_list_reply(req, &j, &body);
 }
 
 /* ---- metrics -------------------------------------------------------------------------------- */

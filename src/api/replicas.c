@@ -3,21 +3,6 @@
 
 static const char *const no_query[] = { NULL };
 
-static void list_begin(struct gt_json *j, struct gt_buf *body)
-{
-	gt_json_begin(j, body);
-	gt_json_object(j, NULL);
-	gt_json_array(j, "items");
-}
-
-static void list_reply(struct gt_request *req, struct gt_json *j, struct gt_buf *body)
-{
-	gt_json_close(j, ']');
-	gt_json_null(j, "next_cursor");
-	gt_json_close(j, '}');
-	gt_api_reply(req, 200, body);
-}
-
 /* ---- replicas ------------------------------------------------------------------------------- */
 
 static bool add_replica(const struct gt_replica_view *v, void *arg)
@@ -35,9 +20,9 @@ void gt_api_list_replicas(struct gt_request *req, void *app)
 
 	if (!gt_api_query(req, no_query) || !gt_api_function(api, req, &v))
 		return;
-	list_begin(&j, &body);
+	gt_api_list_begin(&j, &body);
 	gt_control_replicas(api->config.control, v.row->name, add_replica, &j);
-	list_reply(req, &j, &body);
+	gt_api_list_reply(req, &j, &body);
 }
 
 struct search {

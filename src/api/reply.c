@@ -82,6 +82,21 @@ void gt_api_reply(struct gt_request *req, int status, struct gt_buf *json)
 	gt_request_reply(req, status, GT_MEDIA_JSON, json);
 }
 
+void gt_api_list_begin(struct gt_json *j, struct gt_buf *body)
+{
+	gt_json_begin(j, body);
+	gt_json_object(j, NULL);
+	gt_json_array(j, "items");
+}
+
+void gt_api_list_reply(struct gt_request *req, struct gt_json *j, struct gt_buf *body)
+{
+	gt_json_close(j, ']');
+	gt_json_null(j, "next_cursor");
+	gt_json_close(j, '}');
+	gt_api_reply(req, 200, body);
+}
+
 /* ---- parameters ----------------------------------------------------------------------------- */
 
 static bool bad_parameter(struct gt_request *req, const char *name, const char *want)

@@ -45,16 +45,11 @@ void gt_api_list_webhook_keys(struct gt_request *req, void *app)
 
 	if (!gt_api_query(req, no_query))
 		return;
-	gt_json_begin(&j, &body);
-	gt_json_object(&j, NULL);
-	gt_json_array(&j, "items");
+	gt_api_list_begin(&j, &body);
 	for (size_t i = 0; i < keys->n; i++)
 		if (!keys->at[i].ends_ms || keys->at[i].ends_ms > now_ms)
 			view_key(&j, &keys->at[i], false);
-	gt_json_close(&j, ']');
-	gt_json_null(&j, "next_cursor");
-	gt_json_close(&j, '}');
-	gt_api_reply(req, 200, &body);
+	gt_api_list_reply(req, &j, &body);
 }
 
 /* ---- what changes them ---------------------------------------------------------------------- */
