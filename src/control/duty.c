@@ -299,14 +299,16 @@ void gt_control_node_delete(struct gt_control *c, const char *name, bool force,
 	}
 	op = op_new(c, name, done, arg);
 	op->drops = true;
-	if (!node && gt_ctl_host_forget(c, name, row_gone, op))
-		return;
-	if (!node)
-		op_answer(op, (unknown(name, &err), &err));
-	else if (node->member_ms)
+	if (!node) {
+		if (gt_ctl_host_forget(c, name, row_gone, op))
+			return;
+		(void)!unknown(name, &err);
+		op_answer(op, &err);
+	} else if (node->member_ms) {
 		member_leave(op);
-	else
+	} else {
 		c->ports.store.put_node(c->ports.store.ctx, &op->row, drop_done, op);
+	}
 }
 
 /* Nobody is answered any more: the store must be closed before control. */
