@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,12 +23,15 @@
 #include <unistd.h>
 
 #define HEAD_MAX   16384
+#define OUT_MAX    4096
 #define STACK_SIZE (128 * 1024)
 
 struct conn {
 	int fd;
 	size_t at, len; /* what of buf is not used yet */
 	char buf[HEAD_MAX + 1];
+	size_t out_len; /* of out: goes out before anything is waited for */
+	char out[OUT_MAX];
 };
 
 struct request {
@@ -38,7 +42,7 @@ struct request {
 
 /* ---- bytes ---- */
 
-static bool put(struct conn *c, const char *data, size_t len)
+static bool put_now(struct conn *c, const char *data, size_t len)
 {
 	while (len > 0) {
 		ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL);
@@ -51,7 +55,37 @@ static bool put(struct conn *c, const char *data, size_t len)
 	return true;
 }
 
-#define putf(c, ...) (dprintf((c)->fd, __VA_ARGS__) >= 0)
+static bool flush(struct conn *c)
+{
+	size_t len = c->out_len;
+
+	c->out_len = 0;
+	return put_now(c, c->out, len);
+}
+
+/* A small answer is one packet. */
+static bool put(struct conn *c, const char *data, size_t len)
+{
+	if (len > OUT_MAX - c->out_len && !flush(c))
+		return false;
+	if (len > OUT_MAX)
+		return put_now(c, data, len);
+	memcpy(c->out + c->out_len, data, len);
+	c->out_len += len;
+	return true;
+}
+
+__attribute__((format(printf, 2, 3))) static bool putf(struct conn *c, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+	int len;
+
+	va_start(args, format);
+	len = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return len >= 0 && (size_t)len < sizeof(text) && put(c, text, (size_t)len);
+}
 
 static bool put_chunk(struct conn *c, const char *data, size_t len)
 {
@@ -66,7 +100,7 @@ static bool fill(struct conn *c)
 		memmove(c->buf, c->buf + c->at, c->len);
 		c->at = 0;
 	}
-	if (c->len == HEAD_MAX)
+	if (c->len == HEAD_MAX || !flush(c))
 		return false;
 	n = recv(c->fd, c->buf + c->len, HEAD_MAX - c->len, 0);
 	if (n <= 0)
@@ -188,11 +222,14 @@ static bool is_path(const char *target, const char *path)
 	return strncmp(target, path, len) == 0 && (target[len] == '\0' || target[len] == '?');
 }
 
-static void sleep_ms(long ms)
+static bool sleep_ms(struct conn *c, long ms)
 {
 	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
 
+	if (!flush(c))
+		return false;
 	nanosleep(&ts, NULL);
+	return true;
 }
 
 /* ---- answers ---- */
@@ -224,8 +261,8 @@ static bool answer_stream(struct conn *c, long n, long ms)
 	for (long i = 0; i < n; i++) {
 		int len = snprintf(line, sizeof(line), "line %ld\n", i);
 
-		if (i > 0)
-			sleep_ms(ms);
+		if (i > 0 && !sleep_ms(c, ms))
+			return false;
 		if (!put_chunk(c, line, (size_t)len))
 			return false;
 	}
@@ -276,6 +313,7 @@ static bool answer(struct conn *c, const struct request *r)
 	bool special = is_path(t, "/sleep") || is_path(t, "/stream") || is_path(t, "/bytes") ||
 		       is_path(t, "/env");
 	if (is_path(t, "/exit")) {
+		flush(c); /* of the request before */
 		printf("exiting with code %ld\n", query(t, "code", 0));
 		fflush(stdout);
 		_exit((int)query(t, "code", 0));
@@ -290,7 +328,8 @@ static bool answer(struct conn *c, const struct request *r)
 		return answer_bytes(c, query(t, "n", 1024));
 	if (is_path(t, "/env"))
 		return answer_env(c);
-	sleep_ms(query(t, "ms", 1000));
+	if (!sleep_ms(c, query(t, "ms", 1000)))
+		return false;
 	return answer_text(c, "slept\n");
 }
 
@@ -301,6 +340,7 @@ static void *serve(void *arg)
 
 	while (read_head(c, &r) && answer(c, &r) && !r.close)
 		;
+	flush(c);
 	close(c->fd);
 	free(c);
 	return NULL;
