@@ -27,7 +27,7 @@ struct desk { /* a function that calls wait for, or did */
 struct session {
 	struct gt_task_session is;
 	uint64_t heard_ns;
-	bool busy; /* an exchange is at the store: the next one must not overtake it */
+	unsigned exchanges; /* at the store: one that is full must not overtake them */
 };
 
 struct gt_ctl_tasks {
@@ -298,7 +298,7 @@ static bool sessions_expire(struct gt_control *c)
 	for (size_t i = 0; i < were; i++) {
 		uint64_t end_ns = t->sessions[i].heard_ns + SESSION_NS;
 
-		if (end_ns <= now_ns && !t->sessions[i].busy) {
+		if (end_ns <= now_ns && !t->sessions[i].exchanges) {
 			gt_ctl_started_session_end(c, t->sessions[i].is.session);
 			continue;
 		}
@@ -419,31 +419,20 @@ static int session_heard(struct gt_control *c, const struct gt_task_op *op, stru
 		t->sessions[t->n_sessions++] = (struct session){ .is = *is };
 	t->sessions[i].heard_ns = gt_ctl_now(c);
 	t->release_ns = GT_MIN(t->release_ns, t->sessions[i].heard_ns + SESSION_NS);
-	if (t->sessions[i].busy)
+	if (t->sessions[i].exchanges >= (op->full ? 1 : GT_TASK_EXCHANGES_MAX))
 		return gt_err_set(err, EBUSY, "unavailable",
-				  "the store has an exchange of gateway %s already", is->gateway);
-	t->sessions[i].busy = true;
+				  "the store has exchanges of gateway %s already", is->gateway);
+	t->sessions[i].exchanges++;
 	return 0;
-}
-
-/* How many calls of the function ran to their end while the exchange before this one was under way.
- */
-static uint64_t ended_meanwhile(const struct gt_task_op *op, const char *function)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < op->n_results; i++)
-		n += op->results[i].counts && gt_streq(op->results[i].function, function);
-	return n;
 }
 
 /* Enough for every slot that there is and for what ends during an exchange, and as many again, so
  * that one that becomes free has work; never so many that they could fill the function's queue. */
-static uint32_t window(const struct gt_ctl_function *f, const struct gt_task_op *op)
+static uint32_t window(const struct gt_ctl_function *f, const struct gt_task_want *w)
 {
 	const struct gt_spec *spec = f->rev->spec;
 	const struct gt_ctl_replica *r;
-	uint64_t n = ended_meanwhile(op, gt_ctl_name(f));
+	uint64_t n = w->ended;
 
 	DL_FOREACH (f->live->replicas, r)
 		if (!gt_ctl_leaving(r))
@@ -452,7 +441,7 @@ static uint32_t window(const struct gt_ctl_function *f, const struct gt_task_op 
 	return (uint32_t)GT_MIN(n, GT_MAX(spec->limits.queue / 2 + 1, 1u));
 }
 
-static void want_limit(struct gt_control *c, const struct gt_task_op *op, struct gt_task_want *w)
+static void want_limit(struct gt_control *c, struct gt_task_want *w)
 {
 	struct gt_ctl_function *f = gt_ctl_function_find(c, w->function);
 	struct gt_ctl_live *live = f && desk_of(c, w->function) ? gt_ctl_live(c, f) : NULL;
@@ -463,7 +452,7 @@ static void want_limit(struct gt_control *c, const struct gt_task_op *op, struct
 		w->n = 0;
 		return;
 	}
-	most = window(f, op);
+	most = window(f, w);
 	w->n = GT_MIN(w->n, most - GT_MIN(most, w->held));
 }
 
@@ -494,7 +483,7 @@ static void on_exchanged(struct gt_task_op *op, const struct gt_err *err, void *
 	size_t of = session_index(c->tasks, &op->sessions[0]);
 
 	if (of < c->tasks->n_sessions)
-		c->tasks->sessions[of].busy = false;
+		c->tasks->sessions[of].exchanges--;
 	if (!err) {
 		changes_take(c, op);
 		results_note(c, op);
@@ -536,7 +525,7 @@ int gt_control_task_exchange(struct gt_control *c, uint64_t epoch, struct gt_tas
 	for (size_t i = 0; i < op->n_results; i++)
 		gt_ctl_verdict(c, &op->results[i]);
 	for (size_t i = 0; i < op->n_wants; i++)
-		want_limit(c, op, &op->wants[i]);
+		want_limit(c, &op->wants[i]);
 	op->asker = asker;
 	op->asker_arg = arg;
 	gt_ctl_task_send(c, op, on_exchanged);

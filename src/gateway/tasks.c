@@ -1,5 +1,8 @@
 /* tasks.c - leases of durable calls, asked for while there is room, and their results, told until
- * control has them. One post at a time carries both; what happens meanwhile is in the next one.
+ * control has them. A post carries both; what happens meanwhile is in the next one. Two may be
+ * under way, so that control and the store have work while an answer is read here. They may
+ * overtake each other: one of them alone asks for leases, and one that tells of starts, or
+ * everything, has none beside it.
  *
  * A post whose answer did not come may have been taken or not. The next one tells every lease that
  * is held here, so that control releases what it gave in vain; a result that control has already is
@@ -19,6 +22,7 @@
 #define BYTES_MAX     (64 * GT_MIB) /* bodies of leases and results */
 #define RESULTS_MAX   256           /* in one post, and of bytes: */
 #define RESULT_BYTES  (8 * GT_MIB)
+#define RESULTS_LEAST 128 /* for which a post goes beside another one */
 #define WANTS_MAX     64
 #define ANSWER_MAX    (48 * GT_MIB)
 
@@ -26,25 +30,33 @@ struct gt_task_fn {
 	char name[GT_NAME_MAX + 1];
 	struct gt_task_ask ask;
 	uint32_t held;
+	uint32_t ended; /* by an answer, since it was asked for */
 	UT_hash_handle hh;
+};
+
+struct post {
+	struct gt_tasks *t;
+	struct gt_http_call *call; /* NULL: not under way */
+	struct gt_task_run *runs;  /* whose results it tells */
+	bool asks, alone;
 };
 
 struct gt_tasks {
 	struct gt_gateway *gw;
 	uint64_t session;
 	struct gt_task_fn *fns;
-	struct gt_task_run *held; /* hash: all leases */
-	struct gt_task_run *ended, *posted;
-	size_t bytes;
-	struct gt_http_call *post;
+	struct gt_task_run *held;   /* hash: all leases */
+	struct gt_task_run *untold; /* by their start, the first one first */
+	struct gt_task_run *ended;
+	size_t n_ended, bytes;
+	struct post posts[GT_TASK_EXCHANGES_MAX];
 	struct gt_timer timer;
 	uint64_t fails_ms, posted_ns;
-	unsigned untold; /* runs whose start is; since: */
-	uint64_t untold_ns;
 	bool full;
 };
 
 static void on_timer(void *arg);
+static bool may_post(struct gt_tasks *t);
 
 static struct gt_tasks *tasks_of(struct gt_gateway *gw)
 {
@@ -56,15 +68,34 @@ static struct gt_tasks *tasks_of(struct gt_gateway *gw)
 	t->gw = gw;
 	gt_rand_system.fill(gt_rand_system.arg, &t->session, sizeof(t->session));
 	t->session &= INT64_MAX; /* the store's numbers have a sign */
+	for (size_t i = 0; i < GT_LEN(t->posts); i++)
+		t->posts[i].t = t;
 	return t;
+}
+
+/* One that is; NULL: none. */
+static const struct post *under_way(const struct gt_tasks *t)
+{
+	for (size_t i = 0; i < GT_LEN(t->posts); i++)
+		if (t->posts[i].call)
+			return &t->posts[i];
+	return NULL;
+}
+
+static struct post *free_post(struct gt_tasks *t)
+{
+	for (size_t i = 0; i < GT_LEN(t->posts); i++)
+		if (!t->posts[i].call)
+			return &t->posts[i];
+	return NULL;
 }
 
 static void schedule(struct gt_tasks *t, uint64_t delay_ms)
 {
 	uint64_t due_ns = gt_gw_now(t->gw) + delay_ms * GT_NS_PER_MS;
 
-	if (t->post || t->gw->freeing || !t->gw->http)
-		return; /* its answer looks again */
+	if (t->gw->freeing || !t->gw->http || (under_way(t) && !may_post(t)))
+		return; /* an answer looks again */
 	if (!gt_timer_is_set(&t->timer) || due_ns < t->timer.due_ns)
 		gt_timer_set_at(t->gw->loop, &t->timer, due_ns, on_timer, t);
 }
@@ -125,27 +156,40 @@ static void add_held(struct gt_tasks *t, struct gt_task_op *op)
 		op->held[op->n_held++] = run->task.seq;
 }
 
-/* After a break, all that run: control may be another one. */
+static bool starts_due(const struct gt_tasks *t)
+{
+	return t->untold && gt_gw_now(t->gw) >= t->untold->start_ns + START_MS * GT_NS_PER_MS;
+}
+
+static void start_told(struct gt_tasks *t, struct gt_task_run *run)
+{
+	run->untold = false;
+	DL_DELETE(t->untold, run);
+}
+
+/* After a break, of all that run: control may be another one. */
 static void add_starts(struct gt_tasks *t, struct gt_task_op *op)
 {
 	struct gt_task_run *run;
 
-	if (!t->untold && !t->full)
+	if (!t->full && !starts_due(t))
 		return;
 	op->starts = gt_alloc_array(HASH_CNT(hh_held, t->held) + 1, sizeof(*op->starts));
-	for (run = t->held; run; run = run->hh_held.next) {
-		bool tell = run->untold || (t->full && run->start.seq && !run->ended);
-
-		run->untold = false;
-		if (tell && op->n_starts < GT_TASK_HELD_MAX)
+	for (run = t->full ? t->held : NULL; run; run = run->hh_held.next)
+		if (run->start.seq && !run->ended)
+			op->starts[op->n_starts++] = run->start;
+	while (t->untold && (t->full || starts_due(t))) {
+		run = t->untold;
+		start_told(t, run);
+		if (!t->full)
 			op->starts[op->n_starts++] = run->start;
 	}
-	t->untold = 0;
 }
 
 /* Borrowed: the bodies stay the run's, in case that it has to be told again. */
-static void add_results(struct gt_tasks *t, struct gt_task_op *op)
+static void add_results(struct post *p, struct gt_task_op *op)
 {
+	struct gt_tasks *t = p->t;
 	struct gt_task_run *run, *next;
 	size_t bytes = 0;
 
@@ -154,7 +198,8 @@ static void add_results(struct gt_tasks *t, struct gt_task_op *op)
 		if (op->n_results == RESULTS_MAX || (bytes > RESULT_BYTES && op->n_results))
 			break;
 		DL_DELETE(t->ended, run);
-		DL_APPEND(t->posted, run);
+		t->n_ended--;
+		DL_APPEND(p->runs, run);
 		*gt_task_op_result(op) = run->result;
 	}
 }
@@ -182,6 +227,8 @@ static void add_wants(struct gt_tasks *t, struct gt_task_op *op)
 
 		gt_strcopy(w->function, sizeof(w->function), fn->name);
 		w->held = fn->held;
+		w->ended = fn->ended;
+		fn->ended = 0;
 		asked[op->n_wants - 1] = fn;
 	}
 	for (size_t i = 0; i < op->n_wants; i++) {
@@ -213,24 +260,40 @@ static bool any_left(const struct gt_tasks *t)
 	return false;
 }
 
-static bool starts_due(const struct gt_tasks *t)
+static bool asks(const struct gt_tasks *t)
 {
-	return t->untold && gt_gw_now(t->gw) >= t->untold_ns + START_MS * GT_NS_PER_MS;
+	return has_room(t) && any_wanted(t);
+}
+
+/* What must be alone waits for the others to end, which so begin no more. */
+static bool worth_a_second(const struct gt_tasks *t, const struct post *first)
+{
+	return !first->alone && !t->full && !starts_due(t) &&
+	       (t->n_ended >= RESULTS_LEAST || (!first->asks && asks(t)));
 }
 
 static bool worth_a_post(const struct gt_tasks *t)
 {
 	uint64_t silent_ns = gt_gw_now(t->gw) - t->posted_ns;
 
-	return t->full || t->ended || starts_due(t) || (has_room(t) && any_wanted(t)) ||
+	return t->full || t->ended || starts_due(t) || asks(t) ||
 	       (t->held && silent_ns >= ALIVE_MS * GT_NS_PER_MS);
+}
+
+static bool may_post(struct gt_tasks *t)
+{
+	const struct post *first = under_way(t);
+
+	return first ? free_post(t) && worth_a_second(t, first) : worth_a_post(t);
 }
 
 /* ---- the answer ----------------------------------------------------------------------------- */
 
-static void run_end(struct gt_tasks *t, struct gt_task_run *run)
+static void run_end(struct post *p, struct gt_task_run *run)
 {
-	DL_DELETE(t->posted, run);
+	struct gt_tasks *t = p->t;
+
+	DL_DELETE(p->runs, run);
 	HASH_DELETE(hh_held, t->held, run);
 	t->bytes -= GT_MIN(t->bytes, run->result.body.len);
 	gt_task_run_free(run);
@@ -279,8 +342,9 @@ static void wants_answered(struct gt_tasks *t, const struct gt_task_op *op)
 	}
 }
 
-static bool answer_take(struct gt_tasks *t, const char *body, size_t len)
+static bool answer_take(struct post *p, const char *body, size_t len)
 {
+	struct gt_tasks *t = p->t;
 	struct gt_task_op *op = NULL;
 	struct gt_err err = { 0 };
 
@@ -288,8 +352,8 @@ static bool answer_take(struct gt_tasks *t, const char *body, size_t len)
 		gt_error("gateway: control's answer about durable calls: %s", err.text);
 		return false;
 	}
-	while (t->posted)
-		run_end(t, t->posted);
+	while (p->runs)
+		run_end(p, p->runs);
 	wants_answered(t, op);
 	for (size_t i = 0; i < op->n_tasks; i++)
 		lease_take(t, &op->tasks[i]);
@@ -301,7 +365,7 @@ static bool answer_take(struct gt_tasks *t, const char *body, size_t len)
 
 static void go_on(struct gt_tasks *t)
 {
-	if (worth_a_post(t))
+	if (may_post(t))
 		schedule(t, 0);
 	else if (t->untold)
 		schedule(t, START_MS);
@@ -315,27 +379,34 @@ static void go_on(struct gt_tasks *t)
 
 static void on_done(int status, const char *body, size_t len, const struct gt_err *err, void *arg)
 {
-	struct gt_tasks *t = arg;
+	struct post *p = arg;
+	struct gt_tasks *t = p->t;
 
-	t->post = NULL;
+	p->call = NULL;
+	p->asks = p->alone = false;
 	t->posted_ns = gt_gw_now(t->gw);
-	if (status == 200 && answer_take(t, body, len)) {
+	if (status == 200 && answer_take(p, body, len)) {
 		t->fails_ms = 0;
 		go_on(t);
 		return;
 	}
 	gt_debug("gateway: durable calls were not taken (status %d): %s", status,
 		 err ? err->text : "");
-	DL_CONCAT(t->ended, t->posted);
-	t->posted = NULL;
+	for (; p->runs; t->n_ended++) {
+		struct gt_task_run *run = p->runs;
+
+		DL_DELETE(p->runs, run);
+		DL_APPEND(t->ended, run);
+	}
 	t->full = true;
 	t->fails_ms = t->fails_ms ? GT_MIN(2 * t->fails_ms, (uint64_t)FAILED_MAX_MS) : FAILED_MS;
 	if (t->gw->watch_up) /* else the next snapshot does */
 		schedule(t, t->fails_ms);
 }
 
-static void post_now(struct gt_tasks *t)
+static void post_now(struct post *p, const struct post *first)
 {
+	struct gt_tasks *t = p->t;
 	struct gt_gateway *gw = t->gw;
 	gt_auto(free) char *url = gt_asprintf("http://control/link/v1/gateways/%s/calls",
 					      gw->cfg.name);
@@ -351,9 +422,13 @@ static void post_now(struct gt_tasks *t)
 	op->alone = t->full && !gw->handover.before.watch;
 	if (t->full)
 		add_held(t, op);
-	add_starts(t, op);
-	add_results(t, op);
-	add_wants(t, op);
+	if (!first)
+		add_starts(t, op);
+	add_results(p, op);
+	if (!first || !first->asks)
+		add_wants(t, op);
+	p->asks = op->n_wants > 0;
+	p->alone = op->full || op->n_starts;
 	gt_exchange_write(op, gw->epoch, &body);
 	op->n_results = 0; /* they are the runs' */
 	gt_task_op_free(op);
@@ -368,23 +443,22 @@ static void post_now(struct gt_tasks *t)
 		.timeout_ms = POST_MAX_MS,
 		.answer_max = ANSWER_MAX,
 		.on_done = on_done,
-		.arg = t,
+		.arg = p,
 	};
 
-	if (gt_http_start(gw->http, &out, &t->post, &err) < 0)
-		on_done(0, NULL, 0, &err, t);
+	if (gt_http_start(gw->http, &out, &p->call, &err) < 0)
+		on_done(0, NULL, 0, &err, p);
 }
 
 static void on_timer(void *arg)
 {
 	struct gt_tasks *t = arg;
 
-	if (!t->gw->synced || !t->gw->watch_up || t->post)
+	if (!t->gw->synced || !t->gw->watch_up)
 		return;
-	if (worth_a_post(t))
-		post_now(t);
-	else
-		go_on(t);
+	if (may_post(t))
+		post_now(free_post(t), under_way(t));
+	go_on(t);
 }
 
 /* ---- from their homes ----------------------------------------------------------------------- */
@@ -396,10 +470,12 @@ void gt_tasks_ended(struct gt_gateway *gw, struct gt_task_run *run)
 	t->bytes -= GT_MIN(t->bytes, run->task.body.len);
 	t->bytes += run->result.body.len;
 	run->ended = true;
-	t->untold -= run->untold;
-	run->untold = false;
+	if (run->untold)
+		start_told(t, run);
 	DL_APPEND(t->ended, run);
+	t->n_ended++;
 	run->fn->held--;
+	run->fn->ended += run->result.status != 0;
 	gt_task_ask_freed(&run->fn->ask);
 	fn_settle(t, gt_steal(&run->fn));
 	schedule(t, 0);
@@ -419,8 +495,8 @@ void gt_tasks_started(struct gt_gateway *gw, const struct gt_task_start *start)
 	if (run->untold)
 		return;
 	run->untold = true;
-	if (t->untold++ == 0)
-		t->untold_ns = gt_gw_now(gw);
+	run->start_ns = gt_gw_now(gw);
+	DL_APPEND(t->untold, run);
 	schedule(t, START_MS);
 }
 
@@ -470,7 +546,8 @@ void gt_tasks_free(struct gt_gateway *gw)
 	if (!t)
 		return;
 	gt_timer_clear(gw->loop, &t->timer);
-	gt_http_cancel(t->post);
+	for (size_t i = 0; i < GT_LEN(t->posts); i++)
+		gt_http_cancel(t->posts[i].call);
 	HASH_ITER (hh_held, t->held, run, run_next) {
 		HASH_DELETE(hh_held, t->held, run);
 		gt_task_run_free(run);

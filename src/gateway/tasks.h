@@ -35,10 +35,11 @@ struct gt_task_run {
 	/* shard 0's */
 	struct gt_task_fn *fn;
 	bool ended;
-	bool untold;                     /* that a replica has it, control has not heard */
+	bool untold;                     /* that a replica has it, control has not heard, since: */
+	uint64_t start_ns;               /* monotonic */
 	struct gt_task_start start;      /* seq 0: none has it */
 	UT_hash_handle hh_held;          /* by key: all leases */
-	struct gt_task_run *prev, *next; /* ended, and not told yet */
+	struct gt_task_run *prev, *next; /* whose start, or then end, is not told yet */
 };
 
 /* tasks.c. All but the last for shard 0. */

@@ -59,6 +59,7 @@ static const struct gt_field want_rows[] = {
 	FUNCTION(gt_task_want),
 	{ "n", GT_F_U32, 0, AT(gt_task_want, n), .max = GT_TASK_HELD_MAX },
 	{ "held", GT_F_U32, 0, AT(gt_task_want, held), .max = UINT32_MAX },
+	{ "ended", GT_F_U32, 0, AT(gt_task_want, ended), .max = UINT32_MAX },
 	NUMBER(gt_task_want, queued),
 	NUMBER(gt_task_want, seen),
 };

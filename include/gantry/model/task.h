@@ -24,6 +24,7 @@
 #define GT_TASK_BODY_MAX        (16 << 20)
 #define GT_TASK_INLINE_MAX      (64 << 10) /* larger bodies lie in files beside the database */
 #define GT_TASK_LEASES_MAX      256        /* in one exchange */
+#define GT_TASK_EXCHANGES_MAX   2          /* of one gateway under way */
 #define GT_TASK_HELD_MAX        4096       /* leases of one gateway */
 #define GT_TASK_LOST_MAX        20         /* leases lost in a row: the task is given up */
 #define GT_TASK_QUEUED_MAX      10000000   /* that wait for one function */
@@ -144,6 +145,7 @@ struct gt_task_start {
 struct gt_task_want {
 	char function[GT_NAME_MAX + 1];
 	uint32_t n, held;
+	uint32_t ended; /* by an answer, since it was asked for before */
 	/* Control's answer. */
 	uint64_t queued; /* still */
 	uint64_t seen; /* when queued is 0: the number of the last call to work that this covers */

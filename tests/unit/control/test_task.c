@@ -211,14 +211,7 @@ static void the_window_has_room_for_what_ends_during_an_exchange(void **state)
 
 	deploy(d);
 	accept(d, 1000);
-	for (int i = 0; i < 30; i++) {
-		struct gt_task_result *r = gt_task_op_result(op);
-
-		gt_strcopy(r->function, sizeof(r->function), i < 25 ? "f" : "other");
-		r->status = i < 20 ? 200 : 0; /* the rest did not run */
-		gt_strcopy(r->slug, sizeof(r->slug), i < 20 ? "" : "queue_full");
-		gt_strcopy(r->id, sizeof(r->id), "x");
-	}
+	op->wants[0].ended = 20;
 	give(d, op);
 	assert_int_equal(op->wants[0].n, 40);
 	answer(d, NULL);
@@ -365,27 +358,46 @@ static void ends_mean_what_the_policy_says(void **state)
 	}
 }
 
-/* A gateway that gave its post up asks anew: the second one must not be done before the first,
- * whose leases nobody takes. */
-static void exchanges_of_a_gateway_do_not_overtake(void **state)
+static int try(struct desk *d, struct gt_task_op *op)
 {
-	struct desk *d = *state;
-	struct gt_task_op *second = exchange(10, 0);
 	struct gt_err err = { 0 };
 
+	return gt_control_task_exchange(d->x.c, FIX_EPOCH, op, on_answer, d, &err);
+}
+
+/* A gateway that gave a post up tells everything: that must not be done before the one that was
+ * given up, whose leases nobody takes. */
+static void an_exchange_of_everything_does_not_overtake(void **state)
+{
+	struct desk *d = *state;
+	struct gt_task_op *full = exchange(10, 0);
+
+	full->full = true;
 	deploy(d);
 	accept(d, 3);
 	give(d, exchange(10, 0));
-	assert_int_equal(gt_control_task_exchange(d->x.c, FIX_EPOCH, second, on_answer, d, &err),
-			 -EBUSY);
+	assert_int_equal(try(d, full), -EBUSY);
 	assert_int_equal(d->n_ops, 1);
 	d->x.now_ns += 60 * GT_NS_PER_S; /* nor are its leases released before they are there */
 	gt_control_tick(d->x.c);
 	for (size_t i = 0; i < d->n_ops; i++)
 		assert_true(d->ops[i]->verb != GT_TASK_RELEASE || d->ops[i]->n_sessions == 1);
 	answer(d, NULL);
-	assert_int_equal(gt_control_task_exchange(d->x.c, FIX_EPOCH, second, on_answer, d, &err),
-			 0);
+	assert_int_equal(try(d, full), 0);
+}
+
+static void a_gateway_has_two_exchanges_at_the_store(void **state)
+{
+	struct desk *d = *state;
+	struct gt_task_op *third = exchange(10, 0);
+
+	deploy(d);
+	accept(d, 3);
+	give(d, exchange(10, 0));
+	give(d, exchange(10, 0));
+	assert_int_equal(try(d, third), -EBUSY);
+	answer(d, NULL);
+	assert_int_equal(try(d, third), 0);
 }
 
 /* A store that can not be read is not asked without a pause. */
@@ -421,7 +433,8 @@ int main(void)
 		t(retries_do_not_wait_for_a_clock_that_was_set_back),
 		t(a_control_that_has_just_started_knows_its_clock),
 		t(ends_mean_what_the_policy_says),
-		t(exchanges_of_a_gateway_do_not_overtake),
+		t(an_exchange_of_everything_does_not_overtake),
+		t(a_gateway_has_two_exchanges_at_the_store),
 		t(an_unread_store_is_asked_again_after_a_pause),
 	};
 
