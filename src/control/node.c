@@ -85,6 +85,23 @@ void gt_ctl_blocked_touch(struct gt_control *c)
 	}
 }
 
+/* Gateways are told: new calls go elsewhere, as nobody may be there to take them. */
+static void set_silent(struct gt_control *c, struct gt_ctl_node *node, bool silent)
+{
+	struct gt_ctl_replica *r;
+
+	if (node->silent == silent)
+		return;
+	node->silent = silent;
+	DL_FOREACH2(node->list, r, node_next)
+	{
+		if (!r->f)
+			continue;
+		gt_ctl_live(c, r->f)->route_changed = true;
+		gt_ctl_touch(c, r->f);
+	}
+}
+
 void gt_control_node_up(struct gt_control *c, const char *node)
 {
 	struct gt_ctl_node *n = gt_ctl_node_get(c, node);
@@ -94,7 +111,8 @@ void gt_control_node_up(struct gt_control *c, const char *node)
 	if (!n->lost)
 		DL_DELETE(c->down, n);
 	n->up = true;
-	n->lost = n->silent = false;
+	n->lost = false;
+	set_silent(c, n, false);
 	n->heard_ns = gt_ctl_now(c);
 	n->since_ms = gt_wall_ms(&c->ports.clock);
 	gt_ctl_node_tell(c, n);
@@ -154,7 +172,7 @@ static void silence_look(struct gt_control *c, uint64_t now)
 		if (now - node->heard_ns >= c->node_lost_ns) {
 			gt_ctl_node_lose(c, node);
 		} else if (!node->silent) {
-			node->silent = true;
+			set_silent(c, node, true);
 			gt_ctl_node_tell(c, node);
 			gt_ctl_event(c, "node.suspect", NULL, NULL, node->name, NULL,
 				     "it has not reported for %llu ms and gets no new replicas",
@@ -174,7 +192,7 @@ static int heard(struct gt_control *c, struct gt_ctl_node *node, bool full, stru
 				  "node %s was given up: tell everything anew", node->name);
 	if (!was)
 		return 0;
-	node->silent = false;
+	set_silent(c, node, false);
 	if (lost)
 		node->lost = false;
 	gt_ctl_node_tell(c, node);

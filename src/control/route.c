@@ -38,6 +38,7 @@ static const struct gt_ctl_revision *replicas_fill(const struct gt_ctl_live *liv
 		gt_strcopy(to->id, sizeof(to->id), r->id);
 		gt_strcopy(to->node, sizeof(to->node), r->node->name);
 		to->draining = draining;
+		to->suspect = r->node->silent;
 		if (serves && !serving) {
 			serving = r->rev;
 			route->revision = r->revision;

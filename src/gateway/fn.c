@@ -141,6 +141,7 @@ unsigned gt_fn_apply(struct gt_fn *fn, struct gt_route *route, bool partial, uin
 		t->seen = true;
 		t->gone = false; /* control began anew and had not heard of it for a moment */
 		t->draining = r->draining;
+		t->told_suspect = r->suspect;
 		if (t->draining && fn->retire)
 			fn->retire(t); /* a server that ends waits for its open connections */
 		if (gt_target_drained(t))

@@ -28,6 +28,7 @@ struct gt_target {
 	bool draining;
 	bool gone;                 /* left the route; freed when nothing is in flight */
 	bool seen;                 /* in the route being applied */
+	bool told_suspect;         /* by the route */
 	uint64_t used_ns;          /* last call */
 	uint64_t rest_until_ns;    /* it failed: gets no call before that */
 	uint64_t suspect_until_ns; /* nor before that, while another one serves */
@@ -160,7 +161,7 @@ static inline bool gt_target_rests(const struct gt_target *t, uint64_t now_ns)
 }
 static inline bool gt_target_suspect(const struct gt_target *t, uint64_t now_ns)
 {
-	return now_ns < t->suspect_until_ns;
+	return t->told_suspect || now_ns < t->suspect_until_ns;
 }
 /* When the next replica may have calls again; 0 = none rests. */
 uint64_t gt_fn_rest_end_ns(const struct gt_fn *fn, uint64_t now_ns);

@@ -40,7 +40,7 @@ uint64_t gt_fn_rest_end_ns(const struct gt_fn *fn, uint64_t now_ns)
 			continue;
 		if (gt_target_rests(t, now_ns))
 			end_ns = GT_MIN(end_ns, t->rest_until_ns);
-		else if (gt_target_suspect(t, now_ns))
+		else if (now_ns < t->suspect_until_ns)
 			end_ns = GT_MIN(end_ns, t->suspect_until_ns);
 	}
 	return end_ns == UINT64_MAX ? 0 : end_ns;

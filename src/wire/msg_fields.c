@@ -364,6 +364,7 @@ static const struct gt_field route_replica_rows[] = {
 	{ "id", GT_F_CHARS, GT_F_NEEDED, AT(gt_route_replica, id), REPLICA_ID },
 	{ "node", GT_F_CHARS, 0, AT(gt_route_replica, node), FUNCTION_NAME },
 	{ "draining", GT_F_BOOL, 0, AT(gt_route_replica, draining) },
+	{ "suspect", GT_F_BOOL, 0, AT(gt_route_replica, suspect) },
 };
 static const struct gt_fields route_replica_fields = { ROWS(route_replica_rows, gt_route_replica) };
 

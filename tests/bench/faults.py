@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import signal
+import threading
 import time
 
 import bench
@@ -150,8 +151,66 @@ def slow_link(hosts):
     time.sleep(RUN_S)
     failed = load.stop() and load.failed
     hosts.net.heal()
-    changes = [e for e in hosts.first.events(after=last) if e["type"].startswith("node.") and e.get("node") == "b"]
-    return len(changes), len(failed)
+    return changes_of(hosts, "b", last), len(failed)
+
+
+class Spread:
+    """Calls of a function with a replica on each host, by threads: when each began, how long it took, which replica it had."""
+
+    def __init__(self, first, threads=6):
+        memory = first.client.get("/v1/nodes").json()["items"][0]["memory_bytes"]
+        first.echo("spread", resources={"memory": f"{(memory >> 20) * 6 // 10}MiB"}, limits={"first_byte": "60s"},
+                   scale={"min": 3, "max": 3, "concurrency": 8})
+        self.first, self.calls, self.failed, self.stopping = first, [], 0, threading.Event()
+        self.at = {r["node"]: r["id"] for r in first.wait_replicas("spread", 3)}
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(threads)]
+        for thread in self.threads:
+            thread.start()
+        until(lambda: {c[2] for c in self.calls} >= set(self.at.values()), "all are called")
+
+    def run(self):
+        while not self.stopping.is_set():
+            begun = time.monotonic()
+            reply = self.first.call("spread", "/sleep?ms=20", timeout=90)
+            self.failed += reply.status != 200
+            self.calls.append((begun, time.monotonic() - begun, reply.headers.get("gantry-replica")))
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+        self.first.delete("spread")
+
+
+def changes_of(hosts, name, last):
+    return len([e for e in hosts.first.events(after=last) if e["type"].startswith("node.") and e.get("node") == name])
+
+
+def stands_still(hosts):
+    """All of a host's processes are stopped for half of RUN_S: until when calls went to it, and what its state did."""
+    spread, last = Spread(hosts.first), hosts.first.events()[-1]["id"]
+    begun = time.monotonic()
+    with hosts["b"].standing_still():
+        time.sleep(RUN_S / 2)
+    hosts.wait_nodes("ready", timeout=60)
+    time.sleep(RUN_S / 2)
+    spread.stop()
+    stuck = [max(began - begun, 0) for began, took, _ in spread.calls if took > 1]
+    return max(stuck, default=0), len(stuck), spread.failed, changes_of(hosts, "b", last)
+
+
+def starved(hosts):
+    """A host's processes run for 5 of each 100 ms: its part of the calls from the fifth second on, and what its state did."""
+    spread, last = Spread(hosts.first), hosts.first.events()[-1]["id"]
+    begun = time.monotonic()
+    while time.monotonic() < begun + RUN_S:
+        with hosts["b"].standing_still():
+            time.sleep(0.095)
+        time.sleep(0.005)
+    end = time.monotonic()
+    spread.stop()
+    later = [who for began, _, who in spread.calls if begun + 5 < began < end]
+    return later.count(spread.at["b"]) / len(later), spread.failed, changes_of(hosts, "b", last)
 
 
 def a_full_disk(host):
@@ -239,12 +298,22 @@ def disk_and_links():
         rows = [goal("F3", "a full state disk has room again: until calls are accepted, worst", a_full_disk(hosts.first), "s", 5)]
         noticed, others, making = blackholes(hosts)
         changes, failed = slow_link(hosts)
+        for name in ("far", "near", "kept"):
+            hosts.first.delete(name)
+        still_s, stuck, still_failed, still_changes = stands_still(hosts)
+        part, starved_failed, starved_changes = starved(hosts)
     return [*rows,
             goal("F5", f"a node's link loses all (which took up to {making:.2f} s to be made): until a call on it hears of that, worst",
                  noticed, "s", 3.1),
             goal("F5.others", "p99 of calls elsewhere meanwhile, of that before, median", others, "", 1.1),
             goal("F6", f"a link is half a second longer each way for {RUN_S:g} s: changes of the node's state", changes, "", 2),
-            goal("F6.calls", "calls there that failed meanwhile", failed, "", 0)]
+            goal("F6.calls", "calls there that failed meanwhile", failed, "", 0),
+            goal("F6.still", f"a host's processes stand still for {RUN_S / 2:g} s: until the last of the {stuck} calls began that waited there",
+                 still_s, "s", 5),
+            goal("F6.still.changes", f"changes of that node's state (suspect, lost, ready) in {RUN_S:g} s; {still_failed} calls failed",
+                 still_changes, "", 2),
+            bench.row("F6.starved", f"a host has 5 of 100 ms: its part of the calls, a third before; {starved_failed} failed", part, ""),
+            goal("F6.starved.changes", f"changes of that node's state in {RUN_S:g} s", starved_changes, "", 2)]
 
 
 def counted():

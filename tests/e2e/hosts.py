@@ -162,6 +162,18 @@ class Host(Daemon):
             until(lambda: self.roles().get(role) not in (None, pid), f"{role} of {self.name} is back", 30)
         return True
 
+    @contextlib.contextmanager
+    def standing_still(self):
+        """None of its processes runs, replicas neither; what the kernel does for them goes on."""
+        pids = [self.proc.pid, *self.descendants()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def replace_roles(self, number):
         """By a reload (SIGHUP) or another program (SIGUSR2), until each is another process. Returns those before."""
         before = self.roles()

@@ -392,6 +392,29 @@ def test_a_blackholed_node_is_noticed_by_a_call(cluster):
         cluster.first.delete(name)
 
 
+def test_new_calls_go_around_a_host_that_stands_still(own_hosts):
+    """Its connections stand, so no call hears of it: but nothing was heard of it for `node_suspect`."""
+    hosts = own_hosts("abc", config={"a": "[control]\nnode_lost = 100s\n"})
+    first = hosts.first
+    memory = first.client.get("/v1/nodes").json()["items"][0]["memory_bytes"]
+    first.echo("f", resources={"memory": f"{(memory >> 20) * 6 // 10}MiB"}, scale={"min": 3, "max": 3, "concurrency": 8})
+    at = {r["node"]: r["id"] for r in first.wait_replicas("f", 3)}
+
+    def who():
+        """At once, so that they spread."""
+        calls = [first.client.background("GET", "/f/f/sleep?ms=300", timeout=60) for _ in range(12)]
+        replies = [c.result() for c in calls]
+        assert {r.status for r in replies} == {200}, replies
+        return {r.headers["gantry-replica"] for r in replies}
+
+    until(lambda: who() == set(at.values()), "all three are called")
+    with hosts["b"].standing_still():
+        hosts.wait_nodes("suspect", "b")
+        assert who() == {at["a"], at["c"]}
+    hosts.wait_nodes("ready", "b")
+    until(lambda: at["b"] in who(), "it is called again")
+
+
 def test_durable_calls_of_a_blackholed_node_run_once_more(cluster):
     more = {"scale": {"min": 1, "max": 1, "concurrency": 4},
             "retry": {"max": 5, "on": ["crash", "timeout", "502", "503", "504"],

@@ -119,6 +119,7 @@ struct gt_route_replica {
 	char node[GT_NAME_MAX + 1]; /* where it runs; "" = the gateway's own */
 	bool draining;              /* no new calls; when the last in-flight one ended, list it in
 				       gt_demand.drained */
+	bool suspect;               /* its node is silent: no new calls while another one serves */
 };
 
 struct gt_route {

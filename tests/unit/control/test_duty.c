@@ -267,6 +267,18 @@ static void a_failed_write_changes_nothing(void **state)
 	assert_string_equal(state_of(x, "n1"), "ready");
 }
 
+/* Gateways were told, since routes was `was`, that the function's replica is suspect, or is not. */
+static void routed_as(struct fix *x, size_t was, bool suspect)
+{
+	struct gt_route route;
+
+	assert_int_equal(x->n_routes, was + 1);
+	assert_int_equal(gt_control_route(x->c, "f", &route, NULL), 0);
+	assert_int_equal(route.n_replicas, 1);
+	assert_int_equal(route.replicas[0].suspect, suspect);
+	gt_route_fini(&route);
+}
+
 /* Its watch stands open, but nothing comes. */
 static void a_silent_node_is_suspect_then_lost(void **state)
 {
@@ -276,6 +288,7 @@ static void a_silent_node_is_suspect_then_lost(void **state)
 	struct gt_report r = { .node = "n1", .epoch = FIX_EPOCH };
 	struct gt_err err = { 0 };
 	char id[GT_REPLICA_ID_SIZE];
+	size_t routes;
 
 	gt_control_free(x->c);
 	x->event.id = 0;
@@ -286,11 +299,20 @@ static void a_silent_node_is_suspect_then_lost(void **state)
 	fix_start(x, "f", id);
 	fix_pass(x, 2900);
 	assert_string_equal(state_of(x, "n1"), "ready");
+	routes = x->n_routes;
 	fix_pass(x, 1500);
 	assert_string_equal(state_of(x, "n1"), "suspect");
 	assert_int_equal(fix_view(x, "f").replicas[GT_REPLICA_READY], 1);
+	routed_as(x, routes, true);
 	assert_int_equal(gt_control_report(x->c, &r, NULL), 0); /* a beat */
 	assert_string_equal(state_of(x, "n1"), "ready");
+	routed_as(x, routes + 1, false);
+	fix_pass(x, 4400);
+	routed_as(x, routes + 2, true);
+	gt_control_node_down(x->c, "n1");
+	gt_control_node_up(x->c, "n1");
+	assert_string_equal(state_of(x, "n1"), "ready");
+	routed_as(x, routes + 3, false);
 	x->now_ns += 60 * GT_NS_PER_S; /* control itself stood still */
 	gt_control_tick(x->c);
 	assert_string_equal(state_of(x, "n1"), "ready");

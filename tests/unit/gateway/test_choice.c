@@ -17,15 +17,23 @@
 
 static struct gt_fn fn;
 
-static void tell(size_t replicas, uint32_t concurrency)
+/* suspects: so many of the first ones are. */
+static void tell_suspects(size_t replicas, uint32_t concurrency, size_t suspects)
 {
 	struct gt_route r = { .concurrency = concurrency, .queue = 100 };
 
 	r.replicas = gt_alloc_array(replicas + 1, sizeof(*r.replicas));
 	r.n_replicas = replicas;
-	for (size_t i = 0; i < replicas; i++)
+	for (size_t i = 0; i < replicas; i++) {
 		snprintf(r.replicas[i].id, sizeof(r.replicas[i].id), "r%zu", i);
+		r.replicas[i].suspect = i < suspects;
+	}
 	gt_fn_apply(&fn, &r, false, 1 * MS);
+}
+
+static void tell(size_t replicas, uint32_t concurrency)
+{
+	tell_suspects(replicas, concurrency, 0);
 }
 
 static int setup(void **state)
@@ -206,6 +214,23 @@ static void test_three_failures_make_a_suspect(void **state)
 	gt_fn_release(&fn, good, 1 * MS, now_ns);
 }
 
+static void test_one_on_a_silent_node_is_a_suspect_until_that_is_heard_of(void **state)
+{
+	(void)state;
+	struct gt_target *good;
+
+	tell_suspects(2, 1, 1);
+	good = take(0, 1 * MS);
+	assert_ptr_equal(good, target("r1"));
+	assert_null(take(0, 1 * MS));
+	assert_int_equal(gt_fn_rest_end_ns(&fn, 1 * MS), 0); /* no time will tell */
+	tell(2, 1);
+	assert_ptr_equal(try_one(0, 1 * MS), target("r0"));
+	tell_suspects(2, 1, 2);
+	assert_ptr_equal(try_one(0, 1 * MS), target("r0")); /* there is no other */
+	gt_fn_release(&fn, good, 1 * MS, 1 * MS);
+}
+
 static void test_last_replica_is_never_ejected(void **state)
 {
 	(void)state;
@@ -248,6 +273,7 @@ int main(void)
 		T(test_affinity_gives_way_to_a_free_slot),
 		T(test_replica_that_dropped_a_call_rests),
 		T(test_three_failures_make_a_suspect),
+		T(test_one_on_a_silent_node_is_a_suspect_until_that_is_heard_of),
 		T(test_last_replica_is_never_ejected),
 		T(test_retries_have_a_budget),
 	};

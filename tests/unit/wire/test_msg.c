@@ -91,7 +91,8 @@ static void route_lines_round_trip(void **state)
 {
 	(void)state;
 	char *models[] = { (char[]){ "org/m:1" }, (char[]){ "m" } };
-	struct gt_route_replica replicas[] = { { ID_A, "", false }, { ID_B, "far", true } };
+	struct gt_route_replica replicas[] = { { .id = ID_A, .suspect = true },
+					       { .id = ID_B, .node = "far", .draining = true } };
 	struct gt_route routes[] = {
 		{ .function = "llm",
 		  .revision = 4,
@@ -144,7 +145,9 @@ static void route_lines_round_trip(void **state)
 	read_line(one.data, &copy);
 	assert_int_equal(copy.routes[0].fail.exit_code, 3);
 	assert_string_equal(copy.routes[0].fail.log_tail, "a\nb \x1b[0m");
+	assert_true(copy.routes[0].replicas[0].suspect);
 	assert_true(copy.routes[0].replicas[1].draining);
+	assert_false(copy.routes[0].replicas[1].suspect);
 	assert_string_equal(copy.routes[0].replicas[0].node, "");
 	assert_string_equal(copy.routes[0].replicas[1].node, "far");
 	assert_string_equal(copy.routes[0].models[1], "m");
