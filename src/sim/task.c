@@ -303,6 +303,30 @@ uint64_t gt_world_tasks_open(const struct gt_world *w)
 
 static void schedule(struct gt_world *w, struct w_gateway *g, uint64_t in_ns);
 
+/* The place of a post that is under way; of 0, a free one. NULL: there is none. */
+static uint64_t *post_at(struct w_gateway *g, uint64_t serial)
+{
+	for (size_t i = 0; i < GT_LEN(g->desk.posts); i++)
+		if (g->desk.posts[i] == serial)
+			return &g->desk.posts[i];
+	return NULL;
+}
+
+/* Its results are untold again, unless their leases have been freed. */
+static void post_over(struct w_gateway *g, uint64_t serial)
+{
+	struct w_lease *l;
+
+	if (!serial)
+		return;
+	DL_FOREACH (g->desk.leases, l)
+		if (l->told == serial)
+			l->told = 0;
+	*post_at(g, serial) = 0;
+	if (g->desk.asking == serial)
+		g->desk.asking = 0;
+}
+
 static void lease_free(struct w_gateway *g, struct w_lease *l)
 {
 	DL_DELETE(g->desk.leases, l);
@@ -395,21 +419,38 @@ void gt_w_tasks_resync(struct gt_world *w, struct w_gateway *g)
 {
 	if (!w->config.tasks)
 		return;
+	for (size_t i = 0; i < GT_LEN(g->desk.posts); i++) /* connections broke with the watch */
+		post_over(g, g->desk.posts[i]);
 	g->desk.full = true;
-	g->desk.posting = 0; /* its connection broke with the watch */
 	schedule(w, g, 0);
 }
 
-static void results_add(struct gt_world *w, struct w_gateway *g, struct gt_task_op *op)
+static bool is_untold(const struct w_lease *l)
+{
+	return l->ended && !l->told;
+}
+
+static bool any_untold(const struct w_gateway *g)
+{
+	const struct w_lease *l;
+
+	DL_FOREACH (g->desk.leases, l)
+		if (is_untold(l))
+			return true;
+	return false;
+}
+
+static void results_add(struct gt_world *w, struct w_gateway *g, struct gt_task_op *op,
+			uint64_t serial)
 {
 	struct w_lease *l;
 
 	DL_FOREACH (g->desk.leases, l) {
-		if (!l->ended)
+		if (!is_untold(l))
 			continue;
 		struct gt_task_result *r = gt_task_op_result(op);
 
-		l->told = true;
+		l->told = serial;
 		r->seq = l->seq;
 		r->attempt = l->attempt;
 		r->tries = l->tries;
@@ -438,13 +479,9 @@ static void wants_add(struct gt_world *w, struct w_gateway *g, struct gt_task_op
 	}
 }
 
-static void failed(struct gt_world *w, struct w_gateway *g)
+static void failed(struct gt_world *w, struct w_gateway *g, uint64_t serial)
 {
-	struct w_lease *l;
-
-	DL_FOREACH (g->desk.leases, l)
-		l->told = false;
-	g->desk.posting = 0;
+	post_over(g, serial);
 	g->desk.full = true;
 	schedule(w, g, RETRY_NS);
 }
@@ -472,16 +509,16 @@ static void on_answer(struct gt_world *w, struct w_event *e)
 	struct w_gateway *g = post->gateway;
 	struct w_lease *l, *next;
 
-	if (g->desk.posting != post->serial)
+	if (!post_at(g, post->serial))
 		return;
 	if (!e->a) {
-		failed(w, g);
+		failed(w, g, post->serial);
 		return;
 	}
-	g->desk.posting = 0;
 	DL_FOREACH_SAFE (g->desk.leases, l, next)
-		if (l->told)
+		if (l->told == post->serial)
 			lease_free(g, l);
+	post_over(g, post->serial);
 	for (size_t i = 0; i < post->op->n_wants; i++) {
 		const struct gt_task_want *want = &post->op->wants[i];
 		size_t fn = gt_w_fn(w, want->function)->index;
@@ -490,7 +527,7 @@ static void on_answer(struct gt_world *w, struct w_event *e)
 			g->desk.answered[fn] = GT_MAX(g->desk.answered[fn], want->seen);
 	}
 	leases_take(w, g, post->op);
-	schedule(w, g, REST_NS);
+	schedule(w, g, any_untold(g) ? 0 : REST_NS);
 }
 
 /* taken: 1, or 0 = refused, or lost on its way back. */
@@ -540,6 +577,7 @@ static void arrive(struct gt_world *w, struct post *post, uint64_t in_ns)
 
 static void post_now(struct gt_world *w, struct w_gateway *g)
 {
+	uint64_t serial = ++w->serial;
 	struct post *post = gt_alloc(sizeof(*post));
 	struct gt_task_op *op = gt_task_op_new(GT_TASK_EXCHANGE);
 	bool fails = gt_w_chance(w, w->posts_fail_permille);
@@ -553,16 +591,20 @@ static void post_now(struct gt_world *w, struct w_gateway *g)
 	op->held = gt_alloc_array(g->desk.n_leases + 1, sizeof(*op->held));
 	DL_FOREACH (g->desk.leases, l)
 		op->held[op->n_held++] = l->seq;
-	results_add(w, g, op);
-	wants_add(w, g, op);
+	results_add(w, g, op, serial);
+	if (!g->desk.asking)
+		wants_add(w, g, op);
+	if (op->n_wants)
+		g->desk.asking = serial;
+	g->desk.alone = g->desk.full;
 	g->desk.full = false;
 	*post = (struct post){ .gateway = g,
-			       .serial = ++w->serial,
+			       .serial = serial,
 			       .epoch = g->peer.epoch,
 			       .op = op,
 			       .w = w,
 			       .unanswered = fails && gt_w_chance(w, 500) };
-	g->desk.posting = post->serial;
+	*post_at(g, 0) = serial;
 	g->desk.alive_ns = w->now_ns + ALIVE_NS;
 	if (fails && !post->unanswered)
 		answer(w, post, 0, gt_w_below(w, W_POST_TIMEOUT_NS));
@@ -572,15 +614,23 @@ static void post_now(struct gt_world *w, struct w_gateway *g)
 
 static bool worth_a_post(const struct gt_world *w, const struct w_gateway *g)
 {
-	const struct w_lease *l;
-
-	DL_FOREACH (g->desk.leases, l)
-		if (l->ended)
-			return true;
+	if (any_untold(g))
+		return true;
 	for (size_t fn = 0; fn < g->desk.n_fns; fn++)
 		if (g->desk.told[fn] > g->desk.answered[fn])
 			return true;
 	return g->desk.full || (g->desk.leases && g->desk.alive_ns <= w->now_ns);
+}
+
+/* As a gateway does, but for one result. */
+static bool may_post(const struct gt_world *w, struct w_gateway *g)
+{
+	bool first = false;
+
+	for (size_t i = 0; i < GT_LEN(g->desk.posts); i++)
+		first |= g->desk.posts[i] != 0;
+	return first ? post_at(g, 0) && !g->desk.alone && !g->desk.full && any_untold(g)
+		     : worth_a_post(w, g);
 }
 
 static void on_timer(struct gt_world *w, struct w_event *e)
@@ -590,9 +640,9 @@ static void on_timer(struct gt_world *w, struct w_event *e)
 	if (g->desk.timer != e->a)
 		return;
 	g->desk.timer = 0;
-	if (!g->peer.conn || !g->peer.epoch || g->desk.posting)
+	if (!g->peer.conn || !g->peer.epoch)
 		return;
-	if (worth_a_post(w, g))
+	if (may_post(w, g))
 		post_now(w, g);
 	else if (g->desk.leases)
 		schedule(w, g, ALIVE_NS);
@@ -602,7 +652,7 @@ static void schedule(struct gt_world *w, struct w_gateway *g, uint64_t in_ns)
 {
 	struct w_event *e;
 
-	if (g->desk.posting || (g->desk.timer && g->desk.due_ns <= w->now_ns + in_ns))
+	if (!post_at(g, 0) || (g->desk.timer && g->desk.due_ns <= w->now_ns + in_ns))
 		return;
 	e = gt_w_at(w, w->now_ns + in_ns, on_timer);
 	g->desk.due_ns = w->now_ns + in_ns;

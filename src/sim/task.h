@@ -37,8 +37,9 @@ struct w_lease { /* as a gateway has it */
 	uint64_t seq;
 	uint32_t attempt, tries;
 	size_t fn;
-	bool ended, told;
-	int how; /* enum w_call_end */
+	bool ended;
+	uint64_t told; /* serial of the post that tells its end; 0: none that is under way */
+	int how;       /* enum w_call_end */
 	struct w_lease *prev, *next;
 };
 
@@ -48,7 +49,10 @@ struct w_desk { /* of one life of a gateway */
 	size_t n_leases;
 	uint64_t *told, *answered; /* by function */
 	size_t n_fns;
-	uint64_t posting, timer, due_ns, alive_ns; /* serials; times */
+	uint64_t posts[GT_TASK_EXCHANGES_MAX]; /* serials of those under way, or 0 */
+	bool alone;                            /* the one that was begun last tells everything */
+	uint64_t asking;                       /* the one of them that asks for leases, or 0 */
+	uint64_t timer, due_ns, alive_ns;      /* a serial; times */
 	bool full;
 };
 
