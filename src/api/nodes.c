@@ -101,7 +101,7 @@ static void on_set(const struct gt_err *err, void *arg)
 	if (op->req && err)
 		gt_api_fail(op->req, err);
 	else if (op->req)
-		show(op->req, op->control);
+		show(op->req, op->api->config.control);
 	op->req = NULL;
 	gt_op_free(op);
 }
