@@ -195,6 +195,21 @@ def test_a_monitor_that_stands_still_does_not_hold_up_who_asks(bundle):
     assert (bundle.rootfs / "caught").exists()
 
 
+def test_a_process_1_that_nobody_has_reaped_has_stopped(bundle):
+    bundle.write("exec sleep 60")
+    bundle.ok("run", "-d", "c")
+    pid = bundle.state()["pid"]
+    monitor = monitor_of(pid)
+    os.kill(monitor, signal.SIGSTOP)
+    bundle.ok("kill", "c", "KILL")
+    bundle.until("stopped")
+    assert bundle.state()["pid"] == 0 and pathlib.Path(f"/proc/{pid}").exists()
+    assert "is stopped, not running" in bundle.refused("kill", "c", "TERM")
+    os.kill(monitor, signal.SIGCONT)
+    until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "its monitor has reaped it")
+    assert bundle.state()["status"] == "stopped"
+
+
 def test_a_killed_monitor_leaves_a_container_that_can_be_deleted(bundle):
     bundle.write("exec sleep 60")
     bundle.ok("run", "-d", "c")
