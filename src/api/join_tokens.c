@@ -42,29 +42,27 @@ static void answer(struct gt_request *req, const struct gt_member_op *op, const 
 	gt_auto(buf) struct gt_buf body = { 0 };
 	struct gt_json j;
 
-	gt_json_begin(&j, &body);
 	switch (op->verb) {
 	case GT_MEMBER_TOKEN_ADD:
+		gt_json_begin(&j, &body);
 		view_token(&j, &op->token, text, now_ms);
 		gt_request_header_set(req, "Cache-Control", "no-store");
 		gt_api_reply(req, 201, &body);
-		return;
+		break;
 	case GT_MEMBER_TOKENS:
-		gt_json_object(&j, NULL);
-		gt_json_array(&j, "items");
+		gt_api_list_begin(&j, &body);
 		for (size_t i = 0; i < op->n_tokens; i++)
 			view_token(&j, &op->tokens[i], NULL, now_ms);
-		gt_json_close(&j, ']');
-		gt_json_null(&j, "next_cursor");
-		gt_json_close(&j, '}');
+		gt_api_list_reply(req, &j, &body);
 		break;
 	default:
+		gt_json_begin(&j, &body);
 		gt_json_object(&j, NULL);
 		gt_json_str(&j, "id", op->token.id);
 		gt_json_bool(&j, "deleted", true);
 		gt_json_close(&j, '}');
+		gt_api_reply(req, 200, &body);
 	}
-	gt_api_reply(req, 200, &body);
 }
 
 static void on_done(struct gt_member_op *done, const struct gt_err *err, void *arg)
