@@ -51,6 +51,8 @@ void gt_api_reply(struct gt_request *req, int status, struct gt_buf *json);
 /* A list on one page: begun, then its items, then answered with. */
 void gt_api_list_begin(struct gt_json *j, struct gt_buf *body);
 void gt_api_list_reply(struct gt_request *req, struct gt_json *j, struct gt_buf *body);
+/* {"member": what, "deleted": true} */
+void gt_api_reply_deleted(struct gt_request *req, const char *member, const char *what);
 /* Each of these answers with a problem and returns false when the parameter is bad. */
 bool gt_api_query(struct gt_request *req, const char *const *known);
 bool gt_api_flag(struct gt_request *req, const char *name, bool *ret); /* absent: unchanged */

@@ -56,12 +56,7 @@ static void answer(struct gt_request *req, const struct gt_member_op *op, const 
 		gt_api_list_reply(req, &j, &body);
 		break;
 	default:
-		gt_json_begin(&j, &body);
-		gt_json_object(&j, NULL);
-		gt_json_str(&j, "id", op->token.id);
-		gt_json_bool(&j, "deleted", true);
-		gt_json_close(&j, '}');
-		gt_api_reply(req, 200, &body);
+		gt_api_reply_deleted(req, "id", op->token.id);
 	}
 }
 

@@ -248,19 +248,12 @@ void gt_api_put_function(struct gt_request *req, void *app)
 static void on_deleted(const struct gt_err *err, void *arg)
 {
 	struct gt_op *op = arg;
-	gt_auto(buf) struct gt_buf body = { 0 };
-	struct gt_json j;
 
 	if (op->req && err) {
 		refuse_change(op, err);
 	} else if (op->req) {
-		gt_json_begin(&j, &body);
-		gt_json_object(&j, NULL);
-		gt_json_str(&j, "name", op->function);
-		gt_json_bool(&j, "deleted", true);
-		gt_json_close(&j, '}');
 		say_routes(op);
-		gt_api_reply(op->req, 200, &body);
+		gt_api_reply_deleted(op->req, "name", op->function);
 	}
 	op->req = NULL;
 	gt_op_free(op);

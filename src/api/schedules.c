@@ -244,19 +244,11 @@ static void on_shown(struct gt_task_op *task, const struct gt_err *err, void *ar
 static void on_deleted(struct gt_task_op *task, const struct gt_err *err, void *arg)
 {
 	struct gt_request *req = gt_op_end(arg);
-	gt_auto(buf) struct gt_buf body = { 0 };
-	struct gt_json j;
 
-	if (req && err) {
+	if (req && err)
 		gt_api_fail(req, err);
-	} else if (req) {
-		gt_json_begin(&j, &body);
-		gt_json_object(&j, NULL);
-		gt_json_str(&j, "name", task->schedules[0].name);
-		gt_json_bool(&j, "deleted", true);
-		gt_json_close(&j, '}');
-		gt_api_reply(req, 200, &body);
-	}
+	else if (req)
+		gt_api_reply_deleted(req, "name", task->schedules[0].name);
 	gt_task_op_free(task);
 }
 
