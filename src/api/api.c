@@ -121,6 +121,7 @@ void gt_api_free(struct gt_api *api)
 	gt_api_hooks_end(api);
 	waits_end(api);
 	gt_http_server_free(api->server); /* what waits for control or the agent is told */
+	gt_api_owed_drop(api);
 	free(api->answers);
 	free(api->agent_path);
 	free(api->door_path);

@@ -19,6 +19,7 @@ struct gt_follower; /* events.c */
 struct gt_poll;     /* poll.c */
 struct gt_watched;  /* call_wait.c */
 struct gt_hooks;    /* call_hooks.c */
+struct gt_owed;     /* op.h */
 
 struct gt_api {
 	struct gt_api_config config;
@@ -31,6 +32,7 @@ struct gt_api {
 	struct gt_timer poll_timer; /* looks at polls after control has finished its change */
 	struct gt_hooks *hooks;     /* call_hooks.c; NULL: nobody is told */
 	struct gt_watched *watched; /* hash: calls that somebody waits for */
+	struct gt_owed *owed;       /* who waits for the store */
 	uint64_t *answers;          /* for /metrics: by route and status class */
 };
 
@@ -49,6 +51,8 @@ void gt_api_reply(struct gt_request *req, int status, struct gt_buf *json);
 /* A list on one page: begun, then its items, then answered with. */
 void gt_api_list_begin(struct gt_json *j, struct gt_buf *body);
 void gt_api_list_reply(struct gt_request *req, struct gt_json *j, struct gt_buf *body);
+/* {"member": what, "deleted": true} */
+void gt_api_reply_deleted(struct gt_request *req, const char *member, const char *what);
 /* Each of these answers with a problem and returns false when the parameter is bad. */
 bool gt_api_query(struct gt_request *req, const char *const *known);
 bool gt_api_flag(struct gt_request *req, const char *name, bool *ret); /* absent: unchanged */
@@ -86,6 +90,9 @@ void gt_api_gpu_metrics(struct gt_api *api, struct gt_buf *out);
 /* ---- metrics.c ---- */
 void gt_metrics_family(struct gt_buf *out, const char *name, const char *type, const char *help,
 		       struct gt_buf *samples); /* ends the buffer */
+
+/* ---- op.c ---- */
+void gt_api_owed_drop(struct gt_api *api); /* at the end: nobody answers any more */
 
 /* ---- poll.c ---- */
 void gt_api_poll_start(struct gt_api *api, struct gt_request *req, const char *function,

@@ -27,7 +27,8 @@ struct batch {
 	struct gt_err failure; /* the first of the store's */
 };
 
-struct group {
+struct group { /* given to the store */
+	struct gt_owed owed;
 	struct batch *batch;
 	uint64_t *numbers;
 };
@@ -106,12 +107,28 @@ static void finish(struct batch *b)
 	batch_free(b);
 }
 
+static void group_free(struct group *g)
+{
+	g->batch->open--;
+	free(g->numbers);
+	free(g);
+}
+
+static void group_drop(struct gt_owed *o)
+{
+	struct batch *b = ((struct group *)o)->batch;
+
+	group_free((struct group *)o);
+	if (!b->open) /* its client is gone already */
+		batch_free(b);
+}
+
 static void on_accepted(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
 	struct group *g = arg;
 	struct batch *b = g->batch;
 
-	b->open--;
+	gt_api_owe_end(&g->owed);
 	for (size_t i = 0; i < op->n_tasks && b->req; i++) {
 		if (err)
 			refuse_line(b, g->numbers[i], err);
@@ -120,8 +137,7 @@ static void on_accepted(struct gt_task_op *op, const struct gt_err *err, void *a
 	}
 	if (err && !b->failure.code)
 		b->failure = *err;
-	free(g->numbers);
-	free(g);
+	group_free(g);
 	gt_task_op_free(op);
 	if (!b->req) { /* what was accepted stays so */
 		if (!b->open)
@@ -146,14 +162,14 @@ static void group_give(struct batch *b)
 	g->batch = b;
 	g->numbers = gt_steal(&b->numbers);
 	b->open++;
+	gt_api_owe(b->api, &g->owed, group_drop);
 	if (gt_control_task(b->api->config.control, op, on_accepted, g, &err) == 0)
 		return;
 	for (size_t i = 0; i < op->n_tasks; i++)
 		refuse_line(b, g->numbers[i], &err);
 	b->failure = b->failure.code ? b->failure : err;
-	b->open--;
-	free(g->numbers);
-	free(g);
+	gt_api_owe_end(&g->owed);
+	group_free(g);
 	gt_task_op_free(op);
 }
 

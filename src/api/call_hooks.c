@@ -21,7 +21,8 @@
 #define TRIES_MAX   12
 #define LOOK_MS_MAX 60000 /* the wall clock may be set */
 
-struct hook { /* on its way */
+struct hook {                /* on its way */
+	struct gt_owed owed; /* once it has been told */
 	struct gt_api *api;
 	struct gt_http_call *call;
 	uint64_t seq, due_ms;
@@ -75,7 +76,7 @@ void gt_api_hooks_end(struct gt_api *api)
 	gt_timer_clear(api->config.loop, &api->hooks->timer);
 	DL_FOREACH_SAFE (api->hooks->open, hook, next) {
 		if (!hook->call)
-			continue; /* the store's answer frees it */
+			continue; /* the store's answer frees it, or the API's end */
 		gt_http_cancel(hook->call);
 		free(hook);
 	}
@@ -97,10 +98,16 @@ static void hook_close(struct hook *hook)
 	free(hook);
 }
 
+static void drop(struct gt_owed *o)
+{
+	free(o);
+}
+
 static void on_set(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
 	if (err)
 		gt_warn("webhook: its state was not saved, it is told once more: %s", err->text);
+	gt_api_owe_end(arg);
 	hook_close(arg);
 	gt_task_op_free(op);
 }
@@ -116,9 +123,11 @@ static void set(struct hook *hook, uint64_t due_ms)
 	op->told_ms = hook->due_ms;
 	op->next_ms = due_ms;
 	op->limit = due_ms ? hook->tries + 1 : 0;
+	gt_api_owe(hook->api, &hook->owed, drop);
 	if (gt_control_task(hook->api->config.control, op, on_set, hook, &err) == 0)
 		return;
 	gt_task_op_free(op);
+	gt_api_owe_end(&hook->owed);
 	hook_close(hook);
 }
 

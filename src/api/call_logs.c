@@ -11,6 +11,7 @@
 #define TAIL_DEFAULT 1000
 
 struct question {
+	struct gt_owed owed;
 	struct gt_api *api;
 	struct gt_request *req; /* NULL: the client is gone */
 	uint64_t attempt, tail, after;
@@ -99,10 +100,16 @@ static void on_gone(void *arg)
 	q->req = NULL;
 }
 
+static void drop(struct gt_owed *o)
+{
+	free(o);
+}
+
 static void on_found(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
 	struct question *q = arg;
 
+	gt_api_owe_end(&q->owed);
 	if (q->req)
 		gt_request_on_gone(q->req, NULL, NULL);
 	if (q->req && err)
@@ -153,8 +160,10 @@ void gt_api_get_call_logs(struct gt_request *req, void *app)
 	op = gt_task_op_new(GT_TASK_GET);
 	gt_strcopy(op->id, sizeof(op->id), gt_request_param(req, "call"));
 	gt_request_on_gone(req, on_gone, q);
+	gt_api_owe(q->api, &q->owed, drop);
 	if (gt_control_task(q->api->config.control, op, on_found, q, &err) == 0)
 		return;
+	gt_api_owe_end(&q->owed);
 	gt_request_on_gone(req, NULL, NULL);
 	gt_task_op_free(op);
 	free(q);

@@ -10,6 +10,7 @@
 #include "calls.h"
 
 struct gt_call_watch {
+	struct gt_owed owed; /* while it asks */
 	struct gt_api *api;
 	char id[GT_TASK_ID_MAX + 1];
 	struct gt_request *req;   /* NULL: the client is gone, or follows by the stream */
@@ -46,7 +47,7 @@ static void watch_add(struct gt_call_watch *w)
 	DL_APPEND(of->watches, w);
 }
 
-/* The store may still owe it an answer; then that frees it. */
+/* The store may still owe it an answer; then that frees it, or the API's end. */
 static void watch_end(struct gt_call_watch *w)
 {
 	struct gt_watched *of = NULL;
@@ -240,6 +241,7 @@ static void on_asked(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
 	struct gt_call_watch *w = arg;
 
+	gt_api_owe_end(&w->owed);
 	w->asking = false;
 	if (!w->api) { /* nobody is left */
 		free(w);
@@ -261,6 +263,11 @@ static void on_asked(struct gt_task_op *op, const struct gt_err *err, void *arg)
 	gt_task_op_free(op);
 }
 
+static void drop(struct gt_owed *o)
+{
+	free(o); /* it has ended */
+}
+
 static void ask(struct gt_call_watch *w)
 {
 	struct gt_task_op *op;
@@ -271,10 +278,12 @@ static void ask(struct gt_call_watch *w)
 	op = gt_task_op_new(w->what == GT_WAIT_RESULT ? GT_TASK_RESULT : GT_TASK_GET);
 	gt_strcopy(op->id, sizeof(op->id), w->id);
 	w->asking = true;
+	gt_api_owe(w->api, &w->owed, drop);
 	w->changed = false;
 	if (gt_control_task(w->api->config.control, op, on_asked, w, &err) == 0)
 		return;
 	gt_task_op_free(op);
+	gt_api_owe_end(&w->owed);
 	w->asking = false;
 	fail(w, &err);
 }

@@ -11,46 +11,15 @@
 
 #define CURSOR_MAX INT64_MAX
 
-static void on_gone(void *arg)
-{
-	struct gt_call_op *op = arg;
-	struct gt_err err = { 0 };
-
-	gt_err_set(&err, ECANCELED, "unavailable", "the client left");
-	gt_api_fail(op->req, &err); /* to nobody, but it must be answered */
-	op->req = NULL;
-}
-
-struct gt_call_op *gt_call_op_new(struct gt_api *api, struct gt_request *req)
-{
-	struct gt_call_op *op = gt_alloc(sizeof(*op));
-
-	op->api = api;
-	op->req = req;
-	op->status = 200;
-	gt_request_on_gone(req, on_gone, op);
-	return op;
-}
-
-struct gt_request *gt_call_op_end(struct gt_call_op *op)
-{
-	struct gt_request *req = op->req;
-
-	if (req)
-		gt_request_on_gone(req, NULL, NULL);
-	free(op);
-	return req;
-}
-
 /* Hands the operation to control; a refusal is answered here. */
-void gt_call_op_give(struct gt_call_op *op, struct gt_task_op *task, gt_task_fn *done)
+void gt_call_give(struct gt_op *op, struct gt_task_op *task, gt_task_fn *done)
 {
 	struct gt_request *req = op->req;
 	struct gt_err err = { 0 };
 
 	if (gt_control_task(op->api->config.control, task, done, op, &err) == 0)
 		return;
-	gt_call_op_end(op);
+	gt_op_end(op);
 	gt_task_op_free(task);
 	gt_api_fail(req, &err);
 }
@@ -219,10 +188,10 @@ static void reply_mismatch(struct gt_request *req, const struct gt_task *t)
 
 static void on_accepted(struct gt_task_op *task, const struct gt_err *err, void *arg)
 {
-	struct gt_call_op *op = arg;
+	struct gt_op *op = arg;
 	struct gt_api *api = op->api;
 	uint64_t wait_ms = op->wait_ms;
-	struct gt_request *req = gt_call_op_end(op);
+	struct gt_request *req = gt_op_end(op);
 	const struct gt_task *t = &task->tasks[0];
 
 	if (req && !err && t->taken == GT_TAKEN_BEFORE)
@@ -243,10 +212,10 @@ static void on_accepted(struct gt_task_op *task, const struct gt_err *err, void 
 void gt_api_call_submit(struct gt_api *api, struct gt_request *req, struct gt_task_op *task,
 			uint64_t wait_ms)
 {
-	struct gt_call_op *op = gt_call_op_new(api, req);
+	struct gt_op *op = gt_op_new(api, req);
 
 	op->wait_ms = wait_ms;
-	gt_call_op_give(op, task, on_accepted);
+	gt_call_give(op, task, on_accepted);
 }
 
 static void submit(struct gt_api *api, struct gt_request *req, const char *function, const char *id)
@@ -323,7 +292,7 @@ static void on_listed(struct gt_task_op *task, const struct gt_err *err, void *a
 	static const char *const keep[] = {
 		"limit", "function", "batch", "schedule", "state", NULL
 	};
-	struct gt_request *req = gt_call_op_end(arg);
+	struct gt_request *req = gt_op_end(arg);
 	gt_auto(buf) struct gt_buf body = { 0 };
 	struct gt_json j;
 	char cursor[24] = "";
@@ -391,7 +360,7 @@ static void list(struct gt_api *api, struct gt_request *req, const char *functio
 	gt_strcopy(task->function, sizeof(task->function), function ? function : "");
 	gt_strcopy(task->batch, sizeof(task->batch), batch ? batch : "");
 	gt_strcopy(task->schedule, sizeof(task->schedule), schedule ? schedule : "");
-	gt_call_op_give(gt_call_op_new(api, req), task, on_listed);
+	gt_call_give(gt_op_new(api, req), task, on_listed);
 }
 
 void gt_api_list_calls(struct gt_request *req, void *app)
@@ -415,8 +384,8 @@ void gt_api_list_function_calls(struct gt_request *req, void *app)
 
 static void on_changed(struct gt_task_op *task, const struct gt_err *err, void *arg)
 {
-	int status = ((struct gt_call_op *)arg)->status;
-	struct gt_request *req = gt_call_op_end(arg);
+	int status = ((struct gt_op *)arg)->status;
+	struct gt_request *req = gt_op_end(arg);
 
 	if (req && err)
 		gt_api_fail(req, err);
@@ -428,15 +397,15 @@ static void on_changed(struct gt_task_op *task, const struct gt_err *err, void *
 static void change(struct gt_request *req, void *app, enum gt_task_verb verb, int status)
 {
 	struct gt_task_op *task;
-	struct gt_call_op *op;
+	struct gt_op *op;
 
 	if (!gt_api_query(req, (const char *const[]){ NULL }))
 		return;
 	task = gt_task_op_new(verb);
 	gt_strcopy(task->id, sizeof(task->id), gt_request_param(req, "call"));
-	op = gt_call_op_new(app, req);
+	op = gt_op_new(app, req);
 	op->status = status;
-	gt_call_op_give(op, task, on_changed);
+	gt_call_give(op, task, on_changed);
 }
 
 void gt_api_cancel_call(struct gt_request *req, void *app)

@@ -4,7 +4,7 @@
 
 #include <gantry/control/task.h>
 
-#include "api_priv.h"
+#include "op.h"
 
 #define GT_CALL_WAIT_DEFAULT_S 300 /* of a POST that does not say what it prefers */
 #define GT_CALL_WAIT_MAX_S     3600
@@ -27,21 +27,11 @@ enum gt_wait_for { GT_WAIT_CALL, GT_WAIT_RESULT };
 void gt_api_wait_start(struct gt_api *api, struct gt_request *req, const char *id,
 		       enum gt_wait_for what, uint64_t wait_ms);
 
-/* A request whose answer the store owes. */
-struct gt_call_op {
-	struct gt_api *api;
-	struct gt_request *req; /* NULL: the client is gone */
-	uint64_t wait_ms;
-	int status; /* of the answer */
-};
-struct gt_call_op *gt_call_op_new(struct gt_api *api, struct gt_request *req);
-struct gt_request *gt_call_op_end(struct gt_call_op *op); /* frees it; the request, or NULL */
-
 /* calls.c: the key of a request, and a call that is ready to be taken in. */
 GT_MUST_USE int gt_api_call_key(struct gt_request *req, struct gt_task *t, struct gt_err *err);
 void gt_api_call_submit(struct gt_api *api, struct gt_request *req,
 			struct gt_task_op *task GT_TAKES, uint64_t wait_ms);
 /* Hands an operation to control; a refusal is answered, and ends `op`. */
-void gt_call_op_give(struct gt_call_op *op, struct gt_task_op *task GT_TAKES, gt_task_fn *done);
+void gt_call_give(struct gt_op *op, struct gt_task_op *task GT_TAKES, gt_task_fn *done);
 
 #endif

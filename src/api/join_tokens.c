@@ -11,12 +11,6 @@
 
 static const char *const no_query[] = { NULL };
 
-struct ask {
-	struct gt_op *op;
-	uint64_t now_ms;
-	char text[GT_PKI_TOKEN_SIZE]; /* of the one that is made */
-};
-
 static const char *state_of(const struct gt_join_token *t, uint64_t now_ms)
 {
 	if (t->used_ms)
@@ -42,62 +36,52 @@ static void view_token(struct gt_json *j, const struct gt_join_token *t, const c
 	gt_json_close(j, '}');
 }
 
-static void answer(struct gt_request *req, const struct gt_member_op *op, const struct ask *ask)
+static void answer(struct gt_request *req, const struct gt_member_op *op, const char *text)
 {
+	uint64_t now_ms = gt_wall_ms(&gt_clock_system);
 	gt_auto(buf) struct gt_buf body = { 0 };
 	struct gt_json j;
 
-	gt_json_begin(&j, &body);
 	switch (op->verb) {
 	case GT_MEMBER_TOKEN_ADD:
-		view_token(&j, &op->token, ask->text, ask->now_ms);
+		gt_json_begin(&j, &body);
+		view_token(&j, &op->token, text, now_ms);
 		gt_request_header_set(req, "Cache-Control", "no-store");
 		gt_api_reply(req, 201, &body);
-		return;
+		break;
 	case GT_MEMBER_TOKENS:
-		gt_json_object(&j, NULL);
-		gt_json_array(&j, "items");
+		gt_api_list_begin(&j, &body);
 		for (size_t i = 0; i < op->n_tokens; i++)
-			view_token(&j, &op->tokens[i], NULL, ask->now_ms);
-		gt_json_close(&j, ']');
-		gt_json_null(&j, "next_cursor");
-		gt_json_close(&j, '}');
+			view_token(&j, &op->tokens[i], NULL, now_ms);
+		gt_api_list_reply(req, &j, &body);
 		break;
 	default:
-		gt_json_object(&j, NULL);
-		gt_json_str(&j, "id", op->token.id);
-		gt_json_bool(&j, "deleted", true);
-		gt_json_close(&j, '}');
+		gt_api_reply_deleted(req, "id", op->token.id);
 	}
-	gt_api_reply(req, 200, &body);
 }
 
 static void on_done(struct gt_member_op *done, const struct gt_err *err, void *arg)
 {
-	struct ask *ask = arg;
-	struct gt_op *op = ask->op;
+	struct gt_op *op = arg;
 
 	if (op->req && err)
 		gt_api_fail(op->req, err);
 	else if (op->req)
-		answer(op->req, done, ask);
+		answer(op->req, done, op->token);
 	op->req = NULL;
 	gt_op_free(op);
 	gt_member_op_free(done);
-	free(ask);
 }
 
 static void start(struct gt_api *api, struct gt_request *req, struct gt_member_op *member GT_TAKES,
 		  const char *text)
 {
-	struct ask *ask = gt_alloc(sizeof(*ask));
+	struct gt_op *op = gt_op_new(api, req);
 	struct gt_err err = { 0 };
 
-	ask->op = gt_op_new(api, req);
-	ask->now_ms = gt_wall_ms(&gt_clock_system);
-	gt_strcopy(ask->text, sizeof(ask->text), text);
-	if (gt_control_member_do(api->config.control, member, on_done, ask, &err) < 0)
-		on_done(member, &err, ask);
+	op->token = gt_strdup(text);
+	if (gt_control_member_do(api->config.control, member, on_done, op, &err) < 0)
+		on_done(member, &err, op);
 }
 
 static int token_make(struct gt_api *api, struct gt_request *req, struct gt_member_op *member,
@@ -141,7 +125,7 @@ void gt_api_create_token(struct gt_request *req, void *app)
 void gt_api_list_tokens(struct gt_request *req, void *app)
 {
 	if (gt_api_query(req, no_query))
-		start(app, req, gt_member_op_new(GT_MEMBER_TOKENS), "");
+		start(app, req, gt_member_op_new(GT_MEMBER_TOKENS), NULL);
 }
 
 void gt_api_delete_token(struct gt_request *req, void *app)
@@ -152,5 +136,5 @@ void gt_api_delete_token(struct gt_request *req, void *app)
 		return;
 	member = gt_member_op_new(GT_MEMBER_TOKEN_DROP);
 	gt_strcopy(member->token.id, sizeof(member->token.id), gt_request_param(req, "token"));
-	start(app, req, member, "");
+	start(app, req, member, NULL);
 }

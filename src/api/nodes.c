@@ -101,7 +101,7 @@ static void on_set(const struct gt_err *err, void *arg)
 	if (op->req && err)
 		gt_api_fail(op->req, err);
 	else if (op->req)
-		show(op->req, op->control);
+		show(op->req, op->api->config.control);
 	op->req = NULL;
 	gt_op_free(op);
 }
@@ -138,19 +138,11 @@ void gt_api_drain_node(struct gt_request *req, void *app)
 static void on_deleted(const struct gt_err *err, void *arg)
 {
 	struct gt_op *op = arg;
-	gt_auto(buf) struct gt_buf body = { 0 };
-	struct gt_json j;
 
-	if (op->req && err) {
+	if (op->req && err)
 		gt_api_fail(op->req, err);
-	} else if (op->req) {
-		gt_json_begin(&j, &body);
-		gt_json_object(&j, NULL);
-		gt_json_str(&j, "name", gt_request_param(op->req, "node"));
-		gt_json_bool(&j, "deleted", true);
-		gt_json_close(&j, '}');
-		gt_api_reply(op->req, 200, &body);
-	}
+	else if (op->req)
+		gt_api_reply_deleted(op->req, "name", gt_request_param(op->req, "node"));
 	op->req = NULL;
 	gt_op_free(op);
 }

@@ -75,9 +75,9 @@ static int create_only_read(struct gt_request *req, bool *ret, struct gt_err *er
  * has it finds the change in force. It never sees the header. */
 static void say_routes(struct gt_op *op)
 {
-	gt_auto(free) char *told = gt_asprintf("%llu.%llu",
-					       (unsigned long long)gt_control_epoch(op->control),
-					       (unsigned long long)gt_control_news(op->control));
+	gt_auto(free) char *told = gt_asprintf(
+		"%llu.%llu", (unsigned long long)gt_control_epoch(op->api->config.control),
+		(unsigned long long)gt_control_news(op->api->config.control));
 
 	gt_request_header_set(op->req, "Gantry-Routes", told);
 }
@@ -88,7 +88,7 @@ static void refuse_change(struct gt_op *op, const struct gt_err *err)
 	struct gt_function_view v;
 	bool stale = gt_streq(err->slug, "etag_mismatch");
 
-	if (stale && gt_control_function(op->control, op->function, &v, NULL) == 0)
+	if (stale && gt_control_function(op->api->config.control, op->function, &v, NULL) == 0)
 		gt_api_fail_etag(op->req, err, v.row->etag);
 	else
 		gt_api_fail(op->req, err);
@@ -248,19 +248,12 @@ void gt_api_put_function(struct gt_request *req, void *app)
 static void on_deleted(const struct gt_err *err, void *arg)
 {
 	struct gt_op *op = arg;
-	gt_auto(buf) struct gt_buf body = { 0 };
-	struct gt_json j;
 
 	if (op->req && err) {
 		refuse_change(op, err);
 	} else if (op->req) {
-		gt_json_begin(&j, &body);
-		gt_json_object(&j, NULL);
-		gt_json_str(&j, "name", op->function);
-		gt_json_bool(&j, "deleted", true);
-		gt_json_close(&j, '}');
 		say_routes(op);
-		gt_api_reply(op->req, 200, &body);
+		gt_api_reply_deleted(op->req, "name", op->function);
 	}
 	op->req = NULL;
 	gt_op_free(op);

@@ -97,6 +97,19 @@ void gt_api_list_reply(struct gt_request *req, struct gt_json *j, struct gt_buf 
 	gt_api_reply(req, 200, body);
 }
 
+void gt_api_reply_deleted(struct gt_request *req, const char *member, const char *what)
+{
+	gt_auto(buf) struct gt_buf body = { 0 };
+	struct gt_json j;
+
+	gt_json_begin(&j, &body);
+	gt_json_object(&j, NULL);
+	gt_json_str(&j, member, what);
+	gt_json_bool(&j, "deleted", true);
+	gt_json_close(&j, '}');
+	gt_api_reply(req, 200, &body);
+}
+
 /* ---- parameters ----------------------------------------------------------------------------- */
 
 static bool bad_parameter(struct gt_request *req, const char *name, const char *want)

@@ -108,8 +108,8 @@ static void show_outcome(struct gt_request *req, struct gt_control *control,
 static void end(struct gt_task_op *task, const struct gt_err *err, void *arg,
 		void (*say)(struct gt_request *, struct gt_control *, const struct gt_schedule *))
 {
-	struct gt_control *control = ((struct gt_call_op *)arg)->api->config.control;
-	struct gt_request *req = gt_call_op_end(arg);
+	struct gt_control *control = ((struct gt_op *)arg)->api->config.control;
+	struct gt_request *req = gt_op_end(arg);
 
 	if (req && err)
 		gt_api_fail(req, err);
@@ -126,8 +126,8 @@ static void on_put(struct gt_task_op *task, const struct gt_err *err, void *arg)
 /* What a put would do to it: s is what was said, the store's answer what there is. */
 static void on_dry_run(struct gt_task_op *task, const struct gt_err *err, void *arg)
 {
-	struct gt_control *control = ((struct gt_call_op *)arg)->api->config.control;
-	struct gt_request *req = gt_call_op_end(arg);
+	struct gt_control *control = ((struct gt_op *)arg)->api->config.control;
+	struct gt_request *req = gt_op_end(arg);
 	struct gt_schedule *old = &task->schedules[0], *said = &task->schedules[1];
 	bool missing = err && gt_streq(err->slug, "schedule_not_found");
 
@@ -231,7 +231,7 @@ void gt_api_put_schedule(struct gt_request *req, void *app)
 	*gt_task_op_plan(task) = said;
 	task->if_match = tag_read(req);
 	task->if_none_match = none != NULL;
-	gt_call_op_give(gt_call_op_new(app, req), task, dry_run ? on_dry_run : on_put);
+	gt_call_give(gt_op_new(app, req), task, dry_run ? on_dry_run : on_put);
 }
 
 /* ---- read and changed ----------------------------------------------------------------------- */
@@ -243,20 +243,12 @@ static void on_shown(struct gt_task_op *task, const struct gt_err *err, void *ar
 
 static void on_deleted(struct gt_task_op *task, const struct gt_err *err, void *arg)
 {
-	struct gt_request *req = gt_call_op_end(arg);
-	gt_auto(buf) struct gt_buf body = { 0 };
-	struct gt_json j;
+	struct gt_request *req = gt_op_end(arg);
 
-	if (req && err) {
+	if (req && err)
 		gt_api_fail(req, err);
-	} else if (req) {
-		gt_json_begin(&j, &body);
-		gt_json_object(&j, NULL);
-		gt_json_str(&j, "name", task->schedules[0].name);
-		gt_json_bool(&j, "deleted", true);
-		gt_json_close(&j, '}');
-		gt_api_reply(req, 200, &body);
-	}
+	else if (req)
+		gt_api_reply_deleted(req, "name", task->schedules[0].name);
 	gt_task_op_free(task);
 }
 
@@ -284,7 +276,7 @@ static void ask(struct gt_request *req, void *app, enum gt_task_verb verb, bool 
 		return;
 	task->schedules[0].paused = paused;
 	task->if_match = tag_read(req);
-	gt_call_op_give(gt_call_op_new(app, req), task, done);
+	gt_call_give(gt_op_new(app, req), task, done);
 }
 
 void gt_api_get_schedule(struct gt_request *req, void *app)
@@ -310,7 +302,7 @@ void gt_api_resume_schedule(struct gt_request *req, void *app)
 static void on_listed(struct gt_task_op *task, const struct gt_err *err, void *arg)
 {
 	static const char *const keep[] = { "limit", NULL };
-	struct gt_request *req = gt_call_op_end(arg);
+	struct gt_request *req = gt_op_end(arg);
 	const char *last = task->n_schedules ? task->schedules[task->n_schedules - 1].name : "";
 	gt_auto(buf) struct gt_buf body = { 0 };
 	struct gt_json j;
@@ -347,7 +339,7 @@ void gt_api_list_schedules(struct gt_request *req, void *app)
 	task = gt_task_op_new(GT_TASK_PLAN_LIST);
 	task->limit = limit;
 	gt_strcopy(task->id, sizeof(task->id), cursor ? cursor : "");
-	gt_call_op_give(gt_call_op_new(app, req), task, on_listed);
+	gt_call_give(gt_op_new(app, req), task, on_listed);
 }
 
 /* ---- made at once --------------------------------------------------------------------------- */
@@ -377,8 +369,8 @@ static void run_now(struct gt_api *api, struct gt_request *req, struct gt_schedu
 
 static void on_found(struct gt_task_op *found, const struct gt_err *err, void *arg)
 {
-	struct gt_api *api = ((struct gt_call_op *)arg)->api;
-	struct gt_request *req = gt_call_op_end(arg);
+	struct gt_api *api = ((struct gt_op *)arg)->api;
+	struct gt_request *req = gt_op_end(arg);
 
 	if (req && err)
 		gt_api_fail(req, err);

@@ -60,18 +60,14 @@ static void answer(struct gt_request *req, const struct gt_webhook_op *done)
 	char id[ID_SIZE];
 	struct gt_json j;
 
-	gt_json_begin(&j, &body);
 	if (done->verb == GT_WEBHOOK_ROTATE) {
+		gt_json_begin(&j, &body);
 		view_key(&j, &done->keys.at[0], true);
 		gt_request_header_set(req, "Cache-Control", "no-store");
 		gt_api_reply(req, 201, &body);
 	} else {
 		key_id(done->key.text, id);
-		gt_json_object(&j, NULL);
-		gt_json_str(&j, "id", id);
-		gt_json_bool(&j, "deleted", true);
-		gt_json_close(&j, '}');
-		gt_api_reply(req, 200, &body);
+		gt_api_reply_deleted(req, "id", id);
 	}
 	gt_buf_wipe(&body);
 }

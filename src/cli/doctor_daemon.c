@@ -66,7 +66,8 @@ static void check_token(struct gt_doctor *d, struct gt_finding *f)
 		return;
 	if (a.status == 401 || a.status == 403)
 		gt_finding_set(f, GT_CHECK_ERROR,
-			       "use the one in admin.token of the daemon's state directory",
+			       "use the one in admin.token of the daemon's state directory; of "
+			       "several with one store each needs the same",
 			       "the daemon refuses it (%ld)", a.status);
 	else
 		gt_finding_set(f, GT_CHECK_OK, NULL, "the daemon takes it");

@@ -111,7 +111,7 @@ static void start_blocked(struct gt_control *c, struct gt_ctl_live *live, const 
 {
 	uint64_t now = gt_ctl_now(c);
 	struct gt_end end = { .cause = "no_capacity", .exit_code = -1 };
-	const struct gt_ctl_node *node = gt_ctl_gpus_may_come(c, live->f->rev->spec);
+	const struct gt_ctl_node *node = gt_ctl_gpus_may_come(c, NULL, live->f->rev->spec);
 
 	if (live->blocked_ns == 0) {
 		gt_auto(free) char *text = gt_asprintf(

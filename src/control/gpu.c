@@ -24,13 +24,14 @@ bool gt_ctl_gpus_awaited(const struct gt_ctl_node *node)
 }
 
 const struct gt_ctl_node *gt_ctl_gpus_may_come(const struct gt_control *c,
+					       const struct gt_ctl_node *after,
 					       const struct gt_spec *spec)
 {
 	const struct gt_ctl_node *node;
 
 	if (spec->resources.gpu.count == 0)
 		return NULL;
-	for (node = c->nodes; node; node = node->hh.next)
+	for (node = after ? after->hh.next : c->nodes; node; node = node->hh.next)
 		if (node->up && !node->silent && gt_ctl_gpus_awaited(node) &&
 		    gt_labels_have(node->labels, node->n_labels, spec->placement.labels,
 				   spec->placement.n_labels))

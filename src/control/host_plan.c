@@ -69,7 +69,24 @@ static bool is_coming(const struct gt_control *c, const struct gt_ctl_host *h)
 	if (h->state < GT_HOST_UP)
 		return true;
 	node = gt_ctl_node_find((struct gt_control *)c, h->row.key);
-	return h->state == GT_HOST_UP && node && !h->seen && !node->lost;
+	if (h->state != GT_HOST_UP || !node || node->lost)
+		return false;
+	return !h->seen || (h->p->offer.n_gpus > 0 && gt_ctl_gpus_awaited(node));
+}
+
+/* A node that is no provider's, and may tell of GPUs for it any moment: what it had is not known.
+ */
+static bool gpus_may_come(const struct gt_control *c, const struct gt_spec *spec)
+{
+	const struct gt_ctl_node *node = NULL;
+	const struct gt_ctl_host *h = NULL;
+
+	do {
+		node = gt_ctl_gpus_may_come(c, node, spec);
+		if (node)
+			HASH_FIND_STR(c->hosts->all, node->name, h);
+	} while (node && h);
+	return node != NULL;
 }
 
 static size_t wants_collect(struct gt_control *c, struct gt_plan_want wants[WANTS_MAX],
@@ -79,8 +96,9 @@ static size_t wants_collect(struct gt_control *c, struct gt_plan_want wants[WANT
 	size_t n = 0;
 
 	for (live = c->blocked; live && n < WANTS_MAX; live = live->next_blocked) {
-		/* Others make room for one that was promised it. */
-		if (!live->blocked_ns || live->unplaced == 0 || live->promised) {
+		/* Others make room for one that was promised it; GPUs that come tell themselves. */
+		if (!live->blocked_ns || live->unplaced == 0 || live->promised ||
+		    gpus_may_come(c, live->f->rev->spec)) {
 			live->coming = false;
 			continue;
 		}

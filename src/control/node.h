@@ -77,9 +77,10 @@ struct gt_ctl_model_name {
 /* Its driver has not answered yet, so nobody knows which GPUs it has. Those that it had before, or
  * tells of, stay booked as they are and are given to nobody until then. */
 bool gt_ctl_gpus_awaited(const struct gt_ctl_node *node);
-/* Such a node that has what else the specification asks of its place; NULL: there is none, or no
- * GPU is asked for. */
+/* The next such node that has what else the specification asks of its place, after NULL the first;
+ * NULL: there is none, or no GPU is asked for. */
 const struct gt_ctl_node *gt_ctl_gpus_may_come(const struct gt_control *c,
+					       const struct gt_ctl_node *after,
 					       const struct gt_spec *spec);
 /* What a full report says of the node itself; what is booked on it is booked anew when its GPUs are
  * other ones. */

@@ -12,6 +12,7 @@
 #include <gantry/store/store.h>
 
 #include "kind.h"
+#include "state_dir.h"
 
 #define LOOK_S 4 /* libpq gives up after 3 for each address, but waits for names without an end */
 
@@ -36,13 +37,13 @@ static void on_alarm(int sig GT_UNUSED)
 	_exit(EXIT_FAILURE);
 }
 
-static int look(const char *url, struct gt_err *err)
+static int look(const char *url, const char *token_print, struct gt_err *err)
 {
 	gt_auto(buf) struct gt_buf says = { 0 };
 
 	signal(SIGALRM, on_alarm);
 	alarm(LOOK_S);
-	int r = gt_store_look(url, &says, err);
+	int r = gt_store_look(url, token_print, &says, err);
 
 	alarm(0);
 	fputs(gt_buf_str(&says), stdout);
@@ -51,11 +52,21 @@ static int look(const char *url, struct gt_err *err)
 
 int gt_check_state(const struct gt_config *c, struct gt_err *err)
 {
-	if (geteuid() != 0 || (!c->store[0] && chdir(c->state) < 0))
+	char token[GT_SHA256_HEX_SIZE], print[GT_SHA256_HEX_SIZE];
+	bool at_home, has_token;
+
+	if (geteuid() != 0)
 		return 0;
+	at_home = chdir(c->state) == 0;
+	if (!c->store[0] && !at_home)
+		return 0;
+	has_token = at_home && gt_state_token_read(token, sizeof(token), NULL) == 0; /* root's */
+	if (has_token)
+		gt_state_token_print(token, print);
 	/* Its file of passwords, what is made beside the database, and what is in it, are
 	 * control's. */
 	if (become_control(c, err) < 0)
 		return -err->code;
-	return c->store[0] ? look(c->store, err) : gt_store_readable("control", err);
+	return c->store[0] ? look(c->store, has_token ? print : NULL, err)
+			   : gt_store_readable("control", err);
 }

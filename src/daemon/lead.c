@@ -11,6 +11,8 @@
 #include <gantry/store/lease.h>
 #include <gantry/wire/leader.h>
 
+#include "state_dir.h"
+
 #define LOOK_MS 500 /* between two looks at the lease, by our own clock */
 #define PING_MS 10000
 #define CSR_MAX (16 * GT_KIB)
@@ -195,8 +197,14 @@ static void look(void *arg)
 	struct gt_lead *l = arg;
 	enum gt_lease_state was = l->view.state;
 	uint64_t epoch = l->view.epoch;
+	bool other_token = l->view.other_token;
 
 	gt_lease_view(l->lease, &l->view);
+	if (l->view.other_token && !other_token)
+		gt_warn("node %s leads with another %s than this daemon's: who has the one is "
+			"refused while the other's daemon leads. Copy that file from there into "
+			"this state directory, and send HUP",
+			l->view.holder, GT_TOKEN_FILE);
 	if (l->view.state == was && l->view.epoch == epoch) {
 		gt_timer_set(l->config.loop, &l->look, LOOK_MS, look, l);
 		return;
@@ -217,13 +225,16 @@ static void ring(void *arg)
 
 static int lead_start(struct gt_lead *l, struct gt_err *err)
 {
+	char print[GT_SHA256_HEX_SIZE];
 	struct gt_lease_config lease = { .url = l->config.url,
 					 .holder = l->config.node,
 					 .place = l->place,
 					 .door = l->config.door,
+					 .token_print = print,
 					 .lease_ms = l->config.lease_ms,
 					 .notify = ring };
 
+	gt_state_token_print(l->config.token_sha256, print);
 	gt_ulid(&gt_clock_system, &gt_rand_system, l->place);
 	if (gt_wake_new(l->config.loop, look, l, &l->wake, err) < 0)
 		return -err->code;

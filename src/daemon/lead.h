@@ -17,8 +17,9 @@ struct gt_lead;
 
 struct gt_lead_config {
 	struct gt_loop *loop;
-	const char *url, *node; /* of the store; this one's name */
-	const char *door;       /* where others find this daemon: "https://HOST:PORT" */
+	const char *url, *node;   /* of the store; this one's name */
+	const char *door;         /* where others find this daemon: "https://HOST:PORT" */
+	const char *token_sha256; /* of the admin token; all daemons of the store have the same */
 	uint64_t lease_ms;
 	int lead_fd;                              /* listening; borrowed */
 	void (*ready)(void *arg);                 /* it is known who leads; may be called twice */

@@ -443,6 +443,7 @@ static int start(struct plane *p, struct gt_err *err)
 	struct gt_lead_config lead = { .url = conf->store,
 				       .node = conf->node,
 				       .door = door,
+				       .token_sha256 = p->env->token_sha256,
 				       .lease_ms = conf->lease_ms,
 				       .lead_fd = p->env->fds[GT_FD_LEAD],
 				       .ready = on_known,

@@ -176,16 +176,11 @@ static int make_token(struct gt_err *err)
 	return write_file(GT_TOKEN_FILE, text, 0600, err);
 }
 
-int gt_state_token(char *sha256_hex, size_t size, struct gt_err *err)
+int gt_state_token_read(char *sha256_hex, size_t size, struct gt_err *err)
 {
 	char text[256] = "";
 	gt_auto(fd) int fd = open(GT_TOKEN_FILE, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 && errno == ENOENT) {
-		if (make_token(err) < 0)
-			return gt_err_wrap(err, "new admin token");
-		fd = open(GT_TOKEN_FILE, O_RDONLY | O_CLOEXEC);
-	}
 	if (fd < 0)
 		return gt_err_errno(err, errno, "%s", GT_TOKEN_FILE);
 	ssize_t n = read(fd, text, sizeof(text) - 1);
@@ -201,6 +196,21 @@ int gt_state_token(char *sha256_hex, size_t size, struct gt_err *err)
 		return gt_err_set(err, ENOBUFS, "internal", "digest buffer");
 	gt_sha256_hex(text, strlen(text), sha256_hex);
 	return 0;
+}
+
+int gt_state_token(char *sha256_hex, size_t size, struct gt_err *err)
+{
+	int r = gt_state_token_read(sha256_hex, size, err);
+
+	if (r != -ENOENT)
+		return r;
+	return make_token(err) < 0 ? gt_err_wrap(err, "new admin token")
+				   : gt_state_token_read(sha256_hex, size, err);
+}
+
+void gt_state_token_print(const char *sha256_hex, char ret[GT_SHA256_HEX_SIZE])
+{
+	gt_sha256_hex(sha256_hex, strlen(sha256_hex), ret);
 }
 
 static void describe(const char *dir, const char *url, struct gt_buf *out)

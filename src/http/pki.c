@@ -231,8 +231,8 @@ static int vouched(X509 *ca, X509 *leaf, uint64_t now_ms, struct gt_err *err)
 		why = X509_verify_cert(ctx) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(ctx);
 	}
 	if (why != X509_V_OK)
-		r = gt_pki_refuse(err, EACCES, "the server's certificate",
-				  X509_verify_cert_error_string(why));
+		r = gt_pki_refuse(err, why == X509_V_ERR_CERT_HAS_EXPIRED ? EKEYEXPIRED : EACCES,
+				  "the server's certificate", X509_verify_cert_error_string(why));
 	X509_STORE_CTX_free(ctx);
 	X509_STORE_free(store);
 	return r;

@@ -10,7 +10,8 @@
 
 #include "oci.h"
 
-#define BACKLOG 16
+#define BACKLOG  16
+#define SIGNAL_S 5 /* a monitor passes a signal on at once, unless it runs a hook */
 
 static void address(const struct oci_dir *d, struct sockaddr_un *ret)
 {
@@ -30,21 +31,57 @@ int oci_control_listen(const struct oci_dir *d, int *ret, struct gt_err *err)
 	return 0;
 }
 
+/* Connected. Nothing waits for ever for a signal to be passed on; a start has hooks to run. */
+static int dial(const struct oci_dir *d, int request, int *ret, struct gt_err *err)
+{
+	const struct timeval most = { .tv_sec = request == OCI_REQUEST_START ? 0 : SIGNAL_S };
+	struct sockaddr_un at;
+	gt_auto(fd) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	address(d, &at);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most)) < 0)
+		return gt_err_errno(err, errno, "a socket for the monitor of %s", d->path);
+	if (connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
+		return errno == EAGAIN
+			       ? gt_err_set(err, ETIMEDOUT, "busy",
+					    "others wait for the monitor of %s already", d->path)
+			       : gt_err_errno(err, errno, "ask the monitor of %s", d->path);
+	*ret = gt_steal_fd(&fd);
+	return 0;
+}
+
+static int silent(const struct oci_dir *d, int fd, struct gt_err *err)
+{
+	struct ucred monitor = { 0 };
+	socklen_t size = sizeof(monitor);
+
+	(void)!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &monitor, &size);
+	return gt_err_set(
+		err, ETIMEDOUT, "busy",
+		"the monitor of %s, process %d, has not answered for %d s: it is stopped, "
+		"or runs a hook; it passes the signal on when it goes on. KILL needs no "
+		"monitor",
+		d->path, (int)monitor.pid, SIGNAL_S);
+}
+
 /* The answer comes when the request is done: for a start, when the program was executed. */
 int oci_control_ask(const struct oci_dir *d, int request, struct gt_err *err)
 {
-	struct sockaddr_un at;
 	struct gt_err answer = { 0 };
-	gt_auto(fd) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	gt_auto(fd) int fd = -EBADF;
 	ssize_t n;
+	int r = dial(d, request, &fd, err);
 
-	address(d, &at);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0 ||
-	    send(fd, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
+	if (r < 0)
+		return r;
+	if (send(fd, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
 		return gt_err_errno(err, errno, "ask the monitor of %s", d->path);
 	do {
 		n = recv(fd, &answer, sizeof(answer), 0);
 	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return silent(d, fd, err);
 	if (n != sizeof(answer))
 		return gt_err_set(err, EPIPE, "system_error", "the monitor of %s ended", d->path);
 	if (answer.code == 0)

@@ -167,12 +167,15 @@ int oci_lock_wait(const struct oci_dir *d, unsigned wait_ms, struct gt_err *err)
 	return 0;
 }
 
+/* One that nobody has reaped is dead, too. */
 static bool process_lives(const struct gt_oci_state *s)
 {
 	uint64_t start_time = 0;
+	gt_auto(fd) int pidfd = -EBADF;
 
-	return s->pid > 0 && gt_os_start_time(s->pid, &start_time, NULL) == 0 &&
-	       start_time == s->start_time;
+	return s->pid > 0 && gt_os_pidfd_open(s->pid, &pidfd, NULL) == 0 &&
+	       gt_os_start_time(s->pid, &start_time, NULL) == 0 && start_time == s->start_time &&
+	       !gt_os_pidfd_ended(pidfd);
 }
 
 int oci_state_load(const struct oci_dir *d, struct gt_oci_state *ret, struct gt_err *err)
@@ -185,7 +188,8 @@ int oci_state_load(const struct oci_dir *d, struct gt_oci_state *ret, struct gt_
 		r = gt_oci_state_read(text.data ? text.data : "", text.len, ret, err);
 	if (r < 0)
 		return gt_err_wrap(err, "%s", d->path);
-	if (ret->status != GT_OCI_STOPPED && !monitored && !process_lives(ret))
+	/* A monitor has its container's process 1 from early on, and may be late to see its end. */
+	if (ret->status != GT_OCI_STOPPED && (ret->pid > 0 || !monitored) && !process_lives(ret))
 		ret->status = GT_OCI_STOPPED;
 	if (ret->status == GT_OCI_STOPPED)
 		ret->pid = 0;

@@ -279,6 +279,7 @@ void gt_world_control_kill(struct gt_world *w)
 	w->stats.decisions += gt_control_decided(w->c);
 	gt_control_free(w->c);
 	w->c = NULL;
+	gt_w_tasks_lost(w);
 	for (size_t i = 0; i < w->config.nodes; i++) {
 		w->agents[i].peer.heard = 0;
 		gt_w_peer_break(w, &w->agents[i].peer, 10 + gt_w_below(w, 500));

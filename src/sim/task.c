@@ -190,33 +190,27 @@ static void apply(struct gt_world *w, struct gt_task_op *op)
 	}
 }
 
-struct post {
+struct w_post {
 	struct w_gateway *gateway;
 	uint64_t serial, epoch;
 	struct gt_task_op *op; /* until control has it, and from its answer on */
 	struct gt_world *w;
 	bool unanswered;
+	struct w_post *prev, *next; /* while control has it */
 };
 
 static void post_fini(void *arg)
 {
-	gt_task_op_free(((struct post *)arg)->op);
+	gt_task_op_free(((struct w_post *)arg)->op);
 }
-
-static void on_exchanged(struct gt_task_op *op, const struct gt_err *err, void *arg);
 
 struct write {
 	struct gt_task_op *op; /* NULL: it is done */
 };
 
-/* Of an operation that nobody will hear of. */
 static void write_fini(void *arg)
 {
-	struct gt_task_op *op = ((struct write *)arg)->op;
-
-	if (op && op->asker == on_exchanged)
-		free(op->asker_arg);
-	gt_task_op_free(op);
+	gt_task_op_free(((struct write *)arg)->op);
 }
 
 /* a: epoch of the control that asked. As with functions: after a crash it is open whether the last
@@ -505,7 +499,7 @@ static void leases_take(struct gt_world *w, struct w_gateway *g, struct gt_task_
 
 static void on_answer(struct gt_world *w, struct w_event *e)
 {
-	struct post *post = e->data;
+	struct w_post *post = e->data;
 	struct w_gateway *g = post->gateway;
 	struct w_lease *l, *next;
 
@@ -531,7 +525,7 @@ static void on_answer(struct gt_world *w, struct w_event *e)
 }
 
 /* taken: 1, or 0 = refused, or lost on its way back. */
-static void answer(struct gt_world *w, struct post *post, uint64_t taken, uint64_t in_ns)
+static void answer(struct gt_world *w, struct w_post *post, uint64_t taken, uint64_t in_ns)
 {
 	struct w_event *e = gt_w_at(w, w->now_ns + in_ns, on_answer);
 
@@ -542,17 +536,18 @@ static void answer(struct gt_world *w, struct post *post, uint64_t taken, uint64
 
 static void on_exchanged(struct gt_task_op *op, const struct gt_err *err, void *arg)
 {
-	struct post *post = arg;
+	struct w_post *post = arg;
 	struct gt_world *w = post->w;
 	bool lost = post->unanswered || post->gateway->peer.cut_down_ns > w->now_ns;
 
+	DL_DELETE(w->tasks.posts, post);
 	post->op = op;
 	answer(w, post, !err && !lost, 1 + gt_w_below(w, 5 * W_MS));
 }
 
 static void on_arrival(struct gt_world *w, struct w_event *e)
 {
-	struct post *post = gt_steal(&e->data);
+	struct w_post *post = gt_steal(&e->data);
 	struct gt_task_op *op = post->op;
 	struct gt_err err = { 0 };
 
@@ -561,13 +556,25 @@ static void on_arrival(struct gt_world *w, struct w_event *e)
 		return;
 	}
 	post->op = NULL;
+	DL_APPEND(w->tasks.posts, post);
 	if (gt_control_task_exchange(w->c, post->epoch, op, on_exchanged, post, &err) == 0)
 		return;
+	DL_DELETE(w->tasks.posts, post);
 	post->op = op;
 	answer(w, post, 0, 1);
 }
 
-static void arrive(struct gt_world *w, struct post *post, uint64_t in_ns)
+/* Nobody answers them any more: they broke with the gateways' connections. */
+void gt_w_tasks_lost(struct gt_world *w)
+{
+	struct w_post *post, *next;
+
+	DL_FOREACH_SAFE (w->tasks.posts, post, next)
+		free(post);
+	w->tasks.posts = NULL;
+}
+
+static void arrive(struct gt_world *w, struct w_post *post, uint64_t in_ns)
 {
 	struct w_event *e = gt_w_at(w, w->now_ns + in_ns, on_arrival);
 
@@ -578,7 +585,7 @@ static void arrive(struct gt_world *w, struct post *post, uint64_t in_ns)
 static void post_now(struct gt_world *w, struct w_gateway *g)
 {
 	uint64_t serial = ++w->serial;
-	struct post *post = gt_alloc(sizeof(*post));
+	struct w_post *post = gt_alloc(sizeof(*post));
 	struct gt_task_op *op = gt_task_op_new(GT_TASK_EXCHANGE);
 	bool fails = gt_w_chance(w, w->posts_fail_permille);
 	struct w_lease *l;
@@ -598,12 +605,12 @@ static void post_now(struct gt_world *w, struct w_gateway *g)
 		g->desk.asking = serial;
 	g->desk.alone = g->desk.full;
 	g->desk.full = false;
-	*post = (struct post){ .gateway = g,
-			       .serial = serial,
-			       .epoch = g->peer.epoch,
-			       .op = op,
-			       .w = w,
-			       .unanswered = fails && gt_w_chance(w, 500) };
+	*post = (struct w_post){ .gateway = g,
+				 .serial = serial,
+				 .epoch = g->peer.epoch,
+				 .op = op,
+				 .w = w,
+				 .unanswered = fails && gt_w_chance(w, 500) };
 	*post_at(g, 0) = serial;
 	g->desk.alive_ns = w->now_ns + ALIVE_NS;
 	if (fails && !post->unanswered)

@@ -24,6 +24,7 @@ struct w_plan { /* a schedule, as it is on the disk */
 };
 
 struct w_tasks {
+	struct w_post *posts; /* that control has */
 	struct w_plan *plans;
 	size_t n_plans;
 	struct w_task *at;
@@ -63,6 +64,7 @@ void gt_w_tasks_ports(struct gt_world *w, struct gt_control_ports *ports);
 void gt_w_tasks_snapshot(struct gt_world *w, struct w_gateway *g); /* behind the routes */
 void gt_w_tasks_resync(struct gt_world *w, struct w_gateway *g);   /* they are here */
 void gt_w_tasks_clear(struct gt_world *w, struct w_gateway *g);    /* the process ends */
+void gt_w_tasks_lost(struct gt_world *w);                          /* control has ended */
 /* schedule.c: true when the operation is about schedules; FIRE leaves its calls to be taken in. */
 bool gt_w_plan_apply(struct gt_world *w, struct gt_task_op *op);
 bool gt_w_plan_near(const struct gt_world *w, const char *function); /* a call of it is due soon */

@@ -315,6 +315,7 @@ struct gt_world *gt_world_free(struct gt_world *w)
 	if (!w)
 		return NULL;
 	gt_control_free(w->c);
+	gt_w_tasks_lost(w);
 	for (size_t i = 0; i < w->config.nodes; i++)
 		gt_w_agent_fini(w, &w->agents[i]);
 	for (size_t i = 0; i < w->config.gateways; i++)

@@ -2,6 +2,8 @@
  * of webhooks, which follow one another. */
 #include "keys.h"
 
+#include <string.h>
+
 int gt_authority_read(struct gt_db *db, struct gt_buf *key, struct gt_buf *cert, struct gt_err *err)
 {
 	gt_auto(query) struct gt_query *q = gt_db_query(
@@ -70,6 +72,33 @@ int gt_key_keep(struct gt_db *db, const char *name, const char *value, uint64_t 
 				" ON CONFLICT(name) DO NOTHING",
 				"tti", name, value, (int64_t)now_ms);
 	return keep(db, q, r, err);
+}
+
+/* ---- the admin token ------------------------------------------------------------------------ */
+
+#define TOKEN "token"
+
+int gt_token_print_keep(struct gt_db *db, uint64_t epoch, const char *print, struct gt_err *err)
+{
+	gt_auto(free) char *text = gt_asprintf("%llu %s", (unsigned long long)epoch, print);
+
+	return gt_db_finish(gt_db_query(db, err,
+					"INSERT INTO keys(name, value) SELECT '" TOKEN
+					"', ?2::text FROM leader WHERE epoch = ?1"
+					" ON CONFLICT(name) DO UPDATE SET value = excluded.value",
+					"it", (int64_t)epoch, text),
+			    err);
+}
+
+int gt_token_print_read(struct gt_db *db, uint64_t epoch, struct gt_buf *ret, struct gt_err *err)
+{
+	gt_auto(free) char *of = gt_asprintf("%llu ", (unsigned long long)epoch);
+	gt_auto(buf) struct gt_buf text = { 0 };
+	int r = gt_key_read(db, TOKEN, &text, err);
+
+	if (r == 0 && !gt_starts_with(gt_buf_str(&text), of))
+		r = gt_err_set(err, ENOENT, "not_found", "the token is of another epoch");
+	return r == 0 ? gt_buf_adds(ret, gt_buf_str(&text) + strlen(of)) : r;
 }
 
 /* ---- those that sign webhooks --------------------------------------------------------------- */

@@ -20,6 +20,14 @@ GT_MUST_USE int gt_key_read(struct gt_db *db, const char *name, struct gt_buf *r
 GT_MUST_USE int gt_key_keep(struct gt_db *db, const char *name, const char *value, uint64_t now_ms,
 			    struct gt_err *err);
 
+/* Of the admin token of who leads: a digest that others compare with theirs, with the epoch that it
+ * is of, as programs of before leave it alone. Nothing is kept when that epoch is over; -ENOENT:
+ * that of this epoch is not known. PostgreSQL only. */
+GT_MUST_USE int gt_token_print_keep(struct gt_db *db, uint64_t epoch, const char *print,
+				    struct gt_err *err);
+GT_MUST_USE int gt_token_print_read(struct gt_db *db, uint64_t epoch, struct gt_buf *ret,
+				    struct gt_err *err);
+
 /* Those that sign webhooks; the second within the caller's transaction. */
 GT_MUST_USE int gt_webhook_keys_read(struct gt_db *db, struct gt_webhook_keys *ret,
 				     struct gt_err *err);

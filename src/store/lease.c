@@ -23,7 +23,7 @@
 
 struct gt_lease {
 	struct gt_lease_config config;
-	char *url, *holder, *place, *door;
+	char *url, *holder, *place, *door, *token_print;
 	struct gt_db *db; /* thread's */
 	pthread_t thread;
 	pthread_mutex_t lock; /* of all below */
@@ -51,7 +51,8 @@ static void state_set(struct gt_lease *l, const struct gt_lease_view *next)
 	bool other;
 
 	pthread_mutex_lock(&l->lock);
-	other = next->state != l->view.state || next->epoch != l->view.epoch;
+	other = next->state != l->view.state || next->epoch != l->view.epoch ||
+		next->other_token != l->view.other_token;
 	if (l->view.state != GT_LEASE_OVER)
 		l->view = *next;
 	pthread_mutex_unlock(&l->lock);
@@ -164,6 +165,14 @@ int gt_lease_row_read(struct gt_db *db, struct gt_lease_view *ret, int64_t *left
 	return 0;
 }
 
+int gt_lease_token_other(struct gt_db *db, uint64_t epoch, const char *print, struct gt_err *err)
+{
+	gt_auto(buf) struct gt_buf theirs = { 0 };
+	int r = gt_token_print_read(db, epoch, &theirs, err);
+
+	return r == 0 ? !gt_streq(gt_buf_str(&theirs), print) : r == -ENOENT ? 0 : r;
+}
+
 /* For who follows: it opens no store, but its daemon has to prove who it is. The authority is made
  * once, by the first who leads, and never changes. */
 static void authority_look(struct gt_lease *l)
@@ -274,6 +283,9 @@ static int follow(struct gt_lease *l, struct gt_err *err)
 		return r;
 	if (left_ms <= 0)
 		return take(l, &v, false, err);
+	if (l->token_print && !gt_streq(v.holder, l->holder))
+		v.other_token = gt_lease_token_other(l->db, v.epoch, l->token_print,
+						     &(struct gt_err){ 0 }) > 0;
 	state_set(l, &v);
 	authority_look(l);
 	r = lock_wait(l, v.epoch, (uint64_t)GT_MIN(left_ms, (int64_t)WAIT_MS) + 1, err);
@@ -324,6 +336,7 @@ static void lead(struct gt_lease *l)
 {
 	const uint64_t renew_ms = l->config.lease_ms / 10 * 3, epoch = l->view.epoch;
 	uint64_t wait_ms = renew_ms;
+	bool told = !l->token_print;
 	struct gt_err err;
 
 	while (pause_ms(l, wait_ms)) {
@@ -332,6 +345,8 @@ static void lead(struct gt_lease *l)
 		wait_ms = r > 0 ? renew_ms : AGAIN_MS;
 		if (r > 0)
 			authority_look(l);
+		if (r > 0 && !told)
+			told = gt_token_print_keep(l->db, epoch, l->token_print, &err) == 0;
 		if (r == 0)
 			state_over(l, epoch, "another control has taken over");
 		else if (r < 0 && now_ns() - l->good_ns > stop_ns(l))
@@ -381,6 +396,7 @@ int gt_lease_new(const struct gt_lease_config *config, struct gt_lease **ret, st
 	l->holder = gt_strdup(config->holder);
 	l->place = gt_strdup(config->place);
 	l->door = gt_strdup(config->door);
+	l->token_print = gt_strdup(config->token_print);
 	pthread_mutex_init(&l->lock, NULL);
 	gt_cond_init(&l->wake);
 	sigfillset(&all); /* signals belong to the loop's thread */
@@ -417,5 +433,6 @@ void gt_lease_free(struct gt_lease *l)
 	free(l->holder);
 	free(l->place);
 	free(l->door);
+	free(l->token_print);
 	free(l);
 }

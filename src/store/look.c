@@ -127,7 +127,8 @@ static int look_schema(struct gt_db *db, struct gt_buf *ret, struct gt_err *err)
 	return 0;
 }
 
-static int look_leader(struct gt_db *db, struct gt_buf *ret, struct gt_err *err)
+static int look_leader(struct gt_db *db, const char *token_print, struct gt_buf *ret,
+		       struct gt_err *err)
 {
 	struct gt_lease_view v;
 	int64_t left_ms;
@@ -145,10 +146,17 @@ static int look_leader(struct gt_db *db, struct gt_buf *ret, struct gt_err *err)
 	else
 		gt_buf_addf(ret, "store: nobody leads (the last epoch was %llu)\n",
 			    (unsigned long long)v.epoch);
+	if (left_ms > 0 && token_print &&
+	    gt_lease_token_other(db, v.epoch, token_print, &(struct gt_err){ 0 }) > 0)
+		gt_buf_addf(
+			ret,
+			"store: node %s has another admin.token than this state directory: who "
+			"has the one is refused while the other's daemon leads; copy that file\n",
+			v.holder);
 	return 0;
 }
 
-int gt_store_look(const char *url, struct gt_buf *ret, struct gt_err *err)
+int gt_store_look(const char *url, const char *token_print, struct gt_buf *ret, struct gt_err *err)
 {
 	__attribute__((cleanup(gt_cleanup_db))) struct gt_db *db = NULL;
 	const struct gt_db_config config = { .path = url,
@@ -169,5 +177,5 @@ int gt_store_look(const char *url, struct gt_buf *ret, struct gt_err *err)
 	r = look_rights(db, err);
 	if (r == 0)
 		r = look_schema(db, ret, err);
-	return r < 0 ? r : look_leader(db, ret, err);
+	return r < 0 ? r : look_leader(db, token_print, ret, err);
 }

@@ -43,7 +43,7 @@ static void conn_fail(struct conn *c, const struct gt_err *err)
 	conn_fn *fn = c->fn;
 	void *arg = c->arg;
 
-	if (c->tried && err->code != EACCES)
+	if (c->tried && err->code != EACCES && err->code != EKEYEXPIRED)
 		door_failed(c->door);
 	conn_free(c);
 	fn(NULL, err, arg);

@@ -26,7 +26,7 @@ struct join {
 	struct ask *ask;
 	struct gt_timer retry;
 	uint64_t retry_ms;
-	bool told; /* that nobody answers */
+	bool told, told_over; /* that nobody answers; that a certificate is over */
 	join_fn *fn;
 };
 
@@ -39,10 +39,12 @@ static void on_retry(void *arg)
 
 static void again(struct join *j, const struct gt_err *why)
 {
-	if (!j->told)
+	bool *told = why->code == EKEYEXPIRED ? &j->told_over : &j->told;
+
+	if (!*told)
 		gt_warn("the cluster at %s can not be joined yet, and is tried again: %s",
 			j->joined.url, why->text);
-	j->told = true;
+	*told = true;
 	gt_timer_set(j->u->loop, &j->retry, backoff_ms(&j->retry_ms, RETRY_FIRST_MS, RETRY_MOST_MS),
 		     on_retry, j);
 }

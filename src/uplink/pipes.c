@@ -127,7 +127,8 @@ static void fill_later(struct pipes *p)
  * or is about to end. */
 static bool is_away(const struct gt_err *why)
 {
-	static const int codes[] = { ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES };
+	static const int codes[] = { ETIMEDOUT,   ECONNREFUSED, EHOSTUNREACH,
+				     ENETUNREACH, EACCES,       EKEYEXPIRED };
 
 	for (size_t i = 0; i < GT_LEN(codes); i++)
 		if (why->code == codes[i])

@@ -49,14 +49,20 @@ int tls_member(const char *cert_pem, const char *key_pem, const char *ca_pem,
 
 static int check_pin(X509_STORE_CTX *store, void *pin)
 {
-	const X509 *leaf = X509_STORE_CTX_get0_cert(store);
+	X509 *leaf = X509_STORE_CTX_get0_cert(store);
+	STACK_OF(X509) *chain = sk_X509_new_null();
 	struct gt_pki_id id;
+	int r = leaf ? gt_pki_pinned(leaf, X509_STORE_CTX_get0_untrusted(store), pin,
+				     gt_wall_ms(&gt_clock_system), &id, NULL)
+		     : -EACCES;
 
-	if (leaf && gt_pki_pinned(leaf, X509_STORE_CTX_get0_untrusted(store), pin,
-				  gt_wall_ms(&gt_clock_system), &id, NULL) == 0)
-		return 1;
-	X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_UNTRUSTED);
-	return 0;
+	if (leaf && chain && X509_add_cert(chain, leaf, X509_ADD_FLAG_UP_REF) == 1)
+		X509_STORE_CTX_set0_verified_chain(store, gt_steal(&chain)); /* as OpenSSL does */
+	sk_X509_free(chain);
+	if (r < 0)
+		X509_STORE_CTX_set_error(store, r == -EKEYEXPIRED ? X509_V_ERR_CERT_HAS_EXPIRED
+								  : X509_V_ERR_CERT_UNTRUSTED);
+	return r == 0;
 }
 
 int tls_stranger(const char *pin, struct ssl_ctx_st **ret, struct gt_err *err)
@@ -101,6 +107,21 @@ static int check_name(const SSL *ssl, struct gt_err *err)
 			  "who answers at the door is no gateway of the cluster");
 }
 
+/* It is genuine: that was verified before. */
+static int over(const X509 *cert, struct gt_err *err)
+{
+	char end[GT_TIME_TEXT] = "?", now[GT_TIME_TEXT];
+	struct gt_pki_id id;
+
+	if (cert && gt_pki_identity(cert, &id, NULL) == 0)
+		gt_time_text(id.not_after_ms, end);
+	gt_time_text(gt_wall_ms(&gt_clock_system), now);
+	return gt_err_set(err, EKEYEXPIRED, "bad_certificate",
+			  "the certificate at the door is over since %s, and by this host's clock "
+			  "it is %s now; is that right, and the door's clock?",
+			  end, now);
+}
+
 static int failed(const SSL *ssl, struct gt_err *err)
 {
 	unsigned long code = ERR_peek_error();
@@ -109,10 +130,7 @@ static int failed(const SSL *ssl, struct gt_err *err)
 
 	ERR_clear_error();
 	if (verdict == X509_V_ERR_CERT_HAS_EXPIRED)
-		return gt_err_set(
-			err, EACCES, "bad_certificate",
-			"the certificate at the door has expired by this host's clock; is "
-			"that right, and the door's?");
+		return over(sk_X509_value(SSL_get0_verified_chain(ssl), 0), err);
 	if (verdict != X509_V_OK)
 		return gt_err_set(err, EACCES, "bad_certificate",
 				  "who answers at the door is not of this cluster (%s)",

@@ -21,8 +21,8 @@ GT_CLEANUP_TYPE(tls, struct ssl_ctx_st *, tls_free)
 /* A connection by these rules, and the socket that it is over, which stays the caller's. */
 struct ssl_st *tls_new(struct ssl_ctx_st *ctx);
 void tls_attach(struct ssl_st *ssl, int fd);
-/* 0: done, and a gateway of the cluster is there; -EAGAIN; -EACCES: another one is, or it does not
- * take us; another -errno. */
+/* 0: done, and a gateway of the cluster is there; -EAGAIN; -EKEYEXPIRED: one is, whose certificate
+ * is over by our clock; -EACCES: another one is, or it does not take us; another -errno. */
 GT_MUST_USE int tls_handshake(struct ssl_st *ssl, struct gt_err *err);
 
 #endif

@@ -73,7 +73,7 @@ void leader_heard(struct uplink *u, uint64_t epoch, const char *url);
 /* conn.c: a connection to the door until it is usable: name, TCP, TLS, who is there. */
 #define CONN_MS 3000
 /* e: the caller's when there is one; NULL = it failed, err says why. Once, and not when cancelled.
- * -EACCES: somebody is there who is not of this cluster. */
+ * -EACCES: somebody is there who is not of this cluster; -EKEYEXPIRED: or was, by our clock. */
 typedef void conn_fn(struct end *e, const struct gt_err *err, void *arg);
 /* door: lives for as long as it; NULL = there is none, which is told as a failure. ctx: of
  * identity.h. Never calls back before it returned. */

@@ -32,11 +32,11 @@ def noted_writes(database):
 
 
 @contextlib.contextmanager
-def control(database, node, lease="4s"):
-    """A daemon with the database as its store, and the token that all of them have."""
+def control(database, node, lease="4s", token=TOKEN):
+    """A daemon with the database as its store, and the token that all of them should have."""
     daemon = Daemon()
     daemon.state.mkdir()
-    (daemon.state / "admin.token").write_text(TOKEN + "\n")
+    (daemon.state / "admin.token").write_text(token + "\n")
     (daemon.state / "admin.token").chmod(0o600)
     daemon.config = daemon.dir / "conf"
     url = database.url + ("&" if "?" in database.url else "?") + f"application_name={node}"

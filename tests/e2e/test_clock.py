@@ -176,14 +176,23 @@ def test_a_first_start_before_the_clock_is_set():
         hosts["b"].join[-1] = hosts.new_token()
         hosts["b"].proc.terminate()
         hosts["b"].proc.wait(20)
-
-        def joined():
-            hosts["b"].spawn()
-            return Background(hosts["b"].proc.stdout.readline).result(20) == b"running as node b\n"
-
-        until(joined, "it joins when the door has its next certificate", 40)
+        hosts["b"].spawn()
+        joined = Background(hosts["b"].proc.stdout.readline).result(40)
+        assert joined == b"running as node b\n", "it joins when the door has its next certificate"
         hosts.wait_nodes("ready", "a", "b")
         for role in "control", "gateway":
             first.kill_role(role)
         first.echo("h", placement={"labels": {"host": "b"}})
         until(lambda: first.call("h", "/x").status == 200, "calls go there", 30)
+
+
+def test_a_host_joins_when_its_clock_is_right():
+    """By a clock that is ahead the door's certificate is over: it says so, and tries on."""
+    with started(Hosts("ab", joined=False)) as hosts:
+        hosts["b"].clock.set(YEARS)
+        hosts["b"].join = ["--join", f"https://{hosts.first.ip}:{PORT}", "--token", hosts.new_token()]
+        hosts["b"].spawn()
+        until(lambda: "the certificate at the door is over since 20" in hosts["b"].log(), "it is told why")
+        hosts["b"].clock.set(0)
+        assert Background(hosts["b"].proc.stdout.readline).result(20) == b"running as node b\n"
+        hosts.wait_nodes("ready", "a", "b")

@@ -181,6 +181,35 @@ def test_a_monitor_that_is_killed_while_it_is_asked_to_kill(bundle, words):
         bundle.until("stopped")
 
 
+def test_a_monitor_that_stands_still_does_not_hold_up_who_asks(bundle):
+    bundle.write("trap 'touch /caught; exit 0' TERM; touch /ready; while :; do sleep 0.05; done")
+    bundle.ok("run", "-d", "c")
+    until((bundle.rootfs / "ready").exists, "the trap is set")
+    pid = bundle.state()["pid"]
+    monitor = monitor_of(pid)
+    os.kill(monitor, signal.SIGSTOP)
+    assert f"process {monitor}, has not answered" in bundle.refused("kill", "c", "TERM")
+    assert bundle.state()["status"] == "running"
+    os.kill(monitor, signal.SIGCONT)
+    bundle.until("stopped")
+    assert (bundle.rootfs / "caught").exists()
+
+
+def test_a_process_1_that_nobody_has_reaped_has_stopped(bundle):
+    bundle.write("exec sleep 60")
+    bundle.ok("run", "-d", "c")
+    pid = bundle.state()["pid"]
+    monitor = monitor_of(pid)
+    os.kill(monitor, signal.SIGSTOP)
+    bundle.ok("kill", "c", "KILL")
+    bundle.until("stopped")
+    assert bundle.state()["pid"] == 0 and pathlib.Path(f"/proc/{pid}").exists()
+    assert "is stopped, not running" in bundle.refused("kill", "c", "TERM")
+    os.kill(monitor, signal.SIGCONT)
+    until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "its monitor has reaped it")
+    assert bundle.state()["status"] == "stopped"
+
+
 def test_a_killed_monitor_leaves_a_container_that_can_be_deleted(bundle):
     bundle.write("exec sleep 60")
     bundle.ok("run", "-d", "c")

@@ -7,6 +7,7 @@ import pytest
 import postgres
 from harness import BIN, Daemon, until
 from lent import started
+from several import TOKEN, control
 
 pytestmark = pytest.mark.skipif(not postgres.programs(), reason="Debian's package postgresql is not installed")
 
@@ -20,12 +21,12 @@ def db():
         server.stop()
 
 
-def check(url):
-    return subprocess.run([BIN / "gantryd", "check", "--store", url], capture_output=True, text=True, timeout=20, check=False)
+def check(url, *more):
+    return subprocess.run([BIN / "gantryd", "check", "--store", url, *more], capture_output=True, text=True, timeout=20, check=False)
 
 
-def fine(url):
-    done = check(url)
+def fine(url, *more):
+    done = check(url, *more)
     assert done.returncode == 0 and "configuration is valid" in done.stdout, done
     return done.stdout
 
@@ -69,6 +70,19 @@ def test_what_is_there_is_said(db, tmp_path):
     assert "has schema 99, this program knows up to" in refused(db.url)
     db.sql(f"UPDATE schema_version SET version = {newest}")
     assert db.sql("SELECT * FROM leader; SELECT * FROM schema_version") == before
+
+
+def test_another_token_than_that_of_who_leads_is_said(db):
+    with control(db, "one") as one, control(db, "two", token="gty_" + "f" * 64) as two:
+        until(lambda: "node one leads with another admin.token than this daemon's" in two.log(), "it is told why")
+        assert "node one has another admin.token" in fine(db.url, "--state", two.state)
+        assert "admin.token" not in fine(db.url, "--state", one.state)
+        assert TOKEN not in db.sql("SELECT value FROM keys") and "f" * 64 not in two.log()
+        assert two.client.get("/v1/functions").status == 401  # the leader has the last word
+        two.client.token = TOKEN
+        assert two.client.get("/v1/functions").status == 200
+        (two.state / "admin.token").write_text(TOKEN + "\n")
+        assert "admin.token" not in fine(db.url, "--state", two.state)
 
 
 def test_a_server_that_is_not_there_is_said_in_time(tmp_path):

@@ -17,7 +17,10 @@
 
 /* Writes are durable before `done`; done is never called before the port call returned. err is NULL
  * on success. Rows are copied by the store. Operations on one function complete in the order given.
- */
+ *
+ * What the store has not answered when control ends is answered by nobody: the store frees the
+ * operation at its own end, which comes last, control what it kept of it, and whoever asked control
+ * what it keeps itself. */
 typedef void gt_store_done_fn(const struct gt_err *err, void *arg);
 typedef void gt_store_revisions_fn(const struct gt_err *err, const struct gt_function_row *rows,
 				   size_t n, void *arg);

@@ -118,7 +118,7 @@ GT_MUST_USE int gt_pki_pin(const struct x509_st *cert, char ret[GT_PKI_PIN_SIZE]
 int gt_pki_begun(int ok, struct x509_store_ctx_st *ctx);
 /* For a first contact, when nothing but a pin is known: among the certificates that a server
  * showed there is an authority of that pin, and it vouches for `leaf` as a server's, at now_ms.
- * Returns whom `leaf` names. */
+ * Returns whom `leaf` names. -EKEYEXPIRED: it did so, until before now_ms; -EACCES: it does not. */
 GT_MUST_USE int gt_pki_pinned(const struct x509_st *leaf, const struct stack_st_X509 *chain,
 			      const char *pin, uint64_t now_ms, struct gt_pki_id *ret,
 			      struct gt_err *err);

@@ -29,6 +29,9 @@ struct gt_lease_config {
 	const char *holder; /* for people: the node's name */
 	const char *place;  /* names this process alone */
 	const char *door;   /* where others reach its daemon while it leads */
+	/* A digest of what lets users in at its daemon, which is the same for all; NULL: not known
+	 */
+	const char *token_print;
 	/* By the database's clock, from the last renewal, every 0.3 of it. A leader that could not
 	 * renew it for 0.7 of it, by its own clock, stops. */
 	uint64_t lease_ms;
@@ -40,6 +43,7 @@ struct gt_lease_view {
 	enum gt_lease_state state;
 	uint64_t epoch;                                                        /* of who leads */
 	char holder[GT_LEASE_TEXT], place[GT_LEASE_TEXT], door[GT_LEASE_TEXT]; /* of who leads */
+	bool other_token;           /* FOLLOWS: token_print of who leads is another one */
 	char before[GT_LEASE_TEXT]; /* LEADS: the door of who led before; "" = the same holder */
 	struct gt_err why;          /* WAITS, OVER */
 };

@@ -46,11 +46,12 @@ struct gt_store_config {
 GT_MUST_USE int gt_store_check(const char *url, struct gt_err *err);
 
 /* Connects to it and looks whether a control could begin there, as the process's user: what is
- * there is added to *ret, a line each, for people. Changes nothing. Fails, with what is missing,
- * when no control could: ENOTCONN when it is not there. May take some seconds, or wait for a
- * resolver of names. */
+ * there is added to *ret, a line each, for people; token_print: as in lease.h. Changes nothing.
+ * Fails, with what is missing, when no control could: ENOTCONN when it is not there. May take some
+ * seconds, or wait for a resolver of names. */
 struct gt_buf;
-GT_MUST_USE int gt_store_look(const char *url, struct gt_buf *ret, struct gt_err *err);
+GT_MUST_USE int gt_store_look(const char *url, const char *token_print, struct gt_buf *ret,
+			      struct gt_err *err);
 
 /* Opens, migrates, and begins the epoch, durably. Fails with slug storage_full when the disk is
  * full, else with the file and what is wrong with it (a newer schema names both numbers). */

@@ -29,6 +29,10 @@ struct job {
 	gt_store_done_fn *done;
 	gt_store_revisions_fn *done_rows;
 	void *arg;
+	struct gt_task_op *task; /* each NULL, or what is asked: */
+	struct gt_member_op *member;
+	struct gt_webhook_op *webhook;
+	struct job *next; /* kept */
 };
 
 static void on_job(void *arg)
@@ -51,15 +55,40 @@ static void on_job(void *arg)
 	free(j);
 }
 
-static struct job *job_new(struct world *w, const char *function, void *arg)
+/* It completes by `then`, in the next round, unless the store is silent. */
+static struct job *job_start(struct world *w, void (*then)(void *arg))
 {
 	struct job *j = gt_alloc(sizeof(*j));
 
 	j->w = w;
-	j->arg = arg;
 	j->full = w->storage_full;
+	if (w->silent) {
+		LL_PREPEND(w->kept, j);
+		w->n_kept++;
+	} else {
+		gt_timer_set(w->loop, &j->timer, 0, then, j);
+	}
+	return j;
+}
+
+static void kept_free(struct world *w)
+{
+	struct job *j, *next;
+
+	LL_FOREACH_SAFE (w->kept, j, next) {
+		gt_task_op_free(j->task);
+		gt_member_op_free(j->member);
+		gt_webhook_op_free(j->webhook);
+		free(j);
+	}
+}
+
+static struct job *job_new(struct world *w, const char *function, void *arg)
+{
+	struct job *j = job_start(w, on_job);
+
+	j->arg = arg;
 	gt_strcopy(j->function, sizeof(j->function), function);
-	gt_timer_set(w->loop, &j->timer, 0, on_job, j);
 	return j;
 }
 
@@ -100,7 +129,7 @@ static void on_member_job(void *arg)
 {
 	struct job *j = arg;
 	struct world *w = j->w;
-	struct gt_member_op *op = j->arg;
+	struct gt_member_op *op = j->member;
 	struct gt_err err = { 0 };
 
 	switch (op->verb) {
@@ -133,16 +162,14 @@ static void on_member_job(void *arg)
 
 static void store_member(void *ctx, struct gt_member_op *op)
 {
-	struct job *j = job_new(ctx, "", op);
-
-	gt_timer_set(j->w->loop, &j->timer, 0, on_member_job, j);
+	job_start(ctx, on_member_job)->member = op;
 }
 
 /* Two of them at most. */
 static void on_webhook_job(void *arg)
 {
 	struct job *j = arg;
-	struct gt_webhook_op *op = j->arg;
+	struct gt_webhook_op *op = j->webhook;
 	struct gt_webhook_keys *keys = &j->w->webhook_keys;
 	struct gt_err err = { 0 };
 
@@ -165,9 +192,31 @@ static void on_webhook_job(void *arg)
 
 static void store_webhook(void *ctx, struct gt_webhook_op *op)
 {
-	struct job *j = job_new(ctx, "", op);
+	job_start(ctx, on_webhook_job)->webhook = op;
+}
 
-	gt_timer_set(j->w->loop, &j->timer, 0, on_webhook_job, j);
+/* The one call whose end is to be told. */
+static void on_hooks_job(void *arg)
+{
+	struct job *j = arg;
+	struct gt_task *t = gt_task_op_add(j->task);
+
+	gt_strcopy(t->id, sizeof(t->id), "told");
+	t->seq = 1;
+	t->state = GT_TASK_SUCCEEDED;
+	t->callback = gt_strdup(gt_steal(&j->w->callback));
+	j->task->done(j->task, NULL, j->task->arg);
+	free(j);
+}
+
+static void store_task(void *ctx, struct gt_task_op *op)
+{
+	struct world *w = ctx;
+	bool was_silent = w->silent;
+
+	w->silent = !w->callback || op->verb != GT_TASK_HOOKS;
+	job_start(w, on_hooks_job)->task = op;
+	w->silent = was_silent;
 }
 
 /* ---- control's other ports ------------------------------------------------------------------ */
@@ -190,6 +239,18 @@ static void on_one(void *ctx, const char *function)
 {
 	(void)ctx;
 	(void)function;
+}
+
+static void on_work(void *ctx GT_UNUSED, const char *function GT_UNUSED, uint64_t seen GT_UNUSED)
+{
+}
+
+static void on_changed(void *ctx GT_UNUSED, const char *id GT_UNUSED)
+{
+}
+
+static void on_stop(void *ctx GT_UNUSED, uint64_t seq GT_UNUSED, uint32_t attempt GT_UNUSED)
+{
 }
 
 static void on_event(void *ctx, const struct gt_event *event)
@@ -319,7 +380,7 @@ static int listen_at(const char *path)
 	return fd;
 }
 
-static void control_start(struct world *w)
+static void control_start(struct world *w, bool calls)
 {
 	struct gt_control_ports ports = {
 		.clock = gt_clock_system,
@@ -340,6 +401,12 @@ static void control_start(struct world *w)
 		.on_due = on_due,
 	};
 
+	if (calls) {
+		ports.store.task = store_task;
+		ports.on_task_work = on_work;
+		ports.on_task_changed = on_changed;
+		ports.on_task_stop = on_stop;
+	}
 	w->control = gt_control_new(&ports, &(struct gt_control_config){ .epoch = 7 });
 }
 
@@ -355,7 +422,7 @@ static struct gt_pki_ca *authority_new(void)
 	return ca;
 }
 
-static int setup(void **state, bool hosts)
+static int setup(void **state, bool hosts, bool calls)
 {
 	static char digest[GT_TOKEN_HASH_HEX];
 	static const char *const tokens[] = { digest };
@@ -376,7 +443,13 @@ static int setup(void **state, bool hosts)
 	w->agent_fd = listen_at(w->agent_path);
 	assert_int_equal(gt_loop_new(&w->loop, NULL), 0);
 	assert_int_equal(gt_http_client_new(w->loop, &w->client, NULL), 0);
-	control_start(w);
+	control_start(w, calls);
+	if (calls) {
+		w->callback = "http://127.0.0.1:1/";
+		w->webhook_keys.n = 1;
+		gt_strcopy(w->webhook_keys.at[0].text, GT_WEBHOOK_KEY_SIZE, "key");
+		gt_control_load_webhook_keys(w->control, &w->webhook_keys);
+	}
 	agent.listen_fd = w->agent_fd;
 	assert_int_equal(gt_http_server_new(w->loop, &agent, &w->agent, NULL), 0);
 	config.loop = w->loop;
@@ -399,12 +472,17 @@ static int setup(void **state, bool hosts)
 
 int world_setup(void **state)
 {
-	return setup(state, false);
+	return setup(state, false, false);
+}
+
+int world_setup_silent(void **state)
+{
+	return setup(state, false, true);
 }
 
 int world_setup_hosts(void **state)
 {
-	int r = setup(state, true);
+	int r = setup(state, true, false);
 
 	node_up(*state, "near");
 	node_up(*state, "far");
@@ -421,6 +499,7 @@ int world_teardown(void **state)
 	gt_http_server_free(w->agent);
 	gt_http_server_free(w->door);
 	gt_control_free(w->control);
+	kept_free(w); /* the store ends last, and calls nobody back */
 	gt_pki_ca_free(w->authority);
 	gt_http_client_free(w->client);
 	gt_loop_free(w->loop);

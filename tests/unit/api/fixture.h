@@ -28,6 +28,10 @@ struct world {
 	int api_fd, agent_fd, door_fd;
 	struct stored *rows;
 	bool storage_full;
+	bool silent;      /* the store answers nothing any more, but what hooks are due */
+	struct job *kept; /* what it was asked since */
+	size_t n_kept;
+	const char *callback; /* of a call that has ended; told once */
 	struct gt_pki_ca *authority;
 	struct gt_join_token join_token; /* the last that was made */
 	struct gt_webhook_keys webhook_keys;
@@ -49,6 +53,8 @@ struct answer {
 };
 
 int world_setup(void **state);
+int world_setup_silent(
+	void **state);               /* with a store for calls; its teardown frees what was asked */
 int world_setup_hosts(void **state); /* this one is "near", and "far" has joined */
 int world_teardown(void **state);
 

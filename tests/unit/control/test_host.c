@@ -321,6 +321,104 @@ static void no_room_asks_for_a_host_which_then_serves(void **state GT_UNUSED)
 	assert_int_equal(view("p").up_total, 1);
 }
 
+/* A node begins anew, and its driver takes its time. */
+static void driver_says_of(const char *node, enum gt_gpu_driver_state state, size_t n,
+			   struct gt_observed *replica)
+{
+	struct gt_gpu gpu = gt_gpu_unknown;
+	struct gt_report r = { .full = true,
+			       .epoch = FIX_EPOCH,
+			       .cpu_milli = 4000,
+			       .memory_bytes = 8 * GT_GIB,
+			       .gpus = &gpu,
+			       .n_gpus = n,
+			       .gpu_driver = { .state = state },
+			       .replicas = replica,
+			       .n_replicas = replica != NULL };
+
+	gt_strcopy(r.node, sizeof(r.node), node);
+	snprintf(gpu.uuid, sizeof(gpu.uuid), "GPU-%s", node);
+	gt_strcopy(gpu.model, sizeof(gpu.model), "NVIDIA L4");
+	gpu.memory_bytes = 24 * GT_GIB;
+	assert_int_equal(gt_control_report(w.x->c, &r, NULL), 0);
+}
+
+static void driver_says(enum gt_gpu_driver_state state, size_t n)
+{
+	driver_says_of("n1", state, n, NULL);
+}
+
+static void begin_with_gpus(void)
+{
+	struct gt_provider p = provider("p", "");
+	struct gt_spec *spec = fix_spec();
+
+	gt_strcopy(p.gpus, sizeof(p.gpus), "1x24GiB:NVIDIA L4");
+	begin(&p, 1);
+	ready();
+	answer_list(NULL, 0);
+	driver_says(GT_GPU_DRIVER_STARTING, 0);
+	spec->resources.gpu.count = 1;
+	fix_put(w.x, "f", spec, "f");
+	fix_demand(w.x, "f", 1, 0);
+	assert_int_equal(w.n_ops, 0); /* it may have what is needed */
+	fix_pass(w.x, 5000);
+	driver_says(GT_GPU_DRIVER_STARTING, 0);
+	assert_int_equal(w.n_ops, 0);
+}
+
+static void no_host_is_asked_for_while_gpus_may_come(void **state GT_UNUSED)
+{
+	begin_with_gpus();
+	driver_says(GT_GPU_DRIVER_READY, 1);
+	assert_int_equal(w.n_ops, 0);
+	assert_string_equal(w.x->order.function, "f");
+}
+
+static void a_host_is_asked_for_when_none_came(void **state GT_UNUSED)
+{
+	begin_with_gpus();
+	driver_says(GT_GPU_DRIVER_FAILED, 0);
+	assert_int_equal(w.n_ops, 1);
+	store_answer(NULL);
+	next_call(GT_HOOK_CREATE);
+}
+
+/* One of the provider's is known: what it offers is what will be there. */
+static void a_host_whose_gpus_come_back_counts(void **state GT_UNUSED)
+{
+	struct gt_member m = { .since_ms = 1 };
+	char key[GT_NAME_MAX + 1];
+	struct gt_observed o;
+	struct call call;
+
+	begin_with_gpus();
+	driver_says(GT_GPU_DRIVER_FAILED, 0);
+	store_answer(NULL);
+	call = next_call(GT_HOOK_CREATE);
+	gt_strcopy(key, sizeof(key), call.key);
+	answer_id(call, "i-1");
+	store_answer(NULL);
+	gt_strcopy(m.node, sizeof(m.node), key);
+	gt_control_load_member(w.x->c, &m);
+	gt_control_node_up(w.x->c, key);
+	driver_says_of(key, GT_GPU_DRIVER_READY, 1, NULL);
+	assert_string_equal(w.x->node, key);
+	o = fix_observed(w.x->order.replica, "f", 1, GT_REPLICA_READY);
+	driver_says_of(key, GT_GPU_DRIVER_READY, 1, &o);
+	fix_demand(w.x, "f", 0, 0);
+	fix_pass(w.x, 61000);
+	fix_drained(w.x, w.x->order.replica);
+	fix_pass(w.x, 100);
+	driver_says_of(key, GT_GPU_DRIVER_STARTING, 0, NULL);
+	w.x->node[0] = '\0';
+	fix_demand(w.x, "f", 1, 0);
+	assert_int_equal(w.n_ops, 0);
+	driver_says_of(key, GT_GPU_DRIVER_READY, 1, NULL);
+	assert_int_equal(w.n_ops, 0);
+	assert_string_equal(w.x->node, key);
+}
+
 static void who_waits_for_a_host_is_not_refused(void **state GT_UNUSED)
 {
 	struct call call;
@@ -1082,6 +1180,9 @@ int main(void)
 #define t(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		t(no_room_asks_for_a_host_which_then_serves),
+		t(no_host_is_asked_for_while_gpus_may_come),
+		t(a_host_is_asked_for_when_none_came),
+		t(a_host_whose_gpus_come_back_counts),
 		t(who_waits_for_a_host_is_not_refused),
 		t(an_offer_is_as_good_as_a_node_when_a_function_is_deployed),
 		t(the_next_provider_is_asked_when_one_fails),

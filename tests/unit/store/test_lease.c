@@ -30,6 +30,7 @@ struct one {
 
 static int event;
 static uint64_t lease_ms;
+static const char *token_print; /* of who begins next */
 
 static void ring(void *arg)
 {
@@ -52,6 +53,7 @@ struct said {
 	enum gt_lease_state state;
 	uint64_t epoch;
 	char place[32], before[32];
+	bool other_token;
 };
 
 static void say(int to, const struct said *s)
@@ -68,6 +70,7 @@ static _Noreturn void child(const char *place, int to)
 					  .holder = place,
 					  .place = place,
 					  .door = door,
+					  .token_print = token_print,
 					  .lease_ms = lease_ms,
 					  .notify = ring };
 	struct gt_lease *l = NULL;
@@ -84,6 +87,7 @@ static _Noreturn void child(const char *place, int to)
 		gt_lease_view(l, &v);
 		said.state = v.state;
 		said.epoch = v.epoch;
+		said.other_token = v.other_token;
 		gt_strcopy(said.place, sizeof(said.place), v.place);
 		gt_strcopy(said.before, sizeof(said.before), v.before);
 		say(to, &said);
@@ -148,6 +152,7 @@ static int setup(void **state)
 	(void)state;
 	backend_fresh();
 	lease_ms = LEASE_MS;
+	token_print = NULL;
 	return 0;
 }
 
@@ -168,6 +173,39 @@ static void one_leads_and_the_other_knows_where(void **state)
 	assert_false(hear(&a, &s, 0));
 	end(&b);
 	end(&a);
+}
+
+static void who_follows_with_another_token_is_told(void **state)
+{
+	struct one a, b, c, d;
+	struct said s;
+
+	(void)state;
+	token_print = "one";
+	a = begin("a");
+	hear_state(&a, GT_LEASE_LEADS, 20000);
+	b = begin("b");
+	token_print = "other";
+	c = begin("c");
+	do
+		s = hear_state(&c, GT_LEASE_FOLLOWS, 20000);
+	while (!s.other_token);
+	while (hear(&b, &s, LEASE_MS / 2))
+		assert_false(s.other_token);
+	/* One of a version that tells none leads: what the last one told is not its. */
+	end(&a);
+	end(&b);
+	end(&c);
+	token_print = NULL;
+	a = begin("d");
+	hear_state(&a, GT_LEASE_LEADS, 20000);
+	token_print = "another";
+	d = begin("e");
+	hear_state(&d, GT_LEASE_FOLLOWS, 20000);
+	while (hear(&d, &s, LEASE_MS))
+		assert_false(s.other_token);
+	end(&a);
+	end(&d);
 }
 
 /* Its connection ends with it: nobody waits for the lease. */
@@ -253,6 +291,7 @@ int main(void)
 #define t(fn) cmocka_unit_test_setup(fn, setup)
 	const struct CMUnitTest tests[] = {
 		t(one_leads_and_the_other_knows_where),
+		t(who_follows_with_another_token_is_told),
 		t(a_killed_leader_is_followed_at_once),
 		t(a_lock_of_the_last_leader_is_taken_from_it),
 		t(a_leader_without_a_database_stops_in_time),

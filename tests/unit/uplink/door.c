@@ -29,7 +29,7 @@ static uint64_t now_ms(void)
 	return gt_wall_ms(&gt_clock_system);
 }
 
-static SSL_CTX *server(struct gt_pki_ca *ca, enum gt_pki_kind kind)
+static SSL_CTX *server(struct gt_pki_ca *ca, uint64_t ago_ms)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 	struct gt_buf key = { 0 }, csr = { 0 }, cert = { 0 };
@@ -39,8 +39,9 @@ static SSL_CTX *server(struct gt_pki_ca *ca, enum gt_pki_kind kind)
 
 	assert_int_equal(gt_pki_key_new(&key, &err), 0);
 	assert_int_equal(gt_pki_request(key.data, &csr, &err), 0);
-	assert_int_equal(
-		gt_pki_sign(ca, csr.data, csr.len, kind, "gw-1", now_ms(), DAY_MS, &cert, &err), 0);
+	assert_int_equal(gt_pki_sign(ca, csr.data, csr.len, GT_PKI_GATEWAY, "gw-1",
+				     now_ms() - ago_ms, DAY_MS, &cert, &err),
+			 0);
 	assert_int_equal(gt_pki_cert_read(cert.data, cert.len, &x, &err), 0);
 	assert_int_equal(gt_pki_key_read(key.data, key.len, &k, &err), 0);
 	assert_int_equal(
@@ -75,7 +76,7 @@ static void listen_anywhere(struct door *d)
 
 void door_open_other(struct door *d, const struct door *first)
 {
-	*d = (struct door){ .ctx = server(first->ca, GT_PKI_GATEWAY) };
+	*d = (struct door){ .ctx = server(first->ca, 0) };
 	listen_anywhere(d);
 }
 
@@ -89,8 +90,14 @@ void door_open(struct door *d)
 	assert_int_equal(gt_pki_token_new(gt_pki_ca_pin(d->ca), d->token, &err), 0);
 	gt_buf_wipe(&key);
 	gt_buf_fini(&cert);
-	d->ctx = server(d->ca, GT_PKI_GATEWAY);
+	d->ctx = server(d->ca, 0);
 	listen_anywhere(d);
+}
+
+void door_certify(struct door *d, uint64_t ago_ms)
+{
+	SSL_CTX_free(d->ctx);
+	d->ctx = server(d->ca, ago_ms);
 }
 
 void door_close(struct door *d)

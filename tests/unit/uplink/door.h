@@ -26,6 +26,8 @@ struct door {
 void door_open(struct door *d);
 /* Another one of the same cluster. */
 void door_open_other(struct door *d, const struct door *first);
+/* Its certificate is one that was made so long ago, for a day. */
+void door_certify(struct door *d, uint64_t ago_ms);
 void door_close(struct door *d);
 /* The next who comes; false = nobody within wait_ms, or it did not like us. */
 bool door_guest(struct door *d, int wait_ms, struct guest *ret);

@@ -263,6 +263,26 @@ static void another_cluster_is_not_joined(void **state)
 	door_close(&other);
 }
 
+/* The cluster's, but a clock is wrong: it will be right. */
+static void a_door_whose_certificate_is_over_is_tried_again(void **state)
+{
+	struct world *w = *state;
+	struct guest g;
+	gt_auto(buf) struct gt_buf json = { 0 };
+
+	door_certify(&w->door, WEEK_MS);
+	int ready = start(w, w->door.token);
+
+	for (int i = 0; i < 3; i++)
+		assert_false(door_guest(&w->door, WAIT_MS, &g)); /* it hung up, and came again */
+	door_certify(&w->door, 0);
+	assert_true(door_guest(&w->door, WAIT_MS, &g));
+	door_sign(&w->door, g.body, "n-1", WEEK_MS, &json);
+	guest_answer(&g, "201 Created", gt_buf_str(&json));
+	is_ready(ready);
+	guest_leave(&g);
+}
+
 static void a_no_ends_the_role_and_a_later_does_not(void **state)
 {
 	struct world *w = *state;
@@ -762,6 +782,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_WORLD(a_token_becomes_an_identity_that_stays),
 		WITH_WORLD(another_cluster_is_not_joined),
+		WITH_WORLD(a_door_whose_certificate_is_over_is_tried_again),
 		WITH_WORLD(a_no_ends_the_role_and_a_later_does_not),
 		WITH_WORLD(a_name_that_is_taken_is_told),
 		WITH_WORLD(a_certificate_is_renewed_before_it_ends),
