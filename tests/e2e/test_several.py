@@ -291,14 +291,18 @@ def without_control(daemon, signo):
                 os.kill(pid, signal.SIGCONT)
 
 
+def uplink_is_certified(daemon):
+    until(lambda: daemon.log().count("no certificate from control yet") == daemon.log().count("the certificate from control is there"),
+          "the uplink has what it needs of its control", 20)
+
+
 @pytest.mark.parametrize("how", ["killed", "paused"])
 def test_what_a_former_leader_has_in_hand_counts(own, how):
     """Its control alone dies or hangs: its gateway lives, with calls, and is no home of functions any more."""
     hosts = own("abc", config={"a": "[gateway]\nthreads = 2\n", "b": "[gateway]\nthreads = 3\n"})
     a, b = hosts["a"], hosts["b"]
-    names = gauges(b, "abc" if how == "killed" else "bc")
-    until(lambda: a.log().count("no certificate from control yet") == a.log().count("the certificate from control is there"),
-          "the uplink has what it needs of its control", 20)
+    names = gauges(b, "abc")
+    uplink_is_certified(a)
     calls = Answers()
     for name in names:
         calls.add(a, name, 6000)
@@ -317,3 +321,27 @@ def test_what_a_former_leader_has_in_hand_counts(own, how):
             assert calls.ended.index((name, 6000)) < calls.ended.index((name, 20)), calls.ended
     until(lambda: a.roles().get("control") not in (None, victim), "the next control is there", 30)
     until(lambda: a.client.get("/v1/nodes").status == 200, "and follows", 30)
+
+
+def test_the_agent_beside_a_control_that_hangs_goes_to_the_next(own):
+    hosts = own("ab")
+    a, b = hosts["a"], hosts["b"]
+    name, = gauges(b, "a")
+    uplink_is_certified(a)
+    replica, roles = b.replicas(name)[0]["id"], a.roles()
+    with without_control(a, signal.SIGSTOP):
+        until(lambda: hosts.leader() == "b", "the other one leads", 20)
+        begun = time.monotonic()
+        epoch = hosts.db.sql("SELECT epoch FROM leader")
+        hosts.wait_nodes("ready", ask=b, timeout=20)
+        until(lambda: [(r["id"], r["state"]) for r in b.replicas(name)] == [(replica, "ready")], "its replica is known", 20)
+        assert b.call(name, "/work?ms=1", "POST").headers["Gantry-Replica"] == replica
+        took = time.monotonic() - begun
+        print(f"the new leader has the replica {took:.2f} s after it leads")
+        assert took < 10  # a watch that says nothing is given up after 30 s
+    until(lambda: a.roles().get("control") not in (None, roles["control"]), "the next control is there", 30)
+    until(lambda: a.client.get("/v1/nodes").status == 200, "and follows", 30)
+    hosts.wait_nodes("ready", ask=a, timeout=20)
+    assert a.call(name, "/work?ms=1", "POST").headers["Gantry-Replica"] == replica
+    assert [(r["id"], r["state"]) for r in b.replicas(name)] == [(replica, "ready")]
+    assert hosts.db.sql("SELECT epoch FROM leader") == epoch and a.roles()["agent"] == roles["agent"]

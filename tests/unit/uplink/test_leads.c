@@ -29,12 +29,12 @@
 #define QUIET_MS 150 /* nothing comes */
 #define HOUR_MS  (3600ULL * 1000)
 
-static const char *const sockets[] = { "lead.sock", "link.sock", "forward.sock" };
+static const char *const sockets[] = { "lead.sock", "link.sock", "forward.sock", "agent.sock" };
 
 struct world {
 	struct door there, yonder;
 	char dir[64];
-	int lead_fd, link_fd, forward_fd;
+	int lead_fd, link_fd, forward_fd, agent_fd;
 	int watch; /* control's end of the one that the role has */
 	pid_t pid;
 };
@@ -90,16 +90,16 @@ static const char *hear(int fd, size_t most)
 /* ---- control ---- */
 
 /* The next request there; the connection is the caller's. */
-static int asked(struct world *w, char *text, size_t size)
+static int asked(int listen_fd, char *text, size_t size)
 {
-	struct pollfd p = { .fd = w->lead_fd, .events = POLLIN };
+	struct pollfd p = { .fd = listen_fd, .events = POLLIN };
 	const char *length, *end;
 	size_t len = 0;
 	ssize_t n;
 	int fd;
 
 	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
-	fd = accept4(w->lead_fd, NULL, NULL, SOCK_CLOEXEC);
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	*text = '\0';
 	do {
 		n = recv(fd, text + len, size - 1 - len, 0);
@@ -117,7 +117,7 @@ static void certifies(struct world *w)
 {
 	gt_auto(buf) struct gt_buf cert = { 0 }, json = { 0 }, answer = { 0 };
 	char text[4096];
-	gt_auto(fd) int fd = asked(w, text, sizeof(text));
+	gt_auto(fd) int fd = asked(w->lead_fd, text, sizeof(text));
 	const char *csr = strstr(text, "\r\n\r\n") + 4;
 	struct gt_json j;
 	struct gt_err err;
@@ -159,12 +159,13 @@ static void start(struct world *w)
 	w->pid = fork();
 	if (w->pid == 0) {
 		struct sockaddr_un lead = address(w, "lead.sock");
+		struct sockaddr_un agent = address(w, "agent.sock");
 		struct gt_uplink_config config = { .dir = "",
 						   .url = "",
 						   .token = "",
 						   .node = "n-1",
 						   .dial_path = "",
-						   .agent_path = "",
+						   .agent_path = agent.sun_path,
 						   .link_fd = w->link_fd,
 						   .lead_path = lead.sun_path,
 						   .forward_fd = w->forward_fd,
@@ -174,11 +175,12 @@ static void start(struct world *w)
 		gt_close(w->there.fd);
 		gt_close(w->yonder.fd);
 		gt_close(w->lead_fd);
+		gt_close(w->agent_fd);
 		gt_log_init("uplink", GT_ERROR);
 		_exit(-gt_uplink_run(&config, &err));
 	}
 	certifies(w);
-	w->watch = asked(w, text, sizeof(text));
+	w->watch = asked(w->lead_fd, text, sizeof(text));
 	assert_non_null(strstr(text, "GET /link/v1/leader HTTP/1.1\r\n"));
 	say(w->watch, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
 }
@@ -196,6 +198,7 @@ static int set_up(void **state)
 	w->lead_fd = listen_at(w, sockets[0]);
 	w->link_fd = listen_at(w, sockets[1]);
 	w->forward_fd = listen_at(w, sockets[2]);
+	w->agent_fd = listen_at(w, sockets[3]);
 	*state = w;
 	start(w);
 	leads(w, 5, NULL);
@@ -213,6 +216,7 @@ static int tear_down(void **state)
 	gt_close(w->lead_fd);
 	gt_close(w->link_fd);
 	gt_close(w->forward_fd);
+	gt_close(w->agent_fd);
 	gt_close(w->watch);
 	for (size_t i = 0; i < GT_LEN(sockets); i++)
 		unlink(address(w, sockets[i]).sun_path);
@@ -259,11 +263,16 @@ static void is_served_at(struct world *w, struct door *door, pid_t pid)
 	(void)w;
 }
 
-static bool nobody_comes(const struct door *d)
+static bool is_quiet(int listen_fd)
 {
-	struct pollfd p = { .fd = d->fd, .events = POLLIN };
+	struct pollfd p = { .fd = listen_fd, .events = POLLIN };
 
 	return poll(&p, 1, QUIET_MS) == 0;
+}
+
+static bool nobody_comes(const struct door *d)
+{
+	return is_quiet(d->fd);
 }
 
 static void is_pipe_at(struct door *door)
@@ -327,15 +336,21 @@ static void what_names_no_door_is_closed(void **state)
 	is_served_at(w, &w->there, wants(w, 0, w->there.url)); /* and nothing else happened */
 }
 
-/* Control hangs: all that this host has goes to the one that the gateway has heard of. */
+/* Control hangs: all that this host has goes to the one that the gateway has heard of. The agent,
+ * which that control does not let go, is told. */
 static void the_gateway_may_know_before_control_does(void **state)
 {
 	struct world *w = *state;
 	struct guest g;
+	char text[4096];
 	int agent;
 
 	assert_true(nobody_comes(&w->there));
 	is_served_at(w, &w->there, wants(w, 6, w->there.url));
+	agent = asked(w->agent_fd, text, sizeof(text));
+	assert_non_null(strstr(text, "POST /link/v1/reconnect HTTP/1.1\r\n"));
+	say(agent, "HTTP/1.1 204 No Content\r\n\r\n");
+	gt_close(agent);
 	is_pipe_at(&w->there);
 	agent = connect_to(w, "link.sock");
 	say(agent, "GET /link/v1/nodes/n-1/desired HTTP/1.1\r\n\r\n");
@@ -359,6 +374,7 @@ static void what_an_older_one_says_is_not_followed(void **state)
 	is_pipe_at(&w->there);
 	leads(w, 8, w->yonder.url);
 	is_pipe_at(&w->yonder);
+	assert_true(is_quiet(w->agent_fd)); /* a control that says so has let the agent go */
 }
 
 int main(void)
