@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -172,6 +173,23 @@ def test_gateways_are_replaced_under_load(own):
         marks = [sum(load.served) for load in loads]
         until(lambda: all(sum(load.served) > mark + 30 for load, mark in zip(loads, marks, strict=True)), "calls go on", 20)
     unharmed(*loads)
+
+
+def test_an_upgrade_of_a_follower_cuts_no_call_that_it_passed_on(own):
+    hosts = own("abc")
+    a, b = hosts["a"], hosts["b"]
+    name, = gauges(b, "c")
+    uplink_is_certified(b)
+    calls = Answers()
+    calls.add(b, name, 5000)
+    busy(a, name)
+    before = b.roles()
+    b.proc.send_signal(signal.SIGUSR2)
+    until(lambda: all(b.roles().get(r) not in (None, before[r]) for r in before), "all roles are new", 30)
+    assert not calls.ended
+    calls.all()
+    until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in before.values()), "those before have ended", 20)
+    assert hosts.leader() == "a" and b.call(name, "/most").json()["most"] == 1
 
 
 def test_a_leader_that_is_killed_costs_warm_calls_nothing(own):

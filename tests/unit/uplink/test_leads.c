@@ -169,7 +169,8 @@ static void start(struct world *w)
 						   .link_fd = w->link_fd,
 						   .lead_path = lead.sun_path,
 						   .forward_fd = w->forward_fd,
-						   .ready_fd = -1 };
+						   .ready_fd = -1,
+						   .drain_ms = WAIT_MS };
 		struct gt_err err = { 0 };
 
 		gt_close(w->there.fd);
@@ -209,8 +210,10 @@ static int tear_down(void **state)
 {
 	struct world *w = *state;
 
-	kill(w->pid, SIGKILL);
-	waitpid(w->pid, NULL, 0);
+	if (w->pid > 0) { /* else it has ended */
+		kill(w->pid, SIGKILL);
+		waitpid(w->pid, NULL, 0);
+	}
 	door_close(&w->there);
 	door_close(&w->yonder);
 	gt_close(w->lead_fd);
@@ -244,10 +247,9 @@ static pid_t wants(struct world *w, uint64_t epoch, const char *door)
 	_exit(strcmp(hear(fd, 2), "hi") != 0);
 }
 
-static void is_served_at(struct world *w, struct door *door, pid_t pid)
+static struct guest comes_to(struct door *door)
 {
 	struct guest g;
-	int status = -1;
 
 	do { /* pipes come, too, where that one leads */
 		assert_true(door_guest(door, WAIT_MS, &g));
@@ -256,11 +258,24 @@ static void is_served_at(struct world *w, struct door *door, pid_t pid)
 		guest_leave(&g);
 	} while (true);
 	assert_string_equal(g.node, "n-1");
-	guest_say(&g, "hi");
+	return g;
+}
+
+static void is_answered(struct guest *g, pid_t pid)
+{
+	int status = -1;
+
+	guest_say(g, "hi");
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	guest_leave(&g);
-	(void)w;
+	guest_leave(g);
+}
+
+static void is_served_at(struct door *door, pid_t pid)
+{
+	struct guest g = comes_to(door);
+
+	is_answered(&g, pid);
 }
 
 static bool is_quiet(int listen_fd)
@@ -290,8 +305,8 @@ static void a_gateway_that_leads_asks_at_another_door(void **state)
 {
 	struct world *w = *state;
 
-	is_served_at(w, &w->there, wants(w, 0, w->there.url));
-	is_served_at(w, &w->yonder, wants(w, 0, w->yonder.url));
+	is_served_at(&w->there, wants(w, 0, w->there.url));
+	is_served_at(&w->yonder, wants(w, 0, w->yonder.url));
 	assert_true(nobody_comes(&w->there)); /* which moves nothing else there */
 }
 
@@ -333,7 +348,7 @@ static void what_names_no_door_is_closed(void **state)
 	(void)!send(fd, flood, sizeof(flood), MSG_NOSIGNAL);
 	assert_string_equal(hear(fd, 100), "");
 	gt_close(fd);
-	is_served_at(w, &w->there, wants(w, 0, w->there.url)); /* and nothing else happened */
+	is_served_at(&w->there, wants(w, 0, w->there.url)); /* and nothing else happened */
 }
 
 /* Control hangs: all that this host has goes to the one that the gateway has heard of. The agent,
@@ -346,7 +361,7 @@ static void the_gateway_may_know_before_control_does(void **state)
 	int agent;
 
 	assert_true(nobody_comes(&w->there));
-	is_served_at(w, &w->there, wants(w, 6, w->there.url));
+	is_served_at(&w->there, wants(w, 6, w->there.url));
 	agent = asked(w->agent_fd, text, sizeof(text));
 	assert_non_null(strstr(text, "POST /link/v1/reconnect HTTP/1.1\r\n"));
 	say(agent, "HTTP/1.1 204 No Content\r\n\r\n");
@@ -369,12 +384,42 @@ static void what_an_older_one_says_is_not_followed(void **state)
 	is_pipe_at(&w->there);
 	leads(w, 6, w->yonder.url);
 	leads(w, 6, NULL);
-	is_served_at(w, &w->yonder, wants(w, 6, w->yonder.url)); /* asked for, and no more */
+	is_served_at(&w->yonder, wants(w, 6, w->yonder.url)); /* asked for, and no more */
 	assert_true(nobody_comes(&w->yonder));
 	is_pipe_at(&w->there);
 	leads(w, 8, w->yonder.url);
 	is_pipe_at(&w->yonder);
 	assert_true(is_quiet(w->agent_fd)); /* a control that says so has let the agent go */
+}
+
+/* What can not be understood is answered by the end of the connection. */
+static bool takes_what_is_passed_on(struct world *w)
+{
+	struct pollfd p = { .fd = connect_to(w, "forward.sock"), .events = POLLIN };
+	bool takes;
+
+	say(p.fd, "\n");
+	takes = poll(&p, 1, QUIET_MS) == 1;
+	gt_close(p.fd);
+	return takes;
+}
+
+/* The next uplink is there, and takes what comes. */
+static void what_was_passed_on_may_finish(void **state)
+{
+	struct world *w = *state;
+	pid_t gateway = wants(w, 0, w->there.url);
+	struct guest g = comes_to(&w->there);
+	int status = -1;
+
+	kill(w->pid, SIGTERM);
+	while (takes_what_is_passed_on(w))
+		;
+	assert_int_equal(waitpid(w->pid, &status, WNOHANG), 0);
+	is_answered(&g, gateway);
+	assert_int_equal(waitpid(w->pid, &status, 0), w->pid);
+	assert_int_equal(status, 0);
+	w->pid = 0;
 }
 
 int main(void)
@@ -386,6 +431,7 @@ int main(void)
 		WITH_WORLD(what_names_no_door_is_closed),
 		WITH_WORLD(the_gateway_may_know_before_control_does),
 		WITH_WORLD(what_an_older_one_says_is_not_followed),
+		WITH_WORLD(what_was_passed_on_may_finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
