@@ -341,6 +341,31 @@ def test_what_a_former_leader_has_in_hand_counts(own, how):
     until(lambda: a.client.get("/v1/nodes").status == 200, "and follows", 30)
 
 
+def test_an_upgrade_forgets_no_call_of_a_former_leader(own):
+    """Nobody tells the new gateway of the one that leads who led before its daemon did, but the old one."""
+    hosts = own("ab", config={"b": "[gateway]\nthreads = 3\n"})
+    a, b = hosts["a"], hosts["b"]
+    name, = gauges(b, "b")
+    uplink_is_certified(b)
+    calls = Answers()
+    calls.add(a, name, 12000)
+    busy(b, name)
+    with without_control(a, signal.SIGKILL):
+        until(lambda: hosts.leader() == "b", "the other one leads", 20)
+        until(lambda: b.client.get("/v1/nodes").status == 200, "and serves", 20)
+        before = b.roles()
+        b.proc.send_signal(signal.SIGUSR2)
+        until(lambda: all(b.roles().get(r) not in (None, before[r]) for r in before), "all roles are new", 30)
+        until(lambda: b.client.get("/v1/nodes").status == 200, "and serve", 20)
+        for _ in range(3):
+            calls.add(b, name, 20)
+        until(lambda: b.client.get(f"/v1/functions/{name}").json().get("queued") == 3, "they wait", 20)
+        assert not calls.ended
+        calls.all()
+        assert calls.ended[0] == (name, 12000), calls.ended
+        assert b.call(name, "/most").json()["most"] == 1
+
+
 def test_the_agent_beside_a_control_that_hangs_goes_to_the_next(own):
     hosts = own("ab")
     a, b = hosts["a"], hosts["b"]
