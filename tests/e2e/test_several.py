@@ -343,9 +343,9 @@ def test_what_a_former_leader_has_in_hand_counts(own, how):
 
 def test_an_upgrade_forgets_no_call_of_a_former_leader(own):
     """Nobody tells the new gateway of the one that leads who led before its daemon did, but the old one."""
-    hosts = own("ab", config={"b": "[gateway]\nthreads = 3\n"})
+    hosts = own("abc", config={"b": "[gateway]\nthreads = 3\n"})
     a, b = hosts["a"], hosts["b"]
-    name, = gauges(b, "b")
+    name, = gauges(b, "c")
     uplink_is_certified(b)
     calls = Answers()
     calls.add(a, name, 12000)
