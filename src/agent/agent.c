@@ -179,9 +179,9 @@ static int open_doors(struct agent *a, const struct gt_agent_config *config, str
 		.hooks = { .refuse = gt_agent_refuse },
 		.app = a,
 	};
-	int r = gt_http_client_new(a->loop, &a->client, err);
+	int r = 0;
 
-	if (r == 0 && config->agent_fd >= 0)
+	if (config->agent_fd >= 0)
 		r = gt_http_server_new(a->loop, &http, &a->server, err);
 	if (r == 0 && config->dial_fd >= 0)
 		r = gt_dial_new(a, config->dial_fd, &a->dial, err);
@@ -242,10 +242,8 @@ static void tear_down(struct agent *a)
 {
 	struct replica *r, *next;
 
-	gt_ndjson_watch_free(a->watch);
+	gt_desired_stop(a);
 	gt_usage_rounds_stop(a);
-	if (a->client)
-		gt_report_stop(a);
 	gt_dial_free(a->dial);
 	gt_estimates_drain(a);
 	gt_preflights_drain(a);
@@ -256,7 +254,6 @@ static void tear_down(struct agent *a)
 		else
 			gt_replica_leave(r);
 	}
-	gt_http_client_free(a->client);
 	gt_images_free(a->images);
 	gt_weights_free(a->weights);
 	if (a->stopping)

@@ -157,8 +157,10 @@ struct agent {
 /* agent.c */
 void gt_agent_replica_gone(struct agent *a); /* one ended: are we done? */
 
-/* desired.c */
+/* desired.c: the connections to control. */
 int gt_desired_start(struct agent *a, struct gt_err *err);
+void gt_desired_stop(struct agent *a);                          /* fine when it never began */
+void gt_desired_reconnect(struct gt_request *req, void *agent); /* all of them, and anew */
 
 /* supervise.c: a replica's life. Each of these may end in a report. */
 struct replica *gt_replica_find(struct agent *a, const char *id);

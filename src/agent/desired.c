@@ -120,6 +120,33 @@ int gt_desired_start(struct agent *a, struct gt_err *err)
 		.on_down = on_down,
 		.arg = a,
 	};
+	int r = gt_http_client_new(a->loop, &a->client, err);
 
-	return gt_ndjson_watch_new(a->loop, a->client, &config, &a->watch, err);
+	return r < 0 ? r : gt_ndjson_watch_new(a->loop, a->client, &config, &a->watch, err);
+}
+
+void gt_desired_stop(struct agent *a)
+{
+	gt_ndjson_watch_free(a->watch);
+	a->watch = NULL;
+	if (a->client)
+		gt_report_stop(a);
+	gt_http_client_free(a->client); /* with the connections that it keeps for the next report */
+	a->client = NULL;
+}
+
+/* The uplink has heard that another daemon leads. Control here may hang, and would end nothing. */
+void gt_desired_reconnect(struct gt_request *req, void *app)
+{
+	struct agent *a = app;
+	struct gt_err err = { 0 };
+
+	gt_request_reply(req, 204, NULL, NULL);
+	if (a->stopping)
+		return;
+	gt_desired_stop(a);
+	if (gt_desired_start(a, &err) == 0)
+		return;
+	gt_error("link to control: %s", err.text);
+	gt_loop_stop(a->loop);
 }

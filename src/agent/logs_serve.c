@@ -209,5 +209,7 @@ const struct gt_http_route gt_agent_routes[] = {
 	  "How far an upload came" },
 	{ GT_PUT, "/link/v1/bundles/{digest}", GT_ROLE_LINK, GT_BUNDLE_PIECE_MAX, gt_bundle_put,
 	  "link_upload", "A piece of an upload" },
+	{ GT_POST, "/link/v1/reconnect", GT_ROLE_LINK, 0, gt_desired_reconnect, "link_reconnect",
+	  "Another control leads" },
 };
 const size_t gt_agent_routes_n = GT_LEN(gt_agent_routes);

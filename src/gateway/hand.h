@@ -6,6 +6,7 @@
 
 #include <gantry/base/buf.h>
 #include <gantry/loop/loop.h>
+#include <gantry/wire/leader.h>
 
 struct gt_asks;
 struct gt_held;
@@ -21,11 +22,12 @@ struct gt_hand_peer {
 struct gt_handover {
 	struct gt_hand_peer before, after; /* shard 0's */
 	struct gt_timer timer;
-	bool preceded; /* the one before has slots that it may be lent */
-	bool asked;    /* the one before to give way */
-	bool yielding; /* to the one after; it takes what is idle */
-	bool done;     /* and was told that nobody accepts here any more */
-	bool handing;  /* idle connections may go */
+	bool preceded;          /* the one before has slots that it may be lent */
+	bool asked;             /* the one before to give way */
+	bool yielding;          /* to the one after; it takes what is idle */
+	bool done;              /* and was told that nobody accepts here any more */
+	bool handing;           /* idle connections may go */
+	char led[GT_DOOR_SIZE]; /* what has come of an address from the one before */
 };
 
 struct gt_others {

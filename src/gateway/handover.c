@@ -21,7 +21,11 @@ enum hand_type {
 	HAND_GIVE,
 	HAND_WANT,
 	HAND_LEND,
+	HAND_LED,
 };
+
+/* What a part of an address is followed by. */
+enum { LED_MORE, LED_END, LED_END_COUNTS };
 
 struct hand {
 	uint32_t type, n;
@@ -253,8 +257,23 @@ void gt_handover_quiet(struct gt_gateway *gw)
 	hand_on(gw);
 }
 
+/* An address is longer than a text, and messages are as long as those of the version before. */
+static void tell_led(struct gt_gateway *gw, const char *door, bool counts)
+{
+	do {
+		struct hand m = { .type = HAND_LED };
+		size_t n = GT_MIN(strlen(door), sizeof(m.text) - 1);
+
+		memcpy(m.text, door, n);
+		door += n;
+		m.n = *door ? LED_MORE : counts ? LED_END_COUNTS : LED_END;
+		say(&gw->handover.after, &m);
+	} while (*door);
+}
+
 static void give_way(struct gt_gateway *gw)
 {
+	gt_holds_each(gw, tell_led);
 	yield(gw);
 	gt_shards_tell(gw, yield);
 	gt_gw_quiesce(gw);
@@ -426,6 +445,17 @@ static void take_replica(struct gt_gateway *gw, const struct hand *m, int fd GT_
 		gt_sock_drop(gw->port->sock, fd);
 }
 
+static void take_led(struct gt_gateway *gw, const struct hand *m)
+{
+	char *door = gw->handover.led;
+	size_t len = strlen(door);
+
+	if (!gt_strcopy(door + len, sizeof(gw->handover.led) - len, m->text) || m->n == LED_MORE)
+		return;
+	gt_holds_inherit(gw, door, m->n == LED_END_COUNTS);
+	*door = '\0';
+}
+
 static void from_predecessor(struct gt_gateway *gw, const struct hand *m, int fd)
 {
 	switch (m->type) {
@@ -434,6 +464,9 @@ static void from_predecessor(struct gt_gateway *gw, const struct hand *m, int fd
 		break;
 	case HAND_DONE:
 		accept_now(gw);
+		break;
+	case HAND_LED:
+		take_led(gw, m);
 		break;
 	case HAND_GIVE:
 		post_all(gw, take_given, m);

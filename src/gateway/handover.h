@@ -2,6 +2,7 @@
  * both inherit.
  *
  *	new -> old	READY	  the new one knows the routes
+ *	old -> new	LED	  a part of the address of another daemon's gateway, which led
  *	old -> new	HELD	  slots of a replica that the old one's calls have
  *	old -> new	DONE	  it accepts no more: the new one does
  *	old -> new	CLIENT	  an idle connection, with its descriptor
@@ -13,7 +14,8 @@
  *
  * Until READY the old one goes on as if nothing were: a new one that can not start costs nothing.
  * Then it ends its calls, and each connection goes over when it is between two requests. A replica
- * never has more calls of both than its limit. When either dies the other one has all slots.
+ * never has more calls of both than its limit. When either dies the other one has all slots. Those
+ * of another daemon's gateway that led before the old one the new one asks for itself (holds.h).
  *
  * Both may have several shards, more or fewer than the other: what is said of a replica goes to all
  * of them, as nobody else knows whose function it serves. */

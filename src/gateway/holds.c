@@ -367,16 +367,54 @@ bool gt_holds_awaits(const struct gt_gateway *gw)
 	return false;
 }
 
-void gt_holds_ask(struct gt_gateway *gw)
+/* All that were not asked yet. */
+static void ask_all(struct gt_gateway *gw, bool wait)
 {
 	for (size_t i = 0; gw->others.asks && i < GT_HOLDS_MAX; i++) {
 		struct ask *a = &gw->others.asks->of[i];
 
 		if (!*a->door || a->state != ASK_NOTED)
 			continue;
-		gt_timer_set(gw->loop, &a->late, GT_HOLDS_MS, on_late, a);
+		if (wait)
+			gt_timer_set(gw->loop, &a->late, GT_HOLDS_MS, on_late, a);
 		ask(a);
 	}
+}
+
+void gt_holds_ask(struct gt_gateway *gw)
+{
+	ask_all(gw, true);
+}
+
+void gt_holds_each(struct gt_gateway *gw,
+		   void (*fn)(struct gt_gateway *gw, const char *door, bool counts))
+{
+	for (size_t i = 0; gw->others.asks && i < GT_HOLDS_MAX; i++) {
+		struct ask *a = &gw->others.asks->of[i];
+
+		if (*a->door)
+			fn(gw, a->door,
+			   a->state == ASK_NOTED || gt_timer_is_set(&a->late) ||
+				   gt_held_any(gw, index_of(a, false)) ||
+				   gt_held_any(gw, index_of(a, true)));
+	}
+}
+
+static void shut_slots(struct gt_gateway *gw)
+{
+	gw->others.shut = true;
+}
+
+void gt_holds_inherit(struct gt_gateway *gw, const char *door, bool counts)
+{
+	gt_holds_note(gw, door);
+	if (gw->leader.state != GT_LEADER_SELF)
+		return;
+	if (counts && gt_holds_awaits(gw)) {
+		gt_shards_tell(gw, shut_slots);
+		shut_slots(gw);
+	}
+	ask_all(gw, counts);
 }
 
 void gt_holds_stop(struct gt_gateway *gw)

@@ -45,7 +45,13 @@ struct gt_hold {
 void gt_holds_note(struct gt_gateway *gw, const char *door);
 bool gt_holds_awaits(const struct gt_gateway *gw); /* one will be asked, or has not told yet */
 void gt_holds_ask(struct gt_gateway *gw);          /* this one leads */
-void gt_holds_stop(struct gt_gateway *gw);         /* and does not any more */
+/* For the gateway that takes the place of this one, which has to ask them itself. */
+void gt_holds_each(struct gt_gateway *gw,
+		   void (*fn)(struct gt_gateway *gw, const char *door, bool counts));
+/* That is known from the one before this one. counts: what it has is counted there, or would be:
+ * where this one leads it gives out no slot before it has been told the same. */
+void gt_holds_inherit(struct gt_gateway *gw, const char *door, bool counts);
+void gt_holds_stop(struct gt_gateway *gw); /* and does not any more */
 void gt_holds_free(struct gt_gateway *gw);
 
 /* ---- who is asked: tells.c ---- */

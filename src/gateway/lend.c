@@ -4,12 +4,17 @@
 
 #include <utlist.h>
 
+/* What others have of it is not in a quota: the new one counts that, too, before it lends. */
+static uint32_t taken(const struct gt_target *t)
+{
+	return t->in_flight + (t->fn->yields ? 0 : t->elsewhere);
+}
+
 uint32_t gt_target_room(const struct gt_target *t)
 {
 	uint32_t most = t->fn->yields ? t->quota : gt_fn_slots(t->fn);
-	uint32_t taken = t->in_flight + t->elsewhere;
 
-	return gt_target_serves(t) && taken < most ? most - taken : 0;
+	return gt_target_serves(t) && taken(t) < most ? most - taken(t) : 0;
 }
 
 bool gt_target_drained(const struct gt_target *t)
@@ -51,11 +56,10 @@ void gt_fn_own_all(struct gt_fn *fn)
 
 uint32_t gt_target_give(struct gt_target *t)
 {
-	uint32_t taken = t->in_flight + t->elsewhere, n = 0;
+	uint32_t n = 0;
 
 	if (t->fn->yields && (!t->fn->n_waiting || !gt_target_serves(t)))
-		n = t->quota - GT_MIN(t->quota, taken);
-
+		n = t->quota - GT_MIN(t->quota, taken(t));
 	if (n)
 		change(t, &t->quota, t->quota - n);
 	return n;

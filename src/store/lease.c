@@ -335,14 +335,14 @@ static void hand_back(struct gt_lease *l, uint64_t epoch)
 static void lead(struct gt_lease *l)
 {
 	const uint64_t renew_ms = l->config.lease_ms / 10 * 3, epoch = l->view.epoch;
-	uint64_t wait_ms = renew_ms;
 	bool told = !l->token_print;
 	struct gt_err err;
+	int r = 1;
 
-	while (pause_ms(l, wait_ms)) {
-		int r = renew(l, epoch, &err);
-
-		wait_ms = r > 0 ? renew_ms : AGAIN_MS;
+	/* The daemon's uplink can do nothing before it has a certificate: soon. */
+	authority_look(l);
+	while (pause_ms(l, r > 0 && l->cert.len ? renew_ms : AGAIN_MS)) {
+		r = renew(l, epoch, &err);
 		if (r > 0)
 			authority_look(l);
 		if (r > 0 && !told)

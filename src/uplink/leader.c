@@ -23,7 +23,7 @@ struct leader {
 	struct uplink *u;
 	struct gt_http_client *http;
 	struct gt_ndjson_watch *watch;
-	struct gt_http_call *call;
+	struct gt_http_call *call, *telling;
 	struct gt_timer timer;
 	uint64_t retry_ms;
 	struct gt_buf key, csr;
@@ -53,6 +53,36 @@ static void on_line(const char *text, size_t len, void *arg)
 	uplink_move(u, now.state == GT_LEADER_OTHER ? now.door : NULL, true);
 }
 
+static void on_told(int status, const char *body, size_t len, const struct gt_err *why, void *arg)
+{
+	struct leader *l = arg;
+
+	(void)body;
+	(void)len;
+	l->telling = NULL;
+	if (status != 204)
+		gt_warn("the agent was not told that another daemon leads: %s",
+			status ? "it does not know the question" : why->text);
+}
+
+/* It is connected to the control that is here: one that hangs ends no connection. An agent that
+ * starts finds the leader by itself. */
+static void tell_agent(struct leader *l)
+{
+	struct gt_http_out out = { .method = "POST",
+				   .unix_path = l->u->config.agent_path,
+				   .url = "http://agent/link/v1/reconnect",
+				   .body = "",
+				   .timeout_ms = ASK_MS,
+				   .on_done = on_told,
+				   .arg = l };
+	struct gt_err err = { 0 };
+
+	gt_http_cancel(l->telling);
+	if (gt_http_start(l->http, &out, &l->telling, &err) < 0)
+		on_told(0, NULL, 0, &err, l);
+}
+
 void leader_heard(struct uplink *u, uint64_t epoch, const char *url)
 {
 	if (epoch <= u->epoch)
@@ -60,6 +90,7 @@ void leader_heard(struct uplink *u, uint64_t epoch, const char *url)
 	u->epoch = epoch;
 	links_listen(u->links, true);
 	uplink_move(u, url, true);
+	tell_agent(u->leader);
 }
 
 static void follow(struct leader *l)
@@ -182,6 +213,7 @@ void leader_free(struct leader *l)
 		return;
 	gt_ndjson_watch_free(l->watch);
 	gt_http_cancel(l->call);
+	gt_http_cancel(l->telling);
 	gt_http_client_free(l->http);
 	gt_timer_clear(l->u->loop, &l->timer);
 	gt_buf_wipe(&l->key);

@@ -72,6 +72,8 @@ static void one_free(struct one *o)
 	if (l->n-- == LINKS_MAX)
 		listen_on(l);
 	free(o);
+	if (l->forwards)
+		uplink_drained(l->u);
 }
 
 /* A call's body may wait for its function, so that the kernel does not judge: see who is gone. */

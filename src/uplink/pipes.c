@@ -510,15 +510,18 @@ static void fill(struct pipes *p)
 			pipe_open(p, i);
 }
 
+/* The youngest: a gateway that ends has older ones, and no others come to the calls that wait
+ * there.
+ */
 static void refresh(struct pipes *p)
 {
-	struct pipe *x;
+	struct pipe *x, *last = NULL;
 
 	DL_FOREACH (p->all, x)
-		if (x->state == WAITING) {
-			pipe_free(x);
-			return;
-		}
+		if (x->state == WAITING)
+			last = x;
+	if (last)
+		pipe_free(last);
 }
 
 /* The oldest go: the gateway takes the youngest first. */

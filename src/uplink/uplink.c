@@ -62,8 +62,9 @@ int gt_uplink_check_url(const char *url, struct gt_err *err)
 
 void uplink_drained(struct uplink *u)
 {
-	if (u->draining && pipes_busy(u->pipes) == 0)
-		gt_loop_stop(u->loop); /* what a gateway passes on has ended: it ends before */
+	if (u->draining && pipes_busy(u->pipes) == 0 &&
+	    (!u->forwards || links_busy(u->forwards) == 0))
+		gt_loop_stop(u->loop);
 }
 
 static void on_late(void *arg)
@@ -71,7 +72,8 @@ static void on_late(void *arg)
 	gt_loop_stop(((struct uplink *)arg)->loop);
 }
 
-/* The agent keeps its connections: control hears of it as long as calls run. */
+/* The agent keeps its connections: control hears of it as long as calls run. What a gateway passed
+ * on before goes on, too, and what comes is for the next uplink. */
 static void on_signal(int signo, void *arg)
 {
 	struct uplink *u = arg;
@@ -83,6 +85,8 @@ static void on_signal(int signo, void *arg)
 	}
 	u->draining = true;
 	pipes_drain(u->pipes);
+	if (u->forwards)
+		links_listen(u->forwards, false);
 	gt_timer_set(u->loop, &u->late, u->config.drain_ms, on_late, u);
 	uplink_drained(u);
 }

@@ -42,7 +42,7 @@ struct uplink {
 
 /* uplink.c */
 void uplink_fail(struct uplink *u, const struct gt_err *why); /* ends the role */
-void uplink_drained(struct uplink *u);                        /* a pipe's call ended */
+void uplink_drained(struct uplink *u); /* a pipe's call ended, or what a gateway passed on */
 /* The door was reached, or not: told in the log when that changes. */
 void uplink_door_answers(struct uplink *u);
 void uplink_door_silent(struct uplink *u, const struct gt_err *why);

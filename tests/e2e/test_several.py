@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -174,6 +175,23 @@ def test_gateways_are_replaced_under_load(own):
     unharmed(*loads)
 
 
+def test_an_upgrade_of_a_follower_cuts_no_call_that_it_passed_on(own):
+    hosts = own("abc")
+    a, b = hosts["a"], hosts["b"]
+    name, = gauges(b, "c")
+    uplink_is_certified(b)
+    calls = Answers()
+    calls.add(b, name, 5000)
+    busy(a, name)
+    before = b.roles()
+    b.proc.send_signal(signal.SIGUSR2)
+    until(lambda: all(b.roles().get(r) not in (None, before[r]) for r in before), "all roles are new", 30)
+    assert not calls.ended
+    calls.all()
+    until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in before.values()), "those before have ended", 20)
+    assert hosts.leader() == "a" and b.call(name, "/most").json()["most"] == 1
+
+
 def test_a_leader_that_is_killed_costs_warm_calls_nothing(own):
     """Its whole daemon. Calls come by another one, to hosts that are there."""
     hosts = own("abcd", daemons=3)
@@ -291,14 +309,18 @@ def without_control(daemon, signo):
                 os.kill(pid, signal.SIGCONT)
 
 
+def uplink_is_certified(daemon):
+    until(lambda: daemon.log().count("no certificate from control yet") == daemon.log().count("the certificate from control is there"),
+          "the uplink has what it needs of its control", 20)
+
+
 @pytest.mark.parametrize("how", ["killed", "paused"])
 def test_what_a_former_leader_has_in_hand_counts(own, how):
     """Its control alone dies or hangs: its gateway lives, with calls, and is no home of functions any more."""
     hosts = own("abc", config={"a": "[gateway]\nthreads = 2\n", "b": "[gateway]\nthreads = 3\n"})
     a, b = hosts["a"], hosts["b"]
-    names = gauges(b, "abc" if how == "killed" else "bc")
-    until(lambda: a.log().count("no certificate from control yet") == a.log().count("the certificate from control is there"),
-          "the uplink has what it needs of its control", 20)
+    names = gauges(b, "abc")
+    uplink_is_certified(a)
     calls = Answers()
     for name in names:
         calls.add(a, name, 6000)
@@ -317,3 +339,52 @@ def test_what_a_former_leader_has_in_hand_counts(own, how):
             assert calls.ended.index((name, 6000)) < calls.ended.index((name, 20)), calls.ended
     until(lambda: a.roles().get("control") not in (None, victim), "the next control is there", 30)
     until(lambda: a.client.get("/v1/nodes").status == 200, "and follows", 30)
+
+
+def test_an_upgrade_forgets_no_call_of_a_former_leader(own):
+    """Nobody tells the new gateway of the one that leads who led before its daemon did, but the old one."""
+    hosts = own("abc", config={"b": "[gateway]\nthreads = 3\n"})
+    a, b = hosts["a"], hosts["b"]
+    name, = gauges(b, "c")
+    uplink_is_certified(b)
+    calls = Answers()
+    calls.add(a, name, 12000)
+    busy(b, name)
+    with without_control(a, signal.SIGKILL):
+        until(lambda: hosts.leader() == "b", "the other one leads", 20)
+        until(lambda: b.client.get("/v1/nodes").status == 200, "and serves", 20)
+        before = b.roles()
+        b.proc.send_signal(signal.SIGUSR2)
+        until(lambda: all(b.roles().get(r) not in (None, before[r]) for r in before), "all roles are new", 30)
+        until(lambda: b.client.get("/v1/nodes").status == 200, "and serve", 20)
+        for _ in range(3):
+            calls.add(b, name, 20)
+        until(lambda: b.client.get(f"/v1/functions/{name}").json().get("queued") == 3, "they wait", 20)
+        assert not calls.ended
+        calls.all()
+        assert calls.ended[0] == (name, 12000), calls.ended
+        assert b.call(name, "/most").json()["most"] == 1
+
+
+def test_the_agent_beside_a_control_that_hangs_goes_to_the_next(own):
+    hosts = own("ab")
+    a, b = hosts["a"], hosts["b"]
+    name, = gauges(b, "a")
+    uplink_is_certified(a)
+    replica, roles = b.replicas(name)[0]["id"], a.roles()
+    with without_control(a, signal.SIGSTOP):
+        until(lambda: hosts.leader() == "b", "the other one leads", 20)
+        begun = time.monotonic()
+        epoch = hosts.db.sql("SELECT epoch FROM leader")
+        hosts.wait_nodes("ready", ask=b, timeout=20)
+        until(lambda: [(r["id"], r["state"]) for r in b.replicas(name)] == [(replica, "ready")], "its replica is known", 20)
+        assert b.call(name, "/work?ms=1", "POST").headers["Gantry-Replica"] == replica
+        took = time.monotonic() - begun
+        print(f"the new leader has the replica {took:.2f} s after it leads")
+        assert took < 10  # a watch that says nothing is given up after 30 s
+    until(lambda: a.roles().get("control") not in (None, roles["control"]), "the next control is there", 30)
+    until(lambda: a.client.get("/v1/nodes").status == 200, "and follows", 30)
+    hosts.wait_nodes("ready", ask=a, timeout=20)
+    assert a.call(name, "/work?ms=1", "POST").headers["Gantry-Replica"] == replica
+    assert [(r["id"], r["state"]) for r in b.replicas(name)] == [(replica, "ready")]
+    assert hosts.db.sql("SELECT epoch FROM leader") == epoch and a.roles()["agent"] == roles["agent"]

@@ -23,7 +23,7 @@ struct gt_uplink_config {
 	const char *token;      /* to join with; "" = it has joined */
 	const char *node;       /* its name */
 	const char *dial_path;  /* the broker's socket (model/dial.h) */
-	const char *agent_path; /* where the agent serves */
+	const char *agent_path; /* where the agent serves, and hears of a new leader */
 	int link_fd; /* listening: what connects here speaks with control; borrowed. With lead_path:
 			while another one leads */
 	const char *lead_path; /* control's own (daemon/lead.h); NULL = this host has joined */

@@ -34,6 +34,9 @@ struct world {
 	struct gt_loop *loop;
 	struct gt_http_server *server;
 	struct gt_http_client *client;
+	struct gt_loop *hung; /* of a control before this one, which does nothing any more */
+	struct gt_http_server *hung_server;
+	struct gt_http_client *hung_client;
 	int link_fd, agent_fd, dial_fd;
 	pid_t agent;
 	struct gt_stream *watch;
@@ -249,6 +252,9 @@ static int tear_down(void **state)
 	gt_http_server_free(w->server);
 	gt_http_client_free(w->client);
 	gt_loop_free(w->loop);
+	gt_http_server_free(w->hung_server);
+	gt_http_client_free(w->hung_client);
+	gt_loop_free(w->hung);
 	for (size_t i = 0; i < w->n_seen; i++)
 		gt_observed_fini(&w->seen[i]);
 	for (size_t i = 0; i < w->n_orders; i++)
@@ -699,6 +705,64 @@ static void an_old_control_is_not_obeyed(void **state)
 	assert_int_equal(seen_slot(w, B)->pid, 0);
 }
 
+/* From now on another one listens at its socket. */
+static void control_hangs(struct world *w)
+{
+	w->hung = w->loop;
+	w->hung_server = w->server;
+	w->hung_client = w->client;
+	assert_int_equal(gt_loop_new(&w->loop, NULL), 0);
+	assert_int_equal(gt_http_client_new(w->loop, &w->client, NULL), 0);
+	serve_link(w);
+	w->epoch++;
+	w->watch = NULL;
+	w->full_reports = 0;
+	for (size_t i = 0; i < w->n_seen; i++)
+		gt_observed_fini(&w->seen[i]);
+	w->n_seen = 0;
+}
+
+static void on_reconnect(int status, const char *body, size_t len, const struct gt_err *err,
+			 void *arg)
+{
+	(void)body;
+	(void)len;
+	(void)err;
+	*(int *)arg = status;
+}
+
+/* The uplink says that another one leads. What is open to the one before stays open. */
+static void a_control_that_hangs_is_left(void **state)
+{
+	const uint64_t soon_ns = 3 * GT_NS_PER_S; /* a report that it does not answer takes five */
+	struct gt_http_call *call;
+	uint64_t begun_ns;
+	char path[96];
+	int64_t pid;
+	int status = 0;
+	struct gt_http_out out = { .method = "POST",
+				   .unix_path = path,
+				   .url = "http://agent/link/v1/reconnect",
+				   .body = "",
+				   .on_done = on_reconnect,
+				   .arg = &status };
+
+	NEEDS_ROOT(w);
+	snprintf(path, sizeof(path), "%s/run/agent.sock", w->dir);
+	await_link(w);
+	order(w, A, GT_WANT_RUN, SERVER, 0);
+	pid = expect_state(w, A, GT_REPLICA_READY)->pid;
+	control_hangs(w);
+	begun_ns = gt_mono_ns(&gt_clock_system);
+	assert_int_equal(gt_http_start(w->client, &out, &call, NULL), 0);
+	await_link(w);
+	assert_int_equal(expect_state(w, A, GT_REPLICA_READY)->pid, pid);
+	assert_true(gt_mono_ns(&gt_clock_system) - begun_ns < soon_ns);
+	assert_int_equal(status, 204);
+	order(w, C, GT_WANT_RUN, SERVER, 0);
+	expect_state(w, C, GT_REPLICA_READY);
+}
+
 #define D "01DDDDDDDDDDDDDDDDDDDDDDDD"
 #define GPU_SHELL(gpu, ...)                                                               \
 	"{\"image\":\"host:\",\"command\":[\"sh\",\"-c\"," __VA_ARGS__ "],\"port\":8000," \
@@ -793,6 +857,7 @@ int main(void)
 		T(gpus_are_told_and_given_once),
 		T(the_book_of_gpus_outlives_the_agent),
 		T(an_old_control_is_not_obeyed),
+		T(a_control_that_hangs_is_left),
 	};
 
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);

@@ -277,6 +277,30 @@ static void test_slots_are_lent(void **state)
 	assert_int_equal(fn.n_free, 2);
 }
 
+/* What a gateway of another daemon has: the new one counts it before it lends. */
+static void test_lent_slots_are_beside_those_of_others(void **state)
+{
+	(void)state;
+	struct gt_waiter w[2] = { { .able = true }, { .able = true } }, *got;
+	struct gt_target *t;
+
+	tell(1, 3, 0, 10 * MS, NULL);
+	gt_fn_join(&fn, &w[0], 10 * MS);
+	assert_true(gt_fn_next(&fn, 10 * MS, &got, &t));
+	gt_target_held(t, 1);
+	gt_fn_yield(&fn);
+	gt_fn_join(&fn, &w[1], 11 * MS);
+	assert_false(gt_fn_next(&fn, 11 * MS, &got, &t));
+	gt_target_lent(t);
+	assert_true(gt_fn_next(&fn, 11 * MS, &got, &t));
+	gt_target_held(t, 0);
+	assert_int_equal(fn.n_free, 0);
+	gt_fn_release(&fn, t, 1 * MS, 12 * MS);
+	gt_fn_release(&fn, t, 1 * MS, 12 * MS);
+	assert_int_equal(gt_target_give(t), 2);
+	assert_int_equal(fn.n_free, 0);
+}
+
 /* Control has begun anew and does not know the replica for a moment; somebody waits for it. */
 static void test_slots_of_a_replica_that_left_are_given_back(void **state)
 {
@@ -399,6 +423,7 @@ int main(void)
 		T(test_cold_time_counts_only_without_replica),
 		T(test_retry_after_grows_with_queue_and_service_time),
 		T(test_slots_are_lent),
+		T(test_lent_slots_are_beside_those_of_others),
 		T(test_slots_of_a_replica_that_left_are_given_back),
 		T(test_slots_of_the_one_before),
 		T(test_gone_replica_lives_until_its_call_ends),

@@ -286,6 +286,44 @@ static void a_short_absence_of_the_database_ends_nothing(void **state)
 	end(&a);
 }
 
+static bool authority_is_known(struct gt_lease *l)
+{
+	gt_auto(buf) struct gt_buf key = { 0 }, cert = { 0 };
+	struct gt_err err;
+
+	return gt_lease_authority(l, &key, &cert, &err) == 0 && gt_streq(gt_buf_str(&cert), "cert");
+}
+
+/* Whether it is there before, or made by who leads: long before the lease is renewed. */
+static void a_leader_knows_the_authority_soon(void **state)
+{
+	struct gt_lease_config config = { .url = backend_path(),
+					  .holder = "a",
+					  .place = "a",
+					  .door = "http://a",
+					  .lease_ms = 60000,
+					  .notify = ring };
+	struct gt_lease *l = NULL;
+	struct gt_lease_view v;
+	uint64_t begun_ms;
+	struct gt_err err;
+
+	(void)state;
+	event = eventfd(0, EFD_CLOEXEC);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(gt_lease_new(&config, &l, &err), 0);
+		for (gt_lease_view(l, &v); v.state != GT_LEASE_LEADS; gt_lease_view(l, &v))
+			await_ring();
+		begun_ms = now_ms();
+		backend_sql("INSERT INTO authority(id, key, cert) VALUES(1, 'key', 'cert')"
+			    " ON CONFLICT(id) DO NOTHING");
+		while (!authority_is_known(l))
+			assert_true(now_ms() - begun_ms < 5000);
+		gt_lease_free(l);
+	}
+	close(event);
+}
+
 int main(void)
 {
 #define t(fn) cmocka_unit_test_setup(fn, setup)
@@ -296,6 +334,7 @@ int main(void)
 		t(a_lock_of_the_last_leader_is_taken_from_it),
 		t(a_leader_without_a_database_stops_in_time),
 		t(a_short_absence_of_the_database_ends_nothing),
+		t(a_leader_knows_the_authority_soon),
 	};
 
 	if (!backend_pg_installed())

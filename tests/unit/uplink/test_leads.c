@@ -29,12 +29,12 @@
 #define QUIET_MS 150 /* nothing comes */
 #define HOUR_MS  (3600ULL * 1000)
 
-static const char *const sockets[] = { "lead.sock", "link.sock", "forward.sock" };
+static const char *const sockets[] = { "lead.sock", "link.sock", "forward.sock", "agent.sock" };
 
 struct world {
 	struct door there, yonder;
 	char dir[64];
-	int lead_fd, link_fd, forward_fd;
+	int lead_fd, link_fd, forward_fd, agent_fd;
 	int watch; /* control's end of the one that the role has */
 	pid_t pid;
 };
@@ -90,16 +90,16 @@ static const char *hear(int fd, size_t most)
 /* ---- control ---- */
 
 /* The next request there; the connection is the caller's. */
-static int asked(struct world *w, char *text, size_t size)
+static int asked(int listen_fd, char *text, size_t size)
 {
-	struct pollfd p = { .fd = w->lead_fd, .events = POLLIN };
+	struct pollfd p = { .fd = listen_fd, .events = POLLIN };
 	const char *length, *end;
 	size_t len = 0;
 	ssize_t n;
 	int fd;
 
 	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
-	fd = accept4(w->lead_fd, NULL, NULL, SOCK_CLOEXEC);
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	*text = '\0';
 	do {
 		n = recv(fd, text + len, size - 1 - len, 0);
@@ -117,7 +117,7 @@ static void certifies(struct world *w)
 {
 	gt_auto(buf) struct gt_buf cert = { 0 }, json = { 0 }, answer = { 0 };
 	char text[4096];
-	gt_auto(fd) int fd = asked(w, text, sizeof(text));
+	gt_auto(fd) int fd = asked(w->lead_fd, text, sizeof(text));
 	const char *csr = strstr(text, "\r\n\r\n") + 4;
 	struct gt_json j;
 	struct gt_err err;
@@ -159,26 +159,29 @@ static void start(struct world *w)
 	w->pid = fork();
 	if (w->pid == 0) {
 		struct sockaddr_un lead = address(w, "lead.sock");
+		struct sockaddr_un agent = address(w, "agent.sock");
 		struct gt_uplink_config config = { .dir = "",
 						   .url = "",
 						   .token = "",
 						   .node = "n-1",
 						   .dial_path = "",
-						   .agent_path = "",
+						   .agent_path = agent.sun_path,
 						   .link_fd = w->link_fd,
 						   .lead_path = lead.sun_path,
 						   .forward_fd = w->forward_fd,
-						   .ready_fd = -1 };
+						   .ready_fd = -1,
+						   .drain_ms = WAIT_MS };
 		struct gt_err err = { 0 };
 
 		gt_close(w->there.fd);
 		gt_close(w->yonder.fd);
 		gt_close(w->lead_fd);
+		gt_close(w->agent_fd);
 		gt_log_init("uplink", GT_ERROR);
 		_exit(-gt_uplink_run(&config, &err));
 	}
 	certifies(w);
-	w->watch = asked(w, text, sizeof(text));
+	w->watch = asked(w->lead_fd, text, sizeof(text));
 	assert_non_null(strstr(text, "GET /link/v1/leader HTTP/1.1\r\n"));
 	say(w->watch, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
 }
@@ -196,6 +199,7 @@ static int set_up(void **state)
 	w->lead_fd = listen_at(w, sockets[0]);
 	w->link_fd = listen_at(w, sockets[1]);
 	w->forward_fd = listen_at(w, sockets[2]);
+	w->agent_fd = listen_at(w, sockets[3]);
 	*state = w;
 	start(w);
 	leads(w, 5, NULL);
@@ -206,13 +210,16 @@ static int tear_down(void **state)
 {
 	struct world *w = *state;
 
-	kill(w->pid, SIGKILL);
-	waitpid(w->pid, NULL, 0);
+	if (w->pid > 0) { /* else it has ended */
+		kill(w->pid, SIGKILL);
+		waitpid(w->pid, NULL, 0);
+	}
 	door_close(&w->there);
 	door_close(&w->yonder);
 	gt_close(w->lead_fd);
 	gt_close(w->link_fd);
 	gt_close(w->forward_fd);
+	gt_close(w->agent_fd);
 	gt_close(w->watch);
 	for (size_t i = 0; i < GT_LEN(sockets); i++)
 		unlink(address(w, sockets[i]).sun_path);
@@ -240,10 +247,9 @@ static pid_t wants(struct world *w, uint64_t epoch, const char *door)
 	_exit(strcmp(hear(fd, 2), "hi") != 0);
 }
 
-static void is_served_at(struct world *w, struct door *door, pid_t pid)
+static struct guest comes_to(struct door *door)
 {
 	struct guest g;
-	int status = -1;
 
 	do { /* pipes come, too, where that one leads */
 		assert_true(door_guest(door, WAIT_MS, &g));
@@ -252,18 +258,36 @@ static void is_served_at(struct world *w, struct door *door, pid_t pid)
 		guest_leave(&g);
 	} while (true);
 	assert_string_equal(g.node, "n-1");
-	guest_say(&g, "hi");
+	return g;
+}
+
+static void is_answered(struct guest *g, pid_t pid)
+{
+	int status = -1;
+
+	guest_say(g, "hi");
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	guest_leave(&g);
-	(void)w;
+	guest_leave(g);
+}
+
+static void is_served_at(struct door *door, pid_t pid)
+{
+	struct guest g = comes_to(door);
+
+	is_answered(&g, pid);
+}
+
+static bool is_quiet(int listen_fd)
+{
+	struct pollfd p = { .fd = listen_fd, .events = POLLIN };
+
+	return poll(&p, 1, QUIET_MS) == 0;
 }
 
 static bool nobody_comes(const struct door *d)
 {
-	struct pollfd p = { .fd = d->fd, .events = POLLIN };
-
-	return poll(&p, 1, QUIET_MS) == 0;
+	return is_quiet(d->fd);
 }
 
 static void is_pipe_at(struct door *door)
@@ -281,8 +305,8 @@ static void a_gateway_that_leads_asks_at_another_door(void **state)
 {
 	struct world *w = *state;
 
-	is_served_at(w, &w->there, wants(w, 0, w->there.url));
-	is_served_at(w, &w->yonder, wants(w, 0, w->yonder.url));
+	is_served_at(&w->there, wants(w, 0, w->there.url));
+	is_served_at(&w->yonder, wants(w, 0, w->yonder.url));
 	assert_true(nobody_comes(&w->there)); /* which moves nothing else there */
 }
 
@@ -324,18 +348,24 @@ static void what_names_no_door_is_closed(void **state)
 	(void)!send(fd, flood, sizeof(flood), MSG_NOSIGNAL);
 	assert_string_equal(hear(fd, 100), "");
 	gt_close(fd);
-	is_served_at(w, &w->there, wants(w, 0, w->there.url)); /* and nothing else happened */
+	is_served_at(&w->there, wants(w, 0, w->there.url)); /* and nothing else happened */
 }
 
-/* Control hangs: all that this host has goes to the one that the gateway has heard of. */
+/* Control hangs: all that this host has goes to the one that the gateway has heard of. The agent,
+ * which that control does not let go, is told. */
 static void the_gateway_may_know_before_control_does(void **state)
 {
 	struct world *w = *state;
 	struct guest g;
+	char text[4096];
 	int agent;
 
 	assert_true(nobody_comes(&w->there));
-	is_served_at(w, &w->there, wants(w, 6, w->there.url));
+	is_served_at(&w->there, wants(w, 6, w->there.url));
+	agent = asked(w->agent_fd, text, sizeof(text));
+	assert_non_null(strstr(text, "POST /link/v1/reconnect HTTP/1.1\r\n"));
+	say(agent, "HTTP/1.1 204 No Content\r\n\r\n");
+	gt_close(agent);
 	is_pipe_at(&w->there);
 	agent = connect_to(w, "link.sock");
 	say(agent, "GET /link/v1/nodes/n-1/desired HTTP/1.1\r\n\r\n");
@@ -354,11 +384,42 @@ static void what_an_older_one_says_is_not_followed(void **state)
 	is_pipe_at(&w->there);
 	leads(w, 6, w->yonder.url);
 	leads(w, 6, NULL);
-	is_served_at(w, &w->yonder, wants(w, 6, w->yonder.url)); /* asked for, and no more */
+	is_served_at(&w->yonder, wants(w, 6, w->yonder.url)); /* asked for, and no more */
 	assert_true(nobody_comes(&w->yonder));
 	is_pipe_at(&w->there);
 	leads(w, 8, w->yonder.url);
 	is_pipe_at(&w->yonder);
+	assert_true(is_quiet(w->agent_fd)); /* a control that says so has let the agent go */
+}
+
+/* What can not be understood is answered by the end of the connection. */
+static bool takes_what_is_passed_on(struct world *w)
+{
+	struct pollfd p = { .fd = connect_to(w, "forward.sock"), .events = POLLIN };
+	bool takes;
+
+	say(p.fd, "\n");
+	takes = poll(&p, 1, QUIET_MS) == 1;
+	gt_close(p.fd);
+	return takes;
+}
+
+/* The next uplink is there, and takes what comes. */
+static void what_was_passed_on_may_finish(void **state)
+{
+	struct world *w = *state;
+	pid_t gateway = wants(w, 0, w->there.url);
+	struct guest g = comes_to(&w->there);
+	int status = -1;
+
+	kill(w->pid, SIGTERM);
+	while (takes_what_is_passed_on(w))
+		;
+	assert_int_equal(waitpid(w->pid, &status, WNOHANG), 0);
+	is_answered(&g, gateway);
+	assert_int_equal(waitpid(w->pid, &status, 0), w->pid);
+	assert_int_equal(status, 0);
+	w->pid = 0;
 }
 
 int main(void)
@@ -370,6 +431,7 @@ int main(void)
 		WITH_WORLD(what_names_no_door_is_closed),
 		WITH_WORLD(the_gateway_may_know_before_control_does),
 		WITH_WORLD(what_an_older_one_says_is_not_followed),
+		WITH_WORLD(what_was_passed_on_may_finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
