@@ -23,6 +23,14 @@ bool gt_ctl_gpus_awaited(const struct gt_ctl_node *node)
 	return node->driver && node->driver->state == GT_GPU_DRIVER_STARTING;
 }
 
+void gt_ctl_gpus_await(struct gt_control *c, struct gt_ctl_node *node)
+{
+	if (!node->driver)
+		return;
+	node->driver->state = GT_GPU_DRIVER_STARTING;
+	gt_ctl_node_tell(c, node);
+}
+
 const struct gt_ctl_node *gt_ctl_gpus_may_come(const struct gt_control *c,
 					       const struct gt_spec *spec)
 {

@@ -592,6 +592,40 @@ static void a_gpu_without_memory_takes_nobody_who_needs_some(void **state)
 	assert_int_equal(x->n_orders, orders + 1);
 }
 
+/* Its agent starts again: what the last one told of GPUs is not what this one knows. */
+static void nothing_starts_before_the_next_agent_has_told(void **state)
+{
+	struct fix *x = *state;
+	size_t orders;
+
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	gt_control_node_down(x->c, "n1");
+	fix_demand(x, "f", 1, 0);
+	orders = x->n_orders;
+	gt_control_node_up(x->c, "n1");
+	assert_int_equal(x->n_orders, orders);
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, NULL, 0);
+	assert_int_equal(x->n_orders, orders);
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	assert_int_equal(x->n_orders, orders + 1);
+}
+
+/* The new watch may open before the last one is seen to close. */
+static void nor_when_its_watch_came_first(void **state)
+{
+	struct fix *x = *state;
+	size_t orders = x->n_orders;
+
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	gt_control_node_up(x->c, "n1");
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	fix_demand(x, "f", 1, 0);
+	assert_int_equal(x->n_orders, orders);
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	assert_int_equal(x->n_orders, orders + 1);
+}
+
 /* A gang is as good as the least of its GPUs, and what is not told of yet is not out of use. */
 static void gangs_go_on_while_a_driver_begins(void **state)
 {
@@ -740,6 +774,8 @@ int main(void)
 		T(gpus_stay_whose_they_are_while_a_driver_begins),
 		T(strangers_take_no_gpu_away),
 		T(a_gpu_without_memory_takes_nobody_who_needs_some),
+		T(nothing_starts_before_the_next_agent_has_told),
+		T(nor_when_its_watch_came_first),
 		T(gangs_go_on_while_a_driver_begins),
 		T(gpus_of_found_replicas_are_taken_when_they_are_known),
 		T(idle_that_is_left_out),
