@@ -257,7 +257,7 @@ soak: all examples	## the same for an hour
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-3600} BIN=$(BIN) GT_RESULTS=$(RESULTS)/soak.txt scripts/e2e.sh tests/chaos -s
 
 # Every call and allocation of every scene fails once, under the address and leak sanitizers: `make torture`, and a few points of
-# them, without the former, as a part of `check`. SEED=N picks the errors and the points.
+# them, without the former, as a part of `check`. SEED=N picks the errors and the points; JOBS=N are tried at once.
 TORTURE_HELPERS := $(addprefix $(O)/tests/unit/,http/fake_server.o image/layer_tar.o image/reg_world.o)
 TORTURE_PROG := $(O)/tests/torture/torture
 $(O)/tests/torture/%.o: FLAGS += -DGT_SANITIZED
@@ -273,7 +273,7 @@ $(MEMORY_LIB): tests/torture/memory.c tests/torture/memory.h tests/torture/injec
 	@mkdir -p $(@D)
 	$(call say,SO,$@)gcc -std=gnu11 -D_GNU_SOURCE -DGT_TORTURE_LIBRARY -O2 -g $(WARN) -fPIC -shared -o $@ $<
 
-torture:		## every call and allocation of 60 scenes fails once, then some of a whole daemon's
+torture:		## every call and allocation of 59 scenes fails once, then some of a whole daemon's
 	+@$(MAKE) --no-print-directory SAN=address,undefined torture-program
 	+@$(MAKE) --no-print-directory all examples $(GUARD) $(MEMORY_LIB)
 	@SEED=$${SEED:-1} POINTS=$${POINTS:-20} BIN=$(BIN) scripts/torture.sh

@@ -23,6 +23,14 @@ bool gt_ctl_gpus_awaited(const struct gt_ctl_node *node)
 	return node->driver && node->driver->state == GT_GPU_DRIVER_STARTING;
 }
 
+void gt_ctl_gpus_await(struct gt_control *c, struct gt_ctl_node *node)
+{
+	if (!node->driver)
+		return;
+	node->driver->state = GT_GPU_DRIVER_STARTING;
+	gt_ctl_node_tell(c, node);
+}
+
 const struct gt_ctl_node *gt_ctl_gpus_may_come(const struct gt_control *c,
 					       const struct gt_ctl_node *after,
 					       const struct gt_spec *spec)
@@ -286,7 +294,8 @@ bool gt_ctl_gpus_tell(struct gt_control *c, const struct gt_ctl_node *node,
 	for (size_t i = 0; i < node->n_gpus; i++) {
 		const struct gt_gpu *gpu = &node->gpus[i];
 
-		told->gpus[i].vram_bytes = gt_gpu_room(gpu);
+		/* 0 would be one of unknown size, which is never full. */
+		told->gpus[i].vram_bytes = gpu->memory_bytes ? GT_MAX(gt_gpu_room(gpu), GT_MIB) : 0;
 		told->gpus[i].broken = !gt_gpu_healthy(gpu) || gt_ctl_gpus_awaited(node);
 		told->gpus[i].link = (uint8_t)(gpu->link + 1);
 		told->gpus[i].bridge = (uint8_t)(gpu->bridge + 1);

@@ -106,7 +106,10 @@ void gt_control_node_up(struct gt_control *c, const char *node)
 {
 	struct gt_ctl_node *n = gt_ctl_node_get(c, node);
 
-	if (!n || n->up)
+	if (!n)
+		return;
+	gt_ctl_gpus_await(c, n);
+	if (n->up)
 		return;
 	if (!n->lost)
 		DL_DELETE(c->down, n);

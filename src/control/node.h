@@ -77,6 +77,9 @@ struct gt_ctl_model_name {
 /* Its driver has not answered yet, so nobody knows which GPUs it has. Those that it had before, or
  * tells of, stay booked as they are and are given to nobody until then. */
 bool gt_ctl_gpus_awaited(const struct gt_ctl_node *node);
+/* Its watch is open: maybe of another agent, which knows less than the last one did, and whose full
+ * report is on its way. */
+void gt_ctl_gpus_await(struct gt_control *c, struct gt_ctl_node *node);
 /* The next such node that has what else the specification asks of its place, after NULL the first;
  * NULL: there is none, or no GPU is asked for. */
 const struct gt_ctl_node *gt_ctl_gpus_may_come(const struct gt_control *c,

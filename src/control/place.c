@@ -203,10 +203,11 @@ void gt_ctl_book(struct gt_control *c, struct gt_ctl_replica *r)
 	struct gt_err err = { 0 };
 	uint32_t mask = want_of_found(c, r, &want);
 
+	want.is_there = true;
 	if (gt_sched_book(c->sched, &want, r->node->index, mask, &r->spot, &err) == 0)
 		return;
-	/* Its node has a book of its own and does not give a GPU to two; so this one is gone, or
-	 * smaller than it was. */
+	/* Its node has a book of its own and does not give a GPU to two; so this one is another by
+	 * now. */
 	gt_ctl_event(c, "node.gpus", r->function, r->id, r->node->name, "gpu_conflict", "%s",
 		     err.text);
 	want.gpus = 0;

@@ -235,12 +235,15 @@ static int book_gpus(const struct gt_sched *s, const struct gt_sched_want *want,
 				  "node %s: GPU slots 0x%x are not %u of its %u", n->name,
 				  spot->gpu_mask, want->gpus, n->n_slots);
 	for (size_t i = 0; i < n->n_slots; i++) {
+		const struct kind *kind = &s->kinds[n->kinds[n->slots[i].kind]];
 		unsigned milli;
 		uint32_t mib;
 
 		if (!(spot->gpu_mask >> i & 1))
 			continue;
-		if (!gt_sched_need(&any, &s->kinds[n->kinds[n->slots[i].kind]], &milli, &mib))
+		if (want->is_there && kind->mib)
+			any.mib = GT_MIN(sh->mib, kind->mib);
+		if (!gt_sched_need(&any, kind, &milli, &mib))
 			return gpu_taken(n, i, err);
 		spot->gpu_milli = (uint16_t)GT_MAX(spot->gpu_milli, milli);
 		spot->gpu_mib = GT_MAX(spot->gpu_mib, mib);
@@ -248,8 +251,11 @@ static int book_gpus(const struct gt_sched *s, const struct gt_sched_want *want,
 	for (size_t i = 0; i < n->n_slots; i++) {
 		uint32_t code = gt_sched_slot_code(s, n, i);
 
-		if ((spot->gpu_mask >> i & 1) &&
-		    (code_milli(code) < spot->gpu_milli || code_mib(code) < spot->gpu_mib))
+		if (!(spot->gpu_mask >> i & 1))
+			continue;
+		if (want->is_there)
+			spot->gpu_mib = GT_MIN(spot->gpu_mib, code_mib(code));
+		if (code_milli(code) < spot->gpu_milli || code_mib(code) < spot->gpu_mib)
 			return gpu_taken(n, i, err);
 	}
 	return 0;

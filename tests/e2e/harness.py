@@ -498,8 +498,9 @@ class Daemon:
         return self.ask(name, f"/try?op={op}&arg={arg}")
 
     def replicas(self, name, *states):
-        items = self.client.get(f"/v1/functions/{name}/replicas").json()["items"]
-        return [r for r in items if not states or r["state"] in states]
+        reply = self.client.get(f"/v1/functions/{name}/replicas")
+        assert reply.status == 200, reply
+        return [r for r in reply.json()["items"] if not states or r["state"] in states]
 
     def running(self, name):
         return self.replicas(name, "pending", "pulling", "starting", "ready", "draining")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from fake_gpu import GIB, FakeDriver
-from harness import BIN, Daemon, comm, probe_spec, until
+from harness import BIN, Daemon, comm, probe_spec, proc_state, until
 from test_contract import check
 
 
@@ -239,6 +239,17 @@ def test_what_others_have_is_not_given_away(gantry):
     assert place(gantry, replica) == 0
     gantry.driver.set(1, processes=[])
     until(lambda: "foreign_bytes" not in gpu(gantry, 1), "it is free again", 20)
+
+
+def test_what_a_dying_process_still_has_is_not_foreign(gantry):
+    """The kernel shows it in no control group any more, and it may have been a replica's."""
+    with subprocess.Popen(["true"]) as dying:
+        until(lambda: proc_state(dying.pid) == "Z", "it has ended, and nobody waited for it")
+        gantry.driver.set(0, processes=[{"pid": os.getpid(), "bytes": GIB}, {"pid": dying.pid, "bytes": 50 * GIB}])
+        until(lambda: gpu(gantry, 0).get("foreign_bytes"), "it is seen", 20)
+        assert gpu(gantry, 0)["foreign_bytes"] == GIB
+        gantry.driver.set(0, processes=[])
+        until(lambda: "foreign_bytes" not in gpu(gantry, 0), "it is free again", 20)
 
 
 def gpud(gantry):

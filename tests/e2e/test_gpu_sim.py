@@ -168,7 +168,7 @@ def test_a_crash_forgets_no_gpu(gantry, role):
     assert uuids(gantry, "rest") == before["half"][0]
     deploy(gantry, "late", {"share": 0.1})
     until(lambda: [e for e in gantry.events(function="late") if e["type"] == "scale.blocked"], "nothing is left")
-    assert not [e for e in gantry.events() if e.get("cause") == "gpu_conflict"]
+    assert [(e.get("function"), e["text"]) for e in gantry.events() if e.get("cause") == "gpu_conflict"] == []
 
 
 def test_everything_crashes_and_the_books_are_the_same(gantry):

@@ -3,8 +3,9 @@
 another place. Afterwards it serves by itself within seconds, nothing that was acknowledged is lost, the others did not die of it,
 and nothing is left.
 
-usage: daemon.py [--seed N] [--points N (of each scene, role and kind)] [--json FILE] [SCENE...]"""
+usage: daemon.py [--seed N] [--points N (of each scene, role and kind)] [--jobs N (scenes at once)] [--json FILE] [SCENE...]"""
 import argparse
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -140,11 +141,14 @@ SCENES = {"deploy": deploy_call_delete, "cold": cold_and_warm, "durable": durabl
 
 
 class Torture:
-    def __init__(self, seed, points):
-        self.seed, self.points = seed, points
-        self.random = random.Random(seed)
+    """Of one scene, with a daemon of its own."""
+
+    def __init__(self, seed, points, scene):
+        self.seed, self.points, self.scene = seed, points, scene
+        self.random = random.Random(f"{seed} {scene}")
         self.n = self.hits = self.ends = 0
         self.faults = []
+        self.counts = {}
 
     def start(self):
         self.d = Tortured().start()
@@ -156,11 +160,21 @@ class Torture:
         self.faults.append(f"{self.where}: {what}")
 
     # ---- afterwards -------------------------------------------------------------------------
-    def serves(self, name):
-        """From nothing to an answer, at once."""
+    def start_again(self, role, kind):
+        """The supervisor's own memory is the daemon's: its service manager starts that again."""
+        if self.d.proc.poll() is None:
+            return
+        if (role, kind) != ("run", "alloc") or "out of memory" not in self.d.log()[self.read:]:
+            self.fault(f"the daemon ended: {self.d.proc.returncode}: {self.d.log()[-1500:]}")
+        self.ends += 1
+        self.d.start()
+
+    def serves(self, name, role, kind):
+        """From nothing to an answer, at once. What ends may take its time to do so."""
         s = Scene(self.d, name)
 
         def works():
+            self.start_again(role, kind)
             with may_fail():
                 node = s.ask("GET", "/v1/nodes").json()["items"][0]
                 if node["schedulable"] is False:
@@ -207,31 +221,25 @@ class Torture:
                 who = ended.group(1)
                 if role not in (who, "run", "gantry-init") and not (self.scene == "restart" and who == "agent"):
                     self.fault(f"the {who} ended, too: {new[-1500:]}")
-                if ("(Aborted)" in line or "SIGABRT" in line) and "out of memory" not in new:
+                said = "out of memory" in new or f'"level":"error","role":"{who}"' in new
+                if ("(Aborted)" in line or "SIGABRT" in line) and not said:
                     self.fault(f"it ended and did not say why: {new[-1500:]}")
 
     # ---- one point --------------------------------------------------------------------------
-    def one(self, scene, role, kind, n):
-        self.where = f"{scene} {role} {kind} {n}"
-        self.scene = scene
+    def one(self, role, kind, n):
+        self.where = f"{self.scene} {role} {kind} {n}"
         self.n += 1
         s = Scene(self.d, f"t{self.n}")
         self.d.say(f"arm {role} {kind} {n} {self.seed}")
         try:
-            SCENES[scene](s)
+            SCENES[self.scene](s)
         finally:
             told = self.d.say("off")
         if told[2] == "1":
             self.hits += 1
             self.where += f" [{' '.join(told[3:]).strip()}]"
-        if self.d.proc.poll() is not None:
-            # The supervisor's own memory is the daemon's: its service manager starts that again.
-            if (role, kind) != ("run", "alloc") or "out of memory" not in self.d.log()[self.read:]:
-                self.fault(f"the daemon ended: {self.d.proc.returncode}: {self.d.log()[-1500:]}")
-            self.ends += 1
-            self.d.start()
         try:
-            self.serves(f"probe{self.n}")
+            self.serves(f"probe{self.n}", role, kind)
             self.acknowledged(s)
         except (AssertionError, OSError, http.client.HTTPException, ValueError, LookupError) as e:
             self.fault(f"{type(e).__name__}: {str(e)[-600:]}; {self.d.log()[self.read:][-1500:]}")
@@ -241,29 +249,26 @@ class Torture:
                 self.d.client.request("DELETE", f"/v1/functions/{name}")
         return int(told[0] if kind == "call" else told[1])
 
-    def run(self, only):
-        counts = {}
+    def run(self):
         self.start()
         try:
-            for scene in only or SCENES:
-                for role in ROLES:
-                    for kind in ("call", "alloc"):
-                        if role == "gantry-init" and kind == "alloc":
-                            continue  # static: it has an allocation or two, and the library does not reach it
-                        many = self.one(scene, role, kind, 0)
-                        counts[f"{scene} {role} {kind}"] = many
-                        chosen = self.random.sample(range(1, many + 1), min(self.points, many))
-                        for n in sorted(chosen):
-                            self.one(scene, role, kind, n)
-                        print(f"{scene:8} {role:12} {kind:5} {many:6} points, {len(chosen)} tried, "
-                              f"{len(self.faults)} faults so far", flush=True)
+            for role in ROLES:
+                for kind in ("call", "alloc"):
+                    if role == "gantry-init" and kind == "alloc":
+                        continue  # static: it has an allocation or two, and the library does not reach it
+                    many = self.one(role, kind, 0)
+                    self.counts[f"{self.scene} {role} {kind}"] = many
+                    chosen = self.random.sample(range(1, many + 1), min(self.points, many))
+                    for n in sorted(chosen):
+                        self.one(role, kind, n)
+                    print(f"{self.scene:8} {role:12} {kind:5} {many:6} points, {len(chosen)} tried, "
+                          f"{len(self.faults)} faults so far", flush=True)
         finally:
-            self.where = "the end"
+            self.where = f"the end of {self.scene}"
             try:
                 self.end()
             except AssertionError as e:
                 self.fault(str(e)[-2000:])
-        return counts
 
     def end(self):
         """Nothing is left of it. (Its log holds ends that were asked for.)"""
@@ -271,23 +276,32 @@ class Torture:
         self.d.stop()
 
 
+def whole(seed, points, scene):
+    t = Torture(seed, points, scene)
+    t.run()
+    return {"runs": t.n, "failures": t.hits, "role_ends": t.ends, "faults": len(t.faults), "points": t.counts}
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--seed", type=int, default=int(time.time()))
     p.add_argument("--points", type=int, default=5)
+    p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--json")
     p.add_argument("scenes", nargs="*")
     a = p.parse_args()
-    t = Torture(a.seed, a.points)
     began = time.monotonic()
-    counts = t.run(a.scenes)
-    print(f"seed {a.seed}: {t.n} runs, {t.hits} with a failure, {t.ends} ends of roles, {time.monotonic() - began:.0f} s")
+    total = {"seed": a.seed, "runs": 0, "failures": 0, "role_ends": 0, "faults": 0, "points": {}}
+    with concurrent.futures.ProcessPoolExecutor(a.jobs) as pool:
+        for told in [pool.submit(whole, a.seed, a.points, scene) for scene in a.scenes or SCENES]:
+            for what, n in told.result().items():
+                total[what] = {**total[what], **n} if what == "points" else total[what] + n
+    print(f"seed {a.seed}: {total['runs']} runs, {total['failures']} with a failure, {total['role_ends']} ends of roles, "
+          f"{time.monotonic() - began:.0f} s")
     if a.json:
-        pathlib.Path(a.json).write_text(json.dumps({
-            "seed": a.seed, "runs": t.n, "failures": t.hits, "role_ends": t.ends, "faults": len(t.faults),
-            "points": counts}) + "\n")
-    print(f"torture of the daemon: {t.n - len(t.faults)} passed, {len(t.faults)} failed")
-    return 1 if t.faults else 0
+        pathlib.Path(a.json).write_text(json.dumps(total) + "\n")
+    print(f"torture of the daemon: {total['runs'] - total['faults']} passed, {total['faults']} failed")
+    return 1 if total["faults"] else 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 /* main.c - torture: every call and allocation of every scene fails once.
- * usage: torture [-s SEED] [-n POINTS] [-c CALL] [-m ALLOCATION] [-v] [SCENE...]
- *	-n	only so many points, drawn by the seed
- *	-c, -m	only this point of the scene */
+ * usage: torture [-s SEED] [-p JOBS] [-n POINTS] [-c CALL] [-m ALLOCATION] [-j FILE] [-v]
+ *[SCENE...] -p	so many points of a scene at once; most of one is waiting -n	only so many points,
+ *drawn by the seed -c, -m	only this point of the scene -j	writes the counts, as JSON */
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gantry/gpu/helper.h>
@@ -21,19 +26,27 @@ SCENES(daemon);
 
 #define SCENES_MAX 128
 #define SAMPLE     8 /* points of a scene */
+#define JOBS_MAX   64
 
 struct sum {
 	unsigned of[VERDICTS], points;
 };
 
 static struct {
-	unsigned seed, most, call_at, alloc_at, bad, fewest;
+	unsigned seed, most, call_at, alloc_at, jobs;
 	bool verbose;
 	const char *json;
 	char **only;
 	struct sum all;
+	unsigned unfit; /* scenes that do not work, whatever fails */
 	unsigned scenes, calls, allocs, places;
 } opts;
+
+/* What those that try the points of one scene share. */
+struct shared {
+	_Atomic unsigned next;
+	struct sum of[JOBS_MAX];
+};
 
 static bool chosen(const struct scene *s)
 {
@@ -52,10 +65,7 @@ static void try_point(const struct scene *s, unsigned call_at, unsigned alloc_at
 	point_run(s, call_at, alloc_at, opts.seed, &o);
 	free(o.places);
 	sum->of[o.verdict]++;
-	opts.all.of[o.verdict]++;
 	sum->points += o.verdict != UNREACHED;
-	opts.all.points += o.verdict != UNREACHED;
-	opts.bad += o.verdict > UNREACHED;
 	if (o.verdict <= UNREACHED && !opts.verbose)
 		return;
 	printf("%-9s %s -%c %u", verdict_names[o.verdict], s->name, call_at ? 'c' : 'm',
@@ -76,8 +86,62 @@ static bool count(const struct scene *s, struct outcome *o)
 	free(o->places);
 	o->places = NULL;
 	fflush(stdout);
-	opts.bad++;
+	opts.unfit++;
 	return false;
+}
+
+static void add(struct sum *to, const struct sum *more)
+{
+	for (int v = 0; v < VERDICTS; v++)
+		to->of[v] += more->of[v];
+	to->points += more->points;
+}
+
+static unsigned bad(void)
+{
+	unsigned n = opts.unfit;
+
+	for (int v = UNREACHED + 1; v < VERDICTS; v++)
+		n += opts.all.of[v];
+	return n;
+}
+
+/* One of several that take the next point by turns. */
+static pid_t start_job(const struct scene *s, const struct outcome *o, struct shared *shared,
+		       struct sum *sum)
+{
+	unsigned n = o->calls + (unsigned)o->n_places;
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (unsigned i; (i = atomic_fetch_add(&shared->next, 1)) < n;)
+		if (i < o->calls)
+			try_point(s, i + 1, 0, sum);
+		else
+			try_point(s, 0, o->places[i - o->calls], sum);
+	_exit(0);
+}
+
+static void try_points(const struct scene *s, const struct outcome *o, struct sum *sum)
+{
+	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pids[JOBS_MAX];
+	int status;
+
+	MUST(shared != MAP_FAILED);
+	for (unsigned i = 0; i < opts.jobs; i++)
+		pids[i] = start_job(s, o, shared, &shared->of[i]);
+	for (unsigned i = 0; i < opts.jobs; i++) {
+		if (pids[i] < 0 || waitpid(pids[i], &status, 0) < 0 || status) {
+			printf("%-9s %s: points were not tried\n", verdict_names[BROKEN], s->name);
+			opts.unfit++;
+		}
+		add(sum, &shared->of[i]);
+	}
+	munmap(shared, sizeof(*shared));
 }
 
 static void all_points(const struct scene *s)
@@ -86,7 +150,7 @@ static void all_points(const struct scene *s)
 	struct outcome o;
 
 	if (opts.call_at || opts.alloc_at) {
-		try_point(s, opts.call_at, opts.alloc_at, &sum);
+		try_point(s, opts.call_at, opts.alloc_at, &opts.all);
 		return;
 	}
 	if (!count(s, &o))
@@ -95,10 +159,9 @@ static void all_points(const struct scene *s)
 	if (opts.verbose)
 		printf("%s: %u calls, %u allocations at %zu places\n", s->name, o.calls, o.allocs,
 		       o.n_places);
-	for (unsigned i = 1; i <= o.calls; i++)
-		try_point(s, i, 0, &sum);
-	for (size_t i = 0; i < o.n_places; i++)
-		try_point(s, 0, o.places[i], &sum);
+	fflush(stdout);
+	try_points(s, &o, &sum);
+	add(&opts.all, &sum);
 	opts.calls += o.calls;
 	opts.allocs += o.allocs;
 	opts.places += (unsigned)o.n_places;
@@ -114,14 +177,12 @@ static void all_points(const struct scene *s)
 
 static bool over(void)
 {
-	return opts.all.points >= opts.most || opts.bad >= SAMPLE;
+	return opts.all.points >= opts.most || bad() >= SAMPLE;
 }
 
 /* A few points of one scene and a few of another. */
 static void sample(const struct scene *const *scenes, size_t n)
 {
-	struct sum sum = { 0 };
-
 	srand(opts.seed);
 	while (!over()) {
 		const struct scene *s = scenes[(size_t)rand() % n];
@@ -134,9 +195,9 @@ static void sample(const struct scene *const *scenes, size_t n)
 			unsigned at = (unsigned)rand();
 
 			if (o.calls && (i % 2 || !o.n_places))
-				try_point(s, at % o.calls + 1, 0, &sum);
+				try_point(s, at % o.calls + 1, 0, &opts.all);
 			else if (o.n_places)
-				try_point(s, 0, o.places[at % o.n_places], &sum);
+				try_point(s, 0, o.places[at % o.n_places], &opts.all);
 		}
 		free(o.places);
 	}
@@ -152,8 +213,7 @@ static void report(void)
 		if (v != UNREACHED)
 			printf(" %u %s%s", opts.all.of[v], verdict_names[v],
 			       v == BROKEN ? "\n" : ",");
-	printf("%u passed, %u failed\n", opts.all.points - GT_MIN(opts.bad, opts.all.points),
-	       opts.bad);
+	printf("%u passed, %u failed\n", opts.all.points - GT_MIN(bad(), opts.all.points), bad());
 	if (!out)
 		return;
 	fprintf(out,
@@ -172,12 +232,16 @@ static void read_flags(int argc, char **argv)
 	int c;
 
 	opts.seed = 1;
-	while ((c = getopt(argc, argv, "s:n:c:m:j:v")) != -1) {
+	opts.jobs = 1;
+	while ((c = getopt(argc, argv, "s:p:n:c:m:j:v")) != -1) {
 		unsigned n = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 0;
 
 		switch (c) {
 		case 's':
 			opts.seed = n;
+			break;
+		case 'p':
+			opts.jobs = GT_MIN(GT_MAX(n, 1U), JOBS_MAX);
 			break;
 		case 'n':
 			opts.most = n;
@@ -231,5 +295,5 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < n; i++)
 			all_points(scenes[i]);
 	report();
-	return opts.bad ? 1 : 0;
+	return bad() ? 1 : 0;
 }

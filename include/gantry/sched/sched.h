@@ -103,6 +103,9 @@ struct gt_sched_want {
 	uint32_t gpus;
 	uint32_t gpu_milli;
 	uint64_t gpu_bytes;
+	/* For gt_sched_book: it is in the GPU's memory, of which others may have taken some since.
+	 * What is left is booked. */
+	bool is_there;
 	size_t n_models; /* allowed, best first; 0 = any */
 	uint8_t models[GT_SCHED_WANT_MODELS_MAX];
 	bool models_equal; /* their order means nothing */

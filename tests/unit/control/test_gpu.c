@@ -21,6 +21,19 @@ static void report(struct fix *x, struct gt_gpu *list, size_t n, struct gt_label
 	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
 }
 
+static void report_gpus(struct fix *x, struct gt_gpu *list, size_t n, struct gt_observed *one)
+{
+	const struct gt_report r = { .node = "n1",
+				     .full = true,
+				     .epoch = FIX_EPOCH,
+				     .gpus = list,
+				     .n_gpus = n,
+				     .replicas = one,
+				     .n_replicas = one != NULL };
+
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+}
+
 static struct gt_node_gpu seen[GT_NODE_GPUS_MAX];
 
 static bool keep_view(const struct gt_node_view *v, void *arg)
@@ -532,6 +545,87 @@ static void gpus_stay_whose_they_are_while_a_driver_begins(void **state)
 	assert_int_equal(node_view(x).gpus[1].taken_milli, GT_GPU_WHOLE);
 }
 
+/* Somebody who is no replica takes memory of a GPU, all of it even: who has the GPU has it still,
+ * and it is nobody else's. */
+static void strangers_take_no_gpu_away(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu list[] = { gpus[0] };
+	struct gt_observed o;
+	char id[GT_REPLICA_ID_SIZE];
+	size_t orders, events;
+
+	report(x, list, 1, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	fix_put(x, "g", want_gpu(1, 100), "g");
+	fix_start(x, "f", id);
+	fix_demand(x, "g", 1, 0);
+	orders = x->n_orders;
+	events = x->n_events;
+	for (uint64_t gib = 70; gib <= 80; gib += 10) {
+		list[0].foreign_bytes = gib * GT_GIB;
+		o = fix_observed(id, "f", 1, GT_REPLICA_READY);
+		report_gpus(x, list, 1, &o);
+		assert_int_equal(node_view(x).gpus[0].taken_milli, GT_GPU_WHOLE);
+		assert_int_equal(x->n_orders, orders);
+		assert_int_equal(x->n_events, events);
+	}
+}
+
+/* Of 0 bytes left is not of unknown size. */
+static void a_gpu_without_memory_takes_nobody_who_needs_some(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu list[] = { gpus[0] };
+	struct gt_spec *spec = want_gpu(1, 0);
+	size_t orders;
+
+	list[0].foreign_bytes = list[0].memory_bytes;
+	report(x, list, 1, NULL, 0);
+	spec->resources.gpu.memory_bytes = 8 * GT_GIB;
+	fix_put(x, "f", spec, "f");
+	orders = x->n_orders;
+	fix_demand(x, "f", 1, 0);
+	assert_int_equal(x->n_orders, orders);
+	list[0].foreign_bytes = 0;
+	report(x, list, 1, NULL, 0);
+	assert_int_equal(x->n_orders, orders + 1);
+}
+
+/* Its agent starts again: what the last one told of GPUs is not what this one knows. */
+static void nothing_starts_before_the_next_agent_has_told(void **state)
+{
+	struct fix *x = *state;
+	size_t orders;
+
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	gt_control_node_down(x->c, "n1");
+	fix_demand(x, "f", 1, 0);
+	orders = x->n_orders;
+	gt_control_node_up(x->c, "n1");
+	assert_int_equal(x->n_orders, orders);
+	report_driver(x, GT_GPU_DRIVER_STARTING, 0, NULL, 0);
+	assert_int_equal(x->n_orders, orders);
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	assert_int_equal(x->n_orders, orders + 1);
+}
+
+/* The new watch may open before the last one is seen to close. */
+static void nor_when_its_watch_came_first(void **state)
+{
+	struct fix *x = *state;
+	size_t orders = x->n_orders;
+
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	gt_control_node_up(x->c, "n1");
+	fix_put(x, "f", want_gpu(1, 0), "f");
+	fix_demand(x, "f", 1, 0);
+	assert_int_equal(x->n_orders, orders);
+	report_driver(x, GT_GPU_DRIVER_READY, 2, NULL, 0);
+	assert_int_equal(x->n_orders, orders + 1);
+}
+
 /* A gang is as good as the least of its GPUs, and what is not told of yet is not out of use. */
 static void gangs_go_on_while_a_driver_begins(void **state)
 {
@@ -678,6 +772,10 @@ int main(void)
 		T(calls_wait_for_a_driver),
 		T(calls_do_not_wait_for_a_driver_that_failed),
 		T(gpus_stay_whose_they_are_while_a_driver_begins),
+		T(strangers_take_no_gpu_away),
+		T(a_gpu_without_memory_takes_nobody_who_needs_some),
+		T(nothing_starts_before_the_next_agent_has_told),
+		T(nor_when_its_watch_came_first),
 		T(gangs_go_on_while_a_driver_begins),
 		T(gpus_of_found_replicas_are_taken_when_they_are_known),
 		T(idle_that_is_left_out),

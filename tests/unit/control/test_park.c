@@ -152,6 +152,39 @@ static void it_is_parked_and_comes_back(void **state)
 	assert_int_equal(fix_view(x, "f").starts_total, 1);
 }
 
+/* What it had of its GPU somebody else has now: it could not be put back. */
+static void memory_that_is_gone_keeps_it_parked(void **state)
+{
+	struct fix *x = *state;
+	struct gt_gpu list[] = { gpus[0] };
+	struct gt_observed o;
+	struct gt_report r = { .node = "n1",
+			       .full = true,
+			       .epoch = FIX_EPOCH,
+			       .cpu_milli = 2000,
+			       .memory_bytes = 64 * GT_GIB,
+			       .parking_bytes = 4 * GT_GIB,
+			       .gpus = list,
+			       .n_gpus = 1,
+			       .replicas = &o,
+			       .n_replicas = 1 };
+	char id[GT_REPLICA_ID_SIZE];
+
+	node(x, 4 * GT_GIB, 1);
+	fix_put(x, "f", parking(1000), "a");
+	start(x, "f", id);
+	park(x, "f", id);
+	o = fix_observed(id, "f", 1, GT_REPLICA_PARKED);
+	o.turn = x->order.turn;
+	o.park.method = GT_PARK_FREEZE;
+	o.park.bytes = GT_GIB;
+	list[0].foreign_bytes = 60 * GT_GIB;
+	assert_int_equal(gt_control_report(x->c, &r, NULL), 0);
+	fix_demand(x, "f", 1, 0);
+	assert_int_equal(fix_view(x, "f").replicas[GT_REPLICA_PARKED], 1);
+	assert_string_equal(x->event.type, "replica.pending"); /* another one, with what is left */
+}
+
 static void a_call_in_between_takes_it_back(void **state)
 {
 	struct fix *x = *state;
@@ -498,6 +531,7 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fix_setup, fix_teardown)
 	const struct CMUnitTest tests[] = {
 		T(it_is_parked_and_comes_back),
+		T(memory_that_is_gone_keeps_it_parked),
 		T(a_call_in_between_takes_it_back),
 		T(who_can_not_park_stops),
 		T(a_refusal_is_tried_again_later_and_not_for_ever),

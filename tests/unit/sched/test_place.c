@@ -404,6 +404,36 @@ static void what_was_there_before_is_booked(void **state)
 	assert_int_equal(gt_sched_gpu_milli_taken(s), 0);
 }
 
+/* Others took memory meanwhile: whoever is there has its time of the GPU, and nobody comes there.
+ */
+static void what_is_there_needs_no_room(void **state)
+{
+	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
+	const struct gt_sched_node n = box(s, "a", 1, "H100", 30 * GT_GIB);
+	struct gt_sched_want half = { .gpus = 1, .gpu_milli = 500, .gpu_bytes = 40 * GT_GIB };
+	const struct gt_sched_want quarter = { .gpus = 1,
+					       .gpu_milli = 250,
+					       .gpu_bytes = 20 * GT_GIB };
+	const struct gt_sched_want some = { .gpus = 1, .gpu_milli = 100, .gpu_bytes = GT_MIB };
+	struct gt_sched_spot a, b, c;
+	struct gt_sched_usage usage;
+
+	(void)state;
+	add(s, 0, &n);
+	assert_int_equal(gt_sched_book(s, &quarter, 0, 1, &a, NULL), 0);
+	assert_int_equal(gt_sched_book(s, &half, 0, 1, &b, NULL), -EBUSY); /* it comes back, say */
+	half.is_there = true;
+	assert_int_equal(gt_sched_book(s, &half, 0, 1, &b, NULL), 0);
+	assert_int_equal(a.gpu_mib + b.gpu_mib, 30 * 1024);
+	assert_int_equal(gt_sched_usage(s, 0, &usage), 0);
+	assert_int_equal(usage.gpu_milli[0], 750);
+	assert_int_equal(gt_sched_place(s, &some, &c, NULL), -ENOSPC);
+	assert_int_equal(gt_sched_book(s, &half, 0, 1, &c, NULL), -EBUSY);
+	gt_sched_release(s, &a);
+	gt_sched_release(s, &b);
+	assert_int_equal(gt_sched_place(s, &some, &c, NULL), 0);
+}
+
 static void a_rare_model_is_kept_for_those_that_need_it(void **state)
 {
 	gt_auto(sched) struct gt_sched *s = gt_sched_new(&plain);
@@ -535,6 +565,7 @@ int main(void)
 		cmocka_unit_test(a_gang_apart_has_a_node_for_each),
 		cmocka_unit_test(a_gang_together_shares_one_node),
 		cmocka_unit_test(what_was_there_before_is_booked),
+		cmocka_unit_test(what_is_there_needs_no_room),
 		cmocka_unit_test(a_rare_model_is_kept_for_those_that_need_it),
 		cmocka_unit_test(what_is_placed_is_what_is_expected),
 		cmocka_unit_test(a_look_says_who_else_and_who_not),
