@@ -345,7 +345,7 @@ $(STAMP): tests/bench/runtime/stamp.c Makefile
 	$(call say,STATIC,$@)gcc -std=gnu11 -Os $(WARN) -ffreestanding -fno-stack-protector -fno-pie \
 		-no-pie -nostdlib -static -s -o $@ $<
 STORE_BENCH := $(OUT)/tests/bench/store/store
-measure-nodes: all examples $(STORE_BENCH)
+measure-nodes: all examples $(STORE_BENCH) $(GATEWAY_BENCH)/rootfs/upstream
 	@scripts/bench.sh nodes
 measure-faults: chaos $(addprefix $(O)/tests/unit/store/,test_power test_split) \
 		$(GATEWAY_BENCH)/load $(GATEWAY_BENCH)/rootfs/upstream

@@ -20,7 +20,7 @@
 #define START_MS      50            /* a call that runs for longer is told to run */
 #define ALIVE_MS      3000          /* a gateway with leases is heard of so often */
 #define BYTES_MAX     (64 * GT_MIB) /* bodies of leases and results */
-#define RESULTS_MAX   256           /* in one post, and of bytes: */
+#define RESULTS_MAX   512           /* in one post, and of bytes: */
 #define RESULT_BYTES  (8 * GT_MIB)
 #define RESULTS_LEAST 128 /* for which a post goes beside another one */
 #define WANTS_MAX     64

@@ -23,7 +23,7 @@
 #define GT_TASK_PRINT_SIZE      33  /* 32 hex digits and NUL */
 #define GT_TASK_BODY_MAX        (16 << 20)
 #define GT_TASK_INLINE_MAX      (64 << 10) /* larger bodies lie in files beside the database */
-#define GT_TASK_LEASES_MAX      256        /* in one exchange */
+#define GT_TASK_LEASES_MAX      512        /* in one exchange */
 #define GT_TASK_EXCHANGES_MAX   2          /* of one gateway under way */
 #define GT_TASK_HELD_MAX        4096       /* leases of one gateway */
 #define GT_TASK_LOST_MAX        20         /* leases lost in a row: the task is given up */

@@ -104,7 +104,7 @@ static struct gt_task_op *exchange(void)
 	op->wants = gt_alloc(sizeof(*op->wants));
 	op->n_wants = 1;
 	strcpy(op->wants[0].function, "f");
-	op->wants[0].n = GROUP;
+	op->wants[0].n = GT_TASK_LEASES_MAX;
 	return op;
 }
 

@@ -15,6 +15,8 @@
 #include "script.h"
 
 #define AT_ONCE "nothing" /* no such function: its calls end as they begin */
+#define MOST    512       /* results in one post */
+#define LEAST   128       /* in one beside another */
 #define OK_HI   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 struct gt_http_call {
@@ -175,10 +177,10 @@ static void many_results_do_not_wait_for_an_answer(void **state)
 {
 	struct script *s = *state;
 
-	leased(s, 0, 256 + 128);
+	leased(s, 0, MOST + LEAST);
 	assert_int_equal(n_posts, 2);
-	told(0, 256, true);
-	told(1, 128, false); /* one of them asks: both answers could fill the window */
+	told(0, MOST, true);
+	told(1, LEAST, false); /* one of them asks: both answers could fill the window */
 	taken(s, 1);
 	assert_int_equal(n_posts, 1);
 }
@@ -187,17 +189,17 @@ static void few_results_go_with_the_next_post(void **state)
 {
 	struct script *s = *state;
 
-	leased(s, 0, 256 + 127);
+	leased(s, 0, MOST + LEAST - 1);
 	assert_int_equal(n_posts, 1);
 	taken(s, 0);
-	told(0, 127, true);
+	told(0, LEAST - 1, true);
 }
 
 static void who_has_got_leases_asks_on_beside_results(void **state)
 {
 	struct script *s = *state;
 
-	leased(s, 0, 256 + 200);
+	leased(s, 0, MOST + 200);
 	told(1, 200, false);
 	leased(s, 0, 10);
 	assert_int_equal(n_posts, 2);
@@ -237,22 +239,22 @@ static void what_was_not_taken_is_told_with_everything_else(void **state)
 {
 	struct script *s = *state;
 
-	leased(s, 0, 256 + 200);
+	leased(s, 0, MOST + 200);
 	refuse(s, 0);
 	script_wait(s, 5000);
 	assert_int_equal(n_posts, 1); /* it may be at the store still */
 	told(0, 200, false);
 	taken(s, 0);
 	assert_int_equal(n_posts, 1);
-	told(0, 256, true);
+	told(0, MOST, true);
 	assert_true(posts[0]->op->full);
-	assert_int_equal(posts[0]->op->n_held, 256);
+	assert_int_equal(posts[0]->op->n_held, MOST);
 	refuse(s, 0);
 	script_wait(s, 99);
 	assert_int_equal(n_posts, 0);
 	script_wait(s, 2);
 	assert_true(posts[0]->op->full); /* still */
-	told(0, 256, true);
+	told(0, MOST, true);
 	taken(s, 0);
 	assert_false(posts[0]->op->full);
 	told(0, 0, true);
@@ -262,11 +264,11 @@ static void nothing_goes_beside_a_post_of_everything(void **state)
 {
 	struct script *s = *state;
 
-	leased(s, 0, 256 + 256 + 144);
+	leased(s, 0, 2 * MOST + 144);
 	refuse(s, 0);
 	taken(s, 0);
 	assert_int_equal(n_posts, 1);
-	told(0, 256, true);
+	told(0, MOST, true);
 	assert_true(posts[0]->op->full);
 	taken(s, 0);
 	assert_int_equal(n_posts, 1);
@@ -306,11 +308,11 @@ static void a_start_that_is_due_is_not_kept_waiting(void **state)
 	struct gt_task_op *op = answer();
 
 	lease(op, "echo", 1);
-	lease(op, AT_ONCE, 256 + 256 + 144);
+	lease(op, AT_ONCE, 2 * MOST + 144);
 	want(op, AT_ONCE, 1000);
 	finish(s, 0, 200, op);
-	told(0, 256, true);
-	told(1, 256, false);
+	told(0, MOST, true);
+	told(1, MOST, false);
 	script_wait(s, 51);
 	taken(s, 1);
 	assert_int_equal(n_posts, 1); /* 144 are left, and wait for the start to be told */
