@@ -335,7 +335,7 @@ def test_replica_killed_during_a_call(gantry, name):
 
 def test_idempotent_call_survives_its_replica(gantry, name):
     gantry.echo(name, idempotent=True)
-    call = gantry.client.background("POST", f"/f/{name}/sleep?ms=1000", b"x")
+    call = gantry.client.background("POST", f"/f/{name}/sleep?ms=3000", b"x")
     wait_in_flight(gantry, name, 1)
     first = gantry.replicas(name, "ready")[0]
     os.kill(first["pid"], signal.SIGKILL)
