@@ -113,9 +113,9 @@ class Kept(threading.Thread):
         while True:
             try:
                 answer = self.conn.getresponse()
-                answer.read()
+                text = answer.read()
                 if answer.status != 200:
-                    self.failed.append(answer.status)
+                    self.failed.append((answer.status, text[:300]))
             except (OSError, http.client.HTTPException) as e:
                 self.failed.append(repr(e))
                 self.conn.close()
