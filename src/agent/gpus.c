@@ -22,7 +22,6 @@
 #define OVERUSE_LOOKS 3    /* in a row, one a second */
 #define OVERUSE_PART  20   /* a twentieth more than it was given is nothing yet */
 #define NO_BYTES      UINT64_MAX
-#define PF_EXITING    0x4 /* in the flags of proc(5)'s stat, as in the kernel's sched.h */
 
 /* ---- whose is a process ---- */
 
@@ -35,20 +34,6 @@ static bool is_in(const char *groups, const char *sandbox)
 		if (at > groups && at[-1] == '/' && (at[len] == '\n' || at[len] == '/' || !at[len]))
 			return true;
 	return false;
-}
-
-/* The kernel shows it in no group any more, and it gives back what it has. */
-static bool is_ending(int32_t pid)
-{
-	char path[48], text[1024];
-	const char *at;
-	unsigned flags;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (gt_os_read_at(AT_FDCWD, path, text, sizeof(text), NULL) < 0)
-		return true;
-	at = strrchr(text, ')');
-	return at && sscanf(at, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && flags & PF_EXITING;
 }
 
 enum owner { OWNER_GONE, OWNER_FOREIGN, OWNER_REPLICA };
@@ -67,7 +52,7 @@ static enum owner owner_of(struct agent *a, int32_t pid, struct replica **ret)
 		*ret = r;
 		return OWNER_REPLICA;
 	}
-	return is_ending(pid) ? OWNER_GONE : OWNER_FOREIGN;
+	return gt_os_pid_ending(pid) ? OWNER_GONE : OWNER_FOREIGN; /* that gives back what it has */
 }
 
 static int grant_of(const struct replica *r, const char *uuid)

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define PF_EXITING 0x4 /* in the flags of proc(5)'s stat, as in the kernel's sched.h */
+
 int gt_os_pidfd_open(pid_t pid, int *ret, struct gt_err *err)
 {
 	int fd = pidfd_open(pid, 0);
@@ -42,10 +44,11 @@ int gt_os_pidfd_reap(int pidfd, struct gt_err *err)
 	return 0;
 }
 
-int gt_os_start_time(pid_t pid, uint64_t *ret, struct gt_err *err)
+/* A number of /proc/PID/stat, by its place in proc(5). */
+static int stat_field(pid_t pid, int number, uint64_t *ret, struct gt_err *err)
 {
 	char path[32], text[1024];
-	unsigned long long ticks;
+	unsigned long long value;
 	const char *at;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -53,10 +56,23 @@ int gt_os_start_time(pid_t pid, uint64_t *ret, struct gt_err *err)
 		return err ? -err->code : -ESRCH;
 	/* The name in the second field may hold blanks and brackets: count from the last one. */
 	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
+	for (int field = 2; at && field < number; field++)
 		at = strchr(at + 1, ' ');
-	if (!at || sscanf(at, " %llu", &ticks) != 1)
+	if (!at || sscanf(at, " %llu", &value) != 1)
 		return gt_err_set(err, EPROTO, "system_error", "%s has an unknown form", path);
-	*ret = ticks;
+	*ret = value;
 	return 0;
+}
+
+int gt_os_start_time(pid_t pid, uint64_t *ret, struct gt_err *err)
+{
+	return stat_field(pid, 22, ret, err);
+}
+
+bool gt_os_pid_ending(pid_t pid)
+{
+	uint64_t flags;
+	int r = stat_field(pid, 9, &flags, NULL);
+
+	return r == 0 ? flags & PF_EXITING : r != -EPROTO;
 }

@@ -116,18 +116,17 @@ int gt_os_recv(int sock, void *data, size_t size, size_t *ret_len, int *fds, siz
 	return 0;
 }
 
-/* The kernel counts from the first time that it sends something again, 0.2 to 0.4 s after it was
- * sent: so this ends no later than the probes do where nothing was on its way. */
-#define UNACKED_MS (GT_OS_TCP_SILENT_MS - 400)
-
 int gt_os_tcp_guard(int fd)
 {
 	static const struct {
 		int level, name, value;
 	} options[] = {
-		{ IPPROTO_TCP, TCP_NODELAY, 1 },   { IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKED_MS },
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },   { IPPROTO_TCP, TCP_KEEPIDLE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, 1 }, { IPPROTO_TCP, TCP_KEEPCNT, 2 },
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, GT_OS_TCP_UNACKED_MS },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 1 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 2 },
 	};
 
 	for (size_t i = 0; i < GT_LEN(options); i++)
@@ -148,7 +147,7 @@ bool gt_os_tcp_silent(int fd)
 
 int gt_os_tcp_patience(int fd, bool patient)
 {
-	const int ms = patient ? 0 : UNACKED_MS;
+	const int ms = patient ? 0 : GT_OS_TCP_UNACKED_MS;
 
 	return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms)) < 0 ? -errno : 0;
 }

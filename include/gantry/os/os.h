@@ -39,6 +39,8 @@ bool gt_os_pidfd_ended(int pidfd); /* also when nobody has taken its exit status
 int gt_os_pidfd_reap(int pidfd, struct gt_err *err);
 /* When the process was started, in clock ticks since boot: tells a reused pid apart. */
 int gt_os_start_time(pid_t pid, uint64_t *ret, struct gt_err *err);
+/* It ends, or there is none: the kernel shows it in no control group any more. */
+bool gt_os_pid_ending(pid_t pid);
 struct gt_os_spawn {
 	uint64_t flags; /* CLONE_NEW* */
 	int cgroup;     /* directory of a group of version 2 to begin in; < 0 = the caller's */
@@ -85,6 +87,9 @@ int gt_os_mounts_private(struct gt_err *err);
 
 /* ---- connections between hosts ---- */
 #define GT_OS_TCP_SILENT_MS 3000
+/* TCP_USER_TIMEOUT, which the kernel counts from the first time that it sends something again, 0.2
+ * to 0.4 s after it was sent: so it is over when the probes are where nothing was on its way. */
+#define GT_OS_TCP_UNACKED_MS (GT_OS_TCP_SILENT_MS - 400)
 /* A peer that is gone is missed within about GT_OS_TCP_SILENT_MS, whether something was sent to it
  * or not: one that says nothing is asked each second. 0 or -errno. */
 int gt_os_tcp_guard(int fd);

@@ -175,10 +175,13 @@ static void a_process_is_told_from_its_successor(void **state)
 	}
 	assert_int_equal(gt_os_pidfd_open(pid, &pidfd, &err), 0);
 	assert_false(gt_os_pidfd_ended(pidfd));
+	assert_false(gt_os_pid_ending(pid));
 	assert_int_equal(gt_os_pidfd_signal(pidfd, SIGKILL, &err), 0);
 	while (!gt_os_pidfd_ended(pidfd))
 		;
+	assert_true(gt_os_pid_ending(pid));
 	assert_int_equal(gt_os_pidfd_reap(pidfd, &err), 0);
+	assert_true(gt_os_pid_ending(pid)); /* or was never there */
 	assert_int_equal(gt_os_pidfd_reap(pidfd, &err), -ECHILD);
 	assert_true(gt_os_start_time(pid, &again, &err) < 0);
 	gt_close(pidfd);
