@@ -94,12 +94,7 @@ static void set_silent(struct gt_control *c, struct gt_ctl_node *node, bool sile
 		return;
 	node->silent = silent;
 	DL_FOREACH2(node->list, r, node_next)
-	{
-		if (!r->f)
-			continue;
-		gt_ctl_live(c, r->f)->route_changed = true;
-		gt_ctl_touch(c, r->f);
-	}
+	gt_ctl_replica_reroute(c, r);
 }
 
 void gt_control_node_up(struct gt_control *c, const char *node)

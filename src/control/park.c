@@ -51,10 +51,7 @@ static void moved(struct gt_control *c, struct gt_ctl_replica *r, enum gt_replic
 	gt_strcopy(type + 8, sizeof(type) - 8, gt_replica_state_name(to));
 	gt_ctl_event(c, type, r->function, r->id, r->node->name, NULL, "revision %u: %s",
 		     r->revision, text);
-	if (!r->f)
-		return;
-	gt_ctl_live(c, r->f)->route_changed = true;
-	gt_ctl_touch(c, r->f);
+	gt_ctl_replica_reroute(c, r);
 }
 
 static void step_begin(struct gt_control *c, struct gt_ctl_replica *r, bool park)

@@ -179,6 +179,14 @@ void gt_ctl_replica_stop_order(struct gt_control *c, struct gt_ctl_replica *r, b
 	gt_ctl_replica_order(c, r);
 }
 
+void gt_ctl_replica_reroute(struct gt_control *c, const struct gt_ctl_replica *r)
+{
+	if (!r->f)
+		return;
+	gt_ctl_live(c, r->f)->route_changed = true;
+	gt_ctl_touch(c, r->f);
+}
+
 void gt_ctl_replica_leave_alone(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,
 				bool force)
 {
@@ -193,10 +201,7 @@ void gt_ctl_replica_leave_alone(struct gt_control *c, struct gt_ctl_replica *r, 
 	}
 	if (force || !may_serve)
 		gt_ctl_replica_stop_order(c, r, force);
-	if (r->f) {
-		gt_ctl_live(c, r->f)->route_changed = true;
-		gt_ctl_touch(c, r->f);
-	}
+	gt_ctl_replica_reroute(c, r);
 }
 
 void gt_ctl_replica_leave(struct gt_control *c, struct gt_ctl_replica *r, const char *reason,

@@ -67,6 +67,8 @@ void gt_ctl_replica_leave_alone(struct gt_control *c, struct gt_ctl_replica *r, 
 				bool force);
 void gt_ctl_replica_stop_order(struct gt_control *c, struct gt_ctl_replica *r, bool force);
 /* Orders the stop when no gateway has a call on it any more or time is up. */
+/* Gateways are told of its function's replicas anew. Nothing when that is gone. */
+void gt_ctl_replica_reroute(struct gt_control *c, const struct gt_ctl_replica *r);
 void gt_ctl_replica_drain_check(struct gt_control *c, struct gt_ctl_replica *r);
 void gt_ctl_replica_ready(struct gt_control *c, struct gt_ctl_replica *r);
 /* It is gone; r is freed or becomes history. */
