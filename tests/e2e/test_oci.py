@@ -165,13 +165,18 @@ def monitor_of(pid):
     return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
+def in_background(bundle, script):
+    """Container c: its process 1, and its monitor."""
+    bundle.write(script)
+    bundle.ok("run", "-d", "c")
+    pid = bundle.state()["pid"]
+    return pid, monitor_of(pid)
+
+
 @pytest.mark.parametrize("words", [["kill", "c", "KILL"], ["delete", "--force", "c"]])
 def test_a_monitor_that_is_killed_while_it_is_asked_to_kill(bundle, words):
     """It holds the request, and comes to nothing: its container ends all the same."""
-    bundle.write("exec sleep 60")
-    bundle.ok("run", "-d", "c")
-    pid = bundle.state()["pid"]
-    monitor = monitor_of(pid)
+    pid, monitor = in_background(bundle, "exec sleep 60")
     os.kill(monitor, signal.SIGSTOP)
     with subprocess.Popen(bundle.command(*words), cwd=bundle.path) as asked:
         until(lambda: not alive(pid), "the container has ended")
@@ -182,11 +187,8 @@ def test_a_monitor_that_is_killed_while_it_is_asked_to_kill(bundle, words):
 
 
 def test_a_monitor_that_stands_still_does_not_hold_up_who_asks(bundle):
-    bundle.write("trap 'touch /caught; exit 0' TERM; touch /ready; while :; do sleep 0.05; done")
-    bundle.ok("run", "-d", "c")
+    _, monitor = in_background(bundle, "trap 'touch /caught; exit 0' TERM; touch /ready; while :; do sleep 0.05; done")
     until((bundle.rootfs / "ready").exists, "the trap is set")
-    pid = bundle.state()["pid"]
-    monitor = monitor_of(pid)
     os.kill(monitor, signal.SIGSTOP)
     assert f"process {monitor}, has not answered" in bundle.refused("kill", "c", "TERM")
     assert bundle.state()["status"] == "running"
@@ -196,10 +198,7 @@ def test_a_monitor_that_stands_still_does_not_hold_up_who_asks(bundle):
 
 
 def test_a_process_1_that_nobody_has_reaped_has_stopped(bundle):
-    bundle.write("exec sleep 60")
-    bundle.ok("run", "-d", "c")
-    pid = bundle.state()["pid"]
-    monitor = monitor_of(pid)
+    pid, monitor = in_background(bundle, "exec sleep 60")
     os.kill(monitor, signal.SIGSTOP)
     bundle.ok("kill", "c", "KILL")
     bundle.until("stopped")
@@ -211,10 +210,7 @@ def test_a_process_1_that_nobody_has_reaped_has_stopped(bundle):
 
 
 def test_a_killed_monitor_leaves_a_container_that_can_be_deleted(bundle):
-    bundle.write("exec sleep 60")
-    bundle.ok("run", "-d", "c")
-    pid = bundle.state()["pid"]
-    monitor = monitor_of(pid)
+    pid, monitor = in_background(bundle, "exec sleep 60")
     os.kill(monitor, signal.SIGKILL)
     until(lambda: not alive(monitor), "its monitor is dead")
     assert bundle.state()["status"] == "running"

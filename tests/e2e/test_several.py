@@ -167,9 +167,7 @@ def test_gateways_are_replaced_under_load(own):
     loads = [Load(daemon.client, "/f/onc/x", threads=2) for daemon in (a, b)]
     until(lambda: min(sum(load.served) for load in loads) > 50, "all are served", 20)
     for daemon in b, a:
-        before = daemon.roles()
-        daemon.proc.send_signal(signal.SIGUSR2)
-        until(lambda: all(daemon.roles().get(r) not in (None, before[r]) for r in before), "all roles are new", 30)
+        daemon.replace_roles(signal.SIGUSR2)
         marks = [sum(load.served) for load in loads]
         until(lambda: all(sum(load.served) > mark + 30 for load, mark in zip(loads, marks, strict=True)), "calls go on", 20)
     unharmed(*loads)
@@ -183,9 +181,7 @@ def test_an_upgrade_of_a_follower_cuts_no_call_that_it_passed_on(own):
     calls = Answers()
     calls.add(b, name, 5000)
     busy(a, name)
-    before = b.roles()
-    b.proc.send_signal(signal.SIGUSR2)
-    until(lambda: all(b.roles().get(r) not in (None, before[r]) for r in before), "all roles are new", 30)
+    before = b.replace_roles(signal.SIGUSR2)
     assert not calls.ended
     calls.all()
     until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in before.values()), "those before have ended", 20)
@@ -353,9 +349,7 @@ def test_an_upgrade_forgets_no_call_of_a_former_leader(own):
     with without_control(a, signal.SIGKILL):
         until(lambda: hosts.leader() == "b", "the other one leads", 20)
         until(lambda: b.client.get("/v1/nodes").status == 200, "and serves", 20)
-        before = b.roles()
-        b.proc.send_signal(signal.SIGUSR2)
-        until(lambda: all(b.roles().get(r) not in (None, before[r]) for r in before), "all roles are new", 30)
+        b.replace_roles(signal.SIGUSR2)
         until(lambda: b.client.get("/v1/nodes").status == 200, "and serve", 20)
         for _ in range(3):
             calls.add(b, name, 20)
